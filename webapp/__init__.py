@@ -1,0 +1,1 @@
+"""Modelyard: the doors for people and programs, and all the data."""

@@ -1,0 +1,1 @@
+"""Modelyard's workers: the only code with hands on Docker."""
