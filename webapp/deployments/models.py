@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -58,6 +59,11 @@ class Deployment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def endpoint(self) -> str:
+        """The base URL for OpenAI clients that serves this deployment alone."""
+        return f"{settings.MODELYARD_URL}/d/{self.team.slug}/{self.name}/v1"
 
     @property
     def state(self) -> str:
