@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.accounts.models import Team, User
-from webapp.deployments import starter
+from webapp.dashboard import starter
 from webapp.errors import Refused
 
 
