@@ -1,24 +1,13 @@
-"""The folder where downloads, base file systems and saved images are kept between runs, keyed by what went in."""
+"""Things that can be made again, kept between runs under a name made of what went in."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from workers.launcher.progress import LauncherError, Progress, silent
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def cache_dir() -> Path:
-    """MODELYARD_CACHE_DIR, else the user's cache folder; made when it is missing."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folder = Path(os.environ.get("MODELYARD_CACHE_DIR") or Path(home) / "modelyard")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def content_key(*files: Path, extra: str = "") -> str:

