@@ -73,6 +73,8 @@ class Logs:
             file.write(data)
         except OSError as error:
             # A full disk must not end the processes; the console still has the line.
-            self._files.pop(name, None)
+            broken = self._files.pop(name, None)
+            if broken is not None:
+                broken.close()
             if not self._echo:
                 self.show(name, f"(log file: {error})")
