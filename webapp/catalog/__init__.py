@@ -1,0 +1,1 @@
+"""Models, artifacts and what their files say about themselves."""
