@@ -1,21 +1,12 @@
 """The cast and the stage of all tests: ada owns, bob is on her team, eve is a stranger."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-# Settings are read when pytest-django starts, so the state folder of the tests must be named before.
-_STATE = Path(tempfile.mkdtemp(prefix="modelyard-tests-"))
-os.environ["MODELYARD_STATE_DIR"] = str(_STATE)
-os.environ["MODELYARD_TEST_DATABASE"] = str(_STATE / "test.sqlite3")
-for _name in ("MODELYARD_URL", "MODELYARD_BIND", "MODELYARD_PORT", "MODELYARD_REDIS_URL", "MODELYARD_CACHE_DIR"):
-    os.environ.pop(_name, None)
-(_STATE / "static").mkdir()
-(_STATE / "import").mkdir()
+from tests.stage import STATE
 
 GIB = 1024**3
 
@@ -32,12 +23,6 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    import shutil
-
-    shutil.rmtree(_STATE, ignore_errors=True)
-
-
 @pytest.fixture(autouse=True)
 def sent_tasks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Messages to the workers, caught at the border instead of being sent to a broker."""
@@ -51,7 +36,7 @@ def sent_tasks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 @pytest.fixture
 def import_dir() -> Path:
     """A folder that model files may be imported from."""
-    return _STATE / "import"
+    return STATE / "import"
 
 
 @pytest.fixture

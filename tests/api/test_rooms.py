@@ -33,7 +33,7 @@ def test_creating_a_deployment_answers_202_and_wakes_the_workers(
         ({"name": ""}, 422, "name"),
         ({"artifact": 4711}, 404, "no such thing"),
         ({"engine": "abacus"}, 422, "no engine 'abacus'"),
-        ({"options": {"context": -1}}, 422, "context"),
+        ({"options": {"context_length": -1}}, 422, "context_length"),
         ({"options": {"rm": "-rf"}}, 422, "rm"),
         ({"replicas": 65}, 422, "replicas"),
         ({"team": "strangers"}, 422, "no team 'strangers'"),
@@ -55,9 +55,7 @@ def test_a_name_that_is_taken_is_a_conflict(as_caller, ada, deployment, artifact
 
 
 @pytest.mark.parametrize("verb", ["start", "stop"])
-def test_a_wish_is_taken_from_owner_and_teammate_but_not_from_a_stranger(
-    as_caller, ada, bob, eve, deployment, verb
-):
+def test_a_wish_is_taken_from_owner_and_teammate_but_not_from_a_stranger(as_caller, ada, bob, eve, deployment, verb):
     address = f"/api/v1/deployments/{deployment.pk}/{verb}"
     assert post(as_caller(ada), address).status_code == 202
     assert post(as_caller(bob), address).status_code == 202
@@ -99,7 +97,9 @@ def test_the_log_is_read_on_from_where_one_stopped(as_caller, ada, deployment):
     assert client.get(address, {"offset": 13}).json() == {"text": "", "next_offset": 13, "attempt": 1}
 
 
-def test_lists_take_the_same_queries_for_one_and_for_many(as_caller, ada, make_deployment, django_assert_max_num_queries):
+def test_lists_take_the_same_queries_for_one_and_for_many(
+    as_caller, ada, make_deployment, django_assert_max_num_queries
+):
     for number in range(30):
         make_deployment(f"many-{number}", replicas=2)
     client = as_caller(ada)
@@ -138,4 +138,4 @@ def test_the_engines_and_their_options_are_described(as_caller, ada):
     engines = as_caller(ada).get("/api/v1/engines").json()
     llamacpp = next(engine for engine in engines if engine["name"] == "llamacpp")
     assert llamacpp["formats"] == ["gguf"]
-    assert "context" in llamacpp["options"]["properties"]
+    assert "context_length" in llamacpp["options"]["properties"]
