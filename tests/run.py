@@ -68,7 +68,7 @@ def install_packages() -> None:
 def make_environment() -> None:
     """The same environment as `make run`'s, with the development packages."""
     subprocess.run(
-        [sys.executable, str(ROOT / "workers" / "launcher" / "environment.py"), "--lock", "requirements-dev.lock"],
+        [sys.executable, str(ROOT / "workers" / "launcher" / "environment.py"), "--dev"],
         check=True,
     )
 
