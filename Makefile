@@ -16,8 +16,8 @@ run: environment ## start Modelyard here, with a first model; Ctrl-C stops it
 down: environment ## stop Modelyard and its engines
 	@$(BIN)/python -m workers.launcher down
 
-test: environment-dev ## run every test that this machine can run
-	$(BIN)/python -m pytest
+test: ## install what the tests need and run every suite
+	@$(PYTHON) tests/run.py
 
 check: environment-dev ## style, types, import contracts
 	$(BIN)/ruff check .

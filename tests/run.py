@@ -2,8 +2,8 @@
 
     python3 tests/run.py [--only SUITE ...] [-- PYTEST ARGUMENTS]
 
-Suites: check, unit, postgres, docker, browser, journey. Needs root on Debian or Ubuntu to install packages; elsewhere it
-says what is missing and fails.
+Suites: check, unit, postgres, docker, browser, journey. Needs root on Debian or Ubuntu to install
+packages; elsewhere it says what is missing and fails.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def install_packages() -> None:
 def make_environment() -> None:
     """The same environment as `make run`'s, with the development packages."""
     subprocess.run(
-        [sys.executable, str(ROOT / "workers" / "launcher" / "environment.py"), "--lock", "requirements-dev.lock"],
+        [sys.executable, str(ROOT / "workers" / "launcher" / "environment.py"), "--dev"],
         check=True,
     )
 

@@ -63,7 +63,9 @@ def _absent(request: HttpRequest, error: Http404) -> HttpResponse:
 @api.exception_handler(ValidationError)
 def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
     fields = {".".join(str(part) for part in problem["loc"][1:]): problem["msg"] for problem in error.errors}
-    return problem(request, 422, "Some values are not valid.", "; ".join(f"{k}: {v}" for k, v in fields.items()), errors=fields)
+    return problem(
+        request, 422, "Some values are not valid.", "; ".join(f"{k}: {v}" for k, v in fields.items()), errors=fields
+    )
 
 
 @api.exception_handler(HttpError)

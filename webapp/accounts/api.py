@@ -2,7 +2,7 @@
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
-from ninja import Router
+from ninja import Router, Status
 from ninja.pagination import paginate
 
 from webapp.accounts import services
@@ -31,13 +31,13 @@ def create_key(request: HttpRequest, data: KeyIn):  # type: ignore[no-untyped-de
     team = team_of(caller(request), data.team)
     key, text = services.create_key(caller(request), team, data.name, data.scopes, data.expires_at)
     key.key = text  # type: ignore[attr-defined]
-    return 201, key
+    return Status(201, key)
 
 
 @router.delete("/keys/{key_id}", response={204: None}, summary="Revoke an API key")
-def revoke_key(request: HttpRequest, key_id: int) -> tuple[int, None]:
+def revoke_key(request: HttpRequest, key_id: int) -> Status[None]:
     services.revoke_key(caller(request), get_object_or_404(ApiKey.objects.visible_to(caller(request)), pk=key_id))
-    return 204, None
+    return Status(204, None)
 
 
 def team_of(user: User, slug: str | None) -> Team:

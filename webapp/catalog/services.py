@@ -33,7 +33,7 @@ class Inspected:
 
 
 def inspect_file(path: Path, member: str = "") -> Inspected:
-    """Read the header of a GGUF file, or of a GGUF inside a zip or wheel. Raises Invalid when it is no sound model file.
+    """Read the header of a GGUF file, or of one inside a zip or wheel. Raises Invalid when it is not sound.
 
     Only files under the allowed import roots are opened.
     """
@@ -63,7 +63,9 @@ def add_artifact(inspected: Inspected, model_name: str = "") -> Artifact:
     """The catalogue's row for this file; the row that is there when it was added before."""
     name = (model_name or inspected.model_name).strip()[:120]
     if not slugify(name):
-        raise Invalid("The model needs a name with letters or digits.", fields={"model_name": "needs letters or digits"})
+        raise Invalid(
+            "The model needs a name with letters or digits.", fields={"model_name": "needs letters or digits"}
+        )
     facts = inspected.facts
     with transaction.atomic():
         model, _created = CatalogModel.objects.get_or_create(

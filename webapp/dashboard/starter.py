@@ -13,7 +13,7 @@ from webapp.jobs.states import JobState
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 DEPLOYMENT_NAME = "smollm2"
-OPTIONS = {"context": 4096, "parallel": 2}
+OPTIONS = {"context_length": 4096, "parallel_slots": 2}
 
 
 @dataclass(frozen=True)

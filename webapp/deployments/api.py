@@ -1,10 +1,10 @@
 """REST doors of deployments. Wishes are answered with 202: the workers make them true."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
-from ninja import Query, Router
+from ninja import Field, Router, Status
 from ninja.pagination import paginate
 
 from webapp import engines
@@ -52,7 +52,7 @@ def estimate_memory(request: HttpRequest, data: EstimateIn) -> dict[str, Any]:
 
 @router.get("/deployments", response=list[DeploymentOut], summary="Deployments of my teams")
 @paginate(Pages)
-def list_deployments(request: HttpRequest, name: str | None = Query(None), team: str | None = Query(None)):  # type: ignore[no-untyped-def]
+def list_deployments(request: HttpRequest, name: str | None = None, team: str | None = None):  # type: ignore[no-untyped-def]
     rows = Deployment.objects.visible_to(caller(request)).for_list()
     if name:
         rows = rows.filter(name=name)
@@ -60,7 +60,7 @@ def list_deployments(request: HttpRequest, name: str | None = Query(None), team:
 
 
 @router.post("/deployments", response={202: DeploymentOut}, summary="Deploy an artifact")
-def create_deployment(request: HttpRequest, data: DeploymentIn) -> tuple[int, Deployment]:
+def create_deployment(request: HttpRequest, data: DeploymentIn) -> Status[Deployment]:
     wish = services.Wish(
         name=data.name,
         artifact=get_object_or_404(Artifact, pk=data.artifact),
@@ -71,7 +71,7 @@ def create_deployment(request: HttpRequest, data: DeploymentIn) -> tuple[int, De
         image=data.image,
     )
     deployment = services.create(caller(request), team_of(caller(request), data.team), wish)
-    return 202, get_deployment(request, deployment.pk)
+    return Status(202, get_deployment(request, deployment.pk))
 
 
 @router.get("/deployments/{deployment_id}", response=DeploymentOut, summary="One deployment")
@@ -80,22 +80,24 @@ def get_deployment(request: HttpRequest, deployment_id: int) -> Deployment:
 
 
 @router.post("/deployments/{deployment_id}/start", response={202: DeploymentOut}, summary="Start, or try again now")
-def start_deployment(request: HttpRequest, deployment_id: int) -> tuple[int, Deployment]:
+def start_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployment]:
     services.start(caller(request), get_deployment(request, deployment_id))
-    return 202, get_deployment(request, deployment_id)
+    return Status(202, get_deployment(request, deployment_id))
 
 
-@router.post("/deployments/{deployment_id}/stop", response={202: DeploymentOut}, summary="Stop; running requests finish")
-def stop_deployment(request: HttpRequest, deployment_id: int) -> tuple[int, Deployment]:
+@router.post(
+    "/deployments/{deployment_id}/stop", response={202: DeploymentOut}, summary="Stop; running requests finish"
+)
+def stop_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployment]:
     services.stop(caller(request), get_deployment(request, deployment_id))
-    return 202, get_deployment(request, deployment_id)
+    return Status(202, get_deployment(request, deployment_id))
 
 
 @router.delete("/deployments/{deployment_id}", response={202: DeploymentOut}, summary="Delete")
-def delete_deployment(request: HttpRequest, deployment_id: int) -> tuple[int, Deployment]:
+def delete_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployment]:
     deployment = get_deployment(request, deployment_id)
     services.delete(caller(request), deployment)
-    return 202, get_deployment(request, deployment_id)
+    return Status(202, get_deployment(request, deployment_id))
 
 
 @router.get("/deployments/{deployment_id}/events", response=list[EventOut], summary="The diary, newest first")
@@ -109,8 +111,8 @@ def read_log(
     request: HttpRequest,
     deployment_id: int,
     number: int,
-    offset: int = Query(0, ge=0),
-    attempt: int | None = Query(None, ge=1),
+    offset: Annotated[int, Field(ge=0)] = 0,
+    attempt: Annotated[int | None, Field(ge=1)] = None,
 ) -> dict[str, Any]:
     deployment = get_deployment(request, deployment_id)
     replica = get_object_or_404(deployment.replicas, number=number)

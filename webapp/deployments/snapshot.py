@@ -68,4 +68,3 @@ def _deployment(deployment: Deployment) -> dict[str, Any]:
             if r.state in (ReplicaState.READY, ReplicaState.DRAINING) and r.url
         ],
     }
-

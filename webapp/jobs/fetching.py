@@ -16,7 +16,12 @@ from webapp.jobs.models import Job
 
 
 def import_file(
-    user: User | None, team: Team, host: Host, source_path: str, member: str | None = None, model_name: str | None = None
+    user: User | None,
+    team: Team,
+    host: Host,
+    source_path: str,
+    member: str | None = None,
+    model_name: str | None = None,
 ) -> Job:
     """Import a GGUF file that lies on this machine under an allowed folder, as a job on the host.
 
@@ -26,7 +31,7 @@ def import_file(
     inspected = catalog.inspect_file(Path(source_path), member or "")
     if host.disk_total_bytes and host.disk_free_bytes < inspected.size_bytes:
         raise Invalid(
-            f"{inspected.file_name} needs {inspected.size_bytes:,} bytes; {host.name} has {host.disk_free_bytes:,} free.",
+            f"{inspected.file_name} has {inspected.size_bytes:,} bytes; {host.name} has {host.disk_free_bytes:,} free.",
             "Free disk space on the host, or choose another host.",
             fields={"host": "not enough disk space"},
         )

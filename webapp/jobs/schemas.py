@@ -7,7 +7,9 @@ from ninja import Field, Schema
 
 
 class ImportIn(Schema):
-    source_path: str = Field(min_length=1, max_length=1000, description="a GGUF file, or a zip with one, in an allowed folder")
+    source_path: str = Field(
+        min_length=1, max_length=1000, description="a GGUF file, or a zip with one, in an allowed folder"
+    )
     member: str | None = Field(None, max_length=500, description="the file inside the zip")
     model_name: str | None = Field(None, max_length=120, description="the catalogue's name; the header's when absent")
     host: int | None = Field(None, description="where to bring it; the first host when absent")

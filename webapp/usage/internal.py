@@ -47,7 +47,7 @@ def usage_view(request: HttpRequest) -> HttpResponse:
     try:
         records = json.loads(request.body)["records"]
     except (ValueError, KeyError, TypeError):
-        return JsonResponse({"error": "expected {\"records\": [...]}"}, status=400)
+        return JsonResponse({"error": 'expected {"records": [...]}'}, status=400)
     return JsonResponse({"accepted": services.accept(record for record in records if isinstance(record, dict))})
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models.functions import Greatest, Coalesce, Now
+from django.db.models.functions import Coalesce, Greatest, Now
 
 from webapp.accounts.models import ApiKey, Team, User
 from webapp.deployments.models import Deployment, Replica
