@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -32,20 +34,28 @@ HARDENED: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def state() -> Iterator[Path]:
     """A state folder with a Docker daemon of its own."""
-    folder = tmp_path_factory.mktemp("yard")
+    folder = Path(tempfile.mkdtemp(prefix="yard-"))
     own_dockerd.start(folder)
     yield folder
-    client = docker_engine.connect(own_dockerd.url(folder))
-    for container in client.containers.list(all=True):
+    last = docker_engine.connect(own_dockerd.url(folder))
+    for container in last.containers.list(all=True):
         container.remove(force=True)
+    last.close()
     own_dockerd.stop(folder)
+    # What a killed daemon had mounted stays mounted.
+    for line in Path("/proc/mounts").read_text().splitlines():
+        if line.split()[1].startswith(str(folder)):
+            subprocess.run(["umount", "--lazy", line.split()[1]], check=True)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
-def client(state: Path) -> docker.DockerClient:
-    return docker_engine.connect(own_dockerd.url(state), timeout_s=300)
+def client(state: Path) -> Iterator[docker.DockerClient]:
+    connected = docker_engine.connect(own_dockerd.url(state), timeout_s=300)
+    yield connected
+    connected.close()
 
 
 @pytest.fixture(scope="module")
