@@ -1,0 +1,140 @@
+"""One request as it arrives: what its headers say, and which framings are refused."""
+
+from webapp.gateway.errors import Problem
+
+MAX_HEADERS = 100
+MAX_HEAD_BYTES = 32 * 1024
+MAX_TARGET_BYTES = 8 * 1024
+
+Header = tuple[bytes, bytes]
+
+# Clients repeat the same spellings for ever, so lower-casing is remembered; bounded because names come from outside.
+_lowered: dict[bytes, bytes] = {}
+
+
+def lower_name(name: bytes) -> bytes:
+    lowered = _lowered.get(name)
+    if lowered is None:
+        lowered = name.lower()
+        if len(_lowered) < 2048 and len(name) < 64:
+            _lowered[bytes(name)] = lowered
+    return lowered
+
+
+class Request:
+    """One message of a client. `fields` holds the last value per lower-case name, `headers` all of them in order."""
+
+    __slots__ = (
+        "asks_close",
+        "awaits_continue",
+        "body",
+        "body_bytes",
+        "content_length",
+        "discards_body",
+        "fields",
+        "head_bytes",
+        "headers",
+        "is_chunked",
+        "is_complete",
+        "keeps_alive",
+        "method",
+        "problem",
+        "target",
+        "version",
+        "wants_websocket",
+    )
+
+    def __init__(self) -> None:
+        self.method = b""
+        self.target = b""
+        self.version = ""
+        self.headers: list[Header] = []
+        self.fields: dict[bytes, bytes] = {}
+        self.body: list[bytes] = []
+        self.body_bytes = 0
+        self.head_bytes = 0
+        self.content_length: int | None = None
+        self.is_chunked = False
+        self.is_complete = False
+        self.keeps_alive = False
+        self.asks_close = False
+        self.awaits_continue = False
+        self.wants_websocket = False
+        self.discards_body = False
+        self.problem: Problem | None = None
+
+    def take_body(self) -> bytes:
+        """The whole body, once; the pieces are let go."""
+        pieces, self.body = self.body, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read_head(self, method: bytes, version: str) -> None:
+        """Understand the header section. What cannot be accepted becomes `problem`."""
+        self.method = method
+        self.version = version
+        try:
+            self._read_fields()
+            self._check()
+        except Problem as problem:
+            self.problem = problem
+
+    def check_head_size(self) -> None:
+        """For heads that may be large: costs a look at every header."""
+        size = len(self.target) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if self.problem is None and size > MAX_HEAD_BYTES:
+            self.problem = too_large_head(f"more than {MAX_HEAD_BYTES} bytes")
+
+    def _read_fields(self) -> None:
+        headers = self.headers
+        if len(headers) > MAX_HEADERS:
+            raise too_large_head(f"more than {MAX_HEADERS} headers")
+        fields = self.fields
+        for name, value in headers:
+            lowered = _lowered.get(name) or lower_name(name)
+            if lowered in fields and lowered in _ONLY_ONCE:
+                raise bad_request(f"two {lowered.decode()} headers: nobody can say which of them counts")
+            fields[lowered] = value
+
+    def _check(self) -> None:
+        fields = self.fields
+        if b"host" not in fields and self.version != "1.0":
+            raise bad_request("the Host header is missing")
+        length = fields.get(b"content-length")
+        if length is not None:
+            self.content_length = int(length)
+        coding = fields.get(b"transfer-encoding")
+        if coding is not None:
+            self._check_coding(coding)
+        if b"connection" in fields:
+            self.asks_close = b"close" in fields[b"connection"].lower()
+        if b"expect" in fields:
+            self.awaits_continue = fields[b"expect"].lower() == b"100-continue" and self.version != "1.0"
+        if b"upgrade" in fields:
+            self.wants_websocket = self.method == b"GET" and fields[b"upgrade"].lower() == b"websocket"
+        if self.method == b"CONNECT":
+            raise Problem(405, "method_not_allowed", "This is not a forward proxy: CONNECT is refused", close=True)
+
+    def _check_coding(self, coding: bytes) -> None:
+        if self.version == "1.0" or coding.strip().lower() != b"chunked" or self.content_length is not None:
+            raise bad_request("only Transfer-Encoding: chunked, in HTTP/1.1 and without Content-Length, is understood")
+        self.is_chunked = True
+
+    @property
+    def expects_body(self) -> bool:
+        return self.is_chunked or bool(self.content_length)
+
+
+_ONLY_ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key", b"api-key"))
+
+
+def bad_request(why: str) -> Problem:
+    return Problem(400, "bad_request", f"The request cannot be read: {why}", close=True)
+
+
+def too_large_head(why: str) -> Problem:
+    return Problem(431, "headers_too_large", f"The header section is too large: {why}", close=True)
+
+
+def too_large_body(limit: int) -> Problem:
+    message = f"The body is larger than the {limit} bytes accepted here (MODELYARD_MAX_BODY_BYTES)"
+    return Problem(413, "body_too_large", message, close=True)
