@@ -8,21 +8,39 @@ MAX_TARGET_BYTES = 8 * 1024
 
 Header = tuple[bytes, bytes]
 
-# Clients repeat the same spellings for ever, so lower-casing is remembered; bounded because names come from outside.
+# What the gateway itself reads; all others are only passed on.
+READ_FIELDS = frozenset(
+    b"host content-length transfer-encoding connection expect upgrade authorization x-api-key api-key".split()
+    + b"content-type accept x-request-id traceparent tracestate anthropic-version anthropic-beta".split()
+)
+_ONLY_ONCE = frozenset(b"host content-length transfer-encoding authorization x-api-key api-key".split())
+
+# Clients repeat the same spellings for ever, so what was found out about a name is remembered. Bounded, because names
+# come from outside. The second table holds None for names that the gateway does not read.
+_MAX_REMEMBERED = 2048
 _lowered: dict[bytes, bytes] = {}
+_fields_by_name: dict[bytes, bytes | None] = {}
 
 
 def lower_name(name: bytes) -> bytes:
     lowered = _lowered.get(name)
     if lowered is None:
         lowered = name.lower()
-        if len(_lowered) < 2048 and len(name) < 64:
-            _lowered[bytes(name)] = lowered
+        if len(_lowered) < _MAX_REMEMBERED and len(name) < 64:
+            _lowered[name] = lowered
     return lowered
 
 
+def _field(name: bytes) -> bytes | None:
+    lowered = name.lower()
+    field = lowered if lowered in READ_FIELDS else None
+    if len(_fields_by_name) < _MAX_REMEMBERED and len(name) < 64:
+        _fields_by_name[name] = field
+    return field
+
+
 class Request:
-    """One message of a client. `fields` holds the last value per lower-case name, `headers` all of them in order."""
+    """One message of a client. `headers` are all of them in order, `fields` the values of those in READ_FIELDS."""
 
     __slots__ = (
         "asks_close",
@@ -90,10 +108,12 @@ class Request:
             raise too_large_head(f"more than {MAX_HEADERS} headers")
         fields = self.fields
         for name, value in headers:
-            lowered = _lowered.get(name) or lower_name(name)
-            if lowered in fields and lowered in _ONLY_ONCE:
-                raise bad_request(f"two {lowered.decode()} headers: nobody can say which of them counts")
-            fields[lowered] = value
+            field = _fields_by_name[name] if name in _fields_by_name else _field(name)
+            if field is None:
+                continue
+            if field in fields and field in _ONLY_ONCE:
+                raise bad_request(f"two {field.decode()} headers: nobody can say which of them counts")
+            fields[field] = value
 
     def _check(self) -> None:
         fields = self.fields
@@ -122,9 +142,6 @@ class Request:
     @property
     def expects_body(self) -> bool:
         return self.is_chunked or bool(self.content_length)
-
-
-_ONLY_ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key", b"api-key"))
 
 
 def bad_request(why: str) -> Problem:

@@ -9,7 +9,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from webapp.gateway import framing, routes
 from webapp.gateway.errors import Problem, retry_after
-from webapp.gateway.framing import Request
+from webapp.gateway.framing import Header, Request
 from webapp.gateway.state import State
 from webapp.gateway.writing import problem_response
 
@@ -50,6 +50,9 @@ class FrontConnection(asyncio.Protocol):
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self._headers: list[Header] = []
+        add_header = self._headers.append
+        self.on_header = lambda name, value: add_header((name, value))  # called for every header: as short as can be
         self._parser: Any = HttpRequestParser(self)
         self._incoming: Request | None = None  # being parsed
         self._request: Request | None = None  # being served
@@ -230,6 +233,7 @@ class FrontConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._incoming = Request()
+        self._headers.clear()
         self._in_head = True
         self._head_bytes = 0
         if self._handler is None:
@@ -239,13 +243,11 @@ class FrontConnection(asyncio.Protocol):
         request = cast(Request, self._incoming)
         request.target = request.target + url if request.target else url
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # trailers carry nothing that anybody here would act on
-            self._incoming.headers.append((name, value))  # type: ignore[union-attr]
-
     def on_headers_complete(self) -> None:
         request = cast(Request, self._incoming)
         self._in_head = False
+        # Trailers land in the list later and are dropped with the next message: nobody here would act on them.
+        request.headers = self._headers[:]
         request.read_head(self._parser.get_method(), self._parser.get_http_version())
         if self._packet_bytes > framing.MAX_HEAD_BYTES:
             request.check_head_size()

@@ -39,11 +39,6 @@ class Metrics:
         self.tunnels = 0
         self.accepted = 0
 
-    def finished(self, label: str, endpoint: str, status: int, outcome: str, duration_s: float) -> None:
-        """One inference request to a known deployment has ended."""
-        self.requests[label, endpoint, status, outcome] += 1
-        self.duration[label].observe(duration_s)
-
     def render(self, gauges: Iterable[tuple[str, str, float]]) -> bytes:
         """`gauges` are (name, help, value) of the moment."""
         lines: list[str] = []

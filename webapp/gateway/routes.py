@@ -17,6 +17,9 @@ from webapp.gateway.web_relay import WebRelay
 if TYPE_CHECKING:
     from webapp.gateway.front import FrontConnection
 
+# Members of an Enum are slow to reach.
+_INFERENCE = Kind.INFERENCE
+
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._:/-]{1,128}\Z")
 
 
@@ -28,7 +31,7 @@ def begin(front: FrontConnection, request: Request) -> None:
         return
     target = classify(request.target)
     kind = target.kind
-    if kind is Kind.INFERENCE:
+    if kind is _INFERENCE:
         record_id = new_id()
         Exchange(front, request, target, _request_id(request, record_id), record_id).start()
     elif kind is Kind.WEB:

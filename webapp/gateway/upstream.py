@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from webapp.gateway.delivery import nothing_arrived
-from webapp.gateway.framing import Header
+from webapp.gateway.framing import Header, lower_name
 
 _WRITE_HIGH_BYTES = 256 * 1024
 _MAX_RESPONSE_HEAD_BYTES = 128 * 1024
@@ -24,9 +25,8 @@ class ResponseHead(NamedTuple):
 class Receiver(Protocol):
     """Who gets the response. After response_finished, response_failed or upgraded nothing more is called."""
 
-    def response_started(self, head: ResponseHead) -> None: ...
-
-    def response_data(self, data: bytes) -> None: ...
+    def response_started(self, head: ResponseHead) -> Callable[[bytes], None]:
+        """Says who takes the body, read by read; what it is called with may be empty after the head."""
 
     def response_finished(self, data: bytes, ended_by_close: bool) -> None:
         """The last bytes. `ended_by_close`: only the end of the connection said so, so it may be a broken one."""
@@ -63,21 +63,28 @@ class Upstream(asyncio.Protocol):
         "_receiver",
         "_sent_before",
         "_sent_bytes",
+        "_take",
         "_tunnel",
         "has_answered",
         "idle_since",
         "is_dead",
+        "on_body",
+        "on_header",
         "transport",
         "was_used",
     )
 
     def __init__(self, pool: "ReleasesTo") -> None:
         self._pool = pool
-        self._parser: Any = HttpResponseParser(self)
         self._receiver: Receiver | None = None
         self._tunnel: Receiver | None = None
+        self._take: Callable[[bytes], None] = _ignore
         self._headers: list[Header] = []
         self._pieces: list[bytes] = []
+        # Called once per header and per chunk, that is per token: what can be C code is C code.
+        add_header = self._headers.append
+        self.on_header = lambda name, value: add_header((name, value))
+        self.on_body = self._pieces.append
         self._reads = True
         self._sent_bytes = self._sent_before = self._head_bytes = 0
         self._length: int | None = None
@@ -87,6 +94,7 @@ class Upstream(asyncio.Protocol):
         self.is_dead = False
         self.was_used = False
         self.idle_since = 0.0
+        self._parser: Any = HttpResponseParser(self)
 
     # --- asked by the owner
 
@@ -139,12 +147,21 @@ class Upstream(asyncio.Protocol):
         except HttpParserError as error:
             self._fail(f"its answer is not HTTP ({error})")
             return
-        if self._is_started:
-            self._deliver(receiver)
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > _MAX_RESPONSE_HEAD_BYTES:
-            self._fail("its response headers do not end")
+        if not self._is_head_told:
+            if not self._is_started:
+                self._limit_head(len(data))
+                return
+            self._is_head_told = True
+            head = ResponseHead(self._parser.get_status_code(), self._headers[:], self._length)
+            self._headers.clear()
+            self._take = receiver.response_started(head)
+        if self._is_finished or self._is_head_request:
+            self._finish(receiver)
+        elif self._receiver is receiver:
+            pieces = self._pieces
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self._take(body)
 
     def eof_received(self) -> bool:
         receiver = self._receiver
@@ -181,10 +198,7 @@ class Upstream(asyncio.Protocol):
     # --- llhttp
 
     def on_message_begin(self) -> None:
-        self._headers = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
+        self._headers.clear()
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -193,9 +207,6 @@ class Upstream(asyncio.Protocol):
             return
         self._is_started = True
         self._read_framing(status)
-
-    def on_body(self, body: bytes) -> None:
-        self._pieces.append(body)
 
     def on_message_complete(self) -> None:
         if self._is_interim:
@@ -210,37 +221,30 @@ class Upstream(asyncio.Protocol):
         self._length = None
         is_chunked = False
         for name, value in self._headers:
-            if len(name) == 14 and name.lower() == b"content-length":
+            lowered = lower_name(name)
+            if lowered == b"content-length":
                 self._length = int(value)
-            elif len(name) == 17 and name.lower() == b"transfer-encoding":
+            elif lowered == b"transfer-encoding":
                 is_chunked = True
         has_body = status not in (101, 204, 304) and not self._is_head_request
         self._ends_with_connection = has_body and not is_chunked and self._length is None
 
-    def _deliver(self, receiver: Receiver) -> None:
-        if not self._is_head_told:
-            self._is_head_told = True
-            receiver.response_started(ResponseHead(self._parser.get_status_code(), self._headers, self._length))
-            if self._receiver is not receiver:
-                return
-        pieces = self._pieces
-        if not pieces:
-            body = b""
-        elif len(pieces) == 1:
-            body = pieces[0]
-            self._pieces = []
-        else:
-            body = b"".join(pieces)
-            self._pieces = []
+    def _limit_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > _MAX_RESPONSE_HEAD_BYTES:
+            self._fail("its response headers do not end")
+
+    def _finish(self, receiver: Receiver) -> None:
+        if self._receiver is not receiver:
+            return
+        body = b"".join(self._pieces)
+        self._pieces.clear()
         if self._is_finished:
             self._release()
-            receiver.response_finished(body, False)
-        elif self._is_head_request:
+        else:
             # An answer to HEAD: llhttp waits for a body that will not come, so this connection is of no more use.
             self.abort()
-            receiver.response_finished(b"", False)
-        elif body:
-            receiver.response_data(body)
+        receiver.response_finished(body, False)
 
     def _release(self) -> None:
         self._receiver = None
@@ -254,12 +258,12 @@ class Upstream(asyncio.Protocol):
 
     def _switch_protocol(self, receiver: Receiver, rest: bytes) -> None:
         self._receiver, self._tunnel = None, receiver
-        receiver.response_started(ResponseHead(101, self._headers, None))
+        self._take = receiver.response_started(ResponseHead(101, self._headers[:], None))
         receiver.upgraded(rest)
 
     def _data_without_request(self, data: bytes) -> None:
         if self._tunnel is not None:
-            self._tunnel.response_data(data)
+            self._take(data)
         elif not self.is_dead:
             self.abort()
 
@@ -273,6 +277,10 @@ class Upstream(asyncio.Protocol):
             return
         self.abort()
         receiver.response_failed(reason, never_arrived)
+
+
+def _ignore(data: bytes) -> None:
+    """Nobody takes a body before its head was told."""
 
 
 class ReleasesTo(Protocol):

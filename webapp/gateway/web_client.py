@@ -1,6 +1,7 @@
 """Small questions to web over its private socket, on one connection that is kept alive."""
 
 import asyncio
+from collections.abc import Callable
 
 from webapp import secrets
 from webapp.gateway.replicas import Address, Pool
@@ -22,10 +23,11 @@ class _Answer:
         self._pieces: list[bytes] = []
         self._bytes = 0
 
-    def response_started(self, head: ResponseHead) -> None:
+    def response_started(self, head: ResponseHead) -> Callable[[bytes], None]:
         self._status = head.status
+        return self._add
 
-    def response_data(self, data: bytes) -> None:
+    def _add(self, data: bytes) -> None:
         self._bytes += len(data)
         if self._bytes > _MAX_ANSWER_BYTES:
             self.response_failed("its answer is too large", False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -110,7 +111,7 @@ class WebRelay:
 
     # --- web's side
 
-    def response_started(self, head: ResponseHead) -> None:
+    def response_started(self, head: ResponseHead) -> Callable[[bytes], None]:
         request = self._request
         self._status = head.status
         self.has_answered = True
@@ -134,15 +135,18 @@ class WebRelay:
             lines.append(b"connection: close\r\n")
         lines.append(b"\r\n")
         self._front.write(b"".join(lines))
+        return self._pass_down
 
-    def response_data(self, data: bytes) -> None:
+    def _pass_down(self, data: bytes) -> None:
+        if not data:
+            return
         self._bytes_out += len(data)
         self._front.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
 
     def response_finished(self, data: bytes, ended_by_close: bool) -> None:
         self._upstream = None
         if data:
-            self.response_data(data)
+            self._pass_down(data)
         if self._is_chunked:
             self._front.write(b"0\r\n\r\n")
         self._log(self._status)
