@@ -42,6 +42,11 @@ def _connect(endpoint: str, _pid: int) -> "DockerRuntime":
     return DockerRuntime(endpoint)
 
 
+def identity_of(info: Mapping[str, Any]) -> str:
+    """Engines up to Docker 20 share one id per machine, so the folder that holds the containers belongs to it."""
+    return f"{info.get('ID', '')}@{info.get('DockerRootDir', '')}"[:100]
+
+
 class DockerRuntime:
     """One Docker engine; see workers.runtime.base.Runtime for the promises."""
 
@@ -51,9 +56,7 @@ class DockerRuntime:
         self._client: docker.APIClient | None = None
 
     def identity(self) -> str:
-        info = self.info()
-        # Engines up to Docker 20 share one id per machine, so the folder that holds the containers belongs to it.
-        return f"{info.get('ID', '')}@{info.get('DockerRootDir', '')}"[:100]
+        return identity_of(self.info())
 
     def info(self) -> dict[str, Any]:
         with self._mapped() as client:
@@ -222,7 +225,7 @@ def _mapped_refusal(error: APIError, creating: bool) -> Exception:
     lowered = text.lower()
     if status == 404 and "image" in lowered:
         return ImageMissing(text)
-    if status == 404 and "network" in lowered or (creating and "network" in lowered and "not found" in lowered):
+    if (status == 404 and "network" in lowered) or (creating and "network" in lowered and "not found" in lowered):
         return NetworkMissing(text)
     if status == 404:
         return ContainerMissing(text)
@@ -255,7 +258,7 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "cap_add": list(spec.add_capabilities) or None,
         "security_opt": ["no-new-privileges:true"],
         "read_only": spec.read_only_root,
-        "tmpfs": {path: "rw,nosuid,nodev,mode=1777" for path in spec.tmpfs},
+        "tmpfs": dict.fromkeys(spec.tmpfs, "rw,nosuid,nodev,mode=1777"),
         "pids_limit": spec.pids,
         "restart_policy": {"Name": "no"},
         "log_config": LogConfig(type="json-file", config={"max-size": LOG_FILE_SIZE, "max-file": LOG_FILES}),

@@ -47,7 +47,14 @@ def labels(installation: str, kind: str, row_id: int, generation: int, attempt: 
 
 
 def engine_container(
-    *, name: str, image: str, address: str, engine: Engine, launch: LaunchSpec, grant: HardwareGrant, who: Mapping[str, str]
+    *,
+    name: str,
+    image: str,
+    address: str,
+    engine: Engine,
+    launch: LaunchSpec,
+    grant: HardwareGrant,
+    who: Mapping[str, str],
 ) -> ContainerSpec:
     """One engine: no way out, no privilege, models read-only, at its fixed address."""
     driver, nodes, groups = _VENDOR_DEVICES.get(grant.vendor, (None, (), ()))
@@ -96,24 +103,14 @@ def fetch_container(
     return with_hash(spec)
 
 
-def volume_owner_container(name: str, who: Mapping[str, str]) -> ContainerSpec:
-    """Give a new models volume to the user that fetches run as. The only container that starts as root, for one call."""
-    return ContainerSpec(
-        name=name,
-        image=TOOLS_IMAGE,
-        labels=who,
-        argv=("python3", "-c", "import os; os.chown('/models', 65534, 65534)"),
-        user="0:0",
-        add_capabilities=("CHOWN",),
-        mounts={MODELS_VOLUME: (MODELS_PATH, "rw")},
-        memory_bytes=TOOLS_MEMORY_BYTES,
-        pids=64,
-    )
-
-
 def clean_up_container(name: str, who: Mapping[str, str], folder: str) -> ContainerSpec:
-    """Remove what a cancelled or failed fetch left in the artifact's folder."""
-    program = "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True)"
+    """Remove what a cancelled or failed fetch left half done in the artifact's folder; finished files stay."""
+    program = (
+        "import pathlib, sys\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "for path in folder.rglob('.partial-*'): path.unlink(missing_ok=True)\n"
+        "if folder.is_dir() and not any(folder.iterdir()): folder.rmdir()\n"
+    )
     return ContainerSpec(
         name=name,
         image=TOOLS_IMAGE,
@@ -127,7 +124,14 @@ def clean_up_container(name: str, who: Mapping[str, str], folder: str) -> Contai
 
 def with_hash(spec: ContainerSpec) -> ContainerSpec:
     """The spec with a label that names its content, so that a change can be seen on the container."""
-    content = [spec.image, spec.argv, sorted(spec.env.items()), spec.user, sorted(spec.mounts.items()), spec.memory_bytes]
+    content = [
+        spec.image,
+        spec.argv,
+        sorted(spec.env.items()),
+        spec.user,
+        sorted(spec.mounts.items()),
+        spec.memory_bytes,
+    ]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
     changed = {**spec.labels, LABEL_SPEC: digest}
     return replace(spec, labels=changed)

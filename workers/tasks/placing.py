@@ -1,7 +1,5 @@
 """Find a place for a replica: offers out of the database, the engine's own estimate, one booking."""
 
-from dataclasses import dataclass
-
 from webapp import engines
 from webapp.catalog.models import ArtifactCopy, CopyState
 from webapp.deployments import lifecycle, placement
@@ -17,17 +15,6 @@ MIB = 1024**2
 # An estimate is not a promise: engines get a quarter more before the kernel ends them.
 MARGIN = 1.25
 HEADROOM_BYTES = 256 * MIB
-# Beside a GPU an engine still needs memory of the host for itself and its buffers.
-BESIDE_GPU_BYTES = 2048 * MIB
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    terms: tuple[Term, ...]
-
-    @property
-    def total_bytes(self) -> int:
-        return sum(term.bytes for term in self.terms)
 
 
 def place(replica: Replica) -> float | None:
@@ -51,8 +38,10 @@ def place(replica: Replica) -> float | None:
         "memory_limit_bytes": choice.host_bytes,
         "cpu_count": host.cpu_count,
     }
-    terms = estimate(replica, _hardware(grant)).terms
-    where = lifecycle.Place(host, choice.host_bytes, dict(choice.accelerators), grant, [_as_json(term) for term in terms])
+    terms = estimate(replica, _hardware(grant))
+    where = lifecycle.Place(
+        host, choice.host_bytes, dict(choice.accelerators), grant, [_as_json(term) for term in terms]
+    )
     try:
         lifecycle.place(replica, where)
     except Conflict as error:  # somebody else was faster, or the addresses are used up
@@ -89,12 +78,12 @@ def offers(replica: Replica) -> list[placement.HostOffer]:
     ]
 
 
-def estimate(replica: Replica, hardware: HardwareGrant) -> Estimate:
+def estimate(replica: Replica, hardware: HardwareGrant) -> list[Term]:
     """The memory that the engine will take, term by term. Raises ValueError when it cannot say."""
     engine = engines.get(replica.deployment.engine)
     facts = ModelFacts.from_json(replica.deployment.artifact.facts)
     options = engine.Options.model_validate(replica.deployment.options)
-    return Estimate(tuple(engine.memory_terms(facts, options, hardware)))
+    return engine.memory_terms(facts, options, hardware)
 
 
 def _estimator(replica: Replica) -> placement.Estimator:
@@ -103,10 +92,10 @@ def _estimator(replica: Replica) -> placement.Estimator:
     def demand(hardware: HardwareGrant) -> placement.Demand | None:
         if not replica.deployment.image and not engine.images(hardware.vendor):
             return None
-        total = estimate(replica, hardware).total_bytes
-        if hardware.vendor == "cpu":
-            return placement.Demand(int(total * MARGIN) + HEADROOM_BYTES)
-        return placement.Demand(BESIDE_GPU_BYTES, total)
+        terms = estimate(replica, hardware)
+        host_bytes = sum(term.bytes for term in terms if term.place == "host")
+        accelerator_bytes = sum(term.bytes for term in terms if term.place == "gpu")
+        return placement.Demand(int(host_bytes * MARGIN) + HEADROOM_BYTES, accelerator_bytes)
 
     return demand
 
@@ -116,7 +105,7 @@ def _hardware(grant: dict[str, object]) -> HardwareGrant:
 
 
 def _as_json(term: Term) -> dict[str, object]:
-    return {"name": term.name, "label": term.label, "bytes": term.bytes, "basis": str(term.basis)}
+    return {"name": term.name, "label": term.label, "bytes": term.bytes, "basis": term.basis, "place": term.place}
 
 
 def _say_once(replica: Replica, text: str) -> None:

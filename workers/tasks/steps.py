@@ -77,7 +77,9 @@ def _ensure_image(_step: decide.EnsureImage, replica: Replica) -> Pause:
     runtime = _runtime(replica)
     wanted = images(replica)
     if not wanted:
-        return _crash_now(replica, Why("image_missing", "This engine has no image for the hardware it was given."), False)
+        return _crash_now(
+            replica, Why("image_missing", "This engine has no image for the hardware it was given."), False
+        )
     present = next((image for image in wanted if runtime.find_image(image)), None)
     if present is not None:
         why = Why("", f"image {present} is on the host")
@@ -85,7 +87,9 @@ def _ensure_image(_step: decide.EnsureImage, replica: Replica) -> Pause:
     if replica.state == S.PULLING:
         return decide.LOOK_AGAIN_S  # the watcher pulls it and calls when it is there
     pulled = wanted[-1] if not replica.deployment.image else wanted[0]
-    lifecycle.move(replica, S.PLACING, S.PULLING, Why("", f"pulling {pulled}"), image=pulled, progress_at=timezone.now())
+    lifecycle.move(
+        replica, S.PLACING, S.PULLING, Why("", f"pulling {pulled}"), image=pulled, progress_at=timezone.now()
+    )
     return decide.LOOK_AGAIN_S
 
 
@@ -117,9 +121,7 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
         launch = engine.launch(model, options, grant(replica))
     except ValueError as error:
         return _crash_now(replica, Why("bad_option", str(error), "Change the deployment's options."), False)
-    who = specs.labels(
-        str(inventory.installation().pk), "replica", replica.pk, replica.generation, replica.attempt
-    )
+    who = specs.labels(str(inventory.installation().pk), "replica", replica.pk, replica.generation, replica.attempt)
     spec = specs.engine_container(
         name=replica.container_name, image=replica.image, address=replica.address, engine=engine, launch=launch,
         grant=grant(replica), who=who,
