@@ -245,7 +245,9 @@ LOG_KEEP_CHUNKS = 400
 
 def _trim_log(replica_id: int) -> None:
     """Keep the newest chunks of a replica over all attempts."""
-    surplus = LogChunk.objects.filter(replica_id=replica_id).order_by("-id").values_list("pk", flat=True)[LOG_KEEP_CHUNKS:]
+    surplus = (
+        LogChunk.objects.filter(replica_id=replica_id).order_by("-id").values_list("pk", flat=True)[LOG_KEEP_CHUNKS:]
+    )
     stale = list(surplus[:200])
     if stale:
         LogChunk.objects.filter(pk__in=stale).delete()

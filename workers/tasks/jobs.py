@@ -13,6 +13,7 @@ from django.utils import timezone
 from webapp import queue
 from webapp.deployments.decide import ABSENT_S, ALIVE
 from webapp.inventory import services as inventory
+from webapp.jobs import fetching
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
@@ -97,7 +98,7 @@ def _step(job: Job) -> float | None:
     if job.is_cancel_wanted:
         return _cancel(runtime, job, mine)
     if mine is None:
-        return _absent(job) if job.container_id else _create(runtime, job)
+        return _absent(runtime, job) if job.container_id else _create(runtime, job)
     if mine.status == "created":
         return _start(runtime, job, mine)
     if mine.status in ALIVE:
@@ -169,21 +170,20 @@ def _running(job: Job, mine: ContainerFacts) -> float | None:
     return LOOK_AGAIN_S
 
 
-def _absent(job: Job) -> float | None:
+def _absent(runtime: Runtime, job: Job) -> float | None:
     """Our container is not there: certain after two sightings; then it is started once more."""
     now = timezone.now()
     if job.missing_since is None:
         jobs.note(job, missing_since=now)
         return float(ABSENT_S)
     left_s = ABSENT_S - (now - job.missing_since).total_seconds()
-    return left_s if left_s > 0 else _again(job, "Its container was removed.")
+    return left_s if left_s > 0 else _again(runtime, job, "Its container was removed.")
 
 
-def _again(job: Job, why: str) -> float | None:
+def _again(runtime: Runtime, job: Job, why: str) -> float | None:
     """The next attempt goes on where this one was cut off, unless it was cut off too often."""
     if job.attempt >= MAX_ATTEMPTS:
-        jobs.move(job, JobState(job.state), JobState.FAILED, f"{why} It was tried {job.attempt} times.")
-        return None
+        return _fail(runtime, job, f"{why} It was tried {job.attempt} times.", "Look at what ends containers there.")
     logger.info("%s: %s Trying again.", job, why)
     jobs.note(job, attempt=job.attempt + 1, container_id="", missing_since=None)
     return GO_ON  # type: ignore[no-any-return]
@@ -202,7 +202,7 @@ def _ended(runtime: Runtime, job: Job, mine: ContainerFacts) -> float | None:
     if container.oom_killed:
         return _fail(runtime, job, "It used more memory than it was given.", "Report this: it should need little.")
     if container.exit_code in (137, 143, 255):
-        return _again(job, "It was ended from outside.")
+        return _again(runtime, job, "It was ended from outside.")
     return _fail(runtime, job, f"It ended with exit code {container.exit_code}.", "Look at the job's log.")
 
 
@@ -224,8 +224,6 @@ def read_ending(log: str) -> Ending:
 
 
 def _succeed(runtime: Runtime, job: Job, files: list[dict[str, Any]]) -> float | None:
-    from webapp.jobs import fetching
-
     if job.state == JobState.QUEUED:  # it was quicker than our look
         jobs.move(job, JobState.QUEUED, JobState.RUNNING, started_at=timezone.now())
     with transaction.atomic():
@@ -239,7 +237,11 @@ def _succeed(runtime: Runtime, job: Job, files: list[dict[str, Any]]) -> float |
 
 def _fail(runtime: Runtime, job: Job, message: str, advice: str) -> float | None:
     _clean_up(runtime, job)
-    if jobs.move(job, JobState(job.state), JobState.FAILED, message, advice=advice[:500]):
+    with transaction.atomic():
+        moved = jobs.move(job, JobState(job.state), JobState.FAILED, message, advice=advice[:500])
+        if moved:
+            fetching.fail(job)
+    if moved:
         runtime.remove(job.container_name)
     return None
 
@@ -249,7 +251,9 @@ def _cancel(runtime: Runtime, job: Job, mine: ContainerFacts | None) -> float | 
         runtime.remove(mine.id)
         jobs.note(job, container_id="")
     _clean_up(runtime, job)
-    jobs.move(job, JobState(job.state), JobState.CANCELLED, "cancelled")
+    with transaction.atomic():
+        if jobs.move(job, JobState(job.state), JobState.CANCELLED, "cancelled"):
+            fetching.fail(job)
     return None
 
 
