@@ -3,17 +3,15 @@
 import os
 from typing import Any
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
-
 import django
-
-django.setup()
-
 import kombu
 from celery import Celery
 from celery.app.amqp import AMQP
 
 from webapp.broker import CELERY_SETTINGS, broker_url
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+django.setup()
 
 
 class QuickConnection(kombu.Connection):

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -49,13 +50,20 @@ class Dockerd:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             assert self._process is not None and self._process.poll() is None, (self.root / "log").read_text()[-2000:]
-            try:
-                with contextlib.closing(docker.APIClient(self.endpoint, timeout=2)) as client:
-                    client.ping()
+            if self._answers():
                 return
-            except (docker.errors.DockerException, OSError):
-                time.sleep(0.05)
+            time.sleep(0.05)
         raise AssertionError((self.root / "log").read_text()[-2000:])
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(2)
+            try:
+                connection.connect(str(self.socket))
+                connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+                return b" 200 " in connection.recv(100)
+            except OSError:
+                return False
 
     def client(self) -> docker.APIClient:
         return docker.APIClient(self.endpoint, timeout=20)

@@ -73,7 +73,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a look at the host gave. `unreachable_s` is None when the look succeeded (or there is no host to look at)."""
+    """What a look at the host gave. `unreachable_s` is None when it succeeded, or when there is no host to look at."""
 
     containers: tuple[Seen, ...] = ()
     unreachable_s: float | None = None

@@ -145,7 +145,7 @@ class Runtime(Protocol):
         ...
 
     def create(self, spec: ContainerSpec) -> str:
-        """The id of a new container that is not started. Raises ImageMissing, NameTaken, NetworkMissing, StartRefused."""
+        """The id of a new, not started container. Raises ImageMissing, NameTaken, NetworkMissing, StartRefused."""
         ...
 
     def start(self, container_id: str) -> None:

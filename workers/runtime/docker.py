@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def identity_of(info: Mapping[str, Any]) -> str:
 class DockerRuntime:
     """One Docker engine; see workers.runtime.base.Runtime for the promises."""
 
-    def __init__(self, endpoint: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, endpoint: str, timeout_s: int = TIMEOUT_S) -> None:
         self.endpoint = endpoint
         self._timeout_s = timeout_s
         self._client: docker.APIClient | None = None
@@ -87,7 +88,7 @@ class DockerRuntime:
             networking = None
             if spec.network is not None:
                 endpoint = client.create_endpoint_config(ipv4_address=spec.address or None)
-                networking = client.create_networking_config({spec.network: endpoint})
+                networking = client.create_networking_config({spec.network: endpoint})  # type: ignore[arg-type]
             created = client.create_container(
                 image=spec.image,
                 command=list(spec.argv) or None,
@@ -136,7 +137,7 @@ class DockerRuntime:
     def find_image(self, reference: str) -> str | None:
         with self._mapped() as client:
             try:
-                return str(client.inspect_image(reference)["Id"])
+                return str(client.inspect_image(reference)["Id"])  # type: ignore[no-untyped-call]
             except ImageNotFound:
                 return None
 
@@ -198,7 +199,7 @@ class DockerRuntime:
         try:
             self.start(container_id)
             with self._mapped() as client:
-                ended = client.wait(container_id, timeout=timeout_s)
+                ended = client.wait(container_id, timeout=ceil(timeout_s))
             return int(ended["StatusCode"]), self.log_tail(container_id, 1000)
         finally:
             self.remove(container_id)

@@ -34,6 +34,7 @@ from workers.runtime.base import (
     StartRefused,
 )
 from workers.tasks import looks
+from workers.tasks.pauses import GO_ON, Pause
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,6 @@ LOOK_AGAIN_S = 12.0
 MAX_ATTEMPTS = 3
 CLEAN_UP_S = 8.0
 BUDGET_S = 12.0
-GO_ON: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def reconcile(job_id: int) -> None:
     job = jobs.claim(job_id)
     if job is None:
         return
-    due_in_s: float | None = 15.0  # whatever breaks below, the sweep comes back
+    due_in_s: Pause = 15.0  # whatever breaks below, the sweep comes back
     try:
         job, due_in_s = _walk(job)
     finally:
@@ -68,7 +68,7 @@ def reconcile(job_id: int) -> None:
             queue.send(jobs.RECONCILE, job_id)
 
 
-def _walk(job: Job) -> tuple[Job, float | None]:
+def _walk(job: Job) -> tuple[Job, Pause]:
     deadline = time.monotonic() + BUDGET_S
     while time.monotonic() < deadline:
         wakes = job.wakes
@@ -78,15 +78,15 @@ def _walk(job: Job) -> tuple[Job, float | None]:
             looks.record_silence(job.host, fault)
             pause = LOOK_AGAIN_S
         fresh = jobs.reread(job)
-        if pause is not GO_ON or fresh is None:
+        if pause != GO_ON or fresh is None:
             job = fresh or job
             job.wakes = wakes
-            return job, None if pause is GO_ON else pause
+            return job, None if pause == GO_ON else pause
         job = fresh
     return job, 0
 
 
-def _step(job: Job) -> float | None:
+def _step(job: Job) -> Pause:
     """One step; seconds until the next look, None when the job has ended, GO_ON to look again now."""
     state = JobState(job.state)
     if state not in (JobState.QUEUED, JobState.RUNNING):
@@ -114,7 +114,7 @@ def _containers(runtime: Runtime, job: Job) -> tuple[ContainerFacts | None, list
     return mine, [container for container in found if container is not mine]
 
 
-def _create(runtime: Runtime, job: Job) -> float | None:
+def _create(runtime: Runtime, job: Job) -> Pause:
     installation = str(inventory.installation().pk)
     runtime.ensure_volume(MODELS_VOLUME, {LABEL_INSTALLATION: installation})
     spec = specs.fetch_container(
@@ -142,7 +142,7 @@ def _create(runtime: Runtime, job: Job) -> float | None:
     except StartRefused as fault:
         return _fail(runtime, job, f"Docker did not make the container: {fault}", "Look at the host's Docker.")
     jobs.note(job, container_id=container_id, missing_since=None)
-    return GO_ON  # type: ignore[no-any-return]
+    return GO_ON
 
 
 def order(job: Job) -> dict[str, Any]:
@@ -152,17 +152,17 @@ def order(job: Job) -> dict[str, Any]:
     return {"source": source, "target_dir": f"{MODELS_PATH}/{job.artifact_id}", "files": job.params["files"]}
 
 
-def _start(runtime: Runtime, job: Job, mine: ContainerFacts) -> float | None:
+def _start(runtime: Runtime, job: Job, mine: ContainerFacts) -> Pause:
     try:
         runtime.start(mine.id)
     except ContainerMissing:
-        return GO_ON  # type: ignore[no-any-return]
+        return GO_ON
     except StartRefused as fault:
         return _fail(runtime, job, f"Docker did not start the container: {fault}", "Look at the host's Docker.")
-    return GO_ON  # type: ignore[no-any-return]
+    return GO_ON
 
 
-def _running(job: Job, mine: ContainerFacts) -> float | None:
+def _running(job: Job, mine: ContainerFacts) -> Pause:
     if job.container_id != mine.id:
         jobs.note(job, container_id=mine.id, missing_since=None)
     if job.state == JobState.QUEUED:
@@ -170,7 +170,7 @@ def _running(job: Job, mine: ContainerFacts) -> float | None:
     return LOOK_AGAIN_S
 
 
-def _absent(runtime: Runtime, job: Job) -> float | None:
+def _absent(runtime: Runtime, job: Job) -> Pause:
     """Our container is not there: certain after two sightings; then it is started once more."""
     now = timezone.now()
     if job.missing_since is None:
@@ -180,20 +180,20 @@ def _absent(runtime: Runtime, job: Job) -> float | None:
     return left_s if left_s > 0 else _again(runtime, job, "Its container was removed.")
 
 
-def _again(runtime: Runtime, job: Job, why: str) -> float | None:
+def _again(runtime: Runtime, job: Job, why: str) -> Pause:
     """The next attempt goes on where this one was cut off, unless it was cut off too often."""
     if job.attempt >= MAX_ATTEMPTS:
         return _fail(runtime, job, f"{why} It was tried {job.attempt} times.", "Look at what ends containers there.")
     logger.info("%s: %s Trying again.", job, why)
     jobs.note(job, attempt=job.attempt + 1, container_id="", missing_since=None)
-    return GO_ON  # type: ignore[no-any-return]
+    return GO_ON
 
 
-def _ended(runtime: Runtime, job: Job, mine: ContainerFacts) -> float | None:
+def _ended(runtime: Runtime, job: Job, mine: ContainerFacts) -> Pause:
     try:
         container = runtime.inspect(mine.id)
     except ContainerMissing:
-        return GO_ON  # type: ignore[no-any-return]
+        return GO_ON
     ending = read_ending(runtime.log_tail(mine.id, 50))
     if container.exit_code == 0 and ending.files is not None:
         return _succeed(runtime, job, ending.files)
@@ -223,7 +223,7 @@ def read_ending(log: str) -> Ending:
     return Ending()
 
 
-def _succeed(runtime: Runtime, job: Job, files: list[dict[str, Any]]) -> float | None:
+def _succeed(runtime: Runtime, job: Job, files: list[dict[str, Any]]) -> Pause:
     if job.state == JobState.QUEUED:  # it was quicker than our look
         jobs.move(job, JobState.QUEUED, JobState.RUNNING, started_at=timezone.now())
     with transaction.atomic():
@@ -235,7 +235,7 @@ def _succeed(runtime: Runtime, job: Job, files: list[dict[str, Any]]) -> float |
     return None
 
 
-def _fail(runtime: Runtime, job: Job, message: str, advice: str) -> float | None:
+def _fail(runtime: Runtime, job: Job, message: str, advice: str) -> Pause:
     _clean_up(runtime, job)
     with transaction.atomic():
         moved = jobs.move(job, JobState(job.state), JobState.FAILED, message, advice=advice[:500])
@@ -246,7 +246,7 @@ def _fail(runtime: Runtime, job: Job, message: str, advice: str) -> float | None
     return None
 
 
-def _cancel(runtime: Runtime, job: Job, mine: ContainerFacts | None) -> float | None:
+def _cancel(runtime: Runtime, job: Job, mine: ContainerFacts | None) -> Pause:
     if mine is not None:
         runtime.remove(mine.id)
         jobs.note(job, container_id="")

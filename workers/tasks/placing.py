@@ -9,6 +9,7 @@ from webapp.errors import Conflict
 from webapp.inventory.models import Host, HostState
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Term
+from workers.tasks.pauses import GO_ON, Pause
 
 NO_ROOM_AGAIN_S = 15.0
 MIB = 1024**2
@@ -17,10 +18,8 @@ MARGIN = 1.25
 HEADROOM_BYTES = 256 * MIB
 
 
-def place(replica: Replica) -> float | None:
+def place(replica: Replica) -> Pause:
     """Book the best place. GO_ON when there was one, else the seconds until another try; the reasons are on the row."""
-    from workers.tasks.steps import GO_ON
-
     try:
         choice, refusals = placement.choose(offers(replica), _estimator(replica), replica.deployment.host_id)
     except ValueError as error:  # options or facts that the engine cannot work with: a person must change them
@@ -47,7 +46,7 @@ def place(replica: Replica) -> float | None:
     except Conflict as error:  # somebody else was faster, or the addresses are used up
         _say_once(replica, str(error))
         return 1.0
-    return GO_ON  # type: ignore[no-any-return]
+    return GO_ON
 
 
 def offers(replica: Replica) -> list[placement.HostOffer]:

@@ -17,6 +17,7 @@ from workers.runtime import docker as docker_runtime
 from workers.runtime import metrics
 from workers.runtime.base import LABEL_ID, LABEL_INSTALLATION, LABEL_KIND, HostUnreachable
 from workers.tasks import looks, steps
+from workers.tasks.pauses import GO_ON
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def _walk(replica: Replica) -> tuple[Replica, float | None]:
         if isinstance(step, Wait):
             return replica, step.seconds
         pause = steps.carry_out(step, replica)
-        if pause is not steps.GO_ON:
+        if pause != GO_ON:
             replica = lifecycle.reread(replica) or replica
             replica.wakes = wakes
             return replica, pause

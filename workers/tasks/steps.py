@@ -19,6 +19,7 @@ from workers.runtime import docker as docker_runtime
 from workers.runtime import specs
 from workers.runtime.base import (
     ENGINE_NETWORK,
+    LABEL_INSTALLATION,
     ContainerMissing,
     HostUnreachable,
     ImageMissing,
@@ -28,15 +29,11 @@ from workers.runtime.base import (
     StartRefused,
 )
 from workers.tasks import deaths, looks, placing
+from workers.tasks.pauses import GO_ON, Pause
 
 logger = logging.getLogger(__name__)
 
 S = ReplicaState
-
-# Seconds to wait, None for "until somebody asks", or GO_ON for "decide again now".
-Pause = float | None
-GO_ON: Any = object()
-STOP_TERM_GRACE_S = 15
 
 
 def carry_out(step: decide.Step, replica: Replica) -> Pause:
@@ -165,7 +162,7 @@ def _start(step: decide.Start, replica: Replica) -> Pause:
 def _mend_network(runtime: Runtime, replica: Replica) -> Pause:
     """The engine network was removed behind our back: make it again with the addresses that are booked."""
     assert replica.host is not None
-    labels = {specs.LABEL_INSTALLATION: str(inventory.installation().pk)}
+    labels = {LABEL_INSTALLATION: str(inventory.installation().pk)}
     subnet = runtime.ensure_network(ENGINE_NETWORK, (replica.host.engine_subnet,), labels)
     if subnet != replica.host.engine_subnet:
         text = f"The engine network has the addresses {subnet} instead of {replica.host.engine_subnet}."
