@@ -13,6 +13,9 @@ from webapp.broker import CELERY_SETTINGS, broker_url
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 django.setup()
 
+# Rooms can be imported once Django is set up; here, so that the pool's processes share what was loaded before the fork.
+from workers.tasks import hosts, jobs, replicas, sweeping  # noqa: E402
+
 
 class QuickConnection(kombu.Connection):
     """Tries again after 0.2 s, 0.5 s ... 2 s: kombu's own steps grow to 30 s, which is how long work would lie."""
@@ -35,30 +38,22 @@ app.conf.update(CELERY_SETTINGS)
 @app.task(name="deployments.reconcile")
 def reconcile_replica(replica_id: int) -> None:
     """Bring one replica as far towards what is wanted as quick steps can."""
-    from workers.tasks import replicas
-
     replicas.reconcile(replica_id)
 
 
 @app.task(name="jobs.reconcile")
 def reconcile_job(job_id: int) -> None:
     """Bring one job as far as quick steps can."""
-    from workers.tasks import jobs
-
     jobs.reconcile(job_id)
 
 
 @app.task(name="inventory.probe_host")
 def probe_host(host_id: int) -> None:
     """Read what is on a host and prepare it for engines."""
-    from workers.tasks import hosts
-
     hosts.probe(host_id)
 
 
 @app.task(name="sweep")
 def sweep() -> None:
     """Find every row that is due and wake its task; nothing else is needed for the system to converge."""
-    from workers.tasks import sweeping
-
     sweeping.sweep()

@@ -46,7 +46,7 @@ class Stack:
             environment["DJANGO_SETTINGS_MODULE"] = "webapp.settings"
         if name == "beat":
             environment.pop("DJANGO_SETTINGS_MODULE")
-        with (self.logs / f"{name}.log").open("ab") as log:
+        with (self.logs / f"{name}.log").open("wb") as log:
             self._running[name] = subprocess.Popen(
                 argv, stdout=log, stderr=log, cwd=ROOT, env=environment, start_new_session=True
             )
