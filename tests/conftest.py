@@ -8,12 +8,8 @@ from typing import Any
 
 import pytest
 
-# Settings are read when pytest-django starts, so the state folder of the tests must be named before.
 _STATE = Path(tempfile.mkdtemp(prefix="modelyard-tests-"))
 os.environ["MODELYARD_STATE_DIR"] = str(_STATE)
-os.environ["MODELYARD_TEST_DATABASE"] = str(_STATE / "test.sqlite3")
-for _name in ("MODELYARD_URL", "MODELYARD_BIND", "MODELYARD_PORT", "MODELYARD_REDIS_URL", "MODELYARD_CACHE_DIR"):
-    os.environ.pop(_name, None)
 (_STATE / "static").mkdir()
 (_STATE / "import").mkdir()
 
@@ -21,9 +17,17 @@ GIB = 1024**3
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Run without a broker, without collected static files and with a fast password hash."""
+    """Run without a broker, without collected static files, with a fast password hash and a database of our own.
+
+    pytest-django has read the settings by now, before this file could name another state folder.
+    """
     from django.conf import settings
 
+    settings.STATE_DIR = _STATE
+    settings.STATIC_ROOT = _STATE / "static"
+    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        # In a file: threads that share a database in memory lock each other out.
+        settings.DATABASES["default"]["TEST"]["NAME"] = str(_STATE / "test.sqlite3")
     settings.STORAGES = {
         **settings.STORAGES,
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

@@ -1,34 +1,43 @@
-"""Would it fit? Named memory terms against every host, before anything is written down."""
+"""Would it fit? Named memory terms against every host, before anything is written down. Looks only: workers book."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from webapp import engines
-from webapp.catalog.models import Artifact
-from webapp.engines.base import HardwareGrant
-from webapp.inventory.models import Host, HostState
+from webapp.catalog.models import Artifact, CopyState
+from webapp.engines.base import Engine, EngineOptions, HardwareGrant
+from webapp.inventory.models import Accelerator, Host, HostState
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Term
 
 
 @dataclass(frozen=True)
-class Place:
-    """One host's answer. Bytes are of the memory the model would live in: `what` says which."""
+class Store:
+    """One memory of a host: what the replica needs of it and what is free, in bytes."""
 
-    host: Host
-    what: str
+    name: str
     needed_bytes: int
     free_bytes: int
     usable_bytes: int
-    terms: tuple[Term, ...] = ()
-    reasons: tuple[str, ...] = ()
 
     @property
     def after_bytes(self) -> int:
         """What would be taken with one replica here."""
         return self.usable_bytes - self.free_bytes + self.needed_bytes
+
+    @property
+    def missing_bytes(self) -> int:
+        return max(0, self.needed_bytes - self.free_bytes)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One host's answer: the memories it would use, and why it is not possible there."""
+
+    host: Host
+    terms: tuple[Term, ...]
+    stores: tuple[Store, ...]
+    reasons: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -40,54 +49,61 @@ class Fit:
     """What it takes, and where it would go. `problem` says why nothing could be calculated."""
 
     terms: tuple[Term, ...] = ()
-    total_bytes: int = 0
     places: tuple[Place, ...] = ()
     problem: str = ""
 
     @property
-    def has_room(self) -> bool:
-        return any(place.fits for place in self.places)
+    def total_bytes(self) -> int:
+        return sum(term.bytes for term in self.terms)
 
 
 def fit(artifact: Artifact, engine_name: str, options: dict[str, Any] | None, pinned: Host | None = None) -> Fit:
-    """`options` as typed and valid so far, None while they are not. Looks only; booking is the workers' business."""
+    """`options` as typed and valid so far, None while they are not. `pinned` leaves the other hosts out."""
     if options is None:
         return Fit(problem="Mend the options first.")
     engine = engines.get(engine_name)
     try:
         facts = ModelFacts.from_json(artifact.facts)
-        chosen = engine.Options.model_validate(options)
-    except (ValueError, ValidationError):
+    except ValueError:
         return Fit(problem="The file's header says too little for an estimate.")
-    copies = {copy.host_id for copy in artifact.copies.all() if copy.state == "present"}
-    places = []
-    for host in Host.objects.for_list():
-        if pinned is not None and host.pk != pinned.pk:
-            continue
-        places.append(_place(host, engine, facts, chosen, host.pk in copies))
+    try:
+        chosen = engine.Options.model_validate(options)
+    except ValueError as error:
+        return Fit(problem=f"These options do not go together: {error}")
+    copies = set(artifact.copies.filter(state=CopyState.PRESENT).values_list("host_id", flat=True))
+    hosts = [host for host in Host.objects.for_list() if pinned is None or host.pk == pinned.pk]
+    places = [_place(host, engine, facts, chosen, host.pk in copies) for host in hosts]
     places.sort(key=lambda place: (not place.fits, place.host.name))
-    terms = places[0].terms if places else ()
-    return Fit(terms, sum(term.bytes for term in terms), tuple(places))
+    # Without a host the terms are still worth knowing.
+    terms = places[0].terms if places else tuple(engine.memory_terms(facts, chosen, HardwareGrant(vendor="cpu")))
+    return Fit(terms, tuple(places))
 
 
-def _place(host: Host, engine: Any, facts: ModelFacts, options: Any, has_copy: bool) -> Place:
+def _place(host: Host, engine: Engine, facts: ModelFacts, options: EngineOptions, has_copy: bool) -> Place:
     cards = [card for card in host.accelerators.all() if card.is_present and engine.images(card.vendor)]
-    best = max(cards, key=lambda card: card.usable_bytes - card.booked_bytes, default=None)
-    if best is not None:
-        what, usable, booked = best.name, best.usable_bytes, best.booked_bytes
-        grant = HardwareGrant(vendor=best.vendor, device_ids=(best.uuid,), cpu_count=host.cpu_count or 1)
-    else:
-        what, usable, booked = "memory", host.usable_bytes, host.booked_bytes
-        grant = HardwareGrant(vendor="cpu", cpu_count=host.cpu_count or 1)
-    terms = tuple(engine.memory_terms(facts, options, grant))
-    needed, free = sum(term.bytes for term in terms), usable - booked
+    card = max(cards, key=lambda card: card.usable_bytes - card.booked_bytes, default=None)
+    terms = tuple(engine.memory_terms(facts, options, _grant(host, card)))
+    stores = [_store("Memory", host, terms, "host")]
+    if card is not None:
+        stores.insert(0, _store(f"GPU {card.index} ({card.name})", card, terms, "gpu"))
     reasons = []
     if host.state != HostState.ONLINE:
-        reasons.append(f"The host is {host.state}.")
+        reasons.append("It does not answer.")
     if host.is_drained:
-        reasons.append("The host is drained.")
+        reasons.append("It takes no new replicas (drained).")
     if not has_copy:
-        reasons.append("The files are not on this host yet.")
-    if needed > free:
-        reasons.append("Not enough free memory.")
-    return Place(host, what, needed, free, usable, terms, tuple(reasons))
+        reasons.append("The model's files are not on it.")
+    reasons += [f"{store.name}: more is needed than is free." for store in stores if store.missing_bytes]
+    return Place(host, terms, tuple(stores), tuple(reasons))
+
+
+def _grant(host: Host, card: Accelerator | None) -> HardwareGrant:
+    cpus = max(host.cpu_count, 1)
+    if card is None:
+        return HardwareGrant("cpu", (), host.usable_bytes, cpus)
+    return HardwareGrant(card.vendor, (card.uuid,), host.usable_bytes, cpus)  # type: ignore[arg-type]  a checked word
+
+
+def _store(name: str, memory: Host | Accelerator, terms: tuple[Term, ...], place: str) -> Store:
+    needed = sum(term.bytes for term in terms if term.place == place)
+    return Store(name, needed, memory.usable_bytes - memory.booked_bytes, memory.usable_bytes)

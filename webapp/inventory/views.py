@@ -19,9 +19,12 @@ from webapp.inventory.models import Booking, Host
 from webapp.listings import listing
 
 
+SHADES = 6
+
+
 @dataclass(frozen=True)
 class Share:
-    """A piece of a memory bar. `holder` is None for what the person may not know by name."""
+    """What one holder has of a memory; no url for what the person may not know by name."""
 
     label: str
     url: str
@@ -29,8 +32,17 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Piece(Share):
+    """A share drawn on a bar of a thousand units; `shade` numbers the colours."""
+
+    x: int
+    width: int
+    shade: int
+
+
+@dataclass(frozen=True)
 class Ledger:
-    """One memory and who holds it. `other_bytes` is kept back for the system."""
+    """One memory and who holds it, in bytes."""
 
     name: str
     total_bytes: int
@@ -45,6 +57,16 @@ class Ledger:
     @property
     def kept_back_bytes(self) -> int:
         return max(self.total_bytes - self.usable_bytes, 0)
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The shares side by side from the left, biggest first."""
+        pieces, x = [], 0
+        for number, share in enumerate(self.shares):
+            width = max(1, round(1000 * share.size_bytes / self.total_bytes)) if self.total_bytes else 0
+            pieces.append(Piece(share.label, share.url, share.size_bytes, x, width, number % SHADES))
+            x += width
+        return pieces
 
 
 @door("GET")

@@ -144,3 +144,60 @@ def sort(context: dict[str, Any], key: str, label: str) -> dict[str, Any]:
 def ready_count(replicas: Iterable[Any]) -> int:
     """How many of the replicas answer."""
     return sum(replica.state == "ready" for replica in replicas)
+
+
+@register.simple_tag
+def left(job: Any) -> str:
+    """How long a running job will still take if it goes on as it went; nothing while that is a guess."""
+    if job.state != "running" or not job.started_at or not job.done or not job.total:
+        return ""
+    elapsed = (timezone.now() - job.started_at).total_seconds()
+    if elapsed < 3 or job.done * 100 < job.total:
+        return ""
+    return f" · about {duration(elapsed * (job.total - job.done) / job.done)} left"
+
+
+@register.simple_tag
+def elapsed(job: Any) -> str:
+    """How long a job has run, or took."""
+    if not job.started_at:
+        return "–"
+    return duration((job.ended_at or timezone.now()) - job.started_at)
+
+
+@register.filter
+def shown_name(name: str) -> str:
+    """A key of a stored dict as people read it."""
+    return name.replace("_", " ").capitalize()
+
+
+@register.filter
+def plain_fact(value: Any) -> str:
+    """A stored fact in words: lists joined, nothing nested shown as code."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {plain_fact(part)}" for key, part in value.items()) or "–"
+    if isinstance(value, list):
+        return ", ".join(plain_fact(part) for part in value) or "–"
+    return str(value) if value not in (None, "") else "–"
+
+
+@register.filter
+def bits_per_weight(artifact: Any) -> str:
+    """Size of the tensors over the number of parameters."""
+    facts = artifact.facts
+    size, number = facts.get("weights_bytes") or artifact.size_bytes, facts.get("parameters")
+    return f"{size * 8 / number:.2f}" if number else "–"
+
+
+@register.filter
+def fact_of_file(value: Any, name: str) -> str:
+    """A value of a file's header: sizes as sizes, numbers with separators."""
+    if name.endswith("_bytes") and isinstance(value, int):
+        return gib(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return count(value)
+    if name == "tensor_bytes":
+        return ", ".join(f"{kind} {gib(size)}" for kind, size in value)
+    return plain_fact(value)
