@@ -1,45 +1,26 @@
 """The cast and the stage of all tests: ada owns, bob is on her team, eve is a stranger."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-_STATE = Path(tempfile.mkdtemp(prefix="modelyard-tests-"))
-os.environ["MODELYARD_STATE_DIR"] = str(_STATE)
-(_STATE / "static").mkdir()
-(_STATE / "import").mkdir()
+from tests.stage import STATE
 
 GIB = 1024**3
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Run without a broker, without collected static files, with a fast password hash and a database of our own.
-
-    pytest-django has read the settings by now, before this file could name another state folder.
-    """
+    """Run without a broker, without collected static files and with a fast password hash."""
     from django.conf import settings
 
-    settings.STATE_DIR = _STATE
-    settings.STATIC_ROOT = _STATE / "static"
-    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-        # In a file: threads that share a database in memory lock each other out.
-        settings.DATABASES["default"]["TEST"]["NAME"] = str(_STATE / "test.sqlite3")
     settings.STORAGES = {
         **settings.STORAGES,
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    import shutil
-
-    shutil.rmtree(_STATE, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +36,7 @@ def sent_tasks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 @pytest.fixture
 def import_dir() -> Path:
     """A folder that model files may be imported from."""
-    return _STATE / "import"
+    return STATE / "import"
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def secrets_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Downloads and built images that can be made again; shared between installations when MODELYARD_CACHE_DIR says so."""
+    """Downloads and built images that can be made again; several installations may share MODELYARD_CACHE_DIR."""
     return Path(os.environ.get("MODELYARD_CACHE_DIR") or state_dir() / "cache").resolve()
 
 

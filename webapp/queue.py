@@ -1,4 +1,4 @@
-"""Hand work to the workers. A message is only a wake-up call: the row says what is to be done, the sweep finds it again."""
+"""Hand work to the workers. A message is only a wake-up call: the row says what to do, the sweep finds it."""
 
 import logging
 import os

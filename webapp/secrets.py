@@ -18,7 +18,9 @@ class MasterKeyError(Exception):
 
 def derive(purpose: str, length: int = 32) -> bytes:
     """A key of `length` bytes for one purpose (HKDF-SHA256, RFC 5869). Same purpose, same key, for ever."""
-    return HKDF(algorithm=SHA256(), length=length, salt=None, info=b"modelyard:" + purpose.encode()).derive(_master_key())
+    return HKDF(algorithm=SHA256(), length=length, salt=None, info=b"modelyard:" + purpose.encode()).derive(
+        _master_key()
+    )
 
 
 @cache

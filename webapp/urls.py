@@ -3,8 +3,13 @@
 from django.urls import include, path
 
 from webapp.accounts.views import no_mail
+from webapp.api import api
+from webapp.health import healthz
 
 urlpatterns = [
+    path("healthz", healthz),
+    path("api/v1/", api.urls),
+    path("internal/", include("webapp.usage.internal")),
     path("", include("webapp.dashboard.urls")),
     path("deployments/", include("webapp.deployments.urls")),
     path("models/", include("webapp.catalog.urls")),

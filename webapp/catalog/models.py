@@ -31,11 +31,13 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         return self.filter(copies__state=CopyState.PRESENT).distinct()
 
     def for_list(self) -> "ArtifactQuerySet":
-        return self.select_related("catalog_model").prefetch_related("copies__host").order_by("catalog_model__name", "id")
+        return (
+            self.select_related("catalog_model").prefetch_related("copies__host").order_by("catalog_model__name", "id")
+        )
 
 
 class Artifact(models.Model):
-    """One concrete set of weight files. `files` is a list of {name, size_bytes, sha256}; `facts` what the header says."""
+    """One concrete set of weight files. `files`: {name, size_bytes, sha256} each; `facts`: the header."""
 
     catalog_model = models.ForeignKey(CatalogModel, on_delete=models.PROTECT, related_name="artifacts")
     format = models.CharField(max_length=20)

@@ -107,7 +107,9 @@ def record_progress(replica_id: int, fraction: float | None, text: str) -> None:
     """How far the engine has come with loading: 0 to 1, or None when it does not say."""
     with transaction.atomic():
         rows = Replica.objects.filter(pk=replica_id, state__in=[ReplicaState.PULLING, ReplicaState.LOADING])
-        if rows.exclude(progress=fraction, progress_text=text[:200]).update(progress=fraction, progress_text=text[:200]):
+        if rows.exclude(progress=fraction, progress_text=text[:200]).update(
+            progress=fraction, progress_text=text[:200]
+        ):
             replica = Replica.objects.select_related("deployment").get(pk=replica_id)
             events.publish(f"deployment:{replica.deployment_id}")
 
@@ -142,7 +144,9 @@ LOG_KEEP_CHUNKS = 400
 
 def _trim_log(replica_id: int) -> None:
     """Keep the newest chunks of a replica over all attempts."""
-    surplus = LogChunk.objects.filter(replica_id=replica_id).order_by("-id").values_list("pk", flat=True)[LOG_KEEP_CHUNKS:]
+    surplus = (
+        LogChunk.objects.filter(replica_id=replica_id).order_by("-id").values_list("pk", flat=True)[LOG_KEEP_CHUNKS:]
+    )
     stale = list(surplus[:200])
     if stale:
         LogChunk.objects.filter(pk__in=stale).delete()

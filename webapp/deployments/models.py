@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -23,7 +24,11 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         return self if user.is_superuser else self.filter(team__members=user)
 
     def for_list(self) -> "DeploymentQuerySet":
-        return self.select_related("team", "artifact__catalog_model").prefetch_related("replicas__host").order_by("name", "id")
+        return (
+            self.select_related("team", "artifact__catalog_model")
+            .prefetch_related("replicas__host")
+            .order_by("name", "id")
+        )
 
 
 class Deployment(models.Model):
@@ -34,7 +39,9 @@ class Deployment(models.Model):
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="deployments")
     engine = models.CharField(max_length=20)
     options = models.JSONField(default=dict)
-    desired_state = models.CharField(max_length=8, choices=[(d.value, d.value) for d in Desired], default=Desired.RUNNING)
+    desired_state = models.CharField(
+        max_length=8, choices=[(d.value, d.value) for d in Desired], default=Desired.RUNNING
+    )
     desired_replicas = models.PositiveSmallIntegerField(default=1)
     host = models.ForeignKey(Host, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     image = models.CharField(max_length=200, blank=True)
@@ -58,6 +65,11 @@ class Deployment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def endpoint(self) -> str:
+        """The base URL for OpenAI clients that serves this deployment alone."""
+        return f"{settings.MODELYARD_URL}/d/{self.team.slug}/{self.name}/v1"
 
     @property
     def state(self) -> str:
@@ -84,7 +96,9 @@ class Replica(models.Model):
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="replicas")
     number = models.PositiveSmallIntegerField()
-    state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in ReplicaState], default=ReplicaState.PENDING)
+    state = models.CharField(
+        max_length=10, choices=[(s.value, s.value) for s in ReplicaState], default=ReplicaState.PENDING
+    )
     reason_code = models.CharField(max_length=40, blank=True)
     reason = models.CharField(max_length=500, blank=True)
     advice = models.CharField(max_length=500, blank=True)

@@ -51,15 +51,14 @@ def create(user: User | None, team: Team, wish: Wish) -> Deployment:
         created_by=user,
     )
     try:
-        deployment.clean_fields(exclude=["team", "artifact", "created_by", "host"])
+        deployment.clean_fields(exclude=["team", "artifact", "created_by", "host", "options"])
     except ValidationError as error:
         fields = {name: " ".join(messages) for name, messages in error.message_dict.items()}
         raise Invalid(" ".join(fields.values()), fields=fields) from error
     with transaction.atomic():
         _save_new(deployment)
         replicas = [
-            Replica(deployment=deployment, number=number, next_due_at=Now())
-            for number in range(1, wish.replicas + 1)
+            Replica(deployment=deployment, number=number, next_due_at=Now()) for number in range(1, wish.replicas + 1)
         ]
         Replica.objects.bulk_create(replicas)
         _write(deployment, user, "asked to run")
@@ -160,7 +159,9 @@ def _save_new(deployment: Deployment) -> None:
             deployment.save(force_insert=True)
     except IntegrityError as error:
         message = f"The team has a deployment named {deployment.name} already."
-        raise Conflict(message, "Choose another name, or delete the other one first.", fields={"name": message}) from error
+        raise Conflict(
+            message, "Choose another name, or delete the other one first.", fields={"name": message}
+        ) from error
 
 
 def _write(deployment: Deployment, user: User | None, text: str) -> None:

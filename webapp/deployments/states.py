@@ -60,7 +60,7 @@ def backoff_s(crash_count: int) -> int:
 def summary(desired: Desired, replicas: Iterable[tuple[ReplicaState, bool]]) -> str:
     """One word for a deployment: what people asked for against (state, will be retried) of its replicas.
 
-    ready: all are; degraded: some are; restarting: none is, a failed one will be tried again; failed: a person must act.
+    ready: all are; degraded: some are; restarting: none is, a failed one will be tried again; failed: nobody tries.
     """
     states = list(replicas)
     if desired == Desired.DELETED:

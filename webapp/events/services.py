@@ -1,6 +1,7 @@
 """Announce that something changed. Only the number is stored and only the name is sent: readers re-read the truth."""
 
 import logging
+from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -28,11 +29,15 @@ def wake(*names: str) -> None:
     layer = get_channel_layer()
     if layer is None:
         return
+    try:
+        async_to_sync(_send)(layer, names)
+    except Exception as error:  # whatever the broker's client raises: the commit has happened and stands
+        logger.warning("could not wake the readers of %s: %s", ", ".join(names), error)
+
+
+async def _send(layer: Any, names: tuple[str, ...]) -> None:
     for name in names:
-        try:
-            async_to_sync(layer.group_send)(group(name), {"type": "topic.changed", "topic": name})
-        except Exception as error:  # whatever the broker's client raises: the commit has happened and stands
-            logger.warning("could not wake the readers of %s: %s", name, error)
+        await layer.group_send(group(name), {"type": "topic.changed", "topic": name})
 
 
 def group(name: str) -> str:

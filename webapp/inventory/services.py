@@ -1,6 +1,7 @@
 """Every change of hosts, accelerators and their ledger."""
 
 import ipaddress
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +47,23 @@ class HostFacts:
 def installation() -> Installation:
     """This installation's row, made at the first call."""
     row, _created = Installation.objects.get_or_create(only=True)
+    return row
+
+
+def adopt_installation(found: uuid.UUID | None, hold: bool) -> Installation:
+    """The installation's row. A database without one takes over the id that was found in a Docker engine.
+
+    `hold`: the engine runs containers of that id, which a new database cannot know; they are then kept until a person
+    lets go of the hold. Raises Conflict when the engine belongs to another installation.
+    """
+    row = Installation.objects.first()
+    if row is None:
+        return Installation.objects.create(pk=found or uuid.uuid4(), is_on_hold=hold and found is not None)
+    if found is not None and found != row.pk:
+        raise Conflict(
+            f"This Docker engine belongs to the Modelyard installation {found}, and this database to {row.pk}.",
+            "Use that installation's MODELYARD_STATE_DIR, or remove the volume modelyard-installation from the engine.",
+        )
     return row
 
 

@@ -22,9 +22,7 @@ RECONCILE = "jobs.reconcile"
 LEASE_S = 40
 
 
-def queue_fetch(
-    user: User | None, team: Team | None, artifact: Artifact, host: Host, params: dict[str, Any]
-) -> Job:
+def queue_fetch(user: User | None, team: Team | None, artifact: Artifact, host: Host, params: dict[str, Any]) -> Job:
     """Have the artifact's files brought to the host. One fetch per artifact and host runs at a time."""
     with transaction.atomic():
         running = Job.objects.filter(kind=JobKind.FETCH, artifact=artifact, host=host).exclude(
@@ -34,7 +32,13 @@ def queue_fetch(
         if there is not None:
             return there
         job = Job.objects.create(
-            kind=JobKind.FETCH, team=team, requested_by=user, host=host, artifact=artifact, params=params, next_due_at=Now()
+            kind=JobKind.FETCH,
+            team=team,
+            requested_by=user,
+            host=host,
+            artifact=artifact,
+            params=params,
+            next_due_at=Now(),
         )
         audit(user, team, "job.fetch", str(artifact), {"host": host.name})
         _announce(job)

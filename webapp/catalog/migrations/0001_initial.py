@@ -5,61 +5,86 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('inventory', '0001_initial'),
+        ("inventory", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='CatalogModel',
+            name="CatalogModel",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=120, unique=True)),
-                ('slug', models.SlugField(max_length=120, unique=True)),
-                ('architecture', models.CharField(blank=True, max_length=60)),
-                ('parameters', models.BigIntegerField(blank=True, null=True)),
-                ('context_length', models.PositiveIntegerField(blank=True, null=True)),
-                ('licence', models.CharField(blank=True, max_length=80)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=120, unique=True)),
+                ("slug", models.SlugField(max_length=120, unique=True)),
+                ("architecture", models.CharField(blank=True, max_length=60)),
+                ("parameters", models.BigIntegerField(blank=True, null=True)),
+                ("context_length", models.PositiveIntegerField(blank=True, null=True)),
+                ("licence", models.CharField(blank=True, max_length=80)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Artifact',
+            name="Artifact",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('format', models.CharField(max_length=20)),
-                ('quantisation', models.CharField(blank=True, max_length=20)),
-                ('main_file', models.CharField(max_length=300)),
-                ('files', models.JSONField(default=list)),
-                ('facts', models.JSONField(default=dict)),
-                ('size_bytes', models.BigIntegerField(default=0)),
-                ('source', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('catalog_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='artifacts', to='catalog.catalogmodel')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("format", models.CharField(max_length=20)),
+                ("quantisation", models.CharField(blank=True, max_length=20)),
+                ("main_file", models.CharField(max_length=300)),
+                ("files", models.JSONField(default=list)),
+                ("facts", models.JSONField(default=dict)),
+                ("size_bytes", models.BigIntegerField(default=0)),
+                ("source", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "catalog_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="artifacts", to="catalog.catalogmodel"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='ArtifactCopy',
+            name="ArtifactCopy",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('fetching', 'Fetching'), ('present', 'Present'), ('failed', 'Failed')], default='fetching', max_length=10)),
-                ('verified_at', models.DateTimeField(blank=True, null=True)),
-                ('artifact', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='copies', to='catalog.artifact')),
-                ('host', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='copies', to='inventory.host')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("fetching", "Fetching"), ("present", "Present"), ("failed", "Failed")],
+                        default="fetching",
+                        max_length=10,
+                    ),
+                ),
+                ("verified_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "artifact",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="copies", to="catalog.artifact"
+                    ),
+                ),
+                (
+                    "host",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="copies", to="inventory.host"
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'artifact copies',
-                'constraints': [models.UniqueConstraint(fields=('artifact', 'host'), name='copy_once_per_host')],
+                "verbose_name_plural": "artifact copies",
+                "constraints": [models.UniqueConstraint(fields=("artifact", "host"), name="copy_once_per_host")],
             },
         ),
         migrations.AddConstraint(
-            model_name='artifact',
-            constraint=models.UniqueConstraint(fields=('catalog_model', 'format', 'quantisation', 'main_file'), name='artifact_once', violation_error_message='This file of this model is in the catalogue already.'),
+            model_name="artifact",
+            constraint=models.UniqueConstraint(
+                fields=("catalog_model", "format", "quantisation", "main_file"),
+                name="artifact_once",
+                violation_error_message="This file of this model is in the catalogue already.",
+            ),
         ),
     ]

@@ -2,126 +2,225 @@
 
 import django.core.validators
 import django.db.models.deletion
-import webapp.deployments.states
 from django.conf import settings
 from django.db import migrations, models
 
+import webapp.deployments.states
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
-        ('catalog', '0001_initial'),
-        ('inventory', '0001_initial'),
+        ("accounts", "0001_initial"),
+        ("catalog", "0001_initial"),
+        ("inventory", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Deployment',
+            name="Deployment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$', 'Use 1 to 63 lower-case letters, digits, dots, dashes or underscores; begin and end with a letter or digit.')])),
-                ('engine', models.CharField(max_length=20)),
-                ('options', models.JSONField(default=dict)),
-                ('desired_state', models.CharField(choices=[('running', 'running'), ('stopped', 'stopped'), ('deleted', 'deleted')], default=webapp.deployments.states.Desired['RUNNING'], max_length=8)),
-                ('desired_replicas', models.PositiveSmallIntegerField(default=1)),
-                ('image', models.CharField(blank=True, max_length=200)),
-                ('generation', models.PositiveIntegerField(default=1)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('artifact', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='deployments', to='catalog.artifact')),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('host', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='inventory.host')),
-                ('team', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deployments', to='accounts.team')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=63,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$",
+                                "Use 1 to 63 lower-case letters, digits, dots, dashes or underscores; begin and end with a letter or digit.",
+                            )
+                        ],
+                    ),
+                ),
+                ("engine", models.CharField(max_length=20)),
+                ("options", models.JSONField(default=dict)),
+                (
+                    "desired_state",
+                    models.CharField(
+                        choices=[("running", "running"), ("stopped", "stopped"), ("deleted", "deleted")],
+                        default=webapp.deployments.states.Desired["RUNNING"],
+                        max_length=8,
+                    ),
+                ),
+                ("desired_replicas", models.PositiveSmallIntegerField(default=1)),
+                ("image", models.CharField(blank=True, max_length=200)),
+                ("generation", models.PositiveIntegerField(default=1)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "artifact",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="deployments", to="catalog.artifact"
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "host",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="inventory.host",
+                    ),
+                ),
+                (
+                    "team",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="deployments", to="accounts.team"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Replica',
+            name="Replica",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveSmallIntegerField()),
-                ('state', models.CharField(choices=[('pending', 'pending'), ('placing', 'placing'), ('pulling', 'pulling'), ('starting', 'starting'), ('loading', 'loading'), ('ready', 'ready'), ('draining', 'draining'), ('stopping', 'stopping'), ('stopped', 'stopped'), ('failed', 'failed'), ('lost', 'lost')], default=webapp.deployments.states.ReplicaState['PENDING'], max_length=10)),
-                ('reason_code', models.CharField(blank=True, max_length=40)),
-                ('reason', models.CharField(blank=True, max_length=500)),
-                ('advice', models.CharField(blank=True, max_length=500)),
-                ('address', models.CharField(blank=True, max_length=100)),
-                ('port', models.PositiveIntegerField(default=0)),
-                ('image', models.CharField(blank=True, max_length=200)),
-                ('upstream_model', models.CharField(blank=True, max_length=120)),
-                ('generation', models.PositiveIntegerField(default=1)),
-                ('attempt', models.PositiveIntegerField(default=1)),
-                ('container_id', models.CharField(blank=True, max_length=64)),
-                ('estimate', models.JSONField(default=list)),
-                ('observed', models.JSONField(default=dict)),
-                ('progress', models.FloatField(blank=True, null=True)),
-                ('progress_text', models.CharField(blank=True, max_length=200)),
-                ('crash_count', models.PositiveIntegerField(default=0)),
-                ('epoch', models.PositiveIntegerField(default=0)),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('next_due_at', models.DateTimeField(blank=True, db_index=True, null=True)),
-                ('state_at', models.DateTimeField(auto_now_add=True)),
-                ('stop_requested_at', models.DateTimeField(blank=True, null=True)),
-                ('kill_after', models.DateTimeField(blank=True, null=True)),
-                ('missing_since', models.DateTimeField(blank=True, null=True)),
-                ('ready_at', models.DateTimeField(blank=True, null=True)),
-                ('proven_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('deployment', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='replicas', to='deployments.deployment')),
-                ('host', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='replicas', to='inventory.host')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveSmallIntegerField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("placing", "placing"),
+                            ("pulling", "pulling"),
+                            ("starting", "starting"),
+                            ("loading", "loading"),
+                            ("ready", "ready"),
+                            ("draining", "draining"),
+                            ("stopping", "stopping"),
+                            ("stopped", "stopped"),
+                            ("failed", "failed"),
+                            ("lost", "lost"),
+                        ],
+                        default=webapp.deployments.states.ReplicaState["PENDING"],
+                        max_length=10,
+                    ),
+                ),
+                ("reason_code", models.CharField(blank=True, max_length=40)),
+                ("reason", models.CharField(blank=True, max_length=500)),
+                ("advice", models.CharField(blank=True, max_length=500)),
+                ("address", models.CharField(blank=True, max_length=100)),
+                ("port", models.PositiveIntegerField(default=0)),
+                ("image", models.CharField(blank=True, max_length=200)),
+                ("upstream_model", models.CharField(blank=True, max_length=120)),
+                ("generation", models.PositiveIntegerField(default=1)),
+                ("attempt", models.PositiveIntegerField(default=1)),
+                ("container_id", models.CharField(blank=True, max_length=64)),
+                ("estimate", models.JSONField(default=list)),
+                ("observed", models.JSONField(default=dict)),
+                ("progress", models.FloatField(blank=True, null=True)),
+                ("progress_text", models.CharField(blank=True, max_length=200)),
+                ("crash_count", models.PositiveIntegerField(default=0)),
+                ("epoch", models.PositiveIntegerField(default=0)),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                ("next_due_at", models.DateTimeField(blank=True, db_index=True, null=True)),
+                ("state_at", models.DateTimeField(auto_now_add=True)),
+                ("stop_requested_at", models.DateTimeField(blank=True, null=True)),
+                ("kill_after", models.DateTimeField(blank=True, null=True)),
+                ("missing_since", models.DateTimeField(blank=True, null=True)),
+                ("ready_at", models.DateTimeField(blank=True, null=True)),
+                ("proven_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "deployment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="replicas",
+                        to="deployments.deployment",
+                    ),
+                ),
+                (
+                    "host",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="replicas",
+                        to="inventory.host",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['number'],
+                "ordering": ["number"],
             },
         ),
         migrations.CreateModel(
-            name='LogChunk',
+            name="LogChunk",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('generation', models.PositiveIntegerField()),
-                ('attempt', models.PositiveIntegerField()),
-                ('offset', models.BigIntegerField()),
-                ('text', models.TextField()),
-                ('until', models.CharField(max_length=40)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('replica', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='log_chunks', to='deployments.replica')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("generation", models.PositiveIntegerField()),
+                ("attempt", models.PositiveIntegerField()),
+                ("offset", models.BigIntegerField()),
+                ("text", models.TextField()),
+                ("until", models.CharField(max_length=40)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "replica",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="log_chunks", to="deployments.replica"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['replica_id', 'generation', 'attempt', 'offset'],
+                "ordering": ["replica_id", "generation", "attempt", "offset"],
             },
         ),
         migrations.CreateModel(
-            name='ReplicaEvent',
+            name="ReplicaEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('replica_number', models.PositiveSmallIntegerField(null=True)),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('old_state', models.CharField(blank=True, max_length=10)),
-                ('new_state', models.CharField(blank=True, max_length=10)),
-                ('reason_code', models.CharField(blank=True, max_length=40)),
-                ('text', models.CharField(blank=True, max_length=500)),
-                ('actor', models.CharField(blank=True, max_length=150)),
-                ('deployment', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='diary', to='deployments.deployment')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("replica_number", models.PositiveSmallIntegerField(null=True)),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                ("old_state", models.CharField(blank=True, max_length=10)),
+                ("new_state", models.CharField(blank=True, max_length=10)),
+                ("reason_code", models.CharField(blank=True, max_length=40)),
+                ("text", models.CharField(blank=True, max_length=500)),
+                ("actor", models.CharField(blank=True, max_length=150)),
+                (
+                    "deployment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="diary", to="deployments.deployment"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.AddConstraint(
-            model_name='deployment',
-            constraint=models.UniqueConstraint(fields=('team', 'name'), name='deployment_name_once_per_team', violation_error_message='The team has a deployment of this name already.'),
+            model_name="deployment",
+            constraint=models.UniqueConstraint(
+                fields=("team", "name"),
+                name="deployment_name_once_per_team",
+                violation_error_message="The team has a deployment of this name already.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='deployment',
-            constraint=models.CheckConstraint(condition=models.Q(('desired_replicas__gte', 1), ('desired_replicas__lte', 64)), name='deployment_replicas_in_range'),
+            model_name="deployment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("desired_replicas__gte", 1), ("desired_replicas__lte", 64)),
+                name="deployment_replicas_in_range",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='replica',
-            constraint=models.UniqueConstraint(fields=('deployment', 'number'), name='replica_number_once'),
+            model_name="replica",
+            constraint=models.UniqueConstraint(fields=("deployment", "number"), name="replica_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='logchunk',
-            constraint=models.UniqueConstraint(fields=('replica', 'generation', 'attempt', 'offset'), name='log_chunk_once'),
+            model_name="logchunk",
+            constraint=models.UniqueConstraint(
+                fields=("replica", "generation", "attempt", "offset"), name="log_chunk_once"
+            ),
         ),
     ]

@@ -6,41 +6,72 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
-        ('deployments', '0001_initial'),
+        ("accounts", "0001_initial"),
+        ("deployments", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='UsageRecord',
+            name="UsageRecord",
             fields=[
-                ('id', models.UUIDField(primary_key=True, serialize=False)),
-                ('at', models.DateTimeField(db_index=True)),
-                ('replica_number', models.BigIntegerField(null=True)),
-                ('endpoint', models.CharField(max_length=60)),
-                ('request_id', models.CharField(blank=True, max_length=80)),
-                ('status', models.PositiveSmallIntegerField()),
-                ('outcome', models.CharField(max_length=20)),
-                ('is_stream', models.BooleanField(default=False)),
-                ('prompt_tokens', models.PositiveIntegerField(null=True)),
-                ('completion_tokens', models.PositiveIntegerField(null=True)),
-                ('counted_by', models.CharField(blank=True, max_length=10)),
-                ('ttft_ms', models.FloatField(null=True)),
-                ('duration_ms', models.FloatField(null=True)),
-                ('max_gap_ms', models.FloatField(null=True)),
-                ('bytes_out', models.BigIntegerField(default=0)),
-                ('deployment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='usage', to='deployments.deployment')),
-                ('key', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='usage', to='accounts.apikey')),
-                ('team', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='accounts.team')),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.UUIDField(primary_key=True, serialize=False)),
+                ("at", models.DateTimeField(db_index=True)),
+                ("replica_number", models.BigIntegerField(null=True)),
+                ("endpoint", models.CharField(max_length=60)),
+                ("request_id", models.CharField(blank=True, max_length=80)),
+                ("status", models.PositiveSmallIntegerField()),
+                ("outcome", models.CharField(max_length=20)),
+                ("is_stream", models.BooleanField(default=False)),
+                ("prompt_tokens", models.PositiveIntegerField(null=True)),
+                ("completion_tokens", models.PositiveIntegerField(null=True)),
+                ("counted_by", models.CharField(blank=True, max_length=10)),
+                ("ttft_ms", models.FloatField(null=True)),
+                ("duration_ms", models.FloatField(null=True)),
+                ("max_gap_ms", models.FloatField(null=True)),
+                ("bytes_out", models.BigIntegerField(default=0)),
+                (
+                    "deployment",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="usage",
+                        to="deployments.deployment",
+                    ),
+                ),
+                (
+                    "key",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="usage",
+                        to="accounts.apikey",
+                    ),
+                ),
+                (
+                    "team",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="accounts.team"
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['deployment', 'at'], name='usage_usage_deploym_463494_idx'), models.Index(fields=['team', 'at'], name='usage_usage_team_id_ca6eec_idx')],
+                "indexes": [
+                    models.Index(fields=["deployment", "at"], name="usage_usage_deploym_463494_idx"),
+                    models.Index(fields=["team", "at"], name="usage_usage_team_id_ca6eec_idx"),
+                ],
             },
         ),
     ]
