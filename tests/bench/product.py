@@ -52,7 +52,7 @@ def measure(cold: bool) -> list[Figure]:
 
 
 def create_to_ready(yard: Yard, key: str, rounds: int = 5) -> Figure:
-    """Median over `rounds`: from the API's answer to `ready`, less the engine's own time from process start to loaded."""
+    """Median of `rounds`: from the request to `ready`, less the engine's own time from its start to loaded."""
     beyond = []
     artifact = yard.deployment("smollm2", key)["artifact_id"]
     for number in range(rounds):
