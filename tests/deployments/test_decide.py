@@ -166,7 +166,12 @@ def test_nothing_is_created_beside_a_container_that_is_there() -> None:
 
 def test_one_sighting_of_absence_ends_nothing() -> None:
     for row, observed, step in every_decision():
-        if row.container_id and not observed.containers and observed.unreachable_s is None and row.missing_since is None:
+        if (
+            row.container_id
+            and not observed.containers
+            and observed.unreachable_s is None
+            and row.missing_since is None
+        ):
             if row.state in (S.STARTING, S.LOADING, S.READY, S.LOST, S.DRAINING, S.STOPPING):
                 assert step == d.MarkMissing()
 

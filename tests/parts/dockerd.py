@@ -119,9 +119,18 @@ class Dockerd:
         ):
             subprocess.run(argv, check=True, capture_output=True)
 
+    def import_fake_tools(self) -> None:
+        """An image of the name that jobs run in, whose python3 plays the fetch program."""
+        with contextlib.closing(self.client()) as client:
+            client.import_image_from_data(
+                _tar_with_engine(), repository="modelyard/tools", tag="1", changes=["ENV PATH=/bin"]
+            )
+
     def import_fake_engine(self, tag: str = FAKE_ENGINE, **ways: object) -> str:
         """An image of the tiny engine that behaves as told: load_ms=300 becomes FAKE_LOAD_MS=300."""
-        changes = ['ENTRYPOINT ["/engine"]'] + [f'ENV FAKE_{name.upper()}="{value}"' for name, value in ways.items()]
+        changes = ['ENTRYPOINT ["/engine"]', "ENV PATH=/bin"] + [
+            f'ENV FAKE_{name.upper()}="{value}"' for name, value in ways.items()
+        ]
         with contextlib.closing(self.client()) as client:
             client.import_image_from_data(
                 _tar_with_engine(), repository=tag.rsplit(":", 1)[0], tag=tag.rsplit(":", 1)[1], changes=changes
@@ -158,7 +167,8 @@ def _tar_with_engine() -> bytes:
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
-        entry = tarfile.TarInfo("engine")
-        entry.size, entry.mode = len(content), 0o755
-        tar.addfile(entry, io.BytesIO(content))
+        for name in ("engine", "bin/python3"):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o755
+            tar.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
