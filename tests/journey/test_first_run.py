@@ -54,7 +54,9 @@ def test_the_model_list_shows_what_the_key_may_use(openai):
 
 def test_one_deployment_has_an_address_of_its_own(yard, key):
     client = OpenAI(base_url=yard.deployment("smollm2", key)["endpoint"], api_key=key, max_retries=0)
-    assert "Paris" in (client.chat.completions.create(model="smollm2", messages=QUESTION).choices[0].message.content or "")
+    assert "Paris" in (
+        client.chat.completions.create(model="smollm2", messages=QUESTION).choices[0].message.content or ""
+    )
 
 
 def test_mistakes_are_told_in_openais_shape(yard, openai):
@@ -71,10 +73,8 @@ def test_mistakes_are_told_in_openais_shape(yard, openai):
 
 
 def test_a_body_of_300_mb_is_refused_before_it_is_read(yard, key):
-    request = urllib.request.Request(
-        f"{yard.url}/v1/chat/completions", data=b"{", method="POST",
-        headers={"Authorization": f"Bearer {key}", "Content-Length": str(300 << 20), "Content-Type": "application/json"},
-    )  # fmt: skip
+    headers = {"Authorization": f"Bearer {key}", "Content-Length": str(300 << 20), "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{yard.url}/v1/chat/completions", b"{", headers)
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=10)
     assert refused.value.code == 413

@@ -119,7 +119,10 @@ class Yard:
 def check_out(target: Path) -> None:
     """Copy what a fresh clone would hold, uncommitted work included, and nothing that is ignored."""
     names = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
     ).stdout.decode()
     for name in filter(None, names.split("\0")):
         source = ROOT / name
