@@ -8,7 +8,7 @@
  * Ways to behave come from the environment, so that one file makes many images:
  * FAKE_LOAD_MS, FAKE_TOKENS, FAKE_TOKEN_MS, FAKE_EXIT_AFTER_MS with FAKE_EXIT_CODE, FAKE_LAST_WORDS (printed before
  * that exit), FAKE_EAT_MB (allocate and touch, counted from FAKE_EAT_AFTER_MS), FAKE_IGNORE_TERM=1, FAKE_SICK_AFTER_MS
- * (/health stops answering), FAKE_PORT. The argument --port wins over FAKE_PORT; other arguments are ignored.
+ * (/health stops answering), FAKE_TALK_MS (a numbered line that often), FAKE_PORT. The argument --port wins over FAKE_PORT; other arguments are ignored.
  *
  * Called as python3 it plays the fetch program instead: MODELYARD_JOB names a source file, and a word in that name says
  * how it goes: "slow" never ends, "broken" reports a failure, "mute" ends without a word, anything else is fetched.
@@ -162,6 +162,11 @@ static void *serve(void *argument) {
 
 static void *fate(void *unused) {
     (void)unused;
+    long talk = setting("FAKE_TALK_MS", 0);
+    for (long i = 0; talk; i++) {
+        printf("line %ld\n", i);
+        wait_ms(talk);
+    }
     long eat = setting("FAKE_EAT_MB", 0), leave = setting("FAKE_EXIT_AFTER_MS", -1);
     if (eat) {
         wait_ms(setting("FAKE_EAT_AFTER_MS", 0));
