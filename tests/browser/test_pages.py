@@ -14,6 +14,12 @@ LOOKS = {
 }
 
 
+# What sticks out of the window, unless it scrolls in a box of its own.
+TOO_WIDE = """[...document.querySelectorAll("body *")]
+    .filter((part) => part.getBoundingClientRect().right > window.innerWidth + 1 && !part.closest(".table-responsive, dialog"))
+    .map((part) => `${part.tagName}.${part.className.baseVal ?? part.className}`)"""
+
+
 def is_live(page):
     expect(page.locator("html")).to_have_attribute("data-live", "live")
 
@@ -29,7 +35,7 @@ def test_signing_in_leads_to_the_page_one_wanted(open_page, site, shoot):
     page.get_by_label("Password").fill("bob-has-a-password")
     page.get_by_role("button", name="Sign in").click()
     expect(page).to_have_url(site.url + "/keys/")
-    page.get_by_text("bob").click()
+    page.get_by_text("bob", exact=True).click()
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(re.compile("/accounts/login/"))
 
@@ -64,7 +70,7 @@ def test_a_search_stays_a_search_when_the_socket_renders(open_page, deploy, move
 
 
 def test_a_dead_web_process_is_shown_and_what_was_missed_is_caught_up(open_page, site, deploy, move, allowed_noise):
-    allowed_noise += ["WebSocket", "ERR_CONNECTION_REFUSED"]
+    allowed_noise += ["WebSocket", "ERR_CONNECTION_REFUSED", "htmx:ws:error"]
     pk = deploy("survivor")
     page = open_page(f"/deployments/{pk}/")
     is_live(page)
@@ -167,7 +173,7 @@ def test_everything_that_matters_works_without_javascript(open_page, deploy):
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("Asked plain to run")).to_be_visible()
     page.goto("/deployments/?q=plain&sort=-name")
-    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("#deployments tbody tr")).to_have_count(1)
     page.goto("/deployments/new/")
     page.get_by_label("Name", exact=True).fill("plain-too")
     page.get_by_role("button", name="Deploy").click()
@@ -245,7 +251,7 @@ def test_every_page_in_every_look(open_page, scenery, shoot, look):
         page.goto(path)
         if page.locator("#live").count():
             is_live(page)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name} is too wide"
+        assert page.evaluate(TOO_WIDE) == [], f"{name} is too wide"
         shoot(page, f"{name}-{look}")
 
 

@@ -3,6 +3,7 @@
 import enum
 import types
 from collections.abc import Mapping, Sequence
+from itertools import chain, count
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
 import annotated_types
@@ -13,7 +14,7 @@ from pydantic.fields import FieldInfo
 from webapp import engines
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact
-from webapp.deployments.models import NAME
+from webapp.deployments.models import NAME, Deployment
 from webapp.deployments.services import MAX_REPLICAS, Wish
 from webapp.errors import Refused
 from webapp.inventory.models import Host
@@ -75,6 +76,18 @@ class DeploymentForm(forms.Form):
         if not data and not initial.get("artifact"):
             first = artifacts.queryset.first()
             self.initial["artifact"] = first.pk if first else ""
+        if not data:
+            self.initial["name"] = self._free_name(teams)
+
+    def _free_name(self, teams: Sequence[Team]) -> str:
+        """A name to begin with: the model's, with a number when it is taken."""
+        artifact = self.chosen("artifact")
+        if artifact is None or not teams:
+            return ""
+        stem = artifact.catalog_model.slug[:50].strip("-")
+        taken = set(Deployment.objects.filter(team=teams[0], name__startswith=stem).values_list("name", flat=True))
+        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        return next(name for name in names if name not in taken)
 
     def engine_name(self) -> str:
         """The engine chosen so far, or the first one."""

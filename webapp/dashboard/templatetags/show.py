@@ -22,10 +22,10 @@ MIB = 1024**2
 
 @register.filter
 def gib(size_bytes: int | float | None) -> str:
-    """Bytes in GiB with one decimal; in MiB where a GiB would round the truth away."""
+    """Bytes in GiB with one decimal; below one, MiB with one decimal."""
     if size_bytes is None:
         return "–"
-    if 0 < abs(size_bytes) < 0.1 * GIB:
+    if 0 < abs(size_bytes) < GIB:
         return f"{size_bytes / MIB:,.1f} MiB"
     return f"{size_bytes / GIB:,.1f} GiB"
 
