@@ -16,7 +16,8 @@ LOOKS = {
 
 # What sticks out of the window, unless it scrolls in a box of its own.
 TOO_WIDE = """[...document.querySelectorAll("body *")]
-    .filter((part) => part.getBoundingClientRect().right > window.innerWidth + 1 && !part.closest(".table-responsive, dialog"))
+    .filter((part) => part.getBoundingClientRect().right > window.innerWidth + 1)
+    .filter((part) => !part.closest(".table-responsive, dialog"))
     .map((part) => `${part.tagName}.${part.className.baseVal ?? part.className}`)"""
 
 
@@ -194,14 +195,16 @@ host = Host.objects.get()
 ready = Replica.objects.get(deployment__name="chat-small")
 inventory.book(ready.holder, host.pk, 1_500_000_000, {host.accelerators.get().pk: 9_000_000_000})
 Replica.objects.filter(pk=ready.pk).update(host=host, address="172.31.5.3", port=8080,
-    estimate=[{"name": "weights", "label": "Weights (Q8_0)", "bytes": 143_000_000, "basis": "exact"},
-              {"name": "kv_cache", "label": "Cache for 2 x 4096 tokens (f16)", "bytes": 188_743_680, "basis": "exact"},
-              {"name": "compute_buffer", "label": "Working memory of the computation", "bytes": 9_000_000, "basis": "estimate"}],
+    estimate=[dict(name="weights", label="Weights (Q8_0)", bytes=143_000_000, basis="exact"),
+              dict(name="kv_cache", label="Cache for 2 x 4096 tokens (f16)", bytes=188_743_680, basis="exact"),
+              dict(name="compute_buffer", label="Working memory", bytes=9_000_000, basis="estimate")],
     observed={"CPU weights": 143_000_000, "CPU kv_cache": 188_743_680})
-lifecycle.append_log(ready.pk, 1, 1, "".join(f"srv  log line {number}: slot released, n_tokens = {number * 7}\\n" for number in range(60)), "now")
+lines = [f"srv  log line {number}: slot released, n_tokens = {number * 7}\\n" for number in range(60)]
+lifecycle.append_log(ready.pk, 1, 1, "".join(lines), "now")
 loading = Replica.objects.get(deployment__name="summaries")
 lifecycle.record_progress(loading.pk, 0.42, "reading tensors")
-job = jobs.queue_fetch(User.objects.get(username="ada"), Deployment.objects.first().team, Artifact.objects.get(), host, {"source_path": "/srv/models/smollm2.gguf"})
+ada, team = User.objects.get(username="ada"), Deployment.objects.first().team
+job = jobs.queue_fetch(ada, team, Artifact.objects.get(), host, {"source_path": "/srv/models/smollm2.gguf"})
 jobs.move(job, JobState.QUEUED, JobState.RUNNING, "", started_at=timezone.now())
 jobs.record_progress(job.pk, "copy", 61_000_000, 144_811_072, "bytes")
 result = [job.pk, ready.deployment_id]

@@ -1,11 +1,11 @@
 """Would it fit? Named memory terms against every host, before anything is written down. Looks only: workers book."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from webapp import engines
 from webapp.catalog.models import Artifact, CopyState
-from webapp.engines.base import Engine, EngineOptions, HardwareGrant
+from webapp.engines.base import Engine, EngineOptions, HardwareGrant, Vendor
 from webapp.inventory.models import Accelerator, Host, HostState
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Term
@@ -101,7 +101,8 @@ def _grant(host: Host, card: Accelerator | None) -> HardwareGrant:
     cpus = max(host.cpu_count, 1)
     if card is None:
         return HardwareGrant("cpu", (), host.usable_bytes, cpus)
-    return HardwareGrant(card.vendor, (card.uuid,), host.usable_bytes, cpus)  # type: ignore[arg-type]  a checked word
+    vendor = cast("Vendor", card.vendor)  # `images` has just known it
+    return HardwareGrant(vendor, (card.uuid,), host.usable_bytes, cpus)
 
 
 def _store(name: str, memory: Host | Accelerator, terms: tuple[Term, ...], place: str) -> Store:

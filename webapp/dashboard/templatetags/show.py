@@ -137,7 +137,13 @@ def sort(context: dict[str, Any], key: str, label: str) -> dict[str, Any]:
     """The head of a column that a list can be sorted by."""
     listing = context["listing"]
     to_url = listing.to_sort(key)
-    return {"listing": listing, "key": key, "label": label, "to_url": to_url, "is_descending": listing.sort == f"-{key}"}
+    return {
+        "listing": listing,
+        "key": key,
+        "label": label,
+        "to_url": to_url,
+        "is_descending": listing.sort == f"-{key}",
+    }
 
 
 @register.simple_tag
