@@ -29,7 +29,7 @@ def sent_tasks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     from webapp import queue
 
     sent: list[tuple[str, int]] = []
-    monkeypatch.setattr(queue, "send", lambda task, row_id: sent.append((task, row_id)))
+    monkeypatch.setattr(queue, "send", lambda task, row_id, in_s=None: sent.append((task, row_id)))
     return sent
 
 

@@ -29,12 +29,16 @@ def gateway_dir() -> Path:
     return state_dir() / "gateway"
 
 
+def log_dir() -> Path:
+    return state_dir() / "log"
+
+
 def secrets_dir() -> Path:
     return state_dir() / "secrets"
 
 
 def cache_dir() -> Path:
-    """Downloads and built images that can be made again; several installations may share MODELYARD_CACHE_DIR."""
+    """Downloads and built images that can be made again; MODELYARD_CACHE_DIR shares them between installations."""
     return Path(os.environ.get("MODELYARD_CACHE_DIR") or state_dir() / "cache").resolve()
 
 

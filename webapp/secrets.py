@@ -1,13 +1,12 @@
 """Keys for every purpose, derived from one master key that never leaves its file."""
 
 import base64
+import hashlib
+import hmac
 import os
 import secrets as random_source
 from functools import cache
 from pathlib import Path
-
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from webapp.paths import secrets_dir
 
@@ -17,10 +16,21 @@ class MasterKeyError(Exception):
 
 
 def derive(purpose: str, length: int = 32) -> bytes:
-    """A key of `length` bytes for one purpose (HKDF-SHA256, RFC 5869). Same purpose, same key, for ever."""
-    return HKDF(algorithm=SHA256(), length=length, salt=None, info=b"modelyard:" + purpose.encode()).derive(
-        _master_key()
-    )
+    """A key of `length` bytes (at most 8160) for one purpose. Same purpose, same key, for ever.
+
+    HKDF-SHA256 with an empty salt (RFC 5869), spelled out on the standard library: a gateway process would pay
+    several MB of memory for importing `cryptography` here. tests/test_secrets.py compares the two.
+    """
+    if not 0 < length <= 255 * 32:
+        raise ValueError(f"HKDF-SHA256 gives 1 to 8160 bytes, not {length}")
+    pseudo_random_key = hmac.digest(bytes(32), _master_key(), hashlib.sha256)
+    info = b"modelyard:" + purpose.encode()
+    output, block, counter = b"", b"", 0
+    while len(output) < length:
+        counter += 1
+        block = hmac.digest(pseudo_random_key, block + info + bytes([counter]), hashlib.sha256)
+        output += block
+    return output[:length]
 
 
 @cache

@@ -206,11 +206,7 @@ def _copy(source: Source, partial: Path, meter: Meter, name: str) -> str:
             stream.seek(start)
             left = source.size - start
             while left:
-                chunk = stream.read(min(CHUNK_BYTES, left))
-                if not chunk:
-                    raise FetchError(
-                        "source_missing", f"{source.path} ended early.", "It changed meanwhile: try again."
-                    )
+                chunk = _read(stream, min(CHUNK_BYTES, left), source)
                 output.write(chunk)
                 digest.update(chunk)
                 left -= len(chunk)

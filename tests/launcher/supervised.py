@@ -1,10 +1,12 @@
 """A supervisor over small shell programs, as a program of its own: `python -m tests.launcher.supervised FOLDER JSON`.
 
-JSON is a list of {"name", "shell", "after"?, "ready_file"?, "ready_line"?, "ready_limit_s"?, "stop_s"?}.
+JSON is a list of {"name", "shell", "after"?, "ready_file"?, "ready_line"?, "ready_limit_s"?, "stop_s"?}; one named
+"beside" runs once, and its failure ends everything.
 """
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -33,6 +35,7 @@ async def main(folder: Path, rows: list[dict]) -> None:
             stop_s=row.get("stop_s", 5),
         )
         for row in rows
+        if row["name"] != "beside"
     ]
     logs = Logs(folder / "log", [spec.name for spec in specs], echo=True)
     supervisor = Supervisor(specs, logs, cwd=str(folder))
@@ -40,7 +43,14 @@ async def main(folder: Path, rows: list[dict]) -> None:
     async def ready() -> None:
         (folder / "all-ready.json").write_text(json.dumps(supervisor.states()))
 
-    await supervisor.run(ready)
+    async def beside() -> None:
+        for row in rows:
+            if row["name"] == "beside":
+                code = await supervisor.run_once(["sh", "-c", row["shell"]], dict(os.environ), logs.plain)
+                if code != 0:
+                    raise LauncherError(f"beside failed with {code}")
+
+    await supervisor.run(ready, beside)
 
 
 if __name__ == "__main__":

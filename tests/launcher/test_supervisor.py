@@ -217,3 +217,41 @@ def test_lines_reach_console_and_file_with_their_process(start: Start, tmp_path:
     output, _ = supervisor.communicate(timeout=20)
     assert "one | hello" in output
     assert log.read_text() == "hello\nhalf\n"
+
+
+def test_a_failed_helper_stops_everything(start: Start, tmp_path: Path) -> None:
+    supervisor = start(
+        {"name": "one", "shell": f"echo $$ >> one.pids; touch up; {FOREVER}", "ready_file": "up"},
+        {"name": "beside", "shell": "while ! test -e up; do sleep 0.05; done; exit 7"},
+    )
+    _, complaint = supervisor.communicate(timeout=20)
+    assert supervisor.returncode == 1
+    assert "beside failed with 7" in complaint
+    assert not any(lives(pid) for pid in pids(tmp_path, "one"))
+
+
+def test_a_helper_ends_with_the_rest(start: Start, tmp_path: Path) -> None:
+    supervisor = start(
+        {"name": "one", "shell": FOREVER},
+        {"name": "beside", "shell": f"sleep 1000 & echo $$ $! >> beside.pids; {FOREVER}"},
+    )
+    all_ready(tmp_path)
+    family = eventually(lambda: pids(tmp_path, "beside"), "the helper runs")
+    supervisor.send_signal(signal.SIGINT)
+    assert supervisor.wait(20) == 0
+    assert not any(lives(pid) for pid in family)
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_the_reaper_never_takes_a_helpers_exit_code(start: Start, code: int) -> None:
+    # Helper and orphan end at the same time, again and again.
+    shell = f"for i in 1 2 3 4 5 6 7 8 9; do sh -c 'sleep 0.05 &' ; done; sleep 0.05; exit {code}"
+    supervisor = start({"name": "one", "shell": FOREVER}, {"name": "beside", "shell": shell})
+    if code == 0:
+        with pytest.raises(subprocess.TimeoutExpired):
+            supervisor.wait(1)
+        supervisor.send_signal(signal.SIGINT)
+        assert supervisor.wait(20) == 0
+    else:
+        _, complaint = supervisor.communicate(timeout=20)
+        assert "beside failed with 7" in complaint

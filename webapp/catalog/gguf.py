@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 from webapp.planner import geometry
 from webapp.planner.facts import ModelFacts
-from webapp.planner.ggml import FILE_TYPES, REPACKED, TYPES, GgmlType
+from webapp.planner.ggml import FILE_TYPES, TYPES
+from webapp.planner.weights import TensorInfo, extent, sizes
 
 MAX_HEADER_BYTES = 64 * 2**20
 MAX_KEYS = 8192
@@ -48,25 +49,6 @@ class ArrayValue:
 
 
 @dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """One tensor: where its data lies (from `GgufHeader.data_offset`) and how long it is."""
-
-    name: str
-    dimensions: tuple[int, ...]
-    kind: GgmlType
-    offset: int
-    size_bytes: int
-
-    @property
-    def elements(self) -> int:
-        """How many numbers it holds."""
-        count = 1
-        for dimension in self.dimensions:
-            count *= dimension
-        return count
-
-
-@dataclass(frozen=True, slots=True)
 class GgufHeader:
     """Everything before the data. All sizes in bytes."""
 
@@ -80,8 +62,7 @@ class GgufHeader:
     @property
     def expected_file_bytes(self) -> int:
         """The least size of a complete file: up to the last byte of the last tensor."""
-        last = max((tensor.offset + tensor.size_bytes for tensor in self.tensors), default=0)
-        return self.data_offset + last
+        return self.data_offset + extent(self.tensors)
 
 
 class _Cursor:
@@ -328,7 +309,9 @@ def facts(header: GgufHeader, file_size: int | None = None, more: Sequence[GgufH
     if not isinstance(architecture, str) or not architecture:
         raise HeaderError("The header names no architecture (general.architecture). This is not a model file.")
     if metadata.get("general.type", "model") != "model":
-        raise HeaderError(f"This file is a {metadata['general.type']!s:.40}, not a model; choose the model's own file.")
+        raise HeaderError(
+            f"This file is of type {metadata['general.type']!s:.40}, not a model; choose the model's own file."
+        )
     shape, lengths = _geometry(architecture, metadata)
     tensors = [tensor for part in (header, *more) for tensor in part.tensors]
     vocabulary = metadata.get("tokenizer.ggml.tokens")
@@ -342,7 +325,7 @@ def facts(header: GgufHeader, file_size: int | None = None, more: Sequence[GgufH
         licence=_text(metadata, "general.license"),
         chat_template="tokenizer.chat_template" in metadata,
         **lengths,
-        **_sizes(tensors, sum(part.data_bytes for part in (header, *more))),
+        **sizes([part.tensors for part in (header, *more)]),
     )
 
 
@@ -357,32 +340,6 @@ def _geometry(architecture: str, metadata: dict[str, Scalar | ArrayValue]) -> tu
         return shape, shape.lengths()
     except ValueError as error:
         raise HeaderError(f"The header's geometry makes no sense: {error}. The file is damaged.") from error
-
-
-def _sizes(tensors: list[TensorInfo], mapped_bytes: int) -> "geometry.Sizes":
-    by_type: dict[str, int] = {}
-    by_layer: dict[int, int] = {}
-    for tensor in tensors:
-        by_type[tensor.kind.name] = by_type.get(tensor.kind.name, 0) + tensor.size_bytes
-        parts = tensor.name.split(".", 2)
-        if parts[0] == "blk" and len(parts) > 1 and parts[1].isascii() and parts[1].isdigit():
-            layer = int(parts[1])
-            by_layer[layer] = by_layer.get(layer, 0) + tensor.size_bytes
-    named = {tensor.name: tensor.size_bytes for tensor in tensors}
-    return {
-        "weights_bytes": sum(named.values()),
-        "mapped_bytes": mapped_bytes,
-        "layer_bytes": tuple(by_layer[layer] for layer in sorted(by_layer)),
-        "embedding_bytes": named.get("token_embd.weight", 0),
-        "output_bytes": named.get("output.weight", 0),
-        "repack_bytes": sum(tensor.size_bytes for tensor in tensors if _is_repacked(tensor)),
-        "tensor_bytes": tuple(sorted(by_type.items(), key=lambda item: (-item[1], item[0]))),
-    }
-
-
-def _is_repacked(tensor: TensorInfo) -> bool:
-    rows = tensor.dimensions[1] if len(tensor.dimensions) > 1 else 0
-    return tensor.kind.name in REPACKED and rows > 0 and rows % 8 == 0 and tensor.name != "token_embd.weight"
 
 
 def _quantisation(metadata: dict[str, Scalar | ArrayValue], tensors: list[TensorInfo]) -> str:

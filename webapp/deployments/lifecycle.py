@@ -1,7 +1,7 @@
 """The only writer of replicas' states: claim, move, place, record, release. Called by workers and the watcher."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -11,13 +11,12 @@ from django.utils import timezone
 
 from webapp.deployments.models import Deployment, LogChunk, Replica, ReplicaEvent
 from webapp.deployments.services import topics
-from webapp.deployments.states import Desired, ReplicaState, may_move
+from webapp.deployments.states import BACKOFF_RESET_AFTER_READY_S, Desired, ReplicaState, backoff_s, may_move
 from webapp.events import services as events
 from webapp.inventory import services as inventory
+from webapp.inventory.models import Host
 
 LEASE_S = 40
-# A row that nothing happens to is looked at this often, so that lost events are noticed within 20 s.
-LOOK_AGAIN_S = 12
 
 
 @dataclass(frozen=True)
@@ -32,33 +31,53 @@ class Why:
 def claim(replica_id: int) -> Replica | None:
     """Take the row for LEASE_S seconds, or None when somebody else holds it or it is gone.
 
-    The returned replica carries the new epoch: a worker whose lease ran out can move nothing any more.
+    The returned replica carries the new epoch: a worker whose lease ran out can move nothing any more. When the row is
+    held, its holder is told to look once more, so that what woke us is not forgotten.
     """
     free = Q(lease_until=None) | Q(lease_until__lt=Now())
     won = Replica.objects.filter(free, pk=replica_id).update(
         lease_until=Now() + timedelta(seconds=LEASE_S), epoch=F("epoch") + 1
     )
     if not won:
+        Replica.objects.filter(pk=replica_id).update(wakes=F("wakes") + 1)
         return None
-    return (
-        Replica.objects.select_related("deployment__team", "deployment__artifact", "deployment__host", "host")
-        .filter(pk=replica_id)
-        .first()
-    )
+    return _read(replica_id)
 
 
-def release(replica: Replica, due_in_s: float | None) -> None:
+def reread(replica: Replica) -> Replica | None:
+    """The row as it is now, wish and host included; None when the claim is lost or the row gone."""
+    fresh = _read(replica.pk)
+    return fresh if fresh is not None and fresh.epoch == replica.epoch else None
+
+
+def unchanged_due(seen: datetime | None) -> Q:
+    """Rows whose due date is still the one that was seen, or none.
+
+    Within a millisecond: SQLite's own clock writes three digits and Django six, so equal dates differ as texts.
+    """
+    if seen is None:
+        return Q(next_due_at=None)
+    millisecond = timedelta(milliseconds=1)
+    return Q(next_due_at=None) | Q(next_due_at__gt=seen - millisecond, next_due_at__lt=seen + millisecond)
+
+
+def _read(replica_id: int) -> Replica | None:
+    related = ("deployment__team", "deployment__artifact", "deployment__host", "host")
+    return Replica.objects.select_related(*related).filter(pk=replica_id).first()
+
+
+def release(replica: Replica, due_in_s: float | None) -> bool:
     """Give the row back and say when to look again; None: only when somebody asks.
 
-    A wish that came in while the row was held has set an earlier due date, which stays.
+    `replica` is the row as the last decision saw it. True: somebody called for it meanwhile, look again at once.
     """
     held = Replica.objects.filter(pk=replica.pk, epoch=replica.epoch)
-    if due_in_s is None:
-        held.filter(Q(next_due_at=None) | Q(next_due_at=replica.next_due_at)).update(next_due_at=None)
-    else:
-        due = Now() + timedelta(seconds=due_in_s)
-        held.filter(Q(next_due_at=None) | Q(next_due_at=replica.next_due_at)).update(next_due_at=due)
+    due = None if due_in_s is None else Now() + timedelta(seconds=due_in_s)
+    # A wish that came in while the row was held has set another due date, which stays.
+    held.filter(unchanged_due(replica.next_due_at)).update(next_due_at=due)
+    asked_again = held.exclude(wakes=replica.wakes).update(next_due_at=Now()) > 0
     held.update(lease_until=None)
+    return asked_again
 
 
 def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Why, **columns: Any) -> bool:
@@ -103,13 +122,95 @@ def note(replica: Replica, **columns: Any) -> bool:
     return bool(changed)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a replica goes and what it is given there."""
+
+    host: Host
+    host_bytes: int
+    accelerators: dict[int, int]
+    grant: dict[str, Any]
+    estimate: list[dict[str, Any]]
+
+
+def place(replica: Replica, where: Place) -> bool:
+    """Book memory and an address and go from pending to placing, all or nothing.
+
+    Raises NotEnoughMemory or Conflict when somebody else was faster.
+    """
+    with transaction.atomic():
+        inventory.book(replica.holder, where.host.pk, where.host_bytes, where.accelerators)
+        address = inventory.book_address(replica.holder, where.host)
+        moved = move(
+            replica, ReplicaState.PENDING, ReplicaState.PLACING, Why("", f"placed on {where.host.name}"),
+            host=where.host, address=address, estimate=where.estimate, grant=where.grant, container_id="", image="",
+            generation=replica.deployment.generation, missing_since=None, stop_requested_at=None, kill_after=None,
+            progress=None, progress_text="", progress_at=None, observed={},
+        )  # fmt: skip
+        if not moved:
+            transaction.set_rollback(True)
+    return moved
+
+
+def record_waiting(replica: Replica, why: Why) -> None:
+    """Why a pending replica waits; said once, and pages are told when it changes."""
+    with transaction.atomic():
+        rows = Replica.objects.filter(pk=replica.pk, state=ReplicaState.PENDING, epoch=replica.epoch)
+        told = {"reason_code": why.code, "reason": why.text[:500], "advice": why.advice[:500]}
+        if rows.exclude(**told).update(**told):
+            events.publish(*topics(replica.deployment))
+
+
+def begin_again(replica: Replica, old: ReplicaState, why: Why) -> bool:
+    """Give back what the last attempt held and wait for a place, as the next attempt."""
+    with transaction.atomic():
+        moved = move(
+            replica, old, ReplicaState.PENDING, why,
+            attempt=replica.attempt + 1, generation=replica.deployment.generation, host=None, address="",
+            container_id="", missing_since=None, stop_requested_at=None, kill_after=None, ready_at=None, proven_at=None,
+            progress=None, progress_text="", progress_at=None, observed={}, next_due_at=Now(),
+        )  # fmt: skip
+        if moved:
+            inventory.release(replica.holder)
+    return moved
+
+
+def record_crash(replica: Replica, why: Why, retry: bool, counts: bool) -> bool:
+    """The replica is not serving any more: say why and when it is tried again; a person must help when not `retry`.
+
+    A death that is not the engine's doing does not count. The waits grow (states.BACKOFF_S) until the replica has
+    been ready for a while.
+    """
+    before = 0 if _was_ready_for_long(replica) else replica.crash_count
+    crashes = before + 1 if counts else before
+    wait_s = backoff_s(crashes) if counts else 1
+    with transaction.atomic():
+        moved = move(
+            replica, ReplicaState(replica.state), ReplicaState.FAILED, why,
+            crash_count=crashes, ready_at=None, proven_at=None, missing_since=None, stop_requested_at=None,
+            kill_after=None, next_due_at=timezone.now() + timedelta(seconds=wait_s) if retry else None,
+        )  # fmt: skip
+        if moved and not retry:
+            # Nobody will start it without a person's word: others may have the memory.
+            inventory.release(replica.holder)
+    return moved
+
+
+def _was_ready_for_long(replica: Replica) -> bool:
+    if replica.ready_at is None:
+        return False
+    return (timezone.now() - replica.ready_at).total_seconds() >= BACKOFF_RESET_AFTER_READY_S
+
+
 def record_progress(replica_id: int, fraction: float | None, text: str) -> None:
     """How far the engine has come with loading: 0 to 1, or None when it does not say."""
     with transaction.atomic():
-        rows = Replica.objects.filter(pk=replica_id, state__in=[ReplicaState.PULLING, ReplicaState.LOADING])
-        if rows.exclude(progress=fraction, progress_text=text[:200]).update(
-            progress=fraction, progress_text=text[:200]
-        ):
+        rows = Replica.objects.filter(
+            pk=replica_id, state__in=[ReplicaState.PULLING, ReplicaState.STARTING, ReplicaState.LOADING]
+        )
+        # The date tells a slow load from one that is stuck.
+        columns = {"progress": fraction, "progress_text": text[:200], "progress_at": timezone.now()}
+        if rows.exclude(progress=fraction, progress_text=text[:200]).update(**columns):
             replica = Replica.objects.select_related("deployment").get(pk=replica_id)
             events.publish(f"deployment:{replica.deployment_id}")
 
@@ -159,6 +260,7 @@ def finish_stop(replica: Replica, old: ReplicaState, why: Why) -> bool:
             replica, old, ReplicaState.STOPPED, why,
             host=None, address="", container_id="", kill_after=None, stop_requested_at=None, missing_since=None,
             ready_at=None, proven_at=None, progress=None, progress_text="", crash_count=0, next_due_at=None,
+            observed={},
         )  # fmt: skip
         if moved:
             inventory.release(replica.holder)

@@ -112,14 +112,19 @@ class Replica(models.Model):
     container_id = models.CharField(max_length=64, blank=True)
     # Memory terms as they were estimated at placement: a list of {name, label, bytes, basis}.
     estimate = models.JSONField(default=list)
+    # What placement gave it: {vendor, device_ids, memory_bytes, cpu_count}.
+    grant = models.JSONField(default=dict)
     # What the engine reported in its log: {"device kind": bytes}.
     observed = models.JSONField(default=dict)
     progress = models.FloatField(null=True, blank=True)
     progress_text = models.CharField(max_length=200, blank=True)
+    progress_at = models.DateTimeField(null=True, blank=True)
     crash_count = models.PositiveIntegerField(default=0)
     # The reconcile loop's own columns: who holds the row until when, and when somebody must look again.
     epoch = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
+    # Counts those who found the row held: the holder looks once more before it lets go.
+    wakes = models.PositiveIntegerField(default=0)
     next_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     state_at = models.DateTimeField(auto_now_add=True)
     stop_requested_at = models.DateTimeField(null=True, blank=True)

@@ -5,6 +5,7 @@ absent in older builds and can be switched off). Sizes are printed at verbosity 
 """
 
 import re
+from collections.abc import Iterable
 
 from webapp.engines.base import LogFact
 
@@ -56,6 +57,28 @@ def parse(line: str) -> LogFact | None:
         if marker in text:
             return LogFact("progress", key, fraction=number / len(_STAGES), text=words)
     return None
+
+
+def reported(lines: Iterable[str]) -> dict[str, int]:
+    """Bytes per planner term that the last load in the log reported, over all devices.
+
+    Weights and caches come in several lines that add up; a compute buffer that is printed again replaces itself.
+    """
+    sizes: dict[tuple[str, str], int] = {}
+    for line in lines:
+        fact = parse(line)
+        if fact is None:
+            continue
+        if fact.key == "opened":
+            sizes = {}
+        elif fact.kind == "buffer" and fact.value_bytes is not None:
+            place = (fact.key, fact.device or "")
+            before = 0 if fact.key == "compute_buffer" else sizes.get(place, 0)
+            sizes[place] = before + fact.value_bytes
+    totals: dict[str, int] = {}
+    for (term, _device), size in sizes.items():
+        totals[term] = totals.get(term, 0) + size
+    return totals
 
 
 def _buffer(found: re.Match[str]) -> LogFact:

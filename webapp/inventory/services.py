@@ -4,6 +4,7 @@ import ipaddress
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -89,11 +90,18 @@ def register_host(by: User | None, name: str, endpoint: str) -> Host:
     return host
 
 
-def record_facts(host_id: int, facts: HostFacts) -> None:
-    """Store what is on the host and that it answers. What is booked stays booked, even when memory shrank."""
+def record_facts(host_id: int, facts: HostFacts) -> bool:
+    """Store what is on the host and that it answers. What is booked stays booked, even when memory shrank.
+
+    False: another engine than before answers at this address while the old one's containers are still booked here.
+    Then nothing is taken over, because "not there" would be a lie; see accept_engine.
+    """
     with transaction.atomic():
         host = Host.objects.get(pk=host_id)
         was = host.state
+        if host.daemon_id and host.daemon_id != facts.daemon_id and _is_in_use(host_id):
+            _refuse_engine(host, facts.daemon_id)
+            return False
         host.daemon_id = facts.daemon_id
         host.cpu_count = facts.cpu_count
         host.memory_bytes = facts.memory_bytes
@@ -112,6 +120,29 @@ def record_facts(host_id: int, facts: HostFacts) -> None:
         )  # fmt: skip
         _record_accelerators(host, facts.accelerators)
         events.publish("hosts", f"host:{host_id}")
+    return True
+
+
+def _is_in_use(host_id: int) -> bool:
+    return Booking.objects.filter(host_id=host_id).exists() or EngineAddress.objects.filter(host_id=host_id).exists()
+
+
+def _refuse_engine(host: Host, daemon_id: str) -> None:
+    reason = (
+        f"Another Docker engine answers here ({daemon_id[:40]}) than before ({host.daemon_id[:40]}). "
+        "Bring the old one back, or accept the new one: its containers count from then on."
+    )
+    changed = Host.objects.filter(pk=host.pk).exclude(state=HostState.UNREACHABLE, reason=reason[:500])
+    if changed.update(state=HostState.UNREACHABLE, reason=reason[:500], lost_at=timezone.now()):
+        events.publish("hosts", f"host:{host.pk}")
+
+
+def accept_engine(by: User, host: Host) -> None:
+    """A person says that the engine now answering at this address is the host's; the next look records it."""
+    with transaction.atomic():
+        Host.objects.filter(pk=host.pk).update(daemon_id="")
+        audit(by, None, "host.accept_engine", host.name, {"was": host.daemon_id})
+        events.publish("hosts", f"host:{host.pk}")
 
 
 def reserve_bytes(memory_bytes: int) -> int:
@@ -129,6 +160,20 @@ def record_lost(host_id: int, reason: str) -> None:
         )
         if changed:
             events.publish("hosts", f"host:{host_id}")
+
+
+def record_answer(host_id: int) -> None:
+    """The host answers again (the same engine as before); facts follow with the next look."""
+    with transaction.atomic():
+        now = timezone.now()
+        back = Host.objects.filter(pk=host_id, state=HostState.UNREACHABLE)
+        if back.update(state=HostState.ONLINE, reason="", seen_at=now, back_at=now):
+            events.publish("hosts", f"host:{host_id}")
+
+
+def record_interruption(host_id: int, lost_at: datetime, back_at: datetime) -> None:
+    """Contact broke and came back before anybody called the host unreachable: its engine may have been restarted."""
+    Host.objects.filter(pk=host_id).exclude(state=HostState.UNREACHABLE).update(lost_at=lost_at, back_at=back_at)
 
 
 def set_drained(by: User, host: Host, drained: bool) -> None:

@@ -45,8 +45,12 @@ class Job(models.Model):
     reason = models.CharField(max_length=500, blank=True)
     advice = models.CharField(max_length=500, blank=True)
     attempt = models.PositiveIntegerField(default=1)
+    container_id = models.CharField(max_length=64, blank=True)
+    missing_since = models.DateTimeField(null=True, blank=True)
     epoch = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
+    # Counts those who found the row held: the holder looks once more before it lets go.
+    wakes = models.PositiveIntegerField(default=0)
     next_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -56,6 +60,10 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} job {self.pk}"
+
+    @property
+    def container_name(self) -> str:
+        return f"modelyard-job-{self.pk}-a{self.attempt}"
 
 
 class JobEvent(models.Model):

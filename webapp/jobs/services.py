@@ -1,6 +1,6 @@
 """Every change of a job: asked for by people (queue, cancel, retry), carried out by workers (claim, move, record)."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -67,7 +67,7 @@ def retry(user: User | None, job: Job) -> None:
         if not move(
             job, JobState(job.state), JobState.QUEUED, "asked to try again",
             attempt=job.attempt + 1, is_cancel_wanted=False, next_due_at=Now(), advice="", ended_at=None,
-            step="", done=None, total=None, unit="", result={},
+            step="", done=None, total=None, unit="", result={}, container_id="", missing_since=None,
         ):  # fmt: skip
             raise Conflict("The job has moved on meanwhile.", "Look at it again.")
         audit(user, job.team, "job.retry", str(job))
@@ -75,22 +75,51 @@ def retry(user: User | None, job: Job) -> None:
 
 
 def claim(job_id: int) -> Job | None:
-    """Take the row for LEASE_S seconds; None when somebody else holds it or it is gone."""
+    """Take the row for LEASE_S seconds; None when it is gone or held (then the holder looks once more)."""
     free = Q(lease_until=None) | Q(lease_until__lt=Now())
     won = Job.objects.filter(free, pk=job_id).update(
         lease_until=Now() + timedelta(seconds=LEASE_S), epoch=F("epoch") + 1
     )
     if not won:
+        Job.objects.filter(pk=job_id).update(wakes=F("wakes") + 1)
         return None
+    return _read(job_id)
+
+
+def reread(job: Job) -> Job | None:
+    """The row as it is now; None when the claim is lost or the row gone."""
+    fresh = _read(job.pk)
+    return fresh if fresh is not None and fresh.epoch == job.epoch else None
+
+
+def _read(job_id: int) -> Job | None:
     return Job.objects.select_related("team", "host", "artifact__catalog_model").filter(pk=job_id).first()
 
 
-def release(job: Job, due_in_s: float | None) -> None:
-    """Give the row back; a due date that somebody set meanwhile stays."""
+def release(job: Job, due_in_s: float | None) -> bool:
+    """Give the row back; a due date that somebody set meanwhile stays. True: somebody called, look again at once."""
     held = Job.objects.filter(pk=job.pk, epoch=job.epoch)
     due = None if due_in_s is None else Now() + timedelta(seconds=due_in_s)
-    held.filter(Q(next_due_at=None) | Q(next_due_at=job.next_due_at)).update(next_due_at=due)
+    held.filter(_unchanged_due(job.next_due_at)).update(next_due_at=due)
+    asked_again = held.exclude(wakes=job.wakes).update(next_due_at=Now()) > 0
     held.update(lease_until=None)
+    return asked_again
+
+
+def _unchanged_due(seen: datetime | None) -> Q:
+    """Due as it was seen, within a millisecond: SQLite's clock writes three digits and Django six."""
+    if seen is None:
+        return Q(next_due_at=None)
+    millisecond = timedelta(milliseconds=1)
+    return Q(next_due_at=None) | Q(next_due_at__gt=seen - millisecond, next_due_at__lt=seen + millisecond)
+
+
+def note(job: Job, **columns: Any) -> bool:
+    """Write columns that are no state, while the claim holds."""
+    changed = Job.objects.filter(pk=job.pk, epoch=job.epoch).update(**columns)
+    for name, value in columns.items():
+        setattr(job, name, value)
+    return bool(changed)
 
 
 def move(job: Job, old: JobState, new: JobState, reason: str = "", **columns: Any) -> bool:

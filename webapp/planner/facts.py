@@ -52,6 +52,7 @@ class ModelFacts:
     output_bytes: int = 0  # the output matrix; 0 when the token embedding serves as one
     tensor_bytes: tuple[tuple[str, int], ...] = ()  # type name -> bytes, biggest first
     repack_bytes: int = 0  # tensors that llama.cpp's CPU code keeps a second, reordered copy of (x86 with AVX2)
+    kept_bytes: int = 0  # like mapped_bytes, from the first to the last tensor that is not reordered
     split_parts: int = 1
     licence: str = ""
     chat_template: bool = False

@@ -114,18 +114,6 @@ class Lengths(TypedDict):
     generates: bool
 
 
-class Sizes(TypedDict):
-    """The part of ModelFacts that the tensor table gives."""
-
-    weights_bytes: int
-    mapped_bytes: int
-    layer_bytes: tuple[int, ...]
-    embedding_bytes: int
-    output_bytes: int
-    repack_bytes: int
-    tensor_bytes: tuple[tuple[str, int], ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Shape:
     """Reads the geometry out of the header's whole numbers (`numbers`: key -> its one value, or its list).

@@ -40,8 +40,12 @@ class Logs:
             prefix = f"\x1b[{self._colours.get(name, 37)}m{prefix}\x1b[0m"
             # What an engine or a request put into a log line must not drive the terminal.
             text = "".join(char if char.isprintable() or char == "\t" else "�" for char in text)
+        self.plain(prefix + text)
+
+    def plain(self, text: str) -> None:
+        """Print one line as it is."""
         try:
-            print(prefix + text, flush=True)
+            print(text, flush=True)
         except OSError:
             # The terminal is gone; the files go on.
             self._echo = False
@@ -73,6 +77,8 @@ class Logs:
             file.write(data)
         except OSError as error:
             # A full disk must not end the processes; the console still has the line.
-            self._files.pop(name, None)
+            broken = self._files.pop(name, None)
+            if broken is not None:
+                broken.close()
             if not self._echo:
                 self.show(name, f"(log file: {error})")

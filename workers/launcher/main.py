@@ -16,7 +16,6 @@ from typing import Any
 
 from webapp import paths
 from workers.launcher import instance, processes
-from workers.launcher.child import Child
 from workers.launcher.logs import Logs
 from workers.launcher.progress import STARTED, LauncherError
 from workers.launcher.supervisor import Supervisor
@@ -29,6 +28,9 @@ def run() -> int:
     wrong = processes.check_state_dir(paths.state_dir())
     if wrong:
         raise LauncherError(wrong)
+    if not paths.state_dir().exists():
+        # Keys' hashes, sessions and logs are nobody else's to read.
+        paths.state_dir().mkdir(mode=0o700, parents=True)
     # Every step shows the time since `make run`, whichever process does it.
     os.environ.setdefault(STARTED, str(time.time()))
     lock = instance.take_lock(paths.run_dir())
@@ -69,33 +71,22 @@ async def _supervise(settings: processes.RunSettings) -> None:
     supervisor = Supervisor(specs, logs, cwd=REPOSITORY)
     state = paths.run_dir() / "ready.json"
     state.unlink(missing_ok=True)
-    # Images take longest: they are made while the processes start.
-    first_run = asyncio.create_task(_first_run(supervisor, settings))
 
     async def all_ready() -> None:
         _write(state, supervisor.states())
 
+    async def first_run() -> None:
+        env = {**os.environ, "DOCKER_HOST": settings.docker_host, "MODELYARD_URL": settings.url}
+        command = [sys.executable, "-u", "-m", "workers.launcher", "first-run"]
+        if await supervisor.run_once(command, env, logs.plain) != 0:
+            raise LauncherError("Modelyard did not get as far as an answer: see the message above.")
+
     try:
-        await supervisor.run(all_ready)
+        # Beside, because images take longest: they are made while the processes start.
+        await supervisor.run(all_ready, beside=first_run)
     finally:
-        first_run.cancel()
-        await asyncio.gather(first_run, return_exceptions=True)
         state.unlink(missing_ok=True)
         logs.close()
-
-
-async def _first_run(supervisor: Supervisor, settings: processes.RunSettings) -> None:
-    """The steps that end in an answer, beside the processes; a failed one stops everything."""
-    env = {**os.environ, "DOCKER_HOST": settings.docker_host, "MODELYARD_URL": settings.url}
-    command = [sys.executable, "-u", "-m", "workers.launcher", "first-run"]
-    child = Child(command, env, REPOSITORY, lambda line: print(line, flush=True))
-    try:
-        code = await child.wait()
-    except asyncio.CancelledError:
-        await child.stop(grace_s=5)
-        raise
-    if code != 0:
-        supervisor.request_stop("Modelyard did not get as far as an answer: see the message above.")
 
 
 def _write(path: Path, content: object) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +21,14 @@ from workers.launcher.logs import Logs
 from workers.launcher.progress import LauncherError
 
 Probe = Callable[[], Awaitable[bool]]
+Work = Callable[[], Coroutine[Any, Any, None]]
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MOST_S = 30.0
 HEALTHY_AFTER_S = 10.0
 PROBE_FIRST_S = 0.05
 PROBE_MOST_S = 1.0
 EARLY_DEATHS = 3
+HELPER_STOP_S = 5.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -83,25 +85,28 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._failure: str | None = None
         self._guard = Guard()
+        self._helpers: set[int] = set()
 
-    async def run(self, when_ready: Callable[[], Awaitable[None]] | None = None) -> None:
+    async def run(self, when_ready: Work | None = None, beside: Work | None = None) -> None:
         """Start everything, call `when_ready` once all were ready, restart what dies, return when told to stop.
 
-        Raises LauncherError when a process dies three times, or does not get ready in its time, while starting.
-        Whatever happens, nothing runs any more afterwards.
+        `beside` runs from the start on and is cancelled at the stop. Raises LauncherError when one of the two does, or
+        when a process dies three times, or does not get ready in its time, while starting. Whatever happens, nothing
+        runs any more afterwards.
         """
         become_subreaper()
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self.request_stop)
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
-        keepers = [asyncio.create_task(self._keep(kept)) for kept in self._kept.values()]
-        follow = asyncio.create_task(self._follow(when_ready))
+        keepers = [self._task(self._keep(kept)) for kept in self._kept.values()]
+        works = [self._task(self._when_all_ready(when_ready))] + ([self._task(beside())] if beside else [])
         try:
             await self._stopping.wait()
         finally:
-            follow.cancel()
-            await asyncio.gather(follow, return_exceptions=True)
+            for work in works:
+                work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
             await asyncio.gather(*(self._stop(kept) for kept in self._kept.values()))
             await asyncio.gather(*keepers, return_exceptions=True)
             self._guard.close()
@@ -109,6 +114,17 @@ class Supervisor:
                 loop.remove_signal_handler(number)
         if self._failure:
             raise LauncherError(self._failure)
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task whose error stops everything instead of being forgotten."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._take_error)
+        return task
+
+    def _take_error(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.request_stop(str(error) if isinstance(error, LauncherError) else repr(error))
 
     def request_stop(self, failure: str | None = None) -> None:
         """Stop everything; asked a second time, kill what is left at once."""
@@ -130,13 +146,24 @@ class Supervisor:
             for name, kept in self._kept.items()
         }
 
-    async def _follow(self, when_ready: Callable[[], Awaitable[None]] | None) -> None:
-        await asyncio.gather(*(kept.was_ready.wait() for kept in self._kept.values()))
+    async def run_once(self, command: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None]) -> int:
+        """Run one command beside the processes, ended with them; its exit code."""
+        child = Child(command, env, self._cwd, on_line)
+        self._helpers.add(child.pid)
+        self._guard.add(child.pid)
         try:
-            if when_ready:
-                await when_ready()
-        except LauncherError as error:
-            self.request_stop(str(error))
+            return await child.wait()
+        except asyncio.CancelledError:
+            await child.stop(HELPER_STOP_S)
+            raise
+        finally:
+            self._guard.remove(child.pid)
+            self._helpers.discard(child.pid)
+
+    async def _when_all_ready(self, when_ready: Work | None) -> None:
+        await asyncio.gather(*(kept.was_ready.wait() for kept in self._kept.values()))
+        if when_ready:
+            await when_ready()
 
     async def _keep(self, kept: _Kept) -> None:
         """Keep one process running until told to stop."""
@@ -234,7 +261,7 @@ class Supervisor:
 
     def _reap(self) -> None:
         known = {kept.child.pid for kept in self._kept.values() if kept.child}
-        reap_strangers({*known, self._guard.pid, os.getpid()})
+        reap_strangers({*known, *self._helpers, self._guard.pid, os.getpid()})
 
 
 async def _holds(probe: Probe) -> bool:

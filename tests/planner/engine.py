@@ -1,0 +1,46 @@
+"""Loads a model with the real llama.cpp server library and returns what it printed."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from webapp.planner.memory import Settings
+
+# The server is kept and the process ends by os._exit: its destructor can wait for ever right after the start.
+_PROGRAM = """
+import json, os, sys, xllamacpp as x
+wanted = json.loads(sys.argv[1])
+p = x.CommonParams()
+p.model.path, p.hostnames, p.port, p.verbosity = wanted.pop("path"), ["127.0.0.1"], 0, 4
+p.cpuparams.n_threads = 1
+p.fit_params = False
+for name in ("cache_type_k", "cache_type_v"):
+    setattr(p, name, getattr(x.ggml_type, "GGML_TYPE_" + wanted.pop(name).upper()))
+p.flash_attn_type = getattr(x.llama_flash_attn_type, "LLAMA_FLASH_ATTN_TYPE_" + wanted.pop("flash_attention"))
+for name, number in wanted.items():
+    setattr(p, name, number)
+try:
+    server = x.Server(p)
+finally:
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+
+def load(python: str, model: Path, settings: Settings) -> str:
+    """The log of one load. `python` is an interpreter that can import xllamacpp."""
+    wanted: dict[str, Any] = {
+        "path": str(model),
+        "n_ctx": settings.total_context,
+        "n_parallel": settings.parallel,
+        "n_batch": settings.batch,
+        "n_ubatch": settings.micro_batch,
+        "cache_type_k": settings.cache_type_k,
+        "cache_type_v": settings.cache_type_v,
+        "flash_attention": "AUTO" if settings.flash_attention else "DISABLED",
+        "embedding": settings.embeddings,
+    }
+    command = [python, "-c", _PROGRAM, json.dumps(wanted)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return done.stdout + done.stderr

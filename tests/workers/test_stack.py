@@ -1,0 +1,69 @@
+"""The real processes together: broker, worker, clock and watcher around a real Docker engine."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.parts.stack import Stack
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def stack(machine: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    stack = Stack()
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture
+def work() -> None:
+    """Messages go to the real broker here."""
+
+
+@pytest.fixture(autouse=True)
+def sent_tasks() -> None:
+    """Messages go to the real broker here."""
+
+
+def wait_for_state(replica: Any, state: str, limit_s: float) -> float:
+    began = time.monotonic()
+    while True:
+        replica.refresh_from_db()
+        waited_s = time.monotonic() - began
+        if replica.state == state:
+            return waited_s
+        assert waited_s < limit_s, f"still {replica.state}: {replica.reason}"
+        time.sleep(0.02)
+
+
+def test_a_wish_is_ready_soon_and_a_killed_engine_is_noticed_at_once(
+    stack: Stack, serve: Callable[..., Any], engine: Any, ada: Any
+) -> None:
+    wait_until_up(stack)
+    replica = serve()
+    ready_s = wait_for_state(replica, "ready", 20)
+    client = engine.client()
+    began = time.monotonic()
+    client.kill(replica.container_name)
+    client.close()
+    wait_for_state(replica, "failed", 20)
+    noticed_s = time.monotonic() - began
+    print(f"ready after {ready_s:.2f} s, death noticed after {noticed_s:.2f} s, {replica.reason}")
+    assert replica.reason_code == "killed"
+    again_s = wait_for_state(replica, "ready", 30)
+    print(f"ready again after {again_s:.2f}")
+    assert ready_s < 3
+    assert noticed_s < 2
+
+
+def wait_until_up(stack: Stack) -> None:
+    deadline = time.monotonic() + 30
+    while "ready." not in stack.log("worker") or "watching" not in stack.log("watcher"):
+        assert time.monotonic() < deadline, stack.log("worker") + stack.log("watcher")
+        time.sleep(0.1)

@@ -1,0 +1,151 @@
+"""An engine's events on their way through: cut at event borders, read for usage, cleared of what was not asked for.
+
+This is the innermost loop of the gateway (once per token), so it is one object and one call per network read.
+"""
+
+import re
+from collections.abc import Callable
+from time import monotonic
+
+from webapp.gateway import usage_fields
+from webapp.gateway.reply_head import ReplyHead
+
+_ENDS = (b"\n\n", b"\r\n\r\n")
+_BORDER = re.compile(rb"\r?\n\r?\n")
+_USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
+# A single event larger than this (an image, say) is passed on in pieces and not read.
+_MAX_HELD_BYTES = 4 * 1024 * 1024
+_LAST_WORDS = (b"[DONE]", b"message_stop", b"response.completed", b"response.incomplete", b"response.failed")
+
+
+class StreamReply:
+    """Only unfinished events are held back. The head waits for the first one, so that an engine that dies in between
+    still gets a proper error. Times are monotonic seconds; `max_gap_s` is the longest silence between two reads."""
+
+    __slots__ = (
+        "_events",
+        "_has_usage",
+        "_head",
+        "_held",
+        "_hides_usage",
+        "_is_chunked",
+        "_last",
+        "_write",
+        "bytes_out",
+        "completion_tokens",
+        "counted_by",
+        "first_byte_at",
+        "keeps_alive",
+        "last_byte_at",
+        "max_gap_s",
+        "prompt_tokens",
+        "status",
+    )
+    is_stream = True
+
+    def __init__(self, status: int, head: ReplyHead, write: Callable[[bytes], None], hides_usage: bool) -> None:
+        self.status = status
+        self.keeps_alive = head.keeps_alive
+        self._is_chunked = head.is_chunked
+        self._head = head.lines
+        self._write = write
+        self._hides_usage = hides_usage
+        self._held = self._last = b""
+        self._events = self.bytes_out = 0
+        self._has_usage = False
+        self.first_byte_at = self.max_gap_s = 0.0
+        self.last_byte_at = monotonic()
+        self.prompt_tokens: int | None = None
+        self.completion_tokens: int | None = None
+        self.counted_by = "none"
+
+    @property
+    def has_written(self) -> bool:
+        return not self._head
+
+    def data(self, data: bytes) -> None:
+        """More events, or parts of them."""
+        now = monotonic()
+        if now - self.last_byte_at > self.max_gap_s and self.first_byte_at:
+            self.max_gap_s = now - self.last_byte_at
+        self.last_byte_at = now
+        if self._held or not data.endswith(_ENDS):
+            data = self._whole_events(data)
+        self._events += data.count(b"data:")
+        if b'"usage"' in data and _USAGE_OBJECT.search(data):
+            data = self._read_usage(data)
+        if not data:
+            return
+        self._last = data
+        if self._is_chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            data = self._take_head() + data
+        self.bytes_out += len(data)
+        self._write(data)
+
+    def finish(self, data: bytes) -> None:
+        """The last events, and the end that the engine announced in an orderly way."""
+        if data:
+            self.data(data)
+        rest, self._held = self._held, b""
+        if self._is_chunked:
+            rest = b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if rest else b"0\r\n\r\n"
+        if self._head:
+            rest = self._take_head() + rest
+        self.bytes_out += len(rest)
+        self._write(rest)
+        self.count()
+
+    def may_be_cut_off(self) -> bool:
+        """Asked when only the end of the connection ended the stream: did the engine say a last word?"""
+        return not any(word in self._last for word in _LAST_WORDS)
+
+    def break_off(self, event: bytes) -> None:
+        """End with an error event, and without the end that the framing would need to be whole."""
+        self.count()
+        self._write(b"%x\r\n%b\r\n" % (len(event), event) if self._is_chunked else event)
+
+    def count(self) -> None:
+        """Settle the tokens: the engine's word if it gave one, else the events that passed."""
+        if self._has_usage:
+            self.counted_by = "engine"
+        else:
+            self.completion_tokens = max(0, self._events - (b"[DONE]" in self._last))
+            self.counted_by = "gateway"
+
+    def _take_head(self) -> bytes:
+        head, self._head = self._head, b""
+        self.first_byte_at = self.last_byte_at
+        return head
+
+    def _whole_events(self, data: bytes) -> bytes:
+        data = self._held + data
+        cut = max((data.rfind(end) + len(end) for end in _ENDS if end in data), default=0)
+        if len(data) - cut > _MAX_HELD_BYTES:
+            cut = len(data)
+        self._held = data[cut:]
+        return data[:cut]
+
+    def _read_usage(self, data: bytes) -> bytes:
+        kept: list[bytes] = []
+        start = 0
+        for border in _BORDER.finditer(data):
+            event = data[start : border.end()]
+            start = border.end()
+            if not (b'"usage"' in event and self._take_usage(event) and self._hides_usage):
+                kept.append(event)
+        kept.append(data[start:])
+        return b"".join(kept)
+
+    def _take_usage(self, event: bytes) -> bool:
+        """Note the usage of one event. True when the event is there for nothing else."""
+        payload = b"\n".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
+        usage, has_nothing_else = usage_fields.find(payload)
+        if usage is None:
+            return False
+        self._has_usage = True
+        # Anthropic's streams give the prompt first and the rest at the end: later numbers complete earlier ones.
+        self.prompt_tokens = self.prompt_tokens if usage.prompt is None else usage.prompt
+        self.completion_tokens = self.completion_tokens if usage.completion is None else usage.completion
+        return has_nothing_else
