@@ -129,7 +129,7 @@ def icon(name: str, extra: str = "") -> SafeString:
 def badge(word: str, title: str = "") -> dict[str, Any]:
     """The badge of a state: word, colour and icon."""
     colour, symbol = look(word)
-    return {"word": word, "colour": colour, "icon": symbol, "title": title}
+    return {"word": word, "colour": colour, "icon": symbol, "shade": f"text-{colour}", "title": title}
 
 
 @register.inclusion_tag("_sort.html", takes_context=True)
