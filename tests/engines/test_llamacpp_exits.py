@@ -63,7 +63,7 @@ def test_the_eight_deaths_are_told_apart(facts: dict[str, object], code: ExitCod
         (
             "E gguf_init_from_reader: this GGUF file is version 9 but this software only supports up to version 3\n",
             ExitCode.MODEL_REFUSED,
-            "version is not supported",
+            "does not support the file's GGUF version",
             False,
         ),
         ("E srv load_model: failed to load model, '/m'\n", ExitCode.MODEL_REFUSED, "could not load the model", False),

@@ -9,8 +9,11 @@ from webapp.planner.memory import Settings
 
 # The server is kept and the process ends by os._exit: its destructor can wait for ever right after the start.
 _PROGRAM = """
-import json, os, sys, xllamacpp as x
+import json, os, resource, sys, xllamacpp as x
 wanted = json.loads(sys.argv[1])
+space = wanted.pop("address_space")
+if space:
+    resource.setrlimit(resource.RLIMIT_AS, (space, space))
 p = x.CommonParams()
 p.model.path, p.hostnames, p.port, p.verbosity = wanted.pop("path"), ["127.0.0.1"], 0, 4
 p.cpuparams.n_threads = 1
@@ -28,10 +31,11 @@ finally:
 """
 
 
-def load(python: str, model: Path, settings: Settings) -> str:
-    """The log of one load. `python` is an interpreter that can import xllamacpp."""
+def load(python: str, model: Path, settings: Settings, address_space: int = 0) -> str:
+    """The log of one load. `python` is an interpreter that can import xllamacpp; 0 leaves its memory unlimited."""
     wanted: dict[str, Any] = {
         "path": str(model),
+        "address_space": address_space,
         "n_ctx": settings.total_context,
         "n_parallel": settings.parallel,
         "n_batch": settings.batch,
