@@ -7,7 +7,8 @@ from typing import Any
 
 from webapp.planner.memory import Settings
 
-# The server is kept and the process ends by os._exit: its destructor can wait for ever right after the start.
+# After a load the server is kept and the process ends by os._exit: its destructor can wait for ever right after the
+# start. After a failure it ends normally, since the log is written by a thread of its own.
 _PROGRAM = """
 import json, os, resource, sys, xllamacpp as x
 wanted = json.loads(sys.argv[1])
@@ -25,9 +26,9 @@ for name, number in wanted.items():
     setattr(p, name, number)
 try:
     server = x.Server(p)
-finally:
-    sys.stdout.flush()
-    os._exit(0)
+except RuntimeError:
+    sys.exit(1)
+os._exit(0)
 """
 
 
