@@ -2,13 +2,14 @@
 
 import json
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
 from webapp.planner.memory import Settings
 
-# After a load the server is kept and the process ends by os._exit: its destructor can wait for ever right after the
-# start. After a failure it ends normally, since the log is written by a thread of its own.
+# The log is written by a thread of its own: after a load the process stays until its last line was seen, after a
+# failure it ends normally. The server is kept: its destructor can wait for ever right after the start.
 _PROGRAM = """
 import json, os, resource, sys, xllamacpp as x
 wanted = json.loads(sys.argv[1])
@@ -28,6 +29,7 @@ try:
     server = x.Server(p)
 except RuntimeError:
     sys.exit(1)
+sys.stdin.read()
 os._exit(0)
 """
 
@@ -47,5 +49,15 @@ def load(python: str, model: Path, settings: Settings, address_space: int = 0) -
         "embedding": settings.embeddings,
     }
     command = [python, "-c", _PROGRAM, json.dumps(wanted)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    return done.stdout + done.stderr
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "model loaded" in line:
+                process.stdin.close()
+        watchdog.cancel()
+    return "".join(lines)
