@@ -308,6 +308,8 @@ def facts(header: GgufHeader, file_size: int | None = None, more: Sequence[GgufH
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise HeaderError("The header names no architecture (general.architecture). This is not a model file.")
+    if architecture == "clip":
+        raise HeaderError("This file turns pictures into vectors for another model; choose that model's own file.")
     if metadata.get("general.type", "model") != "model":
         raise HeaderError(
             f"This file is of type {metadata['general.type']!s:.40}, not a model; choose the model's own file."
