@@ -111,7 +111,8 @@ def test_what_is_not_a_form_is_a_400(content_type: bytes, body: bytes) -> None:
     assert caught.value.status == 400
 
 
-EVENTS = b'data: {"a":1}\n\ndata: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n: note\n\ndata: [DONE]\n\n'
+EVENTS = b'data: {"a":1}\n\ndata: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
+EVENTS += b": note\n\ndata: [DONE]\n\n"
 
 
 @pytest.mark.parametrize("size", range(1, 60, 7))

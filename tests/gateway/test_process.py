@@ -180,7 +180,7 @@ def test_a_broken_certificate_is_named(make_yard: Callable[..., Yard], tmp_path:
 
 
 def test_no_request_fails_while_everything_else_is_down(make_yard: Callable[..., Yard]) -> None:
-    """Web goes away in the middle of steady traffic and comes back; nobody notices, and every token is accounted for."""
+    """Web goes away in the middle of steady traffic and comes back; nobody notices, every token is accounted for."""
     yard = make_yard().start()
     eventually(lambda: (yard.folder / "gateway" / "snapshot.sealed").exists())
     statuses: list[int] = []
@@ -228,7 +228,8 @@ def cpu_ns(pid: int) -> int:
 def test_the_gateway_imports_neither_django_nor_an_orm() -> None:
     code = (
         "import sys, webapp.gateway.process, webapp.gateway.__main__\n"
-        "print([m for m in sys.modules if m.split('.')[0] in ('django', 'celery', 'docker', 'redis', 'channels', 'sqlite3')])"
+        "heavy = ('django', 'celery', 'docker', 'redis', 'channels', 'sqlite3')\n"
+        "print([name for name in sys.modules if name.split('.')[0] in heavy])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

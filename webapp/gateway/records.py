@@ -5,8 +5,8 @@ import secrets as random_source
 
 import msgspec
 
-# Ids need to be unique, not unguessable: random digits per process, then a count from a random start. It has the form of
-# a random UUID (the 4 and the 8) at a fraction of the cost of making one.
+# Ids need to be unique, not unguessable: random digits per process, then a count from a random start. They have the
+# form of a random UUID (the 4 and the 8) at a fraction of the cost of making one.
 _PREFIX = f"{random_source.token_hex(6)}4{random_source.token_hex(2)[:3]}8{random_source.token_hex(2)[:3]}"
 _numbers = itertools.count(random_source.randbits(47))
 

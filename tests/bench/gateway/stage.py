@@ -1,4 +1,4 @@
-"""What is measured and what measures it: engine and load generator in C, nginx, one gateway process, each on its core."""
+"""What is measured and what measures it: engine and load generator in C, nginx, one gateway process."""
 
 import base64
 import hashlib
