@@ -2,7 +2,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-export MODELYARD_RUN_STARTED ?= $(shell date +%s)
+# Taken once: every step shows the time since then.
+MODELYARD_RUN_STARTED := $(or $(MODELYARD_RUN_STARTED),$(shell date +%s))
+export MODELYARD_RUN_STARTED
 
 .DEFAULT_GOAL := help
 .PHONY: help run down test check fix bench docs lock environment environment-dev

@@ -56,6 +56,7 @@
 
   document.addEventListener("htmx:ws:after:message:incoming", (event) => {
     heardAt = Date.now();
+    if (!isLive) state("live", "");
     let said;
     try {
       said = JSON.parse(event.detail.message.data);

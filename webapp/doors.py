@@ -31,7 +31,7 @@ def door(*methods: str) -> Callable[[View[P]], View[P]]:
                 return _to_sign_in(request)
             return view(request, *args, **kwargs)
 
-        return checked
+        return cast("View[P]", checked)
 
     return decorate
 
@@ -84,7 +84,9 @@ def carry_out(request: HttpRequest, verb: Callable[[], object], said: str) -> bo
     return True
 
 
-def answer(request: HttpRequest, to: str, panel: str, context: Callable[[], Mapping[str, Any]], *args: Any) -> HttpResponse:
+def answer(
+    request: HttpRequest, to: str, panel: str, context: Callable[[], Mapping[str, Any]], *args: Any
+) -> HttpResponse:
     """After a POST: htmx gets the panel as it is now (and the messages), a plain form a redirect to the page."""
     if not is_htmx(request):
         return redirect(to, *args)

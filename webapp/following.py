@@ -18,7 +18,7 @@ class Following(NamedTuple):
 
 
 def follow(topics: Iterable[str], page: str = "", seen: Mapping[str, str] | None = None) -> Following:
-    """Take down the versions *before* the page reads its rows: what changes in between is then sent again, never missed.
+    """Take down the versions *before* the page reads its rows: what changes in between is sent again, never missed.
 
     `page` names a page whose one panel follows several topics; `seen` overrides versions by a place in a log.
     """

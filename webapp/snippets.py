@@ -13,7 +13,7 @@ class Snippet(NamedTuple):
 
 
 def snippets(base_url: str, name: str, key: str = KEY) -> list[Snippet]:
-    """curl, Python and JavaScript that chat with the deployment `name`; they work as shown once the key is filled in."""
+    """curl, Python and JavaScript that chat with the deployment `name`; they work as shown once the key is in."""
     body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello!"}]})
     curl = (
         f"curl {base_url}/v1/chat/completions \\\n"

@@ -14,6 +14,13 @@ LOOKS = {
 }
 
 
+# What sticks out of the window, unless it scrolls in a box of its own.
+TOO_WIDE = """[...document.querySelectorAll("body *")]
+    .filter((part) => part.getBoundingClientRect().right > window.innerWidth + 1)
+    .filter((part) => !part.closest(".table-responsive, dialog"))
+    .map((part) => `${part.tagName}.${part.className.baseVal ?? part.className}`)"""
+
+
 def is_live(page):
     expect(page.locator("html")).to_have_attribute("data-live", "live")
 
@@ -29,7 +36,7 @@ def test_signing_in_leads_to_the_page_one_wanted(open_page, site, shoot):
     page.get_by_label("Password").fill("bob-has-a-password")
     page.get_by_role("button", name="Sign in").click()
     expect(page).to_have_url(site.url + "/keys/")
-    page.get_by_text("bob").click()
+    page.get_by_text("bob", exact=True).click()
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(re.compile("/accounts/login/"))
 
@@ -64,7 +71,7 @@ def test_a_search_stays_a_search_when_the_socket_renders(open_page, deploy, move
 
 
 def test_a_dead_web_process_is_shown_and_what_was_missed_is_caught_up(open_page, site, deploy, move, allowed_noise):
-    allowed_noise += ["WebSocket", "ERR_CONNECTION_REFUSED"]
+    allowed_noise += ["WebSocket", "ERR_CONNECTION_REFUSED", "htmx:ws:error"]
     pk = deploy("survivor")
     page = open_page(f"/deployments/{pk}/")
     is_live(page)
@@ -112,7 +119,7 @@ def test_a_deployment_is_made_with_the_fit_in_sight_and_deleted_by_name(open_pag
     expect(page.locator("#fit")).to_contain_text("Weights (Q8_0)")
     page.get_by_label("Context length").fill("1048576")
     page.get_by_label("Slots").fill("64")
-    expect(page.locator("#fit")).to_contain_text("more is needed than is free")
+    expect(page.locator("#fit")).to_contain_text("are needed and")
     page.get_by_label("Context length").fill("2048")
     page.get_by_label("Slots").fill("1")
     expect(page.locator("#fit")).to_contain_text("fits")
@@ -167,7 +174,7 @@ def test_everything_that_matters_works_without_javascript(open_page, deploy):
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("Asked plain to run")).to_be_visible()
     page.goto("/deployments/?q=plain&sort=-name")
-    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("#deployments tbody tr")).to_have_count(1)
     page.goto("/deployments/new/")
     page.get_by_label("Name", exact=True).fill("plain-too")
     page.get_by_role("button", name="Deploy").click()
@@ -188,14 +195,16 @@ host = Host.objects.get()
 ready = Replica.objects.get(deployment__name="chat-small")
 inventory.book(ready.holder, host.pk, 1_500_000_000, {host.accelerators.get().pk: 9_000_000_000})
 Replica.objects.filter(pk=ready.pk).update(host=host, address="172.31.5.3", port=8080,
-    estimate=[{"name": "weights", "label": "Weights (Q8_0)", "bytes": 143_000_000, "basis": "exact"},
-              {"name": "kv_cache", "label": "Cache for 2 x 4096 tokens (f16)", "bytes": 188_743_680, "basis": "exact"},
-              {"name": "compute_buffer", "label": "Working memory of the computation", "bytes": 9_000_000, "basis": "estimate"}],
+    estimate=[dict(name="weights", label="Weights (Q8_0)", bytes=143_000_000, basis="exact"),
+              dict(name="kv_cache", label="Cache for 2 x 4096 tokens (f16)", bytes=188_743_680, basis="exact"),
+              dict(name="compute_buffer", label="Working memory", bytes=9_000_000, basis="estimate")],
     observed={"CPU weights": 143_000_000, "CPU kv_cache": 188_743_680})
-lifecycle.append_log(ready.pk, 1, 1, "".join(f"srv  log line {number}: slot released, n_tokens = {number * 7}\\n" for number in range(60)), "now")
+lines = [f"srv  log line {number}: slot released, n_tokens = {number * 7}\\n" for number in range(60)]
+lifecycle.append_log(ready.pk, 1, 1, "".join(lines), "now")
 loading = Replica.objects.get(deployment__name="summaries")
 lifecycle.record_progress(loading.pk, 0.42, "reading tensors")
-job = jobs.queue_fetch(User.objects.get(username="ada"), Deployment.objects.first().team, Artifact.objects.get(), host, {"source_path": "/srv/models/smollm2.gguf"})
+ada, team = User.objects.get(username="ada"), Deployment.objects.first().team
+job = jobs.queue_fetch(ada, team, Artifact.objects.get(), host, {"source_path": "/srv/models/smollm2.gguf"})
 jobs.move(job, JobState.QUEUED, JobState.RUNNING, "", started_at=timezone.now())
 jobs.record_progress(job.pk, "copy", 61_000_000, 144_811_072, "bytes")
 result = [job.pk, ready.deployment_id]
@@ -245,7 +254,7 @@ def test_every_page_in_every_look(open_page, scenery, shoot, look):
         page.goto(path)
         if page.locator("#live").count():
             is_live(page)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name} is too wide"
+        assert page.evaluate(TOO_WIDE) == [], f"{name} is too wide"
         shoot(page, f"{name}-{look}")
 
 

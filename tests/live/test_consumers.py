@@ -7,8 +7,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.test import Client
-from tests.live.communicator import Socket
 
+from tests.live.communicator import Socket
 from webapp.accounts.models import Membership
 from webapp.asgi import application
 from webapp.deployments import lifecycle, services
@@ -48,8 +48,7 @@ def listen():
         for name, value in more.items():
             url += f"&{name}={value}"
         sent = [*headers, (b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode())]
-        socket = Socket(application, url, headers=sent)
-        return socket
+        return Socket(application, url, headers=sent)
 
     return sync_to_async(opener)
 

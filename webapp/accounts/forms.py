@@ -33,7 +33,7 @@ class KeyForm(forms.Form):
 
     def __init__(self, data: Any, *, teams: list[Team]) -> None:
         super().__init__(data)
-        team = cast(forms.ModelChoiceField, self.fields["team"])
+        team = cast("forms.ModelChoiceField[Team]", self.fields["team"])
         team.queryset = Team.objects.filter(pk__in=[row.pk for row in teams]).order_by("name")
 
     def expires_at(self) -> Any:

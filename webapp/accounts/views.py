@@ -40,7 +40,9 @@ def new_key(request: HttpRequest) -> HttpResponse:
             form.add_error(None, str(refusal))
         else:
             shown = {"key": key, "text": text, "base_url": settings.MODELYARD_URL}
-            return render(request, "keys/created.html", {**shown, "snippets": snippets(settings.MODELYARD_URL, "MODEL", text)})
+            return render(
+                request, "keys/created.html", {**shown, "snippets": snippets(settings.MODELYARD_URL, "MODEL", text)}
+            )
     return render(request, "keys/new.html", {"form": form}, status=422 if form.errors else 200)
 
 

@@ -24,7 +24,12 @@ def index(request: HttpRequest) -> HttpResponse:
         rows.order_by("name"),
         request.GET,
         search=("name", "architecture", "licence"),
-        sorts={"name": ("name",), "parameters": ("parameters",), "size": ("size_bytes",), "context": ("context_length",)},
+        sorts={
+            "name": ("name",),
+            "parameters": ("parameters",),
+            "size": ("size_bytes",),
+            "context": ("context_length",),
+        },
     )
     context = {"listing": found, "may_import": bool(teams_of(person(request), Role.OPERATOR))}
     return page_or_panel(request, "models/index.html", "models/_list.html", context)
@@ -55,7 +60,12 @@ def import_file(request: HttpRequest) -> HttpResponse:
         queue_import = import_string("webapp.jobs.fetching.import_file")
         try:
             job = queue_import(
-                user, typed["team"], typed["host"], typed["source_path"], typed["member"] or None, typed["model_name"] or None
+                user,
+                typed["team"],
+                typed["host"],
+                typed["source_path"],
+                typed["member"] or None,
+                typed["model_name"] or None,
             )
         except Refused as refusal:
             form.take(refusal)

@@ -1,4 +1,4 @@
-"""How each state looks: one table for every badge of the site. Never colour alone: a word and an icon go with it. Pure."""
+"""How each state looks: one table for every badge. Never colour alone: a word and an icon go with it. Pure."""
 
 from typing import NamedTuple
 

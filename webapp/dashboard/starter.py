@@ -51,6 +51,13 @@ def advance(user: User, team: Team, host_id: int, wheel: str, member: str) -> Pr
     return Progress("fetching", job.step or "queued", job.done, job.total, job.unit)
 
 
+def try_again(user: User, team: Team) -> None:
+    """Start a starter deployment that nobody is going to try again by itself: what was wrong may be mended."""
+    deployment = Deployment.objects.filter(team=team, name=DEPLOYMENT_NAME).first()
+    if deployment is not None and deployment.state == "failed":
+        services.start(user, deployment)
+
+
 def _deploy(user: User, team: Team, artifact: Artifact) -> Progress:
     wish = services.Wish(name=DEPLOYMENT_NAME, artifact=artifact, options=dict(OPTIONS))
     return _deployment_progress(services.create(user, team, wish))

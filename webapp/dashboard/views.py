@@ -54,7 +54,9 @@ def home_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
         "hosts": hosts,
         "deployments": deployments[:HOME_ROWS],
         "deployment_count": deployments.count(),
-        "jobs": Job.objects.visible_to(user).for_list().filter(state__in=[JobState.QUEUED, JobState.RUNNING])[:HOME_ROWS],
+        "jobs": Job.objects.visible_to(user)
+        .for_list()
+        .filter(state__in=[JobState.QUEUED, JobState.RUNNING])[:HOME_ROWS],
         "has_artifacts": Artifact.objects.deployable().exists(),
     }
 
@@ -66,7 +68,13 @@ def _concerns(user: User, hosts: list[Host]) -> list[Concern]:
         if host.state == HostState.UNREACHABLE
     ]
     found += [
-        Concern("degraded", f"Disk of {host.name}", ("inventory:detail", host.pk), "The disk is nearly full.", "Free some space.")
+        Concern(
+            "degraded",
+            f"Disk of {host.name}",
+            ("inventory:detail", host.pk),
+            "The disk is nearly full.",
+            "Free some space.",
+        )
         for host in hosts
         if host.disk_total_bytes and host.disk_free_bytes < max(DISK_LOW_BYTES, host.disk_total_bytes // 10)
     ]
@@ -76,9 +84,13 @@ def _concerns(user: User, hosts: list[Host]) -> list[Concern]:
     for replica in replicas.select_related("deployment").order_by("deployment__name", "number")[:HOME_ROWS]:
         word = "restarting" if replica.next_due_at and replica.state == ReplicaState.FAILED else replica.state
         title = f"{replica.deployment.name} #{replica.number}"
-        found.append(Concern(word, title, ("deployments:detail", replica.deployment_id), replica.reason, replica.advice))
+        found.append(
+            Concern(word, title, ("deployments:detail", replica.deployment_id), replica.reason, replica.advice)
+        )
     failed = Job.objects.visible_to(user).for_list().filter(state=JobState.FAILED)[:3]
-    found += [Concern("failed", str(job).capitalize(), ("jobs:detail", job.pk), job.reason, job.advice) for job in failed]
+    found += [
+        Concern("failed", str(job).capitalize(), ("jobs:detail", job.pk), job.reason, job.advice) for job in failed
+    ]
     return found
 
 

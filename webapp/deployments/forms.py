@@ -2,7 +2,8 @@
 
 import enum
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, count
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
 import annotated_types
@@ -13,7 +14,7 @@ from pydantic.fields import FieldInfo
 from webapp import engines
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact
-from webapp.deployments.models import NAME
+from webapp.deployments.models import NAME, Deployment
 from webapp.deployments.services import MAX_REPLICAS, Wish
 from webapp.errors import Refused
 from webapp.inventory.models import Host
@@ -37,7 +38,9 @@ class OptionsForm(forms.Form):
 def options_form(options: type[BaseModel]) -> type[OptionsForm]:
     """A form with one field per option: kind, limits, default and help come from the pydantic model."""
     fields = {name: _field(name, info) for name, info in options.model_fields.items()}
-    defaults = {name: _plain(info.get_default(call_default_factory=True)) for name, info in options.model_fields.items()}
+    defaults = {
+        name: _plain(info.get_default(call_default_factory=True)) for name, info in options.model_fields.items()
+    }
     return cast(type[OptionsForm], type("EngineOptionsForm", (OptionsForm,), {**fields, "defaults": defaults}))
 
 
@@ -51,7 +54,10 @@ class DeploymentForm(forms.Form):
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
     artifact = forms.ModelChoiceField(
-        Artifact.objects.none(), label="Model", empty_label="Choose a model …", help_text="Files that are on a host already."
+        Artifact.objects.none(),
+        label="Model",
+        empty_label="Choose a model …",
+        help_text="Files that are on a host already.",
     )
     team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Who owns it and may use it.")
     engine = forms.ChoiceField(help_text="The server that loads the model.")
@@ -59,14 +65,19 @@ class DeploymentForm(forms.Form):
         min_value=1, max_value=MAX_REPLICAS, initial=1, help_text="Copies that share the requests."
     )
     host = forms.ModelChoiceField(
-        Host.objects.order_by("name"), required=False, empty_label="Wherever it fits", help_text="Leave it to Modelyard, or pin it."
+        Host.objects.order_by("name"),
+        required=False,
+        empty_label="Wherever it fits",
+        help_text="Leave it to Modelyard, or pin it.",
     )
 
     def __init__(self, data: Mapping[str, Any] | None, *, teams: Sequence[Team], initial: dict[str, Any]) -> None:
         super().__init__(data, initial=initial)
-        artifacts = cast(forms.ModelChoiceField, self.fields["artifact"])
-        artifacts.queryset = Artifact.objects.deployable().select_related("catalog_model").order_by("catalog_model__name")
-        owners = cast(forms.ModelChoiceField, self.fields["team"])
+        artifacts = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"])
+        artifacts.queryset = (
+            Artifact.objects.deployable().select_related("catalog_model").order_by("catalog_model__name")
+        )
+        owners = cast("forms.ModelChoiceField[Team]", self.fields["team"])
         owners.queryset = Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name")
         if teams:
             owners.initial = teams[0].pk
@@ -75,11 +86,24 @@ class DeploymentForm(forms.Form):
         if not data and not initial.get("artifact"):
             first = artifacts.queryset.first()
             self.initial["artifact"] = first.pk if first else ""
+        if not data:
+            self.initial["name"] = self._free_name(teams)
+
+    def _free_name(self, teams: Sequence[Team]) -> str:
+        """A name to begin with: the model's, with a number when it is taken."""
+        artifact = self.chosen("artifact")
+        if artifact is None or not teams:
+            return ""
+        stem: str = artifact.catalog_model.slug[:50].strip("-_")
+        taken = set(Deployment.objects.filter(team=teams[0], name__startswith=stem).values_list("name", flat=True))
+        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        return next(name for name in names if name not in taken)
 
     def engine_name(self) -> str:
         """The engine chosen so far, or the first one."""
         typed = self.data.get("engine") if self.is_bound else None
-        return typed if typed in engines.names() else next(iter(engines.names()))
+        names = engines.names()
+        return next((name for name in names if name == typed), names[0])
 
     def chosen(self, name: str) -> Any:
         """What is chosen in one field so far, whether or not the rest is complete; None for nothing or nonsense."""
@@ -125,7 +149,7 @@ def _field(name: str, info: FieldInfo) -> forms.Field:
     choices = _choices(kind)
     if choices:
         empty = [("", "automatic")] if optional else []
-        return forms.TypedChoiceField(choices=empty + choices, coerce=type(choices[0][0]), empty_value=None, **common)
+        return forms.TypedChoiceField(choices=empty + choices, coerce=_same_kind(choices), empty_value=None, **common)
     limits = _limits(info)
     if kind in (int, float):
         number = forms.IntegerField if kind is int else forms.FloatField
@@ -149,6 +173,12 @@ def _choices(kind: Any) -> list[tuple[Any, str]]:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return [(member.value, str(member.value)) for member in kind]
     return []
+
+
+def _same_kind(choices: list[tuple[Any, str]]) -> Callable[[Any], Any]:
+    """Browsers send text; the option wants the value that the text stands for."""
+    by_text = {str(value): value for value, _label in choices}
+    return lambda text: by_text[str(text)]
 
 
 def _limits(info: FieldInfo) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from webapp import engines
 from webapp.accounts.models import Role, User
 from webapp.catalog.models import Artifact
 from webapp.deployments import fitting, logtext, services
-from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.forms import DeploymentForm, OptionsForm, options_form
+from webapp.deployments.models import Deployment, Replica
 from webapp.doors import answer, carry_out, door, may, page_or_panel, person, teams_of
 from webapp.errors import Refused
 from webapp.following import follow
@@ -80,7 +80,9 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
         "memory": [row for replica in replicas for row in _memory(replica)],
         "diary": deployment.diary.all()[:DIARY_LINES],
         "may_operate": may(user, deployment.team, Role.OPERATOR),
-        "engine_title": engines.get(deployment.engine).title if deployment.engine in engines.names() else deployment.engine,
+        "engine_title": engines.get(deployment.engine).title
+        if deployment.engine in engines.names()
+        else deployment.engine,
     }
 
 

@@ -18,7 +18,6 @@ from webapp.inventory import services
 from webapp.inventory.models import Booking, Host
 from webapp.listings import listing
 
-
 SHADES = 6
 
 
@@ -118,9 +117,11 @@ def drain(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _replicas(user: User, host: Host) -> list[Any]:
-    """Replicas on the host that this person may see. The rooms above are asked by name: this one may not import them."""
+    """Replicas on the host that this person may see. Rooms above are asked by name: this one may not import them."""
     rows = apps.get_model("deployments", "Replica").objects
-    return list(rows.visible_to(user).on_host(host.pk).select_related("deployment").order_by("deployment__name", "number"))
+    return list(
+        rows.visible_to(user).on_host(host.pk).select_related("deployment").order_by("deployment__name", "number")
+    )
 
 
 def _ledgers(host: Host, replicas: Mapping[str, Any]) -> list[Ledger]:

@@ -67,7 +67,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         except ValueError:
             return
         if isinstance(said, dict) and isinstance(said.get("view"), str) and self.tasks:
-            self.subscription.view = topics.QueryDict(said["view"].lstrip("?")[:500])
+            self.subscription.show(said["view"])
 
     async def _listen(self) -> None:
         """Mark topics that the broker says have changed. Without a broker the poll does it alone."""

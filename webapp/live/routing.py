@@ -1,6 +1,6 @@
 """Which sockets there are, and who may open one: pages of this very site, with their session."""
 
-from typing import Any
+from typing import Any, cast
 
 from channels.routing import URLRouter
 from channels.sessions import CookieMiddleware
@@ -28,4 +28,6 @@ class OwnPagesOnly:
             await send({"type": "websocket.close"})  # before accept: the handshake is answered with 403
 
 
-sockets = OwnPagesOnly(CookieMiddleware(URLRouter([path("ws/live/", LiveConsumer.as_asgi())])))
+# The type stubs know views only.
+_routes: list[Any] = [path("ws/live/", cast(Any, LiveConsumer.as_asgi()))]
+sockets = OwnPagesOnly(CookieMiddleware(URLRouter(_routes)))

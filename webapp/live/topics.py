@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.http import QueryDict
+from django.http import HttpRequest, QueryDict
 from django.template.loader import render_to_string
+from django.utils.module_loading import import_string
 
 from webapp import following
 from webapp.accounts.models import User
-from webapp.dashboard import views as dashboard
 from webapp.deployments import logtext
 from webapp.deployments import views as deployments
 from webapp.deployments.models import Deployment, Replica
@@ -48,6 +48,10 @@ class Subscription:
         seen = dict(zip(topics, last, strict=False))
         return cls(topics, seen, asked.get("page", ""), QueryDict(asked.get("view", "")[:500]))
 
+    def show(self, view: str) -> None:
+        """The page's list was searched, sorted or turned over: render that from here on."""
+        self.view = QueryDict(view.lstrip("?")[:500])
+
 
 @dataclass(frozen=True)
 class Look:
@@ -70,13 +74,15 @@ class Gone(Exception):
 
 def known(topic: str) -> bool:
     kind, _, key = topic.partition(":")
-    return kind in _MAY_FOLLOW and (key.isascii() and key.isdigit() and len(key) < 16 or (kind, key) in _WITHOUT_ID)
+    is_id = key.isascii() and key.isdigit() and len(key) < 16
+    return kind in _MAY_FOLLOW and (is_id or (kind, key) in _WITHOUT_ID)
 
 
 def check(session_key: str, topics: Iterable[str]) -> User:
     """The person behind the session, if everything may still be followed. Raises SignedOut or Gone."""
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    user = get_user(SimpleNamespace(session=session))  # type: ignore[arg-type]  it reads nothing but the session
+    # It reads nothing of the request but the session.
+    user = get_user(cast(HttpRequest, SimpleNamespace(session=session)))
     if not isinstance(user, User):
         raise SignedOut
     for topic in topics:
@@ -120,7 +126,8 @@ def _panels(user: User, subscription: Subscription, changed: list[str]) -> list[
     if not changed:
         return []
     if subscription.page in _PAGES:
-        return [_PAGES[subscription.page](user, subscription.view)]
+        panel: Callable[[User, QueryDict], Panel] = import_string(_PAGES[subscription.page])
+        return [panel(user, subscription.view)]
     panels: dict[str, Panel] = {}
     for name in changed:
         kind, _, key = name.partition(":")
@@ -160,7 +167,8 @@ _DETAILS: dict[str, Callable[[User, int], Panel]] = {
     "job": jobs.detail_panel,
     "host": inventory.detail_panel,
 }
-_PAGES: dict[str, Callable[[User, QueryDict], Panel]] = {
-    "home": dashboard.home_panel,
-    "playground": dashboard.playground_panel,
+# By name: the dashboard stands beside this room, not below it.
+_PAGES = {
+    "home": "webapp.dashboard.views.home_panel",
+    "playground": "webapp.dashboard.views.playground_panel",
 }

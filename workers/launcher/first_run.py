@@ -51,8 +51,13 @@ def first_run() -> int:
         wait_for_processes()
     with steps.step("This machine as a host"):
         host = register_host(client, os.environ["DOCKER_HOST"])
-    with steps.step("Starter model") as progress:
-        step = starter_model(host["host"], wheel, progress)
+    try:
+        with steps.step("Starter model") as progress:
+            step = starter_model(host["host"], wheel, progress)
+    except LauncherError as error:
+        # The rest works, and the dashboard is the place to see why this does not.
+        step = "failed"
+        steps.note(str(error))
     # On later runs the prober's completion is what made it ready; the first key is not kept anywhere.
     if step == "ready" and admin["key"]:
         with steps.step("First answer"):

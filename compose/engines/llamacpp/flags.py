@@ -303,6 +303,12 @@ FLAGS: tuple[Flag, ...] = (
     _switch("--cache-prompt", switch("cache_prompt"), "reuse prompts", "LLAMA_ARG_CACHE_PROMPT", "--no-cache-prompt"),
     _flag("--cache-reuse", number("n_cache_reuse"), "least chunk to reuse", "LLAMA_ARG_CACHE_REUSE"),
     _flag("-cram --cache-ram", number("cache_ram_mib"), "host prompt cache, MiB", "LLAMA_ARG_CACHE_RAM"),
+    _flag(
+        "-ctxcp --ctx-checkpoints --swa-checkpoints",
+        number("n_ctx_checkpoints"),
+        "saved states a slot",
+        "LLAMA_ARG_CTX_CHECKPOINTS",
+    ),
     _switch("--warmup", switch("warmup"), "one empty run after loading", "LLAMA_ARG_WARMUP", "--no-warmup"),
     _switch("--metrics", switch("endpoint_metrics"), "answer /metrics", "LLAMA_ARG_ENDPOINT_METRICS"),
     _switch("--props", switch("endpoint_props"), "accept POST /props", "LLAMA_ARG_ENDPOINT_PROPS"),

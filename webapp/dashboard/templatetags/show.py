@@ -22,10 +22,10 @@ MIB = 1024**2
 
 @register.filter
 def gib(size_bytes: int | float | None) -> str:
-    """Bytes in GiB with one decimal; in MiB where a GiB would round the truth away."""
+    """Bytes in GiB with one decimal; below one, MiB with one decimal."""
     if size_bytes is None:
         return "–"
-    if 0 < abs(size_bytes) < 0.1 * GIB:
+    if 0 < abs(size_bytes) < GIB:
         return f"{size_bytes / MIB:,.1f} MiB"
     return f"{size_bytes / GIB:,.1f} GiB"
 
@@ -129,7 +129,7 @@ def icon(name: str, extra: str = "") -> SafeString:
 def badge(word: str, title: str = "") -> dict[str, Any]:
     """The badge of a state: word, colour and icon."""
     colour, symbol = look(word)
-    return {"word": word, "colour": colour, "icon": symbol, "title": title}
+    return {"word": word, "colour": colour, "icon": symbol, "shade": f"text-{colour}", "title": title}
 
 
 @register.inclusion_tag("_sort.html", takes_context=True)
@@ -137,7 +137,13 @@ def sort(context: dict[str, Any], key: str, label: str) -> dict[str, Any]:
     """The head of a column that a list can be sorted by."""
     listing = context["listing"]
     to_url = listing.to_sort(key)
-    return {"listing": listing, "key": key, "label": label, "to_url": to_url, "is_descending": listing.sort == f"-{key}"}
+    return {
+        "listing": listing,
+        "key": key,
+        "label": label,
+        "to_url": to_url,
+        "is_descending": listing.sort == f"-{key}",
+    }
 
 
 @register.simple_tag

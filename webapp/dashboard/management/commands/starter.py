@@ -26,6 +26,7 @@ class Command(BaseCommand):
         team = Team.objects.order_by("id").first()
         if user is None or team is None:
             raise CommandError("There is no admin or team yet: run `manage.py first_admin` first.")
+        starter.try_again(user, team)
         deadline = time.monotonic() + options["timeout"]
         last = None
         while time.monotonic() < deadline:
