@@ -5,7 +5,8 @@ keep containers safe from stale knowledge:
 
 - Unknown is not absent. An unreachable host leads to `lost`, never to a second container.
 - Absence counts after two sightings ABSENT_S apart, unless we removed the container ourselves (container_id is "").
-- A container of another generation or attempt goes before a new one comes, so a replica never runs twice.
+- A container of an earlier attempt goes before a new one comes, so a replica never runs twice. One of a later attempt
+  than the row's means that the database was restored: the row goes on with it.
 """
 
 from dataclasses import dataclass
@@ -103,6 +104,15 @@ class EnsureImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """A later attempt than the row's is there: the database is older than the host (a restored backup)."""
+
+    container_id: str
+    generation: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Create:
     pass
 
@@ -180,8 +190,8 @@ class Wait:
 
 
 Step = (
-    Begin | Place | Replan | EnsureImage | Create | Start | MoveLoading | Crash | RetryNow | Drain | SendTerm | Kill
-    | Remove | FinishStop | FinishDelete | MarkMissing | Lost | Wait
+    Begin | Place | Replan | EnsureImage | Adopt | Create | Start | MoveLoading | Crash | RetryNow | Drain | SendTerm
+    | Kill | Remove | FinishStop | FinishDelete | MarkMissing | Lost | Wait
 )  # fmt: skip
 
 
@@ -189,6 +199,10 @@ def decide(view: View, observed: Observed, now: datetime) -> Step:
     """The next step towards what is wanted."""
     if observed.unreachable_s is not None:
         return _unreachable(view, observed.unreachable_s, now)
+    later = [seen for seen in observed.containers if (seen.generation, seen.attempt) > (view.generation, view.attempt)]
+    if later:
+        latest = max(later, key=lambda seen: (seen.generation, seen.attempt))
+        return Adopt(latest.id, latest.generation, latest.attempt)
     if view.state in (S.DRAINING, S.STOPPING):
         return _wind_down(view, observed, now)  # once begun, a stop is brought to its end whatever is wanted now
     if view.desired == Desired.RUNNING:

@@ -16,7 +16,8 @@ from webapp.events import services as events
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 
-LEASE_S = 40
+# Longer than the 25 s after which a task is killed; a dead worker's row is taken over by the first sweep after it.
+LEASE_S = 28
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,19 @@ def begin_again(replica: Replica, old: ReplicaState, why: Why) -> bool:
         if moved:
             inventory.release(replica.holder)
     return moved
+
+
+def adopt(replica: Replica, container_id: str, generation: int, attempt: int, address: str) -> bool:
+    """The host runs a later attempt than the row knows of (the database is older): go on with that one."""
+    assert replica.host is not None
+    with transaction.atomic():
+        noted = note(
+            replica, container_id=container_id, generation=generation, attempt=attempt, address=address,
+            missing_since=None,
+        )  # fmt: skip
+        if noted and address:
+            inventory.take_address(replica.holder, replica.host, address)
+    return noted
 
 
 def record_crash(replica: Replica, why: Why, retry: bool, counts: bool) -> bool:

@@ -231,6 +231,12 @@ def release(holder: str) -> None:
         EngineAddress.objects.filter(holder=holder).delete()
 
 
+def take_address(holder: str, host: Host, address: str) -> None:
+    """The holder's container has this address already; it becomes the holder's unless somebody else holds it."""
+    EngineAddress.objects.filter(holder=holder).exclude(host=host, address=address).delete()
+    EngineAddress.objects.get_or_create(host=host, address=address, defaults={"holder": holder})
+
+
 def book_address(holder: str, host: Host) -> str:
     """A free address of the host's engine network; the holder's own when it has one already.
 

@@ -19,7 +19,7 @@ from webapp.jobs.models import Job, JobEvent, JobKind
 from webapp.jobs.states import ENDED, JobState, may_move
 
 RECONCILE = "jobs.reconcile"
-LEASE_S = 40
+LEASE_S = 28  # longer than the 25 s after which a task is killed
 
 
 def queue_fetch(user: User | None, team: Team | None, artifact: Artifact, host: Host, params: dict[str, Any]) -> Job:
