@@ -21,7 +21,8 @@ ABSENT_S = 15  # between the two sightings of "it is not there"
 STOP_ROUTING_S = 2.2  # gateways follow a change of state within a second; twice that, to be sure
 LOADING_S = 30 * 60  # without any progress
 UNHEALTHY_S = 120  # a replica that was ready and stopped answering is given up after this
-LOOK_AGAIN_S = 12.0
+# Every sweep sees a row that nothing happens to: lost events cost at most one period of the sweep.
+LOOK_AGAIN_S = 4.0
 POLL_S = 1.0
 
 

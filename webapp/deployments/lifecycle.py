@@ -69,15 +69,14 @@ def _read(replica_id: int) -> Replica | None:
 def release(replica: Replica, due_in_s: float | None) -> bool:
     """Give the row back and say when to look again; None: only when somebody asks.
 
-    `replica` is the row as the last decision saw it. True: somebody called for it meanwhile, look again at once.
+    `replica` carries `next_due_at` and `wakes` as the last decision saw them. True: somebody called for it meanwhile.
     """
     held = Replica.objects.filter(pk=replica.pk, epoch=replica.epoch)
     due = None if due_in_s is None else Now() + timedelta(seconds=due_in_s)
-    # A wish that came in while the row was held has set another due date, which stays.
+    # A date that was set since, by a wish or by the step itself (a retry after a crash), stays.
     held.filter(unchanged_due(replica.next_due_at)).update(next_due_at=due)
-    asked_again = held.exclude(wakes=replica.wakes).update(next_due_at=Now()) > 0
     held.update(lease_until=None)
-    return asked_again
+    return Replica.objects.filter(pk=replica.pk).exclude(wakes=replica.wakes).exists()
 
 
 def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Why, **columns: Any) -> bool:
