@@ -1,0 +1,48 @@
+# Modelyard. `make` alone lists what there is; settings are MODELYARD_* variables (README.md).
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Taken once: every step shows the time since then.
+MODELYARD_RUN_STARTED := $(or $(MODELYARD_RUN_STARTED),$(shell date +%s))
+export MODELYARD_RUN_STARTED
+
+.DEFAULT_GOAL := help
+.PHONY: help run down test check fix bench docs lock environment environment-dev
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1  \t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: environment ## start Modelyard here, with a first model; Ctrl-C stops it
+	@$(BIN)/python -m workers.launcher run
+
+down: environment ## stop Modelyard and its engines
+	@$(BIN)/python -m workers.launcher down
+
+test: ## install what the tests need and run every suite
+	@$(PYTHON) tests/run.py
+
+check: environment-dev ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+
+fix: environment-dev ## format, and repair what can be repaired
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: environment-dev ## measure and print the figures of the README
+	$(BIN)/python -m tests.bench
+
+docs: ## where to read on
+	@echo "README.md is the first hour, DECISIONS.md says why."
+
+lock: environment-dev ## renew every lock file
+	uv pip compile --generate-hashes --no-emit-index-url --universal --python-version 3.11 pyproject.toml -o requirements.lock
+	uv pip compile --generate-hashes --no-emit-index-url --universal --python-version 3.11 --group dev pyproject.toml -o requirements-dev.lock
+
+environment:
+	@$(PYTHON) workers/launcher/environment.py
+
+environment-dev:
+	@$(PYTHON) workers/launcher/environment.py --dev

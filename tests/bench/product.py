@@ -1,0 +1,176 @@
+"""Figures of the whole product: first and second start, create to ready, idle cost, memory estimate."""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from tests.journey.yard import Yard, check_out, free_port, printed
+
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+IDLE_S = 60
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table: what was measured and the limit it is held against, in the same unit."""
+
+    what: str
+    value: float
+    limit: float
+    unit: str
+
+    @property
+    def holds(self) -> bool:
+        return self.value <= self.limit
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.holds else "MISSED"
+        return f"{self.what:<58} {self.value:>9.2f} {self.unit:<8} limit {self.limit:g}  {verdict}"
+
+
+def measure(cold: bool) -> list[Figure]:
+    """Start an installation and measure it. `cold`: with an empty cache, as on a new machine."""
+    figures = []
+    with _yard(cold) as yard:
+        text, seconds = yard.start()
+        key = printed(text, "API key")
+        name = "first `make run` to the first answer" + (", empty caches" if cold else ", images cached")
+        figures.append(Figure(name, seconds, 360, "s"))
+        figures.append(create_to_ready(yard, key))
+        figures.extend(estimate_errors(yard, key))
+        figures.extend(idle_cost(yard))
+        yard.interrupt()
+        _text, seconds = yard.start()
+        figures.append(Figure("second `make run` to ready", seconds, 20, "s"))
+    return figures
+
+
+def create_to_ready(yard: Yard, key: str, rounds: int = 5) -> Figure:
+    """Median of `rounds`: from the request to `ready`, less the engine's own time from its start to loaded."""
+    beyond = []
+    artifact = yard.deployment("smollm2", key)["artifact_id"]
+    for number in range(rounds):
+        name = f"bench-{number}"
+        began = time.time()
+        made = yard.api("/deployments", key, "POST", {"name": name, "artifact": artifact})
+        ready = yard.wait_for(name, "ready", key)["replicas"][0]["ready_at"]
+        total = datetime.fromisoformat(ready).timestamp() - began
+        beyond.append(total - engine_load_s(yard, made["replicas"][0]["id"]))
+        yard.api(f"/deployments/{made['id']}", key, "DELETE")
+        while yard.deployment(name, key):
+            time.sleep(0.1)
+    return Figure("create to ready, beyond the engine's own load", sorted(beyond)[rounds // 2], 2, "s")
+
+
+def engine_load_s(yard: Yard, replica_id: int) -> float:
+    """Seconds from the container's start to the engine's own line that it listens with the model loaded."""
+    import docker
+
+    client = docker.DockerClient(base_url=yard.docker_host())
+    try:
+        labels = ["modelyard.kind=replica", f"modelyard.id={replica_id}"]
+        [container] = client.containers.list(filters={"label": labels})
+        started = _docker_time(container.attrs["State"]["StartedAt"])
+        for line in container.logs(timestamps=True).decode(errors="replace").splitlines():
+            stamp, _, words = line.partition(" ")
+            if "model loaded" in words or "server is listening" in words:
+                return _docker_time(stamp) - started
+        return 0.0
+    finally:
+        client.close()
+
+
+def estimate_errors(yard: Yard, key: str) -> Iterator[Figure]:
+    """Estimated against reported bytes of mapped weights and KV cache, in MiB."""
+    [replica] = yard.deployment("smollm2", key)["replicas"]
+    estimated = {term["name"]: term["bytes"] for term in replica["estimate"]}
+    for term in ("weights", "kv_cache"):
+        reported = sum(size for place, size in replica["observed"].items() if term in place.split())
+        error = abs(estimated[term] - reported) / (1 << 20)
+        yield Figure(f"memory estimate against llama.cpp's own lines: {term}", error, 1, "MiB")
+
+
+def idle_cost(yard: Yard) -> Iterator[Figure]:
+    """CPU and memory of every process of the control plane over a quiet minute; engines and dockerd apart."""
+    time.sleep(20)  # what starting left behind may end first
+    pids = control_plane(yard)
+    before, began = sum(map(cpu_ticks, pids)), time.monotonic()
+    time.sleep(IDLE_S)
+    used = (sum(map(cpu_ticks, pids)) - before) / CLOCK_TICKS / (time.monotonic() - began)
+    yield Figure("control plane idle: CPU", used * 100, 3, "% core")
+    yield Figure("control plane idle: memory (PSS)", sum(map(pss_bytes, pids)) / 1e6, 450, "MB")
+
+
+def control_plane(yard: Yard) -> list[int]:
+    """Every process below `make run`."""
+    assert yard.process is not None
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, queue = [], [yard.process.pid]
+    while queue:
+        pid = queue.pop()
+        found.append(pid)
+        queue.extend(children.get(pid, []))
+    return found
+
+
+def cpu_ticks(pid: int) -> int:
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return int(words[11]) + int(words[12])
+
+
+def pss_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+
+
+def _docker_time(text: str) -> float:
+    """Seconds of Docker's RFC 3339 stamps, which have nine digits behind the point."""
+    head, _, rest = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(head + "+00:00").timestamp() + float(f"0.{rest or 0}")
+
+
+@contextmanager
+def _yard(cold: bool) -> Iterator[Yard]:
+    with tempfile.TemporaryDirectory(prefix="yard-") as folder, tempfile.TemporaryDirectory(prefix="cache-") as empty:
+        if cold:
+            os.environ["MODELYARD_CACHE_DIR"] = empty
+        checkout = Path(folder)
+        check_out(checkout)
+        yard = Yard(checkout, free_port())
+        try:
+            yield yard
+        finally:
+            if yard.process is not None and yard.process.poll() is None:
+                yard.interrupt()
+            yard.down()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--warm", action="store_true", help="use the cached images instead of an empty cache")
+    figures = measure(cold=not parser.parse_args().warm)
+    print("\n".join(map(str, figures)))
+    return 0 if all(figure.holds for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,266 @@
+"""Pages in a real browser: live, honest when they are not, quiet in the console, and good to look at."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+LOOKS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
+    "narrow": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
+}
+
+
+# What sticks out of the window, unless it scrolls in a box of its own.
+TOO_WIDE = """[...document.querySelectorAll("body *")]
+    .filter((part) => part.getBoundingClientRect().right > window.innerWidth + 1)
+    .filter((part) => !part.closest(".table-responsive, dialog"))
+    .map((part) => `${part.tagName}.${part.className.baseVal ?? part.className}`)"""
+
+
+def is_live(page):
+    expect(page.locator("html")).to_have_attribute("data-live", "live")
+
+
+def test_signing_in_leads_to_the_page_one_wanted(open_page, site, shoot):
+    page = open_page("/keys/", signed_in=False)
+    expect(page).to_have_url(re.compile(r"/accounts/login/\?next=/keys/"))
+    shoot(page, "login-light")
+    page.get_by_label("Username or e-mail").fill("bob")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.get_by_label("Password").fill("bob-has-a-password")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).to_have_url(site.url + "/keys/")
+    page.get_by_text("bob", exact=True).click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url(re.compile("/accounts/login/"))
+
+
+def test_the_list_follows_without_a_reload(open_page, deploy, move):
+    page = open_page("/deployments/")
+    is_live(page)
+    page.evaluate("window.stillHere = true")
+    pk = deploy("followed")
+    row = page.locator(f"#deployment-{pk}")
+    expect(row).to_contain_text("pending")
+    move(pk, "placing", "starting", "loading")
+    expect(row).to_contain_text("loading")
+    move(pk, "ready")
+    expect(row).to_contain_text("1 / 1")
+    assert page.evaluate("window.stillHere")
+
+
+def test_a_search_stays_a_search_when_the_socket_renders(open_page, deploy, move):
+    pk = deploy("needle")
+    deploy("haystack")
+    page = open_page("/deployments/")
+    is_live(page)
+    page.keyboard.press("/")
+    page.keyboard.type("needle")
+    expect(page).to_have_url(re.compile(r"\?q=needle"))
+    expect(page.get_by_role("link", name="haystack")).to_have_count(0)
+    move(pk, "placing")
+    expect(page.locator(f"#deployment-{pk}")).to_contain_text("placing")
+    expect(page.get_by_role("link", name="haystack")).to_have_count(0)
+    expect(page.get_by_label("Search")).to_have_value("needle")
+
+
+def test_a_dead_web_process_is_shown_and_what_was_missed_is_caught_up(open_page, site, deploy, move, allowed_noise):
+    allowed_noise += ["WebSocket", "ERR_CONNECTION_REFUSED", "htmx:ws:error"]
+    pk = deploy("survivor")
+    page = open_page(f"/deployments/{pk}/")
+    is_live(page)
+    page.evaluate("window.stillHere = true")
+    site.kill_web()
+    expect(page.get_by_text("reconnecting…")).to_be_visible()
+    move(pk, "placing", "failed", text="The disk is full.", advice="Free some space.")
+    site.start_web()
+    expect(page.get_by_text("reconnecting…")).to_be_hidden(timeout=10_000)
+    expect(page.locator("#deployment-panel")).to_contain_text("The disk is full.")
+    assert page.evaluate("window.stillHere")
+
+
+def test_without_a_broker_pages_open_and_go_on_by_the_poll(open_page, site, deploy, move):
+    pk = deploy("unbroken")
+    site.kill_broker()
+    try:
+        page = open_page(f"/deployments/{pk}/")
+        is_live(page)
+        move(pk, "placing")
+        expect(page.locator("#deployment-panel")).to_contain_text("placing", timeout=20_000)
+    finally:
+        site.start_broker()
+
+
+def test_the_log_grows_as_text_and_is_searched(open_page, site, deploy, move):
+    pk = deploy("talkative")
+    replica = move(pk, "placing", "starting", "loading")
+    say = f"from webapp.deployments.lifecycle import append_log; append_log({replica}, 1, 1, {{!r}}, 'now')"
+    page = open_page(f"/deployments/{pk}/")
+    is_live(page)
+    expect(page.get_by_text("The engine has printed nothing yet.")).to_be_visible()
+    site.do(say.format("<script>window.hacked = 1</script><img src=x>\x1b[31mred\n"))
+    log = page.locator("[data-log]")
+    expect(log).to_have_text("<script>window.hacked = 1</script><img src=x>red")
+    site.do(say.format("second line\n"))
+    expect(log).to_contain_text("second line")
+    page.get_by_placeholder("Search the log").fill("second")
+    expect(log).to_have_text("second line")
+    assert page.evaluate("window.hacked") is None
+
+
+def test_a_deployment_is_made_with_the_fit_in_sight_and_deleted_by_name(open_page, site):
+    page = open_page("/deployments/new/")
+    expect(page.locator("#fit")).to_contain_text("Weights (Q8_0)")
+    page.get_by_label("Context length").fill("1048576")
+    page.get_by_label("Slots").fill("64")
+    expect(page.locator("#fit")).to_contain_text("are needed and")
+    page.get_by_label("Context length").fill("2048")
+    page.get_by_label("Slots").fill("1")
+    expect(page.locator("#fit")).to_contain_text("fits")
+    page.get_by_label("Name", exact=True).fill("made-here")
+    page.get_by_role("button", name="Deploy").click()
+    expect(page).to_have_url(re.compile(r"/deployments/\d+/$"))
+    expect(page.get_by_role("heading", name="made-here")).to_be_visible()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("Asked made-here to stop")).to_be_visible()
+    expect(page.get_by_role("button", name="Start")).to_be_visible()
+    page.get_by_role("link", name="Delete").click()
+    page.get_by_label("Type made-here").fill("made-here")
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator("tr", has_text="made-here")).to_contain_text("deleting")
+
+
+def test_a_key_is_shown_once_and_revoked(open_page):
+    page = open_page("/keys/new/")
+    page.get_by_label("Name").fill("laptop")
+    page.get_by_role("button", name="Create").click()
+    text = page.locator("#key-text").inner_text()
+    assert re.fullmatch(r"my_[0-9a-f]{8}_[\w-]{43}", text)
+    expect(page.locator("#snippet-1")).to_contain_text(text)
+    page.get_by_role("link", name="I have copied it").click()
+    expect(page.get_by_text(text)).to_have_count(0)
+    page.get_by_role("link", name="Revoke laptop").click()
+    page.get_by_role("button", name="Revoke").click()
+    expect(page.locator("tr", has_text="laptop")).to_contain_text("revoked")
+
+
+def test_the_keys_overlay_and_the_theme_switch(open_page):
+    page = open_page("/", color_scheme="light")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_role("button", name="Dark").click()
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
+    page.keyboard.press("g")
+    page.keyboard.press("d")
+    expect(page).to_have_url(re.compile("/deployments/$"))
+
+
+def test_everything_that_matters_works_without_javascript(open_page, deploy):
+    pk = deploy("plain")
+    page = open_page(f"/deployments/{pk}/", java_script_enabled=False)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("Asked plain to stop")).to_be_visible()
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("Asked plain to run")).to_be_visible()
+    page.goto("/deployments/?q=plain&sort=-name")
+    expect(page.locator("#deployments tbody tr")).to_have_count(1)
+    page.goto("/deployments/new/")
+    page.get_by_label("Name", exact=True).fill("plain-too")
+    page.get_by_role("button", name="Deploy").click()
+    expect(page.get_by_text("Asked plain-too to run")).to_be_visible()
+
+
+SCENERY = """
+from django.utils import timezone
+from webapp.accounts.models import User
+from webapp.catalog.models import Artifact
+from webapp.deployments import lifecycle
+from webapp.deployments.models import Deployment, Replica
+from webapp.inventory import services as inventory
+from webapp.inventory.models import Host
+from webapp.jobs import services as jobs
+from webapp.jobs.states import JobState
+host = Host.objects.get()
+ready = Replica.objects.get(deployment__name="chat-small")
+inventory.book(ready.holder, host.pk, 1_500_000_000, {host.accelerators.get().pk: 9_000_000_000})
+Replica.objects.filter(pk=ready.pk).update(host=host, address="172.31.5.3", port=8080,
+    estimate=[dict(name="weights", label="Weights (Q8_0)", bytes=143_000_000, basis="exact"),
+              dict(name="kv_cache", label="Cache for 2 x 4096 tokens (f16)", bytes=188_743_680, basis="exact"),
+              dict(name="compute_buffer", label="Working memory", bytes=9_000_000, basis="estimate")],
+    observed={"CPU weights": 143_000_000, "CPU kv_cache": 188_743_680})
+lines = [f"srv  log line {number}: slot released, n_tokens = {number * 7}\\n" for number in range(60)]
+lifecycle.append_log(ready.pk, 1, 1, "".join(lines), "now")
+loading = Replica.objects.get(deployment__name="summaries")
+lifecycle.record_progress(loading.pk, 0.42, "reading tensors")
+ada, team = User.objects.get(username="ada"), Deployment.objects.first().team
+job = jobs.queue_fetch(ada, team, Artifact.objects.get(), host, {"source_path": "/srv/models/smollm2.gguf"})
+jobs.move(job, JobState.QUEUED, JobState.RUNNING, "", started_at=timezone.now())
+jobs.record_progress(job.pk, "copy", 61_000_000, 144_811_072, "bytes")
+result = [job.pk, ready.deployment_id]
+"""
+
+
+@pytest.fixture(scope="module")
+def scenery(site):
+    from tests.browser.conftest import MAKE, MOVE
+
+    for name, states, text, advice in (
+        ("chat-small", ("placing", "starting", "loading", "ready"), "", ""),
+        ("summaries", ("placing", "starting", "loading"), "", ""),
+        ("too-big", ("placing", "failed"), "No host has room. local: 31.02 GiB are needed and 22.40 GiB are free.",
+         "Choose a smaller quantisation or a shorter context."),
+    ):  # fmt: skip
+        pk = site.do(MAKE.format(name=name, replicas=1))
+        site.do(MOVE.format(pk=pk, number=1, states=states, text=text, advice=advice))
+    return site.do(SCENERY)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page_in_every_look(open_page, scenery, shoot, look):
+    job, deployment = scenery
+    pages = {
+        "home": "/",
+        "deployments": "/deployments/",
+        "deployment": f"/deployments/{deployment}/",
+        "deployment-new": "/deployments/new/",
+        "deployment-delete": f"/deployments/{deployment}/delete/",
+        "log": f"/deployments/{deployment}/log/1/",
+        "models": "/models/",
+        "model": "/models/smollm2-135m-instruct/",
+        "import": "/models/import/",
+        "jobs": "/jobs/",
+        "job": f"/jobs/{job}/",
+        "hosts": "/hosts/",
+        "host": "/hosts/1/",
+        "keys": "/keys/",
+        "key-new": "/keys/new/",
+        "playground": "/playground/",
+        "help": "/help/",
+        "password": "/accounts/password/change/",
+    }
+    page = open_page("/", **LOOKS[look])
+    for name, path in pages.items():
+        page.goto(path)
+        if page.locator("#live").count():
+            is_live(page)
+        assert page.evaluate(TOO_WIDE) == [], f"{name} is too wide"
+        shoot(page, f"{name}-{look}")
+
+
+def test_what_is_not_there_says_so(open_page, shoot, allowed_noise):
+    allowed_noise += ["404"]
+    page = open_page("/deployments/99999/")
+    expect(page.get_by_text("There is nothing here")).to_be_visible()
+    expect(page.get_by_text("Request id")).to_be_visible()
+    shoot(page, "404-light")

@@ -1,0 +1,218 @@
+"""The one writer of replicas' states: claims, moves, crashes, and what happens when two come at once."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from webapp.deployments import lifecycle
+from webapp.deployments.lifecycle import Why
+from webapp.deployments.models import Replica, ReplicaEvent
+from webapp.deployments.states import BACKOFF_S, MOVES, ReplicaState
+from webapp.inventory import services as inventory
+
+S = ReplicaState
+MIB = 1024**2
+
+
+@pytest.fixture
+def replica(deployment: Any) -> Replica:
+    return deployment.replicas.get()
+
+
+def put(replica: Replica, **columns: Any) -> Replica:
+    """The row as some earlier story left it."""
+    Replica.objects.filter(pk=replica.pk).update(**columns)
+    replica.refresh_from_db()
+    return replica
+
+
+@pytest.mark.parametrize(("old", "new"), list(product(S, S)), ids=str)
+def test_exactly_the_moves_of_the_table_are_made(replica: Replica, old: S, new: S) -> None:
+    put(replica, state=old)
+    if new in MOVES[old]:
+        assert lifecycle.move(replica, old, new, Why("code", "text"))
+        assert replica.state == new
+        assert ReplicaEvent.objects.filter(old_state=old, new_state=new, text="text").count() == 1
+    else:
+        with pytest.raises(ValueError, match="may not go"):
+            lifecycle.move(replica, old, new, Why("", ""))
+        assert not ReplicaEvent.objects.exists()
+
+
+def test_move_tells_the_slower_worker_it_lost(replica: Replica) -> None:
+    other = Replica.objects.select_related("deployment").get(pk=replica.pk)
+    assert lifecycle.move(replica, S.PENDING, S.PLACING, Why("", "first"))
+    assert not lifecycle.move(other, S.PENDING, S.PLACING, Why("", "second"))
+    assert [event.text for event in ReplicaEvent.objects.all()] == ["first"]
+
+
+def test_a_held_row_is_not_given_twice_and_its_holder_looks_again(replica: Replica) -> None:
+    mine = lifecycle.claim(replica.pk)
+    assert mine is not None
+    assert lifecycle.claim(replica.pk) is None
+    assert lifecycle.release(mine, 12)  # somebody called: look again
+    again = lifecycle.claim(replica.pk)
+    assert again is not None and not lifecycle.release(again, 12)
+
+
+def test_a_worker_whose_lease_ran_out_moves_nothing(replica: Replica) -> None:
+    slow = lifecycle.claim(replica.pk)
+    assert slow is not None
+    put(replica, lease_until=timezone.now() - timedelta(seconds=1))
+    quick = lifecycle.claim(replica.pk)
+    assert quick is not None
+    assert lifecycle.reread(slow) is None
+    assert not lifecycle.move(slow, S.PENDING, S.PLACING, Why("", ""))
+    assert not lifecycle.note(slow, container_id="x")
+    assert not lifecycle.release(slow, None)
+    assert lifecycle.move(quick, S.PENDING, S.PLACING, Why("", ""))
+
+
+def test_a_call_while_the_row_is_held_does_not_shorten_the_wait_after_a_crash(replica: Replica) -> None:
+    put(replica, state=S.LOADING)
+    mine = lifecycle.claim(replica.pk)
+    assert mine is not None
+    seen = mine.wakes, mine.next_due_at
+    assert lifecycle.record_crash(mine, Why("exited", "exit 1"), retry=True, counts=True)
+    assert lifecycle.claim(replica.pk) is None  # Docker's event of that same death
+    mine.wakes, mine.next_due_at = seen
+    assert lifecycle.release(mine, 10)
+    replica.refresh_from_db()
+    assert replica.next_due_at is not None
+    assert (replica.next_due_at - timezone.now()).total_seconds() > 8
+
+
+def test_release_sets_the_date_of_the_next_look(replica: Replica) -> None:
+    mine = lifecycle.claim(replica.pk)
+    assert mine is not None
+    lifecycle.release(mine, 30)
+    replica.refresh_from_db()
+    assert replica.next_due_at is not None
+    assert 28 < (replica.next_due_at - timezone.now()).total_seconds() < 31
+    mine = lifecycle.claim(replica.pk)
+    assert mine is not None
+    lifecycle.release(mine, None)
+    replica.refresh_from_db()
+    assert replica.next_due_at is None and replica.lease_until is None
+
+
+def test_a_wish_that_came_in_meanwhile_keeps_its_date(replica: Replica, ada: Any) -> None:
+    from webapp.deployments import services
+
+    services.start(ada, replica.deployment)  # the date comes from the database's own clock
+    mine = lifecycle.claim(replica.pk)
+    assert mine is not None
+    lifecycle.release(mine, 300)  # seen by this claim: replaced
+    assert not Replica.objects.due().exists()
+    mine = lifecycle.claim(replica.pk)
+    assert mine is not None
+    services.stop(ada, replica.deployment)
+    lifecycle.release(mine, 300)
+    assert Replica.objects.due().get() == replica
+
+
+def crash(replica: Replica, counts: bool = True) -> float:
+    """Seconds until the next try."""
+    put(replica, state=S.LOADING)
+    assert lifecycle.record_crash(replica, Why("exited", "exit 1"), retry=True, counts=counts)
+    assert replica.next_due_at is not None
+    return round((replica.next_due_at - timezone.now()).total_seconds())
+
+
+def test_waits_after_crashes_grow_and_stay_at_the_longest(replica: Replica) -> None:
+    assert [crash(replica) for _time in range(8)] == [*BACKOFF_S, 300, 300]
+
+
+def test_ten_minutes_of_ready_forgive_earlier_crashes(replica: Replica) -> None:
+    for _time in range(4):
+        crash(replica)
+    put(replica, ready_at=timezone.now() - timedelta(seconds=599))
+    assert crash(replica) == 160
+    put(replica, ready_at=timezone.now() - timedelta(seconds=601))
+    assert crash(replica) == 10
+    assert replica.crash_count == 1
+
+
+def test_a_death_that_is_not_the_engines_doing_counts_nothing(replica: Replica) -> None:
+    crash(replica)
+    assert crash(replica, counts=False) == 1
+    assert replica.crash_count == 1
+
+
+def test_a_failure_that_only_a_person_can_mend_gives_the_memory_back(replica: Replica, host: Any) -> None:
+    inventory.book(replica.holder, host.pk, 64 * MIB)
+    put(replica, state=S.LOADING, host=host)
+    lifecycle.record_crash(replica, Why("model_refused", "no GGUF"), retry=False, counts=True)
+    host.refresh_from_db()
+    assert host.booked_bytes == 0
+    assert replica.next_due_at is None and replica.host == host
+
+
+@pytest.fixture
+def where(host: Any) -> Callable[[int], lifecycle.Place]:
+    return lambda size: lifecycle.Place(host, size, {}, {"vendor": "cpu"}, [])
+
+
+def test_placing_books_memory_and_an_address_or_nothing(
+    replica: Replica, host: Any, where: Callable[[int], lifecycle.Place]
+) -> None:
+    host.refresh_from_db()
+    with pytest.raises(inventory.NotEnoughMemory):
+        lifecycle.place(replica, where(host.usable_bytes + 1))
+    replica.refresh_from_db()
+    assert (replica.state, replica.host, replica.address) == ("pending", None, "")
+    assert lifecycle.place(replica, where(100 * MIB))
+    host.refresh_from_db()
+    assert (replica.state, replica.host, replica.address) == ("placing", host, "172.31.5.3")
+    assert host.booked_bytes == 100 * MIB
+
+
+def test_placing_a_row_that_somebody_moved_books_nothing(
+    replica: Replica, host: Any, where: Callable[[int], lifecycle.Place]
+) -> None:
+    other = Replica.objects.select_related("deployment").get(pk=replica.pk)
+    assert lifecycle.move(other, S.PENDING, S.STOPPED, Why("", ""))
+    assert not lifecycle.place(replica, where(100 * MIB))
+    host.refresh_from_db()
+    assert host.booked_bytes == 0
+
+
+def test_the_next_attempt_begins_with_clean_columns(
+    replica: Replica, host: Any, where: Callable[[int], lifecycle.Place]
+) -> None:
+    lifecycle.place(replica, where(100 * MIB))
+    put(replica, container_id="c1", observed={"CPU weights": 1}, crash_count=2)
+    lifecycle.record_crash(replica, Why("exited", "exit 1"), retry=True, counts=True)
+    assert lifecycle.begin_again(replica, S.FAILED, Why("retry", "again"))
+    host.refresh_from_db()
+    assert (replica.attempt, replica.host, replica.container_id, replica.observed) == (2, None, "", {})
+    assert replica.crash_count == 3 and host.booked_bytes == 0
+
+
+def test_a_stopped_deployment_is_deleted_with_its_last_replica(make_deployment: Callable[..., Any], ada: Any) -> None:
+    from webapp.deployments import services
+    from webapp.deployments.models import Deployment
+
+    deployment = make_deployment("pair", replicas=2)
+    services.delete(ada, deployment)
+    first, second = deployment.replicas.all()
+    lifecycle.finish_stop(first, S.PENDING, Why("stopped", "stopped"))
+    assert not lifecycle.finish_delete(deployment.pk)
+    lifecycle.finish_stop(second, S.PENDING, Why("stopped", "stopped"))
+    assert lifecycle.finish_delete(deployment.pk)
+    assert not Deployment.objects.filter(pk=deployment.pk).exists()
+
+
+def test_a_waiting_replica_says_why_once(replica: Replica) -> None:
+    from webapp.events import services as events
+
+    lifecycle.record_waiting(replica, Why("no_room", "no room"))
+    said = events.version(f"deployment:{replica.deployment_id}")
+    lifecycle.record_waiting(replica, Why("no_room", "no room"))
+    assert events.version(f"deployment:{replica.deployment_id}") == said
+    replica.refresh_from_db()
+    assert (replica.reason_code, replica.reason) == ("no_room", "no room")

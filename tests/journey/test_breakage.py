@@ -1,0 +1,129 @@
+"""Kill one process after the other while people stream: no request may fail, and the truth comes back."""
+
+import json
+import os
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import docker
+import pytest
+from openai import OpenAI
+
+from tests.journey.yard import Yard
+
+pytestmark = [pytest.mark.journey, pytest.mark.docker]
+
+VICTIMS = {
+    "worker": "workers.app worker",
+    "beat": "workers.beat beat",
+    "watcher": "workers.watcher",
+    "web": "webapp.asgi:application",
+    "broker": "valkey.sock",
+}
+
+
+class Streams:
+    """People who keep asking for streams, two at a time, until told to stop."""
+
+    def __init__(self, yard: Yard, key: str) -> None:
+        self.client = OpenAI(base_url=f"{yard.url}/v1", api_key=key, max_retries=0, timeout=60)
+        self.done, self.failures = 0, []
+        self.enough = threading.Event()
+        self.threads = [threading.Thread(target=self._ask) for _ in range(2)]
+
+    def _ask(self) -> None:
+        while not self.enough.is_set():
+            try:
+                stream = self.client.chat.completions.create(
+                    model="smollm2", messages=[{"role": "user", "content": "Count to ten."}], stream=True, max_tokens=32
+                )
+                finished = [c.choices[0].finish_reason for c in stream if c.choices][-1]
+                assert finished in ("stop", "length"), finished
+                self.done += 1
+            except Exception as error:
+                self.failures.append(repr(error))
+
+    def __enter__(self) -> "Streams":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.enough.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def ask(yard, key):
+    """Status and headers of one plain request."""
+    body = json.dumps({"model": "smollm2", "messages": [{"role": "user", "content": "there?"}]}).encode()
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{yard.url}/v1/chat/completions", body, headers)) as answer:
+            return answer.status, answer.headers
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.headers
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_killing_one_process_fails_no_request_and_heals(yard, key, victim):
+    before = yard.deployment("smollm2", key)
+    with Streams(yard, key) as streams:
+        time.sleep(1)
+        killed = yard.pids(VICTIMS[victim])
+        assert killed, victim
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        began = time.monotonic()
+        while not (new := set(yard.pids(VICTIMS[victim])) - set(killed)):
+            assert time.monotonic() - began < 30, f"{victim} did not come back"
+            time.sleep(0.05)
+        after = yard.wait_for("smollm2", "ready", key, limit_s=30)
+        time.sleep(2)
+    assert new
+    assert streams.failures == []
+    assert streams.done > 0
+    assert after["replicas"][0]["id"] == before["replicas"][0]["id"]
+    assert after["replicas"][0]["crash_count"] == before["replicas"][0]["crash_count"]
+
+
+def test_an_engine_that_is_killed_is_shown_restarting_and_comes_back(yard, key):
+    engine = docker.DockerClient(base_url=yard.docker_host())
+    [container] = engine.containers.list(filters={"label": "modelyard.kind=replica"})
+    began = time.monotonic()
+    container.kill()
+    found = yard.wait_for("smollm2", "restarting", key, limit_s=20)
+    seen_after = time.monotonic() - began
+    assert found["replicas"][0]["reason_code"] == "killed"
+    status, headers = ask(yard, key)
+    assert status == 503
+    assert int(headers["Retry-After"]) > 0
+    yard.wait_for("smollm2", "ready", key, limit_s=40)
+    assert seen_after < 2
+    assert [c.status for c in engine.containers.list(all=True, filters={"label": "modelyard.kind=replica"})] == [
+        "running"
+    ]
+    engine.close()
+
+
+def test_a_container_removed_behind_our_back_is_made_again_without_the_watcher(yard, key):
+    """With the watcher stopped nothing reports the loss; the sweep finds it."""
+    engine = docker.DockerClient(base_url=yard.docker_host())
+    watchers = yard.pids("workers.watcher")
+    for pid in watchers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        [container] = engine.containers.list(filters={"label": "modelyard.kind=replica"})
+        container.remove(force=True)
+        began = time.monotonic()
+        while yard.deployment("smollm2", key)["state"] == "ready":
+            assert time.monotonic() - began < 35
+            time.sleep(0.2)
+    finally:
+        for pid in watchers:
+            os.kill(pid, signal.SIGCONT)
+    yard.wait_for("smollm2", "ready", key, limit_s=60)
+    engine.close()

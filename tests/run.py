@@ -1,0 +1,117 @@
+"""`make test`: install what the tests need, then run every suite with real parts.
+
+    python3 tests/run.py [--only SUITE ...] [-- PYTEST ARGUMENTS]
+
+Suites: check, unit, postgres, docker, browser, journey. Needs root on Debian or Ubuntu to install
+packages; elsewhere it says what is missing and fails.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = ROOT / ".venv" / "bin" / "python"
+
+# What must be there, and the Debian package that brings it.
+PROGRAMS = {
+    "dockerd": "docker.io",
+    "iptables": "iptables",
+    "chromium": "chromium",
+    "nginx": "nginx-light",
+    "cc": "gcc",
+    "ip": "iproute2",
+}
+SUITES = ("check", "unit", "postgres", "docker", "browser", "journey")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=SUITES, default=list(SUITES), help="run these suites alone")
+    parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
+    options = parser.parse_args()
+    install_packages()
+    make_environment()
+    os.environ.setdefault("MODELYARD_CACHE_DIR", str(Path.home() / ".cache" / "modelyard"))
+    prepare_llamacpp()
+    results: dict[str, tuple[int, float]] = {}
+    for suite in options.only:
+        print(f"\n=== {suite} ===", flush=True)
+        began = time.monotonic()
+        results[suite] = (run_suite(suite, options.pytest), time.monotonic() - began)
+    print()
+    for suite, (code, seconds) in results.items():
+        print(f"{'ok    ' if code == 0 else 'FAILED'} {suite:<9} {seconds:6.1f} s")
+    return max(code for code, _seconds in results.values())
+
+
+def install_packages() -> None:
+    """Install the Debian packages that are missing, or say which and stop."""
+    missing = [package for program, package in PROGRAMS.items() if not _which(program)]
+    if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        missing.append("postgresql")
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        sys.exit(f"The tests need these programs: {' '.join(missing)}. As root: apt-get install {' '.join(missing)}")
+    print(f"installing {' '.join(missing)}", flush=True)
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "update", "-qq"], check=True, env=quiet)
+    subprocess.run(
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing],
+        check=True, env=quiet, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def make_environment() -> None:
+    """The same environment as `make run`'s, with the development packages."""
+    subprocess.run(
+        [sys.executable, str(ROOT / "workers" / "launcher" / "environment.py"), "--dev"],
+        check=True,
+    )
+
+
+def prepare_llamacpp() -> None:
+    """llama.cpp and a real model file for the pure tests that are held against them."""
+    command = [str(PYTHON), "-m", "tests.parts.llamacpp"]
+    found = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+    os.environ["MODELYARD_TEST_LLAMACPP_PYTHON"] = found["python"]
+    os.environ["MODELYARD_TEST_GGUF"] = found["gguf"]
+
+
+def run_suite(name: str, more: list[str]) -> int:
+    """Run one suite and return its exit status."""
+    if name == "check":
+        return subprocess.run(["make", "check"], cwd=ROOT).returncode
+    if name == "postgres":
+        sys.path.insert(0, str(ROOT))
+        from tests.parts.postgres import postgres
+
+        with postgres() as url:
+            return _pytest("not docker and not browser and not slow and not plain", more, MODELYARD_DATABASE_URL=url)
+    marks = {
+        "unit": "not docker and not browser and not slow and not journey",
+        "docker": "docker and not journey",
+        "browser": "browser and not journey",
+        "journey": "journey",
+    }
+    return _pytest(marks[name], more)
+
+
+def _pytest(marks: str, more: list[str], **environment: str) -> int:
+    variables = {**os.environ, **environment}
+    command = [str(PYTHON), "-m", "pytest", "-q", "-m", marks, *more]
+    return subprocess.run(command, cwd=ROOT, env=variables).returncode
+
+
+def _which(program: str) -> str | None:
+    return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

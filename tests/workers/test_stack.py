@@ -1,0 +1,127 @@
+"""The real processes together: broker, worker, clock and watcher around a real Docker engine."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.parts.stack import Stack
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def stack(machine: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    stack = Stack()
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+        # pytest shows it when the test failed.
+        print("\n".join(f"--- {name}\n{stack.log(name)[-4000:]}" for name in ("worker", "beat", "watcher")))
+
+
+@pytest.fixture
+def work() -> None:
+    """Messages go to the real broker here."""
+
+
+@pytest.fixture(autouse=True)
+def sent_tasks() -> None:
+    """Messages go to the real broker here."""
+
+
+def wait_for_state(replica: Any, state: str, limit_s: float) -> float:
+    began = time.monotonic()
+    while True:
+        replica.refresh_from_db()
+        waited_s = time.monotonic() - began
+        if replica.state == state:
+            return waited_s
+        assert waited_s < limit_s, f"still {replica.state}: {replica.reason}"
+        time.sleep(0.02)
+
+
+def test_a_wish_is_ready_soon_and_a_killed_engine_is_noticed_at_once(
+    stack: Stack, serve: Callable[..., Any], engine: Any, ada: Any
+) -> None:
+    wait_until_up(stack)
+    replica = serve()
+    ready_s = wait_for_state(replica, "ready", 20)
+    client = engine.client()
+    began = time.monotonic()
+    client.kill(replica.container_name)
+    client.close()
+    wait_for_state(replica, "failed", 20)
+    noticed_s = time.monotonic() - began
+    print(f"ready after {ready_s:.2f} s, death noticed after {noticed_s:.2f} s, {replica.reason}")
+    assert replica.reason_code == "killed"
+    again_s = wait_for_state(replica, "ready", 30)
+    print(f"ready again after {again_s:.2f}")
+    assert again_s > 9.5, "it is left alone for a while"
+    assert ready_s < 3
+    assert noticed_s < 2
+
+
+@pytest.mark.slow
+def test_without_the_watcher_the_state_is_right_within_20_s(
+    stack: Stack, serve: Callable[..., Any], engine: Any
+) -> None:
+    wait_until_up(stack)
+    replica = serve()
+    wait_for_state(replica, "ready", 20)
+    stack.kill("watcher")
+    client = engine.client()
+    client.kill(replica.container_name)
+    client.close()
+    assert wait_for_state(replica, "failed", 25) < 20
+    wait_for_state(replica, "loading", 40)
+    stack.start("watcher")
+    wait_for_state(replica, "ready", 20)
+    stack.kill("watcher")
+    engine.remove_containers()
+    assert wait_for_state(replica, "lost", 25) < 20
+
+
+@pytest.mark.slow
+def test_a_broker_that_forgets_everything_loses_no_wish(stack: Stack, serve: Callable[..., Any], ada: Any) -> None:
+    wait_until_up(stack)
+    stack.kill("worker")
+    replicas = [serve(name=f"tiny{number}") for number in range(5)]
+    stack.kill("broker")
+    stack.start("broker", "worker")
+    for replica in replicas:
+        wait_for_state(replica, "ready", 60)
+
+
+@pytest.mark.slow
+def test_workers_killed_at_random_lose_nothing(stack: Stack, serve: Callable[..., Any], engine: Any, ada: Any) -> None:
+    import random
+
+    from webapp.deployments import services
+
+    wait_until_up(stack)
+    random.seed(7)
+    for round_number in range(5):
+        replica = serve(name=f"tiny{round_number}")
+        time.sleep(random.uniform(0, 0.6))
+        stack.kill("worker")
+        stack.start("worker")
+        wait_for_state(replica, "ready", 75)
+        services.delete(ada, replica.deployment)
+    deadline = time.monotonic() + 75
+    while type(replica).objects.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    client = engine.client()
+    assert client.containers(all=True) == []
+    client.close()
+
+
+def wait_until_up(stack: Stack) -> None:
+    deadline = time.monotonic() + 30
+    while "ready." not in stack.log("worker") or "watching" not in stack.log("watcher"):
+        assert time.monotonic() < deadline, stack.log("worker") + stack.log("watcher")
+        time.sleep(0.1)

@@ -1,0 +1,58 @@
+"""How each state looks: one table for every badge. Never colour alone: a word and an icon go with it. Pure."""
+
+from typing import NamedTuple
+
+
+class Look(NamedTuple):
+    colour: str
+    icon: str
+
+
+_BUSY = Look("azure", "loader-2")
+_GOOD = Look("green", "circle-check")
+_BAD = Look("red", "alert-triangle")
+_REST = Look("secondary", "circle")
+
+LOOKS: dict[str, Look] = {
+    # deployments and replicas
+    "pending": Look("azure", "hourglass"),
+    "placing": _BUSY,
+    "pulling": Look("azure", "cloud-download"),
+    "starting": _BUSY,
+    "loading": _BUSY,
+    "ready": _GOOD,
+    "degraded": Look("yellow", "alert-triangle"),
+    "restarting": Look("orange", "refresh"),
+    "draining": Look("yellow", "door-exit"),
+    "stopping": Look("yellow", "player-stop"),
+    "stopped": _REST,
+    "deleting": Look("yellow", "trash"),
+    "failed": _BAD,
+    "lost": Look("orange", "plug-connected-x"),
+    # jobs
+    "queued": Look("azure", "hourglass"),
+    "running": _BUSY,
+    "succeeded": _GOOD,
+    "cancelled": Look("secondary", "ban"),
+    "cancelling": Look("yellow", "ban"),
+    # hosts
+    "new": Look("azure", "hourglass"),
+    "online": _GOOD,
+    "unreachable": _BAD,
+    "drained": Look("yellow", "circle-minus"),
+    # copies of artifacts
+    "fetching": Look("azure", "cloud-download"),
+    "present": _GOOD,
+    "missing": _REST,
+    # keys
+    "active": _GOOD,
+    "expired": Look("secondary", "clock"),
+    "revoked": Look("secondary", "ban"),
+    # a deployment that would or would not fit
+    "fits": _GOOD,
+    "does not fit": Look("orange", "ban"),
+}
+
+
+def look(word: str) -> Look:
+    return LOOKS.get(word, Look("secondary", "circle"))

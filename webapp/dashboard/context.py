@@ -1,0 +1,19 @@
+"""What every page knows. Costs no query."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from django.http import HttpRequest
+
+
+def site(request: HttpRequest) -> dict[str, Any]:
+    """The section of the site that the page is in, and this Modelyard's version."""
+    match = request.resolver_match
+    return {"section": match.app_name if match else "", "modelyard_version": _version()}
+
+
+def _version() -> str:
+    try:
+        return version("modelyard")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return ""

@@ -1,0 +1,41 @@
+"""Pages for what went wrong: what happened, what to do next, and an id to quote."""
+
+import logging
+import sys
+import uuid
+
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+
+logger = logging.getLogger(__name__)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _page(request, 400, "That request makes no sense", "Go back, and try again from the page before.")
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    what = str(exception) or "You may not do this."
+    return _page(request, 403, what, "Ask an admin of your team for the role that this needs.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _page(
+        request, 404, "There is nothing here", "It may have been deleted, or it belongs to a team that you are not in."
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _page(request, 500, "Something broke on our side", "Try again in a moment; if it stays, quote the id below.")
+
+
+def _page(request: HttpRequest, status: int, what: str, advice: str) -> HttpResponse:
+    request_id = request.headers.get("X-Request-Id", "")[:80] or uuid.uuid4().hex
+    if status >= 500:
+        logger.error("request %s: %s %s failed", request_id, request.method, request.path, exc_info=sys.exc_info())
+    context = {"status": status, "what": what, "advice": advice, "request_id": request_id}
+    # The site's own context processors may be what broke: this page needs neither them nor the database.
+    text = render_to_string("error.html", context)
+    response = HttpResponse(text, status=status)
+    response.headers["X-Request-Id"] = request_id
+    return response

@@ -1,0 +1,292 @@
+"""The only writer of replicas' states: claim, move, place, record, release. Called by workers and the watcher."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from webapp.deployments.models import Deployment, LogChunk, Replica, ReplicaEvent
+from webapp.deployments.services import topics
+from webapp.deployments.states import BACKOFF_RESET_AFTER_READY_S, Desired, ReplicaState, backoff_s, may_move
+from webapp.events import services as events
+from webapp.inventory import services as inventory
+from webapp.inventory.models import Host
+
+# Longer than the 25 s after which a task is killed; a dead worker's row is taken over by the first sweep after it.
+LEASE_S = 28
+
+
+@dataclass(frozen=True)
+class Why:
+    """The reason of a move, for people: what, and what to do about it."""
+
+    code: str
+    text: str
+    advice: str = ""
+
+
+def claim(replica_id: int) -> Replica | None:
+    """Take the row for LEASE_S seconds, or None when somebody else holds it or it is gone.
+
+    The returned replica carries the new epoch: a worker whose lease ran out can move nothing any more. When the row is
+    held, its holder is told to look once more, so that what woke us is not forgotten.
+    """
+    free = Q(lease_until=None) | Q(lease_until__lt=Now())
+    won = Replica.objects.filter(free, pk=replica_id).update(
+        lease_until=Now() + timedelta(seconds=LEASE_S), epoch=F("epoch") + 1
+    )
+    if not won:
+        Replica.objects.filter(pk=replica_id).update(wakes=F("wakes") + 1)
+        return None
+    return _read(replica_id)
+
+
+def reread(replica: Replica) -> Replica | None:
+    """The row as it is now, wish and host included; None when the claim is lost or the row gone."""
+    fresh = _read(replica.pk)
+    return fresh if fresh is not None and fresh.epoch == replica.epoch else None
+
+
+def unchanged_due(seen: datetime | None) -> Q:
+    """Rows whose due date is still the one that was seen, or none.
+
+    Within a millisecond: SQLite's own clock writes three digits and Django six, so equal dates differ as texts.
+    """
+    if seen is None:
+        return Q(next_due_at=None)
+    millisecond = timedelta(milliseconds=1)
+    return Q(next_due_at=None) | Q(next_due_at__gt=seen - millisecond, next_due_at__lt=seen + millisecond)
+
+
+def _read(replica_id: int) -> Replica | None:
+    related = ("deployment__team", "deployment__artifact", "deployment__host", "host")
+    return Replica.objects.select_related(*related).filter(pk=replica_id).first()
+
+
+def release(replica: Replica, due_in_s: float | None) -> bool:
+    """Give the row back and say when to look again; None: only when somebody asks.
+
+    `replica` carries `next_due_at` and `wakes` as the last decision saw them. True: somebody called for it meanwhile.
+    """
+    held = Replica.objects.filter(pk=replica.pk, epoch=replica.epoch)
+    due = None if due_in_s is None else Now() + timedelta(seconds=due_in_s)
+    # A date that was set since, by a wish or by the step itself (a retry after a crash), stays.
+    held.filter(unchanged_due(replica.next_due_at)).update(next_due_at=due)
+    held.update(lease_until=None)
+    return Replica.objects.filter(pk=replica.pk).exclude(wakes=replica.wakes).exists()
+
+
+def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Why, **columns: Any) -> bool:
+    """Change the state if it is still `old`; write the diary in the same transaction; publish after it.
+
+    `columns` are written with it. False means somebody was first, which is normal: look again and decide anew.
+    A replica that came from `claim` moves only while its claim holds (same epoch).
+    Raises ValueError for a move that the table does not allow.
+    """
+    if not may_move(old, new):
+        raise ValueError(f"a replica may not go from {old} to {new}")
+    with transaction.atomic():
+        rows = Replica.objects.filter(pk=replica.pk, state=old, epoch=replica.epoch)
+        changed = rows.update(
+            state=new,
+            state_at=timezone.now(),
+            reason_code=why.code,
+            reason=why.text[:500],
+            advice=why.advice[:500],
+            **columns,
+        )
+        if not changed:
+            return False
+        ReplicaEvent.objects.create(
+            deployment_id=replica.deployment_id,
+            replica_number=replica.number,
+            old_state=old,
+            new_state=new,
+            reason_code=why.code,
+            text=why.text[:500],
+        )
+        events.publish(*topics(replica.deployment))
+    replica.refresh_from_db()
+    return True
+
+
+def note(replica: Replica, **columns: Any) -> bool:
+    """Write columns that are no state (seen, due, missing ...), while the claim holds."""
+    changed = Replica.objects.filter(pk=replica.pk, epoch=replica.epoch).update(**columns)
+    for name, value in columns.items():
+        setattr(replica, name, value)
+    return bool(changed)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a replica goes and what it is given there."""
+
+    host: Host
+    host_bytes: int
+    accelerators: dict[int, int]
+    grant: dict[str, Any]
+    estimate: list[dict[str, Any]]
+
+
+def place(replica: Replica, where: Place) -> bool:
+    """Book memory and an address and go from pending to placing, all or nothing.
+
+    Raises NotEnoughMemory or Conflict when somebody else was faster.
+    """
+    with transaction.atomic():
+        inventory.book(replica.holder, where.host.pk, where.host_bytes, where.accelerators)
+        address = inventory.book_address(replica.holder, where.host)
+        moved = move(
+            replica, ReplicaState.PENDING, ReplicaState.PLACING, Why("", f"placed on {where.host.name}"),
+            host=where.host, address=address, estimate=where.estimate, grant=where.grant, container_id="", image="",
+            generation=replica.deployment.generation, missing_since=None, stop_requested_at=None, kill_after=None,
+            progress=None, progress_text="", progress_at=None, observed={},
+        )  # fmt: skip
+        if not moved:
+            transaction.set_rollback(True)
+    return moved
+
+
+def record_waiting(replica: Replica, why: Why) -> None:
+    """Why a pending replica waits; said once, and pages are told when it changes."""
+    with transaction.atomic():
+        rows = Replica.objects.filter(pk=replica.pk, state=ReplicaState.PENDING, epoch=replica.epoch)
+        told = {"reason_code": why.code, "reason": why.text[:500], "advice": why.advice[:500]}
+        if rows.exclude(**told).update(**told):
+            events.publish(*topics(replica.deployment))
+
+
+def begin_again(replica: Replica, old: ReplicaState, why: Why) -> bool:
+    """Give back what the last attempt held and wait for a place, as the next attempt."""
+    with transaction.atomic():
+        moved = move(
+            replica, old, ReplicaState.PENDING, why,
+            attempt=replica.attempt + 1, generation=replica.deployment.generation, host=None, address="",
+            container_id="", missing_since=None, stop_requested_at=None, kill_after=None, ready_at=None, proven_at=None,
+            progress=None, progress_text="", progress_at=None, observed={}, next_due_at=Now(),
+        )  # fmt: skip
+        if moved:
+            inventory.release(replica.holder)
+    return moved
+
+
+def adopt(replica: Replica, container_id: str, generation: int, attempt: int, address: str) -> bool:
+    """The host runs a later attempt than the row knows of (the database is older): go on with that one."""
+    assert replica.host is not None
+    with transaction.atomic():
+        noted = note(
+            replica, container_id=container_id, generation=generation, attempt=attempt, address=address,
+            missing_since=None,
+        )  # fmt: skip
+        if noted and address:
+            inventory.take_address(replica.holder, replica.host, address)
+    return noted
+
+
+def record_crash(replica: Replica, why: Why, retry: bool, counts: bool) -> bool:
+    """The replica is not serving any more: say why and when it is tried again; a person must help when not `retry`.
+
+    A death that is not the engine's doing does not count. The waits grow (states.BACKOFF_S) until the replica has
+    been ready for a while.
+    """
+    before = 0 if _was_ready_for_long(replica) else replica.crash_count
+    crashes = before + 1 if counts else before
+    wait_s = backoff_s(crashes) if counts else 1
+    with transaction.atomic():
+        moved = move(
+            replica, ReplicaState(replica.state), ReplicaState.FAILED, why,
+            crash_count=crashes, ready_at=None, proven_at=None, missing_since=None, stop_requested_at=None,
+            kill_after=None, next_due_at=timezone.now() + timedelta(seconds=wait_s) if retry else None,
+        )  # fmt: skip
+        if moved and not retry:
+            # Nobody will start it without a person's word: others may have the memory.
+            inventory.release(replica.holder)
+    return moved
+
+
+def _was_ready_for_long(replica: Replica) -> bool:
+    if replica.ready_at is None:
+        return False
+    return (timezone.now() - replica.ready_at).total_seconds() >= BACKOFF_RESET_AFTER_READY_S
+
+
+def record_progress(replica_id: int, fraction: float | None, text: str) -> None:
+    """How far the engine has come with loading: 0 to 1, or None when it does not say."""
+    with transaction.atomic():
+        rows = Replica.objects.filter(
+            pk=replica_id, state__in=[ReplicaState.PULLING, ReplicaState.STARTING, ReplicaState.LOADING]
+        )
+        # The date tells a slow load from one that is stuck.
+        columns = {"progress": fraction, "progress_text": text[:200], "progress_at": timezone.now()}
+        if rows.exclude(progress=fraction, progress_text=text[:200]).update(**columns):
+            replica = Replica.objects.select_related("deployment").get(pk=replica_id)
+            events.publish(f"deployment:{replica.deployment_id}")
+
+
+def record_observed(replica_id: int, sizes: dict[str, int]) -> None:
+    """Buffer sizes in bytes as the engine reported them, to be set beside the estimate."""
+    Replica.objects.filter(pk=replica_id).update(observed=sizes)
+
+
+def record_proof(replica_id: int) -> None:
+    """The replica has just answered a real request."""
+    Replica.objects.filter(pk=replica_id).update(proven_at=timezone.now())
+
+
+def append_log(replica_id: int, generation: int, attempt: int, text: str, until: str) -> None:
+    """Store a piece of log; `until` is Docker's timestamp of its last line."""
+    if not text:
+        return
+    with transaction.atomic():
+        chunks = LogChunk.objects.filter(replica_id=replica_id, generation=generation, attempt=attempt)
+        last = chunks.order_by("-offset").first()
+        offset = last.offset + len(last.text) if last else 0
+        LogChunk.objects.create(
+            replica_id=replica_id, generation=generation, attempt=attempt, offset=offset, text=text, until=until
+        )
+        events.publish(f"replica-log:{replica_id}")
+    _trim_log(replica_id)
+
+
+LOG_KEEP_CHUNKS = 400
+
+
+def _trim_log(replica_id: int) -> None:
+    """Keep the newest chunks of a replica over all attempts."""
+    surplus = (
+        LogChunk.objects.filter(replica_id=replica_id).order_by("-id").values_list("pk", flat=True)[LOG_KEEP_CHUNKS:]
+    )
+    stale = list(surplus[:200])
+    if stale:
+        LogChunk.objects.filter(pk__in=stale).delete()
+
+
+def finish_stop(replica: Replica, old: ReplicaState, why: Why) -> bool:
+    """The container is gone: give back memory and address and rest; the last stopped replica ends a deletion."""
+    with transaction.atomic():
+        moved = move(
+            replica, old, ReplicaState.STOPPED, why,
+            host=None, address="", container_id="", kill_after=None, stop_requested_at=None, missing_since=None,
+            ready_at=None, proven_at=None, progress=None, progress_text="", crash_count=0, next_due_at=None,
+            observed={},
+        )  # fmt: skip
+        if moved:
+            inventory.release(replica.holder)
+    return moved
+
+
+def finish_delete(deployment_id: int) -> bool:
+    """Remove the row of a deployment that is to be deleted once all its replicas have stopped."""
+    with transaction.atomic():
+        deployment = Deployment.objects.filter(pk=deployment_id, desired_state=Desired.DELETED).first()
+        if deployment is None or deployment.replicas.exclude(state=ReplicaState.STOPPED).exists():
+            return False
+        announced = topics(deployment)
+        deployment.delete()
+        events.publish(*announced)
+    return True

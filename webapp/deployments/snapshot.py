@@ -1,0 +1,70 @@
+"""What the gateways know: keys, teams, deployments and where their replicas answer."""
+
+import time
+from typing import Any
+
+from webapp import engines, secrets
+from webapp.accounts.models import ApiKey, Team
+from webapp.deployments.models import Deployment
+from webapp.deployments.states import Desired, ReplicaState
+from webapp.events import services as events
+
+CONNECT_TIMEOUT_S = 5
+FIRST_BYTE_TIMEOUT_S = 600
+GAP_TIMEOUT_S = 120
+
+
+def version() -> str:
+    """Changes with every key, team, deployment or replica that gateways must know about."""
+    return str(events.version("gateway"))
+
+
+def build() -> dict[str, Any]:
+    """The whole table for the gateways, in four queries whatever the size."""
+    # The number is read first: a change that comes in between is then delivered twice rather than never.
+    number = version()
+    deployments = Deployment.objects.exclude(desired_state=Desired.DELETED).prefetch_related("replicas").order_by("id")
+    return {
+        "version": number,
+        "generated_at": time.time(),
+        "session_secret": secrets.derive("playground").hex(),
+        "keys": [_key(key) for key in ApiKey.objects.usable().order_by("id")],
+        "teams": list(Team.objects.order_by("id").values("id", "slug")),
+        "deployments": [_deployment(deployment) for deployment in deployments],
+    }
+
+
+def _key(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.pk,
+        "digest": key.digest,
+        "user": key.user_id,
+        "team": key.team_id,
+        "scopes": key.scopes,
+        "expires_at": key.expires_at.timestamp() if key.expires_at else None,
+    }
+
+
+def _deployment(deployment: Deployment) -> dict[str, Any]:
+    engine = engines.get(deployment.engine)
+    replicas = list(deployment.replicas.all())
+    return {
+        "id": deployment.pk,
+        "team": deployment.team_id,
+        "name": deployment.name,
+        "aliases": [],
+        "granted_teams": [],
+        "engine": deployment.engine,
+        "endpoints": list(engine.endpoints),
+        "desired": "running" if deployment.desired_state == Desired.RUNNING else "stopped",
+        "status": deployment.state,
+        "upstream_model": next((r.upstream_model for r in replicas if r.upstream_model), deployment.name),
+        "connect_timeout_s": CONNECT_TIMEOUT_S,
+        "first_byte_timeout_s": FIRST_BYTE_TIMEOUT_S,
+        "gap_timeout_s": GAP_TIMEOUT_S,
+        "replicas": [
+            {"id": r.pk, "url": r.url, "state": "ready" if r.state == ReplicaState.READY else "draining"}
+            for r in replicas
+            if r.state in (ReplicaState.READY, ReplicaState.DRAINING) and r.url
+        ],
+    }

@@ -1,0 +1,82 @@
+"""The states of a replica, the moves between them, and what a deployment's replicas add up to. Pure."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class ReplicaState(StrEnum):
+    PENDING = "pending"
+    PLACING = "placing"
+    PULLING = "pulling"
+    STARTING = "starting"
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+class Desired(StrEnum):
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DELETED = "deleted"
+
+
+S = ReplicaState
+
+MOVES: dict[ReplicaState, frozenset[ReplicaState]] = {
+    S.PENDING: frozenset({S.PLACING, S.FAILED, S.STOPPED}),
+    S.PLACING: frozenset({S.PULLING, S.STARTING, S.PENDING, S.FAILED, S.STOPPED}),
+    S.PULLING: frozenset({S.STARTING, S.FAILED, S.STOPPED}),
+    S.STARTING: frozenset({S.LOADING, S.FAILED, S.STOPPING, S.STOPPED, S.LOST}),
+    S.LOADING: frozenset({S.READY, S.FAILED, S.STOPPING, S.STOPPED, S.LOST}),
+    S.READY: frozenset({S.LOADING, S.DRAINING, S.FAILED, S.STOPPED, S.LOST}),
+    S.DRAINING: frozenset({S.STOPPING, S.STOPPED, S.FAILED, S.LOST}),
+    S.STOPPING: frozenset({S.STOPPED, S.LOST}),
+    S.STOPPED: frozenset({S.PENDING}),
+    S.FAILED: frozenset({S.PENDING, S.STOPPED}),
+    S.LOST: frozenset({S.LOADING, S.FAILED, S.STOPPING, S.STOPPED}),
+}
+
+# States in which a container of this replica may exist.
+WITH_CONTAINER = frozenset({S.STARTING, S.LOADING, S.READY, S.DRAINING, S.STOPPING, S.FAILED, S.LOST})
+
+# After crash number n (from 1) wait this long; the last value repeats.
+BACKOFF_S = (10, 20, 40, 80, 160, 300)
+BACKOFF_RESET_AFTER_READY_S = 600
+
+
+def may_move(old: ReplicaState, new: ReplicaState) -> bool:
+    return new in MOVES[old]
+
+
+def backoff_s(crash_count: int) -> int:
+    """Seconds to wait after the given crash, counted from 1."""
+    return BACKOFF_S[min(max(crash_count, 1), len(BACKOFF_S)) - 1]
+
+
+def summary(desired: Desired, replicas: Iterable[tuple[ReplicaState, bool]]) -> str:
+    """One word for a deployment: what people asked for against (state, will be retried) of its replicas.
+
+    ready: all are; degraded: some are; restarting: none is, a failed one will be tried again; failed: nobody tries.
+    """
+    states = list(replicas)
+    if desired == Desired.DELETED:
+        return "deleting"
+    if desired == Desired.STOPPED:
+        return "stopped" if all(state == S.STOPPED for state, _ in states) else "stopping"
+    ready = sum(state == S.READY for state, _ in states)
+    if states and ready == len(states):
+        return "ready"
+    if ready:
+        return "degraded"
+    if any(state == S.FAILED and not retried for state, retried in states):
+        return "failed"
+    if any(state == S.FAILED for state, _ in states):
+        return "restarting"
+    for state in (S.LOST, S.LOADING, S.STARTING, S.PULLING, S.PLACING, S.DRAINING, S.STOPPING):
+        if any(other == state for other, _ in states):
+            return state.value
+    return "pending"

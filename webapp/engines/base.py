@@ -1,0 +1,192 @@
+"""What an engine is to Modelyard: the records that cross the border, and the Engine protocol.
+
+An engine file holds data and pure functions. It never opens a socket, reads a file or talks to Docker: it says
+what to start (LaunchSpec), what to ask (ProbeSpec) and what an answer, a log line or a death means.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from webapp.planner.facts import ModelFacts
+from webapp.planner.memory import Term
+
+Vendor = Literal["cpu", "nvidia", "amd", "intel"]
+
+
+class EngineOptions(BaseModel):
+    """What people may choose about one engine. Unknown names are refused, so nothing reaches argv unseen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """The files of one artifact as the container sees them."""
+
+    path: str  # "/models/<artifact id>/<main file>"; the first part of a split model
+    alias: str  # the name the engine answers to
+    format: str  # "gguf", "safetensors"
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # ModelFacts.as_json()
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareGrant:
+    """What placement booked for one replica."""
+
+    vendor: Vendor
+    device_ids: tuple[str, ...] = ()  # vendor's own ids (GPU-..., MIG-...); empty on "cpu"
+    memory_limit_bytes: int = 0  # of host memory; 0 = no limit
+    cpu_count: int = 1  # whole CPUs the container may use
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """How to start the container; argv follows the image's entry point."""
+
+    argv: list[str]
+    env: dict[str, str]
+    port: int
+    shm_bytes: int
+    tmpfs: tuple[str, ...]
+    upstream_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSpec:
+    """One HTTP question to the engine. The watcher asks it; `timeout_s` is for the whole exchange."""
+
+    method: str
+    path: str
+    body: bytes | None = None  # JSON when given
+    timeout_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOutcome:
+    """What came back. `error` is set exactly when there was no complete HTTP answer (refused, reset, timeout)."""
+
+    status: int | None
+    body: bytes = b""
+    error: str | None = None
+
+
+class Readiness(StrEnum):
+    """What one probe says."""
+
+    REFUSED = "refused"  # nobody answered: not up yet, or gone; the container's state tells which
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"  # answered, and the answer is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class LogFact:
+    """What one log line says beyond its text.
+
+    progress: `key` is the stage, `fraction` its place among the stages (0..1), `text` a phrase for people.
+    buffer: `key` is the name of a planner term, `value_bytes` its size, `device` where it lies ("CPU", "CUDA0").
+    error: `text` is the engine's complaint without its prefix.
+    """
+
+    kind: Literal["progress", "buffer", "error"]
+    key: str
+    value_bytes: int | None = None
+    fraction: float | None = None
+    text: str | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExitFacts:
+    """Everything known about a container that is not running (any more)."""
+
+    exit_code: int | None  # None: it never started
+    oom_killed: bool = False
+    error_text: str = ""  # Docker's State.Error, or the text of the error that create or start raised
+    stop_requested: bool = False  # we had asked it to stop
+    daemon_restarted: bool = False  # Docker's start time moved past the container's
+    log_tail: str = ""
+    health_failed: bool = False  # we killed it, because it ran but no longer answered
+    was_ready: bool = False  # it had been ready in this run
+
+
+class ExitCode(StrEnum):
+    """The kinds of death that are told apart."""
+
+    STOPPED = "stopped"
+    OUT_OF_MEMORY = "out_of_memory"
+    GPU_OUT_OF_MEMORY = "gpu_out_of_memory"
+    KILLED = "killed"
+    DAEMON_RESTART = "daemon_restart"
+    UNHEALTHY = "unhealthy"
+    MODEL_REFUSED = "model_refused"
+    BAD_OPTION = "bad_option"
+    IMAGE_MISSING = "image_missing"
+    START_FAILED = "start_failed"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class ExitReason:
+    """Why it died, for people: what happened, what to do, and whether another try can help without them."""
+
+    code: ExitCode
+    message: str
+    advice: str
+    retry: bool
+
+
+class Engine(Protocol):
+    """One engine. Instances are stateless and shared."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    formats: ClassVar[frozenset[str]]
+    endpoints: ClassVar[tuple[str, ...]]  # below /v1/, the gateway's allow-list
+    Options: ClassVar[type[EngineOptions]]
+    port: ClassVar[int]
+    stop_signal: ClassVar[str]
+    drain_s: ClassVar[int]  # how long our proxy waits for requests in flight
+    stop_timeout_s: ClassVar[int]  # from the stop signal to SIGKILL
+    read_only_root: ClassVar[bool]
+    needs_init: ClassVar[bool]
+
+    def images(self, vendor: str) -> tuple[str, ...]:
+        """Image references for that hardware, best first; empty when the engine cannot run there."""
+        ...
+
+    def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
+        """How to start it. Raises ValueError with a message for people when the three do not fit together."""
+        ...
+
+    def health_probe(self) -> ProbeSpec:
+        """A question cheap enough for every second."""
+        ...
+
+    def completion_probe(self, upstream_model: str, options: Any = None) -> ProbeSpec:
+        """A real request that makes the engine compute one token (or one embedding)."""
+        ...
+
+    def classify_health(self, outcome: ProbeOutcome) -> Readiness:
+        """What the answer to the health probe means."""
+        ...
+
+    def classify_completion(self, outcome: ProbeOutcome) -> Readiness:
+        """What the answer to the completion probe means."""
+        ...
+
+    def parse_log(self, line: str) -> LogFact | None:
+        """What the line says, or None for the many that say nothing we use."""
+        ...
+
+    def explain_exit(self, facts: ExitFacts) -> ExitReason:
+        """Why it is not running."""
+        ...
+
+    def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> list[Term]:
+        """The memory it will take, as named terms."""
+        ...

@@ -1,0 +1,39 @@
+"""What services raise when they do not do what was asked.
+
+Refused
+├── Invalid      something typed is wrong; `fields` says where
+├── NotAllowed   the person may not
+├── Conflict     the state of things does not allow it now
+└── Unavailable  something Modelyard needs is down
+"""
+
+
+class Refused(Exception):
+    """A refusal that a person reads: what happened, and what to do next."""
+
+    status = 400
+
+    def __init__(self, what: str, advice: str = "", fields: dict[str, str] | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.advice = advice
+        self.fields = fields or {}
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.advice}".strip()
+
+
+class Invalid(Refused):
+    status = 422
+
+
+class NotAllowed(Refused):
+    status = 403
+
+
+class Conflict(Refused):
+    status = 409
+
+
+class Unavailable(Refused):
+    status = 503

@@ -1,0 +1,1 @@
+"""Hosts, their accelerators, and who holds which byte of their memory."""

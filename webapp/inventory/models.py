@@ -1,0 +1,136 @@
+"""Hosts and accelerators with their memory ledger."""
+
+import uuid
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+
+
+class Installation(models.Model):
+    """This Modelyard: one row. Its id labels every container, so that nobody else's is ever touched."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    only = models.BooleanField(default=True, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    # After a restore or a lost database, containers that no row knows are kept until a person has looked.
+    is_on_hold = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(only=True), name="installation_one_row")]
+
+
+class HostState(models.TextChoices):
+    NEW = "new"
+    ONLINE = "online"
+    UNREACHABLE = "unreachable"
+
+
+class HostQuerySet(models.QuerySet["Host"]):
+    def online(self) -> "HostQuerySet":
+        return self.filter(state=HostState.ONLINE)
+
+    def for_list(self) -> "HostQuerySet":
+        return self.prefetch_related("accelerators").order_by("name")
+
+
+class Host(models.Model):
+    """A Docker endpoint and what is on it. Sizes are bytes; `usable` is what placements may book."""
+
+    name = models.CharField(max_length=80, unique=True)
+    endpoint = models.CharField(max_length=300, unique=True)
+    daemon_id = models.CharField(max_length=100, blank=True)
+    state = models.CharField(max_length=12, choices=HostState.choices, default=HostState.NEW)
+    reason = models.CharField(max_length=500, blank=True)
+    is_drained = models.BooleanField(default=False)
+    facts = models.JSONField(default=dict)
+    cpu_count = models.PositiveIntegerField(default=0)
+    memory_bytes = models.BigIntegerField(default=0)
+    usable_bytes = models.BigIntegerField(default=0)
+    booked_bytes = models.BigIntegerField(default=0)
+    disk_total_bytes = models.BigIntegerField(default=0)
+    disk_free_bytes = models.BigIntegerField(default=0)
+    engine_network = models.CharField(max_length=80, blank=True)
+    engine_subnet = models.CharField(max_length=50, blank=True)
+    seen_at = models.DateTimeField(null=True, blank=True)
+    # The last time contact broke and came back: exits between the two are the daemon's doing, not the engine's.
+    lost_at = models.DateTimeField(null=True, blank=True)
+    back_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["Host"]] = HostQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(booked_bytes__gte=0) & Q(booked_bytes__lte=F("usable_bytes")),
+                name="host_memory_not_overbooked",
+                violation_error_message="More memory is booked on this host than it has.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def free_bytes(self) -> int:
+        return self.usable_bytes - self.booked_bytes
+
+
+class Accelerator(models.Model):
+    """One GPU, or one MIG slice of a GPU, that a replica can be given."""
+
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="accelerators")
+    index = models.PositiveIntegerField()
+    uuid = models.CharField(max_length=100)
+    vendor = models.CharField(max_length=10)
+    name = models.CharField(max_length=100)
+    parent_uuid = models.CharField(max_length=100, blank=True)
+    compute_capability = models.CharField(max_length=10, blank=True)
+    memory_bytes = models.BigIntegerField(default=0)
+    usable_bytes = models.BigIntegerField(default=0)
+    booked_bytes = models.BigIntegerField(default=0)
+    is_present = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["host_id", "index", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["host", "uuid"], name="accelerator_once_per_host"),
+            models.CheckConstraint(
+                condition=Q(booked_bytes__gte=0) & Q(booked_bytes__lte=F("usable_bytes")),
+                name="accelerator_memory_not_overbooked",
+                violation_error_message="More memory is booked on this GPU than it has.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Booking(models.Model):
+    """Memory held by somebody: `holder` is `replica:12` or `job:3`; no accelerator means host memory."""
+
+    holder = models.CharField(max_length=60)
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="bookings")
+    accelerator = models.ForeignKey(Accelerator, null=True, on_delete=models.CASCADE, related_name="bookings")
+    size_bytes = models.BigIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["holder", "host", "accelerator"], name="booking_once", nulls_distinct=False
+            ),
+            models.CheckConstraint(condition=Q(size_bytes__gte=0), name="booking_not_negative"),
+        ]
+
+
+class EngineAddress(models.Model):
+    """A fixed address on a host's engine network, held by one container's row."""
+
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="engine_addresses")
+    address = models.GenericIPAddressField(protocol="IPv4")
+    holder = models.CharField(max_length=60, unique=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["host", "address"], name="engine_address_once_per_host")]

@@ -1,0 +1,278 @@
+"""Every change of hosts, accelerators and their ledger."""
+
+import ipaddress
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from webapp.accounts.models import User
+from webapp.accounts.services import audit
+from webapp.errors import Conflict, Invalid
+from webapp.events import services as events
+from webapp.inventory.models import Accelerator, Booking, EngineAddress, Host, HostState, Installation
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+@dataclass(frozen=True)
+class AcceleratorFacts:
+    index: int
+    uuid: str
+    vendor: str
+    name: str
+    memory_bytes: int
+    parent_uuid: str = ""
+    compute_capability: str = ""
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What Docker tells of a host. Sizes in bytes."""
+
+    daemon_id: str
+    cpu_count: int
+    memory_bytes: int
+    disk_total_bytes: int = 0
+    disk_free_bytes: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    # None: not asked this time, what was found before stays.
+    accelerators: tuple[AcceleratorFacts, ...] | None = ()
+
+
+def installation() -> Installation:
+    """This installation's row, made at the first call."""
+    row, _created = Installation.objects.get_or_create(only=True)
+    return row
+
+
+def adopt_installation(found: uuid.UUID | None, hold: bool) -> Installation:
+    """The installation's row. A database without one takes over the id that was found in a Docker engine.
+
+    `hold`: the engine runs containers of that id, which a new database cannot know; they are then kept until a person
+    lets go of the hold. Raises Conflict when the engine belongs to another installation.
+    """
+    row = Installation.objects.first()
+    if row is None:
+        return Installation.objects.create(pk=found or uuid.uuid4(), is_on_hold=hold and found is not None)
+    if found is not None and found != row.pk:
+        raise Conflict(
+            f"This Docker engine belongs to the Modelyard installation {found}, and this database to {row.pk}.",
+            "Use that installation's MODELYARD_STATE_DIR, or remove the volume modelyard-installation from the engine.",
+        )
+    return row
+
+
+def register_host(by: User | None, name: str, endpoint: str) -> Host:
+    """Add a Docker endpoint. Registering the same endpoint again returns the host that is there."""
+    if endpoint.startswith("tcp://"):
+        raise Invalid(
+            "A plain tcp:// endpoint hands the whole machine to anybody who can reach its port.",
+            "Use the local socket: unix:///var/run/docker.sock.",
+            fields={"endpoint": "plain tcp:// is refused"},
+        )
+    if not endpoint.startswith("unix:///"):
+        raise Invalid(
+            f"{endpoint!r} is not a Docker endpoint that works here.",
+            "Use the local socket: unix:///var/run/docker.sock.",
+            fields={"endpoint": "must start with unix:///"},
+        )
+    with transaction.atomic():
+        host, created = Host.objects.get_or_create(endpoint=endpoint, defaults={"name": name})
+        if created:
+            audit(by, None, "host.register", host.name, {"endpoint": endpoint})
+            events.publish("hosts")
+    return host
+
+
+def record_facts(host_id: int, facts: HostFacts) -> bool:
+    """Store what is on the host and that it answers. What is booked stays booked, even when memory shrank.
+
+    False: another engine than before answers at this address while the old one's containers are still booked here.
+    Then nothing is taken over, because "not there" would be a lie; see accept_engine.
+    """
+    with transaction.atomic():
+        host = Host.objects.get(pk=host_id)
+        was = host.state
+        if host.daemon_id and host.daemon_id != facts.daemon_id and _is_in_use(host_id):
+            _refuse_engine(host, facts.daemon_id)
+            return False
+        host.daemon_id = facts.daemon_id
+        host.cpu_count = facts.cpu_count
+        host.memory_bytes = facts.memory_bytes
+        host.disk_total_bytes, host.disk_free_bytes = facts.disk_total_bytes, facts.disk_free_bytes
+        host.facts = dict(facts.facts)
+        host.state, host.reason, host.seen_at = HostState.ONLINE, "", timezone.now()
+        if was == HostState.UNREACHABLE:
+            host.back_at = timezone.now()
+        usable = max(facts.memory_bytes - reserve_bytes(facts.memory_bytes), host.booked_bytes)
+        host.usable_bytes = usable
+        host.save(
+            update_fields=[
+                "daemon_id", "cpu_count", "memory_bytes", "disk_total_bytes", "disk_free_bytes", "facts",
+                "state", "reason", "seen_at", "back_at", "usable_bytes",
+            ]
+        )  # fmt: skip
+        if facts.accelerators is not None:
+            _record_accelerators(host, facts.accelerators)
+        events.publish("hosts", f"host:{host_id}")
+    return True
+
+
+def _is_in_use(host_id: int) -> bool:
+    return Booking.objects.filter(host_id=host_id).exists() or EngineAddress.objects.filter(host_id=host_id).exists()
+
+
+def _refuse_engine(host: Host, daemon_id: str) -> None:
+    reason = (
+        f"Another Docker engine answers here ({daemon_id[:40]}) than before ({host.daemon_id[:40]}). "
+        "Bring the old one back, or accept the new one: its containers count from then on."
+    )
+    changed = Host.objects.filter(pk=host.pk).exclude(state=HostState.UNREACHABLE, reason=reason[:500])
+    if changed.update(state=HostState.UNREACHABLE, reason=reason[:500], lost_at=timezone.now()):
+        events.publish("hosts", f"host:{host.pk}")
+
+
+def accept_engine(by: User, host: Host) -> None:
+    """A person says that the engine now answering at this address is the host's; the next look records it."""
+    with transaction.atomic():
+        Host.objects.filter(pk=host.pk).update(daemon_id="")
+        audit(by, None, "host.accept_engine", host.name, {"was": host.daemon_id})
+        events.publish("hosts", f"host:{host.pk}")
+
+
+def reserve_bytes(memory_bytes: int) -> int:
+    """What placements leave to the system: a tenth of host memory, between 512 MiB and 8 GiB."""
+    return max(512 * MIB, min(8 * GIB, memory_bytes // 10))
+
+
+def record_lost(host_id: int, reason: str) -> None:
+    """The host does not answer. Nothing on it is touched: unreachable is not dead."""
+    with transaction.atomic():
+        changed = (
+            Host.objects.filter(pk=host_id)
+            .exclude(state=HostState.UNREACHABLE)
+            .update(state=HostState.UNREACHABLE, reason=reason[:500], lost_at=timezone.now())
+        )
+        if changed:
+            events.publish("hosts", f"host:{host_id}")
+
+
+def record_answer(host_id: int) -> None:
+    """The host answers again (the same engine as before); facts follow with the next look."""
+    with transaction.atomic():
+        now = timezone.now()
+        back = Host.objects.filter(pk=host_id, state=HostState.UNREACHABLE)
+        if back.update(state=HostState.ONLINE, reason="", seen_at=now, back_at=now):
+            events.publish("hosts", f"host:{host_id}")
+
+
+def record_interruption(host_id: int, lost_at: datetime, back_at: datetime) -> None:
+    """Contact broke and came back before anybody called the host unreachable: its engine may have been restarted."""
+    Host.objects.filter(pk=host_id).exclude(state=HostState.UNREACHABLE).update(lost_at=lost_at, back_at=back_at)
+
+
+def set_drained(by: User, host: Host, drained: bool) -> None:
+    """Take a host out of (or back into) placement. What runs there goes on."""
+    with transaction.atomic():
+        if Host.objects.filter(pk=host.pk).exclude(is_drained=drained).update(is_drained=drained):
+            audit(by, None, "host.drain" if drained else "host.undrain", host.name)
+            events.publish("hosts", f"host:{host.pk}")
+
+
+def record_engine_network(host_id: int, name: str, subnet: str) -> None:
+    Host.objects.filter(pk=host_id).update(engine_network=name, engine_subnet=subnet)
+
+
+class NotEnoughMemory(Conflict):
+    """Somebody else booked the memory first."""
+
+
+def book(holder: str, host_id: int, memory_bytes: int, accelerators: Mapping[int, int] | None = None) -> None:
+    """Book host memory and accelerator memory in one transaction, or nothing at all.
+
+    Booking twice for the same holder and host changes nothing. Raises NotEnoughMemory when it does not fit any more.
+    """
+    with transaction.atomic():
+        if Booking.objects.filter(holder=holder, host_id=host_id).exists():
+            return
+        fits = Host.objects.filter(pk=host_id, usable_bytes__gte=F("booked_bytes") + memory_bytes)
+        if not fits.update(booked_bytes=F("booked_bytes") + memory_bytes):
+            raise NotEnoughMemory("The host's memory was booked by somebody else meanwhile.")
+        Booking.objects.create(holder=holder, host_id=host_id, accelerator=None, size_bytes=memory_bytes)
+        # In id order, so that two placements never wait for each other crosswise.
+        for accelerator_id, size in sorted((accelerators or {}).items()):
+            free = Accelerator.objects.filter(pk=accelerator_id, usable_bytes__gte=F("booked_bytes") + size)
+            if not free.update(booked_bytes=F("booked_bytes") + size):
+                raise NotEnoughMemory("The GPU's memory was booked by somebody else meanwhile.")
+            Booking.objects.create(holder=holder, host_id=host_id, accelerator_id=accelerator_id, size_bytes=size)
+        events.publish("hosts", f"host:{host_id}")
+
+
+def release(holder: str) -> None:
+    """Give back everything that the holder booked, addresses included. Releasing twice changes nothing."""
+    with transaction.atomic():
+        for booking in Booking.objects.filter(holder=holder).order_by("accelerator_id"):
+            deleted, _per_model = Booking.objects.filter(pk=booking.pk).delete()
+            if not deleted:
+                continue
+            give_back = {"booked_bytes": F("booked_bytes") - booking.size_bytes}
+            if booking.accelerator_id is None:
+                Host.objects.filter(pk=booking.host_id).update(**give_back)
+            else:
+                Accelerator.objects.filter(pk=booking.accelerator_id).update(**give_back)
+            events.publish("hosts", f"host:{booking.host_id}")
+        EngineAddress.objects.filter(holder=holder).delete()
+
+
+def take_address(holder: str, host: Host, address: str) -> None:
+    """The holder's container has this address already; it becomes the holder's unless somebody else holds it."""
+    EngineAddress.objects.filter(holder=holder).exclude(host=host, address=address).delete()
+    EngineAddress.objects.get_or_create(host=host, address=address, defaults={"holder": holder})
+
+
+def book_address(holder: str, host: Host) -> str:
+    """A free address of the host's engine network; the holder's own when it has one already.
+
+    Raises Conflict when the network is full.
+    """
+    mine = EngineAddress.objects.filter(holder=holder).first()
+    if mine is not None:
+        if mine.host_id == host.pk:
+            return mine.address
+        mine.delete()
+    for _attempt in range(5):
+        taken = set(EngineAddress.objects.filter(host=host).values_list("address", flat=True))
+        # The first two hosts of the subnet are the bridge itself and a spare for a future guard.
+        candidates = list(ipaddress.ip_network(host.engine_subnet).hosts())[2:]
+        free = next((str(address) for address in candidates if str(address) not in taken), None)
+        if free is None:
+            break
+        try:
+            with transaction.atomic():
+                EngineAddress.objects.create(host=host, address=free, holder=holder)
+        except IntegrityError:  # somebody took it between our look and our write
+            continue
+        return free
+    raise Conflict(
+        f"All addresses of {host.engine_subnet} on {host.name} are taken.", "Stop a deployment on this host."
+    )
+
+
+def _record_accelerators(host: Host, found: tuple[AcceleratorFacts, ...]) -> None:
+    seen = []
+    for facts in found:
+        row, _created = Accelerator.objects.get_or_create(host=host, uuid=facts.uuid, defaults={"index": facts.index})
+        row.index, row.vendor, row.name = facts.index, facts.vendor, facts.name
+        row.parent_uuid, row.compute_capability = facts.parent_uuid, facts.compute_capability
+        row.memory_bytes, row.is_present = facts.memory_bytes, True
+        row.usable_bytes = max(facts.memory_bytes, row.booked_bytes)
+        row.save()
+        seen.append(row.pk)
+    Accelerator.objects.filter(host=host).exclude(pk__in=seen).update(is_present=False)

@@ -1,0 +1,12 @@
+"""Addresses of hosts."""
+
+from django.urls import path
+
+from webapp.inventory import views
+
+app_name = "inventory"
+urlpatterns = [
+    path("", views.index, name="index"),
+    path("<int:pk>/", views.detail, name="detail"),
+    path("<int:pk>/drain/", views.drain, name="drain"),
+]

@@ -1,0 +1,1 @@
+"""Long work in containers: rows with steps, progress, log and result."""

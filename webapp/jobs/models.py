@@ -1,0 +1,79 @@
+"""Rows of long work."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+from webapp.accounts.models import Team, User
+from webapp.catalog.models import Artifact
+from webapp.inventory.models import Host
+from webapp.jobs.states import JobState
+
+
+class JobKind(models.TextChoices):
+    FETCH = "fetch"
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    def visible_to(self, user: User) -> "JobQuerySet":
+        return self if user.is_superuser else self.filter(team__members=user)
+
+    def due(self) -> "JobQuerySet":
+        return self.filter(next_due_at__lte=Now())
+
+    def for_list(self) -> "JobQuerySet":
+        return self.select_related("team", "requested_by", "host", "artifact__catalog_model").order_by("-id")
+
+
+class Job(models.Model):
+    """One piece of long work in a labelled container on a host."""
+
+    kind = models.CharField(max_length=20, choices=JobKind.choices)
+    team = models.ForeignKey(Team, null=True, on_delete=models.CASCADE, related_name="jobs")
+    requested_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="jobs")
+    artifact = models.ForeignKey(Artifact, null=True, on_delete=models.CASCADE, related_name="jobs")
+    state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in JobState], default=JobState.QUEUED)
+    is_cancel_wanted = models.BooleanField(default=False)
+    params = models.JSONField(default=dict)
+    result = models.JSONField(default=dict)
+    step = models.CharField(max_length=40, blank=True)
+    done = models.BigIntegerField(null=True, blank=True)
+    total = models.BigIntegerField(null=True, blank=True)
+    unit = models.CharField(max_length=20, blank=True)
+    reason = models.CharField(max_length=500, blank=True)
+    advice = models.CharField(max_length=500, blank=True)
+    attempt = models.PositiveIntegerField(default=1)
+    container_id = models.CharField(max_length=64, blank=True)
+    missing_since = models.DateTimeField(null=True, blank=True)
+    epoch = models.PositiveIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    # Counts those who found the row held: the holder looks once more before it lets go.
+    wakes = models.PositiveIntegerField(default=0)
+    next_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager["Job"]] = JobQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"{self.kind} job {self.pk}"
+
+    @property
+    def container_name(self) -> str:
+        return f"modelyard-job-{self.pk}-a{self.attempt}"
+
+
+class JobEvent(models.Model):
+    """The diary of a job: appended, never changed."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="diary")
+    at = models.DateTimeField(auto_now_add=True)
+    old_state = models.CharField(max_length=10)
+    new_state = models.CharField(max_length=10)
+    reason = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering = ["id"]

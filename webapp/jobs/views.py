@@ -1,0 +1,72 @@
+"""Pages of jobs."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+
+from webapp.accounts.models import Role, User
+from webapp.doors import answer, carry_out, door, may, page_or_panel, person, teams_of
+from webapp.following import follow
+from webapp.jobs import services
+from webapp.jobs.models import Job
+from webapp.jobs.states import ENDED, JobState
+from webapp.listings import listing
+
+
+@door("GET")
+def index(request: HttpRequest) -> HttpResponse:
+    following = follow(topics(person(request)))
+    panel, context = list_panel(person(request), request.GET)
+    return page_or_panel(request, "jobs/index.html", panel, {**context, "following": following})
+
+
+def topics(user: User) -> list[str]:
+    """What a list of this person's jobs follows."""
+    return [*(f"jobs:{team.pk}" for team in teams_of(user)), *(["jobs:all"] if user.is_superuser else [])]
+
+
+def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    found = listing(
+        Job.objects.visible_to(user).for_list(),
+        asked,
+        search=("kind", "state", "host__name", "artifact__catalog_model__name", "requested_by__username"),
+        sorts={"id": ("id",), "state": ("state",), "host": ("host__name",), "created": ("created_at",)},
+    )
+    return "jobs/_list.html", {"listing": found}
+
+
+@door("GET")
+def detail(request: HttpRequest, pk: int) -> HttpResponse:
+    following = follow([f"job:{pk}"])
+    panel, context = detail_panel(person(request), pk)
+    return page_or_panel(request, "jobs/detail.html", panel, {**context, "following": following})
+
+
+def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
+    job = get_object_or_404(Job.objects.visible_to(user).for_list(), pk=pk)
+    return "jobs/_panel.html", {
+        "job": job,
+        "diary": job.diary.all(),
+        "has_ended": job.state in ENDED,
+        "may_retry": job.state in (JobState.FAILED, JobState.CANCELLED),
+        "may_operate": may(user, job.team, Role.OPERATOR),
+    }
+
+
+@door("POST")
+def cancel(request: HttpRequest, pk: int) -> HttpResponse:
+    return _ask(request, pk, services.cancel, "Asked the job to stop.")
+
+
+@door("POST")
+def retry(request: HttpRequest, pk: int) -> HttpResponse:
+    return _ask(request, pk, services.retry, "The job is queued again.")
+
+
+def _ask(request: HttpRequest, pk: int, verb: Callable[[User, Job], None], said: str) -> HttpResponse:
+    user = person(request)
+    job = get_object_or_404(Job.objects.visible_to(user).select_related("team"), pk=pk)
+    carry_out(request, lambda: verb(user, job), said)
+    return answer(request, "jobs:detail", "jobs/_panel.html", lambda: detail_panel(user, pk)[1], pk)

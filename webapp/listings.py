@@ -1,0 +1,72 @@
+"""Lists as people use them: search, sort and pages of 25, all kept in the address."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Q, QuerySet
+from django.http import QueryDict
+
+PER_PAGE = 25
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One page of a list and the words that led to it."""
+
+    page: Page[Any]
+    q: str
+    sort: str
+
+    def sort_to(self, key: str) -> str:
+        """What the next click on this column's head asks for: ascending first, then descending."""
+        return f"-{key}" if self.sort == key else key
+
+    def to_page(self, number: int) -> str:
+        return "?" + self._query(number)
+
+    def to_sort(self, key: str) -> str:
+        query = QueryDict(mutable=True)
+        if self.q:
+            query["q"] = self.q
+        query["sort"] = self.sort_to(key)
+        return "?" + query.urlencode()
+
+    @property
+    def to_previous(self) -> str:
+        return self.to_page(self.page.previous_page_number())
+
+    @property
+    def to_next(self) -> str:
+        return self.to_page(self.page.next_page_number())
+
+    def _query(self, number: int) -> str:
+        query = QueryDict(mutable=True)
+        for name, value in (("q", self.q), ("sort", self.sort), ("page", number if number > 1 else "")):
+            if value:
+                query[name] = str(value)
+        return query.urlencode()
+
+
+def listing(
+    rows: QuerySet[Any], asked: Mapping[str, Any], search: tuple[str, ...], sorts: Mapping[str, tuple[str, ...]]
+) -> Listing:
+    """The page of `rows` that was asked for: `q` is looked for in every field of `search`, `sort` is a key of `sorts`.
+
+    What nobody may ask for (an unknown column, page 999) falls back to what is there.
+    """
+    q = str(asked.get("q", "")).strip()[:100]
+    for word in q.split():
+        found = Q()
+        for field in search:
+            found |= Q(**{f"{field}__icontains": word})
+        rows = rows.filter(found)
+    wanted = str(asked.get("sort", ""))
+    columns = sorts.get(wanted.removeprefix("-"))
+    if columns is None:
+        wanted = ""
+    else:
+        sign = "-" if wanted.startswith("-") else ""
+        rows = rows.order_by(*(f"{sign}{column}" for column in columns), "id")
+    return Listing(page=Paginator(rows, PER_PAGE).get_page(asked.get("page")), q=q, sort=wanted)

@@ -1,0 +1,1 @@
+"""Sockets that keep open pages true."""

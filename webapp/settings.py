@@ -1,0 +1,209 @@
+"""All settings, read from MODELYARD_* variables with defaults that work on one machine."""
+
+import os
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from webapp import paths, secrets
+
+BASE_DIR = paths.REPOSITORY
+STATE_DIR = paths.state_dir()
+
+MODELYARD_URL = os.environ.get("MODELYARD_URL", "").rstrip("/")
+MODELYARD_BIND = os.environ.get("MODELYARD_BIND", "127.0.0.1")
+MODELYARD_PORT = int(os.environ.get("MODELYARD_PORT", "8000"))
+_tls = bool(os.environ.get("MODELYARD_TLS_CERT"))
+if not MODELYARD_URL:
+    _host = "127.0.0.1" if MODELYARD_BIND in ("0.0.0.0", "::") else MODELYARD_BIND  # noqa: S104
+    MODELYARD_URL = f"{'https' if _tls else 'http'}://{_host}:{MODELYARD_PORT}"
+_url = urlsplit(MODELYARD_URL)
+
+DEBUG = os.environ.get("MODELYARD_DEBUG", "") == "1"
+SECRET_KEY = secrets.derive("django").hex()
+# A visit by another local name of this machine is normal; anything else must be named by MODELYARD_URL.
+_local = [] if MODELYARD_BIND not in ("127.0.0.1", "localhost") else ["localhost", "127.0.0.1"]
+ALLOWED_HOSTS = sorted({_url.hostname or "127.0.0.1", *_local})
+_port = f":{_url.port}" if _url.port else ""
+TRUSTED_ORIGINS = sorted({MODELYARD_URL, *(f"{_url.scheme}://{name}{_port}" for name in _local)})
+CSRF_TRUSTED_ORIGINS = TRUSTED_ORIGINS
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.humanize",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "channels",
+    "ninja",
+    "csp",
+    "webapp.events",
+    "webapp.accounts",
+    "webapp.inventory",
+    "webapp.catalog",
+    "webapp.jobs",
+    "webapp.deployments",
+    "webapp.usage",
+    "webapp.live",
+    "webapp.dashboard",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+
+ROOT_URLCONF = "webapp.urls"
+ASGI_APPLICATION = "webapp.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "webapp.dashboard.context.site",
+            ],
+        },
+    }
+]
+
+
+def _database(url: str) -> dict[str, Any]:
+    """Django's settings for sqlite:///path or postgresql://user:password@host:port/name?option=value."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": unquote(parts.path),
+            "OPTIONS": {
+                "timeout": 20,
+                # Deferred transactions fail with "database is locked" as soon as two writers meet.
+                "transaction_mode": "IMMEDIATE",
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+                "PRAGMA journal_size_limit=67108864; PRAGMA busy_timeout=20000;",
+            },
+            "TEST": {"NAME": os.environ.get("MODELYARD_TEST_DATABASE") or None},
+        }
+    if parts.scheme in ("postgres", "postgresql"):
+        options = dict(parse_qsl(parts.query))
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": unquote(parts.path.lstrip("/")),
+            "USER": unquote(parts.username or ""),
+            "PASSWORD": unquote(parts.password or ""),
+            "HOST": options.pop("host", None) or parts.hostname or "",
+            "PORT": str(parts.port or ""),
+            "CONN_HEALTH_CHECKS": True,
+            "CONN_MAX_AGE": 60,
+            "OPTIONS": {"options": "-c lock_timeout=5s -c statement_timeout=30s", **options},
+        }
+    raise ValueError(f"MODELYARD_DATABASE_URL starts with {parts.scheme!r}: use sqlite:///path or postgresql://…")
+
+
+DATABASES = {
+    "default": _database(os.environ.get("MODELYARD_DATABASE_URL") or f"sqlite:///{STATE_DIR / 'db.sqlite3'}"),
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = os.environ.get("MODELYARD_REDIS_URL") or f"unix://{paths.broker_socket()}"
+CHANNEL_LAYERS = {
+    "default": {
+        # The plain layer keeps only the first hundred unread messages and forgets its groups after FLUSHALL.
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "modelyard:live"},
+    }
+}
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+ACCOUNT_ADAPTER = "webapp.accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGOUT_ON_GET = False
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+ACCOUNT_LOGOUT_REDIRECT_URL = "/accounts/login/"
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _url.scheme == "https"
+SESSION_COOKIE_NAME = "modelyard_session"
+CSRF_COOKIE_NAME = "modelyard_csrf"
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        # Tabler draws its small icons as data: images.
+        "img-src": ["'self'", "data:"],
+        "connect-src": ["'self'"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+STATIC_URL = "/static/"
+STATIC_ROOT = STATE_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+WHITENOISE_MANIFEST_STRICT = False
+
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+SILENCED_SYSTEM_CHECKS = [
+    # TLS ends at the gateway or at a front that people run; whether the site is https is MODELYARD_URL's to say.
+    "security.W004",
+    "security.W008",
+    *(["security.W012", "security.W016"] if _url.scheme != "https" else []),
+]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["stderr"], "level": os.environ.get("MODELYARD_LOG_LEVEL", "INFO")},
+    "loggers": {"django.request": {"level": "ERROR"}, "httpx": {"level": "WARNING"}},
+}

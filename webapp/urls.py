@@ -1,0 +1,28 @@
+"""Every address of the site."""
+
+from django.urls import include, path
+
+from webapp.accounts.views import no_mail
+from webapp.api import api
+from webapp.health import healthz
+
+urlpatterns = [
+    path("healthz", healthz),
+    path("api/v1/", api.urls),
+    path("internal/", include("webapp.usage.internal")),
+    path("", include("webapp.dashboard.urls")),
+    path("deployments/", include("webapp.deployments.urls")),
+    path("models/", include("webapp.catalog.urls")),
+    path("jobs/", include("webapp.jobs.urls")),
+    path("hosts/", include("webapp.inventory.urls")),
+    path("keys/", include("webapp.accounts.urls")),
+    # These pages of allauth would send mail; what stands first wins.
+    path("accounts/password/reset/", no_mail),
+    path("accounts/email/", no_mail),
+    path("accounts/", include("allauth.account.urls")),
+]
+
+handler400 = "webapp.dashboard.errors.bad_request"
+handler403 = "webapp.dashboard.errors.forbidden"
+handler404 = "webapp.dashboard.errors.not_found"
+handler500 = "webapp.dashboard.errors.server_error"

@@ -1,0 +1,1 @@
+"""Token records that the gateways deliver."""

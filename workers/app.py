@@ -1,0 +1,64 @@
+"""The Celery app of the workers: ten-line doors to the tasks. Every task re-reads its row and is safe to repeat."""
+
+import os
+from typing import Any
+
+import django
+import kombu
+from celery import Celery
+from celery.app.amqp import AMQP
+
+from webapp.broker import CELERY_SETTINGS, broker_url
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+django.setup()
+
+# Rooms can be imported once Django is set up; here, so that the pool's processes share what was loaded before the fork
+# and the first task of each does not spend a second on it.
+from channels.layers import get_channel_layer  # noqa: E402
+
+from workers.tasks import hosts, jobs, replicas, sweeping  # noqa: E402
+
+get_channel_layer()
+
+
+class QuickConnection(kombu.Connection):
+    """Tries again after 0.2 s, 0.5 s ... 2 s: kombu's own steps grow to 30 s, which is how long work would lie."""
+
+    def _ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("interval_start", 0.2)
+        kwargs.setdefault("interval_step", 0.3)
+        kwargs.setdefault("interval_max", 2)
+        return super()._ensure_connection(*args, **kwargs)
+
+
+class QuickAMQP(AMQP):
+    Connection = QuickConnection
+
+
+app = Celery("modelyard", broker=broker_url(), amqp=QuickAMQP)
+app.conf.update(CELERY_SETTINGS)
+
+
+@app.task(name="deployments.reconcile")
+def reconcile_replica(replica_id: int) -> None:
+    """Bring one replica as far towards what is wanted as quick steps can."""
+    replicas.reconcile(replica_id)
+
+
+@app.task(name="jobs.reconcile")
+def reconcile_job(job_id: int) -> None:
+    """Bring one job as far as quick steps can."""
+    jobs.reconcile(job_id)
+
+
+@app.task(name="inventory.probe_host")
+def probe_host(host_id: int) -> None:
+    """Read what is on a host and prepare it for engines."""
+    hosts.probe(host_id)
+
+
+@app.task(name="sweep")
+def sweep() -> None:
+    """Find every row that is due and wake its task; nothing else is needed for the system to converge."""
+    sweeping.sweep()

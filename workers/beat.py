@@ -1,0 +1,19 @@
+"""The clock: a Celery app that sends the sweep every 15 s and imports neither Django nor Docker."""
+
+from celery import Celery
+
+from webapp.broker import CELERY_SETTINGS, broker_url
+
+SWEEP_EVERY_S = 15
+
+app = Celery("modelyard-beat", broker=broker_url())
+app.conf.update(CELERY_SETTINGS)
+app.conf.update(
+    # The schedule is static: nothing to remember between starts, so no file.
+    beat_scheduler="celery.beat:Scheduler",
+    beat_max_loop_interval=SWEEP_EVERY_S,
+    beat_schedule={
+        # A sweep that nobody took before the next one is worth nothing.
+        "sweep": {"task": "sweep", "schedule": float(SWEEP_EVERY_S), "options": {"expires": SWEEP_EVERY_S - 1}},
+    },
+)

@@ -1,0 +1,40 @@
+"""Command line of the launcher: run, down."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from workers.launcher.progress import LauncherError
+
+
+def main() -> int:
+    """Parse the command and do it; a LauncherError is printed and gives 1."""
+    parser = argparse.ArgumentParser(prog="make", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="start everything on this machine and keep it running")
+    commands.add_parser("down", help="stop everything, model engines too")
+    commands.add_parser("prepare", help=argparse.SUPPRESS)
+    commands.add_parser("first-run", help=argparse.SUPPRESS)
+    words = parser.parse_args()
+    try:
+        if words.command == "run":
+            from workers.launcher import main as run
+
+            return run.run()
+        if words.command == "down":
+            from workers.launcher import down
+
+            return down.down()
+        from workers.launcher import first_run
+
+        return first_run.prepare() if words.command == "prepare" else first_run.first_run()
+    except LauncherError as error:
+        print(f"\n{error}", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

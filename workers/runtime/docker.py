@@ -1,0 +1,336 @@
+"""The Docker adapter: the SDK behind our protocol, every error mapped here."""
+
+import contextlib
+import ipaddress
+import os
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import lru_cache
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+import urllib3
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.types import DeviceRequest, LogConfig, Mount
+
+from workers.runtime.base import (
+    ContainerFacts,
+    ContainerMissing,
+    ContainerSpec,
+    HostUnreachable,
+    ImageMissing,
+    NameTaken,
+    NetworkMissing,
+    StartRefused,
+)
+
+TIMEOUT_S = 10
+LOG_FILE_SIZE = "10m"
+LOG_FILES = "3"
+
+
+def connect(endpoint: str) -> "DockerRuntime":
+    """The runtime of an endpoint. Connections are kept per process: they must not be shared across a fork."""
+    return _connect(endpoint, os.getpid())
+
+
+@lru_cache(maxsize=256)
+def _connect(endpoint: str, _pid: int) -> "DockerRuntime":
+    return DockerRuntime(endpoint)
+
+
+def identity_of(info: Mapping[str, Any]) -> str:
+    """Engines up to Docker 20 share one id per machine, so the folder that holds the containers belongs to it."""
+    return f"{info.get('ID', '')}@{info.get('DockerRootDir', '')}"[:100]
+
+
+class DockerRuntime:
+    """One Docker engine; see workers.runtime.base.Runtime for the promises."""
+
+    def __init__(self, endpoint: str, timeout_s: int = TIMEOUT_S) -> None:
+        self.endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._client: docker.APIClient | None = None
+
+    def identity(self) -> str:
+        return identity_of(self.info())
+
+    def info(self) -> dict[str, Any]:
+        with self._mapped() as client:
+            return dict(client.info())
+
+    def list(self, labels: Mapping[str, str]) -> list[ContainerFacts]:
+        filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
+        with self._mapped() as client:
+            found = client.containers(all=True, filters=filters)
+        return [
+            ContainerFacts(
+                id=item["Id"],
+                name=(item.get("Names") or [""])[0].lstrip("/"),
+                status=item["State"],
+                labels=item.get("Labels") or {},
+                image=item.get("Image", ""),
+            )
+            for item in found
+        ]
+
+    def inspect(self, container: str) -> ContainerFacts:
+        with self._mapped() as client:
+            return _facts(client.inspect_container(container))
+
+    def create(self, spec: ContainerSpec) -> str:
+        with self._mapped(creating=True) as client:
+            host_config = client.create_host_config(**_host_config(spec))
+            networking = None
+            if spec.network is not None:
+                endpoint = client.create_endpoint_config(ipv4_address=spec.address or None)
+                networking = client.create_networking_config({spec.network: endpoint})  # type: ignore[arg-type]
+            created = client.create_container(
+                image=spec.image,
+                command=list(spec.argv) or None,
+                entrypoint=list(spec.entrypoint) if spec.entrypoint is not None else None,
+                environment=dict(spec.env),
+                labels=dict(spec.labels),
+                name=spec.name,
+                user=spec.user or None,
+                host_config=host_config,
+                networking_config=networking,
+                stop_signal=spec.stop_signal,
+                # Health is asked by the watcher; a check inside the image would spend the engine's time.
+                healthcheck={"test": ["NONE"]},
+            )
+        return str(created["Id"])
+
+    def start(self, container_id: str) -> None:
+        with self._mapped(creating=True) as client:
+            client.start(container_id)
+
+    def signal(self, container_id: str, signal: str) -> None:
+        with self._mapped() as client:
+            try:
+                client.kill(container_id, signal=signal)
+            except APIError as error:
+                if error.response is None or error.response.status_code not in (404, 409):
+                    raise
+
+    def remove(self, container_id: str) -> None:
+        with self._mapped() as client:
+            try:
+                client.remove_container(container_id, force=True, v=True)
+            except APIError as error:
+                # 404: gone; 409: somebody else's removal is under way.
+                if error.response is None or error.response.status_code not in (404, 409):
+                    raise
+
+    def log_tail(self, container_id: str, lines: int) -> str:
+        with self._mapped() as client:
+            try:
+                text = client.logs(container_id, stdout=True, stderr=True, tail=lines)
+            except NotFound:
+                return ""
+        return bytes(text).decode(errors="replace")[-100_000:]
+
+    def find_image(self, reference: str) -> str | None:
+        with self._mapped() as client:
+            try:
+                return str(client.inspect_image(reference)["Id"])  # type: ignore[no-untyped-call]
+            except ImageNotFound:
+                return None
+
+    def ensure_network(self, name: str, subnets: tuple[str, ...], labels: Mapping[str, str]) -> str:
+        there = self._subnet(name)
+        if there:
+            return there
+        refused = ""
+        for subnet in subnets:
+            try:
+                self._create_network(name, subnet, labels)
+            except APIError as error:
+                text = str(error.explanation or error)
+                if error.response is not None and error.response.status_code == 409:
+                    break  # somebody made it between our look and our call
+                if "overlap" not in text.lower():
+                    raise StartRefused(text) from error
+                refused = text
+                continue
+            break
+        there = self._subnet(name)
+        if not there:
+            raise StartRefused(refused or f"the network {name} could not be made")
+        return there
+
+    def _create_network(self, name: str, subnet: str, labels: Mapping[str, str]) -> None:
+        pool = docker.types.IPAMPool(subnet=subnet)
+        with self._mapped(passing=APIError) as client:
+            client.create_network(
+                name,
+                driver="bridge",
+                internal=True,
+                check_duplicate=True,
+                ipam=docker.types.IPAMConfig(pool_configs=[pool]),
+                options={"com.docker.network.bridge.enable_icc": "false"},
+                labels=dict(labels),
+            )
+
+    def _subnet(self, name: str) -> str:
+        with self._mapped() as client:
+            try:
+                network = client.inspect_network(name)
+            except NotFound:
+                return ""
+        configs = (network.get("IPAM") or {}).get("Config") or []
+        return str(configs[0]["Subnet"]) if configs else ""
+
+    def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:
+        with self._mapped() as client:
+            try:
+                client.inspect_volume(name)
+                return False
+            except NotFound:
+                client.create_volume(name, labels=dict(labels))
+                return True
+
+    def run(self, spec: ContainerSpec, timeout_s: float) -> tuple[int, str]:
+        container_id = self.create(spec)
+        try:
+            self.start(container_id)
+            with self._mapped() as client:
+                ended = client.wait(container_id, timeout=ceil(timeout_s))
+            return int(ended["StatusCode"]), self.log_tail(container_id, 1000)
+        finally:
+            self.remove(container_id)
+
+    @contextlib.contextmanager
+    def _mapped(
+        self, creating: bool = False, passing: type[Exception] | tuple[type[Exception], ...] = ()
+    ) -> Iterator[docker.APIClient]:
+        try:
+            if self._client is None:
+                self._client = docker.APIClient(self.endpoint, version="auto", timeout=self._timeout_s)
+            yield self._client
+        except passing:
+            raise
+        except APIError as error:
+            raise _mapped_refusal(error, creating) from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, DockerException) as error:
+            raise HostUnreachable(_plain(error)) from error
+
+
+def _mapped_refusal(error: APIError, creating: bool) -> Exception:
+    text = str(error.explanation or error)
+    status = error.response.status_code if error.response is not None else 0
+    lowered = text.lower()
+    if status == 404 and "image" in lowered:
+        return ImageMissing(text)
+    if (status == 404 and "network" in lowered) or (creating and "network" in lowered and "not found" in lowered):
+        return NetworkMissing(text)
+    if status == 404:
+        return ContainerMissing(text)
+    if status == 409 and "already in use" in lowered and "name" in lowered:
+        return NameTaken(text)
+    if creating:
+        return StartRefused(text)
+    # A 5xx to a question says as little about containers as silence does.
+    return HostUnreachable(text)
+
+
+def _plain(error: Exception) -> str:
+    """The innermost reason in one line, without addresses of Python objects."""
+    text = str(error)
+    if "FileNotFoundError" in text or "No such file" in text:
+        return "The Docker socket does not exist."
+    if "Connection refused" in text or "ConnectionRefused" in text:
+        return "Nothing listens on the Docker socket."
+    if "Permission denied" in text:
+        return "The Docker socket may not be opened by this user."
+    if "timed out" in text.lower():
+        return f"Docker did not answer within {TIMEOUT_S} seconds."
+    return re.sub(r"0x[0-9a-f]+", "…", text)[:300]
+
+
+def _host_config(spec: ContainerSpec) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "init": spec.init,
+        "cap_drop": ["ALL"],
+        "cap_add": list(spec.add_capabilities) or None,
+        "security_opt": ["no-new-privileges:true"],
+        "read_only": spec.read_only_root,
+        "tmpfs": dict.fromkeys(spec.tmpfs, "rw,nosuid,nodev,mode=1777"),
+        "pids_limit": spec.pids,
+        "restart_policy": {"Name": "no"},
+        "log_config": LogConfig(type="json-file", config={"max-size": LOG_FILE_SIZE, "max-file": LOG_FILES}),
+        "network_mode": spec.network if spec.network is not None else "none",
+        "mounts": [
+            Mount(
+                target=inside,
+                source=source,
+                type="bind" if source.startswith("/") else "volume",
+                read_only=mode == "ro",
+            )
+            for source, (inside, mode) in spec.mounts.items()
+        ],
+    }
+    if spec.memory_bytes:
+        # The same limit for memory and swap: an engine that swaps is slower than one that fails.
+        config |= {"mem_limit": spec.memory_bytes, "memswap_limit": spec.memory_bytes}
+    if spec.cpu_count:
+        config["nano_cpus"] = spec.cpu_count * 1_000_000_000
+    if spec.shm_bytes:
+        config["shm_size"] = spec.shm_bytes
+    if spec.devices is not None:
+        driver, ids = spec.devices
+        which: dict[str, Any] = {"device_ids": list(ids)} if ids else {"count": -1}  # -1: all there are
+        config["device_requests"] = [DeviceRequest(driver=driver, capabilities=[["gpu"]], **which)]
+    if spec.device_nodes:
+        config["devices"] = [f"{node}:{node}:rwm" for node in spec.device_nodes]
+    if spec.groups:
+        config["group_add"] = list(spec.groups)
+    return config
+
+
+def _facts(item: Mapping[str, Any]) -> ContainerFacts:
+    state = item["State"]
+    networks = (item.get("NetworkSettings") or {}).get("Networks") or {}
+    addresses = [
+        (network.get("IPAMConfig") or {}).get("IPv4Address") or network.get("IPAddress") or ""
+        for network in networks.values()
+    ]
+    has_ended = state["Status"] in ("exited", "dead")
+    return ContainerFacts(
+        id=item["Id"],
+        name=item["Name"].lstrip("/"),
+        status=state["Status"],
+        labels=item["Config"].get("Labels") or {},
+        image=item["Config"].get("Image", ""),
+        exit_code=int(state.get("ExitCode", 0)) if has_ended else None,
+        oom_killed=bool(state.get("OOMKilled")),
+        error=state.get("Error") or "",
+        address=next((address for address in addresses if address), ""),
+        created_at=_date(item.get("Created")),
+        started_at=_date(state.get("StartedAt")),
+        finished_at=_date(state.get("FinishedAt")),
+    )
+
+
+def _date(text: str | None) -> datetime | None:
+    """Docker's date with nanoseconds, which Python cuts to microseconds; year 1 means never."""
+    if not text or text.startswith("0001-"):
+        return None
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text).replace("Z", "+00:00"))
+
+
+def routed_subnets() -> list[ipaddress.IPv4Network]:
+    """Networks that this machine has routes to, from the kernel's table (little-endian hex words)."""
+    table = Path("/proc/net/route")
+    found = []
+    for line in table.read_text().splitlines()[1:] if table.exists() else []:
+        fields = line.split()
+        address = ipaddress.IPv4Address(bytes.fromhex(fields[1])[::-1])
+        mask = ipaddress.IPv4Address(bytes.fromhex(fields[7])[::-1])
+        if int(mask):  # the default route leads everywhere
+            found.append(ipaddress.IPv4Network(f"{address}/{mask}", strict=False))
+    return found

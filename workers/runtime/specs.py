@@ -1,0 +1,142 @@
+"""From rows to container specs: who a container is (labels), what it may do, what it is given."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from webapp.engines.base import Engine, HardwareGrant, LaunchSpec, ModelFiles
+from workers.runtime.base import (
+    ENGINE_NETWORK,
+    LABEL_ATTEMPT,
+    LABEL_GENERATION,
+    LABEL_ID,
+    LABEL_INSTALLATION,
+    LABEL_KIND,
+    LABEL_SPEC,
+    MODELS_PATH,
+    MODELS_VOLUME,
+    ContainerSpec,
+)
+
+NOBODY = "65534:65534"
+TOOLS_IMAGE = "modelyard/tools:1"
+TOOLS_MEMORY_BYTES = 512 * 1024**2
+# Never ask a hub, never phone home, and leave the CPU while waiting (OpenMP's spinning starves its neighbours).
+ALWAYS_ENV = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "OMP_WAIT_POLICY": "passive"}
+STOP_GRACE_S = 15
+
+# How each vendor's cards get into a container: (device plug-in driver, device nodes, groups).
+VENDOR_DEVICES: dict[str, tuple[str | None, tuple[str, ...], tuple[str, ...]]] = {
+    "nvidia": ("nvidia", (), ()),
+    "amd": (None, ("/dev/kfd", "/dev/dri"), ("video", "render")),
+    "intel": (None, ("/dev/dri",), ("video", "render")),
+}
+
+
+def labels(installation: str, kind: str, row_id: int, generation: int, attempt: int) -> dict[str, str]:
+    """Who a container belongs to."""
+    return {
+        LABEL_INSTALLATION: installation,
+        LABEL_KIND: kind,
+        LABEL_ID: str(row_id),
+        LABEL_GENERATION: str(generation),
+        LABEL_ATTEMPT: str(attempt),
+    }
+
+
+def engine_container(
+    *,
+    name: str,
+    image: str,
+    address: str,
+    engine: Engine,
+    launch: LaunchSpec,
+    grant: HardwareGrant,
+    who: Mapping[str, str],
+) -> ContainerSpec:
+    """One engine: no way out, no privilege, models read-only, at its fixed address."""
+    driver, nodes, groups = VENDOR_DEVICES.get(grant.vendor, (None, (), ()))
+    spec = ContainerSpec(
+        name=name,
+        image=image,
+        labels=who,
+        argv=tuple(launch.argv),
+        env={**ALWAYS_ENV, **launch.env},
+        # Device nodes belong to groups that only root of an unknown image is sure to pass.
+        user=NOBODY if not nodes else "",
+        network=ENGINE_NETWORK,
+        address=address,
+        mounts={MODELS_VOLUME: (MODELS_PATH, "ro")},
+        tmpfs=launch.tmpfs or ("/tmp",),  # noqa: S108  a path inside the container
+        memory_bytes=grant.memory_limit_bytes,
+        shm_bytes=launch.shm_bytes,
+        read_only_root=engine.read_only_root,
+        init=engine.needs_init,
+        stop_signal=engine.stop_signal,
+        stop_timeout_s=engine.stop_timeout_s,
+        devices=(driver, grant.device_ids) if driver else None,
+        device_nodes=nodes,
+        groups=groups,
+    )
+    return with_hash(spec)
+
+
+def fetch_container(
+    *, name: str, who: Mapping[str, str], order: Mapping[str, Any], import_folder: str | None
+) -> ContainerSpec:
+    """Copy files into the models volume: no network, the source read-only."""
+    mounts = {MODELS_VOLUME: (MODELS_PATH, "rw")}
+    if import_folder:
+        mounts[import_folder] = ("/import", "ro")
+    spec = ContainerSpec(
+        name=name,
+        image=TOOLS_IMAGE,
+        labels=who,
+        argv=("python3", "/opt/modelyard/fetch.py"),
+        env={"MODELYARD_JOB": json.dumps(order), "PYTHONUNBUFFERED": "1"},
+        mounts=mounts,
+        memory_bytes=TOOLS_MEMORY_BYTES,
+        pids=64,
+    )
+    return with_hash(spec)
+
+
+def clean_up_container(name: str, who: Mapping[str, str], folder: str) -> ContainerSpec:
+    """Remove what a cancelled or failed fetch left half done in the artifact's folder; finished files stay."""
+    program = (
+        "import pathlib, sys\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "for path in folder.rglob('.partial-*'): path.unlink(missing_ok=True)\n"
+        "if folder.is_dir() and not any(folder.iterdir()): folder.rmdir()\n"
+    )
+    return ContainerSpec(
+        name=name,
+        image=TOOLS_IMAGE,
+        labels=who,
+        argv=("python3", "-c", program, folder),
+        mounts={MODELS_VOLUME: (MODELS_PATH, "rw")},
+        memory_bytes=TOOLS_MEMORY_BYTES,
+        pids=64,
+    )
+
+
+def with_hash(spec: ContainerSpec) -> ContainerSpec:
+    """The spec with a label that names its content, so that a change can be seen on the container."""
+    content = [
+        spec.image,
+        spec.argv,
+        sorted(spec.env.items()),
+        spec.user,
+        sorted(spec.mounts.items()),
+        spec.memory_bytes,
+    ]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    changed = {**spec.labels, LABEL_SPEC: digest}
+    return replace(spec, labels=changed)
+
+
+def model_files(artifact_id: int, main_file: str, alias: str, format_name: str, facts: Mapping[str, Any]) -> ModelFiles:
+    """The artifact's main file as the container sees it."""
+    return ModelFiles(f"{MODELS_PATH}/{artifact_id}/{main_file}", alias, format_name, facts)

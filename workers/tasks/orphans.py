@@ -1,0 +1,65 @@
+"""Containers with our label that no row knows: removed after a while, and only when nothing speaks against it."""
+
+import logging
+
+from django.utils import timezone
+
+from webapp.deployments.models import Replica
+from webapp.deployments.states import ReplicaState
+from webapp.inventory import services as inventory
+from webapp.inventory.models import Host, HostState
+from webapp.jobs.models import Job
+from webapp.jobs.states import ENDED
+from workers.runtime import docker as docker_runtime
+from workers.runtime.base import LABEL_INSTALLATION, ContainerFacts, ContainerMissing, Runtime
+
+logger = logging.getLogger(__name__)
+
+ORPHAN_AFTER_S = 300
+
+
+def clean_up(host_id: int) -> int:
+    """Remove the orphans of one host; how many there were. None are looked for while the installation is on hold.
+
+    Raises HostUnreachable; DatabaseError when the database does not answer: then nothing has been removed.
+    """
+    installation = inventory.installation()
+    host = Host.objects.filter(pk=host_id, state=HostState.ONLINE).exclude(daemon_id="").first()
+    if installation.is_on_hold or host is None:
+        return 0
+    return _clean_host(host, str(installation.pk))
+
+
+def _clean_host(host: Host, installation: str) -> int:
+    runtime = docker_runtime.connect(host.endpoint)
+    found = runtime.list({LABEL_INSTALLATION: installation})
+    suspects = [container for container in found if not is_known(container, host)]
+    if not suspects or runtime.identity() != host.daemon_id:
+        return 0
+    return sum(_remove_if_still_unknown(runtime, host, suspect, installation) for suspect in suspects)
+
+
+def _remove_if_still_unknown(runtime: Runtime, host: Host, suspect: ContainerFacts, installation: str) -> bool:
+    """Ask Docker and the database once more about this one, then remove it."""
+    try:
+        container = runtime.inspect(suspect.id)
+    except ContainerMissing:
+        return False
+    age_from = container.finished_at or container.started_at or container.created_at
+    too_young = age_from is None or (timezone.now() - age_from).total_seconds() < ORPHAN_AFTER_S
+    if too_young or container.labels.get(LABEL_INSTALLATION) != installation or is_known(container, host):
+        return False
+    logger.warning("%s: removing %s, which belongs to nothing", host.name, container.name)
+    runtime.remove(container.id)
+    return True
+
+
+def is_known(container: ContainerFacts, host: Host) -> bool:
+    """Does a row that is not at rest own it on this host? What is neither replica nor job lives for seconds only."""
+    if container.kind == "replica":
+        rows = Replica.objects.filter(pk=container.row_id, host=host).exclude(state=ReplicaState.STOPPED)
+        return rows.exists()
+    if container.kind == "job":
+        ended = [state.value for state in ENDED]
+        return Job.objects.filter(pk=container.row_id, host=host).exclude(state__in=ended).exists()
+    return False

@@ -1,0 +1,320 @@
+"""Carry out one step that `decide` chose. Each is safe to repeat after a crash in its middle."""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from webapp import engines
+from webapp.deployments import decide, lifecycle
+from webapp.deployments.lifecycle import Why
+from webapp.deployments.models import Replica
+from webapp.deployments.states import ReplicaState
+from webapp.engines.base import HardwareGrant
+from webapp.inventory import services as inventory
+from webapp.inventory.models import Host
+from workers.runtime import docker as docker_runtime
+from workers.runtime import specs
+from workers.runtime.base import (
+    ENGINE_NETWORK,
+    LABEL_INSTALLATION,
+    ContainerMissing,
+    HostUnreachable,
+    ImageMissing,
+    NameTaken,
+    NetworkMissing,
+    Runtime,
+    StartRefused,
+)
+from workers.tasks import deaths, looks, placing
+from workers.tasks.pauses import GO_ON, Pause
+
+logger = logging.getLogger(__name__)
+
+S = ReplicaState
+
+
+def carry_out(step: decide.Step, replica: Replica) -> Pause:
+    """Do it; GO_ON when the next step may follow at once."""
+    try:
+        return _DO[type(step)](step, replica)
+    except HostUnreachable as fault:
+        if replica.host is not None:
+            looks.record_silence(replica.host, fault)
+        return 5
+
+
+def _runtime(replica: Replica) -> Runtime:
+    assert replica.host is not None
+    return docker_runtime.connect(replica.host.endpoint)
+
+
+def _begin(_step: decide.Begin, replica: Replica) -> Pause:
+    return _went(lifecycle.begin_again(replica, S.STOPPED, Why("", "asked to run")))
+
+
+def _retry(_step: decide.RetryNow, replica: Replica) -> Pause:
+    return _went(lifecycle.begin_again(replica, S.FAILED, Why("retry", f"another try after: {replica.reason}"[:500])))
+
+
+def _replan(_step: decide.Replan, replica: Replica) -> Pause:
+    why = Why("host_unreachable", "the host stopped answering before anything was started on it")
+    if replica.state == S.PULLING:
+        return _went(lifecycle.record_crash(replica, why, retry=True, counts=False))
+    return _went(lifecycle.begin_again(replica, S.PLACING, why))
+
+
+def _place(_step: decide.Place, replica: Replica) -> Pause:
+    return placing.place(replica) if not replica.host_id else GO_ON
+
+
+def _ensure_image(_step: decide.EnsureImage, replica: Replica) -> Pause:
+    runtime = _runtime(replica)
+    wanted = images(replica)
+    if not wanted:
+        return _crash_now(
+            replica, Why("image_missing", "This engine has no image for the hardware it was given."), False
+        )
+    present = next((image for image in wanted if runtime.find_image(image)), None)
+    if present is not None:
+        why = Why("", f"image {present} is on the host")
+        return _went(lifecycle.move(replica, S(replica.state), S.STARTING, why, image=present, progress=None))
+    if replica.state == S.PULLING:
+        return decide.LOOK_AGAIN_S  # the watcher pulls it and calls when it is there
+    # What we build ourselves is in no registry.
+    pulled = next((image for image in wanted if not image.startswith("modelyard/")), wanted[0])
+    lifecycle.move(
+        replica, S.PLACING, S.PULLING, Why("", f"pulling {pulled}"), image=pulled, progress_at=timezone.now()
+    )
+    return decide.LOOK_AGAIN_S
+
+
+def images(replica: Replica) -> tuple[str, ...]:
+    """Image references that would do, best first."""
+    if replica.deployment.image:
+        return (replica.deployment.image,)
+    return engines.get(replica.deployment.engine).images(grant(replica).vendor)
+
+
+def grant(replica: Replica) -> HardwareGrant:
+    """What placement gave the replica."""
+    stored = replica.grant
+    return HardwareGrant(
+        stored.get("vendor", "cpu"),
+        tuple(stored.get("device_ids", ())),
+        stored.get("memory_limit_bytes", 0),
+        stored.get("cpu_count", 1),
+    )
+
+
+def _adopt(step: decide.Adopt, replica: Replica) -> Pause:
+    try:
+        container = _runtime(replica).inspect(step.container_id)
+    except ContainerMissing:
+        return GO_ON
+    lifecycle.adopt(replica, step.container_id, step.generation, step.attempt, container.address or replica.address)
+    return GO_ON
+
+
+def _create(_step: decide.Create, replica: Replica) -> Pause:
+    runtime = _runtime(replica)
+    deployment, artifact = replica.deployment, replica.deployment.artifact
+    engine = engines.get(deployment.engine)
+    try:
+        options = engine.Options.model_validate(deployment.options)
+        model = specs.model_files(artifact.pk, artifact.main_file, deployment.name, artifact.format, artifact.facts)
+        launch = engine.launch(model, options, grant(replica))
+    except ValueError as error:
+        return _crash_now(replica, Why("bad_option", str(error), "Change the deployment's options."), False)
+    who = specs.labels(str(inventory.installation().pk), "replica", replica.pk, replica.generation, replica.attempt)
+    spec = specs.engine_container(
+        name=replica.container_name, image=replica.image, address=replica.address, engine=engine, launch=launch,
+        grant=grant(replica), who=who,
+    )  # fmt: skip
+    lifecycle.note(replica, port=launch.port, upstream_model=launch.upstream_model)
+    try:
+        container_id = runtime.create(spec)
+    except NameTaken:
+        there = runtime.inspect(spec.name)
+        if {name: there.labels.get(name) for name in who} != who:
+            text = f"A container that is not ours has the name {spec.name}."
+            return _crash_now(replica, Why("start_failed", text, "Remove or rename that container."), False)
+        container_id = there.id
+    except ImageMissing as fault:
+        return _explained(replica, str(fault), "image_missing")
+    except NetworkMissing:
+        return _mend_network(runtime, replica)
+    except StartRefused as fault:
+        return _explained(replica, str(fault))
+    lifecycle.note(replica, container_id=container_id)
+    return GO_ON
+
+
+def _start(step: decide.Start, replica: Replica) -> Pause:
+    runtime = _runtime(replica)
+    try:
+        runtime.start(step.container_id)
+    except ContainerMissing:
+        return GO_ON
+    except NetworkMissing:
+        # Docker ties a container to the network's id: with a new network it must be made anew.
+        runtime.remove(step.container_id)
+        lifecycle.note(replica, container_id="")
+        return _mend_network(runtime, replica)
+    except StartRefused as fault:
+        return _explained(replica, str(fault))
+    lifecycle.note(replica, container_id=step.container_id)
+    return GO_ON
+
+
+def _mend_network(runtime: Runtime, replica: Replica) -> Pause:
+    """The engine network was removed behind our back: make it again with the addresses that are booked."""
+    assert replica.host is not None
+    labels = {LABEL_INSTALLATION: str(inventory.installation().pk)}
+    subnet = runtime.ensure_network(ENGINE_NETWORK, (replica.host.engine_subnet,), labels)
+    if subnet != replica.host.engine_subnet:
+        text = f"The engine network has the addresses {subnet} instead of {replica.host.engine_subnet}."
+        return _crash_now(replica, Why("start_failed", text, f"Remove the Docker network {ENGINE_NETWORK}."), False)
+    return GO_ON
+
+
+def _move_loading(step: decide.MoveLoading, replica: Replica) -> Pause:
+    text = "the container is running" if replica.state == S.STARTING else "found running again"
+    columns: dict[str, Any] = {"container_id": step.container_id, "missing_since": None, "progress_at": timezone.now()}
+    return _went(lifecycle.move(replica, S(replica.state), S.LOADING, Why("", text), **columns))
+
+
+def _crash(step: decide.Crash, replica: Replica) -> Pause:
+    runtime = _runtime(replica)
+    if step.kill:
+        if not _is_ours_still(replica):
+            return 0
+        runtime.signal(step.container_id, "SIGKILL")
+    reason = deaths.explain(runtime, replica, step)
+    why = Why(reason.code, reason.message, reason.advice)
+    counts = reason.code != "daemon_restart"
+    lifecycle.record_crash(replica, why, reason.retry, counts)
+    return _until_due(replica)
+
+
+def _explained(replica: Replica, text: str, code: str = "") -> Pause:
+    """Docker refused to make or start it."""
+    reason = deaths.explain_refusal(replica, text)
+    why = Why(code or reason.code, reason.message, reason.advice)
+    lifecycle.record_crash(replica, why, reason.retry, counts=True)
+    return _until_due(replica)
+
+
+def _crash_now(replica: Replica, why: Why, retry: bool) -> Pause:
+    lifecycle.record_crash(replica, why, retry, counts=True)
+    return _until_due(replica)
+
+
+def _until_due(replica: Replica) -> Pause:
+    """Seconds until the date that the move to `failed` has set."""
+    if replica.state != S.FAILED or replica.next_due_at is None:
+        return None
+    return max(0.1, (replica.next_due_at - timezone.now()).total_seconds())
+
+
+def _drain(_step: decide.Drain, replica: Replica) -> Pause:
+    why = Why("stopped", "finishing running requests")
+    lifecycle.move(replica, S.READY, S.DRAINING, why, stop_requested_at=timezone.now())
+    return GO_ON
+
+
+def _send_term(step: decide.SendTerm, replica: Replica) -> Pause:
+    engine = engines.get(replica.deployment.engine)
+    # First the signal, then the state: after a crash between the two the signal goes out twice, but never not at all.
+    _runtime(replica).signal(step.container_id, engine.stop_signal)
+    now = timezone.now()
+    lifecycle.move(
+        replica, S(replica.state), S.STOPPING, Why("stopped", "asked the engine to end"),
+        stop_requested_at=replica.stop_requested_at or now,
+        kill_after=now + timedelta(seconds=engine.stop_timeout_s),
+    )  # fmt: skip
+    return 0.3
+
+
+def _kill(step: decide.Kill, replica: Replica) -> Pause:
+    if not _is_ours_still(replica):
+        return 0
+    _runtime(replica).signal(step.container_id, "SIGKILL")
+    return 0.3
+
+
+def _remove(step: decide.Remove, replica: Replica) -> Pause:
+    if not _is_ours_still(replica):
+        return 0
+    runtime = _runtime(replica)
+    try:
+        container = runtime.inspect(step.container_id)
+    except ContainerMissing:
+        container = None
+    if container is not None and container.row_id == replica.pk:
+        runtime.remove(step.container_id)
+    if step.container_id == replica.container_id:
+        # We know that it is gone: no second sighting is needed.
+        lifecycle.note(replica, container_id="")
+    return GO_ON
+
+
+def _is_ours_still(replica: Replica) -> bool:
+    """Before anything is destroyed: is the claim that the decision rested on still ours?"""
+    return lifecycle.reread(replica) is not None
+
+
+def _mark_missing(_step: decide.MarkMissing, replica: Replica) -> Pause:
+    now = timezone.now()
+    if replica.state in (S.LOADING, S.READY):
+        why = Why("container_missing", "its container is not on the host any more", "It is started anew in a moment.")
+        lifecycle.move(replica, S(replica.state), S.LOST, why, missing_since=now)
+    else:
+        lifecycle.note(replica, missing_since=now)
+    return decide.ABSENT_S
+
+
+def _lost(_step: decide.Lost, replica: Replica) -> Pause:
+    host: Host | None = replica.host
+    name = host.name if host else "the host"
+    why = Why("host_unreachable", f"{name} does not answer", "It is not started elsewhere: it may well be running.")
+    lifecycle.move(replica, S(replica.state), S.LOST, why)
+    return decide.LOOK_AGAIN_S
+
+
+def _finish_stop(_step: decide.FinishStop, replica: Replica) -> Pause:
+    return _went(lifecycle.finish_stop(replica, S(replica.state), Why("stopped", "stopped")))
+
+
+def _finish_delete(_step: decide.FinishDelete, replica: Replica) -> Pause:
+    lifecycle.finish_delete(replica.deployment_id)
+    return None
+
+
+def _went(_moved: bool) -> Pause:
+    """Whether we moved or somebody was first: look again."""
+    return GO_ON
+
+
+_DO: dict[type, Callable[[Any, Replica], Pause]] = {
+    decide.Begin: _begin,
+    decide.Place: _place,
+    decide.Replan: _replan,
+    decide.EnsureImage: _ensure_image,
+    decide.Adopt: _adopt,
+    decide.Create: _create,
+    decide.Start: _start,
+    decide.MoveLoading: _move_loading,
+    decide.Crash: _crash,
+    decide.RetryNow: _retry,
+    decide.Drain: _drain,
+    decide.SendTerm: _send_term,
+    decide.Kill: _kill,
+    decide.Remove: _remove,
+    decide.FinishStop: _finish_stop,
+    decide.FinishDelete: _finish_delete,
+    decide.MarkMissing: _mark_missing,
+    decide.Lost: _lost,
+}

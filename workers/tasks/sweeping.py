@@ -1,0 +1,31 @@
+"""The sweep: rows that are due, and hosts that were not seen for a while."""
+
+import logging
+from datetime import timedelta
+
+from django.utils import timezone
+
+from webapp import queue
+from webapp.deployments.models import Replica
+from webapp.deployments.services import RECONCILE as RECONCILE_REPLICA
+from webapp.inventory.models import Host
+from webapp.jobs.models import Job
+from webapp.jobs.services import RECONCILE as RECONCILE_JOB
+
+logger = logging.getLogger(__name__)
+
+PROBE_HOST = "inventory.probe_host"
+FACTS_EVERY_S = 60
+MAX_PER_SWEEP = 500
+
+
+def sweep() -> None:
+    """Send one message per due row. A row that is held already costs its holder one more look."""
+    for replica_id in Replica.objects.due().order_by("next_due_at").values_list("pk", flat=True)[:MAX_PER_SWEEP]:
+        queue.send(RECONCILE_REPLICA, replica_id)
+    for job_id in Job.objects.due().order_by("next_due_at").values_list("pk", flat=True)[:MAX_PER_SWEEP]:
+        queue.send(RECONCILE_JOB, job_id)
+    stale = timezone.now() - timedelta(seconds=FACTS_EVERY_S)
+    for host in Host.objects.all():
+        if host.seen_at is None or host.seen_at < stale or host.state != "online":
+            queue.send(PROBE_HOST, host.pk)

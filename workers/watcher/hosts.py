@@ -1,0 +1,212 @@
+"""Watch one host: events as they come, the whole list after every break, and a sign of life now and then."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+import aiodocker
+import aiohttp
+from django.db.utils import DatabaseError
+
+from webapp.deployments.states import ReplicaState
+from workers.runtime.base import LABEL_INSTALLATION, ContainerFacts
+from workers.watcher import logs, probing, pulling, rows
+from workers.watcher.board import Board
+from workers.watcher.rows import HostRow
+
+logger = logging.getLogger(__name__)
+
+SIGN_OF_LIFE_EVERY_S = 10.0
+SIGN_OF_LIFE_WITHIN_S = 5.0
+CALL_TIMEOUT_S = 10.0
+# A break shorter than this is a hiccup; a longer one makes the host unreachable.
+SILENT_FOR_S = 3.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0
+# What happens to a container and changes what its row should say. exec, attach, top ... do not.
+TELLING = frozenset({"create", "start", "die", "oom", "kill", "stop", "destroy", "pause", "unpause"})
+
+
+class HostWatch:
+    """One Docker engine, watched until cancelled."""
+
+    def __init__(self, host: HostRow, board: Board, installation: str) -> None:
+        self.host = host
+        self._board = board
+        self._installation = installation
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._broke_at: float | None = None
+        self._is_lost = False
+
+    async def run(self) -> None:
+        """Connect, watch, and connect again after every break."""
+        pause = FIRST_PAUSE_S
+        try:
+            while True:
+                began = time.monotonic()
+                error = await self._watch_until_it_breaks()
+                await self._cancel_tasks()
+                if self._broke_at is None:
+                    self._broke_at = time.monotonic()
+                await self._maybe_lost(error)
+                pause = FIRST_PAUSE_S if time.monotonic() - began > 10 else min(LONGEST_PAUSE_S, pause * 2)
+                await asyncio.sleep(pause)
+        finally:
+            await self._cancel_tasks()
+
+    async def _watch_until_it_breaks(self) -> str:
+        """The reason of the break."""
+        alive: asyncio.Task[None] | None = None
+        try:
+            async with _client(self.host.endpoint) as docker:
+                filters = json.dumps({"type": ["container"], "label": [f"{LABEL_INSTALLATION}={self._installation}"]})
+                # From a moment ago: what happens between this line and the list is in both.
+                events = docker.events.subscribe(filters=filters, since=str(int(time.time()) - 1))  # type: ignore[no-untyped-call]
+                await self._list(docker)
+                await self._contact()
+                alive = asyncio.create_task(self._signs_of_life(docker, docker.events.task))
+                while (event := await events.get()) is not None:
+                    await self._handle(docker, event)
+            return "the stream of events ended"
+        except (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return str(error) or type(error).__name__
+        except DatabaseError as error:
+            logger.warning("%s: the database does not answer: %s", self.host.name, error)
+            return ""
+        finally:
+            if alive is not None:
+                alive.cancel()
+
+    async def _signs_of_life(self, docker: aiodocker.Docker, stream: asyncio.Task[None] | None) -> None:
+        """A frozen engine breaks no connection: ask it now and then, and end the stream when it is silent."""
+        while True:
+            await asyncio.sleep(SIGN_OF_LIFE_EVERY_S)
+            try:
+                async with asyncio.timeout(SIGN_OF_LIFE_WITHIN_S):
+                    await docker.version()
+            except (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError):
+                if stream is not None:
+                    stream.cancel()
+                return
+
+    async def _contact(self) -> None:
+        if self._broke_at is not None:
+            lost_for_s = time.monotonic() - self._broke_at
+            await rows.call(rows.record_host_back, self.host.id, lost_for_s)
+            logger.info("%s answers again after %.1f s", self.host.name, lost_for_s)
+        self._broke_at, self._is_lost = None, False
+
+    async def _maybe_lost(self, reason: str) -> None:
+        silent_s = time.monotonic() - (self._broke_at or time.monotonic())
+        if self._is_lost or not reason or silent_s < SILENT_FOR_S:
+            return
+        with contextlib.suppress(DatabaseError):
+            await rows.call(rows.record_host_lost, self.host.id, f"Docker does not answer: {reason}"[:500])
+            self._is_lost = True
+            logger.warning("%s does not answer: %s", self.host.name, reason)
+
+    async def _list(self, docker: aiodocker.Docker) -> None:
+        """Everything of ours on the host, after a break or at the start: wake the workers, follow what runs."""
+        filters = json.dumps({"label": [f"{LABEL_INSTALLATION}={self._installation}"]})
+        found = await docker.containers.list(all=True, filters=filters)
+        ids: dict[str, set[int]] = {"replica": set(), "job": set()}
+        await self._board.refresh_all()
+        for item in found:
+            facts = _facts(item["Id"], item["State"], item["Labels"])
+            ids.get(facts.kind, set()).add(facts.row_id)
+            # What has ended while nobody looked still has a log to be read.
+            if facts.status in ("running", "exited"):
+                await self._follow(docker, facts)
+        await rows.call(rows.wake_host, self.host.id, (ids["replica"], ids["job"]))
+
+    async def _handle(self, docker: aiodocker.Docker, event: dict[str, Any]) -> None:
+        """Wake the workers first, then attend to the container ourselves."""
+        action = str(event.get("Action") or "").split(":")[0]
+        if action not in TELLING:
+            return
+        actor = event.get("Actor") or {}
+        facts = _facts(
+            str(actor.get("ID", "")), "running" if action == "start" else action, actor.get("Attributes") or {}
+        )
+        if facts.kind == "replica":
+            await rows.call(rows.wake_replicas, {facts.row_id})
+        elif facts.kind == "job":
+            await rows.call(rows.wake_jobs, {facts.row_id})
+        if action == "start":
+            await self._follow(docker, facts)
+        elif action in ("die", "destroy"):
+            self._end("probe", facts.id)
+
+    async def _follow(self, docker: aiodocker.Docker, facts: ContainerFacts) -> None:
+        if facts.kind == "replica":
+            run = (facts.row_id, facts.generation, facts.attempt)
+            target = await self._board.refresh(facts.row_id)
+            if target is None or target.run != run:
+                return
+            if facts.status == "running":
+                self._begin("probe", facts.id, probing.watch(self._board, run))
+            since = await rows.call(rows.log_until, run)
+            log = logs.ReplicaLog(run, target.engine)
+            self._begin("log", facts.id, logs.follow(docker, facts.id, since, log.flush))
+        elif facts.kind == "job":
+            self._begin("log", facts.id, logs.follow(docker, facts.id, "", logs.JobLog(facts.row_id).flush))
+
+    async def attend(self) -> None:
+        """Called every few seconds: pull what replicas wait for, and probe what an event was lost for."""
+        waiting = [t for t in self._board.on_host(self.host.id) if t.state == ReplicaState.PULLING and t.image]
+        for target in waiting:
+            if ("pull", str(target.id)) not in self._tasks:
+                self._begin("pull", str(target.id), self._pull(target))
+
+    async def _pull(self, target: rows.Target) -> None:
+        async with _client(self.host.endpoint) as docker:
+            await pulling.pull(docker, target)
+
+    def _begin(self, what: str, key: str, work: Coroutine[Any, Any, None]) -> None:
+        if (what, key) in self._tasks:
+            work.close()
+            return
+        task = asyncio.create_task(self._guarded(what, key, work))
+        self._tasks[what, key] = task
+        task.add_done_callback(lambda done: self._forget(what, key, done))
+
+    def _forget(self, what: str, key: str, done: asyncio.Task[None]) -> None:
+        if self._tasks.get((what, key)) is done:
+            del self._tasks[what, key]
+
+    async def _guarded(self, what: str, key: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (aiodocker.DockerError, aiohttp.ClientError, DatabaseError, OSError) as error:
+            logger.warning("%s: %s of %s ended: %s", self.host.name, what, key[:12], error)
+
+    def _end(self, what: str, key: str) -> None:
+        task = self._tasks.pop((what, key), None)
+        if task is not None:
+            task.cancel()
+
+    async def _cancel_tasks(self) -> None:
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _client(endpoint: str) -> AsyncIterator[aiodocker.Docker]:
+    """A client that is closed whatever happened: its own way out stops at the error that ended the events."""
+    docker = aiodocker.Docker(url=endpoint, timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S))
+    try:
+        yield docker
+    finally:
+        with contextlib.suppress(aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError):
+            await docker.close()
+        await docker.session.close()
+
+
+def _facts(container_id: str, status: str, labels: dict[str, str]) -> ContainerFacts:
+    return ContainerFacts(id=container_id, name="", status=status, labels=labels)

@@ -1,0 +1,163 @@
+"""Follow a container's log: into the database in batches, its facts to the replica, its progress to the job."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+import aiodocker
+import aiohttp
+from django.db.utils import DatabaseError
+
+from webapp.engines.base import Engine
+from workers.watcher import rows
+from workers.watcher.board import Run
+
+logger = logging.getLogger(__name__)
+
+FLUSH_EVERY_S = 0.5
+MOST_LINE = 2000
+# What one flush stores at most; an engine that prints more loses lines, and the log says how many.
+MOST_BATCH = 128 * 1024
+STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\S+) ")
+
+Flush = Callable[[list[tuple[str, str]]], Awaitable[None]]
+
+
+async def follow(docker: aiodocker.Docker, container_id: str, since: str, flush: Flush) -> None:
+    """Read (date, line) pairs until the container ends, newer than `since`, and hand them over in batches."""
+    batch: list[tuple[str, str]] = []
+    arrived = asyncio.Event()
+
+    async def keep_flushing() -> None:
+        while True:
+            await arrived.wait()
+            arrived.clear()
+            await _hand_over(batch, flush)
+            await asyncio.sleep(FLUSH_EVERY_S)
+
+    flusher = asyncio.create_task(keep_flushing())
+    try:
+        async with contextlib.aclosing(_lines(docker, container_id, since)) as lines:
+            async for stamp, line in lines:
+                if stamp <= since:
+                    continue  # Docker's `since` includes the line we have
+                batch.append((stamp, line))
+                arrived.set()
+    except (aiodocker.DockerError, aiohttp.ClientError, OSError) as error:
+        logger.info("log of %s ended: %s", container_id[:12], error)
+    finally:
+        flusher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await flusher
+        await _hand_over(batch, flush)
+
+
+async def _hand_over(batch: list[tuple[str, str]], flush: Flush) -> None:
+    taken = batch[:]
+    if not taken:
+        return
+    try:
+        await flush(taken)
+    except DatabaseError as error:
+        logger.warning("a piece of log was not stored yet: %s", error)
+        return  # it stays in the batch
+    del batch[: len(taken)]
+
+
+async def _lines(docker: aiodocker.Docker, container_id: str, since: str) -> AsyncGenerator[tuple[str, str], None]:
+    container = docker.containers.container(container_id)
+    options: dict[str, Any] = {"timestamps": "true", **({"since": _unix(since)} if since else {})}
+    rest = ""
+    stream = cast(AsyncGenerator[str, None], container.log(stdout=True, stderr=True, follow=True, **options))
+    async with contextlib.aclosing(stream):
+        async for piece in stream:
+            *lines, rest = (rest + piece).split("\n")
+            rest = rest[: MOST_LINE * 4]
+            for line in lines:
+                found = STAMP.match(line)
+                if found:
+                    yield found.group(1), _capped(line[found.end() :])
+    found = STAMP.match(rest)
+    if found:
+        yield found.group(1), _capped(rest[found.end() :])
+
+
+def _capped(line: str) -> str:
+    # PostgreSQL stores no NUL; a progress bar rewrites its line with carriage returns: its last word counts.
+    line = line.replace("\0", "").rstrip("\r").rsplit("\r", 1)[-1]
+    return line if len(line) <= MOST_LINE else f"{line[:MOST_LINE]} …"
+
+
+def _unix(stamp: str) -> str:
+    """Docker's date as the seconds with nanoseconds that its `since` takes."""
+    whole, _dot, fraction = stamp.rstrip("Z").partition(".")
+    seconds = int(datetime.fromisoformat(whole + "+00:00").timestamp())
+    return f"{seconds}.{fraction.ljust(9, '0')[:9]}"
+
+
+@dataclass
+class ReplicaLog:
+    """Stores one run's log and reads the engine's own words in it."""
+
+    run: Run
+    engine: Engine
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    async def flush(self, batch: list[tuple[str, str]]) -> None:
+        text, left_out = _text(batch)
+        if left_out:
+            text += f"[{left_out} lines left out]\n"
+        await rows.call(rows.append_log, self.run, text, batch[-1][0])
+        progress: tuple[float | None, str] | None = None
+        known = len(self.sizes)
+        for _stamp, line in batch:
+            fact = self.engine.parse_log(line)
+            if fact is None:
+                continue
+            if fact.kind == "buffer" and fact.value_bytes is not None:
+                self.sizes[f"{fact.device or 'host'} {fact.key}"] = fact.value_bytes
+            elif fact.kind == "progress":
+                progress = (fact.fraction, fact.text or fact.key)
+        sizes = dict(self.sizes) if len(self.sizes) != known else None
+        if sizes or progress:
+            await rows.call(rows.record_engine_facts, self.run[0], sizes, progress)
+
+
+def _text(batch: list[tuple[str, str]]) -> tuple[str, int]:
+    """The newest lines that fit into one chunk, and how many older ones do not."""
+    room, first = MOST_BATCH, len(batch)
+    while first > 0 and room > 0:
+        first -= 1
+        room -= len(batch[first][1]) + 1
+    return "".join(f"{line}\n" for _stamp, line in batch[first:]), first
+
+
+@dataclass
+class JobLog:
+    """Reads a job's lines of JSON; the newest numbers of each batch go to its row."""
+
+    job_id: int
+    said_at: float = 0.0
+
+    async def flush(self, batch: list[tuple[str, str]]) -> None:
+        for _stamp, line in reversed(batch):
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(said, dict) and isinstance(said.get("step"), str) and said["step"] != "done":
+                done, total, unit = _number(said.get("done")), _number(said.get("total")), str(said.get("unit") or "")
+                await rows.call(rows.record_job_progress, self.job_id, said["step"], done, total, unit)
+                self.said_at = time.monotonic()
+                return
+
+
+def _number(value: object) -> int | None:
+    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

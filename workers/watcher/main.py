@@ -1,0 +1,67 @@
+"""The loop: which hosts there are, which replicas; everything else happens on events."""
+
+import asyncio
+import logging
+import time
+
+from django.db.utils import DatabaseError
+
+from workers.watcher import rows
+from workers.watcher.board import Board
+from workers.watcher.hosts import HostWatch
+
+logger = logging.getLogger(__name__)
+
+REFRESH_EVERY_S = 3.0
+HOSTS_EVERY_S = 10.0
+
+
+async def run() -> None:
+    """Watch all hosts until cancelled."""
+    installation = await _installation()
+    board = Board()
+    watches: dict[int, tuple[HostWatch, asyncio.Task[None]]] = {}
+    hosts_read_at = float("-inf")
+    try:
+        while True:
+            try:
+                if time.monotonic() - hosts_read_at >= HOSTS_EVERY_S:
+                    _follow_hosts(await rows.call(rows.hosts), watches, board, installation)
+                    hosts_read_at = time.monotonic()
+                await board.refresh_all()
+                for watch, _task in watches.values():
+                    await watch.attend()
+            except DatabaseError as error:
+                logger.warning("the database does not answer: %s", error)
+            await asyncio.sleep(REFRESH_EVERY_S)
+    finally:
+        tasks = [task for _watch, task in watches.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _installation() -> str:
+    while True:
+        try:
+            return await rows.call(rows.installation)
+        except DatabaseError as error:
+            logger.warning("waiting for the database: %s", error)
+            await asyncio.sleep(1)
+
+
+def _follow_hosts(
+    found: list[rows.HostRow], watches: dict[int, tuple[HostWatch, asyncio.Task[None]]], board: Board, installation: str
+) -> None:
+    """Begin with new hosts, end with removed ones, begin again where the endpoint changed or the task died."""
+    wanted = {host.id: host for host in found}
+    for host_id, (watch, task) in list(watches.items()):
+        if wanted.get(host_id) != watch.host or task.done():
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                logger.error("watching %s failed", watch.host.name, exc_info=task.exception())
+            task.cancel()
+            del watches[host_id]
+    for host in found:
+        if host.id not in watches:
+            watch = HostWatch(host, board, installation)
+            watches[host.id] = (watch, asyncio.create_task(watch.run()))

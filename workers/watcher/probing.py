@@ -1,0 +1,103 @@
+"""Is it ready, is it still well? One task per running engine."""
+
+import asyncio
+import logging
+import time
+
+from django.db.utils import DatabaseError
+from django.utils import timezone
+
+from webapp.deployments.states import ReplicaState
+from webapp.engines.base import Readiness
+from workers.watcher import rows
+from workers.watcher.asking import ask
+from workers.watcher.board import Board, Run
+from workers.watcher.rows import Target
+
+logger = logging.getLogger(__name__)
+
+S = ReplicaState
+
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 1.0
+HEALTH_EVERY_S = 10.0
+PROVEN_FOR_S = 30.0
+AGAIN_S = 1.0
+MAX_FAILURES = 3
+
+
+async def watch(board: Board, run: Run) -> None:
+    """Prove the run ready while it loads, and that it stays well afterwards; returns when the run is over."""
+    while (target := board.get(run)) is not None:
+        try:
+            if target.state in (S.STARTING, S.LOADING):
+                await _until_ready(board, run)
+            elif target.state == S.READY:
+                await _while_ready(board, run)
+            else:
+                await asyncio.sleep(LONGEST_PAUSE_S)
+        except DatabaseError as error:
+            logger.warning("replica %s: %s", target.id, error)
+            await asyncio.sleep(LONGEST_PAUSE_S)
+
+
+async def _until_ready(board: Board, run: Run) -> None:
+    """Ask quickly at first, then ever more slowly: a short load is noticed at once, a long one costs little."""
+    began = time.monotonic()
+    while (target := board.get(run)) is not None and target.state in (S.STARTING, S.LOADING):
+        if await _is_healthy(target) and await _proves_itself(target):
+            if await rows.call(rows.mark_ready, target):
+                logger.info("replica %s is ready", target.id)
+            await board.refresh(target.id)  # not moved: the worker has yet to write that it is loading
+        waited_s = time.monotonic() - began
+        await asyncio.sleep(min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, waited_s / 20)))
+
+
+async def _while_ready(board: Board, run: Run) -> None:
+    failures = 0
+    while (target := board.get(run)) is not None and target.state == S.READY:
+        answered = await _is_healthy(target)
+        if answered and _is_proof_old(target):
+            answered = await _has_been_proven(board, target)
+        failures = 0 if answered else failures + 1
+        if failures >= MAX_FAILURES:
+            text = f"It did not answer {failures} times in a row."
+            if await rows.call(rows.mark_unwell, target, text):
+                logger.warning("replica %s: %s", target.id, text)
+            await board.refresh(target.id)
+            failures = 0
+        await asyncio.sleep(AGAIN_S if failures else HEALTH_EVERY_S)
+
+
+def _is_proof_old(target: Target) -> bool:
+    if target.proven_at is None:
+        return True
+    # Half a health period early, so that a proof is never older than PROVEN_FOR_S plus one period.
+    return (timezone.now() - target.proven_at).total_seconds() > PROVEN_FOR_S - HEALTH_EVERY_S / 2
+
+
+async def _has_been_proven(board: Board, target: Target) -> bool:
+    """A real request answered: somebody else's lately, or ours now. Late under load is not failure."""
+    fresh = await board.refresh(target.id)
+    if fresh is not None and not _is_proof_old(fresh):
+        return True
+    outcome = await ask(
+        target.address, target.port, target.engine.completion_probe(target.upstream_model, target.options)
+    )
+    verdict = target.engine.classify_completion(outcome)
+    if verdict == Readiness.READY:
+        await rows.call(rows.record_proof, target.id)
+        await board.refresh(target.id)
+        return True
+    return verdict == Readiness.REFUSED and "within" in (outcome.error or "")
+
+
+async def _is_healthy(target: Target) -> bool:
+    outcome = await ask(target.address, target.port, target.engine.health_probe())
+    return target.engine.classify_health(outcome) == Readiness.READY
+
+
+async def _proves_itself(target: Target) -> bool:
+    probe = target.engine.completion_probe(target.upstream_model, target.options)
+    outcome = await ask(target.address, target.port, probe)
+    return target.engine.classify_completion(outcome) == Readiness.READY
