@@ -317,6 +317,8 @@ def test_files_that_are_not_models_are_refused() -> None:
     adapter = Gguf().text("general.architecture", "llama").text("general.type", "adapter")
     with pytest.raises(HeaderError, match="of type adapter, not a model"):
         gguf.facts(read(adapter.file()))
+    with pytest.raises(HeaderError, match="turns pictures into vectors"):
+        gguf.facts(read(Gguf().text("general.architecture", "clip").file()))
 
 
 def test_parts_of_a_split_model_add_up() -> None:

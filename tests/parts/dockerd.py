@@ -82,6 +82,18 @@ class Dockerd:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+        self._forget_dead_containerd()
+
+    def _forget_dead_containerd(self) -> None:
+        """It dies with dockerd; where nobody reaps it, a zombie of that number would pass for a running one."""
+        pid_file = self.root / "exec" / "containerd" / "containerd.pid"
+        stat = Path(f"/proc/{pid_file.read_text().strip()}/stat")
+        deadline = time.monotonic() + 5
+        while stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+            if time.monotonic() > deadline:
+                return  # it lives on, and the next dockerd takes it over
+            time.sleep(0.02)
+        pid_file.unlink()
 
     def remove_containers(self) -> None:
         with contextlib.closing(self.client()) as client:
@@ -119,9 +131,17 @@ class Dockerd:
         ):
             subprocess.run(argv, check=True, capture_output=True)
 
+    def import_fake_tools(self) -> None:
+        """An image of the name that jobs run in, whose python3 plays the fetch program."""
+        with contextlib.closing(self.client()) as client:
+            client.import_image_from_data(
+                _tar_with_engine(), repository="modelyard/tools", tag="1", changes=["ENV PATH=/bin"]
+            )
+
     def import_fake_engine(self, tag: str = FAKE_ENGINE, **ways: object) -> str:
         """An image of the tiny engine that behaves as told: load_ms=300 becomes FAKE_LOAD_MS=300."""
-        changes = ['ENTRYPOINT ["/engine"]'] + [f'ENV FAKE_{name.upper()}="{value}"' for name, value in ways.items()]
+        environment = [f'ENV FAKE_{name.upper()}="{value}"' for name, value in ways.items()]
+        changes = ['ENTRYPOINT ["/engine"]', "ENV PATH=/bin", *environment]
         with contextlib.closing(self.client()) as client:
             client.import_image_from_data(
                 _tar_with_engine(), repository=tag.rsplit(":", 1)[0], tag=tag.rsplit(":", 1)[1], changes=changes
@@ -158,7 +178,8 @@ def _tar_with_engine() -> bytes:
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
-        entry = tarfile.TarInfo("engine")
-        entry.size, entry.mode = len(content), 0o755
-        tar.addfile(entry, io.BytesIO(content))
+        for name in ("engine", "bin/python3"):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o755
+            tar.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()

@@ -2,15 +2,20 @@
 
 import json
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
 from webapp.planner.memory import Settings
 
-# The server is kept and the process ends by os._exit: its destructor can wait for ever right after the start.
+# The log is written by a thread of its own: after a load the process stays until its last line was seen, after a
+# failure it ends normally. The server is kept: its destructor can wait for ever right after the start.
 _PROGRAM = """
-import json, os, sys, xllamacpp as x
+import json, os, resource, sys, xllamacpp as x
 wanted = json.loads(sys.argv[1])
+space = wanted.pop("address_space")
+if space:
+    resource.setrlimit(resource.RLIMIT_AS, (space, space))
 p = x.CommonParams()
 p.model.path, p.hostnames, p.port, p.verbosity = wanted.pop("path"), ["127.0.0.1"], 0, 4
 p.cpuparams.n_threads = 1
@@ -22,16 +27,18 @@ for name, number in wanted.items():
     setattr(p, name, number)
 try:
     server = x.Server(p)
-finally:
-    sys.stdout.flush()
-    os._exit(0)
+except RuntimeError:
+    sys.exit(1)
+sys.stdin.read()
+os._exit(0)
 """
 
 
-def load(python: str, model: Path, settings: Settings) -> str:
-    """The log of one load. `python` is an interpreter that can import xllamacpp."""
+def load(python: str, model: Path, settings: Settings, address_space: int = 0) -> str:
+    """The log of one load. `python` is an interpreter that can import xllamacpp; 0 leaves its memory unlimited."""
     wanted: dict[str, Any] = {
         "path": str(model),
+        "address_space": address_space,
         "n_ctx": settings.total_context,
         "n_parallel": settings.parallel,
         "n_batch": settings.batch,
@@ -42,5 +49,15 @@ def load(python: str, model: Path, settings: Settings) -> str:
         "embedding": settings.embeddings,
     }
     command = [python, "-c", _PROGRAM, json.dumps(wanted)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    return done.stdout + done.stderr
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "model loaded" in line:
+                process.stdin.close()
+        watchdog.cancel()
+    return "".join(lines)

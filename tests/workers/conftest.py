@@ -9,7 +9,14 @@ import pytest
 from tests.parts.dockerd import FAKE_ENGINE, Dockerd, running_dockerd
 
 GIB = 1024**3
-FACTS = {"architecture": "llama", "layers": 2, "heads": 2, "kv_heads": 2, "embedding_length": 64, "weights_bytes": 1 << 20}
+FACTS = {
+    "architecture": "llama",
+    "layers": 2,
+    "heads": 2,
+    "kv_heads": 2,
+    "embedding_length": 64,
+    "weights_bytes": 1 << 20,
+}
 
 
 @pytest.fixture(scope="session")

@@ -1,53 +1,21 @@
-"""The way of a replica over a real Docker engine: tasks called as workers call them, the clock moved by hand."""
+"""The way of a replica over a real Docker engine: tasks called as workers call them, time passed by hand."""
 
-import asyncio
-import time
+import contextlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.workers.acting import containers, has_ended, inspect, prove, reload, wait_for
+
 pytestmark = pytest.mark.docker
 
-
-def reload(row: Any) -> Any:
-    row.refresh_from_db()
-    return row
-
-
-def containers(engine: Any, kind: str = "replica") -> list[dict[str, Any]]:
-    client = engine.client()
-    try:
-        return list(client.containers(all=True, filters={"label": f"modelyard.kind={kind}"}))
-    finally:
-        client.close()
-
-
-def wait_for(condition: Callable[[], bool], limit_s: float = 10) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
-
-
-def prove(replica: Any) -> None:
-    """What the watcher does: ask until it answers a real request."""
-    from workers.watcher import probing
-    from workers.watcher.board import Board
-
-    async def until_ready() -> None:
-        board = Board()
-        target = await board.refresh(replica.pk)
-        assert target is not None
-        async with asyncio.timeout(15):
-            await probing._until_ready(board, target.run)
-
-    asyncio.run(until_ready())
-    assert reload(replica).state == "ready", replica.reason
+Serve = Callable[..., Any]
 
 
 def test_a_wish_becomes_a_running_engine_and_nothing_stays_of_it_after_deletion(
-    serve: Callable[..., Any], work: Callable[[], None], engine: Any, machine: Any, ada: Any
+    serve: Serve, work: Any, engine: Any, machine: Any, ada: Any
 ) -> None:
     from webapp.deployments import services
     from webapp.deployments.models import Deployment
@@ -64,8 +32,238 @@ def test_a_wish_becomes_a_running_engine_and_nothing_stays_of_it_after_deletion(
     assert reload(replica).state == "draining"
     work.pass_time(replica, 2.3)
     assert reload(replica).state == "stopping"
-    wait_for(lambda: containers(engine)[0]["State"] == "exited")
+    wait_for(lambda: has_ended(engine, replica.container_name))
     work.pass_time(replica, 0.5)
     assert not Deployment.objects.exists()
     assert containers(engine) == []
     assert reload(machine).booked_bytes == 0
+
+
+def test_an_engines_container_may_do_next_to_nothing(serve: Serve, work: Any, engine: Any, machine: Any) -> None:
+    replica = serve()
+    work()
+    container = inspect(engine, reload(replica).container_name)
+    host, config = container["HostConfig"], container["Config"]
+    assert host["CapDrop"] == ["ALL"] and not host["CapAdd"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true"] and not host["Privileged"]
+    assert host["ReadonlyRootfs"] and host["PidsLimit"] == 4096
+    assert host["Memory"] == host["MemorySwap"] == replica.grant["memory_limit_bytes"] > 0
+    assert host["RestartPolicy"]["Name"] == "no" and host["Init"] is True
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+    assert not host["PortBindings"] and not host["PublishAllPorts"]
+    assert [(m["Type"], m["Destination"], m["RW"]) for m in container["Mounts"]] == [("volume", "/models", False)]
+    assert config["User"] == "65534:65534"
+    assert config["Healthcheck"]["Test"] == ["NONE"]
+    assert "HF_HUB_OFFLINE=1" in config["Env"]
+    assert config["Labels"]["modelyard.installation"]
+    assert list(container["NetworkSettings"]["Networks"]) == ["modelyard-engines"]
+    assert container["NetworkSettings"]["Networks"]["modelyard-engines"]["IPAddress"] == replica.address
+    with contextlib.closing(engine.client()) as client:
+        network = client.inspect_network("modelyard-engines")
+    assert network["Internal"] is True
+    assert network["Options"]["com.docker.network.bridge.enable_icc"] == "false"
+    assert network["IPAM"]["Config"][0]["Subnet"] == machine.engine_subnet
+
+
+def test_ten_copies_of_every_message_make_one_container(serve: Serve, work: Any, engine: Any) -> None:
+    from django.db import connection
+
+    from workers.tasks import replicas
+
+    replica = serve()
+    work.now.clear()
+
+    def deliver() -> None:
+        try:
+            replicas.reconcile(replica.pk)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=deliver) for _copy in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    work()
+    for _copy in range(10):
+        replicas.reconcile(replica.pk)
+    assert len(containers(engine)) == 1
+    assert reload(replica).state == "loading" and replica.attempt == 1
+    moves = [(event.old_state, event.new_state) for event in replica.deployment.diary.order_by("id") if event.new_state]
+    assert moves == [("pending", "placing"), ("placing", "starting"), ("starting", "loading")]
+
+
+class Killed(BaseException):
+    """The worker's process ends here."""
+
+
+# What a worker does on its way to a running engine, each a point where it may die.
+LAUNCH_POINTS = [
+    ("webapp.deployments.lifecycle", "place"),
+    ("webapp.deployments.lifecycle", "move"),
+    ("webapp.deployments.lifecycle", "note"),
+    ("workers.runtime.docker.DockerRuntime", "list"),
+    ("workers.runtime.docker.DockerRuntime", "find_image"),
+    ("workers.runtime.docker.DockerRuntime", "create"),
+    ("workers.runtime.docker.DockerRuntime", "start"),
+]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("point", LAUNCH_POINTS, ids=lambda point: point[1])
+def test_a_worker_that_dies_anywhere_in_a_launch_leaves_one_container_in_the_end(
+    serve: Serve, work: Any, engine: Any, monkeypatch: pytest.MonkeyPatch, point: tuple[str, str], when: str
+) -> None:
+    replica = serve()
+    die_at(monkeypatch, point, when)
+    with pytest.raises(Killed):
+        work()
+    monkeypatch.undo()
+    monkeypatch.setattr("webapp.queue.send", work.send)
+    work.pass_time(replica, 41)  # the dead worker's lease has run out
+    work()
+    assert reload(replica).state == "loading", (replica.state, replica.reason)
+    assert len(containers(engine)) == 1
+    prove(replica)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "point", [("signal", 1), ("remove", 1), ("move", 2), ("note", 1)], ids=lambda point: str(point[0])
+)
+def test_a_worker_that_dies_anywhere_in_a_stop_leaves_nothing_in_the_end(
+    serve: Serve, work: Any, engine: Any, machine: Any, ada: Any, monkeypatch: pytest.MonkeyPatch, when: str,
+    point: tuple[str, int],
+) -> None:  # fmt: skip
+    from webapp.deployments import services
+
+    replica = serve()
+    work()
+    prove(replica)
+    services.stop(ada, replica.deployment)
+    place = "webapp.deployments.lifecycle" if point[0] in ("move", "note") else "workers.runtime.docker.DockerRuntime"
+    die_at(monkeypatch, (place, point[0]), when, nth=point[1])
+    with contextlib.suppress(Killed):
+        for _look in range(4):
+            work()
+            work.pass_time(replica, 3)
+    monkeypatch.undo()
+    monkeypatch.setattr("webapp.queue.send", work.send)
+    for _look in range(6):
+        work.pass_time(replica, 41)
+    assert reload(replica).state == "stopped", (replica.state, replica.reason)
+    assert containers(engine) == []
+    assert reload(machine).booked_bytes == 0
+
+
+def die_at(monkeypatch: pytest.MonkeyPatch, point: tuple[str, str], when: str, nth: int = 1) -> None:
+    """The nth call of that function is the last thing this worker does; a dead worker gives no lease back."""
+    import importlib
+
+    from webapp.deployments import lifecycle
+
+    path, name = point
+    try:
+        owner = importlib.import_module(path)
+    except ModuleNotFoundError:
+        module, _dot, class_name = path.rpartition(".")
+        owner = getattr(importlib.import_module(module), class_name)
+    real, release = getattr(owner, name), lifecycle.release
+    calls, dead = [0], [False]
+
+    def bomb(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == nth and when == "before":
+            dead[0] = True
+            raise Killed
+        result = real(*arguments, **named)
+        if calls[0] == nth:
+            dead[0] = True
+            raise Killed
+        return result
+
+    monkeypatch.setattr(owner, name, bomb)
+    monkeypatch.setattr(lifecycle, "release", lambda *arguments: False if dead[0] else release(*arguments))
+
+
+def test_an_engine_that_ignores_the_signal_is_killed_when_its_time_is_up(
+    serve: Serve, work: Any, engine: Any, ada: Any, way: Callable[..., str]
+) -> None:
+    from webapp.deployments import services
+
+    replica = serve(image=way("stubborn", ignore_term=1))
+    work()
+    prove(replica)
+    services.stop(ada, replica.deployment)
+    work()
+    work.pass_time(replica, 2.3)
+    work.pass_time(replica, 5)
+    assert reload(replica).state == "stopping"
+    assert not has_ended(engine, replica.container_name)
+    work.pass_time(replica, 6)
+    wait_for(lambda: has_ended(engine, replica.container_name))
+    work.pass_time(replica, 1)
+    assert reload(replica).state == "stopped" and containers(engine) == []
+
+
+def test_running_requests_are_finished_before_the_engine_ends(
+    serve: Serve, work: Any, engine: Any, ada: Any, way: Callable[..., str]
+) -> None:
+    import http.client
+
+    from webapp.deployments import services
+
+    replica = serve(image=way("slow-tokens", tokens=20, token_ms=60))
+    work()
+    prove(replica)
+    connection = http.client.HTTPConnection(replica.address, replica.port, timeout=20)
+    connection.request("POST", "/v1/chat/completions", '{"stream":true}')
+    response = connection.getresponse()
+    services.stop(ada, replica.deployment)
+    work()
+    work.pass_time(replica, 2.3)
+    assert reload(replica).state == "draining", "a request is running"
+    text = response.read().decode()
+    connection.close()
+    assert "t19 " in text and text.endswith("data: [DONE]\n\n")
+    work.pass_time(replica, 1)
+    assert reload(replica).state == "stopping"
+
+
+def test_a_start_pressed_while_it_stops_brings_a_new_container(serve: Serve, work: Any, engine: Any, ada: Any) -> None:
+    from webapp.deployments import services
+
+    replica = serve()
+    work()
+    first = reload(replica).container_name
+    services.stop(ada, replica.deployment)
+    work()
+    assert reload(replica).state == "stopping"
+    services.start(ada, replica.deployment)
+    work()
+    wait_for(lambda: has_ended(engine, first))
+    work.pass_time(replica, 1)
+    assert reload(replica).state == "loading" and replica.attempt == 2
+    assert [item["Names"] for item in containers(engine)] == [[f"/{replica.container_name}"]]
+
+
+def test_without_room_it_waits_and_says_why(serve: Serve, work: Any, machine: Any) -> None:
+    from webapp.inventory.models import Host
+
+    Host.objects.update(usable_bytes=64 * 1024**2)
+    replica = serve()
+    work()
+    assert reload(replica).state == "pending" and replica.reason_code == "no_room"
+    assert replica.reason.startswith("No host has room. machine: 0.")
+    Host.objects.update(usable_bytes=8 * 1024**3)
+    work.pass_time(replica, 16)
+    assert reload(replica).state == "loading"
+
+
+def test_a_foreign_container_of_our_name_is_left_alone(serve: Serve, work: Any, engine: Any) -> None:
+    replica = serve()
+    with contextlib.closing(engine.client()) as client:
+        client.create_container("modelyard-test/engine:1", name=replica.container_name)
+    work()
+    assert reload(replica).state == "failed" and "not ours" in replica.reason
+    assert inspect(engine, replica.container_name)["State"]["Status"] == "created"

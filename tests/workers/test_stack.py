@@ -62,6 +62,61 @@ def test_a_wish_is_ready_soon_and_a_killed_engine_is_noticed_at_once(
     assert noticed_s < 2
 
 
+@pytest.mark.slow
+def test_without_the_watcher_the_state_is_right_within_20_s(
+    stack: Stack, serve: Callable[..., Any], engine: Any
+) -> None:
+    wait_until_up(stack)
+    replica = serve()
+    wait_for_state(replica, "ready", 20)
+    stack.kill("watcher")
+    client = engine.client()
+    client.kill(replica.container_name)
+    client.close()
+    assert wait_for_state(replica, "failed", 25) < 20
+    wait_for_state(replica, "loading", 40)
+    stack.start("watcher")
+    wait_for_state(replica, "ready", 20)
+    stack.kill("watcher")
+    engine.remove_containers()
+    assert wait_for_state(replica, "lost", 25) < 20
+
+
+@pytest.mark.slow
+def test_a_broker_that_forgets_everything_loses_no_wish(stack: Stack, serve: Callable[..., Any], ada: Any) -> None:
+    wait_until_up(stack)
+    stack.kill("worker")
+    replicas = [serve(name=f"tiny{number}") for number in range(5)]
+    stack.kill("broker")
+    stack.start("broker", "worker")
+    for replica in replicas:
+        wait_for_state(replica, "ready", 60)
+
+
+@pytest.mark.slow
+def test_workers_killed_at_random_lose_nothing(stack: Stack, serve: Callable[..., Any], engine: Any, ada: Any) -> None:
+    import random
+
+    from webapp.deployments import services
+
+    wait_until_up(stack)
+    random.seed(7)
+    for round_number in range(5):
+        replica = serve(name=f"tiny{round_number}")
+        time.sleep(random.uniform(0, 0.6))
+        stack.kill("worker")
+        stack.start("worker")
+        wait_for_state(replica, "ready", 75)
+        services.delete(ada, replica.deployment)
+    deadline = time.monotonic() + 75
+    while type(replica).objects.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    client = engine.client()
+    assert client.containers(all=True) == []
+    client.close()
+
+
 def wait_until_up(stack: Stack) -> None:
     deadline = time.monotonic() + 30
     while "ready." not in stack.log("worker") or "watching" not in stack.log("watcher"):

@@ -308,36 +308,34 @@ def facts(header: GgufHeader, file_size: int | None = None, more: Sequence[GgufH
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise HeaderError("The header names no architecture (general.architecture). This is not a model file.")
+    if architecture == "clip":
+        raise HeaderError("This file turns pictures into vectors for another model; choose that model's own file.")
     if metadata.get("general.type", "model") != "model":
         raise HeaderError(
             f"This file is of type {metadata['general.type']!s:.40}, not a model; choose the model's own file."
         )
-    shape, lengths = _geometry(architecture, metadata)
     tensors = [tensor for part in (header, *more) for tensor in part.tensors]
-    vocabulary = metadata.get("tokenizer.ggml.tokens")
     return ModelFacts(
         architecture=architecture,
         name=_text(metadata, "general.name"),
         quantisation=_quantisation(metadata, tensors),
         parameters=sum(tensor.elements for tensor in tensors),
-        vocabulary=vocabulary.count if isinstance(vocabulary, ArrayValue) else shape.integer("vocab_size"),
-        split_parts=max(1, shape.plain_integer("split.count")),
         licence=_text(metadata, "general.license"),
         chat_template="tokenizer.chat_template" in metadata,
-        **lengths,
+        **_lengths(architecture, metadata),
         **sizes([part.tensors for part in (header, *more)]),
     )
 
 
-def _geometry(architecture: str, metadata: dict[str, Scalar | ArrayValue]) -> tuple[geometry.Shape, geometry.Lengths]:
+def _lengths(architecture: str, metadata: dict[str, Scalar | ArrayValue]) -> geometry.Lengths:
     numbers: dict[str, tuple[int, ...]] = {}
     for key, value in metadata.items():
         items = value.items if isinstance(value, ArrayValue) else (value,)
         if items is not None and all(isinstance(item, int) for item in items):
             numbers[key] = tuple(int(item) for item in items)
+    tokens = metadata.get("tokenizer.ggml.tokens")
     try:
-        shape = geometry.Shape(architecture, numbers)
-        return shape, shape.lengths()
+        return geometry.Shape(architecture, numbers).lengths(tokens.count if isinstance(tokens, ArrayValue) else None)
     except ValueError as error:
         raise HeaderError(f"The header's geometry makes no sense: {error}. The file is damaged.") from error
 

@@ -184,15 +184,24 @@ _OPTION = re.compile(
 _AGAIN = "Fetch the file again; its checksum tells whether it is complete."
 _MODEL_ERRORS: tuple[tuple[str, str, str], ...] = (
     (r"invalid magic characters", "The file is not a GGUF model", "Choose the .gguf file itself, or fetch it again."),
-    (r"is not within the file bounds|corrupted or incomplete", "The model file is cut short", _AGAIN),
-    (r"this GGUF file is version|GGUFv1 is no longer supported", "The file's GGUF version is not supported", _AGAIN),
+    (
+        r"this GGUF file is version|GGUFv1 is no longer supported",
+        "The image does not support the file's GGUF version",
+        "Use a newer image, or convert the model again.",
+    ),
+    (
+        r"is not within the file bounds|corrupted or incomplete|failed to read (?:magic|header|key-value|tensor info)",
+        "The model file is cut short",
+        _AGAIN,
+    ),
     (
         r"unknown (?:model|pre-tokenizer|tokenizer)",
         "This llama.cpp does not know the model's architecture or tokenizer",
         "Use a newer image, or another conversion of the model.",
     ),
     (
-        r"missing tensor|wrong number of tensors|wrong shape|key not found in model|missing key .* in GGUF split",
+        r"missing tensor|tensor '[^']*' not found|wrong number of tensors|wrong shape|key not found in model"
+        r"|missing key .* in GGUF split",
         "The model file lacks something that its architecture needs",
         "Use another conversion of the model, or a newer image.",
     ),

@@ -27,8 +27,9 @@ class AccessLog:
         self._waiting: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, line: AccessLine) -> None:
-        self._waiting.append(encode_line(line))
+    def add(self, line: bytes) -> None:
+        """`line` is one JSON object."""
+        self._waiting.append(line)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
 
@@ -74,9 +75,17 @@ def plain_line(
     duration_s: float,
     bytes_out: int,
     error: str | None = None,
-) -> AccessLine:
+) -> bytes:
     """The line of a request that is not inference. The query string is left out: it may hold anything."""
-    path = request.target.partition(b"?")[0][:500].decode("latin-1")
-    method = request.method.decode("latin-1")
-    duration_ms = round(duration_s * 1000, 3)
-    return AccessLine(time.time(), request_id, client, method, path, status, duration_ms, bytes_out, error=error)
+    line = AccessLine(
+        client=client,
+        path=request.target.partition(b"?")[0][:500].decode("latin-1"),
+        error=error,
+        at=time.time(),
+        method=request.method.decode("latin-1"),
+        request_id=request_id,
+        status=status,
+        duration_ms=round(duration_s * 1000, 3),
+        bytes_out=bytes_out,
+    )
+    return encode_line(line)

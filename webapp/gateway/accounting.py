@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from webapp.gateway.records import AccessLine, UsageRecord
+from webapp.gateway.records import AccessLine, UsageRecord, encode_line, json_text
 
 if TYPE_CHECKING:
     from webapp.gateway.credentials import Principal
@@ -20,10 +20,14 @@ def write_down(exchange: Exchange, outcome: str, status: int, error: str | None)
     duration_s = exchange.duration_s()
     if deployment is None or principal is None:
         state.metrics.refused[error or outcome] += 1
-    else:
-        ttft_s = _count(exchange, deployment, outcome, status, duration_s)
-        state.journal.add(_usage_record(exchange, principal, deployment, outcome, status, ttft_s, duration_s))
-    state.access_log.add(_access_line(exchange, outcome, status, error, duration_s))
+        state.access_log.add(encode_line(_access_line(exchange, outcome, status, error, duration_s)))
+        return
+    ttft_s = _count(exchange, deployment, outcome, status, duration_s)
+    line = encode_line(_usage_record(exchange, principal, deployment, outcome, status, ttft_s, duration_s))
+    state.journal.add(line)
+    # The access line is the same record with who asked and what went wrong in front, so it is encoded once.
+    client, path = exchange.front.client_json, exchange.target.path_json
+    state.access_log.add(b'{"client":%b,"path":%b,"error":%b,%b' % (client, path, json_text(error), line[1:]))
 
 
 def _count(exchange: Exchange, deployment: Deployment, outcome: str, status: int, duration_s: float) -> float | None:
@@ -77,22 +81,20 @@ def _usage_record(
 
 
 def _access_line(exchange: Exchange, outcome: str, status: int, error: str | None, duration_s: float) -> AccessLine:
-    principal, deployment, replica = exchange.principal, exchange.deployment, exchange.replica
+    """For a request that never got as far as a deployment."""
+    principal = exchange.principal
     return AccessLine(
-        exchange.wall_started_at,
-        exchange.request_id,
-        exchange.front.client,
-        exchange.request.method.decode("latin-1"),
-        exchange.target.path,
-        status,
-        _rounded(duration_s),
-        0 if exchange.reply is None else exchange.reply.bytes_out,
-        None if principal is None else principal.user,
-        None if principal is None else principal.key,
-        None if deployment is None else deployment.label,
-        None if replica is None else replica.id,
-        outcome,
-        error,
+        client=exchange.front.client,
+        path=exchange.target.path,
+        error=error,
+        at=exchange.wall_started_at,
+        method=exchange.request.method.decode("latin-1"),
+        request_id=exchange.request_id,
+        status=status,
+        outcome=outcome,
+        duration_ms=_rounded(duration_s),
+        user=None if principal is None else principal.user,
+        key=None if principal is None else principal.key,
     )
 
 

@@ -54,7 +54,9 @@ class DocumentReply:
         if not data:
             return
         self._note(data)
-        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+        if self._is_chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._send(data)
 
     def finish(self, data: bytes) -> None:
         """The rest of the body, and its end."""
@@ -63,7 +65,6 @@ class DocumentReply:
         if self._is_chunked:
             data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
         self._send(data)
-        self.count()
 
     def may_be_cut_off(self) -> bool:
         """Nothing in a document without length says that it is whole."""
@@ -72,8 +73,8 @@ class DocumentReply:
     def break_off(self, event: bytes) -> None:
         """A document has no place for an error: its missing end has to say it."""
 
-    def count(self) -> None:
-        """Settle the tokens from the document's own usage."""
+    def count(self, chunks: int) -> None:
+        """Settle the tokens from the document's own usage; how it was cut says nothing."""
         kept = self._kept
         if not kept:
             return

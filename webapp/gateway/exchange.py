@@ -27,6 +27,7 @@ FORWARDED_HEADERS = (b"accept", b"traceparent", b"tracestate", b"anthropic-versi
 MAX_ATTEMPTS = 3
 _MAX_ERROR_BYTES = 64 * 1024
 _ONE_WRITE_BYTES = 64 * 1024
+_SMALL_BODY_BYTES = 64 * 1024
 
 
 class Exchange:
@@ -40,6 +41,7 @@ class Exchange:
         "_attempts",
         "_body",
         "_buffered",
+        "_chunks",
         "_connecting",
         "_error",
         "_is_over",
@@ -79,7 +81,7 @@ class Exchange:
         self.wish: request_body.Wish | None = None
         self._body = b""
         self._buffered = 0
-        self._attempts = 0
+        self._attempts = self._chunks = 0
         self._tried: list[int] = []
         self.replica: Replica | None = None
         self._upstream: Upstream | None = None
@@ -110,7 +112,8 @@ class Exchange:
             self.principal = authenticate(request.fields, directory.keys, directory.session_secret)
             if request.method != b"POST":
                 raise _wrong_method(request.method)
-            self._check_size(request.content_length or 0)
+            if request.content_length is not None and request.content_length > _SMALL_BODY_BYTES:
+                self._make_room(request.content_length)
         except Problem as problem:
             self._refuse(problem)
             return
@@ -122,11 +125,11 @@ class Exchange:
         request = self.request
         request.body.append(data)
         request.body_bytes += len(data)
-        self._hold(len(data))
-        try:
-            self._check_size(request.body_bytes)
-        except Problem as problem:
-            self._refuse(problem)
+        if request.body_bytes > _SMALL_BODY_BYTES:
+            try:
+                self._make_room(request.body_bytes)
+            except Problem as problem:
+                self._refuse(problem)
 
     def body_finished(self) -> None:
         self.started_at = monotonic()
@@ -201,7 +204,7 @@ class Exchange:
             self._refuse(normalise(status, b""))
 
     def response_finished(self, data: bytes, ended_by_close: bool) -> None:
-        self._upstream = None
+        self._note_chunks()
         reply = self.reply
         if reply is None:
             assert self._error is not None
@@ -216,7 +219,7 @@ class Exchange:
         self.front.response_complete(reply.keeps_alive)
 
     def response_failed(self, reason: str, never_arrived: bool) -> None:
-        self._upstream = None
+        self._note_chunks()
         if never_arrived and self._attempts < MAX_ATTEMPTS:
             self.state.metrics.retries += 1
             self._release_replica()
@@ -235,13 +238,18 @@ class Exchange:
 
     # --- own
 
-    def _check_size(self, size: int) -> None:
+    def _make_room(self, size: int) -> None:
+        """Count a body that is not small against what this process may hold. Raises Problem."""
         state = self.state
         if size > state.settings.max_body_bytes:
             raise too_large_body(state.settings.max_body_bytes)
-        if state.buffered_bytes - self._buffered + size > state.settings.max_buffered_bytes:
+        others = state.buffered_bytes - self._buffered
+        if others + size > state.settings.max_buffered_bytes:
             message = "The gateway holds as many request bodies as it may: try again shortly"
             raise Problem(503, "gateway_busy", message, headers=retry_after(2), close=True)
+        # What is announced counts as held: many large bodies at once would otherwise all be let in.
+        self._buffered = max(self._buffered, size)
+        state.buffered_bytes = others + self._buffered
 
     def _prepare(self) -> None:
         """Find the deployment and make the body it gets. Raises Problem."""
@@ -262,7 +270,6 @@ class Exchange:
         if not deployment.ready:
             raise deployment.not_up()
         self._body = request_body.for_engine(target.endpoint, content_type, body, wish, deployment.upstream_model)
-        self._hold(len(self._body) - self._buffered)
 
     def _dispatch(self) -> None:
         """Send the request to the best replica that has not refused it yet."""
@@ -344,19 +351,23 @@ class Exchange:
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None
-        upstream, self._upstream = self._upstream, None
+        upstream = self._upstream
         if upstream is not None:
+            self._note_chunks()
             upstream.abort()
 
-    def _hold(self, more: int) -> None:
-        self._buffered += more
-        self.state.buffered_bytes += more
-
     def _let_go_of_body(self) -> None:
-        self.state.buffered_bytes -= self._buffered
-        self._buffered = 0
+        if self._buffered:
+            self.state.buffered_bytes -= self._buffered
+            self._buffered = 0
         self._body = b""
         self.request.body = []
+
+    def _note_chunks(self) -> None:
+        """The upstream connection goes on to serve others, so what it counted is taken now."""
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            self._chunks = upstream.chunks
 
     def _release_replica(self) -> None:
         replica, self.replica = self.replica, None
@@ -367,8 +378,8 @@ class Exchange:
         """The one end of every exchange: give back what was held, write down what happened."""
         self._is_over = True
         self._let_go_of_body()
-        if outcome is records.CLIENT_GONE and self.reply is not None:
-            self.reply.count()
+        if self.reply is not None:
+            self.reply.count(self._chunks)
         accounting.write_down(self, outcome, status, None if problem is None else problem.code)
         self._release_replica()
 

@@ -10,6 +10,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from webapp.gateway import framing, routes
 from webapp.gateway.errors import Problem, retry_after
 from webapp.gateway.framing import Header, Request
+from webapp.gateway.records import json_text
 from webapp.gateway.state import State
 from webapp.gateway.writing import problem_response
 
@@ -73,6 +74,7 @@ class FrontConnection(asyncio.Protocol):
         self.is_full = False
         self.is_closed = False
         self.client = ""
+        self.client_json = b'""'
 
     # --- asked by handlers
 
@@ -117,7 +119,9 @@ class FrontConnection(asyncio.Protocol):
 
     def keeps_alive(self) -> bool:
         request = self._request
-        return request is not None and self._can_keep(request) and not self.state.is_draining
+        if request is None or self.state.is_draining:
+            return False
+        return request.keeps_alive if request.is_complete else self._can_keep(request)
 
     def pause(self) -> None:
         if self._reads and not self.is_closed:
@@ -168,6 +172,7 @@ class FrontConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else ""
+        self.client_json = json_text(self.client)
         state = self.state
         state.metrics.accepted += 1
         state.connections.add(self)
@@ -240,11 +245,13 @@ class FrontConnection(asyncio.Protocol):
             self._since = monotonic()
 
     def on_url(self, url: bytes) -> None:
-        request = cast(Request, self._incoming)
+        request = self._incoming
+        assert request is not None
         request.target = request.target + url if request.target else url
 
     def on_headers_complete(self) -> None:
-        request = cast(Request, self._incoming)
+        request = self._incoming
+        assert request is not None
         self._in_head = False
         # Trailers land in the list later and are dropped with the next message: nobody here would act on them.
         request.headers = self._headers[:]
@@ -258,7 +265,8 @@ class FrontConnection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         self._got_body = True
-        request = cast(Request, self._incoming)
+        request = self._incoming
+        assert request is not None
         if request.discards_body or self._is_lingering:
             return
         if request is self._request:
@@ -271,7 +279,8 @@ class FrontConnection(asyncio.Protocol):
             self.pause()
 
     def on_message_complete(self) -> None:
-        request = cast(Request, self._incoming)
+        request = self._incoming
+        assert request is not None
         request.is_complete = True
         # llhttp answers this truthfully only inside this callback.
         request.keeps_alive = self._parser.should_keep_alive() and request.version != "1.0"
@@ -317,6 +326,10 @@ class FrontConnection(asyncio.Protocol):
         self._request = None
         self._since = monotonic()
         if self._is_advancing:
+            return
+        if not self._queue:
+            if not self._reads:
+                self.resume()
             return
         self._is_advancing = True
         while self._queue and self._request is None and not self.is_closed and not self._is_lingering:

@@ -39,23 +39,21 @@ class UsageRecord(msgspec.Struct, gc=False):
     bytes_out: int
 
 
-class AccessLine(msgspec.Struct, gc=False, omit_defaults=True):
-    """Never a prompt, an answer, a query string or a credential."""
+class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """For what has no usage record. Never a prompt, an answer, a query string or a credential."""
 
-    at: float
-    request_id: str
     client: str
-    method: str
     path: str
+    error: str | None = None
+    at: float
+    method: str
+    request_id: str
     status: int
-    duration_ms: float
-    bytes_out: int
+    outcome: str | None = None
+    duration_ms: float = 0.0
+    bytes_out: int = 0
     user: int | None = None
     key: int | None = None
-    deployment: str | None = None
-    replica: int | None = None
-    outcome: str | None = None
-    error: str | None = None
 
 
 def new_id() -> str:
@@ -63,4 +61,9 @@ def new_id() -> str:
     return f"{_bits(128) & ~(0xF << 76) & ~(0x3 << 62) | (0x4 << 76) | (0x2 << 62):032x}"
 
 
-encode_line = msgspec.json.Encoder(decimal_format="number").encode
+encode_line = msgspec.json.Encoder().encode
+
+
+def json_text(text: str | None) -> bytes:
+    """A string or null as JSON."""
+    return b"null" if text is None else encode_line(text)

@@ -1,17 +1,19 @@
 """The head of an answer as the client gets it: allowed headers of the engine's, and our own framing."""
 
-from typing import NamedTuple
+import msgspec
 
-from webapp.gateway.framing import lower_name
 from webapp.gateway.upstream import ResponseHead
 from webapp.gateway.writing import status_line
 
 _ALLOWED = frozenset(
     b"content-type content-encoding content-disposition cache-control date openai-processing-ms".split()
 )
+_MAX_REMEMBERED = 1024
+# Engines repeat their few spellings for ever: the lower-case name if it is allowed, else None.
+_allowed_by_name: dict[bytes, bytes | None] = {}
 
 
-class ReplyHead(NamedTuple):
+class ReplyHead(msgspec.Struct, frozen=True, gc=False):
     """`lines` end with the empty line. `is_stream`: the body is a stream of events."""
 
     lines: bytes
@@ -25,10 +27,10 @@ def build(head: ResponseHead, version: str, own_lines: bytes, keeps_alive: bool)
     is_stream = False
     lines = [status_line(head.status)]
     for name, value in head.headers:
-        lowered = lower_name(name)
-        if lowered in _ALLOWED:
-            lines.append(b"%b: %b\r\n" % (lowered, value))
-            if lowered == b"content-type":
+        allowed = _allowed_by_name[name] if name in _allowed_by_name else _allowed(name)
+        if allowed is not None:
+            lines.append(b"%b: %b\r\n" % (allowed, value))
+            if allowed == b"content-type":
                 is_stream = value.startswith(b"text/event-stream")
     # Events are cut anew and some are taken out, so a length the engine named would be wrong.
     length = None if is_stream else head.length
@@ -44,3 +46,11 @@ def build(head: ResponseHead, version: str, own_lines: bytes, keeps_alive: bool)
     lines.append(own_lines)
     lines.append(b"\r\n")
     return ReplyHead(b"".join(lines), is_stream, is_chunked, keeps_alive)
+
+
+def _allowed(name: bytes) -> bytes | None:
+    lowered = name.lower()
+    allowed = lowered if lowered in _ALLOWED else None
+    if len(_allowed_by_name) < _MAX_REMEMBERED and len(name) < 64:
+        _allowed_by_name[name] = allowed
+    return allowed

@@ -1,7 +1,5 @@
 """What the gateway must know of a request body, and the few changes it makes before the engine sees it."""
 
-from typing import NamedTuple
-
 import msgspec
 
 from webapp.gateway import multipart
@@ -27,7 +25,7 @@ _decode_options = msgspec.json.Decoder(_StreamOptions | None).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class Wish(NamedTuple):
+class Wish(msgspec.Struct, frozen=True, gc=False):
     """`model` is None when the body names none. `hide_usage`: the gateway must ask for usage and not show it."""
 
     model: str | None

@@ -23,7 +23,6 @@ class StreamReply:
     still gets a proper error. Times are monotonic seconds; `max_gap_s` is the longest silence between two reads."""
 
     __slots__ = (
-        "_events",
         "_has_usage",
         "_head",
         "_held",
@@ -51,7 +50,7 @@ class StreamReply:
         self._write = write
         self._hides_usage = hides_usage
         self._held = self._last = b""
-        self._events = self.bytes_out = 0
+        self.bytes_out = 0
         self._has_usage = False
         self.first_byte_at = self.max_gap_s = 0.0
         self.last_byte_at = monotonic()
@@ -71,7 +70,6 @@ class StreamReply:
         self.last_byte_at = now
         if self._held or not data.endswith(_ENDS):
             data = self._whole_events(data)
-        self._events += data.count(b"data:")
         if b'"usage"' in data and _USAGE_OBJECT.search(data):
             data = self._read_usage(data)
         if not data:
@@ -95,7 +93,6 @@ class StreamReply:
             rest = self._take_head() + rest
         self.bytes_out += len(rest)
         self._write(rest)
-        self.count()
 
     def may_be_cut_off(self) -> bool:
         """Asked when only the end of the connection ended the stream: did the engine say a last word?"""
@@ -103,15 +100,14 @@ class StreamReply:
 
     def break_off(self, event: bytes) -> None:
         """End with an error event, and without the end that the framing would need to be whole."""
-        self.count()
         self._write(b"%x\r\n%b\r\n" % (len(event), event) if self._is_chunked else event)
 
-    def count(self) -> None:
-        """Settle the tokens: the engine's word if it gave one, else the events that passed."""
+    def count(self, chunks: int) -> None:
+        """Settle the tokens: the engine's word if it gave one, else the chunks that passed, one event in each."""
         if self._has_usage:
             self.counted_by = "engine"
         else:
-            self.completion_tokens = max(0, self._events - (b"[DONE]" in self._last))
+            self.completion_tokens = max(0, chunks - (b"[DONE]" in self._last))
             self.counted_by = "gateway"
 
     def _take_head(self) -> bytes:

@@ -5,6 +5,8 @@ from enum import Enum
 from functools import lru_cache
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+from webapp.gateway.records import json_text
+
 ENDPOINTS = frozenset(
     (
         "chat/completions",
@@ -48,6 +50,7 @@ class Target:
     deployment: str | None = None
     carries_key: bool = False
     engine_path: bytes = b""
+    path_json: bytes = b""
 
 
 @lru_cache(maxsize=1024)
@@ -63,7 +66,8 @@ def classify(raw: bytes) -> Target:
     kind = _inference_kind(below)
     endpoint = below if kind is not Kind.UNKNOWN_ENDPOINT else ""
     engine_path = ("/" if endpoint in _OUTSIDE_V1 else "/v1/") + endpoint
-    return Target(kind, path, endpoint, team, deployment, _carries_key(query), engine_path.encode("latin-1"))
+    path_json = json_text(path[:500])
+    return Target(kind, path, endpoint, team, deployment, _carries_key(query), engine_path.encode("latin-1"), path_json)
 
 
 def _split(path: str) -> tuple[str | None, str | None, str | None]:

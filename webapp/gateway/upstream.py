@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
+import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from webapp.gateway.delivery import nothing_arrived
@@ -14,7 +15,7 @@ _WRITE_HIGH_BYTES = 256 * 1024
 _MAX_RESPONSE_HEAD_BYTES = 128 * 1024
 
 
-class ResponseHead(NamedTuple):
+class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     """`length` is None when the body is chunked or ends with the connection."""
 
     status: int
@@ -43,7 +44,8 @@ class Receiver(Protocol):
 
 
 class Upstream(asyncio.Protocol):
-    """Parses responses and hands each network read on as one call."""
+    """Parses responses and hands each network read on as one call. `chunks` counts the body's chunks so far: engines
+    write one per event, and counting them is free where counting events in the bytes is not."""
 
     __slots__ = (
         "_ends_with_connection",
@@ -65,6 +67,7 @@ class Upstream(asyncio.Protocol):
         "_sent_bytes",
         "_take",
         "_tunnel",
+        "chunks",
         "has_answered",
         "idle_since",
         "is_dead",
@@ -90,6 +93,7 @@ class Upstream(asyncio.Protocol):
         self._length: int | None = None
         self._is_interim = self._is_started = self._is_head_told = self._is_finished = False
         self._keeps_alive = self._ends_with_connection = self._is_head_request = False
+        self.chunks = 0
         self.has_answered = False
         self.is_dead = False
         self.was_used = False
@@ -103,9 +107,10 @@ class Upstream(asyncio.Protocol):
         self._receiver = receiver
         self._is_head_request = is_head_request
         self._is_started = self._is_head_told = self._is_finished = self.has_answered = False
-        self._head_bytes = 0
+        self._head_bytes = self.chunks = 0
         self._sent_before = self._sent_bytes
-        self.write(data)
+        self._sent_bytes += len(data)
+        self.transport.write(data)
 
     def write(self, data: bytes) -> None:
         self._sent_bytes += len(data)
@@ -159,8 +164,10 @@ class Upstream(asyncio.Protocol):
             self._finish(receiver)
         elif self._receiver is receiver:
             pieces = self._pieces
-            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            count = len(pieces)
+            body = pieces[0] if count == 1 else b"".join(pieces)
             pieces.clear()
+            self.chunks += count
             self._take(body)
 
     def eof_received(self) -> bool:
@@ -221,10 +228,10 @@ class Upstream(asyncio.Protocol):
         self._length = None
         is_chunked = False
         for name, value in self._headers:
-            lowered = lower_name(name)
-            if lowered == b"content-length":
+            size = len(name)  # spares nearly all names the comparison
+            if size == 14 and lower_name(name) == b"content-length":
                 self._length = int(value)
-            elif lowered == b"transfer-encoding":
+            elif size == 17 and lower_name(name) == b"transfer-encoding":
                 is_chunked = True
         has_body = status not in (101, 204, 304) and not self._is_head_request
         self._ends_with_connection = has_body and not is_chunked and self._length is None
@@ -238,6 +245,7 @@ class Upstream(asyncio.Protocol):
         if self._receiver is not receiver:
             return
         body = b"".join(self._pieces)
+        self.chunks += len(self._pieces)
         self._pieces.clear()
         if self._is_finished:
             self._release()
@@ -250,7 +258,8 @@ class Upstream(asyncio.Protocol):
         self._receiver = None
         self.was_used = True
         if self._keeps_alive and not self.transport.is_closing():
-            self.resume()
+            if not self._reads:
+                self.resume()
             self.idle_since = time.monotonic()
             self._pool.take_back(self)
         else:

@@ -7,7 +7,6 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TypeVar
 
-from webapp.gateway.records import UsageRecord, encode_line
 from webapp.gateway.segments import Segments, batches
 from webapp.gateway.web_client import WebClient, WebUnavailable
 
@@ -38,8 +37,9 @@ class UsageJournal:
         self.dropped = 0
         self.recorded = 0
 
-    def add(self, record: UsageRecord) -> None:
-        self._unwritten.append(encode_line(record))
+    def add(self, record: bytes) -> None:
+        """`record` is an encoded UsageRecord."""
+        self._unwritten.append(record)
         self.recorded += 1
         if self._flush_timer is None:
             self._flush_timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush_soon)

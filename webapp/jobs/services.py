@@ -146,7 +146,8 @@ def move(job: Job, old: JobState, new: JobState, reason: str = "", **columns: An
 def record_progress(job_id: int, step: str, done: int | None, total: int | None, unit: str) -> None:
     """Numbers as the job's container printed them."""
     with transaction.atomic():
-        running = Job.objects.filter(pk=job_id, state=JobState.RUNNING)
+        # Its container may speak before the worker has written that it runs.
+        running = Job.objects.filter(pk=job_id, state__in=[JobState.QUEUED, JobState.RUNNING])
         if running.update(step=step[:40], done=done, total=total, unit=unit[:20]):
             _announce(Job.objects.get(pk=job_id))
 

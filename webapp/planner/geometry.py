@@ -104,6 +104,7 @@ class Lengths(TypedDict):
     value_length: int
     embedding_length: int
     feed_forward_length: int
+    vocabulary: int
     context_length: int
     sliding_window: int
     experts: int
@@ -112,6 +113,7 @@ class Lengths(TypedDict):
     kv_basis: Basis
     recurrent_bytes: int
     generates: bool
+    split_parts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +271,8 @@ class Shape:
             return self.all_layers - self.integer("attention.shared_kv_layers")
         return self.layers
 
-    def lengths(self) -> Lengths:
-        """All of it, as the keyword arguments of ModelFacts."""
+    def lengths(self, tokens: int | None = None) -> Lengths:
+        """All of it, as the keyword arguments of ModelFacts; `tokens` is the length of the tokenizer's list."""
         heads, kv_heads = self.head_counts, self.kv_head_counts
         return {
             "layers": self.layers,
@@ -280,6 +282,7 @@ class Shape:
             "value_length": self.value_length,
             "embedding_length": self.integer("embedding_length"),
             "feed_forward_length": max(self.per_layer("feed_forward_length"), default=0),
+            "vocabulary": self.integer("vocab_size") if tokens is None else tokens,
             "context_length": self.integer("context_length"),
             "sliding_window": self.window(),
             "experts": self.integer("expert_count"),
@@ -288,4 +291,5 @@ class Shape:
             "kv_basis": "estimate" if self.architecture in UNDESCRIBED else "exact",
             "recurrent_bytes": self.recurrent_bytes(),
             "generates": self.architecture not in ENCODERS,
+            "split_parts": max(1, self.plain_integer("split.count")),
         }

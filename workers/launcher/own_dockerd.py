@@ -74,6 +74,7 @@ def stop(state_dir: Path) -> bool:
             break
         time.sleep(0.1)
     _remove_bridge(state_dir)
+    _remove_exec_root(exec_root(state_dir))
     # A later start decides about its bridge anew.
     (state_dir / "docker" / "daemon.json").unlink(missing_ok=True)
     return True
@@ -83,12 +84,10 @@ def running_pid(state_dir: Path) -> int | None:
     """The process id of our daemon, or None: a number in a file is believed only when /proc agrees."""
     folder = state_dir / "docker"
     try:
-        pid = int((folder / "dockerd.pid").read_text())
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (OSError, ValueError, IndexError):
+        number = (folder / "dockerd.pid").read_text()
+    except OSError:
         return None
-    return pid if str(folder / "daemon.json").encode() in words and state != "Z" else None
+    return int(number) if _is_alive(number, str(folder / "daemon.json").encode()) else None
 
 
 def start_by_systemd(default_socket: Path, on_progress: Progress = silent) -> None:
@@ -104,7 +103,7 @@ def _write_config(state_dir: Path, bridge: str | None, storage_driver: str | Non
     config: dict[str, object] = {
         "hosts": [url(state_dir)],
         "data-root": str(folder / "data"),
-        "exec-root": f"/run/{_short_name(state_dir)}",
+        "exec-root": str(exec_root(state_dir)),
         "pidfile": str(folder / "dockerd.pid"),
         # Engines go on when the daemon is restarted or killed; published ports would die with docker-proxy.
         "live-restore": True,
@@ -120,7 +119,34 @@ def _write_config(state_dir: Path, bridge: str | None, storage_driver: str | Non
     (folder / "daemon.json").write_text(json.dumps(config, indent=2))
 
 
+def exec_root(state_dir: Path) -> Path:
+    """Where our daemon keeps what must not outlive a reboot."""
+    return Path("/run") / _short_name(state_dir)
+
+
+def _forget_dead_containerd(root: Path) -> None:
+    number = root / "containerd" / "containerd.pid"
+    deadline = time.monotonic() + 5
+    # It dies with its dockerd, a moment later.
+    while time.monotonic() < deadline and number.exists():
+        if not _is_alive(number.read_text(), b"containerd"):
+            number.unlink()
+        time.sleep(0.05)
+
+
+def _is_alive(pid: str, word: bytes) -> bool:
+    try:
+        state = Path(f"/proc/{int(pid)}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return state not in "ZX" and word in Path(f"/proc/{int(pid)}/cmdline").read_bytes()
+    except (OSError, ValueError, IndexError):
+        return False
+
+
 def _spawn(folder: Path) -> None:
+    # After a crash or a reboot a number in a file may be anybody's or a dead process's: dockerd would refuse to start
+    # over its own, and wait in vain for its containerd's.
+    (folder / "dockerd.pid").unlink(missing_ok=True)
+    _forget_dead_containerd(exec_root(folder.parent))
     log = folder / "dockerd.log"
     if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
         log.replace(folder / "dockerd.log.1")
@@ -199,6 +225,15 @@ def _remove_bridge(state_dir: Path) -> None:
     name = _short_name(state_dir)
     if Path(f"/sys/class/net/{name}").exists():
         subprocess.run(["ip", "link", "delete", name], capture_output=True)
+
+
+def _remove_exec_root(root: Path) -> None:
+    # What a killed daemon had mounted there stays mounted.
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in mounts:
+        if mount.startswith(f"{root}/"):
+            subprocess.run(["umount", "--lazy", mount], capture_output=True)
+    shutil.rmtree(root, ignore_errors=True)
 
 
 def _log_tail(folder: Path) -> str:

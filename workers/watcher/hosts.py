@@ -5,7 +5,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import aiodocker
@@ -48,24 +48,20 @@ class HostWatch:
             while True:
                 began = time.monotonic()
                 error = await self._watch_until_it_breaks()
-                self._cancel_tasks()
+                await self._cancel_tasks()
                 if self._broke_at is None:
                     self._broke_at = time.monotonic()
                 await self._maybe_lost(error)
                 pause = FIRST_PAUSE_S if time.monotonic() - began > 10 else min(LONGEST_PAUSE_S, pause * 2)
                 await asyncio.sleep(pause)
         finally:
-            self._cancel_tasks()
+            await self._cancel_tasks()
 
     async def _watch_until_it_breaks(self) -> str:
         """The reason of the break."""
-        try:
-            docker = aiodocker.Docker(url=self.host.endpoint, timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S))
-        except (ValueError, OSError) as error:
-            return str(error)
         alive: asyncio.Task[None] | None = None
         try:
-            async with docker:
+            async with _client(self.host.endpoint) as docker:
                 filters = json.dumps({"type": ["container"], "label": [f"{LABEL_INSTALLATION}={self._installation}"]})
                 # From a moment ago: what happens between this line and the list is in both.
                 events = docker.events.subscribe(filters=filters, since=str(int(time.time()) - 1))  # type: ignore[no-untyped-call]
@@ -75,7 +71,7 @@ class HostWatch:
                 while (event := await events.get()) is not None:
                     await self._handle(docker, event)
             return "the stream of events ended"
-        except (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return str(error) or type(error).__name__
         except DatabaseError as error:
             logger.warning("%s: the database does not answer: %s", self.host.name, error)
@@ -164,7 +160,7 @@ class HostWatch:
                 self._begin("pull", str(target.id), self._pull(target))
 
     async def _pull(self, target: rows.Target) -> None:
-        async with aiodocker.Docker(url=self.host.endpoint) as docker:
+        async with _client(self.host.endpoint) as docker:
             await pulling.pull(docker, target)
 
     def _begin(self, what: str, key: str, work: Coroutine[Any, Any, None]) -> None:
@@ -173,7 +169,11 @@ class HostWatch:
             return
         task = asyncio.create_task(self._guarded(what, key, work))
         self._tasks[what, key] = task
-        task.add_done_callback(lambda _task: self._tasks.pop((what, key), None))
+        task.add_done_callback(lambda done: self._forget(what, key, done))
+
+    def _forget(self, what: str, key: str, done: asyncio.Task[None]) -> None:
+        if self._tasks.get((what, key)) is done:
+            del self._tasks[what, key]
 
     async def _guarded(self, what: str, key: str, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -186,10 +186,24 @@ class HostWatch:
         if task is not None:
             task.cancel()
 
-    def _cancel_tasks(self) -> None:
-        for task in list(self._tasks.values()):
-            task.cancel()
+    async def _cancel_tasks(self) -> None:
+        tasks = list(self._tasks.values())
         self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _client(endpoint: str) -> AsyncIterator[aiodocker.Docker]:
+    """A client that is closed whatever happened: its own way out stops at the error that ended the events."""
+    docker = aiodocker.Docker(url=endpoint, timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S))
+    try:
+        yield docker
+    finally:
+        with contextlib.suppress(aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError):
+            await docker.close()
+        await docker.session.close()
 
 
 def _facts(container_id: str, status: str, labels: dict[str, str]) -> ContainerFacts:

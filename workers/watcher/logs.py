@@ -6,10 +6,10 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import aiodocker
 import aiohttp
@@ -44,11 +44,12 @@ async def follow(docker: aiodocker.Docker, container_id: str, since: str, flush:
 
     flusher = asyncio.create_task(keep_flushing())
     try:
-        async for stamp, line in _lines(docker, container_id, since):
-            if stamp <= since:
-                continue  # Docker's `since` includes the line we have
-            batch.append((stamp, line))
-            arrived.set()
+        async with contextlib.aclosing(_lines(docker, container_id, since)) as lines:
+            async for stamp, line in lines:
+                if stamp <= since:
+                    continue  # Docker's `since` includes the line we have
+                batch.append((stamp, line))
+                arrived.set()
     except (aiodocker.DockerError, aiohttp.ClientError, OSError) as error:
         logger.info("log of %s ended: %s", container_id[:12], error)
     finally:
@@ -70,17 +71,19 @@ async def _hand_over(batch: list[tuple[str, str]], flush: Flush) -> None:
     del batch[: len(taken)]
 
 
-async def _lines(docker: aiodocker.Docker, container_id: str, since: str) -> AsyncIterator[tuple[str, str]]:
+async def _lines(docker: aiodocker.Docker, container_id: str, since: str) -> AsyncGenerator[tuple[str, str], None]:
     container = docker.containers.container(container_id)
     options: dict[str, Any] = {"timestamps": "true", **({"since": _unix(since)} if since else {})}
     rest = ""
-    async for piece in container.log(stdout=True, stderr=True, follow=True, **options):
-        *lines, rest = (rest + piece).split("\n")
-        rest = rest[-MOST_LINE * 4 :]
-        for line in lines:
-            found = STAMP.match(line)
-            if found:
-                yield found.group(1), _capped(line[found.end() :])
+    stream = cast(AsyncGenerator[str, None], container.log(stdout=True, stderr=True, follow=True, **options))
+    async with contextlib.aclosing(stream):
+        async for piece in stream:
+            *lines, rest = (rest + piece).split("\n")
+            rest = rest[: MOST_LINE * 4]
+            for line in lines:
+                found = STAMP.match(line)
+                if found:
+                    yield found.group(1), _capped(line[found.end() :])
     found = STAMP.match(rest)
     if found:
         yield found.group(1), _capped(rest[found.end() :])

@@ -1,8 +1,11 @@
 """Pull the image of a replica that waits for it, and say how far it is."""
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections.abc import AsyncGenerator
+from typing import Any, cast
 
 import aiodocker
 import aiohttp
@@ -22,12 +25,13 @@ async def pull(docker: aiodocker.Docker, target: Target) -> None:
     layers: dict[str, tuple[int, int]] = {}
     reported_at = 0.0
     try:
-        stream = docker.images.pull(target.image, stream=True)
-        async for line in stream:
-            _count(layers, line)
-            if time.monotonic() - reported_at >= REPORT_EVERY_S:
-                reported_at = time.monotonic()
-                await rows.call(rows.record_engine_facts, target.id, None, _progress(target.image, layers))
+        stream = cast(AsyncGenerator[dict[str, Any], None], docker.images.pull(target.image, stream=True))
+        async with contextlib.aclosing(stream):
+            while (line := await asyncio.wait_for(anext(stream, None), SILENCE_S)) is not None:
+                _count(layers, line)
+                if time.monotonic() - reported_at >= REPORT_EVERY_S:
+                    reported_at = time.monotonic()
+                    await rows.call(rows.record_engine_facts, target.id, None, _progress(target.image, layers))
     except (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError) as error:
         text = getattr(error, "message", "") or str(error) or "the registry did not answer"
         logger.warning("replica %s: pulling %s: %s", target.id, target.image, text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
 import socket
@@ -11,7 +10,6 @@ from typing import Any
 
 import flags
 
-STOP_AFTER_S = 10
 DEFAULT_PORT = 8080
 
 
@@ -55,16 +53,15 @@ def _serve(xllamacpp: Any, params: Any) -> int:
     except RuntimeError:
         # llama.cpp has already said why, in its own words.
         return 1
-    _wait_for_stop()
-    # A stream that does not end must not keep the container: after this the C library ends the process.
-    faulthandler.dump_traceback_later(STOP_AFTER_S, exit=True)
-    del server
-    faulthandler.cancel_dump_traceback_later()
-    return 0
+    name = _wait_for_stop()
+    print(f"server: stopping on {name}, listening address was {server.listening_address}", file=sys.stderr, flush=True)
+    # The library's own end waits for every open stream, holding the interpreter. As in llama-server, requests that
+    # still run are dropped (they were drained in front); nothing else is left to be put away.
+    os._exit(0)
 
 
-def _wait_for_stop() -> None:
-    """Block until SIGTERM or SIGINT arrives on any thread.
+def _wait_for_stop() -> str:
+    """Block until SIGTERM or SIGINT arrives on any thread; its name.
 
     The library's threads may be given the signal, and then only the wake-up descriptor reaches this one.
     """
@@ -76,7 +73,7 @@ def _wait_for_stop() -> None:
     while True:
         received = reader.recv(1)
         if not received or received[0] in (signal.SIGTERM, signal.SIGINT):
-            return
+            return signal.Signals(received[0]).name if received else "a closed descriptor"
 
 
 if __name__ == "__main__":

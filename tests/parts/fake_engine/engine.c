@@ -8,7 +8,10 @@
  * Ways to behave come from the environment, so that one file makes many images:
  * FAKE_LOAD_MS, FAKE_TOKENS, FAKE_TOKEN_MS, FAKE_EXIT_AFTER_MS with FAKE_EXIT_CODE, FAKE_LAST_WORDS (printed before
  * that exit), FAKE_EAT_MB (allocate and touch, counted from FAKE_EAT_AFTER_MS), FAKE_IGNORE_TERM=1, FAKE_SICK_AFTER_MS
- * (/health stops answering), FAKE_PORT. The argument --port wins over FAKE_PORT; other arguments are ignored.
+ * (/health stops answering), FAKE_TALK_MS (a numbered line that often), FAKE_PORT. The argument --port wins over FAKE_PORT; other arguments are ignored.
+ *
+ * Called as python3 it plays the fetch program instead: MODELYARD_JOB names a source file, and a word in that name says
+ * how it goes: "slow" never ends, "broken" reports a failure, "mute" ends without a word, anything else is fetched.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -159,6 +162,11 @@ static void *serve(void *argument) {
 
 static void *fate(void *unused) {
     (void)unused;
+    long talk = setting("FAKE_TALK_MS", 0);
+    for (long i = 0; talk; i++) {
+        printf("line %ld\n", i);
+        wait_ms(talk);
+    }
     long eat = setting("FAKE_EAT_MB", 0), leave = setting("FAKE_EXIT_AFTER_MS", -1);
     if (eat) {
         wait_ms(setting("FAKE_EAT_AFTER_MS", 0));
@@ -180,9 +188,25 @@ static void on_term(int number) {
     _exit(0);
 }
 
+static int fetch(int count_of_arguments, char **arguments) {
+    if (count_of_arguments > 1 && !strcmp(arguments[1], "-c")) return 0;
+    const char *job = getenv("MODELYARD_JOB") ? getenv("MODELYARD_JOB") : "";
+    signal(SIGTERM, on_term);
+    printf("{\"step\": \"copy\", \"done\": 512, \"total\": 1024, \"unit\": \"bytes\", \"message\": \"x\"}\n");
+    if (strstr(job, "/import/slow")) for (;;) wait_ms(60000);
+    if (strstr(job, "/import/mute")) return 3;
+    if (strstr(job, "/import/broken")) {
+        printf("{\"error\": {\"code\": \"checksum\", \"message\": \"It is another file.\", \"advice\": \"Get it again.\"}}\n");
+        return 1;
+    }
+    printf("{\"step\": \"done\", \"files\": [{\"name\": \"tiny.gguf\", \"size\": 1024, \"sha256\": \"%064d\"}]}\n", 7);
+    return 0;
+}
+
 int main(int count_of_arguments, char **arguments) {
     started_ms = now_ms();
     setvbuf(stdout, NULL, _IOLBF, 0);
+    if (!strcmp(basename(arguments[0]), "python3")) return fetch(count_of_arguments, arguments);
     long port = setting("FAKE_PORT", 8080);
     for (int i = 1; i + 1 < count_of_arguments; i++)
         if (!strcmp(arguments[i], "--port")) port = atol(arguments[i + 1]);

@@ -1,0 +1,322 @@
+"""The llama.cpp adapter: what it starts, what it asks, what answers and log lines mean."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from webapp import engines
+from webapp.engines.base import HardwareGrant, LogFact, ModelFiles, ProbeOutcome, Readiness
+from webapp.engines.llamacpp import LlamaCpp, LlamaCppOptions
+from webapp.engines.llamacpp_log import reported
+from webapp.planner.facts import KvGroup, ModelFacts
+
+ENGINE = LlamaCpp()
+MODEL = ModelFiles("/models/7/model.gguf", "smollm2", "gguf")
+CPU = HardwareGrant("cpu", cpu_count=4)
+GPU = HardwareGrant("nvidia", ("GPU-1",), cpu_count=16)
+
+# llama-server's own flags at 0c1e57098 (common/arg.cpp): nothing else may appear in argv.
+FLAGS = {
+    "--model": "value",
+    "--alias": "value",
+    "--host": "value",
+    "--port": "value",
+    "--ctx-size": "value",
+    "--parallel": "value",
+    "--threads": "value",
+    "--threads-batch": "value",
+    "--batch-size": "value",
+    "--ubatch-size": "value",
+    "--cache-type-k": "value",
+    "--cache-type-v": "value",
+    "--flash-attn": "value",
+    "--cache-ram": "value",
+    "--ctx-checkpoints": "value",
+    "--gpu-layers": "value",
+    "--fit": "value",
+    "--load-mode": "value",
+    "--embeddings": "",
+    "--pooling": "value",
+    "--metrics": "",
+    "--no-webui": "",
+    "--verbosity": "value",
+}
+
+
+def flags(options: LlamaCppOptions, hardware: HardwareGrant = CPU) -> dict[str, str]:
+    """argv as a dict; fails on anything that is not a known flag with its value."""
+    rest = list(ENGINE.launch(MODEL, options, hardware).argv)
+    found: dict[str, str] = {}
+    while rest:
+        flag = rest.pop(0)
+        assert flag in FLAGS and flag not in found, flag
+        found[flag] = rest.pop(0) if FLAGS[flag] else ""
+    return found
+
+
+def test_registry_has_it_and_names_what_there_is() -> None:
+    assert isinstance(engines.get("llamacpp"), LlamaCpp)
+    assert engines.names() == ("llamacpp",)
+    with pytest.raises(KeyError, match="there is llamacpp"):
+        engines.get("abacus")
+
+
+def test_defaults_launch_on_a_cpu() -> None:
+    spec = ENGINE.launch(MODEL, LlamaCppOptions(), CPU)
+    found = flags(LlamaCppOptions())
+    assert found["--model"] == "/models/7/model.gguf"
+    assert (found["--host"], found["--port"], spec.port) == ("0.0.0.0", "8080", 8080)
+    assert (found["--ctx-size"], found["--parallel"]) == ("8192", "2")  # every slot gets the context length
+    assert (found["--threads"], found["--fit"], found["--verbosity"]) == ("4", "off", "4")
+    assert "--gpu-layers" not in found and "--load-mode" not in found
+    assert spec.upstream_model == found["--alias"] == "smollm2"
+    assert spec.tmpfs == ("/tmp",)
+    assert not any(name.startswith("LLAMA_ARG") for name in spec.env)
+
+
+def test_context_of_a_slot_is_rounded_so_that_the_planner_and_the_server_agree() -> None:
+    options = LlamaCppOptions(context_length=1000, parallel_slots=3)
+    assert flags(options)["--ctx-size"] == str(1024 * 3) == str(ENGINE.settings(options, CPU).total_context)
+
+
+@pytest.mark.parametrize(
+    ("options", "hardware", "threads"),
+    [
+        ({}, CPU, "4"),
+        ({"threads": 2}, CPU, "2"),
+        ({"threads": 64}, CPU, "4"),
+        ({}, HardwareGrant("cpu", cpu_count=0), "1"),
+        ({}, GPU, "8"),
+        ({"gpu_layers": 10}, GPU, "16"),
+    ],
+)
+def test_threads_never_exceed_the_grant(options: dict[str, int], hardware: HardwareGrant, threads: str) -> None:
+    assert flags(LlamaCppOptions(**options), hardware)["--threads"] == threads
+
+
+@pytest.mark.parametrize(("layers", "flag"), [(-1, "9999"), (0, "0"), (12, "12")])
+def test_layers_go_to_the_gpu_only_where_there_is_one(layers: int, flag: str) -> None:
+    options = LlamaCppOptions(gpu_layers=layers)
+    assert flags(options, GPU)["--gpu-layers"] == flag
+    assert "--gpu-layers" not in flags(options, CPU)
+    assert ENGINE.settings(options, CPU).gpu_layers == 0
+
+
+def test_options_for_embeddings_and_files_in_memory() -> None:
+    found = flags(LlamaCppOptions(embeddings=True, pooling="mean", memory_map=False))
+    assert (found["--pooling"], found["--load-mode"]) == ("mean", "none")
+    assert "--embeddings" in found
+    assert "--pooling" not in flags(LlamaCppOptions(embeddings=True))
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "hardware", "words"),
+    [
+        (ModelFiles("/m", "a", "safetensors"), {}, CPU, "not safetensors"),
+        (ModelFiles("m.gguf", "a", "gguf"), {}, CPU, "absolute path"),
+        (ModelFiles("/m.gguf", "--rpc", "gguf"), {}, CPU, "begin with a dash"),
+        (MODEL, {"flash_attention": "off", "cache_type_v": "q8_0"}, CPU, "needs flash attention"),
+        (MODEL, {"context_length": 1_048_576, "parallel_slots": 64}, CPU, "out of range"),
+        (MODEL, {}, HardwareGrant("abacus"), "no llama.cpp image"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_does_not_fit_together_is_refused_with_a_sentence(
+    model: ModelFiles, options: dict[str, object], hardware: HardwareGrant, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        ENGINE.launch(model, LlamaCppOptions.model_validate(options), hardware)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"rpc": "evil:1"},
+        {"extra_args": ["--rpc", "evil:1"]},
+        {"context_length": 0},
+        {"context_length": 10**9},
+        {"parallel_slots": 0},
+        {"parallel_slots": 65},
+        {"threads": 0},
+        {"cache_type_k": "q8_0; rm -rf /"},
+        {"cache_type_k": "iq2_xs"},
+        {"flash_attention": "--host"},
+        {"pooling": "rank --rpc"},
+        {"prompt_cache_mib": -1},
+        {"gpu_layers": -2},
+        {"micro_batch_size": "512 --log-file /etc/passwd"},
+    ],
+)
+def test_options_are_typed_and_allow_listed(bad: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        LlamaCppOptions.model_validate(bad)
+
+
+@given(st.text(min_size=1, max_size=40))
+def test_any_name_and_path_stay_one_argument(text: str) -> None:
+    try:
+        argv = ENGINE.launch(ModelFiles(f"/models/{text}", text, "gguf"), LlamaCppOptions(), CPU).argv
+    except ValueError:
+        assert text.startswith("-")
+        return
+    assert argv[1] == f"/models/{text}"
+    assert argv[3] == text
+    assert set(argv[4:]).isdisjoint({"--rpc", "--log-file"})
+
+
+def test_every_option_has_a_title_and_help() -> None:
+    for name, field in LlamaCppOptions.model_fields.items():
+        assert field.title and field.description, name
+
+
+def test_cpu_prefers_the_image_built_here() -> None:
+    assert ENGINE.images("cpu") == ("modelyard/llamacpp:cpu", "ghcr.io/ggml-org/llama.cpp:server")
+    assert all(ENGINE.images(vendor) for vendor in ("nvidia", "amd", "intel"))
+    assert ENGINE.images("abacus") == ()
+
+
+LOADING = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
+ANSWER = b'{"choices":[{"text":" 2","index":0}],"usage":{"completion_tokens":1}}'
+
+
+@pytest.mark.parametrize(
+    ("outcome", "readiness"),
+    [
+        (ProbeOutcome(None, error="connection refused"), Readiness.REFUSED),
+        (ProbeOutcome(None, error="timeout"), Readiness.REFUSED),
+        (ProbeOutcome(503, LOADING), Readiness.LOADING),
+        (ProbeOutcome(200, b'{"status":"ok"}'), Readiness.READY),
+        (ProbeOutcome(404, b""), Readiness.FAILED),
+        (ProbeOutcome(500, b"oops"), Readiness.FAILED),
+    ],
+)
+def test_health_answers(outcome: ProbeOutcome, readiness: Readiness) -> None:
+    assert ENGINE.classify_health(outcome) is readiness
+
+
+@pytest.mark.parametrize(
+    ("outcome", "readiness"),
+    [
+        (ProbeOutcome(None, error="connection reset"), Readiness.REFUSED),
+        (ProbeOutcome(503, LOADING), Readiness.LOADING),
+        (ProbeOutcome(503, b"busy"), Readiness.FAILED),
+        (ProbeOutcome(200, ANSWER), Readiness.READY),
+        (ProbeOutcome(200, b'{"data":[{"embedding":[0.1]}]}'), Readiness.READY),
+        (ProbeOutcome(200, b'{"choices":[]}'), Readiness.FAILED),
+        (ProbeOutcome(200, b"<html>"), Readiness.FAILED),
+        (ProbeOutcome(200, b"[" * 100_000), Readiness.FAILED),
+        (ProbeOutcome(500, b'{"error":"a string"}'), Readiness.FAILED),
+        (ProbeOutcome(501, b'{"error":{"type":"not_supported_error"}}'), Readiness.FAILED),
+    ],
+)
+def test_completion_answers(outcome: ProbeOutcome, readiness: Readiness) -> None:
+    assert ENGINE.classify_completion(outcome) is readiness
+
+
+def test_probes_ask_for_the_least_that_proves_it_works() -> None:
+    health, completion = ENGINE.health_probe(), ENGINE.completion_probe("smollm2")
+    assert (health.method, health.path, health.body) == ("GET", "/health", None)
+    assert (completion.method, completion.path) == ("POST", "/v1/completions")
+    body = json.loads(completion.body or b"")
+    assert (body["model"], body["max_tokens"]) == ("smollm2", 1)
+    embedding = ENGINE.completion_probe("e5", LlamaCppOptions(embeddings=True))
+    assert embedding.path == "/v1/embeddings"
+
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("line", "fact"),
+    [
+        (
+            "0.00.491.161 I load_tensors:   CPU_Mapped model buffer size =    92.10 MiB",
+            LogFact("buffer", "weights", round(92.10 * MIB), None, "model", "CPU_Mapped"),
+        ),
+        (
+            "load_tensors:   CPU_REPACK model buffer size =    55.50 MiB",
+            LogFact("buffer", "repack", round(55.5 * MIB), None, "model", "CPU_REPACK"),
+        ),
+        (
+            "0.00.494.155 I llama_kv_cache:        CPU KV buffer size =    45.00 MiB",
+            LogFact("buffer", "kv_cache", 45 * MIB, None, "KV", "CPU"),
+        ),
+        (
+            "llama_memory_recurrent:      CUDA0 RS buffer size =     1.50 MiB",
+            LogFact("buffer", "recurrent_state", round(1.5 * MIB), None, "RS", "CUDA0"),
+        ),
+        (
+            "I llama_kv_cache: RPC0[rpc1:50052] KV buffer size = 24.00 MiB",
+            LogFact("buffer", "kv_cache", 24 * MIB, None, "KV", "RPC0[rpc1:50052]"),
+        ),
+        (
+            "0.00.494.042 I llama_context:        CPU  output buffer size =     0.19 MiB",
+            LogFact("buffer", "output_buffer", round(0.19 * MIB), None, "output", "CPU"),
+        ),
+        (
+            "0.00.428.132 I load_tensors: offloaded 31/31 layers to GPU",
+            LogFact("progress", "offloaded", text="31 of 31 layers on the GPU"),
+        ),
+        (
+            "0.00.595.252 I srv          init: model loaded",
+            LogFact("progress", "loaded", fraction=1.0, text="model loaded"),
+        ),
+        (
+            "0.00.003.528 E srv         start: couldn't bind HTTP server socket, hostname: 0.0.0.0, port: 8080",
+            LogFact(
+                "error",
+                "error",
+                text="srv         start: couldn't bind HTTP server socket, hostname: 0.0.0.0, port: 8080",
+            ),
+        ),
+        ("error: invalid argument: --nonsense", LogFact("error", "error", text="error: invalid argument: --nonsense")),
+        ("0.00.520.554 I llama_kv_cache: size =   45.00 MiB (  2048 cells,  30 layers,  1/1 seqs)", None),
+        ("", None),
+        ("0.01.000.000 I slot print_timing: id  0 | task 0 | prompt eval time = 12.00 ms", None),
+        ("x" * 5000 + " CPU KV buffer size = 45.00 MiB", None),
+    ],
+)
+def test_log_lines(line: str, fact: LogFact | None) -> None:
+    assert ENGINE.parse_log(line) == fact
+
+
+def test_stages_of_a_real_load_only_move_forward() -> None:
+    lines = [
+        "0.00.005.598 I srv    load_model: loading model '/models/1/m.gguf'",
+        "0.00.256.441 I llama_model_loader: loaded meta data with 33 key-value pairs and 272 tensors from /m.gguf",
+        "0.00.428.132 I load_tensors: loading model tensors, this can take a while... (load_mode = mmap)",
+        "0.00.493.999 I llama_context: constructing llama_context",
+        "0.00.523.733 I cmn  common_init_: warming up the model with an empty run - please wait ...",
+        "0.00.592.060 I srv    load_model: initializing, n_slots = 1, n_ctx_slot = 2048, kv_unified = 'false'",
+        "0.00.595.252 I srv          init: model loaded",
+    ]
+    facts = [ENGINE.parse_log(line) for line in lines]
+    fractions = [fact.fraction for fact in facts if fact is not None and fact.fraction is not None]
+    assert len(fractions) == len(lines)
+    assert fractions == sorted(set(fractions)) and fractions[-1] == 1.0
+
+
+def test_sizes_of_a_log_are_those_of_its_last_load() -> None:
+    load = ["I srv load_model: loading model 'a'", "CPU_Mapped model buffer size = 10.00 MiB"]
+    rest = ["CUDA0 model buffer size = 5.00 MiB", "CPU KV buffer size = 1.00 MiB", "CPU KV buffer size = 2.00 MiB"]
+    again = ["CPU compute buffer size = 7.00 MiB", "CPU compute buffer size = 8.00 MiB"]
+    expected = {"weights": 15 * MIB, "kv_cache": 3 * MIB, "compute_buffer": 8 * MIB}
+    assert reported(load + rest + again) == expected
+    assert reported(load * 3 + rest + again) == expected
+
+
+@given(st.text(max_size=300))
+def test_any_line_is_read_without_an_error(line: str) -> None:
+    ENGINE.parse_log(line)
+
+
+def test_memory_terms_follow_the_options() -> None:
+    facts = ModelFacts(
+        "llama", layers=2, weights_bytes=100 * MIB, mapped_bytes=100 * MIB, kv_groups=(KvGroup(2, 64, 64),)
+    )
+    small = ENGINE.memory_terms(facts, LlamaCppOptions(context_length=1024, parallel_slots=1), CPU)
+    large = ENGINE.memory_terms(facts, LlamaCppOptions(context_length=1024, parallel_slots=4), CPU)
+    kv = [next(term.bytes for term in terms if term.name == "kv_cache") for terms in (small, large)]
+    assert kv == [2 * 1024 * 256, 4 * 2 * 1024 * 256]

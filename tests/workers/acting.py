@@ -1,0 +1,55 @@
+"""What tests of workers do again and again."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import docker
+
+
+def reload(row: Any) -> Any:
+    row.refresh_from_db()
+    return row
+
+
+def containers(engine: Any, kind: str = "replica") -> list[dict[str, Any]]:
+    with contextlib.closing(engine.client()) as client:
+        return list(client.containers(all=True, filters={"label": f"modelyard.kind={kind}"}))
+
+
+def inspect(engine: Any, name: str) -> dict[str, Any]:
+    with contextlib.closing(engine.client()) as client:
+        return dict(client.inspect_container(name))
+
+
+def has_ended(engine: Any, name: str) -> bool:
+    """It exited, or is gone altogether."""
+    with contextlib.suppress(docker.errors.NotFound):
+        return bool(inspect(engine, name)["State"]["Status"] == "exited")
+    return True
+
+
+def wait_for(condition: Callable[[], Any], limit_s: float = 10) -> None:
+    """Ask a real part until it says yes."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def prove(replica: Any, limit_s: float = 15) -> None:
+    """What the watcher does: ask until it answers a real request."""
+    from workers.watcher import probing
+    from workers.watcher.board import Board
+
+    async def until_ready() -> None:
+        board = Board()
+        target = await board.refresh(replica.pk)
+        assert target is not None
+        async with asyncio.timeout(limit_s):
+            await probing._until_ready(board, target.run)
+
+    asyncio.run(until_ready())
+    assert reload(replica).state == "ready", replica.reason

@@ -1,0 +1,280 @@
+"""Which host, and which of its accelerators: filters that give reasons, then an order.
+
+Every host that is not chosen has a sentence that says why, and the chosen one says why it was better than the next.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """One GPU or slice that could be booked. `free_bytes` is what the ledger has left."""
+
+    id: str
+    vendor: str
+    free_bytes: int
+    total_bytes: int
+    name: str = ""
+    is_usable: bool = True  # False: cut into slices, reserved, or faulty
+    compute_capability: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One host as placement sees it. Free memory and disk are what is left after what is booked."""
+
+    id: int
+    name: str
+    is_online: bool = True
+    is_draining: bool = False
+    is_allowed: bool = True  # this team may use it
+    free_memory_bytes: int = 0
+    free_disk_bytes: int = 0
+    accelerators: tuple[Accelerator, ...] = ()
+    labels: frozenset[str] = frozenset()
+    has_artifact: bool = False
+    has_image: bool = False
+    replicas: int = 0
+    price_per_hour: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Memory of one replica on one kind of hardware."""
+
+    host_bytes: int
+    gpu_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is to be placed. `needs` names the kinds of hardware it can run on, the preferred first."""
+
+    needs: Mapping[str, Need]
+    artifact_bytes: int = 0
+    labels: frozenset[str] = frozenset()
+    pinned_host: int | None = None
+    most_accelerators: int = 1  # how many of one host the engine can use together
+    least_capability: float = 0.0  # of NVIDIA GPUs
+    strategy: Literal["pack", "spread"] = "pack"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where it goes."""
+
+    host_id: int
+    vendor: str
+    accelerator_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer with its whole reasoning. `chosen` is None when no host will do."""
+
+    chosen: Choice | None
+    why: str
+    reasons_by_host: dict[int, str] = field(default_factory=dict)  # every host that was not chosen
+
+
+Filter = Callable[[Demand, Host], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """A way to run it on one host. Options are compared by `rank`: smaller is better."""
+
+    host: Host
+    choice: Choice
+    rank: tuple[float, ...]
+
+
+def place(demand: Demand, hosts: Sequence[Host]) -> Decision:
+    """Choose a host for one replica. Pure: nothing is booked, so the caller must book and may have to ask again."""
+    staying: list[Host] = list(hosts)
+    reasons: dict[int, str] = {}
+    for refuse in FILTERS:
+        staying, gone = apply(refuse, demand, staying)
+        reasons |= gone
+    options: list[_Option] = []
+    for host in staying:
+        found = _best_option(demand, host)
+        if isinstance(found, str):
+            reasons[host.id] = found
+        else:
+            options.append(found)
+    if not options:
+        return Decision(None, _nowhere(reasons), reasons)
+    options.sort(key=lambda option: option.rank)
+    best = options[0]
+    for other in options[1:]:
+        reasons[other.host.id] = f"{best.host.name} is better: {_advantage(best, other)}."
+    why = f"Only {best.host.name} can take it." if len(hosts) > 1 else f"{best.host.name} can take it."
+    if len(options) > 1:
+        why = f"{best.host.name}: {_advantage(best, options[1])}."
+    return Decision(best.choice, why, reasons)
+
+
+def apply(refuse: Filter, demand: Demand, hosts: Sequence[Host]) -> tuple[list[Host], dict[int, str]]:
+    """One filter over all hosts: who stays, and the reason for each that goes."""
+    staying: list[Host] = []
+    gone: dict[int, str] = {}
+    for host in hosts:
+        reason = refuse(demand, host)
+        if reason is None:
+            staying.append(host)
+        else:
+            gone[host.id] = reason
+    return staying, gone
+
+
+def _not_allowed(demand: Demand, host: Host) -> str | None:
+    return None if host.is_allowed else "This team may not use the host."
+
+
+def _not_pinned(demand: Demand, host: Host) -> str | None:
+    return None if demand.pinned_host in (None, host.id) else "It is pinned to another host."
+
+
+def _lacks_label(demand: Demand, host: Host) -> str | None:
+    missing = demand.labels - host.labels
+    return f"The host lacks the label {', '.join(sorted(missing))}." if missing else None
+
+
+def _offline(demand: Demand, host: Host) -> str | None:
+    return None if host.is_online else "The host cannot be reached."
+
+
+def _draining(demand: Demand, host: Host) -> str | None:
+    return "The host is being drained." if host.is_draining else None
+
+
+def _lacks_hardware(demand: Demand, host: Host) -> str | None:
+    if "cpu" in demand.needs or any(one.vendor in demand.needs and one.is_usable for one in host.accelerators):
+        return None
+    return f"The host has no usable {_listed(demand.needs)} accelerator."
+
+
+def _lacks_disk(demand: Demand, host: Host) -> str | None:
+    if host.has_artifact or host.free_disk_bytes >= demand.artifact_bytes:
+        return None
+    return f"The files take {_gib(demand.artifact_bytes)}, its disk has {_gib(host.free_disk_bytes)} left."
+
+
+FILTERS: tuple[Filter, ...] = (
+    _not_allowed,
+    _not_pinned,
+    _lacks_label,
+    _offline,
+    _draining,
+    _lacks_hardware,
+    _lacks_disk,
+)
+
+
+def _best_option(demand: Demand, host: Host) -> _Option | str:
+    """The first kind of hardware of the demand that has room there, else the sentence that says what is missing."""
+    refusals: list[str] = []
+    for preference, (vendor, need) in enumerate(demand.needs.items()):
+        if host.free_memory_bytes < need.host_bytes:
+            refusals.append(f"It needs {_gib(need.host_bytes)} of memory, {_gib(host.free_memory_bytes)} are free.")
+            continue
+        if vendor == "cpu":
+            return _option(demand, host, Choice(host.id, vendor), preference, host.free_memory_bytes - need.host_bytes)
+        chosen = _accelerators(demand, host, vendor, need)
+        if isinstance(chosen, str):
+            refusals.append(chosen)
+            continue
+        left = sum(one.free_bytes for one in chosen) - need.gpu_bytes
+        choice = Choice(host.id, vendor, tuple(one.id for one in chosen))
+        return _option(demand, host, choice, preference, left)
+    return " ".join(dict.fromkeys(refusals))
+
+
+def _option(demand: Demand, host: Host, choice: Choice, preference: int, left_bytes: int) -> _Option:
+    fit = left_bytes if demand.strategy == "pack" else -left_bytes
+    crowd = 0 if demand.strategy == "pack" else host.replicas
+    rank = (
+        preference,
+        len(choice.accelerator_ids),
+        not host.has_artifact,
+        not host.has_image,
+        crowd,
+        host.price_per_hour,
+        fit,
+        host.id,
+    )
+    return _Option(host, choice, rank)
+
+
+def _accelerators(demand: Demand, host: Host, vendor: str, need: Need) -> tuple[Accelerator, ...] | str:
+    """The fewest accelerators with room; among single ones the tightest fit, so that big ones stay free."""
+    usable = [one for one in host.accelerators if one.vendor == vendor and one.is_usable]
+    able = [one for one in usable if _capability(one) >= demand.least_capability]
+    if not able:
+        if usable:
+            return f"It needs compute capability {demand.least_capability:g}; the host's GPUs have less."
+        return f"It has no usable {vendor} accelerator."
+    roomy = [one for one in able if one.free_bytes >= need.gpu_bytes]
+    if roomy:
+        return (min(roomy, key=lambda one: (one.free_bytes, one.id)),)
+    by_room = sorted(able, key=lambda one: (-one.free_bytes, one.id))
+    for count in range(2, min(demand.most_accelerators, len(by_room)) + 1):
+        if sum(one.free_bytes for one in by_room[:count]) >= need.gpu_bytes:
+            return tuple(by_room[:count])
+    largest = by_room[0]
+    return (
+        f"It needs {_gib(need.gpu_bytes)} on {vendor}; the most that is free is {_gib(largest.free_bytes)} "
+        f"on {largest.name or largest.id}."
+    )
+
+
+def _capability(accelerator: Accelerator) -> float:
+    """Compute capability as a number; other vendors' names have no order and are not held to one."""
+    if accelerator.vendor != "nvidia":
+        return float("inf")
+    try:
+        return float(accelerator.compute_capability)
+    except ValueError:
+        return 0.0
+
+
+_ADVANTAGES = (
+    "it has the preferred hardware",
+    "it needs fewer accelerators there",
+    "it already has the files",
+    "it already has the image",
+    "it has fewer replicas",
+    "it costs less",
+    "it fits more tightly, so larger room stays free elsewhere",
+    "they are equal, and it comes first",
+)
+
+
+def _advantage(best: _Option, other: _Option) -> str:
+    first = next(at for at, (mine, theirs) in enumerate(zip(best.rank, other.rank, strict=True)) if mine != theirs)
+    if first == 6 and best.rank[6] < 0:
+        return "it has the most room"
+    return _ADVANTAGES[first]
+
+
+def _nowhere(reasons: Mapping[int, str]) -> str:
+    if not reasons:
+        return "There is no host yet."
+    most, count = Counter(reasons.values()).most_common(1)[0]
+    if len(reasons) == 1 or count == len(reasons):
+        return f"No host can take it. {most}"
+    return f"None of {len(reasons)} hosts can take it; most often: {most}"
+
+
+def _listed(words: Mapping[str, Need]) -> str:
+    return " or ".join(words)
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB"
