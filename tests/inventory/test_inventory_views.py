@@ -47,6 +47,18 @@ def test_only_the_admin_drains_a_host(client, request, host, person):
     assert not host.is_drained
 
 
+def test_only_the_admin_accepts_another_engine(client, ada, root, host):
+    services.record_lost(host.pk, "Another Docker engine answers here.")
+    url = reverse("inventory:accept", args=[host.pk])
+    client.force_login(ada)
+    assert client.post(url).status_code == 403
+    client.force_login(root)
+    assert "Accept the engine" in client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
+    client.post(url)
+    host.refresh_from_db()
+    assert host.daemon_id == ""
+
+
 def test_the_admin_drains_it_and_takes_that_back(client, root, host):
     client.force_login(root)
     url = reverse("inventory:drain", args=[host.pk])
