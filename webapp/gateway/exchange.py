@@ -396,7 +396,8 @@ def _not_ready() -> Problem:
 
 def _unreachable(deployment: Deployment) -> Problem:
     message = f"No replica of '{deployment.name}' could be reached: it may be restarting, try again shortly"
-    return Problem(502, "engine_unreachable", message, source=ENGINE, headers=retry_after(2))
+    # 503, not 502: nothing was sent, so asking again is safe and clients do it by themselves.
+    return Problem(503, "engine_unreachable", message, source=ENGINE, headers=retry_after(2))
 
 
 def _wrong_method(method: bytes) -> Problem:
