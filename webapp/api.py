@@ -4,6 +4,7 @@ import logging
 import uuid
 from typing import Any
 
+from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -26,6 +27,7 @@ api = NinjaAPI(
     auth=DOORS,
     urls_namespace="api",
     docs_url="/docs",
+    docs_decorator=login_required,
 )
 api.add_router("", accounts)
 api.add_router("", inventory)

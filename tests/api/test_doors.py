@@ -75,3 +75,11 @@ def test_every_operation_asks_who_is_calling():
 
 def test_the_committed_openapi_file_is_current():
     assert openapi.FILE.read_text() == openapi.current(), "run `python -m webapp.openapi`"
+
+
+def test_the_documentation_is_for_people_who_are_signed_in(client, ada):
+    for path in ("/api/v1/docs", "/api/v1/openapi.json"):
+        assert client.get(path).status_code == 302
+    client.force_login(ada)
+    assert client.get("/api/v1/docs").status_code == 200
+    assert client.get("/api/v1/openapi.json").json()["info"]["title"] == "Modelyard"

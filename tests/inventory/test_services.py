@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 
 def facts(memory_bytes=16 * GIB, accelerators=()):
-    return HostFacts(daemon_id="D", cpu_count=4, memory_bytes=memory_bytes, accelerators=tuple(accelerators))
+    return HostFacts(daemon_id="daemon-1", cpu_count=4, memory_bytes=memory_bytes, accelerators=tuple(accelerators))
 
 
 GPU = AcceleratorFacts(index=0, uuid="GPU-1", vendor="nvidia", name="NVIDIA L4", memory_bytes=24 * GIB)

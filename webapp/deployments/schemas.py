@@ -5,6 +5,8 @@ from typing import Any
 
 from ninja import Field, Schema
 
+from webapp.deployments.states import ReplicaState
+
 
 class DeploymentIn(Schema):
     name: str = Field(max_length=63, min_length=1, description="unique in the team; clients send it as `model`")
@@ -29,7 +31,7 @@ class ReplicaOut(Schema):
     attempt: int
     crash_count: int
     progress: float | None
-    retry_at: datetime | None = Field(None, alias="next_due_at")
+    retry_at: datetime | None = Field(None, description="when a failed replica is tried again")
     ready_at: datetime | None
     estimate: list[dict[str, Any]] = Field(description="memory terms estimated at placement")
     observed: dict[str, int] = Field(description="buffer sizes that the engine reported")
@@ -37,6 +39,10 @@ class ReplicaOut(Schema):
     @staticmethod
     def resolve_host(replica):  # type: ignore[no-untyped-def]
         return replica.host.name if replica.host else None
+
+    @staticmethod
+    def resolve_retry_at(replica):  # type: ignore[no-untyped-def]
+        return replica.next_due_at if replica.state == ReplicaState.FAILED else None
 
 
 class DeploymentOut(Schema):
