@@ -9,6 +9,8 @@ from django.core.asgi import get_asgi_application
 
 pages = get_asgi_application()
 
-from webapp.live.routing import sockets  # noqa: E402  the apps must be loaded first
+# The apps must be loaded first.
+from webapp.live.routing import sockets  # noqa: E402
+from webapp.usage.polls import Polls  # noqa: E402
 
-application = ProtocolTypeRouter({"http": pages, "websocket": sockets})
+application = ProtocolTypeRouter({"http": Polls(pages), "websocket": sockets})
