@@ -1,0 +1,120 @@
+"""Web's private socket as the gateway sees it: snapshot, usage, and some pages to relay."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.gateway.mini_http import Asked, Line, MiniServer
+
+
+@dataclass
+class FakeWeb:
+    """`snapshot` is what the gateway is told; change it with `publish`."""
+
+    path: str
+    secret: str
+    snapshot: dict[str, Any] = field(default_factory=lambda: {"version": "0"})
+    records: list[dict[str, Any]] = field(default_factory=list)
+    usage_status: int = 200
+    polls: int = 0
+    pages: list[Asked] = field(default_factory=list)
+    gone: int = 0
+
+    def start(self) -> "FakeWeb":
+        self.server = MiniServer(self._answer, self.path).start()
+        return self
+
+    def stop(self) -> None:
+        self.server.stop()
+
+    def publish(self, **changes: Any) -> None:
+        """A new version of the snapshot."""
+        self.snapshot = {**self.snapshot, **changes, "version": str(int(self.snapshot["version"]) + 1)}
+
+    async def _answer(self, asked: Asked, line: Line) -> None:
+        path, _, query = asked.target.partition("?")
+        if path.startswith("/internal/"):
+            assert asked.header("x-modelyard-internal") == self.secret
+        else:
+            self.pages.append(asked)
+        if path == "/internal/gateway/snapshot":
+            await self._snapshot(query, line)
+        elif path == "/internal/gateway/usage":
+            await self._usage(asked, line)
+        elif path == "/download":
+            await self._download(int(query), line)
+        elif path == "/socket":
+            await self._websocket(asked, line)
+        elif path == "/cut":
+            await line.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this")
+            line.cut()
+        elif path == "/moved":
+            await line.answer(302, b"", extra="location: /elsewhere\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n")
+        elif path == "/nothing":
+            await line.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+        elif path == "/early":
+            await line.answer(403, b"no")
+        else:
+            digest = hashlib.sha256(asked.body).hexdigest()
+            seen = {"method": asked.method, "target": asked.target, "headers": asked.headers, "sha256": digest}
+            body = json.dumps({**seen, "size": len(asked.body)}).encode()
+            if asked.method == "HEAD":
+                await line.send(f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+            else:
+                await line.answer(200, body)
+
+    async def _snapshot(self, query: str, line: Line) -> None:
+        self.polls += 1
+        if query == f"version={self.snapshot['version']}":
+            await line.send(b"HTTP/1.1 304 Not Modified\r\n\r\n")
+        else:
+            await line.answer(200, json.dumps(self.snapshot).encode())
+
+    async def _usage(self, asked: Asked, line: Line) -> None:
+        records = json.loads(asked.body)["records"]
+        if self.usage_status == 200:
+            self.records.extend(records)
+        await line.answer(self.usage_status, json.dumps({"accepted": len(records)}).encode())
+
+    async def _download(self, size: int, line: Line) -> None:
+        await line.begin_chunks("application/octet-stream")
+        piece = bytes(range(256)) * 256
+        try:
+            for _ in range(size // len(piece)):
+                await line.chunk(piece)
+        except ConnectionError:
+            self.gone += 1
+            raise
+        await line.end_chunks()
+
+    async def _websocket(self, asked: Asked, line: Line) -> None:
+        """RFC 6455, as far as an echo of short frames needs it."""
+        if asked.header("origin") == "http://refused.example":
+            await line.answer(403, b"not from there")
+            return
+        key = (asked.header("sec-websocket-key") or "") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+        await line.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            + f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode()
+        )
+        try:
+            while True:
+                first, length = struct.unpack("!BB", await line.reader.readexactly(2))
+                length &= 0x7F
+                if length == 126:
+                    (length,) = struct.unpack("!H", await line.reader.readexactly(2))
+                mask = await line.reader.readexactly(4)
+                payload = bytes(b ^ mask[i % 4] for i, b in enumerate(await line.reader.readexactly(length)))
+                size = struct.pack("!B", length) if length < 126 else struct.pack("!BH", 126, length)
+                await line.send(struct.pack("!B", first) + size + payload)
+                if first & 0xF == 8:
+                    line.keeps = False
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.gone += 1
+            line.keeps = False

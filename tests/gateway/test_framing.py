@@ -1,0 +1,197 @@
+"""HTTP as bytes: what is ambiguous is refused, what is unusual works, and requests never get mixed up."""
+
+import json
+import re
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.gateway.yard import ADA, Yard, announced, chat_body, eventually, post, read_all
+
+GOOD = json.dumps(chat_body("smol", {"tokens": 1})).encode()
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcd",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4, 4\r\n\r\nabcd",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: +4\r\n\r\nabcd",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: -4\r\n\r\nabcd",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 0\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost : a\r\nContent-Length: 0\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "POST {path} HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: a\r\n folded: x\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
+        "POST {path} HTTP/1.1\nHost: a\n\n",
+        "POST {path} HTTP/3.7\r\nHost: a\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        "GET http://elsewhere/v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/page"])
+def test_ambiguous_framing_is_a_400_and_the_end_of_the_connection(yard: Yard, head: str, path: str) -> None:
+    smuggled = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+    answer = yard.raw(head.format(path=path).encode("latin-1") + smuggled, timeout=1)
+    assert statuses(answer) == [400]
+    assert yard.web.pages == []
+    assert yard.engine.asked == []
+
+
+@pytest.mark.parametrize(
+    "bad", [b"zz\r\nhello\r\n0\r\n\r\n", b"5\r\nhelloXX\r\n0\r\n\r\n", b"-1\r\n\r\n", b"5\nhello\n0\n\n"]
+)
+def test_a_bad_chunk_is_a_400_and_reaches_no_engine(yard: Yard, bad: bytes) -> None:
+    head = announced("Transfer-Encoding: chunked")
+    assert statuses(yard.raw(head + bad, timeout=1)) == [400]
+    assert yard.engine.asked == []
+
+
+def test_connect_is_refused(yard: Yard) -> None:
+    assert statuses(yard.raw(b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n", timeout=1)) == [405]
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"X: " + b"a" * 40_000, 431),
+        (b"\r\n".join(b"X%d: 1" % n for n in range(150)), 431),
+    ],
+)
+def test_large_header_sections_are_refused(yard: Yard, head: bytes, status: int) -> None:
+    answer = yard.raw(b"GET /page HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n\r\n", timeout=1)
+    assert statuses(answer) == [status]
+    assert yard.web.pages == []
+
+
+def test_a_header_section_that_never_ends_is_refused(yard: Yard) -> None:
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=5) as line:
+        line.sendall(b"GET /page HTTP/1.1\r\nHost: a\r\nX: ")
+        try:
+            for _ in range(100):
+                line.sendall(b"a" * 1000)
+                time.sleep(0.001)
+        except ConnectionError:
+            pass
+        assert statuses(read_all(line)) == [431]
+
+
+def test_a_long_target_is_refused(yard: Yard) -> None:
+    assert statuses(yard.raw(b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", timeout=1)) == [414]
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 100_000])
+def test_pipelined_requests_are_all_answered_in_order_however_they_are_cut(yard: Yard, size: int) -> None:
+    bodies = [json.dumps(chat_body("smol", {"tokens": n})).encode() for n in (1, 2, 3)]
+    sent = post(bodies[0]) + b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n" + post(bodies[1])
+    sent += b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n" + post(bodies[2], extra="Connection: close\r\n")
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=5) as line:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(sent), size):
+            line.send(sent[at : at + size])
+        answer = read_all(line)
+    assert statuses(answer) == [200, 401, 200, 200, 200]
+    assert [int(n) for n in re.findall(rb'"completion_tokens":\s*(\d)', answer)] == [1, 2, 3]
+
+
+def test_a_pipelined_stream_ends_before_the_next_answer_begins(yard: Yard) -> None:
+    stream = json.dumps(chat_body("smol", {"tokens": 3, "delay": 0.02}, stream=True)).encode()
+    answer = yard.raw(post(stream) + post(GOOD, extra="Connection: close\r\n"))
+    assert statuses(answer) == [200, 200]
+    assert answer.index(b"[DONE]") < answer.index(b"0\r\n\r\nHTTP/1.1 200")
+
+
+def test_a_flood_of_pipelined_requests_ends_the_connection(yard: Yard) -> None:
+    slow = json.dumps(chat_body("smol", {"hang": 0.5})).encode()
+    yard.raw(post(slow) + b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n" * 5000, timeout=2)
+    assert yard.web.pages == []
+
+
+def test_expect_100_continue_is_answered_before_the_body(yard: Yard) -> None:
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=5) as line:
+        head, _, body = post(GOOD, extra="Expect: 100-continue\r\nConnection: close\r\n").partition(b"\r\n\r\n")
+        line.sendall(head + b"\r\n\r\n")
+        assert line.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        line.sendall(body)
+        assert statuses(read_all(line)) == [200]
+
+
+def test_expect_100_continue_is_not_answered_when_the_body_is_not_wanted(yard: Yard) -> None:
+    head, _, _ = post(b"x" * 2_000_000, extra="Expect: 100-continue\r\n").partition(b"\r\n\r\n")
+    assert statuses(yard.raw(head + b"\r\n\r\n", timeout=1)) == [413]
+
+
+def test_a_chunked_request_works_like_any_other(yard: Yard) -> None:
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADA}\r\nConnection: close\r\n"
+    chunks = b"".join(b"%x;ext=1\r\n%b\r\n" % (len(GOOD[i : i + 9]), GOOD[i : i + 9]) for i in range(0, len(GOOD), 9))
+    answer = yard.raw(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\nX-Trailer: 1\r\n\r\n")
+    assert statuses(answer) == [200]
+    assert yard.engine.asked[-1].body == GOOD
+    assert yard.engine.asked[-1].header("content-length") == str(len(GOOD))
+
+
+def test_trailers_without_end_are_cut_off(yard: Yard) -> None:
+    head = announced("Transfer-Encoding: chunked")
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=5) as line:
+        line.sendall(head + b"2\r\n{}\r\n0\r\nX: ")
+        with pytest.raises(ConnectionError):
+            for _ in range(2000):
+                line.sendall(b"a" * 1000)
+                time.sleep(0.0005)
+
+
+def test_http_1_0_gets_a_stream_that_ends_with_the_connection(yard: Yard) -> None:
+    body = json.dumps(chat_body("smol", {"tokens": 3}, stream=True)).encode()
+    sent = post(body).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+    head, _, rest = yard.raw(sent).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert b"connection: close" in head
+    assert rest.startswith(b"data: ")
+    assert rest.endswith(b"data: [DONE]\n\n")
+
+
+def test_an_upgrade_that_is_not_a_websocket_is_ignored(yard: Yard) -> None:
+    asked = b"GET /page HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    asked += b"HTTP2-Settings: AA\r\n\r\n"
+    answer = yard.raw(asked + b"GET /page HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert statuses(answer) == [200, 200]
+    assert yard.web.pages[0].header("upgrade") is None
+
+
+def test_slow_headers_are_given_up(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard(MODELYARD_HEADER_TIMEOUT_S="0.5").start()
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=5) as line:
+        line.sendall(b"GET /page HTTP/1.1\r\nHo")
+        assert statuses(read_all(line)) == [408]
+    silent = socket.create_connection(("127.0.0.1", yard.port), timeout=5)
+    assert read_all(silent) == b""
+    silent.close()
+
+
+def test_too_many_connections_are_told_so(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard(MODELYARD_MAX_CONNECTIONS="3").start()
+    eventually(lambda: yard.metric("connections") == 0)
+    held = [socket.create_connection(("127.0.0.1", yard.port)) for _ in range(3)]
+    eventually(lambda: yard.metric("connections") == 3)
+    assert statuses(yard.raw(b"", timeout=1)) == [503]
+    for line in held:
+        line.close()
+    eventually(lambda: yard.metric("connections") == 0)
+    assert yard.chat().status == 200

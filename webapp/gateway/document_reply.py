@@ -1,0 +1,104 @@
+"""An engine's answer that is one document, passed on as it comes and read for its usage at the end."""
+
+from collections.abc import Callable
+from time import monotonic
+
+from webapp.gateway import usage_fields
+from webapp.gateway.reply_head import ReplyHead
+
+# A larger answer (embeddings of a whole book) is passed on without being read.
+_READABLE_BYTES = 1024 * 1024
+
+
+class DocumentReply:
+    """The head is held until the first byte of the body, so that an engine that dies in between still gets a proper
+    error. Times are monotonic seconds; `max_gap_s` is the longest silence between two reads."""
+
+    __slots__ = (
+        "_head",
+        "_is_chunked",
+        "_kept",
+        "_kept_bytes",
+        "_write",
+        "bytes_out",
+        "completion_tokens",
+        "counted_by",
+        "first_byte_at",
+        "keeps_alive",
+        "last_byte_at",
+        "max_gap_s",
+        "prompt_tokens",
+        "status",
+    )
+    is_stream = False
+
+    def __init__(self, status: int, head: ReplyHead, write: Callable[[bytes], None]) -> None:
+        self.status = status
+        self.keeps_alive = head.keeps_alive
+        self._is_chunked = head.is_chunked
+        self._head = head.lines
+        self._write = write
+        self._kept: list[bytes] | None = []
+        self._kept_bytes = self.bytes_out = 0
+        self.first_byte_at = self.last_byte_at = self.max_gap_s = 0.0
+        self.prompt_tokens: int | None = None
+        self.completion_tokens: int | None = None
+        self.counted_by = "none"
+
+    @property
+    def has_written(self) -> bool:
+        return not self._head
+
+    def data(self, data: bytes) -> None:
+        """More of the body."""
+        if not data:
+            return
+        self._note(data)
+        if self._is_chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._send(data)
+
+    def finish(self, data: bytes) -> None:
+        """The rest of the body, and its end."""
+        if data:
+            self._note(data)
+        if self._is_chunked:
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        self._send(data)
+
+    def may_be_cut_off(self) -> bool:
+        """Nothing in a document without length says that it is whole."""
+        return False
+
+    def break_off(self, event: bytes) -> None:
+        """A document has no place for an error: its missing end has to say it."""
+
+    def count(self, chunks: int) -> None:
+        """Settle the tokens from the document's own usage; how it was cut says nothing."""
+        kept = self._kept
+        if not kept:
+            return
+        usage, _ = usage_fields.find(kept[0] if len(kept) == 1 else b"".join(kept))
+        if usage is not None:
+            self.prompt_tokens, self.completion_tokens = usage.prompt, usage.completion
+            self.counted_by = "engine"
+
+    def _note(self, data: bytes) -> None:
+        now = monotonic()
+        if not self.first_byte_at:
+            self.first_byte_at = now
+        elif now - self.last_byte_at > self.max_gap_s:
+            self.max_gap_s = now - self.last_byte_at
+        self.last_byte_at = now
+        if self._kept is not None:
+            self._kept.append(data)
+            self._kept_bytes += len(data)
+            if self._kept_bytes > _READABLE_BYTES:
+                self._kept = None
+
+    def _send(self, data: bytes) -> None:
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        self.bytes_out += len(data)
+        self._write(data)

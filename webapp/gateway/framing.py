@@ -1,0 +1,161 @@
+"""One request as it arrives: what its headers say, and which framings are refused."""
+
+from webapp.gateway.errors import Problem
+
+MAX_HEADERS = 100
+MAX_HEAD_BYTES = 32 * 1024
+MAX_TARGET_BYTES = 8 * 1024
+
+Header = tuple[bytes, bytes]
+
+# What the gateway itself reads; all others are only passed on.
+READ_FIELDS = frozenset(
+    b"host content-length transfer-encoding connection expect upgrade authorization x-api-key api-key".split()
+    + b"content-type accept x-request-id traceparent tracestate anthropic-version anthropic-beta".split()
+)
+_ONLY_ONCE = frozenset(b"host content-length transfer-encoding authorization x-api-key api-key".split())
+
+# Clients repeat the same spellings for ever, so what was found out about a name is remembered. Bounded, because names
+# come from outside. The second table holds None for names that the gateway does not read.
+_MAX_REMEMBERED = 2048
+_lowered: dict[bytes, bytes] = {}
+_fields_by_name: dict[bytes, bytes | None] = {}
+_UNSEEN = b"?"
+
+
+def lower_name(name: bytes) -> bytes:
+    lowered = _lowered.get(name)
+    if lowered is None:
+        lowered = name.lower()
+        if len(_lowered) < _MAX_REMEMBERED and len(name) < 64:
+            _lowered[name] = lowered
+    return lowered
+
+
+def _field(name: bytes) -> bytes | None:
+    lowered = name.lower()
+    field = lowered if lowered in READ_FIELDS else None
+    if len(_fields_by_name) < _MAX_REMEMBERED and len(name) < 64:
+        _fields_by_name[name] = field
+    return field
+
+
+class Request:
+    """One message of a client. `headers` are all of them in order, `fields` the values of those in READ_FIELDS."""
+
+    __slots__ = (
+        "asks_close",
+        "awaits_continue",
+        "body",
+        "body_bytes",
+        "content_length",
+        "discards_body",
+        "fields",
+        "head_bytes",
+        "headers",
+        "is_chunked",
+        "is_complete",
+        "keeps_alive",
+        "method",
+        "problem",
+        "target",
+        "version",
+        "wants_websocket",
+    )
+
+    def __init__(self) -> None:
+        self.method = b""
+        self.target = b""
+        self.version = ""
+        self.headers: list[Header] = []
+        self.fields: dict[bytes, bytes] = {}
+        self.body: list[bytes] = []
+        self.body_bytes = 0
+        self.head_bytes = 0
+        self.content_length: int | None = None
+        self.is_chunked = False
+        self.is_complete = False
+        self.keeps_alive = False
+        self.asks_close = False
+        self.awaits_continue = False
+        self.wants_websocket = False
+        self.discards_body = False
+        self.problem: Problem | None = None
+
+    def take_body(self) -> bytes:
+        """The whole body, once; the pieces are let go."""
+        pieces, self.body = self.body, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read_head(self, method: bytes, version: str) -> None:
+        """Understand the header section. What cannot be accepted becomes `problem`."""
+        self.method = method
+        self.version = version
+        try:
+            self._read_fields()
+            self._check()
+        except Problem as problem:
+            self.problem = problem
+
+    def check_head_size(self) -> None:
+        """For heads that may be large: costs a look at every header."""
+        size = len(self.target) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if self.problem is None and size > MAX_HEAD_BYTES:
+            self.problem = too_large_head(f"more than {MAX_HEAD_BYTES} bytes")
+
+    def _read_fields(self) -> None:
+        headers = self.headers
+        if len(headers) > MAX_HEADERS:
+            raise too_large_head(f"more than {MAX_HEADERS} headers")
+        fields = self.fields
+        remembered = _fields_by_name.get
+        for name, value in headers:
+            field = remembered(name, _UNSEEN)
+            if field is None:
+                continue
+            if field is _UNSEEN and (field := _field(name)) is None:
+                continue
+            if field in fields and field in _ONLY_ONCE:
+                raise bad_request(f"two {field.decode()} headers: nobody can say which of them counts")
+            fields[field] = value
+
+    def _check(self) -> None:
+        fields = self.fields
+        if b"host" not in fields and self.version != "1.0":
+            raise bad_request("the Host header is missing")
+        length = fields.get(b"content-length")
+        if length is not None:
+            self.content_length = int(length)
+        coding = fields.get(b"transfer-encoding")
+        if coding is not None:
+            self._check_coding(coding)
+        if b"connection" in fields:
+            self.asks_close = b"close" in fields[b"connection"].lower()
+        if b"expect" in fields:
+            self.awaits_continue = fields[b"expect"].lower() == b"100-continue" and self.version != "1.0"
+        if b"upgrade" in fields:
+            self.wants_websocket = self.method == b"GET" and fields[b"upgrade"].lower() == b"websocket"
+        if self.method == b"CONNECT":
+            raise Problem(405, "method_not_allowed", "This is not a forward proxy: CONNECT is refused", close=True)
+
+    def _check_coding(self, coding: bytes) -> None:
+        if self.version == "1.0" or coding.strip().lower() != b"chunked" or self.content_length is not None:
+            raise bad_request("only Transfer-Encoding: chunked, in HTTP/1.1 and without Content-Length, is understood")
+        self.is_chunked = True
+
+    @property
+    def expects_body(self) -> bool:
+        return self.is_chunked or bool(self.content_length)
+
+
+def bad_request(why: str) -> Problem:
+    return Problem(400, "bad_request", f"The request cannot be read: {why}", close=True)
+
+
+def too_large_head(why: str) -> Problem:
+    return Problem(431, "headers_too_large", f"The header section is too large: {why}", close=True)
+
+
+def too_large_body(limit: int) -> Problem:
+    message = f"The body is larger than the {limit} bytes accepted here (MODELYARD_MAX_BODY_BYTES)"
+    return Problem(413, "body_too_large", message, close=True)

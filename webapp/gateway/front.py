@@ -1,0 +1,397 @@
+"""A client's connection: reads requests one after the other, answers them in order, and ends for a stated reason."""
+
+import asyncio
+from collections import deque
+from time import monotonic
+from typing import Any, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from webapp.gateway import framing, routes
+from webapp.gateway.credentials import SeenCredential
+from webapp.gateway.errors import Problem, retry_after
+from webapp.gateway.framing import Header, Request
+from webapp.gateway.handler import Handler
+from webapp.gateway.records import json_text
+from webapp.gateway.state import State
+from webapp.gateway.writing import problem_response
+
+WRITE_HIGH_BYTES = 128 * 1024
+_MAX_QUEUED_REQUESTS = 100
+_MAX_QUEUED_BYTES = 64 * 1024
+_DRAINABLE_BODY_BYTES = 64 * 1024
+_LINGER_S = 5.0
+_BODY_GAP_S = 60.0
+
+
+class FrontConnection(asyncio.Protocol):
+    """`is_full` tells handlers that the client reads slowly; `client` is its address for logs and X-Forwarded-For."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._headers: list[Header] = []
+        add_header = self._headers.append
+        self.on_header = lambda name, value: add_header((name, value))  # called for every header: as short as can be
+        self._parser: Any = HttpRequestParser(self)
+        self._incoming: Request | None = None  # being parsed
+        self._request: Request | None = None  # being served
+        self._handler: Handler | None = None
+        self._queue: deque[Request] = deque()
+        self._queued_bytes = 0
+        self._in_head = False
+        self._head_bytes = 0
+        self._got_body = False
+        self._packet_bytes = 0
+        self._reads = True
+        self._is_lingering = False
+        self._is_advancing = False
+        self._is_upgraded = False
+        self._since = monotonic()
+        self._read_at = self._since
+        self._has_served = False
+        self.seen_credential = SeenCredential()
+        self.is_full = False
+        self.is_closed = False
+        self.client = ""
+        self.client_json = b'""'
+
+    # --- asked by handlers
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def refuse(self, problem: Problem, request_id: str) -> int:
+        """Answer the current request with an error; returns the bytes written. Nothing of an answer may be out yet."""
+        request = self._request
+        assert request is not None
+        keeps = not problem.close and self._can_keep(request)
+        data = problem_response(problem, request_id, keeps, is_head=request.method == b"HEAD")
+        self.transport.write(data)
+        self.response_complete(keeps)
+        return len(data)
+
+    def response_complete(self, keeps_alive: bool) -> None:
+        """The last byte of the answer was written: go on with the next request, or end."""
+        self._handler = None
+        request = self._request
+        self._has_served = True
+        if self.is_closed or request is None:
+            return
+        if not keeps_alive or self.state.is_draining:
+            self._end()
+        elif request.is_complete:
+            self._next()
+        else:
+            request.discards_body = True
+
+    def abort(self) -> None:
+        """Break the connection so that the client sees that the answer is not whole. What was written is sent first."""
+        self._handler = None
+        self._close()
+
+    def continue_expected(self) -> None:
+        """The client waits for a word before it sends the body."""
+        request = self._request
+        if request is not None and request.awaits_continue and not request.is_complete:
+            request.awaits_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def keeps_alive(self) -> bool:
+        request = self._request
+        if request is None or self.state.is_draining:
+            return False
+        return request.keeps_alive if request.is_complete else self._can_keep(request)
+
+    def pause(self) -> None:
+        if self._reads and not self.is_closed:
+            self._reads = False
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if not self._reads and not self.is_closed:
+            self._reads = True
+            self._read_at = monotonic()
+            self.transport.resume_reading()
+
+    # --- asked by the process
+
+    @property
+    def is_busy(self) -> bool:
+        return self._handler is not None
+
+    def drain(self) -> None:
+        """Stop after the present answer; an idle connection and a tunnel end now."""
+        if self._handler is None or self._is_upgraded:
+            self.transport.close()
+
+    def check(self, now: float) -> None:
+        """End what has taken too long."""
+        settings = self.state.settings
+        request = self._incoming
+        if self._is_lingering or self.is_closed:
+            if now - self._since > (_LINGER_S if self._is_lingering else settings.client_stall_timeout_s):
+                self.transport.abort()
+        elif self._handler is not None:
+            if self._reads and request is self._request and request is not None and not request.is_complete:
+                self._check_body(now)
+            if self._handler is not None:
+                self._handler.check(now)
+        elif request is not None and not request.is_complete:
+            if self._in_head and now - self._since > settings.header_timeout_s:
+                self._fail(Problem(408, "slow_headers", "The header section took too long to arrive", close=True))
+            elif not self._in_head:
+                self._check_body(now)
+        elif now - self._since > (settings.idle_timeout_s if self._has_served else settings.header_timeout_s):
+            self.transport.close()
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        peer = transport.get_extra_info("peername")
+        self.client = peer[0] if isinstance(peer, tuple) else ""
+        self.client_json = json_text(self.client)
+        state = self.state
+        state.metrics.accepted += 1
+        state.connections.add(self)
+        if len(state.connections) > state.settings.max_connections:
+            self._fail(
+                Problem(
+                    503,
+                    "too_many_connections",
+                    "The gateway has too many connections",
+                    headers=retry_after(1),
+                    close=True,
+                )
+            )
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_upgraded:
+            if self._handler is not None:
+                self._handler.tunnel_data(data)
+            return
+        if self._is_lingering or self.is_closed:
+            return
+        was_in_head = self._in_head
+        self._got_body = False
+        self._packet_bytes = len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
+        except HttpParserError as error:
+            self._unreadable(error)
+        if self._in_head:
+            self._head_bytes += len(data) if was_in_head else 0
+            if self._head_bytes > framing.MAX_HEAD_BYTES:
+                self._fail(framing.too_large_head(f"more than {framing.MAX_HEAD_BYTES} bytes"))
+        elif self._incoming is not None and not self._incoming.is_complete:
+            self._read_at = monotonic()
+            if not self._got_body:
+                # Trailers and chunk extensions, which llhttp would collect without end.
+                self._head_bytes += len(data)
+                if self._head_bytes > framing.MAX_HEAD_BYTES + len(data):
+                    self.transport.abort()
+
+    def eof_received(self) -> bool:
+        # A client that closes its half cannot be told from one that left: the engine must not go on for nobody.
+        self._leave()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.state.connections.discard(self)
+        self._leave()
+        self._parser = None  # it holds our methods: without this only the cycle collector would free either
+
+    def pause_writing(self) -> None:
+        self.is_full = True
+        if self._handler is not None:
+            self._handler.client_full()
+
+    def resume_writing(self) -> None:
+        self.is_full = False
+        if self._handler is not None:
+            self._handler.client_drained()
+
+    # --- llhttp; these must not raise, the parser would take it for bad input
+
+    def on_message_begin(self) -> None:
+        self._incoming = Request()
+        self._headers.clear()
+        self._in_head = True
+        self._head_bytes = 0
+        if self._handler is None:
+            self._since = monotonic()
+
+    def on_url(self, url: bytes) -> None:
+        request = self._incoming
+        assert request is not None
+        request.target = request.target + url if request.target else url
+
+    def on_headers_complete(self) -> None:
+        request = self._incoming
+        assert request is not None
+        self._in_head = False
+        # Trailers land in the list later and are dropped with the next message: nobody here would act on them.
+        request.headers = self._headers[:]
+        request.read_head(self._parser.get_method(), self._parser.get_http_version())
+        if self._packet_bytes > framing.MAX_HEAD_BYTES:
+            request.check_head_size()
+        if self._request is None:
+            self._begin(request)
+        else:
+            self._enqueue(request)
+
+    def on_body(self, data: bytes) -> None:
+        self._got_body = True
+        request = self._incoming
+        assert request is not None
+        if request.discards_body or self._is_lingering:
+            return
+        if request is self._request:
+            if self._handler is not None:
+                self._handler.body_arrived(data)
+            return
+        request.body.append(data)
+        self._queued_bytes += len(data)
+        if self._queued_bytes > _MAX_QUEUED_BYTES:
+            self.pause()
+
+    def on_message_complete(self) -> None:
+        request = self._incoming
+        assert request is not None
+        request.is_complete = True
+        # llhttp answers this truthfully only inside this callback.
+        request.keeps_alive = self._parser.should_keep_alive() and request.version != "1.0"
+        if request is not self._request or self._is_lingering:
+            return
+        if self._handler is not None:
+            self._handler.body_finished()
+        elif request.keeps_alive:
+            self._next()
+        else:
+            self._end()
+
+    # --- own
+
+    def _leave(self) -> None:
+        """The client is gone: whoever works for it stops now."""
+        self.is_closed = True
+        self._since = monotonic()
+        self._queue.clear()
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.client_gone()
+
+    def _begin(self, request: Request) -> None:
+        self._request = request
+        if request.problem is not None:
+            routes.refuse(self, request, request.problem)
+        else:
+            # The handler may be done before `begin` returns, so it registers itself through `serve`.
+            routes.begin(self, request)
+
+    def serve(self, handler: Handler) -> None:
+        """From now on `handler` gets what concerns the current request."""
+        self._handler = handler
+
+    def _enqueue(self, request: Request) -> None:
+        self._queue.append(request)
+        if len(self._queue) > _MAX_QUEUED_REQUESTS:
+            self.transport.abort()
+
+    def _next(self) -> None:
+        """Serve what has already arrived, then wait. A loop, because many answers are immediate."""
+        self._request = None
+        self._since = monotonic()
+        if self._is_advancing:
+            return
+        if not self._queue:
+            if not self._reads:
+                self.resume()
+            return
+        self._is_advancing = True
+        while self._queue and self._request is None and not self.is_closed and not self._is_lingering:
+            self._serve_queued(self._queue.popleft())
+        self._is_advancing = False
+        if self._request is None:
+            self.resume()
+
+    def _serve_queued(self, request: Request) -> None:
+        pieces, request.body = request.body, []
+        self._queued_bytes -= sum(map(len, pieces))
+        self._begin(request)
+        for piece in pieces:
+            if self._handler is not None:
+                self._handler.body_arrived(piece)
+        if not request.is_complete or self._request is not request:
+            return
+        if self._handler is not None:
+            self._handler.body_finished()
+
+    def _can_keep(self, request: Request) -> bool:
+        """Whether the rest of the request, if any, is worth reading for the sake of the connection."""
+        if request.is_complete:
+            return request.keeps_alive
+        if request.version == "1.0" or request.awaits_continue or request.is_chunked or request.asks_close:
+            return False
+        return (request.content_length or 0) <= _DRAINABLE_BODY_BYTES
+
+    def _end(self) -> None:
+        """Close after what was written. A client that still sends is heard out: a reset would destroy the answer."""
+        request = self._incoming
+        if request is not None and request.is_complete:
+            self._close()
+            return
+        self._is_lingering = True
+        self._since = monotonic()
+        self.resume()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _close(self) -> None:
+        self.is_closed = True
+        self._since = monotonic()
+        self.transport.close()
+
+    def _fail(self, problem: Problem) -> None:
+        """Answer the message that is being read, which cannot be served, and end the connection."""
+        if self.is_closed or self._is_lingering:
+            return
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.client_gone()
+            if handler.has_answered:
+                # A second head must not stand in the middle of an answer.
+                self._close()
+                return
+        self._request = self._incoming or Request()
+        routes.refuse(self, self._request, problem)
+
+    def _unreadable(self, error: HttpParserError) -> None:
+        if self._is_lingering or self.is_closed:
+            return
+        if self._handler is not None and self._incoming is not self._request:
+            # The request before the broken one deserves its answer; it is the last one.
+            cast(Request, self._request).keeps_alive = False
+            return
+        self._fail(framing.bad_request(str(error)))
+
+    def _check_body(self, now: float) -> None:
+        if now - self._read_at > _BODY_GAP_S:
+            self.transport.abort()
+
+    def _upgrade(self, rest: bytes) -> None:
+        """llhttp stops after a request for another protocol. Only WebSocket is taken up; others go on in HTTP."""
+        request = self._incoming
+        if request is not None and request.wants_websocket and request is self._request and self._handler is not None:
+            self._is_upgraded = True
+            if rest:
+                self._handler.tunnel_data(rest)
+            return
+        if request is not None:
+            request.wants_websocket = False
+        self._parser = HttpRequestParser(self)
+        if rest:
+            self.data_received(rest)

@@ -1,0 +1,43 @@
+"""How many requests each replica has in flight, over all gateway processes: a small table in shared memory.
+
+One row per replica, one column per process. A process writes only its own column, so no lock is needed, and zeroes
+it at start, so a process that died leaves nothing behind. Rows are found by replica id modulo ROWS: two ids that
+share a row make the choice a little less fair and nothing worse.
+"""
+
+import mmap
+import os
+from pathlib import Path
+
+from webapp.gateway.settings import MAX_PROCESSES
+
+ROWS = 4096
+_BYTES = ROWS * MAX_PROCESSES * 4
+
+
+class LoadTable:
+    """`cells` is public because the hot path counts in place: `cells[table.cell(replica)] += 1`."""
+
+    def __init__(self, path: Path, index: int, processes: int) -> None:
+        self._index = index
+        self._processes = processes
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.ftruncate(descriptor, _BYTES)
+            self._memory = mmap.mmap(descriptor, _BYTES)
+        finally:
+            os.close(descriptor)
+        self.cells = memoryview(self._memory).cast("I")
+        for row in range(ROWS):
+            # Reading first keeps untouched pages of the sparse file untouched.
+            if self.cells[row * MAX_PROCESSES + index]:
+                self.cells[row * MAX_PROCESSES + index] = 0
+
+    def cell(self, replica_id: int) -> int:
+        """Where this process counts the replica."""
+        return (replica_id % ROWS) * MAX_PROCESSES + self._index
+
+    def outstanding(self, cell: int) -> int:
+        """Requests in flight at the replica that owns `cell`, in all processes."""
+        row = cell - self._index
+        return sum(self.cells[row : row + self._processes])

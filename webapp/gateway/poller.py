@@ -1,0 +1,62 @@
+"""Asks web once a second whether the routing table has changed."""
+
+import asyncio
+import logging
+from urllib.parse import quote
+
+import msgspec
+
+from webapp.gateway import snapshot, vault
+from webapp.gateway.settings import snapshot_file
+from webapp.gateway.state import State
+from webapp.gateway.web_client import WebUnavailable
+
+log = logging.getLogger(__name__)
+
+
+def load_last(state: State) -> None:
+    """Begin with what was known before, so that nobody waits for web."""
+    try:
+        document = vault.load(snapshot_file())
+        if document is not None:
+            state.adopt(snapshot.decode(document))
+            log.info("serving from the stored snapshot %s", state.directory.version)
+    except (vault.SealBroken, msgspec.MsgspecError, OSError) as error:
+        log.error("the stored snapshot cannot be used (%s): waiting for web", error)
+
+
+async def poll_forever(state: State) -> None:
+    """One question per period; a difference between web being up and down is logged once."""
+    said: str | None = None
+    while True:
+        try:
+            await poll_once(state)
+            problem = ""
+        except (WebUnavailable, msgspec.MsgspecError, OSError) as error:
+            problem = str(error)
+        if problem != said:
+            if problem:
+                log.warning("no news from web: %s; serving snapshot %r", problem, state.directory.version)
+            else:
+                log.info("web answers; snapshot %s", state.directory.version)
+            said = problem
+        await asyncio.sleep(state.settings.poll_s)
+
+
+async def poll_once(state: State) -> None:
+    """Take a newer snapshot if there is one. Raises WebUnavailable, or MsgspecError for one that cannot be read."""
+    version = quote(state.directory.version)
+    status, document = await state.web.call("GET", f"/internal/gateway/snapshot?version={version}")
+    if status == 200:
+        state.adopt(snapshot.decode(document))
+        await _keep(state, document)
+    elif status != 304:
+        raise WebUnavailable(f"web answered {status} when asked for the snapshot")
+    state.polled()
+
+
+async def _keep(state: State, document: bytes) -> None:
+    try:
+        await asyncio.get_running_loop().run_in_executor(state.disk, vault.save, snapshot_file(), document)
+    except OSError as error:
+        log.error("the snapshot cannot be stored (%s): a restart while web is down would not find it", error)

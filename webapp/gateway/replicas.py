@@ -1,0 +1,150 @@
+"""Where engines are reached: addresses, and the idle connections kept to each."""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from webapp.gateway.load_table import LoadTable
+from webapp.gateway.snapshot import DeploymentEntry
+from webapp.gateway.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+# Shorter than the 5 s after which uvicorn and llama.cpp close an idle connection, so that we are always first.
+MAX_IDLE_S = 4.0
+MAX_IDLE_CONNECTIONS = 256
+AVOID_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A TCP host and port, or a unix socket path."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    @property
+    def authority(self) -> bytes:
+        """What belongs in the Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}".encode() if not self.path else b"localhost"
+
+
+def parse_address(url: str) -> Address:
+    """http://host:port or unix:///path; raises ValueError for anything else."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
+        return Address("", 0, parts.path)
+    if parts.scheme == "http" and parts.hostname and parts.path in ("", "/"):
+        return Address(parts.hostname, parts.port or 80)
+    raise ValueError(f"{url!r} is neither http://host:port nor unix:///path")
+
+
+class Pool:
+    """Connections to one address. The most recently used is taken first, so the others can grow old and be dropped."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._idle: list[Upstream] = []
+        self.opened = 0
+
+    def take(self, now: float) -> Upstream | None:
+        """A connection that was alive a moment ago, or None. `now` is monotonic."""
+        while self._idle:
+            upstream = self._idle.pop()
+            if upstream.is_dead:
+                continue
+            if now - upstream.idle_since < MAX_IDLE_S:
+                return upstream
+            upstream.abort()
+        return None
+
+    async def open(self, timeout_s: float) -> Upstream:
+        """A new connection; raises OSError (TimeoutError included)."""
+        loop = asyncio.get_running_loop()
+        address = self.address
+        async with asyncio.timeout(timeout_s):
+            if address.path:
+                _, upstream = await loop.create_unix_connection(lambda: Upstream(self), address.path)
+            else:
+                _, upstream = await loop.create_connection(lambda: Upstream(self), address.host, address.port)
+        self.opened += 1
+        return upstream
+
+    def take_back(self, upstream: Upstream) -> None:
+        if len(self._idle) < MAX_IDLE_CONNECTIONS:
+            self._idle.append(upstream)
+        else:
+            upstream.abort()
+
+    def forget(self, upstream: Upstream) -> None:
+        """Called for every connection that ended, idle or not."""
+        if upstream.idle_since and upstream in self._idle:
+            self._idle.remove(upstream)
+
+    def close(self) -> None:
+        idle, self._idle = self._idle, []
+        for upstream in idle:
+            upstream.abort()
+
+
+class Replica:
+    """One engine process. `cell` is its place in the shared load table."""
+
+    __slots__ = ("avoid_until", "cell", "host_header", "id", "pool", "served_by")
+
+    def __init__(self, replica_id: int, deployment_name: str, address: Address, cell: int) -> None:
+        self.id = replica_id
+        self.cell = cell
+        self.pool = Pool(address)
+        self.host_header = b"host: " + address.authority + b"\r\n"
+        self.served_by = f"x-modelyard-served-by: {_header_safe(deployment_name)}/{replica_id}\r\n".encode()
+        self.avoid_until = 0.0
+
+    def avoid(self) -> None:
+        """It refused a connection: others are asked first for a moment."""
+        self.avoid_until = time.monotonic() + AVOID_S
+
+
+def _header_safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "?", name)
+
+
+class Replicas:
+    """Keeps a replica's connections from one snapshot to the next."""
+
+    def __init__(self, table: LoadTable) -> None:
+        self._table = table
+        self._known: dict[tuple[int, str], Replica] = {}
+
+    def ready(self, deployment: DeploymentEntry) -> list[Replica]:
+        """The replicas of a deployment that may take requests."""
+        if deployment.desired != "running":
+            return []
+        entries = [entry for entry in deployment.replicas if entry.state == "ready"]
+        return [found for entry in entries if (found := self._get(deployment, entry.id, entry.url)) is not None]
+
+    def keep_only(self, wanted: Iterable[tuple[int, str]]) -> None:
+        """Close idle connections to what is not in the snapshot any more; running requests go on."""
+        for gone in self._known.keys() - set(wanted):
+            self._known.pop(gone).pool.close()
+
+    def opened_connections(self) -> int:
+        return sum(replica.pool.opened for replica in self._known.values())
+
+    def _get(self, deployment: DeploymentEntry, replica_id: int, url: str) -> Replica | None:
+        known = self._known.get((replica_id, url))
+        if known is None:
+            try:
+                address = parse_address(url)
+            except ValueError as error:
+                log.warning("replica %d is left out: %s", replica_id, error)
+                return None
+            known = Replica(replica_id, deployment.name, address, self._table.cell(replica_id))
+            self._known[replica_id, url] = known
+        return known

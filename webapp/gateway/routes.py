@@ -1,0 +1,80 @@
+"""Where a request goes: to an engine, to web, or nowhere. The one place that reads a request's target."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from webapp.gateway import listing
+from webapp.gateway.access_log import plain_line
+from webapp.gateway.errors import Problem
+from webapp.gateway.exchange import Exchange
+from webapp.gateway.framing import MAX_TARGET_BYTES, Request
+from webapp.gateway.records import new_id
+from webapp.gateway.targets import ENDPOINTS, Kind, Target, classify
+from webapp.gateway.web_relay import WebRelay
+
+if TYPE_CHECKING:
+    from webapp.gateway.front import FrontConnection
+
+# Members of an Enum are slow to reach.
+_INFERENCE = Kind.INFERENCE
+
+_GIVEN_ID = re.compile(rb"[A-Za-z0-9._:/-]{1,128}\Z")
+
+
+def begin(front: FrontConnection, request: Request) -> None:
+    """Serve a request whose headers are complete and readable."""
+    if len(request.target) > MAX_TARGET_BYTES:
+        message = f"The request target is longer than {MAX_TARGET_BYTES} bytes"
+        refuse(front, request, Problem(414, "target_too_long", message, close=True))
+        return
+    target = classify(request.target)
+    kind = target.kind
+    if kind is _INFERENCE:
+        record_id = new_id()
+        Exchange(front, request, target, _request_id(request, record_id), record_id).start()
+    elif kind is Kind.WEB:
+        WebRelay(front, request, _request_id(request, new_id())).start()
+    elif kind is Kind.MODELS:
+        _answer_models(front, request, target)
+    else:
+        refuse(front, request, _nowhere(target))
+
+
+def refuse(front: FrontConnection, request: Request, problem: Problem) -> None:
+    """Answer with an error and note it."""
+    request_id = _request_id(request, new_id())
+    front.state.metrics.refused[problem.code] += 1
+    written = front.refuse(problem, request_id)
+    line = plain_line(request, request_id, front.client, problem.status, 0.0, written, problem.code)
+    front.state.access_log.add(line)
+
+
+def _answer_models(front: FrontConnection, request: Request, target: Target) -> None:
+    request_id = _request_id(request, new_id())
+    try:
+        data = listing.answer(front.state.directory, request, target, request_id, front.keeps_alive())
+    except Problem as problem:
+        refuse(front, request, problem)
+        return
+    keeps = front.keeps_alive()
+    front.write(data)
+    front.state.access_log.add(plain_line(request, request_id, front.client, 200, 0.0, len(data)))
+    front.response_complete(keeps)
+
+
+def _nowhere(target: Target) -> Problem:
+    if target.kind is Kind.MALFORMED:
+        return Problem(400, "bad_target", "The request target must be a path that begins with /", close=True)
+    if target.kind is Kind.HIDDEN:
+        return Problem(404, "not_found", "There is nothing here")
+    offered = ", ".join(sorted(ENDPOINTS | {"models"}))
+    return Problem(404, "unknown_endpoint", f"{target.path[:200]} is not an endpoint; below /v1/ there are: {offered}")
+
+
+def _request_id(request: Request, record_id: str) -> str:
+    given = request.fields.get(b"x-request-id")
+    if given is not None and _GIVEN_ID.match(given):
+        return given.decode()
+    return record_id

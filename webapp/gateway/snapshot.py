@@ -1,0 +1,65 @@
+"""The routing table as web hands it over: keys, teams, deployments and their replicas, in one numbered document."""
+
+import msgspec
+
+
+class KeyEntry(msgspec.Struct, frozen=True):
+    """`digest` is the hex SHA-256 of the whole key; `expires_at` is unix seconds."""
+
+    id: int
+    digest: str
+    user: int
+    team: int
+    scopes: list[str] = []
+    expires_at: float | None = None
+
+
+class TeamEntry(msgspec.Struct, frozen=True):
+    id: int
+    slug: str
+
+
+class ReplicaEntry(msgspec.Struct, frozen=True):
+    """`url` is http://address:port or unix:///path."""
+
+    id: int
+    url: str
+    state: str
+
+
+class DeploymentEntry(msgspec.Struct, frozen=True):
+    """Timeouts in seconds. `status` is one word for people, used when no replica is ready."""
+
+    id: int
+    team: int
+    name: str
+    endpoints: list[str]
+    upstream_model: str
+    engine: str = ""
+    aliases: list[str] = []
+    granted_teams: list[int] = []
+    desired: str = "running"
+    status: str = ""
+    connect_timeout_s: float = 5
+    first_byte_timeout_s: float = 600
+    gap_timeout_s: float = 120
+    replicas: list[ReplicaEntry] = []
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    version: str
+    session_secret: str = ""
+    generated_at: float = 0
+    keys: list[KeyEntry] = []
+    teams: list[TeamEntry] = []
+    deployments: list[DeploymentEntry] = []
+
+
+EMPTY = Snapshot(version="")
+
+_decoder = msgspec.json.Decoder(Snapshot)
+
+
+def decode(document: bytes) -> Snapshot:
+    """Raises msgspec.MsgspecError when the document is not a snapshot."""
+    return _decoder.decode(document)

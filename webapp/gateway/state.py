@@ -1,0 +1,84 @@
+"""What the connections of one gateway process share."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from webapp.gateway import settings as setting
+from webapp.gateway.access_log import AccessLog
+from webapp.gateway.directory import Directory
+from webapp.gateway.load_table import LoadTable
+from webapp.gateway.metrics import Metrics
+from webapp.gateway.replicas import Address, Pool, Replicas
+from webapp.gateway.segments import Segments
+from webapp.gateway.settings import Settings
+from webapp.gateway.snapshot import Snapshot
+from webapp.gateway.usage_journal import UsageJournal
+from webapp.gateway.web_client import WebClient
+from webapp.paths import web_socket
+
+if TYPE_CHECKING:
+    from webapp.gateway.front import FrontConnection
+
+
+class State:
+    """Made once, inside the running loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gateway-disk")
+        self.table = LoadTable(setting.load_table_file(), settings.index, settings.processes)
+        self.replicas = Replicas(self.table)
+        self.directory = Directory()
+        self.metrics = Metrics()
+        self.access_log = AccessLog(setting.access_log_file(settings.index), self.disk)
+        self.web = WebClient(str(web_socket()))
+        self.web_pool = Pool(Address("", 0, str(web_socket())))
+        self.journal = UsageJournal(_segments(settings), self.web, self.disk)
+        self.connections: set[FrontConnection] = set()
+        self.buffered_bytes = 0
+        self.is_draining = False
+        self.polled_at = 0.0
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Answer from this snapshot from now on. Requests that run keep what they were given."""
+        self.directory = Directory(snapshot, self.replicas)
+        self.replicas.keep_only((entry.id, entry.url) for d in snapshot.deployments for entry in d.replicas)
+
+    def polled(self) -> None:
+        """Web has answered just now."""
+        self.polled_at = time.time()
+        self.journal.web_is_up()
+
+    def close(self) -> None:
+        """Let go of the outside world."""
+        self.access_log.close()
+        self.replicas.keep_only(())
+        self.web_pool.close()
+        self.web.close()
+
+    def render_metrics(self) -> bytes:
+        return self.metrics.render(
+            (
+                ("connections", "Open client connections", len(self.connections)),
+                ("requests_in_flight", "Requests being served", sum(c.is_busy for c in self.connections)),
+                ("buffered_request_bytes", "Request bodies held in memory", self.buffered_bytes),
+                ("upstream_connections_opened", "Connections opened to engines", self.replicas.opened_connections()),
+                ("usage_records", "Usage records made since start", self.journal.recorded),
+                ("usage_records_dropped", "Usage records lost because the disk was full", self.journal.dropped),
+                ("usage_backlog_bytes", "Usage records that web has not confirmed", self.journal.backlog_bytes()),
+                ("snapshot_age_seconds", "Time since web last answered", time.time() - self.polled_at),
+            )
+        )
+
+
+def _segments(settings: Settings) -> Segments:
+    folder = setting.usage_dir()
+    mine = Segments(folder / str(settings.index))
+    if settings.index == 0:
+        for other in folder.iterdir():
+            if other.name.isdigit() and int(other.name) >= settings.processes:
+                mine.adopt(other)
+    return mine

@@ -1,0 +1,165 @@
+"""An engine's events on their way through: cut at event borders, read for usage, cleared of what was not asked for.
+
+This is the innermost loop of the gateway (once per token), so it is one object and one call per network read.
+"""
+
+import re
+from collections.abc import Callable
+from time import monotonic
+
+from webapp.gateway import usage_fields
+from webapp.gateway.reply_head import ReplyHead
+
+_ENDS = (b"\n\n", b"\r\n\r\n")
+_BORDER = re.compile(rb"\r?\n\r?\n")
+_USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
+# A single event larger than this (an image, say) is passed on in pieces and not read.
+_MAX_HELD_BYTES = 4 * 1024 * 1024
+_LAST_WORDS = (b"[DONE]", b"message_stop", b"response.completed", b"response.incomplete", b"response.failed")
+
+
+class StreamReply:
+    """Only unfinished events are held back. The head waits for the first one, so that an engine that dies in between
+    still gets a proper error. Times are monotonic seconds; `max_gap_s` is the longest silence between two reads."""
+
+    __slots__ = (
+        "_has_usage",
+        "_head",
+        "_held",
+        "_hides_usage",
+        "_is_chunked",
+        "_last",
+        "_write",
+        "bytes_out",
+        "completion_tokens",
+        "counted_by",
+        "first_byte_at",
+        "keeps_alive",
+        "last_byte_at",
+        "max_gap_s",
+        "prompt_tokens",
+        "status",
+    )
+    is_stream = True
+
+    def __init__(self, status: int, head: ReplyHead, write: Callable[[bytes], None], hides_usage: bool) -> None:
+        self.status = status
+        self.keeps_alive = head.keeps_alive
+        self._is_chunked = head.is_chunked
+        self._head = head.lines
+        self._write = write
+        self._hides_usage = hides_usage
+        self._held = self._last = b""
+        self.bytes_out = 0
+        self._has_usage = False
+        self.first_byte_at = self.max_gap_s = 0.0
+        self.last_byte_at = monotonic()
+        self.prompt_tokens: int | None = None
+        self.completion_tokens: int | None = None
+        self.counted_by = "none"
+
+    @property
+    def has_written(self) -> bool:
+        return not self._head
+
+    def data(self, data: bytes) -> None:
+        """More events, or parts of them."""
+        now = monotonic()
+        if now - self.last_byte_at > self.max_gap_s and self.first_byte_at:
+            self.max_gap_s = now - self.last_byte_at
+        self.last_byte_at = now
+        if self._held or not data.endswith(_ENDS):
+            data = self._whole_events(data)
+        at = data.find(b'"usage"')
+        if at >= 0:
+            data = self._read_usage(data, at)
+        if not data:
+            return
+        self._last = data
+        if self._is_chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            data = self._take_head() + data
+        self.bytes_out += len(data)
+        self._write(data)
+
+    def finish(self, data: bytes) -> None:
+        """The last events, and the end that the engine announced in an orderly way."""
+        if data:
+            self.data(data)
+        rest, self._held = self._held, b""
+        if self._is_chunked:
+            rest = b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if rest else b"0\r\n\r\n"
+        if self._head:
+            rest = self._take_head() + rest
+        self.bytes_out += len(rest)
+        self._write(rest)
+
+    def may_be_cut_off(self) -> bool:
+        """Asked when only the end of the connection ended the stream: did the engine say a last word?"""
+        return not any(word in self._last for word in _LAST_WORDS)
+
+    def break_off(self, event: bytes) -> None:
+        """End with an error event, and without the end that the framing would need to be whole."""
+        self._write(b"%x\r\n%b\r\n" % (len(event), event) if self._is_chunked else event)
+
+    def count(self, chunks: int) -> None:
+        """Settle the tokens: the engine's word if it gave one, else the chunks that passed, one event in each."""
+        if self._has_usage:
+            self.counted_by = "engine"
+        else:
+            self.completion_tokens = max(0, chunks - (b"[DONE]" in self._last))
+            self.counted_by = "gateway"
+
+    def _take_head(self) -> bytes:
+        head, self._head = self._head, b""
+        self.first_byte_at = self.last_byte_at
+        return head
+
+    def _whole_events(self, data: bytes) -> bytes:
+        data = self._held + data
+        cut = max((data.rfind(end) + len(end) for end in _ENDS if end in data), default=0)
+        if len(data) - cut > _MAX_HELD_BYTES:
+            cut = len(data)
+        self._held = data[cut:]
+        return data[:cut]
+
+    def _read_usage(self, data: bytes, at: int) -> bytes:
+        """Read every event that may hold usage, the first at `at`; only their surroundings are looked at, because the
+        last read of a fast engine can be a whole answer long."""
+        kept: list[bytes] = []
+        done = 0
+        while at >= 0:
+            if not _USAGE_OBJECT.match(data, at):
+                at = data.find(b'"usage"', at + 1)
+                continue
+            start = _event_start(data, done, at)
+            border = _BORDER.search(data, at)
+            stop = len(data) if border is None else border.end()
+            if self._take_usage(data[start:stop]) and self._hides_usage:
+                kept.append(data[done:start])
+                done = stop
+            at = data.find(b'"usage"', stop)
+        kept.append(data[done:])
+        return b"".join(kept)
+
+    def _take_usage(self, event: bytes) -> bool:
+        """Note the usage of one event. True when the event is there for nothing else."""
+        payload = b"\n".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
+        usage, has_nothing_else = usage_fields.find(payload)
+        if usage is None:
+            return False
+        self._has_usage = True
+        # Anthropic's streams give the prompt first and the rest at the end: later numbers complete earlier ones.
+        self.prompt_tokens = self.prompt_tokens if usage.prompt is None else usage.prompt
+        self.completion_tokens = self.completion_tokens if usage.completion is None else usage.completion
+        return has_nothing_else
+
+
+def _event_start(data: bytes, low: int, at: int) -> int:
+    """Where the event around `at` begins: after the last empty line before it, not before `low`."""
+    while (line_end := data.rfind(b"\n", low, at)) >= 0:
+        if data.endswith((b"\n", b"\n\r"), low, line_end):
+            return line_end + 1
+        at = line_end
+    return low

@@ -1,0 +1,308 @@
+"""The gateway's side of a connection to an engine or to web: one request at a time, kept alive if both agree."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import msgspec
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from webapp.gateway.delivery import nothing_arrived
+from webapp.gateway.framing import Header, lower_name
+
+_WRITE_HIGH_BYTES = 256 * 1024
+_MAX_RESPONSE_HEAD_BYTES = 128 * 1024
+
+
+class ResponseHead(msgspec.Struct, frozen=True, gc=False):
+    """`length` is None when the body is chunked or ends with the connection."""
+
+    status: int
+    headers: list[Header]
+    length: int | None
+
+
+class Receiver(Protocol):
+    """Who gets the response. After response_finished, response_failed or upgraded nothing more is called."""
+
+    def response_started(self, head: ResponseHead) -> Callable[[bytes], None]:
+        """Says who takes the body, read by read; what it is called with may be empty after the head."""
+
+    def response_finished(self, data: bytes, ended_by_close: bool) -> None:
+        """The last bytes. `ended_by_close`: only the end of the connection said so, so it may be a broken one."""
+
+    def response_failed(self, reason: str, never_arrived: bool) -> None:
+        """`never_arrived`: it is proven that no byte of the request was taken, so it may be sent elsewhere."""
+
+    def upgraded(self, data: bytes) -> None:
+        """101 was answered; `data` are the first bytes of the new protocol."""
+
+    def upstream_full(self) -> None: ...
+
+    def upstream_drained(self) -> None: ...
+
+
+class Upstream(asyncio.Protocol):
+    """Parses responses and hands each network read on as one call. `chunks` counts the body's chunks so far: engines
+    write one per event, and counting them is free where counting events in the bytes is not."""
+
+    __slots__ = (
+        "_ends_with_connection",
+        "_head_bytes",
+        "_headers",
+        "_is_finished",
+        "_is_head_request",
+        "_is_head_told",
+        "_is_interim",
+        "_is_overfull",
+        "_is_started",
+        "_keeps_alive",
+        "_length",
+        "_parser",
+        "_pieces",
+        "_pool",
+        "_reads",
+        "_receiver",
+        "_sent_before",
+        "_sent_bytes",
+        "_take",
+        "_tunnel",
+        "chunks",
+        "has_answered",
+        "idle_since",
+        "is_dead",
+        "on_body",
+        "on_header",
+        "transport",
+        "was_used",
+    )
+
+    def __init__(self, pool: "ReleasesTo") -> None:
+        self._pool = pool
+        self._receiver: Receiver | None = None
+        self._tunnel: Receiver | None = None
+        self._take: Callable[[bytes], None] = _ignore
+        self._headers: list[Header] = []
+        self._pieces: list[bytes] = []
+        # Called once per header and per chunk, that is per token: what can be C code is C code.
+        add_header = self._headers.append
+        self.on_header = lambda name, value: add_header((name, value))
+        self.on_body = self._pieces.append
+        self._reads = True
+        self._sent_bytes = self._sent_before = self._head_bytes = 0
+        self._length: int | None = None
+        self._is_overfull = self._is_interim = self._is_started = self._is_head_told = self._is_finished = False
+        self._keeps_alive = self._ends_with_connection = self._is_head_request = False
+        self.chunks = 0
+        self.has_answered = False
+        self.is_dead = False
+        self.was_used = False
+        self.idle_since = 0.0
+        self._parser: Any = HttpResponseParser(self)
+
+    # --- asked by the owner
+
+    def send(self, receiver: Receiver, data: bytes, is_head_request: bool = False) -> None:
+        """Begin a request. `data` is its head and as much of its body as is there."""
+        self._receiver = receiver
+        self._is_head_request = is_head_request
+        self._is_started = self._is_head_told = self._is_finished = self.has_answered = False
+        self._head_bytes = self.chunks = 0
+        self._sent_before = self._sent_bytes
+        self._sent_bytes += len(data)
+        self.transport.write(data)
+
+    def write(self, data: bytes) -> None:
+        self._sent_bytes += len(data)
+        self.transport.write(data)
+
+    def abort(self) -> None:
+        """Close at once and tell nobody: the owner has lost interest."""
+        self._receiver = self._tunnel = None
+        self.is_dead = True
+        self.transport.abort()
+
+    def pause(self) -> None:
+        if self._reads and not self.is_dead:
+            self._reads = False
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if not self._reads and not self.is_dead:
+            self._reads = True
+            self.transport.resume_reading()
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        receiver = self._receiver
+        if receiver is None:
+            self._data_without_request(data)
+            return
+        self.has_answered = True
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._switch_protocol(receiver, data[upgrade.args[0] :])
+            return
+        except HttpParserError as error:
+            self._fail(f"its answer is not HTTP ({error})")
+            return
+        if self._is_overfull:
+            self._fail("it sent more than it was asked for")
+            return
+        if not self._is_head_told:
+            if not self._is_started:
+                self._limit_head(len(data))
+                return
+            self._is_head_told = True
+            head = ResponseHead(self._parser.get_status_code(), self._headers[:], self._length)
+            self._headers.clear()
+            self._take = receiver.response_started(head)
+        if self._is_finished or self._is_head_request:
+            self._finish(receiver)
+        elif self._receiver is receiver:
+            pieces = self._pieces
+            count = len(pieces)
+            body = pieces[0] if count == 1 else b"".join(pieces)
+            pieces.clear()
+            self.chunks += count
+            self._take(body)
+
+    def eof_received(self) -> bool:
+        receiver = self._receiver
+        if receiver is None:
+            return False
+        if self._is_started and self._ends_with_connection:
+            self.abort()
+            receiver.response_finished(b"", True)
+        else:
+            never_arrived = self.was_used and not self.has_answered and self._nothing_arrived()
+            self._fail("it closed the connection before its answer was complete", never_arrived)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_dead = True
+        self._parser = None  # it holds our methods: without this only the cycle collector would free either
+        self._pool.forget(self)
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            tunnel.response_failed("the tunnel was closed", False)
+        # A broken pipe on a write means that the other side had closed before the first byte of it was taken.
+        never_arrived = self.was_used and not self.has_answered and isinstance(exc, BrokenPipeError)
+        self._fail(f"the connection broke ({exc or 'closed'})", never_arrived)
+
+    def pause_writing(self) -> None:
+        receiver = self._receiver or self._tunnel
+        if receiver is not None:
+            receiver.upstream_full()
+
+    def resume_writing(self) -> None:
+        receiver = self._receiver or self._tunnel
+        if receiver is not None:
+            receiver.upstream_drained()
+
+    # --- llhttp
+
+    def on_message_begin(self) -> None:
+        if self._is_finished:
+            # A second answer to one request would be taken for the answer to the next one on this connection.
+            self._is_overfull = True
+        self._headers.clear()
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        self._is_interim = status < 200 and status != 101
+        if self._is_interim:
+            return
+        self._is_started = True
+        self._read_framing(status)
+
+    def on_message_complete(self) -> None:
+        if self._is_interim:
+            return
+        self._is_finished = True
+        # llhttp knows this only inside this callback; asked later it says no and every request opens a connection.
+        self._keeps_alive = self._parser.should_keep_alive()
+
+    # --- own
+
+    def _read_framing(self, status: int) -> None:
+        self._length = None
+        is_chunked = False
+        for name, value in self._headers:
+            size = len(name)  # spares nearly all names the comparison
+            if size == 14 and lower_name(name) == b"content-length":
+                self._length = int(value)
+            elif size == 17 and lower_name(name) == b"transfer-encoding":
+                is_chunked = True
+        has_body = status not in (101, 204, 304) and not self._is_head_request
+        self._ends_with_connection = has_body and not is_chunked and self._length is None
+
+    def _limit_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > _MAX_RESPONSE_HEAD_BYTES:
+            self._fail("its response headers do not end")
+
+    def _finish(self, receiver: Receiver) -> None:
+        if self._receiver is not receiver:
+            return
+        body = b"".join(self._pieces)
+        self.chunks += len(self._pieces)
+        self._pieces.clear()
+        if self._is_finished:
+            self._release()
+        else:
+            # An answer to HEAD: llhttp waits for a body that will not come, so this connection is of no more use.
+            self.abort()
+        receiver.response_finished(body, False)
+
+    def _release(self) -> None:
+        self._receiver = None
+        self.was_used = True
+        if self._keeps_alive and not self.transport.is_closing():
+            if not self._reads:
+                self.resume()
+            self.idle_since = time.monotonic()
+            self._pool.take_back(self)
+        else:
+            self.abort()
+
+    def _switch_protocol(self, receiver: Receiver, rest: bytes) -> None:
+        self._receiver, self._tunnel = None, receiver
+        self._take = receiver.response_started(ResponseHead(101, self._headers[:], None))
+        receiver.upgraded(rest)
+
+    def _data_without_request(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            self._take(data)
+        elif not self.is_dead:
+            self.abort()
+
+    def _nothing_arrived(self) -> bool:
+        handle = self.transport.get_extra_info("socket")
+        return handle is not None and nothing_arrived(handle.fileno(), self._sent_before)
+
+    def _fail(self, reason: str, never_arrived: bool = False) -> None:
+        receiver = self._receiver
+        if receiver is None:
+            return
+        self.abort()
+        receiver.response_failed(reason, never_arrived)
+
+
+def _ignore(data: bytes) -> None:
+    """Nobody takes a body before its head was told."""
+
+
+class ReleasesTo(Protocol):
+    """Where a connection goes when its answer is complete."""
+
+    def take_back(self, upstream: Upstream) -> None: ...
+
+    def forget(self, upstream: Upstream) -> None: ...

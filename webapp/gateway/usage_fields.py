@@ -1,0 +1,49 @@
+"""Token counts as engines report them, wherever in a JSON document they stand."""
+
+import msgspec
+
+
+class Usage(msgspec.Struct):
+    """Tokens under OpenAI's, the Responses API's and Anthropic's names."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+    @property
+    def prompt(self) -> int | None:
+        return self.input_tokens if self.prompt_tokens is None else self.prompt_tokens
+
+    @property
+    def completion(self) -> int | None:
+        return self.output_tokens if self.completion_tokens is None else self.completion_tokens
+
+
+class _Inner(msgspec.Struct):
+    usage: Usage | None = None
+
+
+class _Document(msgspec.Struct):
+    """Usage stands at the top, in `response` (Responses API) or in `message` (Anthropic)."""
+
+    usage: Usage | None = None
+    response: _Inner | None = None
+    message: _Inner | None = None
+    choices: list[msgspec.Raw] | None = None
+
+
+_decode = msgspec.json.Decoder(_Document).decode
+
+
+def find(document: bytes) -> tuple[Usage | None, bool]:
+    """The usage in a document, if any, and whether the document is there for nothing else (`choices` is empty)."""
+    try:
+        found = _decode(document)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None, False
+    usage = found.usage
+    for inner in (found.response, found.message):
+        if usage is None and inner is not None:
+            usage = inner.usage
+    return usage, found.choices == []

@@ -1,0 +1,38 @@
+"""One slow clock for all time limits of a process: ticks only while somebody is connected."""
+
+import asyncio
+import logging
+from time import monotonic
+
+from webapp.gateway.front import FrontConnection
+from webapp.gateway.state import State
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5
+
+
+class Watchdog:
+    """A timer per stream would cost more than its tokens; this costs a look at each connection twice a second."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connect(self) -> FrontConnection:
+        """Makes the protocol of a new connection."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        return FrontConnection(self._state)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = monotonic()
+        for connection in list(self._state.connections):
+            try:
+                connection.check(now)
+            except Exception:
+                log.exception("a connection's time limits could not be checked")
+                connection.transport.abort()
+        if self._state.connections:
+            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)

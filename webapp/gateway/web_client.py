@@ -1,0 +1,99 @@
+"""Small questions to web over its private socket, on one connection that is kept alive."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from webapp import secrets
+from webapp.gateway.replicas import Address, Pool
+from webapp.gateway.upstream import ResponseHead, Upstream
+
+_MAX_ANSWER_BYTES = 256 * 1024 * 1024
+
+
+class WebUnavailable(Exception):
+    """Web is not there, or did not answer properly."""
+
+
+class _Answer:
+    """Collects one response."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        self._status = 0
+        self._pieces: list[bytes] = []
+        self._bytes = 0
+
+    def response_started(self, head: ResponseHead) -> Callable[[bytes], None]:
+        self._status = head.status
+        return self._add
+
+    def _add(self, data: bytes) -> None:
+        self._bytes += len(data)
+        if self._bytes > _MAX_ANSWER_BYTES:
+            self.response_failed("its answer is too large", False)
+            return
+        self._pieces.append(data)
+
+    def response_finished(self, data: bytes, ended_by_close: bool) -> None:
+        self._pieces.append(data)
+        if not self.done.done():
+            self.done.set_result((self._status, b"".join(self._pieces)))
+
+    def response_failed(self, reason: str, never_arrived: bool) -> None:
+        if not self.done.done():
+            self.done.set_exception(WebUnavailable(reason))
+
+    def upgraded(self, data: bytes) -> None:
+        self.response_failed("it changed the protocol", False)
+
+    def upstream_full(self) -> None: ...
+
+    def upstream_drained(self) -> None: ...
+
+
+class WebClient:
+    """`is_up` is what the last question showed."""
+
+    def __init__(self, socket_path: str) -> None:
+        self._pool = Pool(Address("", 0, socket_path))
+        self._secret = secrets.derive("internal").hex().encode()
+        self.is_up = False
+
+    async def call(self, method: str, path: str, body: bytes = b"", timeout_s: float = 5) -> tuple[int, bytes]:
+        """(status, body). Raises WebUnavailable. All that is asked here may be asked twice, so staleness is retried."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                pooled = self._pool.take(time.monotonic())
+                if pooled is not None:
+                    try:
+                        return self._seen(await self._ask(pooled, method, path, body))
+                    except WebUnavailable:
+                        pass
+                upstream = await self._pool.open(timeout_s)
+                return self._seen(await self._ask(upstream, method, path, body))
+        except (OSError, WebUnavailable) as error:
+            self.is_up = False
+            raise WebUnavailable(f"web does not answer ({error or type(error).__name__})") from error
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _seen(self, answer: tuple[int, bytes]) -> tuple[int, bytes]:
+        self.is_up = answer[0] < 500
+        return answer
+
+    async def _ask(self, upstream: Upstream, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        answer = _Answer()
+        upstream.send(answer, self._head(method, path, len(body)) + body)
+        try:
+            return await answer.done
+        finally:
+            if not answer.done.done() or answer.done.cancelled() or answer.done.exception() is not None:
+                upstream.abort()
+
+    def _head(self, method: str, path: str, length: int) -> bytes:
+        return (
+            b"%b %b HTTP/1.1\r\nhost: localhost\r\nx-modelyard-internal: %b\r\nx-forwarded-for: 127.0.0.1\r\n"
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        ) % (method.encode(), path.encode(), self._secret, length)
