@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from webapp.gateway import accounting, records, reply_head, request_body
+from webapp.gateway import accounting, records, refusals, reply_head, request_body
 from webapp.gateway.credentials import Principal, authenticate
 from webapp.gateway.directory import Deployment, choose
 from webapp.gateway.document_reply import DocumentReply
@@ -106,12 +106,12 @@ class Exchange:
         directory = self.state.directory
         try:
             if self.target.carries_key:
-                raise _key_in_query()
+                raise refusals.key_in_query()
             if not directory.is_known:
-                raise _not_ready()
+                raise refusals.not_ready()
             self.principal = authenticate(request.fields, directory, self.front.seen_credential)
             if request.method != b"POST":
-                raise _wrong_method(request.method)
+                raise refusals.wrong_method(request.method)
             if request.content_length is not None and request.content_length > _SMALL_BODY_BYTES:
                 self._make_room(request.content_length)
         except Problem as problem:
@@ -266,7 +266,7 @@ class Exchange:
             self.deployment = directory.by_model(self.principal, wish.model)
         deployment = self.deployment
         if target.endpoint not in deployment.endpoints:
-            raise _not_offered(deployment, target.endpoint)
+            raise refusals.not_offered(deployment, target.endpoint)
         if not deployment.ready:
             raise deployment.not_up()
         self._body = request_body.for_engine(target.endpoint, content_type, body, wish, deployment.upstream_model)
@@ -276,7 +276,7 @@ class Exchange:
         assert self.deployment is not None
         replica = choose(self.deployment, self.state.table, self._tried, now)
         if replica is None:
-            self._refuse(_unreachable(self.deployment))
+            self._refuse(refusals.unreachable(self.deployment))
             return
         self._attempts += 1
         self.replica = replica
@@ -382,30 +382,3 @@ class Exchange:
             self.reply.count(self._chunks)
         accounting.write_down(self, outcome, status, None if problem is None else problem.code)
         self._release_replica()
-
-
-def _key_in_query() -> Problem:
-    message = "A key in the URL ends up in logs: send it in the Authorization header, and replace this one"
-    return Problem(401, "key_in_query", message)
-
-
-def _not_ready() -> Problem:
-    message = "The gateway has just started and has not learned its keys from web yet: try again shortly"
-    return Problem(503, "gateway_starting", message, headers=retry_after(1))
-
-
-def _unreachable(deployment: Deployment) -> Problem:
-    message = f"No replica of '{deployment.name}' could be reached: it may be restarting, try again shortly"
-    # 503, not 502: nothing was sent, so asking again is safe and clients do it by themselves.
-    return Problem(503, "engine_unreachable", message, source=ENGINE, headers=retry_after(2))
-
-
-def _wrong_method(method: bytes) -> Problem:
-    message = f"{method.decode('latin-1')} is not possible here: use POST"
-    return Problem(405, "method_not_allowed", message, headers=b"allow: POST\r\n")
-
-
-def _not_offered(deployment: Deployment, endpoint: str) -> Problem:
-    offered = ", ".join(sorted(deployment.endpoints))
-    message = f"The model '{deployment.name}' does not offer /v1/{endpoint}; it offers: {offered}"
-    return Problem(404, "endpoint_not_offered", message)

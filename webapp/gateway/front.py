@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from time import monotonic
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -11,6 +11,7 @@ from webapp.gateway import framing, routes
 from webapp.gateway.credentials import SeenCredential
 from webapp.gateway.errors import Problem, retry_after
 from webapp.gateway.framing import Header, Request
+from webapp.gateway.handler import Handler
 from webapp.gateway.records import json_text
 from webapp.gateway.state import State
 from webapp.gateway.writing import problem_response
@@ -21,30 +22,6 @@ _MAX_QUEUED_BYTES = 64 * 1024
 _DRAINABLE_BODY_BYTES = 64 * 1024
 _LINGER_S = 5.0
 _BODY_GAP_S = 60.0
-
-
-class Handler(Protocol):
-    """Serves one request. It ends by calling `FrontConnection.response_complete`, `refuse` or `abort`."""
-
-    @property
-    def has_answered(self) -> bool:
-        """Whether any byte of an answer was written."""
-
-    def body_arrived(self, data: bytes) -> None: ...
-
-    def body_finished(self) -> None: ...
-
-    def client_gone(self) -> None: ...
-
-    def client_full(self) -> None: ...
-
-    def client_drained(self) -> None: ...
-
-    def check(self, now: float) -> None:
-        """Called about twice a second: give up what has taken too long."""
-
-    def tunnel_data(self, data: bytes) -> None:
-        """Bytes after an Upgrade, kept until the other side agreed or passed on."""
 
 
 class FrontConnection(asyncio.Protocol):

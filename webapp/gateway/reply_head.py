@@ -38,12 +38,13 @@ def build(head: ResponseHead, version: str, own_lines: bytes, keeps_alive: bool)
                 is_stream = value.startswith(b"text/event-stream")
     # Events are cut anew and some are taken out, so a length the engine named would be wrong.
     length = None if is_stream else head.length
-    is_chunked = length is None and version != "1.0"
+    has_body = head.status != 204
+    is_chunked = has_body and length is None and version != "1.0"
     if length is not None:
         lines.append(b"content-length: %d\r\n" % length)
     elif is_chunked:
         lines.append(b"transfer-encoding: chunked\r\n")
-    else:
+    elif has_body:
         keeps_alive = False
     if not keeps_alive:
         lines.append(b"connection: close\r\n")

@@ -70,8 +70,9 @@ class StreamReply:
         self.last_byte_at = now
         if self._held or not data.endswith(_ENDS):
             data = self._whole_events(data)
-        if b'"usage"' in data and _USAGE_OBJECT.search(data):
-            data = self._read_usage(data)
+        at = data.find(b'"usage"')
+        if at >= 0:
+            data = self._read_usage(data, at)
         if not data:
             return
         self._last = data
@@ -123,15 +124,23 @@ class StreamReply:
         self._held = data[cut:]
         return data[:cut]
 
-    def _read_usage(self, data: bytes) -> bytes:
+    def _read_usage(self, data: bytes, at: int) -> bytes:
+        """Read every event that may hold usage, the first at `at`; only their surroundings are looked at, because the
+        last read of a fast engine can be a whole answer long."""
         kept: list[bytes] = []
-        start = 0
-        for border in _BORDER.finditer(data):
-            event = data[start : border.end()]
-            start = border.end()
-            if not (b'"usage"' in event and self._take_usage(event) and self._hides_usage):
-                kept.append(event)
-        kept.append(data[start:])
+        done = 0
+        while at >= 0:
+            if not _USAGE_OBJECT.match(data, at):
+                at = data.find(b'"usage"', at + 1)
+                continue
+            start = _event_start(data, done, at)
+            border = _BORDER.search(data, at)
+            stop = len(data) if border is None else border.end()
+            if self._take_usage(data[start:stop]) and self._hides_usage:
+                kept.append(data[done:start])
+                done = stop
+            at = data.find(b'"usage"', stop)
+        kept.append(data[done:])
         return b"".join(kept)
 
     def _take_usage(self, event: bytes) -> bool:
@@ -145,3 +154,12 @@ class StreamReply:
         self.prompt_tokens = self.prompt_tokens if usage.prompt is None else usage.prompt
         self.completion_tokens = self.completion_tokens if usage.completion is None else usage.completion
         return has_nothing_else
+
+
+def _event_start(data: bytes, low: int, at: int) -> int:
+    """Where the event around `at` begins: after the last empty line before it, not before `low`."""
+    while (line_end := data.rfind(b"\n", low, at)) >= 0:
+        if data.endswith((b"\n", b"\n\r"), low, line_end):
+            return line_end + 1
+        at = line_end
+    return low

@@ -55,6 +55,7 @@ class Upstream(asyncio.Protocol):
         "_is_head_request",
         "_is_head_told",
         "_is_interim",
+        "_is_overfull",
         "_is_started",
         "_keeps_alive",
         "_length",
@@ -91,7 +92,7 @@ class Upstream(asyncio.Protocol):
         self._reads = True
         self._sent_bytes = self._sent_before = self._head_bytes = 0
         self._length: int | None = None
-        self._is_interim = self._is_started = self._is_head_told = self._is_finished = False
+        self._is_overfull = self._is_interim = self._is_started = self._is_head_told = self._is_finished = False
         self._keeps_alive = self._ends_with_connection = self._is_head_request = False
         self.chunks = 0
         self.has_answered = False
@@ -152,6 +153,9 @@ class Upstream(asyncio.Protocol):
         except HttpParserError as error:
             self._fail(f"its answer is not HTTP ({error})")
             return
+        if self._is_overfull:
+            self._fail("it sent more than it was asked for")
+            return
         if not self._is_head_told:
             if not self._is_started:
                 self._limit_head(len(data))
@@ -206,6 +210,9 @@ class Upstream(asyncio.Protocol):
     # --- llhttp
 
     def on_message_begin(self) -> None:
+        if self._is_finished:
+            # A second answer to one request would be taken for the answer to the next one on this connection.
+            self._is_overfull = True
         self._headers.clear()
 
     def on_headers_complete(self) -> None:
