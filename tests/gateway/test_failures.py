@@ -166,7 +166,7 @@ def test_a_replica_that_refuses_connections_is_passed_over(make_yard: Callable[.
     for _ in range(4):
         assert yard.chat("pair").headers["x-modelyard-served-by"] == "pair/15"
     answer = yard.chat("smol")
-    assert (answer.status, answer.error["code"]) == (502, "engine_unreachable")
+    assert (answer.status, answer.error["code"]) == (503, "engine_unreachable")
     assert int(answer.headers["retry-after"]) > 0
 
 

@@ -16,7 +16,8 @@ def not_ready() -> Problem:
 
 def unreachable(deployment: Deployment) -> Problem:
     message = f"No replica of '{deployment.name}' could be reached: it may be restarting, try again shortly"
-    return Problem(502, "engine_unreachable", message, source=ENGINE, headers=retry_after(2))
+    # 503, not 502: nothing was sent, so asking again is safe and clients do it by themselves.
+    return Problem(503, "engine_unreachable", message, source=ENGINE, headers=retry_after(2))
 
 
 def wrong_method(method: bytes) -> Problem:
