@@ -176,3 +176,18 @@ def advance(db: None) -> Callable[..., Any]:
         return replica
 
     return walk
+
+
+@pytest.fixture
+def count_queries() -> Callable[..., int]:
+    """How many queries a page costs, the session's and the user's included."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    def count(client: Any, url: str) -> int:
+        client.get(url)
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(url).status_code == 200
+        return len(captured)
+
+    return count

@@ -53,7 +53,7 @@ def test_a_missing_key_is_made_once_and_private(state: Path) -> None:
 @pytest.mark.parametrize("text", ["", "short", "!!!!", base64.urlsafe_b64encode(bytes(31)).decode()])
 def test_a_damaged_key_is_refused_with_its_path(state: Path, text: str) -> None:
     write_key(state, text)
-    with pytest.raises(secrets.MasterKeyError, match="master.key"):
+    with pytest.raises(secrets.MasterKeyError, match=r"master\.key"):
         secrets.derive("x")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests.browser.fake_engine import FakeEngine
 from tests.browser.site import REPOSITORY, Site
 
 SCREENSHOTS = REPOSITORY / "test-output" / "screenshots"
@@ -149,6 +150,22 @@ def move(site):
         return site.do(MOVE.format(pk=pk, number=number, states=states, text=text, advice=advice))
 
     return walk
+
+
+@pytest.fixture
+def engine(site, deploy, move):
+    """A deployment called `parrot` whose replica is a fake engine on this machine."""
+    engine = FakeEngine()
+    pk = deploy(f"parrot-{engine.port}")
+    move(pk, "placing", "starting", "loading", "ready")
+    site.do(
+        "from webapp.deployments.models import Replica; from webapp.events.services import publish\n"
+        f"Replica.objects.filter(deployment_id={pk}).update(address='127.0.0.1', port={engine.port})\n"
+        "publish('gateway')"
+    )
+    engine.deployment = pk
+    yield engine
+    engine.stop()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A whole web side of its own for browser tests: broker, web process, database and static files in one temp folder."""
+"""A web side of its own for browser tests: broker, web process, gateway, database and static files in one folder."""
 
 import json
 import os
@@ -44,11 +44,13 @@ class Site:
             "MODELYARD_STATE_DIR": str(state),
             "MODELYARD_PORT": str(self.port),
             "MODELYARD_IMPORT_ROOTS": str(state / "import"),
+            "MODELYARD_GATEWAY_PROCESSES": "1",
             "DJANGO_SETTINGS_MODULE": "webapp.settings",
             "PYTHONPATH": str(REPOSITORY),
         }
         self.broker: subprocess.Popen[bytes] | None = None
         self.web: subprocess.Popen[bytes] | None = None
+        self.gateway: subprocess.Popen[bytes] | None = None
         self.puppet: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -61,7 +63,15 @@ class Site:
             [sys.executable, "-c", _PUPPET],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.environment, cwd=REPOSITORY,
         )  # fmt: skip
+        self.start_gateway()
         self.start_web()
+
+    def start_gateway(self) -> None:
+        with (self.state / "gateway.log").open("ab") as log:
+            self.gateway = subprocess.Popen(
+                [sys.executable, "-m", "webapp.gateway", "--index", "0"],
+                env=self.environment, cwd=REPOSITORY, stdout=log, stderr=log,
+            )  # fmt: skip
 
     def start_broker(self) -> None:
         broker_socket = self.state / "run" / "valkey.sock"
@@ -78,8 +88,10 @@ class Site:
         with (self.state / "web.log").open("ab") as log:
             self.web = subprocess.Popen(
                 [
-                    sys.executable, "-m", "uvicorn", "webapp.asgi:application", "--port", str(self.port),
-                    "--ws", "websockets-sansio", "--no-access-log", "--log-level", "warning",
+                    sys.executable, "-m", "uvicorn", "webapp.asgi:application",
+                    "--uds", str(self.state / "run" / "web.sock"), "--proxy-headers",
+                    "--forwarded-allow-ips=*", "--ws", "websockets-sansio", "--no-access-log",
+                    "--log-level", "warning",
                 ],
                 env=self.environment, cwd=REPOSITORY, stdout=log, stderr=log,
             )  # fmt: skip
@@ -107,7 +119,7 @@ class Site:
         return answer["result"]
 
     def stop(self) -> None:
-        for process in (self.puppet, self.web, self.broker):
+        for process in (self.puppet, self.gateway, self.web, self.broker):
             if process is not None and process.poll() is None:
                 process.kill()
                 process.wait()

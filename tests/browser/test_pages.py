@@ -181,6 +181,47 @@ def test_everything_that_matters_works_without_javascript(open_page, deploy):
     expect(page.get_by_text("Asked plain-too to run")).to_be_visible()
 
 
+def test_a_chat_streams_and_is_measured(open_page, engine, shoot):
+    page = open_page(f"/playground/?deployment={engine.deployment}")
+    page.get_by_label("System prompt").fill("Be brief.")
+    page.get_by_label("Temperature").fill("0.5")
+    page.get_by_label("Your message").fill("Hi")
+    page.keyboard.press("Enter")
+    # Hostile words of a model are words.
+    expect(page.locator(".turn-assistant .words")).to_have_text("Hello there, <b>friend</b>!\nHow are you?")
+    measured = page.locator("#measured")
+    expect(measured).to_contain_text(
+        re.compile(r"first token after \d+ ms · [\d.]+ tokens/s · 8 tokens · 5 in the prompt")
+    )
+    asked = engine.asked[0]
+    assert asked["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    assert asked["temperature"] == 0.5
+    page.get_by_text("This chat as code").click()
+    expect(page.locator("#code-curl")).to_contain_text('"content":"Be brief."')
+    shoot(page, "playground-chat-light")
+
+
+def test_stopping_an_answer_reaches_the_engine(open_page, engine):
+    engine.pause_s, engine.answers = 0.05, 200
+    page = open_page(f"/playground/?deployment={engine.deployment}")
+    page.get_by_label("Your message").fill("Talk")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator(".turn-assistant .words")).to_contain_text("How are you")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#measured")).to_contain_text("stopped")
+    assert engine.left.wait(5)
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+
+
+def test_a_model_that_is_not_up_says_so_in_the_chat(open_page, deploy, allowed_noise):
+    allowed_noise += ["503"]
+    pk = deploy("asleep")
+    page = open_page(f"/playground/?deployment={pk}")
+    page.get_by_label("Your message").fill("Hello?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn-error")).to_contain_text("asleep")
+
+
 SCENERY = """
 from django.utils import timezone
 from webapp.accounts.models import User

@@ -54,8 +54,8 @@ TABLE: list[tuple[str, View, Observed, d.Step]] = [
     ("being removed by somebody", view(S.READY), ALONE["removing"], d.Wait(d.POLL_S)),
     # Absence.
     ("absent once", view(S.READY), NOTHING, d.MarkMissing()),
-    ("absent for a moment", view(S.LOST, missing_since=ago(5)), NOTHING, d.Wait(10)),
-    ("absent for certain", view(S.LOST, missing_since=ago(15)), NOTHING, d.Crash()),
+    ("absent for a moment", view(S.LOST, missing_since=ago(1)), NOTHING, d.Wait(3)),
+    ("absent for certain", view(S.LOST, missing_since=ago(4)), NOTHING, d.Crash()),
     ("there again", view(S.LOST, missing_since=ago(20)), ALONE["running"], d.MoveLoading(MINE)),
     ("absent at the start", view(S.STARTING), NOTHING, d.MarkMissing()),
     # Old attempts go first.

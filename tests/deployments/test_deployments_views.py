@@ -201,7 +201,9 @@ def test_the_fit_panel_names_the_terms_and_the_hosts(client, ada, artifact, host
     assert "fits" in text
     assert host.name in text
     huge = typed | {"options-context_length": "1048576", "options-parallel_slots": "64"}
-    assert "are needed and" in client.post(reverse("deployments:fit"), huge).content.decode()
+    text = client.post(reverse("deployments:fit"), huge).content.decode()
+    assert "are needed and" in text
+    assert "It fits with" in text
 
 
 def test_the_fit_panel_says_that_a_drained_host_takes_nothing(client, ada, artifact, host, team):

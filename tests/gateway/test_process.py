@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.yard import ADA, Yard, chat_body, eventually, post, read_all
+from tests.gateway.yard import Yard, chat_body, eventually, post, read_all
 
 
 def streaming(yard: Yard, tokens: int, delay: float) -> socket.socket:
@@ -148,7 +148,9 @@ def test_tls_is_spoken_when_there_is_a_certificate(make_yard: Callable[..., Yard
     certificate, secret = tmp_path / "cert.pem", tmp_path / "key.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    subprocess.run([*command, "-days", "2", "-keyout", secret, "-out", certificate, *subject], check=True, capture_output=True)
+    subprocess.run(
+        [*command, "-days", "2", "-keyout", secret, "-out", certificate, *subject], check=True, capture_output=True
+    )
     yard = make_yard(MODELYARD_TLS_CERT=str(certificate), MODELYARD_TLS_KEY=str(secret)).start()
     context = ssl.create_default_context(cafile=str(certificate))
     with socket.create_connection(("127.0.0.1", yard.port), timeout=5) as plain:
@@ -178,7 +180,7 @@ def test_a_broken_certificate_is_named(make_yard: Callable[..., Yard], tmp_path:
 
 
 def test_no_request_fails_while_everything_else_is_down(make_yard: Callable[..., Yard]) -> None:
-    """Web goes away in the middle of steady traffic and comes back; nobody notices, and every token is accounted for."""
+    """Web goes away in the middle of steady traffic and comes back; nobody notices, every token is accounted for."""
     yard = make_yard().start()
     eventually(lambda: (yard.folder / "gateway" / "snapshot.sealed").exists())
     statuses: list[int] = []
@@ -212,7 +214,9 @@ def test_an_idle_gateway_costs_next_to_nothing(make_yard: Callable[..., Yard]) -
     eventually(lambda: time.monotonic() - started > 3, 5)
     share = (cpu_ns(gateway.pid) - before) / 1e9 / (time.monotonic() - started)
     assert share < 0.01, f"{share:.2%} of a core"
-    pss = next(line for line in Path(f"/proc/{gateway.pid}/smaps_rollup").read_text().splitlines() if line.startswith("Pss:"))
+    pss = next(
+        line for line in Path(f"/proc/{gateway.pid}/smaps_rollup").read_text().splitlines() if line.startswith("Pss:")
+    )
     assert int(pss.split()[1]) < 60_000, pss
 
 
@@ -224,8 +228,8 @@ def cpu_ns(pid: int) -> int:
 def test_the_gateway_imports_neither_django_nor_an_orm() -> None:
     code = (
         "import sys, webapp.gateway.process, webapp.gateway.__main__\n"
-        "print([m for m in sys.modules if m.split('.')[0] in ('django', 'celery', 'docker', 'redis', 'channels', 'sqlite3')])"
+        "heavy = ('django', 'celery', 'docker', 'redis', 'channels', 'sqlite3')\n"
+        "print([name for name in sys.modules if name.split('.')[0] in heavy])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
-

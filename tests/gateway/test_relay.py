@@ -13,7 +13,12 @@ from tests.gateway.yard import Yard, eventually, read_all
 
 
 def test_a_page_is_relayed_with_our_word_on_who_asks(yard: Yard) -> None:
-    forged = {"X_Forwarded_For": "6.6.6.6", "X_Forwarded_Proto": "https", "X_Forwarded_Host": "evil", "Forwarded": "for=6"}
+    forged = {
+        "X_Forwarded_For": "6.6.6.6",
+        "X_Forwarded_Proto": "https",
+        "X_Forwarded_Host": "evil",
+        "Forwarded": "for=6",
+    }
     forged |= {"X_Real_IP": "6.6.6.6", "X_Modelyard_Internal": "guess", "Cookie": "a=1", "Te": "trailers"}
     connection = yard.connect()
     connection.putrequest("GET", "/some/page?x=%2f", skip_host=True, skip_accept_encoding=True)
@@ -81,7 +86,10 @@ def test_a_large_upload_streams_through(yard: Yard, chunked: bool) -> None:
 
 def test_an_upload_may_wait_for_100_continue(yard: Yard) -> None:
     with socket.create_connection(("127.0.0.1", yard.port), timeout=5) as line:
-        line.sendall(b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
+        line.sendall(
+            b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
+            b"Expect: 100-continue\r\nConnection: close\r\n\r\n"
+        )
         assert line.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         line.sendall(b"abc")
         assert b'"size": 3' in read_all(line)
@@ -110,7 +118,8 @@ def test_an_answer_that_web_breaks_off_is_broken_for_the_client_too(yard: Yard) 
 def websocket(yard: Yard, extra: str = "") -> tuple[socket.socket, bytes]:
     """An open WebSocket and the head of the answer (RFC 6455's own example key)."""
     line = socket.create_connection(("127.0.0.1", yard.port), timeout=5)
-    head = "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n"
+    head = "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n"
+    head += "Upgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n"
     line.sendall(f"{head}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extra}\r\n".encode())
     answer = b""
     while b"\r\n\r\n" not in answer:

@@ -3,10 +3,6 @@
 import base64
 import hmac
 import json
-import os
-import re
-import signal
-import socket
 import stat
 import time
 from collections.abc import Callable
@@ -109,7 +105,9 @@ def test_one_bad_entry_does_not_take_the_others_down(make_yard: Callable[..., Ya
     yard = make_yard().start()
     bad = yard.deployment(50, "bad", replicas=[{"id": 51, "url": "ftp://x", "state": "ready"}])
     good = yard.deployment(7, "smol", replicas=[yard.replica(11, 0)])
-    yard.publish(deployments=[bad, good], keys=[{**key(1, ADA, user=3, team=2)}, key(2, "x", user=1, team=2) | {"digest": "zz"}])
+    yard.publish(
+        deployments=[bad, good], keys=[{**key(1, ADA, user=3, team=2)}, key(2, "x", user=1, team=2) | {"digest": "zz"}]
+    )
     assert yard.chat().status == 200
     assert yard.chat("bad").status == 503
 

@@ -37,7 +37,16 @@ def test_a_record_says_who_what_where_and_how_long(yard: Yard) -> None:
     assert record["id"] == answer.request_id
     assert set(record) == {
         *("id", "at", "key", "user", "team", "deployment", "replica", "endpoint", "request_id", "status", "outcome"),
-        *("stream", "prompt_tokens", "completion_tokens", "counted_by", "ttft_ms", "duration_ms", "max_gap_ms", "bytes_out"),
+        *(
+            "stream",
+            "prompt_tokens",
+            "completion_tokens",
+            "counted_by",
+            "ttft_ms",
+            "duration_ms",
+            "max_gap_ms",
+            "bytes_out",
+        ),
     }
 
 
@@ -73,7 +82,9 @@ def test_usage_is_understood_under_other_names(yard: Yard, text: str, tokens: tu
 
 
 def test_an_answer_without_usage_is_recorded_as_such(yard: Yard) -> None:
-    record = yard.record(yard.ask("POST", "/v1/embeddings", chat_body("smol", {"status": 200, "text": "{}"})).request_id)
+    record = yard.record(
+        yard.ask("POST", "/v1/embeddings", chat_body("smol", {"status": 200, "text": "{}"})).request_id
+    )
     assert (record["outcome"], record["counted_by"], record["completion_tokens"]) == ("ok", "none", None)
 
 

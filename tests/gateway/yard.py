@@ -256,6 +256,11 @@ def post(body: bytes, path: str = "/v1/chat/completions", extra: str = "") -> by
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
+def announced(framing: str, path: str = "/v1/chat/completions") -> bytes:
+    """The head of a request whose body is still to come, with `framing` as its last header."""
+    return f"POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADA}\r\n{framing}\r\n\r\n".encode()
+
+
 def read_all(line: socket.socket) -> bytes:
     pieces = []
     try:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -78,9 +79,9 @@ def _concerns(user: User, hosts: list[Host]) -> list[Concern]:
         for host in hosts
         if host.disk_total_bytes and host.disk_free_bytes < max(DISK_LOW_BYTES, host.disk_total_bytes // 10)
     ]
-    replicas = Replica.objects.visible_to(user).filter(
-        state__in=[ReplicaState.FAILED, ReplicaState.LOST], deployment__desired_state=Desired.RUNNING
-    )
+    broken = Q(state__in=[ReplicaState.FAILED, ReplicaState.LOST])
+    waiting = Q(state=ReplicaState.PENDING) & ~Q(reason="")
+    replicas = Replica.objects.visible_to(user).filter(broken | waiting, deployment__desired_state=Desired.RUNNING)
     for replica in replicas.select_related("deployment").order_by("deployment__name", "number")[:HOME_ROWS]:
         word = "restarting" if replica.next_due_at and replica.state == ReplicaState.FAILED else replica.state
         title = f"{replica.deployment.name} #{replica.number}"

@@ -12,7 +12,7 @@ from webapp.deployments import placement
 from webapp.engines.base import Engine, EngineOptions, HardwareGrant, Vendor
 from webapp.inventory.models import Host, HostState
 from webapp.planner.facts import ModelFacts
-from webapp.planner.memory import Term
+from webapp.planner.memory import Capacity, Term, fits
 
 MIB = 1024**2
 # An estimate is not a promise: engines get a quarter more host memory, and some on top, before the kernel ends them.
@@ -43,6 +43,8 @@ class Place:
     terms: tuple[Term, ...]
     stores: tuple[Store, ...]
     why: str
+    # The nearest change of options that would fit, in words; empty when none is known.
+    instead: str = ""
 
     @property
     def fits(self) -> bool:
@@ -143,7 +145,10 @@ def _place(host: Host, offer: placement.HostOffer, engine: Engine, facts: ModelF
     else:
         hardware = _likely(offer, engine)
     terms = terms_on(hardware)
-    return Place(host, terms, _stores(host, hardware, booked(terms)), refusals[0].why if refusals else "")
+    stores = _stores(host, hardware, booked(terms))
+    if choice is not None:
+        return Place(host, terms, stores, "")
+    return Place(host, terms, stores, refusals[0].why, _instead(engine, facts, options, hardware, stores))
 
 
 def _likely(offer: placement.HostOffer, engine: Engine) -> HardwareGrant:
@@ -154,6 +159,21 @@ def _likely(offer: placement.HostOffer, engine: Engine) -> HardwareGrant:
         return HardwareGrant("cpu", (), offer.usable_bytes, cpus)
     card = max(cards, key=lambda card: card.free_bytes)
     return HardwareGrant(cast(Vendor, card.vendor), (card.uuid,), offer.usable_bytes, cpus)
+
+
+def _instead(
+    engine: Engine, facts: ModelFacts, options: EngineOptions, hardware: HardwareGrant, stores: tuple[Store, ...]
+) -> str:
+    """The planner's advice, when memory is what is missing and the engine has an estimate to vary."""
+    estimate = getattr(engine, "estimate", None)
+    if estimate is None or all(store.needed_bytes <= store.free_bytes for store in stores):
+        return ""
+    *cards, memory = stores
+    room = Capacity(
+        host_bytes=max(0, int((memory.free_bytes - HEADROOM_BYTES) / MARGIN)),
+        gpu_bytes=max(0, cards[0].free_bytes) if cards else 0,
+    )
+    return fits(estimate(facts, options, hardware), room).suggestion
 
 
 def _stores(host: Host, hardware: HardwareGrant, needed: placement.Demand) -> tuple[Store, ...]:

@@ -9,4 +9,5 @@ urlpatterns = [
     path("", views.index, name="index"),
     path("<int:pk>/", views.detail, name="detail"),
     path("<int:pk>/drain/", views.drain, name="drain"),
+    path("<int:pk>/accept/", views.accept, name="accept"),
 ]

@@ -106,14 +106,27 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
 @door("POST")
 def drain(request: HttpRequest, pk: int) -> HttpResponse:
     """Take the host out of placement or back in."""
-    user = person(request)
-    host = get_object_or_404(Host, pk=pk)
-    if not user.is_superuser:
-        raise PermissionDenied("Only an admin of this Modelyard may drain a host.")
+    user, host = _managed(request, pk)
     wanted = request.POST.get("drained") == "1"
     said = f"{host.name} takes no new replicas." if wanted else f"{host.name} takes new replicas again."
     carry_out(request, lambda: services.set_drained(user, host, wanted), said)
     return answer(request, "inventory:detail", "hosts/_panel.html", lambda: detail_panel(user, pk)[1], pk)
+
+
+@door("POST")
+def accept(request: HttpRequest, pk: int) -> HttpResponse:
+    """Take the engine that answers at this address now for the host's own."""
+    user, host = _managed(request, pk)
+    carry_out(request, lambda: services.accept_engine(user, host), f"The next look at {host.name} decides.")
+    return answer(request, "inventory:detail", "hosts/_panel.html", lambda: detail_panel(user, pk)[1], pk)
+
+
+def _managed(request: HttpRequest, pk: int) -> tuple[User, Host]:
+    """The host, for the installation's admins alone."""
+    user = person(request)
+    if not user.is_superuser:
+        raise PermissionDenied("Only an admin of this Modelyard may change a host.")
+    return user, get_object_or_404(Host, pk=pk)
 
 
 def _replicas(user: User, host: Host) -> list[Any]:

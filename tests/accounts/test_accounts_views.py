@@ -1,0 +1,82 @@
+"""Signing in, and the pages of API keys."""
+
+import re
+
+import pytest
+from django.urls import reverse
+
+from webapp.accounts import services
+from webapp.accounts.models import ApiKey
+
+
+@pytest.fixture
+def key(ada, team):
+    return services.create_key(ada, team, "laptop")[0]
+
+
+def test_a_key_is_shown_once_with_code_that_holds_it(client, ada, team):
+    client.force_login(ada)
+    typed = {"name": "laptop", "team": team.pk, "scopes": ["inference"], "days": "30"}
+    reply = client.post(reverse("accounts:new"), typed)
+    text = re.search(r"my_[0-9a-f]{8}_[\w-]{43}", reply.content.decode())[0]
+    assert "no-store" in reply.headers["Cache-Control"]
+    assert services.find_key(text) == ApiKey.objects.get()
+    assert ApiKey.objects.get().scopes == ["inference"]
+    assert ApiKey.objects.get().expires_at is not None
+    assert text not in client.get(reverse("accounts:keys")).content.decode()
+    assert text not in str(dict(client.session))
+
+
+def test_a_key_needs_a_scope_and_a_team_of_ones_own(client, eve, team):
+    client.force_login(eve)
+    own = eve.teams.get()
+    assert client.post(reverse("accounts:new"), {"name": "x", "team": own.pk}).status_code == 422
+    assert client.post(reverse("accounts:new"), {"name": "x", "team": team.pk, "scopes": ["read"]}).status_code == 422
+    assert not ApiKey.objects.exists()
+
+
+def test_the_owner_revokes_it_after_a_question(client, ada, key):
+    client.force_login(ada)
+    url = reverse("accounts:revoke", args=[key.pk])
+    assert "cannot be undone" in client.get(url).content.decode()
+    key.refresh_from_db()
+    assert not key.is_revoked
+    client.post(url)
+    key.refresh_from_db()
+    assert key.is_revoked
+
+
+@pytest.mark.parametrize("person", ["bob", "eve"])
+def test_keys_are_personal_even_within_a_team(client, request, key, person):
+    client.force_login(request.getfixturevalue(person))
+    assert key.prefix not in client.get(reverse("accounts:keys")).content.decode()
+    assert client.post(reverse("accounts:revoke", args=[key.pk])).status_code == 404
+    key.refresh_from_db()
+    assert not key.is_revoked
+
+
+def test_signing_in_by_the_form(client, ada):
+    assert b"Sign in" in client.get("/accounts/login/").content
+    reply = client.post("/accounts/login/", {"login": "ada", "password": "ada-has-a-password"})
+    assert reply.url == "/"
+
+
+def test_signing_in_never_leads_to_another_site(client, ada):
+    typed = {"login": "ada", "password": "ada-has-a-password", "next": "https://evil.example/"}
+    assert client.post("/accounts/login/", typed).url == "/"
+
+
+@pytest.mark.parametrize("url", ["/accounts/password/reset/", "/accounts/email/"])
+def test_where_mail_would_be_sent_it_says_that_there_is_none(client, ada, url):
+    assert "sends no mail" in client.get(url).content.decode()
+    assert "sends no mail" in client.post(url, {"email": "ada@example.org"}).content.decode()
+
+
+def test_nobody_makes_an_account_for_themselves(client, db):
+    assert "made by admins" in client.get("/accounts/signup/").content.decode()
+
+
+@pytest.mark.parametrize("url", ["/accounts/password/change/", "/accounts/logout/"])
+def test_the_other_pages_of_an_account_stand(client, ada, url):
+    client.force_login(ada)
+    assert client.get(url).status_code == 200

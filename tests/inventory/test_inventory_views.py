@@ -1,0 +1,91 @@
+"""Pages of hosts: what is on them, who holds their memory, and who may drain them."""
+
+import pytest
+from django.urls import reverse
+
+from webapp.deployments.models import Replica
+from webapp.inventory import services
+from webapp.inventory.models import Host
+
+GIB = 1024**3
+
+
+@pytest.fixture
+def held(host, deployment):
+    """ada's replica holds 12 GiB of memory and 6 GiB of the first GPU."""
+    replica = deployment.replicas.get()
+    services.book(replica.holder, host.pk, 12 * GIB, {host.accelerators.first().pk: 6 * GIB})
+    Replica.objects.filter(pk=replica.pk).update(host=host)
+    return replica
+
+
+@pytest.mark.parametrize("person", ["ada", "bob"])
+def test_the_team_sees_by_name_who_holds_the_memory(client, request, host, held, person):
+    client.force_login(request.getfixturevalue(person))
+    text = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
+    assert "smollm2 #1" in text
+    assert "12.0 GiB booked" in text
+    assert "6.0 GiB booked" in text
+
+
+def test_a_stranger_sees_that_memory_is_held_but_not_by_whom(client, eve, host, held):
+    client.force_login(eve)
+    text = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
+    assert "smollm2" not in text
+    assert "somebody else&#x27;s" in text
+    assert "Nothing of yours." in text
+
+
+@pytest.mark.parametrize("person", ["ada", "bob", "eve"])
+def test_only_the_admin_drains_a_host(client, request, host, person):
+    client.force_login(request.getfixturevalue(person))
+    assert "Drain" not in client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
+    reply = client.post(reverse("inventory:drain", args=[host.pk]), {"drained": "1"})
+    assert reply.status_code == 403
+    assert "Only an admin" in reply.content.decode()
+    host.refresh_from_db()
+    assert not host.is_drained
+
+
+def test_only_the_admin_accepts_another_engine(client, ada, root, host):
+    services.record_lost(host.pk, "Another Docker engine answers here.")
+    url = reverse("inventory:accept", args=[host.pk])
+    client.force_login(ada)
+    assert client.post(url).status_code == 403
+    client.force_login(root)
+    assert "Accept the engine" in client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
+    client.post(url)
+    host.refresh_from_db()
+    assert host.daemon_id == ""
+
+
+def test_the_admin_drains_it_and_takes_that_back(client, root, host):
+    client.force_login(root)
+    url = reverse("inventory:drain", args=[host.pk])
+    text = client.post(url, {"drained": "1"}, headers={"HX-Request": "true"}).content.decode()
+    assert "drained" in text
+    host.refresh_from_db()
+    assert host.is_drained
+    client.post(url, {"drained": "0"})
+    host.refresh_from_db()
+    assert not host.is_drained
+
+
+def test_a_host_that_is_not_there_is_a_404(client, ada):
+    client.force_login(ada)
+    assert client.get(reverse("inventory:detail", args=[99])).status_code == 404
+
+
+def test_an_unreachable_host_says_why(client, ada, host):
+    services.record_lost(host.pk, "connection refused")
+    client.force_login(ada)
+    for url in (reverse("inventory:index"), reverse("inventory:detail", args=[host.pk]), reverse("dashboard:home")):
+        assert "connection refused" in client.get(url).content.decode()
+
+
+def test_the_list_costs_the_same_queries_for_one_and_for_thirty(client, ada, host, count_queries):
+    client.force_login(ada)
+    url = reverse("inventory:index")
+    few = count_queries(client, url)
+    Host.objects.bulk_create(Host(name=f"h{number}", endpoint=f"unix:///h{number}") for number in range(30))
+    assert count_queries(client, url) == few
