@@ -13,8 +13,13 @@ from webapp.broker import CELERY_SETTINGS, broker_url
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 django.setup()
 
-# Rooms can be imported once Django is set up; here, so that the pool's processes share what was loaded before the fork.
+# Rooms can be imported once Django is set up; here, so that the pool's processes share what was loaded before the fork
+# and the first task of each does not spend a second on it.
+from channels.layers import get_channel_layer  # noqa: E402
+
 from workers.tasks import hosts, jobs, replicas, sweeping  # noqa: E402
+
+get_channel_layer()
 
 
 class QuickConnection(kombu.Connection):

@@ -62,6 +62,10 @@ TABLE: list[tuple[str, View, Observed, d.Step]] = [
     ("an older one goes first", view(S.READY), OLD, d.Remove("old")),
     ("an older one goes before a new one comes", view(S.STARTING, container_id=""),
      Observed((seen("exited", 2, "old"),)), d.Remove("old")),
+    ("a later one is the truth", view(S.READY), Observed((seen("running", attempt=4, container_id="new"),)),
+     d.Adopt("new", 1, 4)),
+    ("a later one is the truth when stopping too", view(S.STOPPING, STOP), Observed((seen("exited", 4, "new"),)),
+     d.Adopt("new", 1, 4)),
     # Loading for ever.
     ("stuck in loading", view(S.LOADING, state_at=ago(1801)), ALONE["running"], d.Crash(MINE, kill=True)),
     ("slow, but moving", view(S.LOADING, state_at=ago(7000), progress_at=ago(20)), ALONE["running"], d.Wait()),
@@ -116,7 +120,8 @@ def test_the_next_step_is_the_one_of_the_table(row: View, observed: Observed, st
     assert decide(row, observed, NOW) == step
 
 
-OBSERVATIONS = [NOTHING, OLD, SILENT_BRIEFLY, SILENT_LONG, *ALONE.values()]
+LATER = Observed((seen("running", attempt=4, container_id="new"),))
+OBSERVATIONS = [NOTHING, OLD, LATER, SILENT_BRIEFLY, SILENT_LONG, *ALONE.values()]
 EVERYTHING = list(product(ReplicaState, Desired, OBSERVATIONS, ["", MINE], [None, ago(3), ago(20)]))
 DESTROYS = (d.Remove, d.Kill, d.SendTerm)
 CREATES = (d.Create, d.Place, d.Begin, d.RetryNow)
@@ -134,7 +139,7 @@ def every_decision() -> list[tuple[View, Observed, d.Step]]:
 
 
 def test_every_state_with_every_wish_and_observation_has_a_step() -> None:
-    assert len(every_decision()) == 11 * 3 * (4 + len(Container)) * 2 * 3
+    assert len(every_decision()) == 11 * 3 * (5 + len(Container)) * 2 * 3
 
 
 def test_nothing_is_destroyed_that_was_not_seen() -> None:

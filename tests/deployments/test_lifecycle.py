@@ -72,6 +72,20 @@ def test_a_worker_whose_lease_ran_out_moves_nothing(replica: Replica) -> None:
     assert lifecycle.move(quick, S.PENDING, S.PLACING, Why("", ""))
 
 
+def test_a_call_while_the_row_is_held_does_not_shorten_the_wait_after_a_crash(replica: Replica) -> None:
+    put(replica, state=S.LOADING)
+    mine = lifecycle.claim(replica.pk)
+    assert mine is not None
+    seen = mine.wakes, mine.next_due_at
+    assert lifecycle.record_crash(mine, Why("exited", "exit 1"), retry=True, counts=True)
+    assert lifecycle.claim(replica.pk) is None  # Docker's event of that same death
+    mine.wakes, mine.next_due_at = seen
+    assert lifecycle.release(mine, 10)
+    replica.refresh_from_db()
+    assert replica.next_due_at is not None
+    assert (replica.next_due_at - timezone.now()).total_seconds() > 8
+
+
 def test_release_sets_the_date_of_the_next_look(replica: Replica) -> None:
     mine = lifecycle.claim(replica.pk)
     assert mine is not None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.gateway.yard import ADA, Yard, chat_body, eventually, post, read_all
+from tests.gateway.yard import ADA, Yard, announced, chat_body, eventually, post, read_all
 
 GOOD = json.dumps(chat_body("smol", {"tokens": 1})).encode()
 
@@ -59,8 +59,8 @@ def test_ambiguous_framing_is_a_400_and_the_end_of_the_connection(yard: Yard, he
     "bad", [b"zz\r\nhello\r\n0\r\n\r\n", b"5\r\nhelloXX\r\n0\r\n\r\n", b"-1\r\n\r\n", b"5\nhello\n0\n\n"]
 )
 def test_a_bad_chunk_is_a_400_and_reaches_no_engine(yard: Yard, bad: bytes) -> None:
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADA}\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert statuses(yard.raw(head.encode() + bad, timeout=1)) == [400]
+    head = announced("Transfer-Encoding: chunked")
+    assert statuses(yard.raw(head + bad, timeout=1)) == [400]
     assert yard.engine.asked == []
 
 
@@ -148,9 +148,9 @@ def test_a_chunked_request_works_like_any_other(yard: Yard) -> None:
 
 
 def test_trailers_without_end_are_cut_off(yard: Yard) -> None:
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADA}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = announced("Transfer-Encoding: chunked")
     with socket.create_connection(("127.0.0.1", yard.port), timeout=5) as line:
-        line.sendall(head.encode() + b"2\r\n{}\r\n0\r\nX: ")
+        line.sendall(head + b"2\r\n{}\r\n0\r\nX: ")
         with pytest.raises(ConnectionError):
             for _ in range(2000):
                 line.sendall(b"a" * 1000)
@@ -168,7 +168,8 @@ def test_http_1_0_gets_a_stream_that_ends_with_the_connection(yard: Yard) -> Non
 
 
 def test_an_upgrade_that_is_not_a_websocket_is_ignored(yard: Yard) -> None:
-    asked = b"GET /page HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n"
+    asked = b"GET /page HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    asked += b"HTTP2-Settings: AA\r\n\r\n"
     answer = yard.raw(asked + b"GET /page HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert statuses(answer) == [200, 200]
     assert yard.web.pages[0].header("upgrade") is None

@@ -78,7 +78,8 @@ def test_an_engine_sees_neither_key_nor_cookie_nor_path_of_the_client(yard: Yard
 
 
 def test_a_client_sees_only_allowed_headers_of_an_engine(yard: Yard) -> None:
-    raw = "HTTP/1.1 200 OK\r\nServer: secret/1\r\nSet-Cookie: a=b\r\nX-Debug: 1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    raw = "HTTP/1.1 200 OK\r\nServer: secret/1\r\nSet-Cookie: a=b\r\nX-Debug: 1\r\n"
+    raw += "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
     answer = yard.chat(fake={"raw": raw})
     names = {name.lower() for name in answer.headers}
     assert names == {"content-type", "content-length", "x-request-id", "x-modelyard-served-by"}

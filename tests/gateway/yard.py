@@ -88,6 +88,7 @@ class Yard:
             "MODELYARD_STATE_DIR": str(folder),
             "MODELYARD_PORT": str(self.port),
             "MODELYARD_GATEWAY_PROCESSES": "1",
+            "MODELYARD_POLL_S": "0.1",
             "PYTHONWARNINGS": "error",
             **environment,
         }
@@ -224,7 +225,11 @@ class Yard:
 
     def metric(self, name: str) -> float:
         """The value of a metric without labels."""
-        return float(next(row.split()[1] for row in self.metrics().splitlines() if row.split()[0].endswith(name)))
+        return self.metric_of(0, name)
+
+    def metric_of(self, index: int, name: str) -> float:
+        rows = [row.split() for row in self.metrics(index).splitlines()]
+        return float(next(row[1] for row in rows if row[0] == f"modelyard_gateway_{name}"))
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
@@ -249,6 +254,11 @@ def post(body: bytes, path: str = "/v1/chat/completions", extra: str = "") -> by
     """A request as bytes."""
     head = f"POST {path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {ADA}\r\n{extra}"
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def announced(framing: str, path: str = "/v1/chat/completions") -> bytes:
+    """The head of a request whose body is still to come, with `framing` as its last header."""
+    return f"POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADA}\r\n{framing}\r\n\r\n".encode()
 
 
 def read_all(line: socket.socket) -> bytes:

@@ -17,6 +17,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from tests.launcher import small_registry
 from tests.launcher.waiting import eventually
 from webapp import paths
 from workers.launcher import docker_engine, images, own_dockerd, pulling, starter
@@ -254,6 +255,35 @@ def test_a_registry_out_of_reach_is_noticed_quickly(
     assert time.monotonic() - began < 3
 
 
+def test_an_image_is_pulled_with_progress(client: docker.DockerClient) -> None:
+    said: list[str] = []
+    with small_registry.serving() as registry:
+        assert pulling.pull(client, registry.image, said.append) is None
+        assert images.find(client, registry.image) is not None
+        client.images.remove(registry.image)
+    assert said
+
+
+def test_a_pull_of_what_the_registry_lacks_says_so(client: docker.DockerClient) -> None:
+    with small_registry.serving() as registry:
+        registry.manifest = b"{}"
+        assert pulling.pull(client, registry.image)
+
+
+@pytest.mark.parametrize(("limit_s", "stall_s"), [("1.5", 60.0), ("60", 1.5)])
+def test_a_pull_that_does_not_go_on_is_given_up_in_its_time(
+    client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch, limit_s: str, stall_s: float
+) -> None:
+    monkeypatch.setenv("MODELYARD_PULL_LIMIT_S", limit_s)
+    monkeypatch.setattr(pulling, "STALL_LIMIT_S", stall_s)
+    with small_registry.serving() as registry:
+        registry.stalls = True
+        began = time.monotonic()
+        assert pulling.pull(client, registry.image)
+        assert 1 < time.monotonic() - began < 6
+        assert images.find(client, registry.image) is None
+
+
 # --- jobs ---
 
 
@@ -396,8 +426,3 @@ def test_engines_outlive_a_kill_of_our_daemon(state: Path, client: docker.Docker
     container.reload()
     assert container.status == "running"
     container.remove(force=True)
-
-
-def test_a_docker_host_that_does_not_answer_is_named(tmp_path: Path) -> None:
-    with pytest.raises(docker_engine.LauncherError, match=r"DOCKER_HOST is unix:///no/such\.sock"):
-        docker_engine.find_engine(tmp_path, environ={"DOCKER_HOST": "unix:///no/such.sock"})

@@ -23,8 +23,9 @@ FAKE_ENGINE = "modelyard-test/engine:1"
 class Dockerd:
     """One engine in a folder of its own below /tmp (socket paths must be short). `number` picks bridge and subnet."""
 
-    def __init__(self, number: int, live_restore: bool = False) -> None:
+    def __init__(self, number: int, live_restore: bool = False, nvidia: bool = False) -> None:
         self.number = number
+        self.nvidia = nvidia
         self.root = Path(tempfile.mkdtemp(prefix=f"mydk{number}-"))
         self.socket = self.root / "docker.sock"
         self.endpoint = f"unix://{self.socket}"
@@ -41,10 +42,22 @@ class Dockerd:
         ]  # fmt: skip
         if self.live_restore:
             argv.append("--live-restore")
+        environment = dict(os.environ)
+        if self.nvidia:
+            environment["PATH"] = f"{self._make_nvidia_hook()}:{environment['PATH']}"
+            argv.append(f"--add-runtime=nvidia={shutil.which('runc')}")
         (self.root / "pid").unlink(missing_ok=True)
         with (self.root / "log").open("ab") as log:
-            self._process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True, env=environment)
         self._wait_until_it_answers()
+
+    def _make_nvidia_hook(self) -> Path:
+        """With a program of this name Docker takes requests for GPUs; this one does nothing about them."""
+        hook = self.root / "bin" / "nvidia-container-runtime-hook"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text("#!/bin/sh\ncat >/dev/null\n")
+        hook.chmod(0o755)
+        return hook.parent
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + 30
@@ -131,11 +144,11 @@ class Dockerd:
         ):
             subprocess.run(argv, check=True, capture_output=True)
 
-    def import_fake_tools(self) -> None:
-        """An image of the name that jobs run in, whose python3 plays the fetch program."""
+    def import_fake_tools(self, says: bytes = b"") -> None:
+        """An image of the name that jobs run in, whose python3 plays the fetch program and `says` what probes print."""
         with contextlib.closing(self.client()) as client:
             client.import_image_from_data(
-                _tar_with_engine(), repository="modelyard/tools", tag="1", changes=["ENV PATH=/bin"]
+                _tar_with_engine(says), repository="modelyard/tools", tag="1", changes=["ENV PATH=/bin"]
             )
 
     def import_fake_engine(self, tag: str = FAKE_ENGINE, **ways: object) -> str:
@@ -150,8 +163,8 @@ class Dockerd:
 
 
 @contextlib.contextmanager
-def running_dockerd(number: int, live_restore: bool = False) -> Iterator[Dockerd]:
-    engine = Dockerd(number, live_restore)
+def running_dockerd(number: int, live_restore: bool = False, nvidia: bool = False) -> Iterator[Dockerd]:
+    engine = Dockerd(number, live_restore, nvidia)
     try:
         engine.start()
         yield engine
@@ -170,7 +183,7 @@ def compiled_fake_engine() -> Path:
     return program
 
 
-def _tar_with_engine() -> bytes:
+def _tar_with_engine(says: bytes = b"") -> bytes:
     content = compiled_fake_engine().read_bytes()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -182,4 +195,7 @@ def _tar_with_engine() -> bytes:
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o755
             tar.addfile(entry, io.BytesIO(content))
+        entry = tarfile.TarInfo("says")
+        entry.size, entry.mode = len(says), 0o644
+        tar.addfile(entry, io.BytesIO(says))
     return buffer.getvalue()

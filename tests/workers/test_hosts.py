@@ -79,7 +79,7 @@ def test_a_list_from_another_engine_ends_nothing(
         hosts.probe(machine.pk)
         assert "Another Docker engine answers" in reload(machine).reason
         assert machine.state == "unreachable" and reload(replica).attempt == 1
-        assert orphans.clean_up() == 0
+        assert orphans.clean_up(machine.pk) == 0
     type(machine).objects.update(endpoint=home)
     assert inventory.installation()
     work.pass_time(replica, 13)
@@ -148,7 +148,7 @@ def old_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_nobody_owns_goes_and_everything_else_stays(
-    serve: Serve, work: Any, engine: Any, litter: Callable[..., str], old_enough: None
+    serve: Serve, work: Any, engine: Any, machine: Any, litter: Callable[..., str], old_enough: None
 ) -> None:
     from workers.tasks import orphans
 
@@ -160,19 +160,21 @@ def test_what_nobody_owns_goes_and_everything_else_stays(
     litter("other-installation", **{"modelyard.installation": "somebody-else"})
     with contextlib.closing(engine.client()) as client:
         client.create_container("modelyard-test/engine:1", name="foreign")
-    assert orphans.clean_up() == 3
+    assert orphans.clean_up(machine.pk) == 3
     assert names(engine) == {"foreign", "other-installation", reload(replica).container_name}
 
 
-def test_young_orphans_and_all_orphans_on_hold_stay(engine: Any, litter: Callable[..., str], monkeypatch: Any) -> None:
+def test_young_orphans_and_all_orphans_on_hold_stay(
+    engine: Any, machine: Any, litter: Callable[..., str], monkeypatch: Any
+) -> None:
     from webapp.inventory.models import Installation
     from workers.tasks import orphans
 
     litter("unknown", **{"modelyard.id": "999"})
-    assert orphans.clean_up() == 0, "it may be about to be written down"
+    assert orphans.clean_up(machine.pk) == 0, "it may be about to be written down"
     monkeypatch.setattr(orphans, "ORPHAN_AFTER_S", 0)
     Installation.objects.update(is_on_hold=True)
-    assert orphans.clean_up() == 0
+    assert orphans.clean_up(machine.pk) == 0
     assert names(engine) == {"unknown"}
 
 
@@ -191,7 +193,7 @@ def test_an_orphan_that_gets_an_owner_at_the_last_moment_stays(
         return real(self, container)
 
     monkeypatch.setattr(DockerRuntime, "inspect", owned_meanwhile)
-    assert orphans.clean_up() == 0
+    assert orphans.clean_up(machine.pk) == 0
     assert names(engine) == {"late"}
 
 
@@ -223,3 +225,27 @@ def test_engines_running_before_the_control_plane_are_taken_over(
     prove(replica)
     [after] = containers(engine)
     assert after["Id"] == before["Id"]
+
+
+def test_a_database_older_than_the_host_goes_on_with_what_runs(
+    serve: Serve, work: Any, engine: Any, machine: Any
+) -> None:
+    """After a restore the row knows of an earlier attempt than the one that serves."""
+    replica = serve()
+    work()
+    prove(replica)
+    backup = {"attempt": replica.attempt, "container_id": "of-long-ago", "state": "ready"}
+    with contextlib.closing(engine.client()) as client:
+        client.kill(replica.container_name)
+    work.send("deployments.reconcile", replica.pk)
+    work()
+    work.pass_time(replica, 11)
+    prove(replica)
+    assert reload(replica).attempt == 2
+    [serving] = containers(engine)
+    type(replica).objects.update(**backup)
+    work.pass_time(replica, 11)
+    assert reload(replica).attempt == 2 and replica.state == "ready"
+    assert replica.container_id == serving["Id"]
+    [still] = containers(engine)
+    assert still["Id"] == serving["Id"] and still["State"] == "running"

@@ -31,9 +31,9 @@ def test_a_wish_becomes_a_running_engine_and_nothing_stays_of_it_after_deletion(
     work()
     assert reload(replica).state == "draining"
     work.pass_time(replica, 2.3)
-    assert reload(replica).state == "stopping"
     wait_for(lambda: has_ended(engine, replica.container_name))
-    work.pass_time(replica, 0.5)
+    if Deployment.objects.exists():
+        work.pass_time(replica, 0.5)
     assert not Deployment.objects.exists()
     assert containers(engine) == []
     assert reload(machine).booked_bytes == 0
@@ -227,7 +227,7 @@ def test_running_requests_are_finished_before_the_engine_ends(
     connection.close()
     assert "t19 " in text and text.endswith("data: [DONE]\n\n")
     work.pass_time(replica, 1)
-    assert reload(replica).state == "stopping"
+    assert reload(replica).state in ("stopping", "stopped")
 
 
 def test_a_start_pressed_while_it_stops_brings_a_new_container(serve: Serve, work: Any, engine: Any, ada: Any) -> None:
@@ -239,6 +239,7 @@ def test_a_start_pressed_while_it_stops_brings_a_new_container(serve: Serve, wor
     services.stop(ada, replica.deployment)
     work()
     assert reload(replica).state == "stopping"
+    assert work.later
     services.start(ada, replica.deployment)
     work()
     wait_for(lambda: has_ended(engine, first))

@@ -19,6 +19,8 @@ def stack(machine: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         yield stack
     finally:
         stack.stop()
+        # pytest shows it when the test failed.
+        print("\n".join(f"--- {name}\n{stack.log(name)[-4000:]}" for name in ("worker", "beat", "watcher")))
 
 
 @pytest.fixture
@@ -58,6 +60,7 @@ def test_a_wish_is_ready_soon_and_a_killed_engine_is_noticed_at_once(
     assert replica.reason_code == "killed"
     again_s = wait_for_state(replica, "ready", 30)
     print(f"ready again after {again_s:.2f}")
+    assert again_s > 9.5, "it is left alone for a while"
     assert ready_s < 3
     assert noticed_s < 2
 

@@ -5,7 +5,8 @@ keep containers safe from stale knowledge:
 
 - Unknown is not absent. An unreachable host leads to `lost`, never to a second container.
 - Absence counts after two sightings ABSENT_S apart, unless we removed the container ourselves (container_id is "").
-- A container of another generation or attempt goes before a new one comes, so a replica never runs twice.
+- A container of an earlier attempt goes before a new one comes, so a replica never runs twice. One of a later attempt
+  than the row's means that the database was restored: the row goes on with it.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ ABSENT_S = 15  # between the two sightings of "it is not there"
 STOP_ROUTING_S = 2.2  # gateways follow a change of state within a second; twice that, to be sure
 LOADING_S = 30 * 60  # without any progress
 UNHEALTHY_S = 120  # a replica that was ready and stopped answering is given up after this
-LOOK_AGAIN_S = 12.0
+# Every sweep sees a row that nothing happens to: lost events cost at most one period of the sweep.
+LOOK_AGAIN_S = 4.0
 POLL_S = 1.0
 
 
@@ -102,6 +104,15 @@ class EnsureImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """A later attempt than the row's is there: the database is older than the host (a restored backup)."""
+
+    container_id: str
+    generation: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Create:
     pass
 
@@ -179,8 +190,8 @@ class Wait:
 
 
 Step = (
-    Begin | Place | Replan | EnsureImage | Create | Start | MoveLoading | Crash | RetryNow | Drain | SendTerm | Kill
-    | Remove | FinishStop | FinishDelete | MarkMissing | Lost | Wait
+    Begin | Place | Replan | EnsureImage | Adopt | Create | Start | MoveLoading | Crash | RetryNow | Drain | SendTerm
+    | Kill | Remove | FinishStop | FinishDelete | MarkMissing | Lost | Wait
 )  # fmt: skip
 
 
@@ -188,6 +199,10 @@ def decide(view: View, observed: Observed, now: datetime) -> Step:
     """The next step towards what is wanted."""
     if observed.unreachable_s is not None:
         return _unreachable(view, observed.unreachable_s, now)
+    later = [seen for seen in observed.containers if (seen.generation, seen.attempt) > (view.generation, view.attempt)]
+    if later:
+        latest = max(later, key=lambda seen: (seen.generation, seen.attempt))
+        return Adopt(latest.id, latest.generation, latest.attempt)
     if view.state in (S.DRAINING, S.STOPPING):
         return _wind_down(view, observed, now)  # once begun, a stop is brought to its end whatever is wanted now
     if view.desired == Desired.RUNNING:

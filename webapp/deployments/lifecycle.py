@@ -16,7 +16,8 @@ from webapp.events import services as events
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 
-LEASE_S = 40
+# Longer than the 25 s after which a task is killed; a dead worker's row is taken over by the first sweep after it.
+LEASE_S = 28
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,14 @@ def _read(replica_id: int) -> Replica | None:
 def release(replica: Replica, due_in_s: float | None) -> bool:
     """Give the row back and say when to look again; None: only when somebody asks.
 
-    `replica` is the row as the last decision saw it. True: somebody called for it meanwhile, look again at once.
+    `replica` carries `next_due_at` and `wakes` as the last decision saw them. True: somebody called for it meanwhile.
     """
     held = Replica.objects.filter(pk=replica.pk, epoch=replica.epoch)
     due = None if due_in_s is None else Now() + timedelta(seconds=due_in_s)
-    # A wish that came in while the row was held has set another due date, which stays.
+    # A date that was set since, by a wish or by the step itself (a retry after a crash), stays.
     held.filter(unchanged_due(replica.next_due_at)).update(next_due_at=due)
-    asked_again = held.exclude(wakes=replica.wakes).update(next_due_at=Now()) > 0
     held.update(lease_until=None)
-    return asked_again
+    return Replica.objects.filter(pk=replica.pk).exclude(wakes=replica.wakes).exists()
 
 
 def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Why, **columns: Any) -> bool:
@@ -173,6 +173,19 @@ def begin_again(replica: Replica, old: ReplicaState, why: Why) -> bool:
         if moved:
             inventory.release(replica.holder)
     return moved
+
+
+def adopt(replica: Replica, container_id: str, generation: int, attempt: int, address: str) -> bool:
+    """The host runs a later attempt than the row knows of (the database is older): go on with that one."""
+    assert replica.host is not None
+    with transaction.atomic():
+        noted = note(
+            replica, container_id=container_id, generation=generation, attempt=attempt, address=address,
+            missing_since=None,
+        )  # fmt: skip
+        if noted and address:
+            inventory.take_address(replica.holder, replica.host, address)
+    return noted
 
 
 def record_crash(replica: Replica, why: Why, retry: bool, counts: bool) -> bool:

@@ -32,17 +32,15 @@ def write_down(exchange: Exchange, outcome: str, status: int, error: str | None)
 
 def _count(exchange: Exchange, deployment: Deployment, outcome: str, status: int, duration_s: float) -> float | None:
     """Returns the time to the first token in seconds, if there was one."""
-    metrics, reply, label = exchange.state.metrics, exchange.reply, deployment.label
-    metrics.requests[label, exchange.target.endpoint, status, outcome] += 1
-    metrics.duration[label].observe(duration_s)
+    reply, tally = exchange.reply, exchange.state.metrics.tallies[deployment.label]
+    tally.requests[exchange.target.endpoint, status, outcome] += 1
+    tally.duration.observe(duration_s)
     if reply is None or not reply.first_byte_at:
         return None
     ttft_s = reply.first_byte_at - exchange.started_at
-    metrics.ttft[label].observe(ttft_s)
-    if reply.prompt_tokens:
-        metrics.prompt_tokens[label] += reply.prompt_tokens
-    if reply.completion_tokens:
-        metrics.completion_tokens[label] += reply.completion_tokens
+    tally.ttft.observe(ttft_s)
+    tally.prompt_tokens += reply.prompt_tokens or 0
+    tally.completion_tokens += reply.completion_tokens or 0
     return ttft_s
 
 

@@ -3,7 +3,7 @@
 import hmac
 import time
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from webapp.gateway import playground_tokens
 from webapp.gateway.errors import Problem
@@ -42,13 +42,36 @@ def presented(fields: dict[bytes, bytes]) -> bytes:
     return credential
 
 
-def authenticate(fields: dict[bytes, bytes], keys: dict[bytes, Principal], session_secret: bytes) -> Principal:
+class Knows(Protocol):
+    """The part of the directory that says who is who."""
+
+    keys: dict[bytes, Principal]
+    session_secret: bytes
+
+
+class SeenCredential:
+    """The last credential of one connection and its digest: a client repeats its key, so it need not be hashed again.
+    What the digest means is looked up every time. Goes with the connection."""
+
+    __slots__ = ("_credential", "_digest")
+
+    def __init__(self) -> None:
+        self._credential = self._digest = b""
+
+    def digest(self, credential: bytes) -> bytes:
+        if credential != self._credential:
+            self._digest = sha256(credential).digest()
+            self._credential = credential
+        return self._digest
+
+
+def authenticate(fields: dict[bytes, bytes], known: Knows, seen: SeenCredential) -> Principal:
     """Whom the request speaks for; raises Problem 401 or 403."""
     credential = presented(fields)
     if credential.startswith(playground_tokens.PREFIX):
-        return _from_token(credential, session_secret)
-    digest = sha256(credential).digest()
-    principal = keys.get(digest)
+        return _from_token(credential, known.session_secret)
+    digest = seen.digest(credential)
+    principal = known.keys.get(digest)
     if principal is None or not hmac.compare_digest(principal.digest, digest):
         raise _refused("invalid_key", "This API key is unknown or was revoked: make a new one in the dashboard")
     if principal.expires_at is not None and principal.expires_at <= time.time():

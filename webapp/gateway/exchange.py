@@ -109,7 +109,7 @@ class Exchange:
                 raise _key_in_query()
             if not directory.is_known:
                 raise _not_ready()
-            self.principal = authenticate(request.fields, directory.keys, directory.session_secret)
+            self.principal = authenticate(request.fields, directory, self.front.seen_credential)
             if request.method != b"POST":
                 raise _wrong_method(request.method)
             if request.content_length is not None and request.content_length > _SMALL_BODY_BYTES:
@@ -132,13 +132,13 @@ class Exchange:
                 self._refuse(problem)
 
     def body_finished(self) -> None:
-        self.started_at = monotonic()
+        now = self.started_at = monotonic()
         try:
             self._prepare()
         except Problem as problem:
             self._refuse(problem)
             return
-        self._dispatch()
+        self._dispatch(now)
 
     def client_gone(self) -> None:
         if not self._is_over:
@@ -223,7 +223,7 @@ class Exchange:
         if never_arrived and self._attempts < MAX_ATTEMPTS:
             self.state.metrics.retries += 1
             self._release_replica()
-            self._dispatch()
+            self._dispatch(monotonic())
         else:
             self._break_off(crashed(reason))
 
@@ -271,19 +271,19 @@ class Exchange:
             raise deployment.not_up()
         self._body = request_body.for_engine(target.endpoint, content_type, body, wish, deployment.upstream_model)
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, now: float) -> None:
         """Send the request to the best replica that has not refused it yet."""
         assert self.deployment is not None
-        replica = choose(self.deployment, self.state.table, self._tried, monotonic())
+        replica = choose(self.deployment, self.state.table, self._tried, now)
         if replica is None:
             self._refuse(_unreachable(self.deployment))
             return
         self._attempts += 1
         self.replica = replica
         self.state.table.cells[replica.cell] += 1
-        upstream = replica.pool.take()
+        upstream = replica.pool.take(now)
         if upstream is not None:
-            self._send(upstream)
+            self._send(upstream, now)
         else:
             self._connecting = asyncio.get_running_loop().create_task(self._connect(replica))
 
@@ -297,15 +297,15 @@ class Exchange:
             self._release_replica()
             self._tried.append(replica.id)
             self.state.metrics.retries += 1
-            self._dispatch()
+            self._dispatch(monotonic())
             return
         self._connecting = None
-        self._send(upstream)
+        self._send(upstream, monotonic())
 
-    def _send(self, upstream: Upstream) -> None:
+    def _send(self, upstream: Upstream, now: float) -> None:
         assert self.replica is not None
         self._upstream = upstream
-        self._sent_at = monotonic()
+        self._sent_at = now
         head, body = self._head(self.replica), self._body
         if len(body) < _ONE_WRITE_BYTES:
             upstream.send(self, head + body)
@@ -396,7 +396,8 @@ def _not_ready() -> Problem:
 
 def _unreachable(deployment: Deployment) -> Problem:
     message = f"No replica of '{deployment.name}' could be reached: it may be restarting, try again shortly"
-    return Problem(502, "engine_unreachable", message, source=ENGINE, headers=retry_after(2))
+    # 503, not 502: nothing was sent, so asking again is safe and clients do it by themselves.
+    return Problem(503, "engine_unreachable", message, source=ENGINE, headers=retry_after(2))
 
 
 def _wrong_method(method: bytes) -> Problem:

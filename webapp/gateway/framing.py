@@ -20,6 +20,7 @@ _ONLY_ONCE = frozenset(b"host content-length transfer-encoding authorization x-a
 _MAX_REMEMBERED = 2048
 _lowered: dict[bytes, bytes] = {}
 _fields_by_name: dict[bytes, bytes | None] = {}
+_UNSEEN = b"?"
 
 
 def lower_name(name: bytes) -> bytes:
@@ -107,9 +108,12 @@ class Request:
         if len(headers) > MAX_HEADERS:
             raise too_large_head(f"more than {MAX_HEADERS} headers")
         fields = self.fields
+        remembered = _fields_by_name.get
         for name, value in headers:
-            field = _fields_by_name[name] if name in _fields_by_name else _field(name)
+            field = remembered(name, _UNSEEN)
             if field is None:
+                continue
+            if field is _UNSEEN and (field := _field(name)) is None:
                 continue
             if field in fields and field in _ONLY_ONCE:
                 raise bad_request(f"two {field.decode()} headers: nobody can say which of them counts")

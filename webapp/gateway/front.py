@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from webapp.gateway import framing, routes
+from webapp.gateway.credentials import SeenCredential
 from webapp.gateway.errors import Problem, retry_after
 from webapp.gateway.framing import Header, Request
 from webapp.gateway.records import json_text
@@ -71,6 +72,7 @@ class FrontConnection(asyncio.Protocol):
         self._since = monotonic()
         self._read_at = self._since
         self._has_served = False
+        self.seen_credential = SeenCredential()
         self.is_full = False
         self.is_closed = False
         self.client = ""
@@ -223,6 +225,7 @@ class FrontConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.state.connections.discard(self)
         self._leave()
+        self._parser = None  # it holds our methods: without this only the cycle collector would free either
 
     def pause_writing(self) -> None:
         self.is_full = True

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from webapp.gateway.credentials import authenticate
+from webapp.gateway.credentials import SeenCredential, authenticate
 from webapp.gateway.directory import Deployment, Directory
 from webapp.gateway.errors import Problem, retry_after
 from webapp.gateway.framing import Request
@@ -18,7 +18,7 @@ def answer(directory: Directory, request: Request, target: Target, request_id: s
         raise Problem(401, "key_in_query", "Send the key in the Authorization header, not in the URL")
     if not directory.is_known:
         raise Problem(503, "gateway_starting", "The gateway has not learned its keys yet", headers=retry_after(1))
-    principal = authenticate(request.fields, directory.keys, directory.session_secret)
+    principal = authenticate(request.fields, directory, SeenCredential())
     if request.method not in (b"GET", b"HEAD"):
         raise Problem(
             405, "method_not_allowed", "Models are only listed here: use GET", headers=b"allow: GET, HEAD\r\n"

@@ -24,15 +24,24 @@ class Histogram:
         self.total += value
 
 
-class Metrics:
-    """Plain numbers, because the hot path counts in them."""
+class Tally:
+    """What is counted for one deployment. Plain numbers, because the hot path counts in them."""
+
+    __slots__ = ("completion_tokens", "duration", "prompt_tokens", "requests", "ttft")
 
     def __init__(self) -> None:
-        self.requests: defaultdict[tuple[str, str, int, str], int] = defaultdict(int)
-        self.prompt_tokens: defaultdict[str, int] = defaultdict(int)
-        self.completion_tokens: defaultdict[str, int] = defaultdict(int)
-        self.ttft: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(TTFT_BOUNDS))
-        self.duration: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(DURATION_BOUNDS))
+        self.requests: defaultdict[tuple[str, int, str], int] = defaultdict(int)  # endpoint, status, outcome
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self.ttft = Histogram(TTFT_BOUNDS)
+        self.duration = Histogram(DURATION_BOUNDS)
+
+
+class Metrics:
+    """`tallies` are by deployment, named team/deployment."""
+
+    def __init__(self) -> None:
+        self.tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self.refused: defaultdict[str, int] = defaultdict(int)
         self.retries = 0
         self.relayed = 0
@@ -43,14 +52,20 @@ class Metrics:
         """`gauges` are (name, help, value) of the moment."""
         lines: list[str] = []
         _family(lines, "requests_total", "counter", "Inference requests by result")
-        for (label, endpoint, status, outcome), count in sorted(self.requests.items()):
-            labels = f'deployment="{_escape(label)}",endpoint="{endpoint}",status="{status}",outcome="{outcome}"'
-            lines.append(f"modelyard_gateway_requests_total{{{labels}}} {count}")
-        _labelled(lines, "prompt_tokens_total", "Tokens in prompts", "deployment", self.prompt_tokens)
-        _labelled(lines, "completion_tokens_total", "Tokens in answers", "deployment", self.completion_tokens)
+        tallies = self.tallies
+        for label, tally in sorted(tallies.items()):
+            for (endpoint, status, outcome), count in sorted(tally.requests.items()):
+                labels = f'deployment="{_escape(label)}",endpoint="{endpoint}",status="{status}",outcome="{outcome}"'
+                lines.append(f"modelyard_gateway_requests_total{{{labels}}} {count}")
+        prompts = {label: tally.prompt_tokens for label, tally in tallies.items()}
+        answers = {label: tally.completion_tokens for label, tally in tallies.items()}
+        _labelled(lines, "prompt_tokens_total", "Tokens in prompts", "deployment", prompts)
+        _labelled(lines, "completion_tokens_total", "Tokens in answers", "deployment", answers)
         _labelled(lines, "refused_total", "Requests refused before a deployment was known", "code", self.refused)
-        _histograms(lines, "time_to_first_token_seconds", "From the whole request to the first byte", self.ttft)
-        _histograms(lines, "request_duration_seconds", "From the whole request to the last byte", self.duration)
+        ttft = {label: tally.ttft for label, tally in tallies.items()}
+        duration = {label: tally.duration for label, tally in tallies.items()}
+        _histograms(lines, "time_to_first_token_seconds", "From the whole request to the first byte", ttft)
+        _histograms(lines, "request_duration_seconds", "From the whole request to the last byte", duration)
         for name, value in (
             ("retries_total", self.retries),
             ("relayed_requests_total", self.relayed),

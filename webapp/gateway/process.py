@@ -20,6 +20,7 @@ _LAST_POST_S = 2.0
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises listening.PortTaken."""
     _raise_file_limit()
+    tls = listening.tls_context(settings)
     port = listening.take(settings)
     state = State(settings)
     poller.load_last(state)
@@ -27,7 +28,7 @@ async def run(settings: Settings) -> None:
     door = await metrics_door.open_door(metrics_socket(settings.index), state.render_metrics)
     watchdog = Watchdog(state)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(watchdog.connect, sock=port.listener, ssl=listening.tls_context(settings))
+    server = await loop.create_server(watchdog.connect, sock=port.listener, ssl=tls)
     polling = loop.create_task(poller.poll_forever(state))
     log.info("gateway %d serves %s port %d", settings.index, settings.bind, settings.port)
     await stop.wait()
@@ -37,10 +38,12 @@ async def run(settings: Settings) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await polling
     await state.journal.close(_LAST_POST_S)
-    state.access_log.close()
+    state.close()
     door.close()
     metrics_socket(settings.index).unlink(missing_ok=True)
     state.disk.shutdown()
+    # One round of the loop for what was closed to be gone.
+    await asyncio.sleep(0)
     log.info("gateway %d has stopped", settings.index)
 
 

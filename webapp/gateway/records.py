@@ -1,11 +1,14 @@
 """What is written down about a request: one usage record for billing and charts, one access line for operators."""
 
-import random
+import itertools
+import secrets as random_source
 
 import msgspec
 
-# Ids need to be unique, not unguessable; seeded from the operating system at import.
-_bits = random.Random().getrandbits  # noqa: S311
+# Ids need to be unique, not unguessable: random digits per process, then a count from a random start. They have the
+# form of a random UUID (the 4 and the 8) at a fraction of the cost of making one.
+_PREFIX = f"{random_source.token_hex(6)}4{random_source.token_hex(2)[:3]}8{random_source.token_hex(2)[:3]}"
+_numbers = itertools.count(random_source.randbits(47))
 
 
 # How a request ended. Plain words: they are compared and written once per request.
@@ -57,8 +60,8 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 def new_id() -> str:
-    """A random UUID (version 4) as 32 hex digits, several times cheaper than uuid.uuid4()."""
-    return f"{_bits(128) & ~(0xF << 76) & ~(0x3 << 62) | (0x4 << 76) | (0x2 << 62):032x}"
+    """32 hex digits that web can read as a UUID (version 4)."""
+    return _PREFIX + next(_numbers).to_bytes(6).hex()
 
 
 encode_line = msgspec.json.Encoder().encode

@@ -53,13 +53,13 @@ class Pool:
         self._idle: list[Upstream] = []
         self.opened = 0
 
-    def take(self) -> Upstream | None:
-        """A connection that was alive a moment ago, or None."""
+    def take(self, now: float) -> Upstream | None:
+        """A connection that was alive a moment ago, or None. `now` is monotonic."""
         while self._idle:
             upstream = self._idle.pop()
             if upstream.is_dead:
                 continue
-            if time.monotonic() - upstream.idle_since < MAX_IDLE_S:
+            if now - upstream.idle_since < MAX_IDLE_S:
                 return upstream
             upstream.abort()
         return None

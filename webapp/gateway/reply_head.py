@@ -11,6 +11,7 @@ _ALLOWED = frozenset(
 _MAX_REMEMBERED = 1024
 # Engines repeat their few spellings for ever: the lower-case name if it is allowed, else None.
 _allowed_by_name: dict[bytes, bytes | None] = {}
+_UNSEEN = b"?"
 
 
 class ReplyHead(msgspec.Struct, frozen=True, gc=False):
@@ -26,8 +27,11 @@ def build(head: ResponseHead, version: str, own_lines: bytes, keeps_alive: bool)
     """`version` is the client's, `own_lines` are added as they are."""
     is_stream = False
     lines = [status_line(head.status)]
+    remembered = _allowed_by_name.get
     for name, value in head.headers:
-        allowed = _allowed_by_name[name] if name in _allowed_by_name else _allowed(name)
+        allowed = remembered(name, _UNSEEN)
+        if allowed is _UNSEEN:
+            allowed = _allowed(name)
         if allowed is not None:
             lines.append(b"%b: %b\r\n" % (allowed, value))
             if allowed == b"content-type":

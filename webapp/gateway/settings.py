@@ -59,7 +59,7 @@ def from_environment(index: int, environment: Mapping[str, str] = os.environ) ->
         idle_timeout_s=_seconds(environment, "MODELYARD_IDLE_TIMEOUT_S", 75),
         client_stall_timeout_s=_seconds(environment, "MODELYARD_CLIENT_STALL_TIMEOUT_S", 300),
         drain_s=_seconds(environment, "MODELYARD_DRAIN_S", 300),
-        poll_s=1.0,
+        poll_s=_seconds(environment, "MODELYARD_POLL_S", 1),
     )
 
 

@@ -52,6 +52,13 @@ class State:
         self.polled_at = time.time()
         self.journal.web_is_up()
 
+    def close(self) -> None:
+        """Let go of the outside world."""
+        self.access_log.close()
+        self.replicas.keep_only(())
+        self.web_pool.close()
+        self.web.close()
+
     def render_metrics(self) -> bytes:
         return self.metrics.render(
             (

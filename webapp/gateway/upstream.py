@@ -184,6 +184,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_dead = True
+        self._parser = None  # it holds our methods: without this only the cycle collector would free either
         self._pool.forget(self)
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:

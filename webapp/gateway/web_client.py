@@ -1,6 +1,7 @@
 """Small questions to web over its private socket, on one connection that is kept alive."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from webapp import secrets
@@ -63,7 +64,7 @@ class WebClient:
         """(status, body). Raises WebUnavailable. All that is asked here may be asked twice, so staleness is retried."""
         try:
             async with asyncio.timeout(timeout_s):
-                pooled = self._pool.take()
+                pooled = self._pool.take(time.monotonic())
                 if pooled is not None:
                     try:
                         return self._seen(await self._ask(pooled, method, path, body))

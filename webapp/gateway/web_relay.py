@@ -59,7 +59,7 @@ class WebRelay:
     def start(self) -> None:
         self._front.serve(self)
         self._state.metrics.relayed += 1
-        pooled = self._state.web_pool.take() if self._may_repeat else None
+        pooled = self._state.web_pool.take(self._started_at) if self._may_repeat else None
         if pooled is not None:
             self._send(pooled)
         else:

@@ -42,7 +42,8 @@ class HostFacts:
     disk_total_bytes: int = 0
     disk_free_bytes: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
-    accelerators: tuple[AcceleratorFacts, ...] = ()
+    # None: not asked this time, what was found before stays.
+    accelerators: tuple[AcceleratorFacts, ...] | None = ()
 
 
 def installation() -> Installation:
@@ -118,7 +119,8 @@ def record_facts(host_id: int, facts: HostFacts) -> bool:
                 "state", "reason", "seen_at", "back_at", "usable_bytes",
             ]
         )  # fmt: skip
-        _record_accelerators(host, facts.accelerators)
+        if facts.accelerators is not None:
+            _record_accelerators(host, facts.accelerators)
         events.publish("hosts", f"host:{host_id}")
     return True
 
@@ -227,6 +229,12 @@ def release(holder: str) -> None:
                 Accelerator.objects.filter(pk=booking.accelerator_id).update(**give_back)
             events.publish("hosts", f"host:{booking.host_id}")
         EngineAddress.objects.filter(holder=holder).delete()
+
+
+def take_address(holder: str, host: Host, address: str) -> None:
+    """The holder's container has this address already; it becomes the holder's unless somebody else holds it."""
+    EngineAddress.objects.filter(holder=holder).exclude(host=host, address=address).delete()
+    EngineAddress.objects.get_or_create(host=host, address=address, defaults={"holder": holder})
 
 
 def book_address(holder: str, host: Host) -> str:

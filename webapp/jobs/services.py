@@ -19,7 +19,7 @@ from webapp.jobs.models import Job, JobEvent, JobKind
 from webapp.jobs.states import ENDED, JobState, may_move
 
 RECONCILE = "jobs.reconcile"
-LEASE_S = 40
+LEASE_S = 28  # longer than the 25 s after which a task is killed
 
 
 def queue_fetch(user: User | None, team: Team | None, artifact: Artifact, host: Host, params: dict[str, Any]) -> Job:
@@ -101,9 +101,8 @@ def release(job: Job, due_in_s: float | None) -> bool:
     held = Job.objects.filter(pk=job.pk, epoch=job.epoch)
     due = None if due_in_s is None else Now() + timedelta(seconds=due_in_s)
     held.filter(_unchanged_due(job.next_due_at)).update(next_due_at=due)
-    asked_again = held.exclude(wakes=job.wakes).update(next_due_at=Now()) > 0
     held.update(lease_until=None)
-    return asked_again
+    return Job.objects.filter(pk=job.pk).exclude(wakes=job.wakes).exists()
 
 
 def _unchanged_due(seen: datetime | None) -> Q:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -98,6 +99,13 @@ def find_engine(state_dir: Path, environ: Mapping[str, str] = os.environ) -> Eng
 
 def why_silent(url: str) -> str | None:
     """None when an engine answers at `url`, else the reason in one line."""
+    if url.startswith("unix://"):
+        # Asked first by hand: the SDK leaves the socket of a failed connection open.
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(url.removeprefix("unix://"))
+            except OSError as error:
+                return str(error.strerror or error)
     try:
         client = connect(url, timeout_s=10)
         try:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,15 @@ def first_run() -> int:
             answer = wait_for_answer(url, admin["key"])
         steps.note(f"{starter.NAME} answered: {answer}")
     welcome.print_welcome(url, admin, steps.elapsed_s, has_starter=step == "ready")
+    unshown_secrets().unlink(missing_ok=True)
     return 0
 
 
 def migrate() -> None:
-    """Bring the database's schema up to date and gather static files."""
-    _manage("migrate", "--verbosity", "0")
-    _manage("collectstatic", "--noinput", "--verbosity", "0")
+    """Bring the database's schema up to date and gather static files; both at once, as each starts Django anew."""
+    commands = (("migrate", "--verbosity", "0"), ("collectstatic", "--noinput", "--verbosity", "0"))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda words: _manage(*words), commands))
 
 
 def broker_program() -> Path:
@@ -81,8 +84,27 @@ def broker_program() -> Path:
 
 
 def first_admin() -> dict[str, Any]:
-    """Make the first admin, team and key. What exists already comes back with null secrets."""
-    return _json(_manage("first_admin"))
+    """Make the first admin, team and key. What was shown already comes back with null secrets.
+
+    Until the welcome text stands, the secrets are kept in a file of the owner's, so that a run that is interrupted
+    before it does not lose the only password.
+    """
+    kept = unshown_secrets()
+    answer = _json(_manage("first_admin"))
+    if kept.exists():
+        before = json.loads(kept.read_text())
+        answer.update({name: before[name] for name in ("password", "key") if answer[name] is None})
+        answer["is_new"] = answer["is_new"] or before["is_new"]
+    if answer["password"] or answer["key"]:
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(answer, file)
+    return answer
+
+
+def unshown_secrets() -> Path:
+    """The file that holds the first password and key until somebody has seen them."""
+    return paths.secrets_dir() / "not-shown-yet.json"
 
 
 def wait_for_processes() -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from webapp import paths
 from workers.launcher import probes
+from workers.launcher.progress import LauncherError
 from workers.launcher.supervisor import ProcessSpec
 
 MOST_GATEWAYS = 4
@@ -35,17 +36,26 @@ class RunSettings:
         bind = environ.get("MODELYARD_BIND") or "127.0.0.1"
         port = int(environ.get("MODELYARD_PORT") or 8000)
         tls = bool(environ.get("MODELYARD_TLS_CERT"))
+        address = local_address(bind)
+        name = f"[{address}]" if ":" in address else address
         cores = len(os.sched_getaffinity(0))
         return cls(
             bind=bind,
             port=port,
-            url=environ.get("MODELYARD_URL") or f"{'https' if tls else 'http'}://{local_address(bind)}:{port}",
+            url=environ.get("MODELYARD_URL") or f"{'https' if tls else 'http'}://{name}:{port}",
             tls=tls,
             redis_url=environ.get("MODELYARD_REDIS_URL") or None,
-            gateways=int(environ.get("MODELYARD_GATEWAY_PROCESSES") or min(cores, MOST_GATEWAYS)),
+            gateways=_number(environ, "MODELYARD_GATEWAY_PROCESSES", min(cores, MOST_GATEWAYS)),
             docker_host=docker_host,
             valkey=valkey,
         )
+
+
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    if not text.isdigit() or not 0 < int(text) <= 64:
+        raise LauncherError(f"{name} is {text!r}: give a number from 1 to 64.")
+    return int(text)
 
 
 def local_address(bind: str) -> str:

@@ -38,14 +38,17 @@ def pull(client: docker.DockerClient, reference: str, on_progress: Progress = si
     layers: dict[str, tuple[int, int]] = {}
     try:
         while True:
-            event = events.get(timeout=max(0.0, min(STALL_LIMIT_S, deadline - time.monotonic())))
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return f"not finished after {limit_s:.0f} s"
+            event = events.get(timeout=min(STALL_LIMIT_S, left_s))
             if event is None:
                 return None
             if "error" in event:
                 return str(event["error"])
             on_progress(_words(event, layers))
     except queue.Empty:
-        return f"not finished after {limit_s:.0f} s, or silent for {STALL_LIMIT_S} s"
+        return f"nothing heard for {min(STALL_LIMIT_S, limit_s):.0f} s"
     finally:
         given_up.set()
 
@@ -72,7 +75,8 @@ def _unreachable(client: docker.DockerClient, host: str) -> str | None:
     if facts.get("HttpsProxy") or not client.api.base_url.startswith("http+docker"):
         return None
     try:
-        socket.create_connection((host, 443), timeout=CONNECT_LIMIT_S).close()
+        name, _, port = host.partition(":")
+        socket.create_connection((name, int(port or 443)), timeout=CONNECT_LIMIT_S).close()
     except OSError as error:
         return f"no connection to {host} ({error})"
     return None

@@ -283,7 +283,8 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         config["shm_size"] = spec.shm_bytes
     if spec.devices is not None:
         driver, ids = spec.devices
-        config["device_requests"] = [DeviceRequest(driver=driver, device_ids=list(ids), capabilities=[["gpu"]])]
+        which: dict[str, Any] = {"device_ids": list(ids)} if ids else {"count": -1}  # -1: all there are
+        config["device_requests"] = [DeviceRequest(driver=driver, capabilities=[["gpu"]], **which)]
     if spec.device_nodes:
         config["devices"] = [f"{node}:{node}:rwm" for node in spec.device_nodes]
     if spec.groups:

@@ -28,7 +28,7 @@ ALWAYS_ENV = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "OMP_WAIT_POLICY": "pa
 STOP_GRACE_S = 15
 
 # How each vendor's cards get into a container: (device plug-in driver, device nodes, groups).
-_VENDOR_DEVICES: dict[str, tuple[str | None, tuple[str, ...], tuple[str, ...]]] = {
+VENDOR_DEVICES: dict[str, tuple[str | None, tuple[str, ...], tuple[str, ...]]] = {
     "nvidia": ("nvidia", (), ()),
     "amd": (None, ("/dev/kfd", "/dev/dri"), ("video", "render")),
     "intel": (None, ("/dev/dri",), ("video", "render")),
@@ -57,7 +57,7 @@ def engine_container(
     who: Mapping[str, str],
 ) -> ContainerSpec:
     """One engine: no way out, no privilege, models read-only, at its fixed address."""
-    driver, nodes, groups = _VENDOR_DEVICES.get(grant.vendor, (None, (), ()))
+    driver, nodes, groups = VENDOR_DEVICES.get(grant.vendor, (None, (), ()))
     spec = ContainerSpec(
         name=name,
         image=image,

@@ -3,6 +3,7 @@
 import ipaddress
 import logging
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from workers.runtime.base import (
     Runtime,
     RuntimeFault,
 )
-from workers.tasks import accelerators
+from workers.tasks import accelerators, orphans
 
 logger = logging.getLogger(__name__)
 
 # Private ranges that routers, clouds and Docker itself seldom use; a /24 has room for 250 engines.
 CANDIDATES = tuple(f"{prefix}.{third}.0/24" for prefix in ("10.231", "172.29", "192.168") for third in range(230, 250))
+ACCELERATORS_EVERY_S = 600
 KEPT_INFO = (
     "ServerVersion", "OperatingSystem", "OSVersion", "KernelVersion", "Architecture", "Driver", "CgroupVersion",
     "LiveRestoreEnabled", "DefaultRuntime", "DockerRootDir", "SecurityOptions", "Warnings",
@@ -41,10 +43,11 @@ def probe(host_id: int) -> None:
         return
     runtime = docker_runtime.connect(host.endpoint)
     try:
-        facts = read_facts(runtime)
+        facts = read_facts(runtime, host)
         if not inventory.record_facts(host.pk, facts):
             return
         prepare(runtime, host)
+        orphans.clean_up(host.pk)
     except HostUnreachable as fault:
         inventory.record_lost(host.pk, str(fault))
         return
@@ -55,13 +58,20 @@ def probe(host_id: int) -> None:
         wake_replicas(host.pk)
 
 
-def read_facts(runtime: Runtime) -> inventory.HostFacts:
-    """What Docker says of the machine; disk sizes only where Docker's folder is on this machine."""
+def read_facts(runtime: Runtime, host: Host) -> inventory.HostFacts:
+    """What Docker says of the machine; disk sizes only where Docker's folder is on this machine.
+
+    GPUs are asked for when the host is new or comes back, and every ACCELERATORS_EVERY_S: a driver takes its time.
+    """
     info = runtime.info()
     root = Path(str(info.get("DockerRootDir") or "/nowhere"))
     total, _used, free = shutil.disk_usage(root) if _is_local(runtime, root) else (0, 0, 0)
     facts: dict[str, Any] = {name: info[name] for name in KEPT_INFO if name in info}
     facts["runtimes"] = sorted((info.get("Runtimes") or {}).keys())
+    asked_at = float(host.facts.get("accelerators_at", 0))
+    is_due = host.state != HostState.ONLINE or time.time() - asked_at > ACCELERATORS_EVERY_S
+    facts["accelerators_at"] = time.time() if is_due else asked_at
+    installation = str(inventory.installation().pk)
     return inventory.HostFacts(
         daemon_id=docker_runtime.identity_of(info),
         cpu_count=int(info.get("NCPU") or 0),
@@ -69,7 +79,7 @@ def read_facts(runtime: Runtime) -> inventory.HostFacts:
         disk_total_bytes=total,
         disk_free_bytes=free,
         facts=facts,
-        accelerators=accelerators.find(runtime, info),
+        accelerators=accelerators.find(runtime, info, installation) if is_due else None,
     )
 
 

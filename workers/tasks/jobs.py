@@ -38,7 +38,7 @@ from workers.tasks.pauses import GO_ON, Pause
 
 logger = logging.getLogger(__name__)
 
-LOOK_AGAIN_S = 12.0
+LOOK_AGAIN_S = 4.0
 # A container that was killed from outside is started again this often: what it had done stays on disk.
 MAX_ATTEMPTS = 3
 CLEAN_UP_S = 8.0
@@ -71,7 +71,8 @@ def reconcile(job_id: int) -> None:
 def _walk(job: Job) -> tuple[Job, Pause]:
     deadline = time.monotonic() + BUDGET_S
     while time.monotonic() < deadline:
-        wakes = job.wakes
+        # Who calls, or sets a date, after this look knows something that this decision does not.
+        wakes, due_at = job.wakes, job.next_due_at
         try:
             pause = _step(job)
         except HostUnreachable as fault:
@@ -79,8 +80,7 @@ def _walk(job: Job) -> tuple[Job, Pause]:
             pause = LOOK_AGAIN_S
         fresh = jobs.reread(job)
         if pause != GO_ON or fresh is None:
-            job = fresh or job
-            job.wakes = wakes
+            job.wakes, job.next_due_at = wakes, due_at
             return job, None if pause == GO_ON else pause
         job = fresh
     return job, 0

@@ -1,12 +1,13 @@
 """Looking at a host: what is there, and how long it has been silent."""
 
+import contextlib
 from datetime import datetime
 
 from django.utils import timezone
 
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host, HostState
-from workers.runtime.base import ContainerFacts, HostUnreachable, Runtime
+from workers.runtime.base import ContainerFacts, ContainerMissing, HostUnreachable, Runtime
 
 
 class AnotherEngine(HostUnreachable):
@@ -19,7 +20,11 @@ def containers(runtime: Runtime, host: Host, labels: dict[str, str], expected: s
     When the expected container (an id, or "" for none) is not among them, the list counts only if it came from the
     engine that the host is known by. Raises HostUnreachable otherwise.
     """
-    found = runtime.list(labels)
+    found = []
+    for listed in runtime.list(labels):
+        # Docker's list is a copy that trails its events by some milliseconds; only inspect knows the state of now.
+        with contextlib.suppress(ContainerMissing):
+            found.append(runtime.inspect(listed.id))
     if expected and all(container.id != expected for container in found):
         identity = runtime.identity()
         if host.daemon_id and identity != host.daemon_id:

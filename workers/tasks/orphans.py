@@ -11,25 +11,23 @@ from webapp.inventory.models import Host, HostState
 from webapp.jobs.models import Job
 from webapp.jobs.states import ENDED
 from workers.runtime import docker as docker_runtime
-from workers.runtime.base import LABEL_INSTALLATION, ContainerFacts, ContainerMissing, HostUnreachable, Runtime
+from workers.runtime.base import LABEL_INSTALLATION, ContainerFacts, ContainerMissing, Runtime
 
 logger = logging.getLogger(__name__)
 
 ORPHAN_AFTER_S = 300
 
 
-def clean_up() -> int:
-    """Look at every host that answers; the number of containers removed."""
+def clean_up(host_id: int) -> int:
+    """Remove the orphans of one host; how many there were. None are looked for while the installation is on hold.
+
+    Raises HostUnreachable; DatabaseError when the database does not answer: then nothing has been removed.
+    """
     installation = inventory.installation()
-    if installation.is_on_hold:
+    host = Host.objects.filter(pk=host_id, state=HostState.ONLINE).exclude(daemon_id="").first()
+    if installation.is_on_hold or host is None:
         return 0
-    removed = 0
-    for host in Host.objects.filter(state=HostState.ONLINE).exclude(daemon_id=""):
-        try:
-            removed += _clean_host(host, str(installation.pk))
-        except HostUnreachable as fault:
-            logger.info("%s: no look for orphans: %s", host.name, fault)
-    return removed
+    return _clean_host(host, str(installation.pk))
 
 
 def _clean_host(host: Host, installation: str) -> int:

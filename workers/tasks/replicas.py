@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 # A task is killed after 25 s and the claim ends after 40 s; Docker's own calls may take 10 s each.
 BUDGET_S = 12.0
 MAX_STEPS = 30
+SOON_S = 20.0
 
 
 def reconcile(replica_id: int) -> None:
@@ -38,8 +39,8 @@ def reconcile(replica_id: int) -> None:
         asked_again = lifecycle.release(replica, due_in_s)
         if asked_again or due_in_s == 0:
             queue.send(RECONCILE, replica_id)
-        elif due_in_s is not None and due_in_s < LOOK_AGAIN_S:
-            # Sooner than a sweep would notice. Longer waits are the sweep's, else every wake-up would start a chain.
+        elif due_in_s is not None and due_in_s != LOOK_AGAIN_S and due_in_s <= SOON_S:
+            # Sooner than a sweep would notice. The routine look is the sweep's, else every wake-up began a new chain.
             queue.send(RECONCILE, replica_id, in_s=due_in_s)
 
 
@@ -47,15 +48,15 @@ def _walk(replica: Replica) -> tuple[Replica, float | None]:
     """Step after step; the replica as the last decision saw it, and when to look again."""
     deadline = time.monotonic() + BUDGET_S
     for _count in range(MAX_STEPS):
-        wakes = replica.wakes  # who calls after this look has seen something that we have not
+        # Who calls, or sets a date, after this look knows something that this decision does not.
+        wakes, due_at = replica.wakes, replica.next_due_at
         observed = look(replica)
         step = decide(view(replica), observed, timezone.now())
         if isinstance(step, Wait):
             return replica, step.seconds
         pause = steps.carry_out(step, replica)
         if pause != GO_ON:
-            replica = lifecycle.reread(replica) or replica
-            replica.wakes = wakes
+            replica.wakes, replica.next_due_at = wakes, due_at
             return replica, pause
         fresh = lifecycle.reread(replica)
         if fresh is None:

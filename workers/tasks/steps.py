@@ -83,7 +83,8 @@ def _ensure_image(_step: decide.EnsureImage, replica: Replica) -> Pause:
         return _went(lifecycle.move(replica, S(replica.state), S.STARTING, why, image=present, progress=None))
     if replica.state == S.PULLING:
         return decide.LOOK_AGAIN_S  # the watcher pulls it and calls when it is there
-    pulled = wanted[-1] if not replica.deployment.image else wanted[0]
+    # What we build ourselves is in no registry.
+    pulled = next((image for image in wanted if not image.startswith("modelyard/")), wanted[0])
     lifecycle.move(
         replica, S.PLACING, S.PULLING, Why("", f"pulling {pulled}"), image=pulled, progress_at=timezone.now()
     )
@@ -106,6 +107,15 @@ def grant(replica: Replica) -> HardwareGrant:
         stored.get("memory_limit_bytes", 0),
         stored.get("cpu_count", 1),
     )
+
+
+def _adopt(step: decide.Adopt, replica: Replica) -> Pause:
+    try:
+        container = _runtime(replica).inspect(step.container_id)
+    except ContainerMissing:
+        return GO_ON
+    lifecycle.adopt(replica, step.container_id, step.generation, step.attempt, container.address or replica.address)
+    return GO_ON
 
 
 def _create(_step: decide.Create, replica: Replica) -> Pause:
@@ -293,6 +303,7 @@ _DO: dict[type, Callable[[Any, Replica], Pause]] = {
     decide.Place: _place,
     decide.Replan: _replan,
     decide.EnsureImage: _ensure_image,
+    decide.Adopt: _adopt,
     decide.Create: _create,
     decide.Start: _start,
     decide.MoveLoading: _move_loading,

@@ -1,4 +1,4 @@
-"""The sweep: rows that are due, hosts that were not seen for a while, containers that nobody knows."""
+"""The sweep: rows that are due, and hosts that were not seen for a while."""
 
 import logging
 from datetime import timedelta
@@ -11,7 +11,6 @@ from webapp.deployments.services import RECONCILE as RECONCILE_REPLICA
 from webapp.inventory.models import Host
 from webapp.jobs.models import Job
 from webapp.jobs.services import RECONCILE as RECONCILE_JOB
-from workers.tasks import orphans
 
 logger = logging.getLogger(__name__)
 
@@ -30,4 +29,3 @@ def sweep() -> None:
     for host in Host.objects.all():
         if host.seen_at is None or host.seen_at < stale or host.state != "online":
             queue.send(PROBE_HOST, host.pk)
-    orphans.clean_up()

@@ -117,7 +117,8 @@ class HostWatch:
         for item in found:
             facts = _facts(item["Id"], item["State"], item["Labels"])
             ids.get(facts.kind, set()).add(facts.row_id)
-            if facts.status == "running":
+            # What has ended while nobody looked still has a log to be read.
+            if facts.status in ("running", "exited"):
                 await self._follow(docker, facts)
         await rows.call(rows.wake_host, self.host.id, (ids["replica"], ids["job"]))
 
@@ -145,7 +146,8 @@ class HostWatch:
             target = await self._board.refresh(facts.row_id)
             if target is None or target.run != run:
                 return
-            self._begin("probe", facts.id, probing.watch(self._board, run))
+            if facts.status == "running":
+                self._begin("probe", facts.id, probing.watch(self._board, run))
             since = await rows.call(rows.log_until, run)
             log = logs.ReplicaLog(run, target.engine)
             self._begin("log", facts.id, logs.follow(docker, facts.id, since, log.flush))

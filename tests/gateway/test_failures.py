@@ -1,0 +1,249 @@
+"""Engines that fail, fall silent or vanish, and clients that do: what is seen, and what never happens twice."""
+
+import json
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.fake_engine import FakeEngine
+from tests.gateway.yard import ADA, Yard, chat_body, eventually, post, read_all
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "seen", "code", "message"),
+    [
+        (
+            400,
+            {"error": {"message": "too long", "type": "bad", "param": "max", "code": 400}},
+            400,
+            "engine_error",
+            "too long",
+        ),
+        (400, {"error": {"message": "m", "type": "t", "code": "context_length"}}, 400, "context_length", "m"),
+        (
+            422,
+            {"object": "error", "message": "flat", "type": "t", "param": None, "code": 422},
+            422,
+            "engine_error",
+            "flat",
+        ),
+        (424, {"error": "tgi text", "error_type": "generation"}, 424, "engine_error", "tgi text"),
+        (500, {"error": {"message": "tabby", "trace": "secret"}}, 500, "engine_error", "tabby"),
+        (422, {"detail": [{"loc": ["body", "n"], "msg": "too big"}]}, 422, "engine_error", "body.n: too big"),
+        (404, {"detail": "Not Found"}, 404, "engine_error", "Not Found"),
+        (
+            503,
+            {"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}},
+            503,
+            "engine_error",
+            "Loading",
+        ),
+        (401, {"error": "Unauthorized"}, 502, "upstream_error", "Unauthorized"),
+        (500, "Internal Server Error", 502, "upstream_error", "500"),
+        (500, "", 502, "upstream_error", "500"),
+        (502, "<html>", 502, "upstream_error", "502"),
+    ],
+)
+def test_every_error_shape_of_an_engine_becomes_one(
+    yard: Yard, status: int, text: object, seen: int, code: str, message: str
+) -> None:
+    body = text if isinstance(text, str) else json.dumps(text)
+    answer = yard.chat(fake={"status": status, "text": body})
+    assert (answer.status, answer.error["code"], answer.error["source"]) == (seen, code, "engine")
+    assert message in answer.error["message"]
+    assert set(answer.error) == {"message", "type", "param", "code", "source", "request_id"}
+    assert "secret" not in str(answer.body)
+    assert answer.headers["x-modelyard-failed"] == "engine"
+    assert yard.record(answer.request_id)["outcome"] == "engine_failed"
+
+
+def test_an_engine_that_dies_in_a_stream_leaves_an_error_event_and_a_broken_end(yard: Yard) -> None:
+    body = json.dumps(chat_body("smol", {"tokens": 9, "die_after": 4}, stream=True)).encode()
+    answer = yard.raw(post(body))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b'"content": " t') == 4
+    assert b'"code":"upstream_error"' in answer
+    assert b'"source":"engine"' in answer
+    assert b"[DONE]" not in answer
+    assert b"\r\n0\r\n\r\n" not in answer
+    (request_id,) = re.findall(rb"x-request-id: (\w+)", answer)
+    record = yard.record(request_id.decode())
+    assert (record["outcome"], record["completion_tokens"], record["counted_by"]) == ("engine_failed", 4, "gateway")
+    assert len(yard.engine.asked) == 1
+
+
+@pytest.mark.parametrize("die", ["at once", "politely"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_engine_that_dies_before_its_answer_is_a_502_and_nobody_is_asked_again(
+    yard: Yard, die: str, stream: bool
+) -> None:
+    for _ in range(3):
+        yard.chat("pair")
+    for engine in yard.engines:
+        engine.asked.clear()
+    answer = yard.chat("pair", stream=stream, fake={"die": die})
+    assert (answer.status, answer.error["code"]) == (502, "upstream_error")
+    assert sum(len(engine.asked) for engine in yard.engines) == 1
+
+
+def test_an_engine_that_dies_between_head_and_body_is_a_proper_502(yard: Yard) -> None:
+    raw = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n"
+    answer = yard.chat(fake={"raw": raw, "keeps": False})
+    assert (answer.status, answer.error["source"]) == (502, "engine")
+
+
+def test_a_document_that_breaks_off_is_not_made_to_look_whole(yard: Yard) -> None:
+    raw = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"half":'
+    body = json.dumps(chat_body("smol", {"raw": raw, "keeps": False})).encode()
+    head, _, rest = yard.raw(post(body)).partition(b"\r\n\r\n")
+    assert b"content-length: 50" in head
+    assert rest == b'{"half":'
+
+
+@pytest.mark.parametrize("last", ["data: [DONE]\n\n", ""])
+def test_a_stream_that_ends_with_the_connection_needs_a_last_word(yard: Yard, last: str) -> None:
+    raw = 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {"a":1}\n\n' + last
+    body = json.dumps(chat_body("smol", {"raw": raw, "keeps": False}, stream=True)).encode()
+    answer = yard.raw(post(body, extra="Connection: close\r\n"))
+    assert answer.endswith(b"0\r\n\r\n") is bool(last)
+    assert (b"upstream_error" in answer) is not bool(last)
+
+
+@pytest.mark.parametrize(
+    "raw", ["SSH-2.0-OpenSSH\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n"]
+)
+def test_an_answer_that_is_not_http_is_a_502(yard: Yard, raw: str) -> None:
+    assert yard.chat(fake={"raw": raw}).status == 502
+
+
+def test_interim_answers_of_an_engine_are_skipped(yard: Yard) -> None:
+    raw = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    answer = yard.chat(fake={"raw": raw})
+    assert (answer.status, answer.body) == (200, b"{}")
+
+
+def test_a_silent_engine_is_given_up_before_the_first_byte(yard: Yard) -> None:
+    answer = yard.chat(fake={"hang": 30})
+    assert (answer.status, answer.error["code"], answer.error["source"]) == (504, "first_byte_timeout", "engine")
+    eventually(lambda: yard.engine.running == 0)
+    assert yard.engine.cancelled == 1
+
+
+def test_a_silent_engine_is_given_up_between_tokens(yard: Yard) -> None:
+    body = json.dumps(chat_body("smol", {"tokens": 9, "hang_after": 3}, stream=True)).encode()
+    answer = yard.raw(post(body))
+    assert answer.count(b'"content": " t') == 3
+    assert b'"code":"gap_timeout"' in answer
+    assert not answer.endswith(b"0\r\n\r\n")
+    eventually(lambda: yard.engine.running == 0)
+
+
+def test_a_replica_that_refuses_connections_is_passed_over(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard()
+    yard.engines[0].stop()
+    yard.start()
+    for _ in range(4):
+        assert yard.chat("pair").headers["x-modelyard-served-by"] == "pair/15"
+    answer = yard.chat("smol")
+    assert (answer.status, answer.error["code"]) == (503, "engine_unreachable")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_an_engine_behind_a_unix_socket_is_an_engine_like_any_other(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard()
+    engine = FakeEngine(str(yard.folder / "run" / "engine.sock")).start()
+    yard.engines.append(engine)
+    replicas = [{"id": 30, "url": engine.url, "state": "ready"}]
+    yard.web.snapshot["deployments"].append(yard.deployment(30, "local", replicas=replicas))
+    yard.start()
+    assert yard.chat("local", stream=True).events()[-1] == "[DONE]"
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_pooled_connection_that_the_engine_has_just_closed_costs_nothing(
+    make_yard: Callable[..., Yard], attempt: int
+) -> None:
+    """The gateway is frozen while the engine closes, so that it finds the close and the next request together."""
+    yard = make_yard().start()
+    assert yard.chat().status == 200
+    (gateway,) = yard.processes
+    os.kill(gateway.pid, signal.SIGSTOP)
+    try:
+        port, tasks = yard.engine.server.port, yard.engine.server.tasks
+        yard.engine.server.loop.call_soon_threadsafe(lambda: [task.cancel() for task in list(tasks)])
+        eventually(lambda: not tasks)
+        line = socket.create_connection(("127.0.0.1", yard.port), timeout=5)
+        line.sendall(post(json.dumps(chat_body("smol")).encode(), extra="Connection: close\r\n"))
+    finally:
+        os.kill(gateway.pid, signal.SIGCONT)
+    assert read_all(line).startswith(b"HTTP/1.1 200 ")
+    line.close()
+    assert port == yard.engine.server.port
+    assert len(yard.engine.asked) == 2
+
+
+def test_a_client_that_leaves_stops_the_engine_within_a_second(yard: Yard) -> None:
+    lines = []
+    for _ in range(20):
+        line = yard.connect()
+        body = json.dumps(chat_body("smol", {"tokens": 1000, "delay": 0.05}, stream=True))
+        line.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {ADA}"})
+        line.getresponse().read(1)
+        lines.append(line)
+    assert yard.engine.running == 20
+    started = time.monotonic()
+    for line in lines:
+        line.close()
+    eventually(lambda: yard.engine.running == 0, 2)
+    assert time.monotonic() - started < 1
+    assert yard.engine.cancelled == 20
+    eventually(lambda: [r["outcome"] for r in yard.web.records].count("client_gone") == 20)
+    assert {r["counted_by"] for r in yard.web.records if r["outcome"] == "client_gone"} == {"gateway"}
+
+
+def test_a_client_that_leaves_while_the_engine_thinks_stops_it_too(yard: Yard) -> None:
+    with socket.create_connection(("127.0.0.1", yard.port)) as line:
+        line.sendall(post(json.dumps(chat_body("smol", {"hang": 30})).encode()))
+        eventually(lambda: yard.engine.running == 1)
+    eventually(lambda: yard.engine.running == 0, 1)
+
+
+def test_a_slow_client_slows_the_engine_and_not_the_memory_of_the_gateway(yard: Yard) -> None:
+    """100 MB are there to be sent; without back-pressure the gateway would hold what the client has not read."""
+    (gateway,) = yard.processes
+    before = resident_bytes(gateway.pid)
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.connect(("127.0.0.1", yard.port))
+        line.settimeout(20)
+        line.sendall(post(json.dumps(chat_body("smol", {"tokens": 1000, "padding": 100_000}, stream=True)).encode()))
+        eventually(lambda: yard.engine.running == 1)
+        time.sleep(1)  # longer than the gap timeout: a client's slowness is not the engine's silence
+        assert yard.engine.running == 1
+        assert resident_bytes(gateway.pid) - before < 10_000_000
+        received = 0
+        while b"[DONE]" not in (data := line.recv(1 << 20)):
+            received += len(data)
+        assert received > 100_000_000
+        assert resident_bytes(gateway.pid) - before < 20_000_000
+
+
+def test_a_client_that_never_reads_is_given_up(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard(MODELYARD_CLIENT_STALL_TIMEOUT_S="1").start()
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.connect(("127.0.0.1", yard.port))
+        line.sendall(post(json.dumps(chat_body("smol", {"tokens": 1000, "padding": 100_000}, stream=True)).encode()))
+        eventually(lambda: yard.engine.running == 1)
+        eventually(lambda: yard.engine.running == 0, 4)
+    eventually(lambda: [r["outcome"] for r in yard.web.records] == ["client_gone"])
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096

@@ -1,0 +1,235 @@
+"""The process itself: its port, its siblings, its end."""
+
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.yard import Yard, chat_body, eventually, post, read_all
+
+
+def streaming(yard: Yard, tokens: int, delay: float) -> socket.socket:
+    """A stream that has begun."""
+    line = socket.create_connection(("127.0.0.1", yard.port), timeout=10)
+    line.sendall(post(json.dumps(chat_body("smol", {"tokens": tokens, "delay": delay}, stream=True)).encode()))
+    assert line.recv(10)
+    return line
+
+
+def test_a_drain_finishes_streams_refuses_newcomers_and_ends_idle_connections(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    lines = [streaming(yard, 30, 0.05) for _ in range(5)]
+    idle = socket.create_connection(("127.0.0.1", yard.port), timeout=5)
+    eventually(lambda: yard.metric("connections") == 6)
+    (gateway,) = yard.processes
+    gateway.send_signal(signal.SIGTERM)
+    assert idle.recv(1) == b""
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", yard.port))
+    assert gateway.poll() is None
+    for line in lines:
+        answer = read_all(line)
+        assert b"[DONE]" in answer
+        assert answer.endswith(b"0\r\n\r\n")
+        line.close()
+    assert gateway.wait(5) == 0
+    idle.close()
+
+
+def test_a_second_signal_cuts_the_drain_short(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    line = streaming(yard, 1000, 0.05)
+    (gateway,) = yard.processes
+    gateway.send_signal(signal.SIGTERM)
+    eventually(lambda: not yard._listens())
+    gateway.send_signal(signal.SIGTERM)
+    assert gateway.wait(5) == 0
+    assert not read_all(line).endswith(b"0\r\n\r\n")
+    line.close()
+
+
+def test_the_drain_has_an_end(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard(MODELYARD_DRAIN_S="0.3").start()
+    line = streaming(yard, 1000, 0.05)
+    assert yard.end() == 0
+    line.close()
+
+
+def test_a_port_that_somebody_else_holds_is_a_clear_refusal(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", yard.port))
+        other.listen()
+        process = yard.launch(wait=False)
+        assert process.wait(10) == 1
+    assert f"127.0.0.1 port {yard.port} cannot be used" in yard.log()
+    assert "MODELYARD_PORT" in yard.log()
+    assert "Traceback" not in yard.log()
+
+
+def test_a_port_shared_with_another_installation_is_refused_too(make_yard: Callable[..., Yard]) -> None:
+    """The trap of SO_REUSEPORT: the kernel would let both listen and give each half of the connections."""
+    first, second = make_yard().start(), make_yard()
+    process = second.launch(wait=False, MODELYARD_PORT=str(first.port))
+    assert process.wait(10) == 1
+    assert "another program listens there" in second.log()
+
+
+def test_siblings_share_the_port_the_load_table_and_the_snapshot(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard(MODELYARD_GATEWAY_PROCESSES="2").start()
+    yard.launch(1)
+    eventually(lambda: "serves" in yard.log(1))
+    version = yard.web.snapshot["version"]
+    asked_with = f"/internal/gateway/snapshot?version={version}"
+    eventually(lambda: len({a.connection for a in yard.web.server.asked if a.target == asked_with}) == 2)
+    lines = []
+    for number in range(40):
+        body = chat_body("pair", {"tokens": 2, "delay": 1}, stream=True)
+        line = socket.create_connection(("127.0.0.1", yard.port), timeout=10)
+        line.sendall(post(json.dumps(body).encode()))
+        eventually(lambda: sum(e.running for e in yard.engines) == number + 1)  # noqa: B023
+        lines.append(line)
+    assert [engine.running for engine in yard.engines] == [20, 20]
+    assert all(yard.metric_of(index, "connections") > 0 for index in (0, 1))
+    for line in lines:
+        line.close()
+
+
+def test_a_process_that_was_killed_leaves_no_load_behind(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    eventually(lambda: (yard.folder / "gateway" / "snapshot.sealed").exists())
+    lines = [streaming(yard, 1000, 0.1) for _ in range(3)]
+    table = yard.folder / "run" / "gateway-load.table"
+    assert sum(table.read_bytes()) == 3
+    yard.processes[-1].kill()
+    yard.processes[-1].wait()
+    yard.launch()
+    assert sum(table.read_bytes()) == 0
+    for line in lines:
+        line.close()
+
+
+def test_load_returns_to_zero_after_every_kind_of_end(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    for fake in ({}, {"die": "at once"}, {"status": 500}, {"hang": 30}, {"raw": "nonsense\r\n"}):
+        yard.chat(fake=fake)
+        yard.chat(fake=fake, stream=True)
+    streaming(yard, 100, 0.1).close()
+    eventually(lambda: sum((yard.folder / "run" / "gateway-load.table").read_bytes()) == 0)
+    assert yard.metric("requests_in_flight") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MODELYARD_PORT", "eighty"),
+        ("MODELYARD_PORT", "70000"),
+        ("MODELYARD_GATEWAY_PROCESSES", "0"),
+        ("MODELYARD_TLS_CERT", "/only/one"),
+        ("MODELYARD_DRAIN_S", "soon"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(make_yard: Callable[..., Yard], name: str, value: str) -> None:
+    yard = make_yard()
+    assert yard.launch(wait=False, **{name: value}).wait(10) == 1
+    assert name in yard.log()
+    assert "Traceback" not in yard.log()
+
+
+def test_tls_is_spoken_when_there_is_a_certificate(make_yard: Callable[..., Yard], tmp_path: Path) -> None:
+    certificate, secret = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    subprocess.run(
+        [*command, "-days", "2", "-keyout", secret, "-out", certificate, *subject], check=True, capture_output=True
+    )
+    yard = make_yard(MODELYARD_TLS_CERT=str(certificate), MODELYARD_TLS_KEY=str(secret)).start()
+    context = ssl.create_default_context(cafile=str(certificate))
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=5) as plain:
+        line = context.wrap_socket(plain, server_hostname="localhost")
+        line.sendall(post(json.dumps(chat_body("smol", {"tokens": 200}, stream=True)).encode()))
+        answer = b""
+        while not answer.endswith(b"0\r\n\r\n"):
+            answer += line.recv(65536)
+        line.sendall(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n")
+        page = b""
+        while not page.endswith(b"}"):
+            page += line.recv(65536)
+        assert b'["x-forwarded-proto", "https"]' in page
+        line.sendall(post(b"x" * 100, extra="Content-Length: 7\r\n"))
+        assert line.recv(65536).startswith(b"HTTP/1.1 400 ")
+        line.close()
+
+
+def test_a_broken_certificate_is_named(make_yard: Callable[..., Yard], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("nothing")
+    yard = make_yard()
+    process = yard.launch(wait=False, MODELYARD_TLS_CERT=str(bad), MODELYARD_TLS_KEY=str(bad))
+    assert process.wait(10) == 1
+    assert "MODELYARD_TLS_CERT" in yard.log()
+    assert "Traceback" not in yard.log()
+
+
+def test_no_request_fails_while_everything_else_is_down(make_yard: Callable[..., Yard]) -> None:
+    """Web goes away in the middle of steady traffic and comes back; nobody notices, every token is accounted for."""
+    yard = make_yard().start()
+    eventually(lambda: (yard.folder / "gateway" / "snapshot.sealed").exists())
+    statuses: list[int] = []
+    stop = threading.Event()
+
+    def traffic() -> None:
+        while not stop.is_set():
+            statuses.append(yard.chat(stream=len(statuses) % 2 == 0).status)
+
+    threads = [threading.Thread(target=traffic) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        eventually(lambda: len(statuses) > 50)
+        yard.web.stop()
+        before = len(statuses)
+        eventually(lambda: len(statuses) > before + 50)  # noqa: B023
+        yard.web.start()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) == {200}
+    eventually(lambda: len({record["id"] for record in yard.web.records}) == len(statuses))
+
+
+def test_an_idle_gateway_costs_next_to_nothing(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard(MODELYARD_POLL_S="1").start()
+    (gateway,) = yard.processes
+    eventually(lambda: yard.web.polls >= 2)
+    before, started = cpu_ns(gateway.pid), time.monotonic()
+    eventually(lambda: time.monotonic() - started > 3, 5)
+    share = (cpu_ns(gateway.pid) - before) / 1e9 / (time.monotonic() - started)
+    assert share < 0.01, f"{share:.2%} of a core"
+    pss = next(
+        line for line in Path(f"/proc/{gateway.pid}/smaps_rollup").read_text().splitlines() if line.startswith("Pss:")
+    )
+    assert int(pss.split()[1]) < 60_000, pss
+
+
+def cpu_ns(pid: int) -> int:
+    """CPU time of all threads of a process."""
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+def test_the_gateway_imports_neither_django_nor_an_orm() -> None:
+    code = (
+        "import sys, webapp.gateway.process, webapp.gateway.__main__\n"
+        "heavy = ('django', 'celery', 'docker', 'redis', 'channels', 'sqlite3')\n"
+        "print([name for name in sys.modules if name.split('.')[0] in heavy])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

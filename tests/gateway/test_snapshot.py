@@ -1,0 +1,149 @@
+"""What the gateway knows, how fast it learns, and that it needs nobody to be up."""
+
+import base64
+import hmac
+import json
+import stat
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.gateway.yard import ADA, SESSION_SECRET, Yard, chat_body, eventually, key
+
+
+def test_a_revoked_key_is_refused_within_a_second(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard(MODELYARD_POLL_S="").start()
+    assert yard.chat().status == 200
+    yard.web.publish(keys=[])
+    started = time.monotonic()
+    eventually(lambda: yard.chat().status == 401, 3)
+    assert time.monotonic() - started < 1.3
+
+
+def test_a_new_key_a_new_deployment_and_a_moved_replica_are_learned(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    fresh = "my_freshkey_" + "f" * 43
+    yard.publish(
+        keys=[key(9, fresh, user=8, team=2)],
+        deployments=[yard.deployment(40, "brand-new", replicas=[yard.replica(41, 1)])],
+    )
+    assert yard.chat("brand-new", key=fresh).headers["x-modelyard-served-by"] == "brand-new/41"
+    assert yard.chat("smol", key=fresh).status == 404
+    yard.publish(deployments=[yard.deployment(40, "brand-new", replicas=[yard.replica(42, 0)])])
+    assert yard.chat("brand-new", key=fresh).headers["x-modelyard-served-by"] == "brand-new/42"
+
+
+def test_a_key_expires_on_time_whatever_web_says(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard()
+    yard.web.snapshot["keys"] = [key(1, ADA, user=3, team=2, expires_at=time.time() + 2)]
+    yard.start()
+    assert yard.chat().status == 200
+    yard.web.stop()
+    eventually(lambda: yard.chat().status == 401, 4)
+
+
+def test_a_draining_replica_finishes_its_stream_and_gets_nothing_new(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    line = yard.connect()
+    body = json.dumps(chat_body("pair", {"tokens": 40, "delay": 0.05}, stream=True))
+    line.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {ADA}"})
+    response = line.getresponse()
+    assert response.headers["x-modelyard-served-by"] == "pair/14"
+    pair = yard.deployment(10, "pair", replicas=[yard.replica(14, 0, "draining"), yard.replica(15, 1)])
+    yard.publish(deployments=[pair])
+    for _ in range(4):
+        assert yard.chat("pair").headers["x-modelyard-served-by"] == "pair/15"
+    assert response.read().rstrip().endswith(b"data: [DONE]")
+    line.close()
+
+
+def test_a_gateway_that_starts_alone_serves_what_it_knew(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    eventually(lambda: (yard.folder / "gateway" / "snapshot.sealed").exists())
+    yard.web.stop()
+    assert yard.end() == 0
+    yard.launch()
+    assert yard.chat(stream=True).events()[-1] == "[DONE]"
+    assert yard.chat(key="my_wrong").status == 401
+
+
+def test_a_gateway_that_knows_nothing_yet_says_so(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start(with_web=False)
+    answer = yard.chat()
+    assert (answer.status, answer.error["code"], answer.headers["retry-after"]) == (503, "gateway_starting", "1")
+    assert yard.ask("GET", "/v1/models").status == 503
+    yard.web.start()
+    eventually(lambda: yard.chat().status == 200, 3)
+
+
+def test_the_stored_snapshot_is_sealed_and_private(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    path = yard.folder / "gateway" / "snapshot.sealed"
+    eventually(path.exists)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    sealed = path.read_bytes()
+    for word in (b"smol", b"research", SESSION_SECRET.hex().encode(), b"digest"):
+        assert word not in sealed
+    yard.web.stop()
+    yard.end()
+    path.write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
+    yard.launch()
+    assert yard.chat().status == 503
+    assert "damaged" in yard.log()
+
+
+def test_a_snapshot_that_cannot_be_read_changes_nothing(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    yard.web.publish(deployments="nonsense")
+    eventually(lambda: "no news from web" in yard.log(), 4)
+    assert yard.chat().status == 200
+
+
+def test_one_bad_entry_does_not_take_the_others_down(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    bad = yard.deployment(50, "bad", replicas=[{"id": 51, "url": "ftp://x", "state": "ready"}])
+    good = yard.deployment(7, "smol", replicas=[yard.replica(11, 0)])
+    yard.publish(
+        deployments=[bad, good], keys=[{**key(1, ADA, user=3, team=2)}, key(2, "x", user=1, team=2) | {"digest": "zz"}]
+    )
+    assert yard.chat().status == 200
+    assert yard.chat("bad").status == 503
+
+
+def token(allowed: list[int], exp: float, secret: bytes = SESSION_SECRET, **claims: Any) -> str:
+    payload = base64.urlsafe_b64encode(
+        json.dumps({"user": 3, "team": 2, "deployments": allowed, "exp": exp} | claims).encode()
+    ).rstrip(b"=")
+    signature = base64.urlsafe_b64encode(hmac.digest(secret, payload, "sha256")).rstrip(b"=")
+    return f"myp_{payload.decode()}.{signature.decode()}"
+
+
+def test_a_playground_token_opens_only_its_deployments(yard: Yard) -> None:
+    good = token([7], time.time() + 60)
+    answer = yard.ask("POST", "/v1/chat/completions", chat_body("smol"), good, Origin="http://anywhere.example")
+    assert answer.status == 200
+    record = yard.record(answer.request_id)
+    assert (record["key"], record["user"], record["team"]) == (None, 3, 2)
+    assert yard.chat("pair", key=good).status == 404
+    assert [m["id"] for m in yard.ask("GET", "/v1/models", key=good).json()["data"]] == ["smol"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        token([7], 1_000),
+        token([7], 9e9, b"another secret"),
+        token([7], 9e9, b""),
+        token([7], 9e9).replace("myp_", "myp_A"),
+        token([7], 9e9)[:-1],
+        token([7], 9e9) + "=",
+        "myp_.",
+        "myp_",
+        token([7], 9e9, deployments="all"),
+    ],
+)
+def test_a_playground_token_that_is_not_ours_or_too_old_is_refused(yard: Yard, bad: str) -> None:
+    answer = yard.chat(key=bad)
+    assert (answer.status, answer.error["code"]) == (401, "invalid_token")
