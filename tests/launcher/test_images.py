@@ -1,14 +1,10 @@
-"""The locally built images on a real Docker engine: flags, a real answer, refusals, endings, and the fetch job."""
+"""The locally built llama.cpp image on a real Docker engine, and the ways an image gets there."""
 
+import dataclasses
 import json
-import os
-import shutil
-import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,72 +14,12 @@ import pytest
 from docker.models.containers import Container
 
 from tests.launcher import small_registry
+from tests.launcher.containers import HARDENED, ended
 from tests.launcher.waiting import eventually
-from webapp import paths
-from workers.launcher import docker_engine, images, own_dockerd, pulling, starter
+from workers.launcher import images, pulling
+from workers.launcher.progress import LauncherError
 
 pytestmark = pytest.mark.docker
-HARDENED: dict[str, Any] = {
-    "init": True,
-    "read_only": True,
-    "cap_drop": ["ALL"],
-    "security_opt": ["no-new-privileges"],
-    "tmpfs": {"/tmp": ""},
-    "mem_limit": "1g",
-    "pids_limit": 256,
-}
-
-
-@pytest.fixture(scope="module")
-def state() -> Iterator[Path]:
-    """A state folder with a Docker daemon of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="yard-"))
-    own_dockerd.start(folder)
-    yield folder
-    last = docker_engine.connect(own_dockerd.url(folder))
-    for container in last.containers.list(all=True):
-        container.remove(force=True)
-    last.close()
-    own_dockerd.stop(folder)
-    # What a killed daemon had mounted stays mounted.
-    for line in Path("/proc/mounts").read_text().splitlines():
-        if line.split()[1].startswith(str(folder)):
-            subprocess.run(["umount", "--lazy", line.split()[1]], check=True)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def client(state: Path) -> Iterator[docker.DockerClient]:
-    connected = docker_engine.connect(own_dockerd.url(state), timeout_s=300)
-    yield connected
-    connected.close()
-
-
-@pytest.fixture(scope="module")
-def llamacpp(client: docker.DockerClient) -> str:
-    patch = pytest.MonkeyPatch()
-    patch.setenv("MODELYARD_PULL", "no")
-    try:
-        return images.ensure_llamacpp_image(client)
-    finally:
-        patch.undo()
-
-
-@pytest.fixture(scope="module")
-def tools(client: docker.DockerClient) -> str:
-    return images.ensure_tools_image(client)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the starter model and two broken ones."""
-    folder = tmp_path_factory.mktemp("models")
-    with zipfile.ZipFile(starter.starter_wheel(paths.cache_dir() / "starter")) as wheel:
-        (folder / "smollm2.gguf").write_bytes(wheel.read(starter.MEMBER))
-    (folder / "cut.gguf").write_bytes((folder / "smollm2.gguf").read_bytes()[:20_000_000])
-    (folder / "garbage.gguf").write_text("garbage")
-    folder.chmod(0o755)
-    return folder
 
 
 class Engines:
@@ -130,11 +66,6 @@ def post(url: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
-
-
-def ended(container: Container) -> tuple[int, str]:
-    code = container.wait(timeout=60)["StatusCode"]
-    return code, container.logs().decode()
 
 
 def test_the_model_answers_hardened_and_without_root(engines: Engines) -> None:
@@ -245,6 +176,26 @@ def test_a_new_engine_loads_the_saved_image(client: docker.DockerClient, llamacp
     assert said == [f"loading {llamacpp} from the cache"]
 
 
+def test_an_upgrade_without_a_network_keeps_the_image_that_worked(
+    client: docker.DockerClient, tools: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_network(*_: object) -> str:
+        raise LauncherError("apt could not get the packages")
+
+    changed = tmp_path / "fetch.py"
+    changed.write_text("# a new version")
+    newer = dataclasses.replace(images.TOOLS_IMAGE, files={"fetch.py": changed})
+    monkeypatch.setattr(images, "ensure_base_image", no_network)
+    said: list[str] = []
+    before = client.images.get(tools).id
+    assert images.ensure_local(client, newer, said.append) == tools
+    assert client.images.get(tools).id == before
+    assert "stays as it was: apt could not" in said[-1]
+    absent = dataclasses.replace(newer, tag="modelyard/absent:1")
+    with pytest.raises(LauncherError):
+        images.ensure_local(client, absent)
+
+
 def test_a_registry_out_of_reach_is_noticed_quickly(
     client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,147 +233,3 @@ def test_a_pull_that_does_not_go_on_is_given_up_in_its_time(
         assert pulling.pull(client, registry.image)
         assert 1 < time.monotonic() - began < 6
         assert images.find(client, registry.image) is None
-
-
-# --- jobs ---
-
-
-def fetch_job(member: str | None = starter.MEMBER, **file: Any) -> str:
-    wheel = starter.starter_wheel(paths.cache_dir() / "starter")
-    entry = {"name": "smollm2.gguf", "sha256": None, "size": None, **file}
-    source = {"kind": "path", "path": f"/import/{wheel.name}", "member": member}
-    return json.dumps({"source": source, "target_dir": "/models/7", "files": [entry]})
-
-
-class Jobs:
-    """Runs fetch containers against one volume."""
-
-    def __init__(self, client: docker.DockerClient, image: str, volume: str) -> None:
-        self.client, self.image, self.volume = client, image, volume
-        self.wheel = starter.starter_wheel(paths.cache_dir() / "starter")
-
-    def start(self, job: str, **extra: Any) -> Container:
-        volumes = {
-            self.volume: {"bind": "/models", "mode": "rw"},
-            str(self.wheel.parent): {"bind": "/import", "mode": "ro"},
-        }
-        environment = {"MODELYARD_JOB": job}
-        return self.client.containers.run(
-            self.image,
-            detach=True,
-            volumes=volumes,
-            environment=environment,
-            network_mode="none",
-            **{**HARDENED, **extra},
-        )
-
-    def run(self, job: str) -> tuple[int, list[dict[str, Any]]]:
-        container = self.start(job)
-        code, log = ended(container)
-        container.remove()
-        return code, [json.loads(line) for line in log.splitlines()]
-
-    def files(self) -> list[str]:
-        code = "import os; print(*sorted(os.listdir('/models/7')) if os.path.isdir('/models/7') else [])"
-        volumes = {self.volume: {"bind": "/models", "mode": "ro"}}
-        container = self.client.containers.run(self.image, ["python3", "-c", code], volumes=volumes, detach=True)
-        _, log = ended(container)
-        container.remove()
-        return log.split()
-
-
-@pytest.fixture
-def jobs(client: docker.DockerClient, tools: str) -> Iterator[Jobs]:
-    volume = client.volumes.create()
-    yield Jobs(client, tools, volume.name)
-    for container in client.containers.list(all=True, filters={"volume": volume.name}):
-        container.remove(force=True)
-    volume.remove(force=True)
-
-
-def test_a_job_brings_the_model_out_of_the_wheel(jobs: Jobs, models: Path) -> None:
-    code, lines = jobs.run(fetch_job(size=98_362_432))
-    assert code == 0
-    assert [line["step"] for line in lines[-2:]] == ["copy", "done"]
-    assert lines[-1]["files"][0]["size"] == (models / "smollm2.gguf").stat().st_size
-    assert jobs.files() == ["smollm2.gguf"]
-
-
-def test_a_killed_job_is_continued_by_the_next(jobs: Jobs) -> None:
-    for _ in range(3):
-        # A tenth of a core, so that it is certainly not finished when it is killed.
-        container = jobs.start(fetch_job(), nano_cpus=100_000_000)
-        eventually(lambda container=container: b'"copy"' in container.logs(), "it copies")
-        container.kill()
-        container.remove(force=True)
-        assert "smollm2.gguf" not in jobs.files()
-    code, lines = jobs.run(fetch_job())
-    assert code == 0
-    assert lines[0]["step"] == "verify"
-    assert jobs.files() == ["smollm2.gguf"]
-    assert lines[-1]["files"][0]["sha256"].startswith("b179c9523d0e6a0f")
-
-
-def test_a_disk_that_is_too_small_is_told_and_nothing_is_visible(client: docker.DockerClient, tools: str) -> None:
-    options = {"type": "tmpfs", "device": "tmpfs", "o": "size=64m,uid=65534"}
-    volume = client.volumes.create(driver="local", driver_opts=options)
-    try:
-        code, lines = Jobs(client, tools, volume.name).run(fetch_job())
-        assert code == 1
-        assert lines[-1]["error"]["code"] == "disk_full"
-        assert "93 MiB are needed" in lines[-1]["error"]["message"]
-    finally:
-        volume.remove(force=True)
-
-
-def test_a_wrong_sum_is_refused_in_the_container(jobs: Jobs) -> None:
-    code, lines = jobs.run(fetch_job(sha256="0" * 64))
-    assert (code, lines[-1]["error"]["code"]) == (1, "checksum")
-    assert jobs.files() == []
-
-
-def test_nothing_outside_the_volume_is_written(jobs: Jobs) -> None:
-    code, lines = jobs.run(fetch_job(name="../../etc/x"))
-    assert (code, lines[-1]["error"]["code"]) == (1, "not_allowed")
-
-
-# --- what belongs to an installation ---
-
-
-def test_the_installations_id_is_kept_on_the_engine(client: docker.DockerClient) -> None:
-    first = docker_engine.ensure_installation_id(client, None)
-    assert docker_engine.ensure_installation_id(client, None) == first
-    assert docker_engine.installation_id(client) == first
-    assert docker_engine.ensure_installation_id(client, "the-databases") == "the-databases"
-
-
-def test_stopping_touches_only_our_containers(client: docker.DockerClient, tools: str) -> None:
-    sleep = ["python3", "-c", "import time; time.sleep(1000)"]
-    ours = client.containers.run(tools, sleep, detach=True, init=True, labels={"modelyard.installation": "here"})
-    other = client.containers.run(tools, sleep, detach=True, init=True, labels={"modelyard.installation": "there"})
-    assert docker_engine.stop_containers(client, "here") == 1
-    for container in (ours, other):
-        container.reload()
-    assert (ours.status, other.status) == ("exited", "running")
-
-
-def test_our_daemon_is_found_again_and_never_taken_for_another(state: Path, tmp_path: Path) -> None:
-    found = docker_engine.find_engine(state, environ={})
-    assert found is not None and found.is_ours and found.url == own_dockerd.url(state)
-    # A number in a file proves nothing: this process is no daemon of ours.
-    (tmp_path / "docker").mkdir()
-    (tmp_path / "docker" / "dockerd.pid").write_text(str(os.getpid()))
-    assert not own_dockerd.stop(tmp_path)
-
-
-def test_engines_outlive_a_kill_of_our_daemon(state: Path, client: docker.DockerClient, tools: str) -> None:
-    sleep = ["python3", "-c", "import time; time.sleep(1000)"]
-    container = client.containers.run(tools, sleep, detach=True, init=True)
-    pid = own_dockerd.running_pid(state)
-    assert pid is not None
-    subprocess.run(["kill", "-9", str(pid)], check=True)
-    eventually(lambda: own_dockerd.running_pid(state) is None, "the daemon is dead")
-    own_dockerd.start(state)
-    container.reload()
-    assert container.status == "running"
-    container.remove(force=True)

@@ -2,7 +2,7 @@
 
     python -m tests.parts.llamacpp
 
-prints {"python": path of an interpreter that has xllamacpp, "gguf": path of SmolLM2's file}. Both are kept in the cache.
+prints {"python": an interpreter that has xllamacpp, "gguf": the file of SmolLM2}. Both are kept in the cache.
 """
 
 import json

@@ -106,9 +106,15 @@ def ensure_local(client: docker.DockerClient, context: Context, on_progress: Pro
     saved = cache_dir() / f"image-{context.tag.replace('/', '-').replace(':', '-')}-{recipe}.tar"
     if _load(client, saved, context.tag, on_progress):
         return context.tag
-    base = ensure_base_image(client, on_progress)
-    labels = {RECIPE_LABEL: recipe}
-    _build(client, context, BASE, base, labels, on_progress)
+    try:
+        base = ensure_base_image(client, on_progress)
+        _build(client, context, BASE, base, {RECIPE_LABEL: recipe}, on_progress)
+    except LauncherError as error:
+        if find(client, context.tag) is None:
+            raise
+        # An upgrade without a network goes on with what worked before.
+        on_progress(f"{context.tag} stays as it was: {error}")
+        return context.tag
     _save(client, saved, context.tag, on_progress)
     return context.tag
 
@@ -157,6 +163,12 @@ def _is_current(client: docker.DockerClient, context: Context) -> bool:
 
 
 def _build_on_pulled_python(client: docker.DockerClient, context: Context, on_progress: Progress) -> str:
+    if context.wheel_lock:
+        raise LauncherError(
+            f"{context.tag} is built from Debian packages, and this machine has no apt. Pull "
+            f"{OFFICIAL_LLAMACPP['cpu']}, or build it on a Debian or Ubuntu machine and bring it:\n\n"
+            f"    docker save {context.tag} | docker load"
+        )
     if not find(client, PULLED_PYTHON):
         refused = pulling.pull(client, PULLED_PYTHON, on_progress)
         if refused:

@@ -49,13 +49,15 @@ def print_welcome(url: str, admin: dict[str, Any], elapsed_s: float, *, has_star
 
 def examples(url: str, key: str) -> list[str]:
     """A curl command and four lines of Python, to be pasted as they are."""
-    messages = [{"role": "user", "content": QUESTION}]
+    # Without this a model of this size tells something else each time.
+    body = {"model": starter.NAME, "temperature": 0, "messages": [{"role": "user", "content": QUESTION}]}
+    arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in body.items())
     return [
         f"curl {url}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\",
-        f"  -d '{json.dumps({'model': starter.NAME, 'messages': messages})}'",
+        f"  -d '{json.dumps(body)}'",
         "",
         "from openai import OpenAI",
         f'client = OpenAI(base_url="{url}/v1", api_key="{key}")',
-        f'answer = client.chat.completions.create(model="{starter.NAME}", messages={json.dumps(messages)})',
+        f"answer = client.chat.completions.create({arguments})",
         "print(answer.choices[0].message.content)",
     ]
