@@ -260,9 +260,10 @@ def test_stopping_an_answer_reaches_the_engine(open_page, engine):
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
 
 
-def test_a_model_that_is_not_up_says_so_in_the_chat(open_page, deploy, allowed_noise):
+def test_a_model_that_is_not_up_says_so_in_the_chat(open_page, deploy, known_to_gateway, allowed_noise):
     allowed_noise += ["503"]
     pk = deploy("asleep")
+    known_to_gateway(pk, "asleep", 503)
     page = open_page(f"/playground/?deployment={pk}")
     page.get_by_label("Your message").fill("Hello?")
     page.keyboard.press("Enter")
