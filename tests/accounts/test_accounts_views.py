@@ -80,3 +80,16 @@ def test_nobody_makes_an_account_for_themselves(client, db):
 def test_the_other_pages_of_an_account_stand(client, ada, url):
     client.force_login(ada)
     assert client.get(url).status_code == 200
+
+
+def test_guessing_passwords_is_held_back_with_a_page_that_says_so(client, ada):
+    from django.core.cache import cache
+
+    cache.clear()
+    try:
+        replies = [client.post("/accounts/login/", {"login": "ada", "password": "guess"}) for _ in range(35)]
+        assert "Too many failed" in replies[6].content.decode()
+        assert replies[-1].status_code == 429
+        assert "Too many tries" in replies[-1].content.decode()
+    finally:
+        cache.clear()

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.browser.fake_engine import FakeEngine
-from tests.browser.site import REPOSITORY, Site
+from tests.browser.site import REPOSITORY, Site, wait_until
 
 SCREENSHOTS = REPOSITORY / "test-output" / "screenshots"
 
@@ -56,6 +56,15 @@ for state in {states!r}:
     why = lifecycle.Why(code="test", text={text!r}, advice={advice!r})
     assert lifecycle.move(replica, ReplicaState(replica.state), ReplicaState(state), why)
 result = replica.pk
+"""
+
+
+TOKEN = """
+from webapp.accounts.models import User
+from webapp.accounts.services import inference_token
+from webapp.deployments.models import Deployment
+deployment = Deployment.objects.select_related("team").get(pk={pk})
+result = inference_token(User.objects.get(username="ada"), deployment.team, [deployment.pk])
 """
 
 
@@ -153,7 +162,18 @@ def move(site):
 
 
 @pytest.fixture
-def engine(site, deploy, move):
+def known_to_gateway(site):
+    """Wait for the gateway's next snapshot: until it answers for this deployment as it should."""
+
+    def wait(pk, name, status):
+        token = site.do(TOKEN.format(pk=pk))
+        wait_until(lambda: site.status("/v1/chat/completions", token, {"model": name, "stream": True}) == status)
+
+    return wait
+
+
+@pytest.fixture
+def engine(site, deploy, move, known_to_gateway):
     """A deployment called `parrot` whose replica is a fake engine on this machine."""
     engine = FakeEngine()
     pk = deploy(f"parrot-{engine.port}")
@@ -164,6 +184,8 @@ def engine(site, deploy, move):
         "publish('gateway')"
     )
     engine.deployment = pk
+    known_to_gateway(pk, f"parrot-{engine.port}", 200)
+    engine.asked.clear()
     yield engine
     engine.stop()
 

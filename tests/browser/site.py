@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ class Site:
             ],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        _wait_until(broker_socket.exists)
+        wait_until(broker_socket.exists)
 
     def start_web(self) -> None:
         with (self.state / "web.log").open("ab") as log:
@@ -95,7 +96,7 @@ class Site:
                 ],
                 env=self.environment, cwd=REPOSITORY, stdout=log, stderr=log,
             )  # fmt: skip
-        _wait_until(self._answers)
+        wait_until(self._answers)
 
     def kill_web(self) -> None:
         assert self.web is not None
@@ -117,6 +118,21 @@ class Site:
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return answer["result"]
+
+    def status(self, path: str, token: str, body: dict[str, Any]) -> int:
+        """What the gateway answers this request with."""
+        request = urllib.request.Request(
+            self.url + path,
+            json.dumps(body).encode(),
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=5) as reply:
+                reply.read()
+                return int(reply.status)
+        except urllib.error.HTTPError as refusal:
+            refusal.close()
+            return int(refusal.code)
 
     def stop(self) -> None:
         for process in (self.puppet, self.gateway, self.web, self.broker):
@@ -148,7 +164,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until(is_true: Any, at_most_s: float = 30) -> None:
+def wait_until(is_true: Any, at_most_s: float = 30) -> None:
     deadline = time.monotonic() + at_most_s
     while not is_true():
         if time.monotonic() > deadline:

@@ -1,6 +1,7 @@
 """Pages in a real browser: live, honest when they are not, quiet in the console, and good to look at."""
 
 import re
+import signal
 
 import pytest
 from playwright.sync_api import expect
@@ -19,6 +20,17 @@ TOO_WIDE = """[...document.querySelectorAll("body *")]
     .filter((part) => part.getBoundingClientRect().right > window.innerWidth + 1)
     .filter((part) => !part.closest(".table-responsive, dialog"))
     .map((part) => `${part.tagName}.${part.className.baseVal ?? part.className}`)"""
+
+
+SEE = """(text) => {
+    const look = () => {
+        if (!document.getElementById("deployment-panel").textContent.includes(text)) return;
+        window.seenAt = Date.now();
+        watch.disconnect();
+    };
+    const watch = new MutationObserver(look);
+    watch.observe(document.body, { subtree: true, childList: true, characterData: true });
+}"""
 
 
 def is_live(page):
@@ -83,6 +95,41 @@ def test_a_dead_web_process_is_shown_and_what_was_missed_is_caught_up(open_page,
     expect(page.get_by_text("reconnecting…")).to_be_hidden(timeout=10_000)
     expect(page.locator("#deployment-panel")).to_contain_text("The disk is full.")
     assert page.evaluate("window.stillHere")
+
+
+@pytest.mark.slow
+def test_a_connection_that_died_without_a_word_is_noticed_and_made_anew(open_page, site, deploy, move, allowed_noise):
+    allowed_noise += ["WebSocket", "htmx:ws:error"]
+    pk = deploy("half-open")
+    page = open_page(f"/deployments/{pk}/")
+    is_live(page)
+    site.web.send_signal(signal.SIGSTOP)
+    try:
+        expect(page.get_by_text("reconnecting…")).to_be_visible(timeout=40_000)
+    finally:
+        site.web.send_signal(signal.SIGCONT)
+    is_live(page)
+    move(pk, "placing")
+    expect(page.locator("#deployment-panel")).to_contain_text("placing")
+
+
+def test_a_change_is_on_the_screen_within_a_second(open_page, deploy, move, site):
+    pk = deploy("swift")
+    replica = move(pk, "placing", "starting", "loading")
+    page = open_page(f"/deployments/{pk}/")
+    is_live(page)
+    delays = []
+    for step in range(10):
+        # The page writes down when the text appeared; both clocks are this machine's.
+        page.evaluate(SEE, f"step {step}.")
+        committed = site.do(
+            "from webapp.deployments import lifecycle; import time; "
+            f"lifecycle.record_progress({replica}, {step / 10}, 'step {step}.'); result = time.time()"
+        )
+        expect(page.locator("#deployment-panel")).to_contain_text(f"step {step}.")
+        delays.append(page.evaluate("window.seenAt") / 1000 - committed)
+    print(f"commit to screen: {sorted(round(delay * 1000) for delay in delays)} ms")
+    assert sorted(delays)[len(delays) // 2] < 1
 
 
 def test_without_a_broker_pages_open_and_go_on_by_the_poll(open_page, site, deploy, move):
@@ -213,9 +260,10 @@ def test_stopping_an_answer_reaches_the_engine(open_page, engine):
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
 
 
-def test_a_model_that_is_not_up_says_so_in_the_chat(open_page, deploy, allowed_noise):
+def test_a_model_that_is_not_up_says_so_in_the_chat(open_page, deploy, known_to_gateway, allowed_noise):
     allowed_noise += ["503"]
     pk = deploy("asleep")
+    known_to_gateway(pk, "asleep", 503)
     page = open_page(f"/playground/?deployment={pk}")
     page.get_by_label("Your message").fill("Hello?")
     page.keyboard.press("Enter")

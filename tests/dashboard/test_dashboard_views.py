@@ -178,3 +178,19 @@ def test_a_thousand_deployments_are_listed_within_the_promise(client, ada, make_
         started = time.process_time()
         client.get(url)
         assert time.process_time() - started < 0.3
+
+
+def test_the_curl_line_of_a_page_asks_something_that_is_there(client, ada, deployment, host):
+    client.force_login(ada)
+    urls = [
+        "/deployments/",
+        f"/deployments/{deployment.pk}/",
+        "/jobs/",
+        "/hosts/",
+        f"/hosts/{host.pk}/",
+        "/models/",
+        "/keys/",
+    ]
+    for url in urls:
+        path = re.search(r"http://127.0.0.1:8000(/api/v1/[\w/]+)", client.get(url).content.decode())[1]
+        assert client.get(path).status_code == 200

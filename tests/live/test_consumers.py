@@ -388,3 +388,19 @@ def test_the_home_page_is_one_panel_for_all_its_topics(listen, ada, deployment, 
         await socket.disconnect()
 
     run(scene())
+
+
+def test_an_admin_of_a_hundred_teams_has_a_live_list_too(listen, root, deployment):
+    from webapp.accounts.models import Team
+
+    Team.objects.bulk_create(Team(name=f"t{number}", slug=f"t{number}") for number in range(100))
+    topics = [f"deployments:{pk}" for pk in Team.objects.order_by("pk").values_list("pk", flat=True)]
+
+    async def scene():
+        socket = await listen(root, *topics)
+        await socket.connect()
+        await stop(root, deployment)
+        assert 'id="deployments"' in (await said(socket))["content"]
+        await socket.disconnect()
+
+    run(scene())

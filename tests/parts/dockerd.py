@@ -128,11 +128,22 @@ class Dockerd:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        self._end_leftovers()
         subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True)
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in sorted((m for m in mounts if m.startswith(str(self.root))), key=len, reverse=True):
             subprocess.run(["umount", "-l", mount], capture_output=True)
         shutil.rmtree(self.root, ignore_errors=True)
+
+    def _end_leftovers(self) -> None:
+        """Shims (and with them containers) of an engine that was killed and could not be started again."""
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if f"{self.root}/".encode() not in (entry / "cmdline").read_bytes():
+                    continue
+                children = (entry / "task" / entry.name / "children").read_text().split()
+                for pid in [*children, entry.name]:
+                    os.kill(int(pid), signal.SIGKILL)
 
     def _make_bridge(self) -> None:
         if Path(f"/sys/class/net/{self.bridge}").exists():

@@ -27,6 +27,16 @@ def dockerd() -> Iterator[Dockerd]:
         yield engine
 
 
+@pytest.fixture(autouse=True)
+def the_watchers_thread_lets_go_of_the_database() -> Iterator[None]:
+    yield
+    from django.db import connection
+
+    from workers.watcher import rows
+
+    rows._thread.submit(lambda: connection.close()).result()  # the thread's own connection
+
+
 @pytest.fixture
 def engine(dockerd: Dockerd) -> Iterator[Dockerd]:
     """The shared engine, without containers before and after."""

@@ -52,16 +52,6 @@ async def do(action: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def the_watchers_thread_lets_go_of_the_database() -> Any:
-    yield
-    from django.db import connection
-
-    from workers.watcher import rows
-
-    rows._thread.submit(lambda: connection.close()).result()  # the thread's own connection
-
-
-@pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     from workers.watcher import main, probing
 

@@ -41,7 +41,7 @@ class Concern:
 @door("GET")
 def home(request: HttpRequest) -> HttpResponse:
     user = person(request)
-    topics = [*(f"deployments:{team.pk}" for team in teams_of(user)), *jobs.topics(user), "hosts"]
+    topics = ["hosts", *(f"deployments:{team.pk}" for team in teams_of(user)), *jobs.topics(user)]
     following = follow(topics, page="home")
     panel, context = home_panel(user, request.GET)
     return page_or_panel(request, "dashboard/home.html", panel, {**context, "following": following})

@@ -11,12 +11,14 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from webapp import queue
 from webapp.accounts.models import User
 from webapp.accounts.services import audit
 from webapp.errors import Conflict, Invalid
 from webapp.events import services as events
 from webapp.inventory.models import Accelerator, Booking, EngineAddress, Host, HostState, Installation
 
+PROBE = "inventory.probe_host"
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
@@ -88,6 +90,7 @@ def register_host(by: User | None, name: str, endpoint: str) -> Host:
         if created:
             audit(by, None, "host.register", host.name, {"endpoint": endpoint})
             events.publish("hosts")
+        queue.enqueue(PROBE, host.pk)
     return host
 
 

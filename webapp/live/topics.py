@@ -22,8 +22,6 @@ from webapp.inventory.models import Host
 from webapp.jobs import views as jobs
 from webapp.jobs.models import Job
 
-MAX_TOPICS = 40
-
 # What a panel function returns: the template and what it is filled with.
 Panel = tuple[str, dict[str, Any]]
 
@@ -42,7 +40,7 @@ class Subscription:
         """From `topics=a,b&last=3,4&page=home&view=q%3Dx`; None when it makes no sense."""
         asked = QueryDict(query)
         topics = tuple(dict.fromkeys(name for name in asked.get("topics", "").split(",") if name))
-        if not topics or len(topics) > MAX_TOPICS or not all(known(name) for name in topics):
+        if not topics or len(topics) > following.MAX_TOPICS or not all(known(name) for name in topics):
             return None
         last = asked.get("last", "").split(",")
         seen = dict(zip(topics, last, strict=False))

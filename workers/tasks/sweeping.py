@@ -9,12 +9,12 @@ from webapp import queue
 from webapp.deployments.models import Replica
 from webapp.deployments.services import RECONCILE as RECONCILE_REPLICA
 from webapp.inventory.models import Host
+from webapp.inventory.services import PROBE
 from webapp.jobs.models import Job
 from webapp.jobs.services import RECONCILE as RECONCILE_JOB
 
 logger = logging.getLogger(__name__)
 
-PROBE_HOST = "inventory.probe_host"
 FACTS_EVERY_S = 60
 MAX_PER_SWEEP = 500
 
@@ -28,4 +28,4 @@ def sweep() -> None:
     stale = timezone.now() - timedelta(seconds=FACTS_EVERY_S)
     for host in Host.objects.all():
         if host.seen_at is None or host.seen_at < stale or host.state != "online":
-            queue.send(PROBE_HOST, host.pk)
+            queue.send(PROBE, host.pk)

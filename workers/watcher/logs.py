@@ -25,6 +25,7 @@ FLUSH_EVERY_S = 0.5
 MOST_LINE = 2000
 # What one flush stores at most; an engine that prints more loses lines, and the log says how many.
 MOST_BATCH = 128 * 1024
+MOST_WAITING = 20_000
 STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\S+) ")
 
 Flush = Callable[[list[tuple[str, str]]], Awaitable[None]]
@@ -33,14 +34,17 @@ Flush = Callable[[list[tuple[str, str]]], Awaitable[None]]
 async def follow(docker: aiodocker.Docker, container_id: str, since: str, flush: Flush) -> None:
     """Read (date, line) pairs until the container ends, newer than `since`, and hand them over in batches."""
     batch: list[tuple[str, str]] = []
-    arrived = asyncio.Event()
+    arrived, ended = asyncio.Event(), asyncio.Event()
 
     async def keep_flushing() -> None:
-        while True:
+        while not ended.is_set():
             await arrived.wait()
             arrived.clear()
             await _hand_over(batch, flush)
-            await asyncio.sleep(FLUSH_EVERY_S)
+            if batch:
+                arrived.set()  # what could not be stored is tried again
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), FLUSH_EVERY_S)
 
     flusher = asyncio.create_task(keep_flushing())
     try:
@@ -50,12 +54,15 @@ async def follow(docker: aiodocker.Docker, container_id: str, since: str, flush:
                     continue  # Docker's `since` includes the line we have
                 batch.append((stamp, line))
                 arrived.set()
+                if len(batch) > MOST_WAITING:  # the database is slow or gone: read on slowly until it has caught up
+                    await asyncio.sleep(FLUSH_EVERY_S)
     except (aiodocker.DockerError, aiohttp.ClientError, OSError) as error:
         logger.info("log of %s ended: %s", container_id[:12], error)
     finally:
-        flusher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await flusher
+        # Not cancelled: a piece that is being stored would be stored a second time.
+        ended.set()
+        arrived.set()
+        await flusher
         await _hand_over(batch, flush)
 
 

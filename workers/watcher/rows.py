@@ -214,7 +214,7 @@ def record_host_back(host_id: int, lost_for_s: float) -> None:
     """Contact is back. A break that nobody else noticed is written down too: containers may have ended in it."""
     now = timezone.now()
     inventory.record_interruption(host_id, now - timedelta(seconds=lost_for_s), now)
-    queue.send("inventory.probe_host", host_id)
+    queue.send(inventory.PROBE, host_id)
 
 
 def record_proof(replica_id: int) -> None:

@@ -1,0 +1,103 @@
+"""Small pieces of the workers that need no Docker engine."""
+
+import asyncio
+import ipaddress
+from typing import Any
+
+import pytest
+
+from webapp.engines.base import ProbeSpec
+from workers.runtime import metrics, specs
+from workers.tasks import hosts, jobs
+from workers.watcher import logs
+from workers.watcher.asking import ask
+
+
+@pytest.mark.parametrize(
+    ("text", "running"),
+    [
+        ("llamacpp:requests_processing 2\nllamacpp:requests_deferred 1\n", 3),
+        ('vllm:num_requests_running{model_name="a"} 1.0\nvllm:num_requests_waiting{model_name="a"} 0.0\n', 1),
+        ("# HELP llamacpp:requests_processing 9\nllamacpp:requests_processing 0\n", 0),
+        ("process_cpu_seconds_total 12\n", None),
+        ("", None),
+    ],
+)
+def test_running_requests_are_read_from_the_engines_own_words(text: str, running: int | None) -> None:
+    assert metrics.parse(text) == running
+
+
+def test_a_jobs_last_word_counts_and_noise_does_not() -> None:
+    log = 'Traceback\n{"step": "copy", "done": 1}\n{"error": {"message": "no", "advice": "do"}}\nnoise\n[1]\n'
+    assert jobs.read_ending(log) == jobs.Ending(message="no", advice="do")
+    assert jobs.read_ending('{"step": "done", "files": [{"name": "a"}]}') == jobs.Ending(files=[{"name": "a"}])
+    assert jobs.read_ending("{broken\n") == jobs.Ending()
+
+
+def test_an_engine_network_keeps_clear_of_every_other_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    from workers.runtime import docker
+
+    routed = [ipaddress.IPv4Network("10.231.0.0/16"), ipaddress.IPv4Network("172.29.231.0/25")]
+    monkeypatch.setattr(docker, "routed_subnets", lambda: routed)
+    free = hosts.free_subnets(["172.29.230.0/24"])
+    assert free[0] == "172.29.232.0/24"
+    assert not any(subnet.startswith("10.") for subnet in free)
+
+
+def test_a_changed_spec_has_another_name_for_its_content() -> None:
+    order: dict[str, Any] = {"files": []}
+    who = specs.labels("installation", "job", 7, 1, 1)
+    first = specs.fetch_container(name="a", who=who, order=order, import_folder="/x")
+    again = specs.fetch_container(name="a", who=who, order=order, import_folder="/x")
+    other = specs.fetch_container(name="a", who=who, order=order, import_folder="/y")
+    assert first.labels["modelyard.spec"] == again.labels["modelyard.spec"] != other.labels["modelyard.spec"]
+
+
+def test_a_line_is_cut_to_its_last_word_and_to_its_limit() -> None:
+    assert logs._capped(" 10%\r 20%\r100%\r") == "100%"
+    assert logs._capped("a\0b") == "ab"
+    assert len(logs._capped("x" * 10_000)) == logs.MOST_LINE + 2
+    assert logs._unix("2026-11-22T15:00:00.120000000Z").endswith(".120000000")
+
+
+def answer_with(reply: bytes) -> Any:
+    """What a probe makes of a server that says just this."""
+
+    async def story() -> Any:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(reply)
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            return await ask("127.0.0.1", port, ProbeSpec("GET", "/health", timeout_s=0.5))
+
+    return asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
+        (b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n", 503, b"no"),
+        (b"HTTP/1.1 200 OK\r\n\r\nuntil the end", 200, b"until the end"),
+        (b"SSH-2.0-nonsense\r\n\r\n", None, b""),
+        (b"", None, b""),
+    ],
+)
+def test_a_probe_understands_answers_and_survives_nonsense(reply: bytes, status: int | None, body: bytes) -> None:
+    outcome = answer_with(reply)
+    assert (outcome.status, outcome.body) == (status, body)
+    assert (outcome.error is None) == (status is not None)
+
+
+def test_the_scheduler_knows_no_django() -> None:
+    import subprocess
+    import sys
+
+    program = "import sys, workers.beat; print([name for name in sys.modules if name.startswith('django.db')])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
