@@ -139,3 +139,16 @@ def test_the_engines_and_their_options_are_described(as_caller, ada):
     llamacpp = next(engine for engine in engines if engine["name"] == "llamacpp")
     assert llamacpp["formats"] == ["gguf"]
     assert "context_length" in llamacpp["options"]["properties"]
+
+
+def test_an_estimate_names_its_terms_and_what_every_host_says(as_caller, ada, artifact, host):
+    client = as_caller(ada)
+    found = post(client, "/api/v1/estimates", {"artifact": artifact.pk}).json()
+    assert found["total_bytes"] == sum(term["bytes"] for term in found["terms"]) > 0
+    assert found["booked_bytes"] > found["total_bytes"]
+    assert [(place["host"], place["fits"], place["why"]) for place in found["places"]] == [(host.name, True, "")]
+    host.is_drained = True
+    host.save()
+    [place] = post(client, "/api/v1/estimates", {"artifact": artifact.pk}).json()["places"]
+    assert (place["fits"], place["why"]) == (False, "The host is being drained.")
+    assert post(client, "/api/v1/estimates", {"artifact": artifact.pk, "options": {"x": 1}}).status_code == 422

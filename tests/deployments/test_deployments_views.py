@@ -202,7 +202,7 @@ def test_the_fit_panel_names_the_terms_and_the_hosts(client, ada, artifact, host
     assert host.name in text
     huge = typed | {"options-context_length": "1048576", "options-parallel_slots": "64"}
     text = client.post(reverse("deployments:fit"), huge).content.decode()
-    assert "are needed and" in text
+    assert "It needs" in text and "are free" in text
     assert "It fits with" in text
 
 

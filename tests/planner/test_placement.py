@@ -177,3 +177,18 @@ def test_a_thousand_hosts_with_eight_gpus_take_under_50_ms() -> None:
         took.append(time.process_time() - began)
     assert decision.chosen is not None
     assert min(took) < 0.05, took
+
+
+def test_a_host_that_is_not_prepared_or_lacks_the_files_says_so() -> None:
+    hosts = [
+        host(1, is_prepared=False, has_artifact=True),
+        host(2),
+        host(3, has_artifact=True),
+    ]
+    decision = place(Demand({"cpu": Need(GIB)}, may_fetch=False), hosts)
+    assert decision.chosen is not None and decision.chosen.host_id == 3
+    assert decision.reasons_by_host == {
+        1: "The host has not been prepared for engines yet.",
+        2: "The model's files are not on the host.",
+    }
+    assert place(CPU, hosts[1:2]).chosen is not None

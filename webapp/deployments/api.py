@@ -11,8 +11,7 @@ from webapp import engines
 from webapp.accounts.api import team_of
 from webapp.accounts.doors import caller
 from webapp.catalog.models import Artifact
-from webapp.deployments import logs, services
-from webapp.deployments.estimates import estimate
+from webapp.deployments import fitting, logs, services
 from webapp.deployments.models import Deployment, ReplicaEvent
 from webapp.deployments.schemas import (
     DeploymentIn,
@@ -23,6 +22,7 @@ from webapp.deployments.schemas import (
     EventOut,
     LogOut,
 )
+from webapp.errors import Invalid
 from webapp.inventory.models import Host
 from webapp.pagination import Pages
 
@@ -43,11 +43,15 @@ def list_engines(request: HttpRequest) -> list[dict[str, Any]]:
     ]
 
 
-@router.post("/estimates", response=EstimateOut, summary="How much memory would it take")
-def estimate_memory(request: HttpRequest, data: EstimateIn) -> dict[str, Any]:
+@router.post("/estimates", response=EstimateOut, summary="How much memory it would take, and where it would fit")
+def estimate_memory(request: HttpRequest, data: EstimateIn) -> fitting.Fit:
     artifact = get_object_or_404(Artifact, pk=data.artifact)
-    terms = estimate(artifact, data.engine, data.options)
-    return {"terms": terms, "total_bytes": sum(term["bytes"] for term in terms)}
+    if data.engine not in engines.names():
+        raise Invalid(f"There is no engine {data.engine!r}.", f"Choose among {', '.join(engines.names())}.")
+    found = fitting.fit(artifact, data.engine, data.options)
+    if found.problem:
+        raise Invalid(found.problem)
+    return found
 
 
 @router.get("/deployments", response=list[DeploymentOut], summary="Deployments of my teams")

@@ -3,14 +3,15 @@
 Looks only: workers book.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from webapp import engines
 from webapp.catalog.models import Artifact, CopyState
-from webapp.deployments import placement
 from webapp.engines.base import Engine, EngineOptions, HardwareGrant, Vendor
-from webapp.inventory.models import Host, HostState
+from webapp.inventory.models import Accelerator, Host, HostState
+from webapp.planner import placement
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Capacity, Term, fits
 
@@ -18,6 +19,8 @@ MIB = 1024**2
 # An estimate is not a promise: engines get a quarter more host memory, and some on top, before the kernel ends them.
 MARGIN = 1.25
 HEADROOM_BYTES = 256 * MIB
+
+Candidate = tuple[Host, placement.Host]
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Fit:
     def booked_bytes(self) -> int:
         """What placement books, in all memories together."""
         needed = booked(self.terms)
-        return needed.host_bytes + needed.accelerator_bytes
+        return needed.host_bytes + needed.gpu_bytes
 
     @property
     def reserve_bytes(self) -> int:
@@ -86,7 +89,8 @@ def fit(artifact: Artifact, engine_name: str, options: dict[str, Any] | None, pi
         return Fit(problem="The file's header says too little for an estimate.")
     try:
         chosen = engine.Options.model_validate(options)
-        places = [_place(*pair, engine, facts, chosen) for pair in _offers(artifact, pinned)]
+        pairs = [pair for pair in candidates(artifact) if pinned is None or pair[0].pk == pinned.pk]
+        places = [_place(host, candidate, engine, facts, chosen) for host, candidate in pairs]
         places.sort(key=lambda place: (not place.fits, place.host.name))
         # Without a host the terms are still worth knowing.
         terms = places[0].terms if places else tuple(engine.memory_terms(facts, chosen, HardwareGrant("cpu")))
@@ -95,70 +99,97 @@ def fit(artifact: Artifact, engine_name: str, options: dict[str, Any] | None, pi
     return Fit(terms, tuple(places))
 
 
-def booked(terms: tuple[Term, ...]) -> placement.Demand:
+def booked(terms: Iterable[Term]) -> placement.Need:
     """What placement books for these terms."""
-    host_bytes = sum(term.bytes for term in terms if term.place == "host")
-    accelerator_bytes = sum(term.bytes for term in terms if term.place == "gpu")
-    return placement.Demand(int(host_bytes * MARGIN) + HEADROOM_BYTES, accelerator_bytes)
+    host_bytes = accelerator_bytes = 0
+    for term in terms:
+        if term.place == "gpu":
+            accelerator_bytes += term.bytes
+        else:
+            host_bytes += term.bytes
+    return placement.Need(int(host_bytes * MARGIN) + HEADROOM_BYTES, accelerator_bytes)
 
 
-def _offers(artifact: Artifact, pinned: Host | None) -> list[tuple[Host, placement.HostOffer]]:
-    """Every host, or the pinned one, as placement sees it."""
-    copies = set(artifact.copies.filter(state=CopyState.PRESENT).values_list("host_id", flat=True))
+def candidates(artifact: Artifact, replicas_by_host: Mapping[int, int] | None = None) -> list[Candidate]:
+    """Every host with what the planner must know of it; `replicas_by_host` counts the deployment's others."""
+    present = set(artifact.copies.filter(state=CopyState.PRESENT).values_list("host_id", flat=True))
     return [
         (
             host,
-            placement.HostOffer(
+            placement.Host(
                 id=host.pk,
                 name=host.name,
-                free_bytes=host.free_bytes,
-                usable_bytes=host.usable_bytes,
-                cpu_count=host.cpu_count,
                 is_online=host.state == HostState.ONLINE,
-                is_drained=host.is_drained,
+                is_draining=host.is_drained,
                 is_prepared=bool(host.engine_subnet),
-                has_copy=host.pk in copies,
-                accelerators=tuple(
-                    placement.AcceleratorOffer(card.pk, card.uuid, card.vendor, card.usable_bytes - card.booked_bytes)
-                    for card in host.accelerators.all()
-                    if card.is_present
-                ),
+                free_memory_bytes=host.free_bytes,
+                free_disk_bytes=host.disk_free_bytes,
+                has_artifact=host.pk in present,
+                replicas=(replicas_by_host or {}).get(host.pk, 0),
+                accelerators=tuple(_card(card) for card in host.accelerators.all() if card.is_present),
             ),
         )
         for host in Host.objects.for_list()
-        if pinned is None or host.pk == pinned.pk
     ]
 
 
-def _place(host: Host, offer: placement.HostOffer, engine: Engine, facts: ModelFacts, options: EngineOptions) -> Place:
-    def terms_on(hardware: HardwareGrant) -> tuple[Term, ...]:
-        return tuple(engine.memory_terms(facts, options, hardware))
+def demand(
+    engine: Engine,
+    facts: ModelFacts,
+    options: EngineOptions,
+    hosts: Iterable[placement.Host],
+    pinned: int | None = None,
+    own_image: bool = False,
+) -> placement.Demand:
+    """What one replica needs on each kind of hardware there is: accelerators first, then the CPU.
 
-    def demand(hardware: HardwareGrant) -> placement.Demand | None:
-        return booked(terms_on(hardware)) if engine.images(hardware.vendor) else None
+    Raises ValueError when the engine cannot say.
+    """
+    vendors = sorted({card.vendor for host in hosts for card in host.accelerators})
+    needs = {
+        vendor: booked(engine.memory_terms(facts, options, HardwareGrant(cast(Vendor, vendor))))
+        for vendor in [*vendors, "cpu"]
+        if own_image or engine.images(vendor)
+    }
+    return placement.Demand(needs, may_fetch=False, pinned_host=pinned, strategy="spread")
 
-    choice, refusals = placement.choose([offer], demand)
-    if choice is not None:
-        hardware = HardwareGrant(
-            cast(Vendor, choice.vendor), choice.device_ids, offer.usable_bytes, max(offer.cpu_count, 1)
-        )
-    else:
-        hardware = _likely(offer, engine)
-    terms = terms_on(hardware)
+
+def grant(host: Host, choice: placement.Choice, need: placement.Need) -> HardwareGrant:
+    """The hardware that goes with a choice."""
+    cpus = max(host.cpu_count, 1)
+    return HardwareGrant(cast(Vendor, choice.vendor), choice.accelerator_ids, need.host_bytes, cpus)
+
+
+def _card(card: Accelerator) -> placement.Accelerator:
+    return placement.Accelerator(
+        id=card.uuid,
+        vendor=card.vendor,
+        free_bytes=card.usable_bytes - card.booked_bytes,
+        total_bytes=card.usable_bytes,
+        name=card.name,
+        compute_capability=card.compute_capability,
+    )
+
+
+def _place(host: Host, candidate: placement.Host, engine: Engine, facts: ModelFacts, options: EngineOptions) -> Place:
+    wanted = demand(engine, facts, options, [candidate])
+    decision = placement.place(wanted, [candidate])
+    choice = decision.chosen or _likely(candidate, engine)
+    hardware = grant(host, choice, wanted.needs.get(choice.vendor, placement.Need(0)))
+    terms = tuple(engine.memory_terms(facts, options, hardware))
     stores = _stores(host, hardware, booked(terms))
-    if choice is not None:
-        return Place(host, terms, stores, "")
-    return Place(host, terms, stores, refusals[0].why, _instead(engine, facts, options, hardware, stores))
+    why = decision.reasons_by_host.get(candidate.id, "")
+    instead = _instead(engine, facts, options, hardware, stores) if why else ""
+    return Place(host, terms, stores, why, instead)
 
 
-def _likely(offer: placement.HostOffer, engine: Engine) -> HardwareGrant:
+def _likely(candidate: placement.Host, engine: Engine) -> placement.Choice:
     """What a replica would be given on a host that refused it: its emptiest card, else its CPUs."""
-    cpus = max(offer.cpu_count, 1)
-    cards = [card for card in offer.accelerators if engine.images(card.vendor)]
+    cards = [card for card in candidate.accelerators if engine.images(card.vendor)]
     if not cards:
-        return HardwareGrant("cpu", (), offer.usable_bytes, cpus)
+        return placement.Choice(candidate.id, "cpu")
     card = max(cards, key=lambda card: card.free_bytes)
-    return HardwareGrant(cast(Vendor, card.vendor), (card.uuid,), offer.usable_bytes, cpus)
+    return placement.Choice(candidate.id, card.vendor, (card.id,))
 
 
 def _instead(
@@ -176,11 +207,11 @@ def _instead(
     return fits(estimate(facts, options, hardware), room).suggestion
 
 
-def _stores(host: Host, hardware: HardwareGrant, needed: placement.Demand) -> tuple[Store, ...]:
+def _stores(host: Host, hardware: HardwareGrant, needed: placement.Need) -> tuple[Store, ...]:
     stores = [
         Store(
             f"GPU {card.index} ({card.name})",
-            needed.accelerator_bytes,
+            needed.gpu_bytes,
             card.usable_bytes - card.booked_bytes,
             card.usable_bytes,
         )

@@ -111,6 +111,16 @@ class TermOut(Schema):
     basis: str
 
 
+class PlaceOut(Schema):
+    host: str = Field(alias="host.name")
+    host_id: int = Field(alias="host.id")
+    fits: bool
+    why: str = Field(description="why not; empty when it fits")
+    instead: str = Field(description="the nearest change that would fit, when there is one")
+
+
 class EstimateOut(Schema):
     terms: list[TermOut]
-    total_bytes: int
+    total_bytes: int = Field(description="the sum of the terms")
+    booked_bytes: int = Field(description="what is booked per replica: the terms and a reserve")
+    places: list[PlaceOut] = Field(description="what every host says to one replica")

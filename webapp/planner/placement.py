@@ -32,6 +32,7 @@ class Host:
     name: str
     is_online: bool = True
     is_draining: bool = False
+    is_prepared: bool = True  # it has what engines need there, such as their network
     is_allowed: bool = True  # this team may use it
     free_memory_bytes: int = 0
     free_disk_bytes: int = 0
@@ -57,6 +58,7 @@ class Demand:
 
     needs: Mapping[str, Need]
     artifact_bytes: int = 0
+    may_fetch: bool = True  # False: only hosts that have the files
     labels: frozenset[str] = frozenset()
     pinned_host: int | None = None
     most_accelerators: int = 1  # how many of one host the engine can use together
@@ -154,6 +156,14 @@ def _draining(demand: Demand, host: Host) -> str | None:
     return "The host is being drained." if host.is_draining else None
 
 
+def _not_prepared(demand: Demand, host: Host) -> str | None:
+    return None if host.is_prepared else "The host has not been prepared for engines yet."
+
+
+def _lacks_files(demand: Demand, host: Host) -> str | None:
+    return None if demand.may_fetch or host.has_artifact else "The model's files are not on the host."
+
+
 def _lacks_hardware(demand: Demand, host: Host) -> str | None:
     if "cpu" in demand.needs or any(one.vendor in demand.needs and one.is_usable for one in host.accelerators):
         return None
@@ -172,6 +182,8 @@ FILTERS: tuple[Filter, ...] = (
     _lacks_label,
     _offline,
     _draining,
+    _not_prepared,
+    _lacks_files,
     _lacks_hardware,
     _lacks_disk,
 )

@@ -1,106 +1,78 @@
-"""Find a place for a replica: offers out of the database, the engine's own estimate, one booking."""
+"""Find a place for a replica: the planner's choice among all hosts, and one booking."""
+
+from collections import Counter
 
 from webapp import engines
-from webapp.catalog.models import ArtifactCopy, CopyState
-from webapp.deployments import lifecycle, placement
+from webapp.deployments import fitting, lifecycle
 from webapp.deployments.models import Replica
 from webapp.engines.base import HardwareGrant
 from webapp.errors import Conflict
-from webapp.inventory.models import Host, HostState
+from webapp.inventory.models import Host
+from webapp.planner import placement
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Term
 from workers.tasks.pauses import GO_ON, Pause
 
 NO_ROOM_AGAIN_S = 15.0
-MIB = 1024**2
-# An estimate is not a promise: engines get a quarter more before the kernel ends them.
-MARGIN = 1.25
-HEADROOM_BYTES = 256 * MIB
 
 
 def place(replica: Replica) -> Pause:
     """Book the best place. GO_ON when there was one, else the seconds until another try; the reasons are on the row."""
+    deployment = replica.deployment
+    others = deployment.replicas.exclude(pk=replica.pk).exclude(host=None)
+    pairs = fitting.candidates(deployment.artifact, Counter(others.values_list("host_id", flat=True)))
+    offers = [offer for _host, offer in pairs]
     try:
-        choice, refusals = placement.choose(offers(replica), _estimator(replica), replica.deployment.host_id)
+        demand = _demand(replica, offers)
     except ValueError as error:  # options or facts that the engine cannot work with: a person must change them
         why = lifecycle.Why("bad_option", str(error), "Change the deployment's options.")
         lifecycle.record_crash(replica, why, retry=False, counts=True)
         return None
-    if choice is None:
-        text = placement.explain(refusals)
-        _say_once(replica, text)
+    decision = placement.place(demand, offers)
+    if decision.chosen is None:
+        _say_once(replica, explain(decision, offers))
         return NO_ROOM_AGAIN_S
-    host = Host.objects.get(pk=choice.host_id)
-    grant = {
-        "vendor": choice.vendor,
-        "device_ids": list(choice.device_ids),
-        "memory_limit_bytes": choice.host_bytes,
-        "cpu_count": host.cpu_count,
-    }
-    terms = estimate(replica, _hardware(grant))
-    where = lifecycle.Place(
-        host, choice.host_bytes, dict(choice.accelerators), grant, [_as_json(term) for term in terms]
-    )
+    host = next(host for host, _offer in pairs if host.pk == decision.chosen.host_id)
     try:
-        lifecycle.place(replica, where)
+        lifecycle.place(replica, _where(replica, host, decision.chosen, demand.needs[decision.chosen.vendor]))
     except Conflict as error:  # somebody else was faster, or the addresses are used up
         _say_once(replica, str(error))
         return 1.0
     return GO_ON
 
 
-def offers(replica: Replica) -> list[placement.HostOffer]:
-    """Every host as placement sees it."""
-    artifact_id = replica.deployment.artifact_id
-    present = ArtifactCopy.objects.filter(artifact_id=artifact_id, state=CopyState.PRESENT)
-    with_copy = set(present.values_list("host_id", flat=True))
-    siblings = list(replica.deployment.replicas.exclude(pk=replica.pk).values_list("host_id", flat=True))
-    return [
-        placement.HostOffer(
-            id=host.pk,
-            name=host.name,
-            free_bytes=host.free_bytes,
-            usable_bytes=host.usable_bytes,
-            cpu_count=host.cpu_count,
-            is_online=host.state == HostState.ONLINE,
-            is_drained=host.is_drained,
-            is_prepared=bool(host.engine_subnet),
-            has_copy=host.pk in with_copy,
-            replicas_here=siblings.count(host.pk),
-            accelerators=tuple(
-                placement.AcceleratorOffer(card.pk, card.uuid, card.vendor, card.usable_bytes - card.booked_bytes)
-                for card in host.accelerators.all()
-                if card.is_present
-            ),
-        )
-        for host in Host.objects.for_list()
-    ]
+def explain(decision: placement.Decision, offers: list[placement.Host]) -> str:
+    """Why there is no place: every host's own reason."""
+    reasons = [f"{offer.name}: {decision.reasons_by_host[offer.id]}" for offer in offers]
+    return " ".join(["No host has room.", *reasons]) if reasons else decision.why
 
 
-def estimate(replica: Replica, hardware: HardwareGrant) -> list[Term]:
-    """The memory that the engine will take, term by term. Raises ValueError when it cannot say."""
+def _demand(replica: Replica, offers: list[placement.Host]) -> placement.Demand:
     engine = engines.get(replica.deployment.engine)
     facts = ModelFacts.from_json(replica.deployment.artifact.facts)
     options = engine.Options.model_validate(replica.deployment.options)
-    return engine.memory_terms(facts, options, hardware)
+    return fitting.demand(
+        engine, facts, options, offers, replica.deployment.host_id, own_image=bool(replica.deployment.image)
+    )
 
 
-def _estimator(replica: Replica) -> placement.Estimator:
+def _where(replica: Replica, host: Host, choice: placement.Choice, need: placement.Need) -> lifecycle.Place:
+    hardware = fitting.grant(host, choice, need)
+    cards = {card.pk: need.gpu_bytes for card in host.accelerators.all() if card.uuid in choice.accelerator_ids}
+    grant = {
+        "vendor": hardware.vendor,
+        "device_ids": list(hardware.device_ids),
+        "memory_limit_bytes": hardware.memory_limit_bytes,
+        "cpu_count": hardware.cpu_count,
+    }
+    terms = [_as_json(term) for term in _terms(replica, hardware)]
+    return lifecycle.Place(host, need.host_bytes, cards, grant, terms)
+
+
+def _terms(replica: Replica, hardware: HardwareGrant) -> list[Term]:
     engine = engines.get(replica.deployment.engine)
-
-    def demand(hardware: HardwareGrant) -> placement.Demand | None:
-        if not replica.deployment.image and not engine.images(hardware.vendor):
-            return None
-        terms = estimate(replica, hardware)
-        host_bytes = sum(term.bytes for term in terms if term.place == "host")
-        accelerator_bytes = sum(term.bytes for term in terms if term.place == "gpu")
-        return placement.Demand(int(host_bytes * MARGIN) + HEADROOM_BYTES, accelerator_bytes)
-
-    return demand
-
-
-def _hardware(grant: dict[str, object]) -> HardwareGrant:
-    return HardwareGrant(**grant)  # type: ignore[arg-type]
+    facts = ModelFacts.from_json(replica.deployment.artifact.facts)
+    return engine.memory_terms(facts, engine.Options.model_validate(replica.deployment.options), hardware)
 
 
 def _as_json(term: Term) -> dict[str, object]:
