@@ -143,6 +143,13 @@ def test_the_engines_and_their_options_are_described(as_caller, ada):
 
 def test_an_estimate_names_its_terms_and_what_every_host_says(as_caller, ada, artifact, host):
     client = as_caller(ada)
+    unknown = post(client, "/api/v1/estimates", {"artifact": artifact.pk})
+    assert (unknown.status_code, unknown.json()["title"]) == (
+        422,
+        "The file's header says too little for an estimate.",
+    )
+    artifact.facts = {"architecture": "llama", "layers": 2, "embedding_length": 64, "weights_bytes": 1 << 20}
+    artifact.save()
     found = post(client, "/api/v1/estimates", {"artifact": artifact.pk}).json()
     assert found["total_bytes"] == sum(term["bytes"] for term in found["terms"]) > 0
     assert found["booked_bytes"] > found["total_bytes"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from webapp import engines
 from webapp.engines.base import ProbeSpec
 from workers.runtime import metrics, specs
 from workers.tasks import hosts, jobs
@@ -101,3 +102,23 @@ def test_the_scheduler_knows_no_django() -> None:
     program = "import sys, workers.beat; print([name for name in sys.modules if name.startswith('django.db')])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_buffers_of_one_kind_add_up_but_a_compute_buffer_replaces_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored: list[Any] = []
+
+    async def call(function: Any, *arguments: Any) -> None:
+        if function is logs.rows.record_engine_facts:
+            stored.append(arguments[1])
+
+    monkeypatch.setattr(logs.rows, "call", call)
+    reader = logs.ReplicaLog((1, 1, 1), engines.get("llamacpp"))
+    lines = [
+        "llama_kv_cache:        CPU KV buffer size =    10.00 MiB",
+        "llama_kv_cache:        CPU KV buffer size =     5.00 MiB",
+        "sched_reserve:        CPU compute buffer size =    15.00 MiB",
+        "sched_reserve:        CPU compute buffer size =    14.00 MiB",
+    ]
+    asyncio.run(reader.flush([("2026-11-22T15:00:00Z", line) for line in lines]))
+    asyncio.run(reader.flush([("2026-11-22T15:00:01Z", "nothing of interest")]))
+    assert stored == [{"CPU kv_cache": 15 << 20, "CPU compute_buffer": 14 << 20}]

@@ -123,18 +123,22 @@ class ReplicaLog:
             text += f"[{left_out} lines left out]\n"
         await rows.call(rows.append_log, self.run, text, batch[-1][0])
         progress: tuple[float | None, str] | None = None
-        known = len(self.sizes)
+        before = dict(self.sizes)
         for _stamp, line in batch:
             fact = self.engine.parse_log(line)
             if fact is None:
                 continue
             if fact.kind == "buffer" and fact.value_bytes is not None:
-                self.sizes[f"{fact.device or 'host'} {fact.key}"] = fact.value_bytes
+                self._add(f"{fact.device or 'host'} {fact.key}", fact.value_bytes)
             elif fact.kind == "progress":
                 progress = (fact.fraction, fact.text or fact.key)
-        sizes = dict(self.sizes) if len(self.sizes) != known else None
+        sizes = dict(self.sizes) if self.sizes != before else None
         if sizes or progress:
             await rows.call(rows.record_engine_facts, self.run[0], sizes, progress)
+
+    def _add(self, key: str, size: int) -> None:
+        """Weights and caches come in several lines that add up; a compute buffer printed again replaces itself."""
+        self.sizes[key] = size if key.endswith(" compute_buffer") else self.sizes.get(key, 0) + size
 
 
 def _text(batch: list[tuple[str, str]]) -> tuple[str, int]:
