@@ -91,3 +91,22 @@ def test_a_new_database_takes_over_the_engines_installation_and_holds_its_contai
     with pytest.raises(Conflict, match="belongs to the Modelyard installation"):
         services.adopt_installation(uuid.uuid4(), hold=True)
     assert services.adopt_installation(None, hold=False).pk == found
+
+
+def test_the_hold_ends_when_an_admin_lets_go(client, ada, root, host):
+    Installation.objects.update_or_create(only=True, defaults={"is_on_hold": True})
+    address = f"/hosts/{host.pk}/release-hold/"
+    client.force_login(ada)
+    assert client.post(address).status_code == 403
+    assert services.is_on_hold()
+    client.force_login(root)
+    assert "Unknown containers" in client.get("/").content.decode()
+    assert client.post(address, follow=True).status_code == 200
+    assert not services.is_on_hold()
+    assert "Unknown containers" not in client.get("/").content.decode()
+
+
+def test_a_holder_books_a_memory_once_even_past_the_service(host):
+    services.book("replica:1", host.pk, MIB)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Booking.objects.create(holder="replica:1", host=host, accelerator=None, size_bytes=MIB)

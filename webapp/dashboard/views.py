@@ -18,6 +18,7 @@ from webapp.deployments.states import Desired, ReplicaState
 from webapp.doors import door, page_or_panel, person, teams_of
 from webapp.following import follow
 from webapp.inventory.models import Host, HostState
+from webapp.inventory.services import is_on_hold
 from webapp.jobs import views as jobs
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
@@ -79,6 +80,11 @@ def _concerns(user: User, hosts: list[Host]) -> list[Concern]:
         for host in hosts
         if host.disk_total_bytes and host.disk_free_bytes < max(DISK_LOW_BYTES, host.disk_total_bytes // 10)
     ]
+    if hosts and is_on_hold():
+        kept = "Containers that no deployment knows are kept, because they are older than this database."
+        found.append(
+            Concern("degraded", "Unknown containers", ("inventory:detail", hosts[0].pk), kept, "Look, then let go.")
+        )
     broken = Q(state__in=[ReplicaState.FAILED, ReplicaState.LOST])
     waiting = Q(state=ReplicaState.PENDING) & ~Q(reason="")
     replicas = Replica.objects.visible_to(user).filter(broken | waiting, deployment__desired_state=Desired.RUNNING)

@@ -118,9 +118,11 @@ class Booking(models.Model):
 
     class Meta:
         constraints = [
+            # Two constraints, because SQLite cannot take two empty accelerators for the same.
             models.UniqueConstraint(
-                fields=["holder", "host", "accelerator"], name="booking_once", nulls_distinct=False
+                fields=["holder", "host"], condition=Q(accelerator=None), name="booking_of_memory_once"
             ),
+            models.UniqueConstraint(fields=["holder", "host", "accelerator"], name="booking_of_accelerator_once"),
             models.CheckConstraint(condition=Q(size_bytes__gte=0), name="booking_not_negative"),
         ]
 

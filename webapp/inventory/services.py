@@ -150,6 +150,19 @@ def accept_engine(by: User, host: Host) -> None:
         events.publish("hosts", f"host:{host.pk}")
 
 
+def release_hold(by: User) -> None:
+    """A person has looked: containers of this installation that no row knows may be removed from now on."""
+    with transaction.atomic():
+        if Installation.objects.filter(is_on_hold=True).update(is_on_hold=False):
+            audit(by, None, "installation.release_hold", "installation")
+            events.publish("hosts", *(f"host:{pk}" for pk in Host.objects.values_list("pk", flat=True)))
+
+
+def is_on_hold() -> bool:
+    """Whether containers that no row knows are kept, because the database may be older than they are."""
+    return Installation.objects.filter(is_on_hold=True).exists()
+
+
 def reserve_bytes(memory_bytes: int) -> int:
     """What placements leave to the system: a tenth of host memory, between 512 MiB and 8 GiB."""
     return max(512 * MIB, min(8 * GIB, memory_bytes // 10))

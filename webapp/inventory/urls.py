@@ -10,4 +10,5 @@ urlpatterns = [
     path("<int:pk>/", views.detail, name="detail"),
     path("<int:pk>/drain/", views.drain, name="drain"),
     path("<int:pk>/accept/", views.accept, name="accept"),
+    path("<int:pk>/release-hold/", views.release_hold, name="release_hold"),
 ]

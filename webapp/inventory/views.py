@@ -100,6 +100,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
         "ledgers": _ledgers(host, {replica.holder: replica for replica in replicas}),
         "replicas": replicas,
         "may_manage": user.is_superuser,
+        "is_on_hold": services.is_on_hold(),
     }
 
 
@@ -118,6 +119,16 @@ def accept(request: HttpRequest, pk: int) -> HttpResponse:
     """Take the engine that answers at this address now for the host's own."""
     user, host = _managed(request, pk)
     carry_out(request, lambda: services.accept_engine(user, host), f"The next look at {host.name} decides.")
+    return answer(request, "inventory:detail", "hosts/_panel.html", lambda: detail_panel(user, pk)[1], pk)
+
+
+@door("POST")
+def release_hold(request: HttpRequest, pk: int) -> HttpResponse:
+    """Let unknown containers of this installation be removed again."""
+    user, _host = _managed(request, pk)
+    carry_out(
+        request, lambda: services.release_hold(user), "Containers that no deployment knows are removed from now on."
+    )
     return answer(request, "inventory:detail", "hosts/_panel.html", lambda: detail_panel(user, pk)[1], pk)
 
 

@@ -1,6 +1,7 @@
 """How values are shown: bytes, counts, durations, times, states and icons. Formatting only."""
 
 import math
+import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -174,7 +175,8 @@ def elapsed(job: Any) -> str:
 @register.filter
 def shown_name(name: str) -> str:
     """A key of a stored dict as people read it."""
-    return name.replace("_", " ").capitalize()
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("_", " "))
+    return spaced[:1].upper() + spaced[1:].lower()
 
 
 @register.filter
