@@ -7,7 +7,7 @@ MODELYARD_RUN_STARTED := $(or $(MODELYARD_RUN_STARTED),$(shell date +%s))
 export MODELYARD_RUN_STARTED
 
 .DEFAULT_GOAL := help
-.PHONY: help run down test check fix bench docs lock environment environment-dev
+.PHONY: help run down test soak check fix bench docs lock environment environment-dev
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1  \t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,11 +21,18 @@ down: environment ## stop Modelyard and its engines
 test: ## install what the tests need and run every suite
 	@$(PYTHON) tests/run.py
 
-check: environment-dev ## style, types, import contracts
+soak: ## the long tests: crashes, lost messages, hostile files by the million
+	@$(PYTHON) tests/run.py --only soak
+
+check: environment-dev ## style, types, import contracts, migrations, OpenAPI file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy .
-	$(BIN)/lint-imports
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export MODELYARD_STATE_DIR="$$folder" && set -ex && \
+	$(BIN)/mypy . && \
+	$(BIN)/lint-imports && \
+	$(BIN)/python manage.py check --deploy --fail-level WARNING && \
+	$(BIN)/python manage.py makemigrations --check --dry-run && \
+	$(BIN)/python -m webapp.openapi --check
 
 fix: environment-dev ## format, and repair what can be repaired
 	$(BIN)/ruff check --fix .

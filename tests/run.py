@@ -2,7 +2,7 @@
 
     python3 tests/run.py [--only SUITE ...] [-- PYTEST ARGUMENTS]
 
-Suites: check, unit, postgres, docker, browser, journey. Needs root on Debian or Ubuntu to install
+Suites: check, unit, postgres, docker, browser, journey; soak is the long one. Needs root on Debian or Ubuntu to install
 packages; elsewhere it says what is missing and fails.
 """
 
@@ -28,11 +28,14 @@ PROGRAMS = {
     "ip": "iproute2",
 }
 SUITES = ("check", "unit", "postgres", "docker", "browser", "journey")
+# Minutes each: `make soak`, and CI.
+LONG_SUITES = ("soak",)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=SUITES, default=list(SUITES), help="run these suites alone")
+    every = SUITES + LONG_SUITES
+    parser.add_argument("--only", nargs="+", choices=every, default=list(SUITES), help="run these suites alone")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
     options = parser.parse_args()
     install_packages()
@@ -93,12 +96,13 @@ def run_suite(name: str, more: list[str]) -> int:
         from tests.parts.postgres import postgres
 
         with postgres() as url:
-            return _pytest("not docker and not browser and not slow and not plain", more, MODELYARD_DATABASE_URL=url)
+            return _pytest("not docker and not browser and not slow", more, MODELYARD_DATABASE_URL=url)
     marks = {
         "unit": "not docker and not browser and not slow and not journey",
-        "docker": "docker and not journey",
-        "browser": "browser and not journey",
-        "journey": "journey",
+        "docker": "docker and not journey and not slow",
+        "browser": "browser and not journey and not slow",
+        "journey": "journey and not slow",
+        "soak": "slow",
     }
     return _pytest(marks[name], more)
 
