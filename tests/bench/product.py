@@ -43,6 +43,8 @@ def measure(cold: bool) -> list[Figure]:
         name = "first `make run` to the first answer" + (", empty caches" if cold else ", images cached")
         figures.append(Figure(name, seconds, 360, "s"))
         figures.append(create_to_ready(yard, key))
+        figures.append(killed_to_page(yard, printed(text, "Sign in"), printed(text, "Password")))
+        yard.wait_for("smollm2", "ready", key)
         figures.extend(estimate_errors(yard, key))
         figures.extend(idle_cost(yard))
         yard.interrupt()
@@ -66,6 +68,27 @@ def create_to_ready(yard: Yard, key: str, rounds: int = 5) -> Figure:
         while yard.deployment(name, key):
             time.sleep(0.1)
     return Figure("create to ready, beyond the engine's own load", sorted(beyond)[rounds // 2], 2, "s")
+
+
+def killed_to_page(yard: Yard, username: str, password: str) -> Figure:
+    """From `docker kill` of the engine to the word "restarting" on a deployment's open page."""
+    import docker
+
+    from tests.parts.browser import chromium, sign_in
+
+    client = docker.DockerClient(base_url=yard.docker_host())
+    [container] = client.containers.list(filters={"label": "modelyard.kind=replica"})
+    with chromium() as browser:
+        page = sign_in(browser, yard.url, username, password)
+        page.get_by_role("link", name="smollm2").first.click()
+        page.get_by_role("heading", name="Replicas").wait_for()
+        time.sleep(2)  # the socket is open and quiet
+        began = time.monotonic()
+        container.kill()
+        page.locator("#deployment-panel .status-line", has_text="restarting").wait_for(timeout=20_000)
+        seconds = time.monotonic() - began
+    client.close()
+    return Figure("engine killed to `restarting` on an open page", seconds, 1, "s")
 
 
 def engine_load_s(yard: Yard, replica_id: int) -> float:

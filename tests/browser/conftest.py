@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.browser.fake_engine import FakeEngine
 from tests.browser.site import REPOSITORY, Site, wait_until
+from tests.parts import browser
 
 SCREENSHOTS = REPOSITORY / "test-output" / "screenshots"
 
@@ -81,10 +81,8 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def chromium():
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with browser.chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -166,7 +166,7 @@ def test_a_deployment_is_made_with_the_fit_in_sight_and_deleted_by_name(open_pag
     expect(page.locator("#fit")).to_contain_text("Weights (Q8_0)")
     page.get_by_label("Context length").fill("1048576")
     page.get_by_label("Slots").fill("64")
-    expect(page.locator("#fit")).to_contain_text("are needed and")
+    expect(page.locator("#fit")).to_contain_text("It needs")
     page.get_by_label("Context length").fill("2048")
     page.get_by_label("Slots").fill("1")
     expect(page.locator("#fit")).to_contain_text("fits")
