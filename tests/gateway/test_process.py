@@ -112,7 +112,7 @@ def test_a_process_that_was_killed_leaves_no_load_behind(make_yard: Callable[...
     yard.processes[-1].kill()
     yard.processes[-1].wait()
     yard.launch()
-    assert sum(table.read_bytes()) == 0
+    eventually(lambda: sum(table.read_bytes()) == 0)
     for line in lines:
         line.close()
 
