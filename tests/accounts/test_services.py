@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from webapp.accounts import services
@@ -87,3 +88,22 @@ def test_a_role_includes_the_lower_ones(eve, team, role, wanted, may):
     else:
         with pytest.raises(NotAllowed):
             services.require(eve, team, wanted)
+
+
+def test_a_printed_password_keeps_modelyard_to_this_machine_until_somebody_chooses_one(monkeypatch):
+    def exposure():
+        call_command("exposure")
+
+    monkeypatch.delenv("MODELYARD_ADMIN_PASSWORD", raising=False)
+    with pytest.raises(CommandError, match="nobody has chosen"):
+        exposure()
+    monkeypatch.setenv("MODELYARD_ADMIN_PASSWORD", "chosen by a person")
+    exposure()
+    monkeypatch.delenv("MODELYARD_ADMIN_PASSWORD")
+    admin, _team = services.create_first_admin("admin", "printed on a console", "Home", is_printed=True)
+    with pytest.raises(CommandError, match="changepassword admin"):
+        exposure()
+    admin = User.objects.get(pk=admin.pk)
+    admin.set_password("chosen by a person")
+    admin.save()
+    exposure()

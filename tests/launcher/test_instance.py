@@ -72,3 +72,21 @@ def test_stopping_waits_until_the_supervisor_is_gone(tmp_path: Path) -> None:
 def test_the_run_folder_is_closed_to_others(tmp_path: Path) -> None:
     instance.take_lock(tmp_path / "run").close()
     assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("bind", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.0.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.5", False),
+        ("yard.example", False),
+    ],
+)
+def test_only_loopback_addresses_are_private(bind: str, expected: bool) -> None:
+    assert instance.is_loopback(bind) is expected

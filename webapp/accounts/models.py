@@ -11,6 +11,14 @@ from django.utils import timezone
 class User(AbstractUser):
     """A person who signs in."""
 
+    # The password was made up by Modelyard and printed on a console.
+    has_printed_password = models.BooleanField(default=False)
+
+    def set_password(self, raw_password: str | None) -> None:
+        """Whoever sets a password has chosen it; what makes one up says so afterwards."""
+        super().set_password(raw_password)
+        self.has_printed_password = False
+
     def __str__(self) -> str:
         return self.username
 

@@ -25,18 +25,29 @@ SCOPES = ("inference", "read", "manage")
 INFERENCE_TOKEN_S = 300
 
 
-def create_first_admin(username: str, password: str, team_name: str) -> tuple[User, Team]:
-    """The first person and the first team. Safe to call again: what is there stays as it is."""
+def create_first_admin(username: str, password: str, team_name: str, is_printed: bool = False) -> tuple[User, Team]:
+    """The first person and the first team. Safe to call again: what is there stays as it is.
+
+    `is_printed`: nobody chose the password, and it stands on a console.
+    """
     with transaction.atomic():
         user = User.objects.filter(is_superuser=True).order_by("id").first()
         if user is None:
             user = User.objects.create_superuser(username=username, email="", password=password)
+            User.objects.filter(pk=user.pk).update(has_printed_password=is_printed)
         team = Team.objects.order_by("id").first()
         if team is None:
             team = Team.objects.create(name=team_name, slug=slugify(team_name) or "team")
         Membership.objects.get_or_create(user=user, team=team, defaults={"role": Role.ADMIN})
         events.publish("gateway")
     return user, team
+
+
+def may_be_exposed() -> bool:
+    """Whether other machines may reach this Modelyard: an admin with a password of their own choice exists, and none
+    whose password was printed."""
+    admins = User.objects.filter(is_superuser=True, is_active=True)
+    return admins.exists() and not admins.filter(has_printed_password=True).exists()
 
 
 def create_key(

@@ -15,7 +15,7 @@ from typing import Any
 import docker
 
 from webapp import paths
-from workers.launcher import docker_engine, images, starter, welcome
+from workers.launcher import docker_engine, images, instance, starter, welcome
 from workers.launcher.progress import LauncherError, Progress, Steps
 
 PROCESSES_LIMIT_S = 120.0
@@ -30,6 +30,9 @@ def prepare() -> int:
         engine = docker_engine.ensure_engine(paths.state_dir(), progress)
     with steps.step("Database"):
         migrate()
+    if not instance.is_loopback(os.environ.get("MODELYARD_BIND") or "127.0.0.1"):
+        with steps.step("Whether others may reach it"):
+            _manage("exposure")
     found = {"docker_host": engine.url, "valkey": str(broker_program())}
     (paths.run_dir() / "prepared.json").write_text(json.dumps(found))
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import ipaddress
 import json
 import os
 import signal
@@ -117,3 +118,13 @@ def listener(port: int) -> tuple[int, str] | None:
             if any(str(entry.readlink()) in wanted for entry in (folder / "fd").iterdir()):
                 return int(folder.name), (folder / "comm").read_text().strip()
     return None
+
+
+def is_loopback(bind: str) -> bool:
+    """Whether only this machine reaches what listens on that address. Names other than localhost count as public."""
+    if bind == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(bind.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -22,7 +22,7 @@ class Command(BaseCommand):
         is_first = not User.objects.filter(is_superuser=True).exists()
         chosen = os.environ.get("MODELYARD_ADMIN_PASSWORD")
         password = chosen or secrets.token_urlsafe(15)
-        user, team = services.create_first_admin(options["username"], password, options["team"])
+        user, team = services.create_first_admin(options["username"], password, options["team"], is_printed=not chosen)
         key = None
         if not ApiKey.objects.filter(user=user).exists():
             _row, key = services.create_key(user, team, "first key")
