@@ -10,7 +10,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from webapp.accounts.api import router as accounts
-from webapp.accounts.doors import DOORS
+from webapp.accounts.callers import DOORS
 from webapp.catalog.api import router as catalog
 from webapp.deployments.api import router as deployments
 from webapp.errors import Refused

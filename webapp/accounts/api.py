@@ -6,7 +6,7 @@ from ninja import Router, Status
 from ninja.pagination import paginate
 
 from webapp.accounts import services
-from webapp.accounts.doors import caller
+from webapp.accounts.callers import caller
 from webapp.accounts.models import ApiKey, Team, User
 from webapp.accounts.schemas import KeyIn, KeyOut, MeOut, NewKeyOut
 from webapp.errors import Invalid

@@ -9,7 +9,7 @@ from ninja.pagination import paginate
 
 from webapp import engines
 from webapp.accounts.api import team_of
-from webapp.accounts.doors import caller
+from webapp.accounts.callers import caller
 from webapp.catalog.models import Artifact
 from webapp.deployments import fitting, logs, services
 from webapp.deployments.models import Deployment, ReplicaEvent

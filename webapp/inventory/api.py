@@ -5,7 +5,7 @@ from django.shortcuts import get_object_or_404
 from ninja import Router
 from ninja.pagination import paginate
 
-from webapp.accounts.doors import caller
+from webapp.accounts.callers import caller
 from webapp.errors import NotAllowed
 from webapp.inventory import services
 from webapp.inventory.models import Host

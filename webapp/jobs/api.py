@@ -8,7 +8,7 @@ from ninja import Router, Status
 from ninja.pagination import paginate
 
 from webapp.accounts.api import team_of
-from webapp.accounts.doors import caller
+from webapp.accounts.callers import caller
 from webapp.errors import Conflict
 from webapp.inventory.models import Host
 from webapp.jobs import fetching, services
