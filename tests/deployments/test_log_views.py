@@ -3,7 +3,7 @@
 import pytest
 from django.urls import reverse
 
-from webapp.deployments import lifecycle, logtext
+from webapp.deployments import lifecycle, logs
 from webapp.deployments.models import Replica
 
 HOSTILE = "<script>alert(1)</script>\x1b[31mred\x1b[0m\x07\u202eevil</pre><img src=x onerror=alert(2)>\n"
@@ -55,38 +55,38 @@ def test_the_log_is_searched(client, ada, deployment, replica):
 
 def test_reading_goes_on_where_it_stopped(replica):
     say(replica, "one\n")
-    first = logtext.tail(replica)
+    first = logs.tail(replica)
     assert (first.text, first.fresh) == ("one\n", True)
-    assert logtext.since(replica, first.place) is None
+    assert logs.since(replica, first.place) is None
     say(replica, "two\n")
-    second = logtext.since(replica, first.place)
+    second = logs.since(replica, first.place)
     assert (second.text, second.fresh) == ("two\n", False)
 
 
 def test_a_sequence_cut_in_two_pieces_leaves_nothing_behind(replica):
     say(replica, "one\x1b[3")
-    first = logtext.tail(replica)
+    first = logs.tail(replica)
     assert first.text == "one"
     say(replica, "1mred\n")
-    assert logtext.since(replica, first.place).text == "red\n"
+    assert logs.since(replica, first.place).text == "red\n"
 
 
 def test_a_new_attempt_begins_anew(replica):
     say(replica, "old\n")
-    seen = logtext.tail(replica).place
+    seen = logs.tail(replica).place
     Replica.objects.filter(pk=replica.pk).update(attempt=2)
     replica.refresh_from_db()
     say(replica, "new\n", attempt=2)
-    piece = logtext.since(replica, seen)
+    piece = logs.since(replica, seen)
     assert (piece.text, piece.fresh) == ("new\n", True)
 
 
 def test_a_long_log_comes_in_pieces_and_loses_nothing(replica):
     for number in range(10):
         say(replica, f"{number}" * 20_000)
-    place, text = logtext.Place(1, 1, 0), ""
-    while (piece := logtext.since(replica, place)) is not None:
-        assert len(piece.text) <= logtext.PIECE_CHARS
+    place, text = logs.Place(1, 1, 0), ""
+    while (piece := logs.since(replica, place)) is not None:
+        assert len(piece.text) <= logs.PIECE_CHARS
         place, text = piece.place, text + piece.text
     assert text == "".join(f"{number}" * 20_000 for number in range(10))
 
@@ -103,9 +103,9 @@ def test_a_long_log_comes_in_pieces_and_loses_nothing(replica):
     ],
 )
 def test_control_characters_are_taken_out(raw, shown):
-    assert logtext.plain(raw) == shown
+    assert logs.plain(raw) == shown
 
 
 @pytest.mark.parametrize("text", ["", "1-2", "a-b-c", "1-2-3-4", "-1-2-3", "1-1-" + "9" * 40, "²-1-1"])
 def test_a_place_that_makes_no_sense_is_the_beginning(text):
-    assert logtext.Place.parse(text) == logtext.Place()
+    assert logs.Place.parse(text) == logs.Place()

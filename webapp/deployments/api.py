@@ -120,4 +120,10 @@ def read_log(
 ) -> dict[str, Any]:
     deployment = get_deployment(request, deployment_id)
     replica = get_object_or_404(deployment.replicas, number=number)
-    return logs.read(replica, offset, attempt)
+    piece = logs.read(replica, offset, attempt)
+    return {
+        "text": piece.text,
+        "next_offset": piece.place.offset,
+        "attempt": piece.place.attempt,
+        "has_more": piece.more,
+    }

@@ -88,6 +88,7 @@ class LogOut(Schema):
     text: str
     next_offset: int = Field(description="send it as `offset` to read on")
     attempt: int
+    has_more: bool = Field(description="there is more to read right now")
 
 
 class EngineOut(Schema):

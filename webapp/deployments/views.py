@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from webapp import engines
 from webapp.accounts.models import Role, User
 from webapp.catalog.models import Artifact
-from webapp.deployments import fitting, logtext, services
+from webapp.deployments import fitting, logs, services
 from webapp.deployments.forms import DeploymentForm, OptionsForm, options_form
 from webapp.deployments.models import Deployment, Replica
 from webapp.doors import answer, carry_out, door, may, page_or_panel, person, teams_of
@@ -54,7 +54,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
     seen, topics = {}, [f"deployment:{pk}"]
     piece = None
     if replica is not None:
-        piece = logtext.tail(replica)
+        piece = logs.tail(replica)
         topics.append(f"replica-log:{replica.pk}")
         seen[topics[-1]] = str(piece.place)
     following = follow(topics, seen=seen)
@@ -169,10 +169,10 @@ def log(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     """One container's log as a page (searched by `q`) or, with `download`, as a file."""
     deployment = get_object_or_404(Deployment.objects.visible_to(person(request)).select_related("team"), pk=pk)
     replica = get_object_or_404(deployment.replicas, number=number)
-    kept = logtext.attempts(replica)
-    wanted = logtext.Place.parse(f"{request.GET.get('attempt', '')}-0")
-    place = wanted if wanted in kept else (kept[0] if kept else logtext.Place())
-    text = logtext.whole(replica, place.generation, place.attempt)
+    kept = logs.attempts(replica)
+    wanted = logs.Place.parse(f"{request.GET.get('attempt', '')}-0")
+    place = wanted if wanted in kept else (kept[0] if kept else logs.Place())
+    text = logs.whole(replica, place.generation, place.attempt)
     if "download" in request.GET:
         name = f"{deployment.name}-{number}-{place.generation}-{place.attempt}.log"
         return HttpResponse(

@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 
 from webapp import following
 from webapp.accounts.models import User
-from webapp.deployments import logtext
+from webapp.deployments import logs
 from webapp.deployments import views as deployments
 from webapp.deployments.models import Deployment, Replica
 from webapp.inventory import views as inventory
@@ -136,9 +136,9 @@ def _panels(user: User, subscription: Subscription, changed: list[str]) -> list[
     return list(panels.values())
 
 
-def _log(topic: str, last: str) -> logtext.Piece | None:
+def _log(topic: str, last: str) -> logs.Piece | None:
     replica = Replica.objects.filter(pk=int(topic.partition(":")[2])).first()
-    return logtext.since(replica, logtext.Place.parse(last)) if replica else None
+    return logs.since(replica, logs.Place.parse(last)) if replica else None
 
 
 def _is_in(user: User, team: str) -> bool:
