@@ -42,9 +42,9 @@ def _master_key() -> bytes:
     try:
         key = base64.urlsafe_b64decode(text)
     except ValueError as error:
-        raise MasterKeyError(f"{path} does not hold a base64 key: restore it from `make backup-key`") from error
+        raise MasterKeyError(f"{path} does not hold a base64 key: restore that file from your backup") from error
     if len(key) != 32:
-        raise MasterKeyError(f"{path} holds {len(key)} bytes instead of 32: restore it from `make backup-key`")
+        raise MasterKeyError(f"{path} holds {len(key)} bytes instead of 32: restore that file from your backup")
     return key
 
 
