@@ -127,9 +127,9 @@ def test_a_container_removed_behind_our_back_is_believed_gone_after_two_sighting
     work.send("deployments.reconcile", replica.pk)
     work()
     assert (reload(replica).state, replica.reason_code) == ("lost", "container_missing")
-    work.pass_time(replica, 10)
+    work.pass_time(replica, 1)
     assert reload(replica).state == "lost"
-    work.pass_time(replica, 6)
+    work.pass_time(replica, 4)
     assert (reload(replica).state, replica.reason_code) == ("failed", "container_missing")
     work.pass_time(replica, 11)
     assert reload(replica).state == "loading" and replica.attempt == 2

@@ -255,7 +255,7 @@ def test_without_room_it_waits_and_says_why(serve: Serve, work: Any, machine: An
     replica = serve()
     work()
     assert reload(replica).state == "pending" and replica.reason_code == "no_room"
-    assert replica.reason.startswith("No host has room. machine: 0.")
+    assert replica.reason.startswith("No host has room. machine: It needs 0.3 GiB of memory")
     Host.objects.update(usable_bytes=8 * 1024**3)
     work.pass_time(replica, 16)
     assert reload(replica).state == "loading"
