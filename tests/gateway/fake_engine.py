@@ -111,6 +111,10 @@ class FakeEngine:
             await line.chunk(last)
         await line.chunk(b"data: [DONE]" + end.encode())
         await line.end_chunks()
+        if fake.get("hangs_up"):
+            await asyncio.sleep(0.02)  # long enough for another request to be on its way
+            line.keeps = False
+            line.writer.close()
 
 
 def usage(count: int) -> dict[str, int]:

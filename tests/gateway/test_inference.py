@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -161,6 +162,27 @@ def test_requests_share_connections_to_an_engine(yard: Yard) -> None:
     assert len(yard.engine.asked) == 60
     assert yard.engine.server.connections - opened <= 1
     line.close()
+
+
+def test_an_engine_that_hangs_up_behind_a_stream_never_gets_a_request_on_that_connection(
+    make_yard: Callable[..., Yard],
+) -> None:
+    """llama.cpp does: keep-alive in the head, and the end of the connection a moment after the last chunk."""
+    yard = make_yard()
+    snapshot = yard.usual_snapshot()
+    hangs_up = yard.deployment(7, "smol", replicas=[yard.replica(11, 0)], closes_after_stream=True)
+    yard.web.snapshot = {**snapshot, "deployments": [hangs_up]}
+    yard.start()
+    opened = yard.engine.server.connections
+    line = yard.connect()
+    for number in range(20):
+        body = json.dumps(chat_body("smol", {"hangs_up": True}, stream=number % 2 == 0))
+        line.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {ADA}"})
+        answer = line.getresponse()
+        assert (answer.status, bool(answer.read())) == (200, True)
+    line.close()
+    # Plain answers keep their connection; each of ten streams ends one.
+    assert 10 <= yard.engine.server.connections - opened <= 11
 
 
 def test_a_large_body_arrives_whole(yard: Yard) -> None:

@@ -59,6 +59,7 @@ def _deployment(deployment: Deployment) -> dict[str, Any]:
         "desired": "running" if deployment.desired_state == Desired.RUNNING else "stopped",
         "status": deployment.state,
         "upstream_model": next((r.upstream_model for r in replicas if r.upstream_model), deployment.name),
+        "closes_after_stream": engine.closes_after_stream,
         "connect_timeout_s": CONNECT_TIMEOUT_S,
         "first_byte_timeout_s": FIRST_BYTE_TIMEOUT_S,
         "gap_timeout_s": GAP_TIMEOUT_S,

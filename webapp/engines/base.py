@@ -154,6 +154,7 @@ class Engine(Protocol):
     stop_timeout_s: ClassVar[int]  # from the stop signal to SIGKILL
     read_only_root: ClassVar[bool]
     needs_init: ClassVar[bool]
+    closes_after_stream: ClassVar[bool]  # it ends the connection after a chunked answer, whatever its headers say
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when the engine cannot run there."""

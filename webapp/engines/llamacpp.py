@@ -126,6 +126,8 @@ class LlamaCpp:
     stop_timeout_s: ClassVar[int] = 10  # it drops requests at once and ends in under 2 s; draining is our proxy's
     read_only_root: ClassVar[bool] = True
     needs_init: ClassVar[bool] = True
+    # Seen on its own HTTP listener: "Keep-Alive: timeout=5, max=100", and the end of the connection right behind.
+    closes_after_stream: ClassVar[bool] = True
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""

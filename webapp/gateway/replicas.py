@@ -48,8 +48,9 @@ def parse_address(url: str) -> Address:
 class Pool:
     """Connections to one address. The most recently used is taken first, so the others can grow old and be dropped."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, closes_after_stream: bool = False) -> None:
         self.address = address
+        self.closes_after_stream = closes_after_stream
         self._idle: list[Upstream] = []
         self.opened = 0
 
@@ -98,12 +99,12 @@ class Replica:
 
     __slots__ = ("avoid_until", "cell", "host_header", "id", "pool", "served_by")
 
-    def __init__(self, replica_id: int, deployment_name: str, address: Address, cell: int) -> None:
+    def __init__(self, replica_id: int, deployment: DeploymentEntry, address: Address, cell: int) -> None:
         self.id = replica_id
         self.cell = cell
-        self.pool = Pool(address)
+        self.pool = Pool(address, deployment.closes_after_stream)
         self.host_header = b"host: " + address.authority + b"\r\n"
-        self.served_by = f"x-modelyard-served-by: {_header_safe(deployment_name)}/{replica_id}\r\n".encode()
+        self.served_by = f"x-modelyard-served-by: {_header_safe(deployment.name)}/{replica_id}\r\n".encode()
         self.avoid_until = 0.0
 
     def avoid(self) -> None:
@@ -145,6 +146,6 @@ class Replicas:
             except ValueError as error:
                 log.warning("replica %d is left out: %s", replica_id, error)
                 return None
-            known = Replica(replica_id, deployment.name, address, self._table.cell(replica_id))
+            known = Replica(replica_id, deployment, address, self._table.cell(replica_id))
             self._known[replica_id, url] = known
         return known

@@ -28,7 +28,10 @@ class ReplicaEntry(msgspec.Struct, frozen=True):
 
 
 class DeploymentEntry(msgspec.Struct, frozen=True):
-    """Timeouts in seconds. `status` is one word for people, used when no replica is ready."""
+    """Timeouts in seconds. `status` is one word for people, used when no replica is ready.
+
+    `closes_after_stream`: its engine closes the connection behind a chunked answer although it promised to keep it.
+    """
 
     id: int
     team: int
@@ -40,6 +43,7 @@ class DeploymentEntry(msgspec.Struct, frozen=True):
     granted_teams: list[int] = []
     desired: str = "running"
     status: str = ""
+    closes_after_stream: bool = False
     connect_timeout_s: float = 5
     first_byte_timeout_s: float = 600
     gap_timeout_s: float = 120

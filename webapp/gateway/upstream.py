@@ -265,7 +265,9 @@ class Upstream(asyncio.Protocol):
     def _release(self) -> None:
         self._receiver = None
         self.was_used = True
-        if self._keeps_alive and not self.transport.is_closing():
+        # Without a length it was chunked. An engine that hangs up behind those would take the next request with it.
+        hangs_up = self._length is None and self._pool.closes_after_stream
+        if self._keeps_alive and not hangs_up and not self.transport.is_closing():
             if not self._reads:
                 self.resume()
             self.idle_since = time.monotonic()
@@ -302,6 +304,8 @@ def _ignore(data: bytes) -> None:
 
 class ReleasesTo(Protocol):
     """Where a connection goes when its answer is complete."""
+
+    closes_after_stream: bool
 
     def take_back(self, upstream: Upstream) -> None: ...
 
