@@ -44,6 +44,22 @@ def test_a_key_expires_on_time_whatever_web_says(make_yard: Callable[..., Yard])
     eventually(lambda: yard.chat().status == 401, 4)
 
 
+def test_a_stored_snapshot_is_replaced_at_the_start_even_when_its_number_is_current(
+    make_yard: Callable[..., Yard],
+) -> None:
+    """After an upgrade web may tell more under the same number."""
+    yard = make_yard().start()
+    eventually(lambda: (yard.folder / "gateway" / "snapshot.sealed").exists())
+    assert yard.end() == 0
+    yard.web.snapshot = {
+        **yard.web.snapshot,
+        "deployments": [yard.deployment(40, "told-anew", replicas=[yard.replica(41, 1)])],
+    }
+    yard.launch()
+    eventually(lambda: yard.chat("told-anew").status == 200)
+    assert yard.chat("smol").status == 404
+
+
 def test_a_draining_replica_finishes_its_stream_and_gets_nothing_new(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard().start()
     line = yard.connect()

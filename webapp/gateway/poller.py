@@ -45,7 +45,9 @@ async def poll_forever(state: State) -> None:
 
 async def poll_once(state: State) -> None:
     """Take a newer snapshot if there is one. Raises WebUnavailable, or MsgspecError for one that cannot be read."""
-    version = quote(state.directory.version)
+    # The first question of a process asks for the whole: the same number may have been stored by an older release,
+    # which knew less.
+    version = quote(state.directory.version) if state.polled_at else ""
     status, document = await state.web.call("GET", f"/internal/gateway/snapshot?version={version}")
     if status == 200:
         state.adopt(snapshot.decode(document))

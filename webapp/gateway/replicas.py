@@ -148,4 +148,5 @@ class Replicas:
                 return None
             known = Replica(replica_id, deployment, address, self._table.cell(replica_id))
             self._known[replica_id, url] = known
+        known.pool.closes_after_stream = deployment.closes_after_stream
         return known
