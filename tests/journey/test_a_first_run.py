@@ -5,6 +5,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 
 import pytest
 from openai import APIStatusError, AuthenticationError, BadRequestError, NotFoundError, OpenAI
@@ -17,8 +18,9 @@ QUESTION = [{"role": "user", "content": "What is the capital of France? Answer i
 
 
 @pytest.fixture
-def openai(yard: Yard, key: str) -> OpenAI:
-    return OpenAI(base_url=f"{yard.url}/v1", api_key=key, max_retries=0)
+def openai(yard: Yard, key: str) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{yard.url}/v1", api_key=key, max_retries=0) as client:
+        yield client
 
 
 def test_the_printed_curl_line_works_exactly_as_printed(yard):
@@ -37,7 +39,9 @@ def test_the_printed_python_works_exactly_as_printed(yard):
 
 
 def test_the_openai_client_streams_with_usage_and_without(openai):
-    stream = openai.chat.completions.create(model="smollm2", messages=QUESTION, stream=True, max_tokens=24)
+    stream = openai.chat.completions.create(
+        model="smollm2", messages=QUESTION, stream=True, max_tokens=24, temperature=0
+    )
     chunks = list(stream)
     assert "Paris" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert all(chunk.usage is None for chunk in chunks)
@@ -60,8 +64,11 @@ def test_one_deployment_has_an_address_of_its_own(yard, key):
 
 
 def test_mistakes_are_told_in_openais_shape(yard, openai):
-    with pytest.raises(AuthenticationError) as wrong_key:
-        OpenAI(base_url=f"{yard.url}/v1", api_key="my_deadbeef_wrong", max_retries=0).models.list()
+    with (
+        OpenAI(base_url=f"{yard.url}/v1", api_key="my_deadbeef_wrong", max_retries=0) as stranger,
+        pytest.raises(AuthenticationError) as wrong_key,
+    ):
+        stranger.models.list()
     assert wrong_key.value.body["message"]
     with pytest.raises(NotFoundError) as unknown:
         openai.chat.completions.create(model="gpt-9", messages=QUESTION)
@@ -78,6 +85,7 @@ def test_a_body_of_300_mb_is_refused_before_it_is_read(yard, key):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=10)
     assert refused.value.code == 413
+    refused.value.close()
 
 
 def test_the_estimate_agrees_with_what_the_engine_reported(yard, key):

@@ -55,6 +55,7 @@ class Streams:
         self.enough.set()
         for thread in self.threads:
             thread.join()
+        self.client.close()
 
 
 def ask(yard, key):
@@ -65,6 +66,7 @@ def ask(yard, key):
         with urllib.request.urlopen(urllib.request.Request(f"{yard.url}/v1/chat/completions", body, headers)) as answer:
             return answer.status, answer.headers
     except urllib.error.HTTPError as refused:
+        refused.close()
         return refused.code, refused.headers
 
 
