@@ -151,7 +151,7 @@ def test_a_torn_line_is_left_out_and_the_rest_is_sent(tmp_path: Path) -> None:
 
 def test_many_records_are_sent_in_parts(tmp_path: Path) -> None:
     segments = Segments(tmp_path)
-    segments.append([b'{"id":%d}' % n for n in range(1200)])
+    segments.append(b"".join(b'{"id":%d}\n' % n for n in range(1200)))
     assert segments.waiting() == []
     segments.close_open()
     (path,) = segments.waiting()
@@ -161,11 +161,11 @@ def test_many_records_are_sent_in_parts(tmp_path: Path) -> None:
 
 def test_a_full_segment_is_followed_by_another(tmp_path: Path) -> None:
     segments = Segments(tmp_path)
-    line = b'{"x":"' + b"a" * 1_000_000 + b'"}'
+    line = b'{"x":"' + b"a" * 1_000_000 + b'"}\n'
     for _ in range(6):
-        segments.append([line])
+        segments.append(line)
     assert len(list(tmp_path.glob("*.jsonl"))) == 2
-    assert segments.backlog_bytes() == 6 * (len(line) + 1)
+    assert segments.backlog_bytes() == 6 * len(line)
 
 
 def test_the_access_log_names_the_request_and_neither_prompt_nor_key(make_yard: Callable[..., Yard]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from webapp.gateway.records import AccessLine, UsageRecord, encode_line, json_text
+from webapp.gateway.access_log import LoggedRequest
+from webapp.gateway.records import AccessLine, UsageRecord
 
 if TYPE_CHECKING:
     from webapp.gateway.credentials import Principal
@@ -20,41 +21,29 @@ def write_down(exchange: Exchange, outcome: str, status: int, error: str | None)
     duration_s = exchange.duration_s()
     if deployment is None or principal is None:
         state.metrics.refused[error or outcome] += 1
-        state.access_log.add(encode_line(_access_line(exchange, outcome, status, error, duration_s)))
+        state.access_log.add(_access_line(exchange, outcome, status, error, duration_s))
         return
-    ttft_s = _count(exchange, deployment, outcome, status, duration_s)
-    line = encode_line(_usage_record(exchange, principal, deployment, outcome, status, ttft_s, duration_s))
-    state.journal.add(line)
-    # The access line is the same record with who asked and what went wrong in front, so it is encoded once.
-    client, path = exchange.front.client_json, exchange.target.path_json
-    state.access_log.add(b'{"client":%b,"path":%b,"error":%b,%b' % (client, path, json_text(error), line[1:]))
-
-
-def _count(exchange: Exchange, deployment: Deployment, outcome: str, status: int, duration_s: float) -> float | None:
-    """Returns the time to the first token in seconds, if there was one."""
-    reply, tally = exchange.reply, exchange.state.metrics.tallies[deployment.label]
-    tally.requests[exchange.target.endpoint, status, outcome] += 1
+    record = _usage_record(exchange, principal, deployment, outcome, status, duration_s)
+    tally = state.metrics.tallies[deployment.label]
+    tally.requests[record.endpoint, status, outcome] += 1
     tally.duration.observe(duration_s)
-    if reply is None or not reply.first_byte_at:
-        return None
-    ttft_s = reply.first_byte_at - exchange.started_at
-    tally.ttft.observe(ttft_s)
-    tally.prompt_tokens += reply.prompt_tokens or 0
-    tally.completion_tokens += reply.completion_tokens or 0
-    return ttft_s
+    reply = exchange.reply
+    if reply is not None and reply.first_byte_at:
+        tally.count_answer(reply.first_byte_at - exchange.started_at, reply.prompt_tokens, reply.completion_tokens)
+    state.journal.add(record)
+    state.access_log.add_request(LoggedRequest(exchange.front.client_json, exchange.target.path_json, error, record))
 
 
 def _usage_record(
-    exchange: Exchange,
-    principal: Principal,
-    deployment: Deployment,
-    outcome: str,
-    status: int,
-    ttft_s: float | None,
-    duration_s: float,
+    exchange: Exchange, principal: Principal, deployment: Deployment, outcome: str, status: int, duration_s: float
 ) -> UsageRecord:
     """Positional, in the record's order: keywords would cost a microsecond."""
     reply, wish, replica = exchange.reply, exchange.wish, exchange.replica
+    prompt_tokens = completion_tokens = ttft_ms = max_gap_ms = None
+    if reply is not None:
+        prompt_tokens, completion_tokens = reply.prompt_tokens, reply.completion_tokens
+        ttft_ms = _rounded(reply.first_byte_at - exchange.started_at) if reply.first_byte_at else None
+        max_gap_ms = _rounded(reply.max_gap_s) if reply.max_gap_s else None
     return UsageRecord(
         exchange.record_id,
         exchange.wall_started_at,
@@ -68,12 +57,12 @@ def _usage_record(
         status,
         outcome,
         wish is not None and wish.stream,
-        None if reply is None else reply.prompt_tokens,
-        None if reply is None else reply.completion_tokens,
+        prompt_tokens,
+        completion_tokens,
         "none" if reply is None else reply.counted_by,
-        None if ttft_s is None else _rounded(ttft_s),
+        ttft_ms,
         _rounded(duration_s),
-        None if reply is None or not reply.max_gap_s else _rounded(reply.max_gap_s),
+        max_gap_ms,
         0 if reply is None else reply.bytes_out,
     )
 

@@ -12,6 +12,7 @@ from webapp.gateway.snapshot import EMPTY, DeploymentEntry, KeyEntry, Snapshot
 log = logging.getLogger(__name__)
 
 _LISTED_NAMES = 20
+_AVOIDED = 1 << 40  # more requests than anybody has in flight
 
 
 class Deployment:
@@ -67,7 +68,8 @@ class Directory:
 
     def by_model(self, principal: Principal, model: str) -> Deployment:
         """What `model` means to this principal: its own team's first, then what was granted. Raises Problem 404."""
-        found = self._own.get((principal.team, model)) or self._granted.get((principal.team, model))
+        name = (principal.team, model)
+        found = self._own.get(name) or self._granted.get(name)
         if found is None or not _may_use(principal, found):
             raise self._unknown(principal, model)
         return found
@@ -104,13 +106,15 @@ def choose(deployment: Deployment, table: LoadTable, tried: Iterable[int], now: 
     if len(ready) == 1 and not tried:
         return ready[0]
     best: Replica | None = None
-    best_rank = (2, 0)
+    least = 0
     for replica in ready:
-        if replica.id in tried:
+        if tried and replica.id in tried:
             continue
-        rank = (1 if replica.avoid_until > now else 0, table.outstanding(replica.cell))
-        if rank < best_rank:
-            best, best_rank = replica, rank
+        outstanding = table.outstanding(replica.cell)
+        if replica.avoid_until > now:
+            outstanding += _AVOIDED
+        if best is None or outstanding < least:
+            best, least = replica, outstanding
     return best
 
 
@@ -121,7 +125,7 @@ def _principals(entries: list[KeyEntry]) -> Iterable[tuple[bytes, Principal]]:
             log.warning("key %d is left out: its digest is not a SHA-256", entry.id)
             continue
         may_infer = "inference" in entry.scopes
-        yield digest, Principal(entry.id, entry.user, entry.team, digest, may_infer, entry.expires_at)
+        yield digest, Principal(entry.id, entry.user, entry.team, may_infer, entry.expires_at)
 
 
 def _from_hex(text: str) -> bytes:

@@ -17,6 +17,7 @@ class DocumentReply:
     __slots__ = (
         "_head",
         "_is_chunked",
+        "_is_readable",
         "_kept",
         "_kept_bytes",
         "_write",
@@ -38,7 +39,8 @@ class DocumentReply:
         self._is_chunked = head.is_chunked
         self._head = head.lines
         self._write = write
-        self._kept: list[bytes] | None = []
+        self._is_readable = True
+        self._kept: list[bytes] = []
         self._kept_bytes = self.bytes_out = 0
         self.first_byte_at = self.last_byte_at = self.max_gap_s = 0.0
         self.prompt_tokens: int | None = None
@@ -78,7 +80,7 @@ class DocumentReply:
         kept = self._kept
         if not kept:
             return
-        usage, _ = usage_fields.find(kept[0] if len(kept) == 1 else b"".join(kept))
+        usage = usage_fields.find(kept[0] if len(kept) == 1 else b"".join(kept))
         if usage is not None:
             self.prompt_tokens, self.completion_tokens = usage.prompt, usage.completion
             self.counted_by = "engine"
@@ -90,11 +92,12 @@ class DocumentReply:
         elif now - self.last_byte_at > self.max_gap_s:
             self.max_gap_s = now - self.last_byte_at
         self.last_byte_at = now
-        if self._kept is not None:
+        if self._is_readable:
             self._kept.append(data)
             self._kept_bytes += len(data)
             if self._kept_bytes > _READABLE_BYTES:
-                self._kept = None
+                self._is_readable = False
+                self._kept.clear()
 
     def _send(self, data: bytes) -> None:
         if self._head:

@@ -189,9 +189,9 @@ class Exchange:
         lines = reply_head.build(head, self.request.version, own_lines, front.keeps_alive())
         if lines.is_stream:
             hides_usage = self.wish is not None and self.wish.hide_usage
-            self.reply = StreamReply(head.status, lines, front.transport.write, hides_usage)
+            self.reply = StreamReply(head.status, lines, front.write, hides_usage)
         else:
-            self.reply = DocumentReply(head.status, lines, front.transport.write)
+            self.reply = DocumentReply(head.status, lines, front.write)
         return self.reply.data
 
     def _take_error(self, data: bytes) -> None:
@@ -317,14 +317,17 @@ class Exchange:
 
     def _head(self, replica: Replica) -> bytes:
         fields = self.request.fields
-        lines = [b"%b: %b\r\n" % (name, fields[name]) for name in FORWARDED_HEADERS if name in fields]
+        forwarded = b""
+        for name in FORWARDED_HEADERS:
+            if name in fields:
+                forwarded += b"%b: %b\r\n" % (name, fields[name])
         return b"POST %b HTTP/1.1\r\n%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (
             self.target.engine_path,
             replica.host_header,
             fields.get(b"content-type", b"application/json"),
             len(self._body),
             self.request_id.encode(),
-            b"".join(lines),
+            forwarded,
         )
 
     def _engine_silent(self, code: str, what: str) -> None:

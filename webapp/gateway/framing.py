@@ -14,13 +14,14 @@ READ_FIELDS = frozenset(
     + b"content-type accept x-request-id traceparent tracestate anthropic-version anthropic-beta".split()
 )
 _ONLY_ONCE = frozenset(b"host content-length transfer-encoding authorization x-api-key api-key".split())
+_RARE = frozenset(b"transfer-encoding expect upgrade".split())
 
 # Clients repeat the same spellings for ever, so what was found out about a name is remembered. Bounded, because names
-# come from outside. The second table holds None for names that the gateway does not read.
+# come from outside. The second table holds _UNREAD for names that the gateway does not read.
 _MAX_REMEMBERED = 2048
 _lowered: dict[bytes, bytes] = {}
-_fields_by_name: dict[bytes, bytes | None] = {}
-_UNSEEN = b"?"
+_fields_by_name: dict[bytes, bytes] = {}
+_UNREAD = b""
 
 
 def lower_name(name: bytes) -> bytes:
@@ -32,9 +33,9 @@ def lower_name(name: bytes) -> bytes:
     return lowered
 
 
-def _field(name: bytes) -> bytes | None:
+def _field(name: bytes) -> bytes:
     lowered = name.lower()
-    field = lowered if lowered in READ_FIELDS else None
+    field = lowered if lowered in READ_FIELDS else _UNREAD
     if len(_fields_by_name) < _MAX_REMEMBERED and len(name) < 64:
         _fields_by_name[name] = field
     return field
@@ -110,14 +111,13 @@ class Request:
         fields = self.fields
         remembered = _fields_by_name.get
         for name, value in headers:
-            field = remembered(name, _UNSEEN)
+            field = remembered(name)
             if field is None:
-                continue
-            if field is _UNSEEN and (field := _field(name)) is None:
-                continue
-            if field in fields and field in _ONLY_ONCE:
-                raise bad_request(f"two {field.decode()} headers: nobody can say which of them counts")
-            fields[field] = value
+                field = _field(name)
+            if field:
+                if field in fields and field in _ONLY_ONCE:
+                    raise bad_request(f"two {field.decode()} headers: nobody can say which of them counts")
+                fields[field] = value
 
     def _check(self) -> None:
         fields = self.fields
@@ -126,17 +126,22 @@ class Request:
         length = fields.get(b"content-length")
         if length is not None:
             self.content_length = int(length)
+        connection = fields.get(b"connection")
+        if connection is not None and connection != b"keep-alive":
+            self.asks_close = b"close" in connection.lower()
+        if not _RARE.isdisjoint(fields):
+            self._check_rare(fields)
+        if self.method == b"CONNECT":
+            raise Problem(405, "method_not_allowed", "This is not a forward proxy: CONNECT is refused", close=True)
+
+    def _check_rare(self, fields: dict[bytes, bytes]) -> None:
         coding = fields.get(b"transfer-encoding")
         if coding is not None:
             self._check_coding(coding)
-        if b"connection" in fields:
-            self.asks_close = b"close" in fields[b"connection"].lower()
         if b"expect" in fields:
             self.awaits_continue = fields[b"expect"].lower() == b"100-continue" and self.version != "1.0"
         if b"upgrade" in fields:
             self.wants_websocket = self.method == b"GET" and fields[b"upgrade"].lower() == b"websocket"
-        if self.method == b"CONNECT":
-            raise Problem(405, "method_not_allowed", "This is not a forward proxy: CONNECT is refused", close=True)
 
     def _check_coding(self, coding: bytes) -> None:
         if self.version == "1.0" or coding.strip().lower() != b"chunked" or self.content_length is not None:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from webapp.gateway import framing, routes
+from webapp.gateway import framing, outbox, routes
 from webapp.gateway.credentials import SeenCredential
 from webapp.gateway.errors import Problem, retry_after
 from webapp.gateway.framing import Header, Request
@@ -57,8 +59,7 @@ class FrontConnection(asyncio.Protocol):
 
     # --- asked by handlers
 
-    def write(self, data: bytes) -> None:
-        self.transport.write(data)
+    write: Callable[[bytes], None]
 
     def refuse(self, problem: Problem, request_id: str) -> int:
         """Answer the current request with an error; returns the bytes written. Nothing of an answer may be out yet."""
@@ -66,7 +67,7 @@ class FrontConnection(asyncio.Protocol):
         assert request is not None
         keeps = not problem.close and self._can_keep(request)
         data = problem_response(problem, request_id, keeps, is_head=request.method == b"HEAD")
-        self.transport.write(data)
+        self.write(data)
         self.response_complete(keeps)
         return len(data)
 
@@ -94,7 +95,7 @@ class FrontConnection(asyncio.Protocol):
         request = self._request
         if request is not None and request.awaits_continue and not request.is_complete:
             request.awaits_continue = False
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def keeps_alive(self) -> bool:
         request = self._request
@@ -122,6 +123,7 @@ class FrontConnection(asyncio.Protocol):
     def drain(self) -> None:
         """Stop after the present answer; an idle connection and a tunnel end now."""
         if self._handler is None or self._is_upgraded:
+            outbox.flush()
             self.transport.close()
 
     def check(self, now: float) -> None:
@@ -148,6 +150,7 @@ class FrontConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.write = partial(outbox.write, self.transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else ""
@@ -156,15 +159,8 @@ class FrontConnection(asyncio.Protocol):
         state.metrics.accepted += 1
         state.connections.add(self)
         if len(state.connections) > state.settings.max_connections:
-            self._fail(
-                Problem(
-                    503,
-                    "too_many_connections",
-                    "The gateway has too many connections",
-                    headers=retry_after(1),
-                    close=True,
-                )
-            )
+            message = "The gateway has too many connections"
+            self._fail(Problem(503, "too_many_connections", message, headers=retry_after(1), close=True))
 
     def data_received(self, data: bytes) -> None:
         if self._is_upgraded:
@@ -347,12 +343,14 @@ class FrontConnection(asyncio.Protocol):
         self._is_lingering = True
         self._since = monotonic()
         self.resume()
+        outbox.flush()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
     def _close(self) -> None:
         self.is_closed = True
         self._since = monotonic()
+        outbox.flush()
         self.transport.close()
 
     def _fail(self, problem: Problem) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import secrets as random_source
+from collections.abc import Sequence
 
 import msgspec
 
@@ -64,9 +65,14 @@ def new_id() -> str:
     return _PREFIX + next(_numbers).to_bytes(6).hex()
 
 
-encode_line = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
+
+
+def encode_lines(records: Sequence[UsageRecord | AccessLine]) -> bytes:
+    """One JSON object a line, the last line ended too. Many at once cost a fraction of one by one."""
+    return _encoder.encode_lines(records)
 
 
 def json_text(text: str | None) -> bytes:
     """A string or null as JSON."""
-    return b"null" if text is None else encode_line(text)
+    return b"null" if text is None else _encoder.encode(text)

@@ -9,9 +9,9 @@ _ALLOWED = frozenset(
     b"content-type content-encoding content-disposition cache-control date openai-processing-ms".split()
 )
 _MAX_REMEMBERED = 1024
-# Engines repeat their few spellings for ever: the lower-case name if it is allowed, else None.
-_allowed_by_name: dict[bytes, bytes | None] = {}
-_UNSEEN = b"?"
+# Engines repeat their few spellings for ever: the lower-case name if it is allowed, else _REFUSED.
+_allowed_by_name: dict[bytes, bytes] = {}
+_REFUSED = b""
 
 
 class ReplyHead(msgspec.Struct, frozen=True, gc=False):
@@ -29,10 +29,10 @@ def build(head: ResponseHead, version: str, own_lines: bytes, keeps_alive: bool)
     lines = [status_line(head.status)]
     remembered = _allowed_by_name.get
     for name, value in head.headers:
-        allowed = remembered(name, _UNSEEN)
-        if allowed is _UNSEEN:
+        allowed = remembered(name)
+        if allowed is None:
             allowed = _allowed(name)
-        if allowed is not None:
+        if allowed:
             lines.append(b"%b: %b\r\n" % (allowed, value))
             if allowed == b"content-type":
                 is_stream = value.startswith(b"text/event-stream")
@@ -53,9 +53,9 @@ def build(head: ResponseHead, version: str, own_lines: bytes, keeps_alive: bool)
     return ReplyHead(b"".join(lines), is_stream, is_chunked, keeps_alive)
 
 
-def _allowed(name: bytes) -> bytes | None:
+def _allowed(name: bytes) -> bytes:
     lowered = name.lower()
-    allowed = lowered if lowered in _ALLOWED else None
+    allowed = lowered if lowered in _ALLOWED else _REFUSED
     if len(_allowed_by_name) < _MAX_REMEMBERED and len(name) < 64:
         _allowed_by_name[name] = allowed
     return allowed

@@ -21,9 +21,8 @@ class Segments:
         self._open_bytes = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def append(self, lines: list[bytes]) -> None:
-        """Write the lines and return when the disk has them. Raises OSError; then none or some of them were written."""
-        data = b"\n".join(lines) + b"\n"
+    def append(self, data: bytes) -> None:
+        """Write whole lines and return when the disk has them. Raises OSError; then all, some or none were written."""
         if self._open is None or self._open_bytes + len(data) > MAX_SEGMENT_BYTES:
             self._open = self._folder / f"{time.time_ns():020d}-{self._folder.name}.jsonl"
             self._open_bytes = 0

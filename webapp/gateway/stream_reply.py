@@ -146,7 +146,7 @@ class StreamReply:
     def _take_usage(self, event: bytes) -> bool:
         """Note the usage of one event. True when the event is there for nothing else."""
         payload = b"\n".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
-        usage, has_nothing_else = usage_fields.find(payload)
+        usage, has_nothing_else = usage_fields.find_in_event(payload)
         if usage is None:
             return False
         self._has_usage = True

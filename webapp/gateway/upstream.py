@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from webapp.gateway import outbox
 from webapp.gateway.delivery import nothing_arrived
 from webapp.gateway.framing import Header, lower_name
 
@@ -111,11 +112,11 @@ class Upstream(asyncio.Protocol):
         self._head_bytes = self.chunks = 0
         self._sent_before = self._sent_bytes
         self._sent_bytes += len(data)
-        self.transport.write(data)
+        outbox.write(self.transport, data)
 
     def write(self, data: bytes) -> None:
         self._sent_bytes += len(data)
-        self.transport.write(data)
+        outbox.write(self.transport, data)
 
     def abort(self) -> None:
         """Close at once and tell nobody: the owner has lost interest."""
@@ -194,7 +195,8 @@ class Upstream(asyncio.Protocol):
         if tunnel is not None:
             tunnel.response_failed("the tunnel was closed", False)
         # A broken pipe on a write means that the other side had closed before the first byte of it was taken.
-        never_arrived = self.was_used and not self.has_answered and isinstance(exc, BrokenPipeError)
+        is_proven = isinstance(exc, BrokenPipeError) or self._is_unsent()
+        never_arrived = self.was_used and not self.has_answered and is_proven
         self._fail(f"the connection broke ({exc or 'closed'})", never_arrived)
 
     def pause_writing(self) -> None:
@@ -286,7 +288,13 @@ class Upstream(asyncio.Protocol):
         elif not self.is_dead:
             self.abort()
 
+    def _is_unsent(self) -> bool:
+        """Whether the whole request still waits here to be written."""
+        return outbox.waiting_bytes(self.transport) == self._sent_bytes - self._sent_before
+
     def _nothing_arrived(self) -> bool:
+        if self._is_unsent():
+            return True
         handle = self.transport.get_extra_info("socket")
         return handle is not None and nothing_arrived(handle.fileno(), self._sent_before)
 

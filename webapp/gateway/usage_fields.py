@@ -30,20 +30,37 @@ class _Document(msgspec.Struct):
     usage: Usage | None = None
     response: _Inner | None = None
     message: _Inner | None = None
+
+
+class _Event(_Document):
     choices: list[msgspec.Raw] | None = None
 
 
 _decode = msgspec.json.Decoder(_Document).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
 
 
-def find(document: bytes) -> tuple[Usage | None, bool]:
-    """The usage in a document, if any, and whether the document is there for nothing else (`choices` is empty)."""
+def find(document: bytes) -> Usage | None:
+    """The usage in a document, if any."""
     try:
-        found = _decode(document)
+        return _usage(_decode(document))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def find_in_event(payload: bytes) -> tuple[Usage | None, bool]:
+    """The usage in a stream's event, if any, and whether the event is there for nothing else (`choices` is empty)."""
+    try:
+        found = _decode_event(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None, False
-    usage = found.usage
+    return _usage(found), found.choices == []
+
+
+def _usage(found: _Document) -> Usage | None:
+    if found.usage is not None:
+        return found.usage
     for inner in (found.response, found.message):
-        if usage is None and inner is not None:
-            usage = inner.usage
-    return usage, found.choices == []
+        if inner is not None and inner.usage is not None:
+            return inner.usage
+    return None

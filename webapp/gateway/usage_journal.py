@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TypeVar
 
+from webapp.gateway.records import UsageRecord, encode_lines
 from webapp.gateway.segments import Segments, batches
 from webapp.gateway.web_client import WebClient, WebUnavailable
 
@@ -30,15 +31,15 @@ class UsageJournal:
         self._segments = segments
         self._web = web
         self._disk = disk
-        self._unwritten: list[bytes] = []
+        self._unwritten: list[UsageRecord] = []
         self._flush_timer: asyncio.TimerHandle | None = None
         self._work: asyncio.Task[None] | None = None
         self._wants_sending = True
         self.dropped = 0
         self.recorded = 0
 
-    def add(self, record: bytes) -> None:
-        """`record` is an encoded UsageRecord."""
+    def add(self, record: UsageRecord) -> None:
+        """It is encoded later, in the thread that writes."""
         self._unwritten.append(record)
         self.recorded += 1
         if self._flush_timer is None:
@@ -82,14 +83,14 @@ class UsageJournal:
             self._flush_timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush_soon)
 
     async def _write(self) -> None:
-        lines, self._unwritten = self._unwritten, []
-        if not lines:
+        records, self._unwritten = self._unwritten, []
+        if not records:
             return
         try:
-            await self._run(lambda: self._segments.append(lines))
+            await self._run(lambda: self._segments.append(encode_lines(records)))
         except OSError as error:
             log.error("usage records cannot be written (%s): they are kept in memory and written again", error)
-            kept = lines + self._unwritten
+            kept = records + self._unwritten
             self.dropped += max(0, len(kept) - MAX_UNWRITTEN)
             self._unwritten = kept[-MAX_UNWRITTEN:]
 

@@ -1,10 +1,13 @@
 """Response heads and whole small responses, as bytes."""
 
+from functools import cache
+
 from webapp.gateway.errors import REASONS, Problem, body_of
 
 _JSON = b"application/json"
 
 
+@cache
 def status_line(status: int) -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"Status"))
 
