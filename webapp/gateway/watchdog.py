@@ -18,9 +18,12 @@ class Watchdog:
     def __init__(self, state: State) -> None:
         self._state = state
         self._timer: asyncio.TimerHandle | None = None
+        self._expects_one = False
 
     def connect(self) -> FrontConnection:
         """Makes the protocol of a new connection."""
+        # It is among the connections a moment later only: a tick in between must not be the last one.
+        self._expects_one = True
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         return FrontConnection(self._state)
@@ -34,5 +37,6 @@ class Watchdog:
             except Exception:
                 log.exception("a connection's time limits could not be checked")
                 connection.transport.abort()
-        if self._state.connections:
+        if self._state.connections or self._expects_one:
+            self._expects_one = False
             self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
