@@ -109,8 +109,8 @@ def _database(url: str) -> dict[str, Any]:
             "PASSWORD": unquote(parts.password or ""),
             "HOST": options.pop("host", None) or parts.hostname or "",
             "PORT": str(parts.port or ""),
-            "CONN_HEALTH_CHECKS": True,
-            "CONN_MAX_AGE": 60,
+            # Under ASGI every request has a thread of its own: a connection that outlives it would never be used again.
+            "CONN_MAX_AGE": 0,
             "OPTIONS": {"options": "-c lock_timeout=5s -c statement_timeout=30s", **options},
         }
     raise ValueError(f"MODELYARD_DATABASE_URL starts with {parts.scheme!r}: use sqlite:///path or postgresql://…")

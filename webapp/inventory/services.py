@@ -1,6 +1,7 @@
 """Every change of hosts, accelerators and their ledger."""
 
 import ipaddress
+import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -253,6 +254,9 @@ def take_address(holder: str, host: Host, address: str) -> None:
     EngineAddress.objects.get_or_create(host=host, address=address, defaults={"holder": holder})
 
 
+ADDRESS_TRIES = 10
+
+
 def book_address(holder: str, host: Host) -> str:
     """A free address of the host's engine network; the holder's own when it has one already.
 
@@ -263,13 +267,15 @@ def book_address(holder: str, host: Host) -> str:
         if mine.host_id == host.pk:
             return mine.address
         mine.delete()
-    for _attempt in range(5):
+    for _attempt in range(ADDRESS_TRIES):
         taken = set(EngineAddress.objects.filter(host=host).values_list("address", flat=True))
         # The first two hosts of the subnet are the bridge itself and a spare for a future guard.
-        candidates = list(ipaddress.ip_network(host.engine_subnet).hosts())[2:]
-        free = next((str(address) for address in candidates if str(address) not in taken), None)
-        if free is None:
+        candidates = [str(address) for address in ipaddress.ip_network(host.engine_subnet).hosts()][2:]
+        left = [address for address in candidates if address not in taken]
+        if not left:
             break
+        # Any of them, not the first: many who look at the same moment would all want that one.
+        free = secrets.choice(left)
         try:
             with transaction.atomic():
                 EngineAddress.objects.create(host=host, address=free, holder=holder)
