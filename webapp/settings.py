@@ -14,7 +14,8 @@ MODELYARD_BIND = os.environ.get("MODELYARD_BIND", "127.0.0.1")
 MODELYARD_PORT = int(os.environ.get("MODELYARD_PORT", "8000"))
 _tls = bool(os.environ.get("MODELYARD_TLS_CERT"))
 if not MODELYARD_URL:
-    _host = "127.0.0.1" if MODELYARD_BIND in ("0.0.0.0", "::") else MODELYARD_BIND  # noqa: S104
+    _host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(MODELYARD_BIND, MODELYARD_BIND)  # noqa: S104
+    _host = f"[{_host}]" if ":" in _host else _host
     MODELYARD_URL = f"{'https' if _tls else 'http'}://{_host}:{MODELYARD_PORT}"
 _url = urlsplit(MODELYARD_URL)
 
@@ -22,7 +23,8 @@ DEBUG = os.environ.get("MODELYARD_DEBUG", "") == "1"
 SECRET_KEY = secrets.derive("django").hex()
 # A visit by another local name of this machine is normal; anything else must be named by MODELYARD_URL.
 _local = [] if MODELYARD_BIND not in ("127.0.0.1", "localhost") else ["localhost", "127.0.0.1"]
-ALLOWED_HOSTS = sorted({_url.hostname or "127.0.0.1", *_local})
+_name = _url.hostname or "127.0.0.1"
+ALLOWED_HOSTS = sorted({f"[{_name}]" if ":" in _name else _name, *_local})
 _port = f":{_url.port}" if _url.port else ""
 TRUSTED_ORIGINS = sorted({MODELYARD_URL, *(f"{_url.scheme}://{name}{_port}" for name in _local)})
 CSRF_TRUSTED_ORIGINS = TRUSTED_ORIGINS
