@@ -42,10 +42,10 @@ def measure(cold: bool) -> list[Figure]:
         key = printed(text, "API key")
         name = "first `make run` to the first answer" + (", empty caches" if cold else ", images cached")
         figures.append(Figure(name, seconds, 360, "s"))
+        figures.extend(estimate_errors(yard, key))
         figures.append(create_to_ready(yard, key))
         figures.append(killed_to_page(yard, printed(text, "Sign in"), printed(text, "Password")))
         yard.wait_for("smollm2", "ready", key)
-        figures.extend(estimate_errors(yard, key))
         figures.extend(idle_cost(yard))
         yard.interrupt()
         _text, seconds = yard.start()
@@ -111,7 +111,12 @@ def engine_load_s(yard: Yard, replica_id: int) -> float:
 
 def estimate_errors(yard: Yard, key: str) -> Iterator[Figure]:
     """Estimated against reported bytes of mapped weights and KV cache, in MiB."""
-    [replica] = yard.deployment("smollm2", key)["replicas"]
+    deadline = time.monotonic() + 10
+    while not (replica := yard.deployment("smollm2", key)["replicas"][0])["observed"]:
+        # The engine's lines are stored a moment after it is ready.
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
     estimated = {term["name"]: term["bytes"] for term in replica["estimate"]}
     for term in ("weights", "kv_cache"):
         reported = sum(size for place, size in replica["observed"].items() if term in place.split())
