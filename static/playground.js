@@ -132,7 +132,10 @@
       }
     } catch (error) {
       if (error.name === "AbortError") part("measured").textContent += " · stopped";
-      else show("error", error.message);
+      else {
+        part("measured").textContent = "";
+        show("error", error.message);
+      }
     } finally {
       running = null;
       busy(false);

@@ -60,6 +60,26 @@ def test_a_stored_snapshot_is_replaced_at_the_start_even_when_its_number_is_curr
     assert yard.chat("smol").status == 404
 
 
+def test_a_replica_that_became_ready_since_the_last_poll_is_found(make_yard: Callable[..., Yard]) -> None:
+    """A page shows "ready" and a person asks at once: that must not be a 503."""
+    yard = make_yard(MODELYARD_POLL_S="3").start()
+    assert yard.chat("waking").status == 503
+    time.sleep(0.15)
+    yard.web.publish(deployments=[yard.deployment(9, "waking", replicas=[yard.replica(13, 0)])])
+    answer = yard.chat("waking")
+    assert (answer.status, answer.headers["x-modelyard-served-by"]) == (200, "waking/13")
+    by_path = yard.ask("POST", "/d/research/waking/v1/chat/completions", chat_body("waking"))
+    assert by_path.status == 200
+
+
+def test_many_requests_for_a_model_that_is_not_up_ask_web_a_few_times(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard(MODELYARD_POLL_S="3").start()
+    before = len(yard.web.server.asked)
+    for _ in range(50):
+        assert yard.chat("waking").status == 503
+    assert len(yard.web.server.asked) - before < 30
+
+
 def test_a_draining_replica_finishes_its_stream_and_gets_nothing_new(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard().start()
     line = yard.connect()

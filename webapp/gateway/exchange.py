@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from webapp.gateway import accounting, records, refusals, reply_head, request_body
+from webapp.gateway import accounting, poller, records, refusals, reply_head, request_body
 from webapp.gateway.credentials import Principal, authenticate
 from webapp.gateway.directory import Deployment, choose
 from webapp.gateway.document_reply import DocumentReply
@@ -138,7 +138,10 @@ class Exchange:
         except Problem as problem:
             self._refuse(problem)
             return
-        self._dispatch(now)
+        if self.deployment is not None and not self.deployment.ready:
+            self._connecting = asyncio.get_running_loop().create_task(self._look_again())
+        else:
+            self._go(now)
 
     def client_gone(self) -> None:
         if not self._is_over:
@@ -252,24 +255,49 @@ class Exchange:
         state.buffered_bytes = others + self._buffered
 
     def _prepare(self) -> None:
-        """Find the deployment and make the body it gets. Raises Problem."""
-        assert self.principal is not None
-        request, target, directory = self.request, self.target, self.state.directory
-        body = request.take_body()
+        """Find the deployment and read what is asked of it. Raises Problem."""
+        request, target = self.request, self.target
+        self._body = request.take_body()
+        if target.deployment is not None:
+            self.deployment = self._find(None)
         content_type = request.fields.get(b"content-type", b"")
-        if target.deployment is not None and target.team is not None:
-            self.deployment = directory.by_path(self.principal, target.team, target.deployment)
-        wish = self.wish = request_body.read(target.endpoint, content_type, body)
-        if self.deployment is None:
-            if not wish.model:
-                raise Problem(400, "model_missing", "The body must name a model", param="model")
-            self.deployment = directory.by_model(self.principal, wish.model)
-        deployment = self.deployment
+        wish = self.wish = request_body.read(target.endpoint, content_type, self._body)
+        deployment = self.deployment = self.deployment or self._find(wish.model)
         if target.endpoint not in deployment.endpoints:
             raise refusals.not_offered(deployment, target.endpoint)
+
+    def _find(self, model: str | None) -> Deployment:
+        """The deployment in the present snapshot: the path's, else the one the body names. Raises Problem."""
+        assert self.principal is not None
+        target, directory = self.target, self.state.directory
+        if target.deployment is not None and target.team is not None:
+            return directory.by_path(self.principal, target.team, target.deployment)
+        if not model:
+            raise Problem(400, "model_missing", "The body must name a model", param="model")
+        return directory.by_model(self.principal, model)
+
+    async def _look_again(self) -> None:
+        """A replica may have become ready since the last poll: hear the news before saying no."""
+        await poller.hear_news(self.state)
+        self._connecting = None
+        assert self.wish is not None
+        try:
+            self.deployment = self._find(self.wish.model)
+        except Problem as problem:
+            self._refuse(problem)
+            return
+        self._go(monotonic())
+
+    def _go(self, now: float) -> None:
+        """To the engine, if there is one."""
+        deployment, wish, target = self.deployment, self.wish, self.target
+        assert deployment is not None and wish is not None
         if not deployment.ready:
-            raise deployment.not_up()
-        self._body = request_body.for_engine(target.endpoint, content_type, body, wish, deployment.upstream_model)
+            self._refuse(deployment.not_up())
+            return
+        content_type = self.request.fields.get(b"content-type", b"")
+        self._body = request_body.for_engine(target.endpoint, content_type, self._body, wish, deployment.upstream_model)
+        self._dispatch(now)
 
     def _dispatch(self, now: float) -> None:
         """Send the request to the best replica that has not refused it yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -41,6 +42,9 @@ class State:
         self.buffered_bytes = 0
         self.is_draining = False
         self.polled_at = 0.0
+        # A question asked between two polls, for a request that found nobody ready, and when it began.
+        self.asking: asyncio.Task[None] | None = None
+        self.asked_at = 0.0
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Answer from this snapshot from now on. Requests that run keep what they were given."""
