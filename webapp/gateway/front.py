@@ -14,6 +14,7 @@ from webapp.gateway.credentials import SeenCredential
 from webapp.gateway.errors import Problem, retry_after
 from webapp.gateway.framing import Header, Request
 from webapp.gateway.handler import Handler
+from webapp.gateway.head_memory import HeadMemory
 from webapp.gateway.records import json_text
 from webapp.gateway.state import State
 from webapp.gateway.writing import problem_response
@@ -42,6 +43,7 @@ class FrontConnection(asyncio.Protocol):
         self._queued_bytes = 0
         self._in_head = False
         self._head_bytes = 0
+        self._begun = 0  # messages so far, those of _memory apart
         self._got_body = False
         self._packet_bytes = 0
         self._reads = True
@@ -51,6 +53,7 @@ class FrontConnection(asyncio.Protocol):
         self._since = monotonic()
         self._read_at = self._since
         self._has_served = False
+        self._memory: HeadMemory[Request] = HeadMemory()
         self.seen_credential = SeenCredential()
         self.is_full = False
         self.is_closed = False
@@ -169,7 +172,12 @@ class FrontConnection(asyncio.Protocol):
             return
         if self._is_lingering or self.is_closed:
             return
+        is_first = self._request is None and not self._in_head
+        if is_first and (start := self._memory.body_start(data)):
+            self._repeated(data, start)
+            return
         was_in_head = self._in_head
+        begun = self._begun
         self._got_body = False
         self._packet_bytes = len(data)
         try:
@@ -178,6 +186,9 @@ class FrontConnection(asyncio.Protocol):
             self._upgrade(data[upgrade.args[0] :])
         except HttpParserError as error:
             self._unreadable(error)
+        else:
+            if is_first and self._has_served and self._begun == begun + 1:
+                self._remember(data)
         if self._in_head:
             self._head_bytes += len(data) if was_in_head else 0
             if self._head_bytes > framing.MAX_HEAD_BYTES:
@@ -214,6 +225,7 @@ class FrontConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._incoming = Request()
+        self._begun += 1
         self._headers.clear()
         self._in_head = True
         self._head_bytes = 0
@@ -255,11 +267,35 @@ class FrontConnection(asyncio.Protocol):
             self.pause()
 
     def on_message_complete(self) -> None:
+        # llhttp answers this truthfully only inside this callback.
+        self._message_complete(self._parser.should_keep_alive())
+
+    # --- own
+
+    def _repeated(self, data: bytes, start: int) -> None:
+        """A whole request whose head this client has sent before. The parser waits between two messages meanwhile."""
+        known = self._memory.meaning
+        assert known is not None
+        body = data[start:]
+        request = self._incoming = known.again(len(body))
+        self._begin(request)
+        self.on_body(body)
+        self._message_complete(known.keeps_alive)
+
+    def _remember(self, data: bytes) -> None:
+        """Know the head of this request again, if `data` is the whole of it. From a client's second one on, because
+        many connections never carry a second."""
+        request = self._incoming
+        if request is not None and request.is_complete and request.is_plain:
+            known = request.again(0)
+            known.keeps_alive = request.keeps_alive
+            self._memory.learn(data, request.content_length or 0, known)
+
+    def _message_complete(self, keeps_alive: bool) -> None:
         request = self._incoming
         assert request is not None
         request.is_complete = True
-        # llhttp answers this truthfully only inside this callback.
-        request.keeps_alive = self._parser.should_keep_alive() and request.version != "1.0"
+        request.keeps_alive = keeps_alive and request.version != "1.0"
         if request is not self._request or self._is_lingering:
             return
         if self._handler is not None:
@@ -268,8 +304,6 @@ class FrontConnection(asyncio.Protocol):
             self._next()
         else:
             self._end()
-
-    # --- own
 
     def _leave(self) -> None:
         """The client is gone: whoever works for it stops now."""

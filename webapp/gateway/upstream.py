@@ -11,17 +11,21 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from webapp.gateway import outbox
 from webapp.gateway.delivery import nothing_arrived
 from webapp.gateway.framing import Header, lower_name
+from webapp.gateway.head_memory import HeadMemory
 
 _WRITE_HIGH_BYTES = 256 * 1024
 _MAX_RESPONSE_HEAD_BYTES = 128 * 1024
 
 
-class ResponseHead(msgspec.Struct, frozen=True, gc=False):
-    """`length` is None when the body is chunked or ends with the connection."""
+class ResponseHead(msgspec.Struct, gc=False):
+    """`length` is None when the body is chunked or ends with the connection. Belongs to the receiver for the time of
+    the call only. `noted`: what reply_head found out about the headers, for when they come again."""
 
     status: int
     headers: list[Header]
     length: int | None
+    keeps_alive: bool = False
+    noted: "tuple[bytes, bool] | None" = None
 
 
 class Receiver(Protocol):
@@ -145,7 +149,11 @@ class Upstream(asyncio.Protocol):
         if receiver is None:
             self._data_without_request(data)
             return
-        self.has_answered = True
+        is_first, self.has_answered = not self.has_answered, True
+        memory = self._pool.memory
+        if is_first and (start := memory.body_start(data)):
+            self._repeated(receiver, data, start)
+            return
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -165,6 +173,9 @@ class Upstream(asyncio.Protocol):
             head = ResponseHead(self._parser.get_status_code(), self._headers[:], self._length)
             self._headers.clear()
             self._take = receiver.response_started(head)
+            if is_first and self._is_finished and self._length and not self._is_head_request:
+                head.keeps_alive = self._keeps_alive
+                memory.learn(data, self._length, head)
         if self._is_finished or self._is_head_request:
             self._finish(receiver)
         elif self._receiver is receiver:
@@ -233,6 +244,19 @@ class Upstream(asyncio.Protocol):
         self._keeps_alive = self._parser.should_keep_alive()
 
     # --- own
+
+    def _repeated(self, receiver: Receiver, data: bytes, start: int) -> None:
+        """A whole answer whose head the engine has sent before. The parser waits between two messages meanwhile."""
+        head = self._pool.memory.meaning
+        assert head is not None
+        body = data[start:]
+        head.length = self._length = len(body)
+        self._keeps_alive = head.keeps_alive
+        self.chunks = 1
+        receiver.response_started(head)
+        if self._receiver is receiver:
+            self._release()
+            receiver.response_finished(body, False)
 
     def _read_framing(self, status: int) -> None:
         self._length = None
@@ -314,6 +338,7 @@ class ReleasesTo(Protocol):
     """Where a connection goes when its answer is complete."""
 
     closes_after_stream: bool
+    memory: HeadMemory[ResponseHead]
 
     def take_back(self, upstream: Upstream) -> None: ...
 
