@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from webapp.gateway import accounting, poller, records, refusals, reply_head, request_body
+import msgspec
+
+from webapp.gateway import accounting, body_room, engine_request, poller, records, refusals, reply_head, request_body
 from webapp.gateway.credentials import Principal, authenticate
 from webapp.gateway.directory import Deployment, choose
 from webapp.gateway.document_reply import DocumentReply
-from webapp.gateway.engine_errors import crashed, normalise
-from webapp.gateway.errors import ENGINE, Problem, event_of, retry_after
-from webapp.gateway.framing import Request, too_large_body
+from webapp.gateway.engine_errors import EngineRefusal, crashed
+from webapp.gateway.errors import ENGINE, Problem, event_of
+from webapp.gateway.framing import Request
 from webapp.gateway.replicas import Replica
 from webapp.gateway.stream_reply import StreamReply
 from webapp.gateway.targets import Target
@@ -22,73 +23,43 @@ from webapp.gateway.upstream import ResponseHead, Upstream
 
 if TYPE_CHECKING:
     from webapp.gateway.front import FrontConnection
+    from webapp.gateway.state import State
 
-FORWARDED_HEADERS = (b"accept", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta")
 MAX_ATTEMPTS = 3
-_MAX_ERROR_BYTES = 64 * 1024
-_ONE_WRITE_BYTES = 64 * 1024
 _SMALL_BODY_BYTES = 64 * 1024
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """A handler for the front connection and a receiver for the upstream one.
 
     The request may be sent again only while it is certain that no engine got it: the connection could not be made,
     or a pooled one turned out to have been closed before it took a byte.
     """
 
-    __slots__ = (
-        "_attempts",
-        "_body",
-        "_buffered",
-        "_chunks",
-        "_connecting",
-        "_error",
-        "_is_over",
-        "_sent_at",
-        "_stalled_since",
-        "_tried",
-        "_upstream",
-        "deployment",
-        "front",
-        "principal",
-        "record_id",
-        "replica",
-        "reply",
-        "request",
-        "request_id",
-        "started_at",
-        "state",
-        "target",
-        "wall_started_at",
-        "wish",
-    )
-
-    def __init__(
-        self, front: FrontConnection, request: Request, target: Target, request_id: str, record_id: str
-    ) -> None:
-        self.front = front
-        self.state = front.state
-        self.request = request
-        self.target = target
-        self.request_id = request_id
-        self.record_id = record_id
-        self.wall_started_at = time.time()
-        self.started_at = monotonic()
-        self._sent_at = self._stalled_since = 0.0
-        self.principal: Principal | None = None
-        self.deployment: Deployment | None = None
-        self.wish: request_body.Wish | None = None
-        self._body = b""
-        self._buffered = 0
-        self._attempts = self._chunks = 0
-        self._tried: list[int] = []
-        self.replica: Replica | None = None
-        self._upstream: Upstream | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self.reply: DocumentReply | StreamReply | None = None
-        self._error: tuple[int, list[bytes]] | None = None
-        self._is_over = False
+    front: FrontConnection
+    state: State
+    request: Request
+    target: Target
+    request_id: str
+    record_id: str
+    wall_started_at: float
+    started_at: float  # monotonic: when the whole request was here
+    principal: Principal | None = None
+    deployment: Deployment | None = None
+    wish: request_body.Wish | None = None
+    replica: Replica | None = None
+    reply: DocumentReply | StreamReply | None = None
+    _refusal: EngineRefusal | None = None
+    _body: bytes = b""
+    _buffered: int = 0
+    _attempts: int = 0
+    _chunks: int = 0
+    _tried: tuple[int, ...] = ()
+    _sent_at: float = 0.0
+    _stalled_since: float = 0.0
+    _upstream: Upstream | None = None
+    _connecting: asyncio.Task[None] | None = None
+    _is_over: bool = False
 
     @property
     def has_answered(self) -> bool:
@@ -113,7 +84,7 @@ class Exchange:
             if request.method != b"POST":
                 raise refusals.wrong_method(request.method)
             if request.content_length is not None and request.content_length > _SMALL_BODY_BYTES:
-                self._make_room(request.content_length)
+                self._buffered = body_room.hold(self.state, self._buffered, request.content_length)
         except Problem as problem:
             self._refuse(problem)
             return
@@ -127,7 +98,7 @@ class Exchange:
         request.body_bytes += len(data)
         if request.body_bytes > _SMALL_BODY_BYTES:
             try:
-                self._make_room(request.body_bytes)
+                self._buffered = body_room.hold(self.state, self._buffered, request.body_bytes)
             except Problem as problem:
                 self._refuse(problem)
 
@@ -184,35 +155,34 @@ class Exchange:
     def response_started(self, head: ResponseHead) -> Callable[[bytes], None]:
         self._let_go_of_body()
         if not 200 <= head.status < 300:
-            self._error = (head.status, [])
-            return self._take_error
+            self._refusal = EngineRefusal(head.status)
+            return self._take_refusal
         assert self.replica is not None
         own_lines = b"x-request-id: %b\r\n%b" % (self.request_id.encode(), self.replica.served_by)
         front = self.front
         lines = reply_head.build(head, self.request.version, own_lines, front.keeps_alive())
         if lines.is_stream:
             hides_usage = self.wish is not None and self.wish.hide_usage
-            self.reply = StreamReply(head.status, lines, front.write, hides_usage)
-        else:
-            self.reply = DocumentReply(head.status, lines, front.write)
-        return self.reply.data
+            stream = self.reply = StreamReply(head.status, lines, front.write, hides_usage)
+            if self._upstream is not None:
+                self._upstream.send_events_to(stream.event)
+            return stream.data
+        document = self.reply = DocumentReply(head.status, lines, front.write)
+        return document.data
 
-    def _take_error(self, data: bytes) -> None:
-        """The body of an engine's refusal, kept until it is whole."""
-        assert self._error is not None
-        status, pieces = self._error
-        pieces.append(data)
-        if sum(map(len, pieces)) > _MAX_ERROR_BYTES:
+    def _take_refusal(self, data: bytes) -> None:
+        assert self._refusal is not None
+        if not self._refusal.add(data):
             self._drop_upstream()
-            self._refuse(normalise(status, b""))
+            self._refuse(self._refusal.problem())
 
     def response_finished(self, data: bytes, ended_by_close: bool) -> None:
         self._note_chunks()
         reply = self.reply
         if reply is None:
-            assert self._error is not None
-            status, pieces = self._error
-            self._refuse(normalise(status, b"".join((*pieces, data))))
+            assert self._refusal is not None
+            self._refusal.add(data)
+            self._refuse(self._refusal.problem())
             return
         if ended_by_close and reply.may_be_cut_off():
             self._break_off(crashed("it closed the connection before its answer was complete"))
@@ -240,19 +210,6 @@ class Exchange:
     def upstream_drained(self) -> None: ...
 
     # --- own
-
-    def _make_room(self, size: int) -> None:
-        """Count a body that is not small against what this process may hold. Raises Problem."""
-        state = self.state
-        if size > state.settings.max_body_bytes:
-            raise too_large_body(state.settings.max_body_bytes)
-        others = state.buffered_bytes - self._buffered
-        if others + size > state.settings.max_buffered_bytes:
-            message = "The gateway holds as many request bodies as it may: try again shortly"
-            raise Problem(503, "gateway_busy", message, headers=retry_after(2), close=True)
-        # What is announced counts as held: many large bodies at once would otherwise all be let in.
-        self._buffered = max(self._buffered, size)
-        state.buffered_bytes = others + self._buffered
 
     def _prepare(self) -> None:
         """Find the deployment and read what is asked of it. Raises Problem."""
@@ -323,7 +280,7 @@ class Exchange:
             self._connecting = None
             replica.avoid()
             self._release_replica()
-            self._tried.append(replica.id)
+            self._tried += (replica.id,)
             self.state.metrics.retries += 1
             self._dispatch(monotonic())
             return
@@ -334,29 +291,10 @@ class Exchange:
         assert self.replica is not None
         self._upstream = upstream
         self._sent_at = now
-        head, body = self._head(self.replica), self._body
-        if len(body) < _ONE_WRITE_BYTES:
-            upstream.send(self, head + body)
-        else:
-            upstream.send(self, head)
-            upstream.write(body)
+        path = self.target.engine_path
+        engine_request.send(upstream, self, self.request, path, self.replica, self.request_id, self._body)
         if self.front.is_full:
             upstream.pause()
-
-    def _head(self, replica: Replica) -> bytes:
-        fields = self.request.fields
-        forwarded = b""
-        for name in FORWARDED_HEADERS:
-            if name in fields:
-                forwarded += b"%b: %b\r\n" % (name, fields[name])
-        return b"POST %b HTTP/1.1\r\n%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (
-            self.target.engine_path,
-            replica.host_header,
-            fields.get(b"content-type", b"application/json"),
-            len(self._body),
-            self.request_id.encode(),
-            forwarded,
-        )
 
     def _engine_silent(self, code: str, what: str) -> None:
         self._drop_upstream()
@@ -389,7 +327,7 @@ class Exchange:
 
     def _let_go_of_body(self) -> None:
         if self._buffered:
-            self.state.buffered_bytes -= self._buffered
+            body_room.release(self.state, self._buffered)
             self._buffered = 0
         self._body = b""
         self.request.body = []

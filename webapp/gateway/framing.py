@@ -62,6 +62,7 @@ class Request(msgspec.Struct, gc=False, eq=False):
     wants_websocket: bool = False
     discards_body: bool = False
     problem: Problem | None = None
+    engine_lines: bytes | None = None  # noted by engine_request
 
     def again(self, length: int) -> "Request":
         """A new message with the same head and a body of `length` bytes. Headers and fields are shared: nobody changes
@@ -74,6 +75,7 @@ class Request(msgspec.Struct, gc=False, eq=False):
             self.fields,
             content_length=length,
             asks_close=self.asks_close,
+            engine_lines=self.engine_lines,
         )
 
     @property

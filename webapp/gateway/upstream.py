@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from webapp.gateway import outbox
+from webapp.gateway import chunks, outbox
 from webapp.gateway.delivery import nothing_arrived
 from webapp.gateway.framing import Header, lower_name
 from webapp.gateway.head_memory import HeadMemory
@@ -53,7 +53,9 @@ class Upstream(asyncio.Protocol):
     write one per event, and counting them is free where counting events in the bytes is not."""
 
     __slots__ = (
+        "_chunk_border",
         "_ends_with_connection",
+        "_is_chunked",
         "_head_bytes",
         "_headers",
         "_is_finished",
@@ -73,12 +75,14 @@ class Upstream(asyncio.Protocol):
         "_sent_bytes",
         "_take",
         "_tunnel",
+        "_wants_events",
         "chunks",
         "has_answered",
         "idle_since",
         "is_dead",
         "on_body",
         "on_header",
+        "take_event",
         "transport",
         "was_used",
     )
@@ -94,6 +98,8 @@ class Upstream(asyncio.Protocol):
         add_header = self._headers.append
         self.on_header = lambda name, value: add_header((name, value))
         self.on_body = self._pieces.append
+        self.take_event: Callable[[bytes], None] = _ignore
+        self._is_chunked = self._chunk_border = self._wants_events = False
         self._reads = True
         self._sent_bytes = self._sent_before = self._head_bytes = 0
         self._length: int | None = None
@@ -113,6 +119,7 @@ class Upstream(asyncio.Protocol):
         self._receiver = receiver
         self._is_head_request = is_head_request
         self._is_started = self._is_head_told = self._is_finished = self.has_answered = False
+        self._chunk_border = self._wants_events = False
         self._head_bytes = self.chunks = 0
         self._sent_before = self._sent_bytes
         self._sent_bytes += len(data)
@@ -121,6 +128,12 @@ class Upstream(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         self._sent_bytes += len(data)
         outbox.write(self.transport, data)
+
+    def send_events_to(self, take: Callable[[bytes], None]) -> None:
+        """Asked from within `response_started`: a chunk that is one event and comes alone goes to `take` as it is, with
+        its framing; all else as usual."""
+        self.take_event = take
+        self._wants_events = self._is_chunked
 
     def abort(self) -> None:
         """Close at once and tell nobody: the owner has lost interest."""
@@ -149,11 +162,19 @@ class Upstream(asyncio.Protocol):
         if receiver is None:
             self._data_without_request(data)
             return
-        is_first, self.has_answered = not self.has_answered, True
-        memory = self._pool.memory
-        if is_first and (start := memory.body_start(data)):
-            self._repeated(receiver, data, start)
+        if self._chunk_border and chunks.is_event(data):
+            # The parser stays where it is, between two chunks.
+            self.chunks += 1
+            take = self.take_event  # calling an attribute in a slot takes a slower way
+            take(data)
             return
+        is_first = not self.has_answered
+        if is_first:
+            self.has_answered = True
+            start = self._pool.memory.body_start(data)
+            if start:
+                self._repeated(receiver, data, start)
+                return
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -175,15 +196,16 @@ class Upstream(asyncio.Protocol):
             self._take = receiver.response_started(head)
             if is_first and self._is_finished and self._length and not self._is_head_request:
                 head.keeps_alive = self._keeps_alive
-                memory.learn(data, self._length, head)
+                self._pool.memory.learn(data, self._length, head)
         if self._is_finished or self._is_head_request:
             self._finish(receiver)
         elif self._receiver is receiver:
             pieces = self._pieces
             count = len(pieces)
             body = pieces[0] if count == 1 else b"".join(pieces)
-            pieces.clear()
             self.chunks += count
+            self._chunk_border = self._wants_events and chunks.ends_event(data, pieces)
+            pieces.clear()
             self._take(body)
 
     def eof_received(self) -> bool:
@@ -260,15 +282,15 @@ class Upstream(asyncio.Protocol):
 
     def _read_framing(self, status: int) -> None:
         self._length = None
-        is_chunked = False
+        self._is_chunked = False
         for name, value in self._headers:
             size = len(name)  # spares nearly all names the comparison
             if size == 14 and lower_name(name) == b"content-length":
                 self._length = int(value)
             elif size == 17 and lower_name(name) == b"transfer-encoding":
-                is_chunked = True
+                self._is_chunked = True
         has_body = status not in (101, 204, 304) and not self._is_head_request
-        self._ends_with_connection = has_body and not is_chunked and self._length is None
+        self._ends_with_connection = has_body and not self._is_chunked and self._length is None
 
     def _limit_head(self, size: int) -> None:
         self._head_bytes += size
