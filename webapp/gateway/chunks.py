@@ -8,7 +8,7 @@ _END = b"\n\n\r\n"
 def _openings() -> list[bytes]:
     """For every length that one whole chunk can have: what it begins with."""
     openings = [_NO_CHUNK] * _MAX_BYTES
-    for size in range(1, _MAX_BYTES):
+    for size in range(2, _MAX_BYTES):
         opening = b"%x\r\n" % size
         if len(opening) + size + 2 < _MAX_BYTES:
             openings[len(opening) + size + 2] = opening

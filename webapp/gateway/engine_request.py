@@ -9,7 +9,13 @@ _ONE_WRITE_BYTES = 64 * 1024
 
 
 def send(
-    upstream: Upstream, receiver: Receiver, request: Request, path: bytes, replica: Replica, request_id: str, body: bytes
+    upstream: Upstream,
+    receiver: Receiver,
+    request: Request,
+    path: bytes,
+    replica: Replica,
+    request_id: str,
+    body: bytes,
 ) -> None:
     """Begin the request on this connection. Small bodies leave together with the head."""
     if request.engine_lines is None:

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from webapp.gateway.head_memory import HeadMemory
 from webapp.gateway.load_table import LoadTable
 from webapp.gateway.snapshot import DeploymentEntry
-from webapp.gateway.head_memory import HeadMemory
 from webapp.gateway.upstream import ResponseHead, Upstream
 
 log = logging.getLogger(__name__)

@@ -55,9 +55,9 @@ class Upstream(asyncio.Protocol):
     __slots__ = (
         "_chunk_border",
         "_ends_with_connection",
-        "_is_chunked",
         "_head_bytes",
         "_headers",
+        "_is_chunked",
         "_is_finished",
         "_is_head_request",
         "_is_head_told",
