@@ -5,60 +5,43 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
 
-import msgspec
-
-from webapp.gateway import accounting, body_room, engine_request, poller, records, refusals, reply_head, request_body
+from webapp.gateway import (
+    accounting,
+    body_room,
+    key_slots,
+    permission,
+    poller,
+    records,
+    refusals,
+    reply_head,
+    request_body,
+)
+from webapp.gateway.attempts import Attempts
 from webapp.gateway.credentials import Principal, authenticate
-from webapp.gateway.directory import Deployment, choose
+from webapp.gateway.directory import Deployment, Directory
 from webapp.gateway.document_reply import DocumentReply
 from webapp.gateway.engine_errors import EngineRefusal, crashed
 from webapp.gateway.errors import ENGINE, Problem, event_of
-from webapp.gateway.framing import Request
-from webapp.gateway.replicas import Replica
 from webapp.gateway.stream_reply import StreamReply
-from webapp.gateway.targets import Target
-from webapp.gateway.upstream import ResponseHead, Upstream
+from webapp.gateway.upstream import ResponseHead
 
-if TYPE_CHECKING:
-    from webapp.gateway.front import FrontConnection
-    from webapp.gateway.state import State
-
-MAX_ATTEMPTS = 3
 _SMALL_BODY_BYTES = 64 * 1024
 
 
-class Exchange(msgspec.Struct, eq=False):
-    """A handler for the front connection and a receiver for the upstream one.
+class Exchange(Attempts, eq=False):
+    """A handler for the front connection and, with its Attempts, a receiver for the upstream one."""
 
-    The request may be sent again only while it is certain that no engine got it: the connection could not be made,
-    or a pooled one turned out to have been closed before it took a byte.
-    """
-
-    front: FrontConnection
-    state: State
-    request: Request
-    target: Target
-    request_id: str
-    record_id: str
-    wall_started_at: float
-    started_at: float  # monotonic: when the whole request was here
     principal: Principal | None = None
-    deployment: Deployment | None = None
     wish: request_body.Wish | None = None
-    replica: Replica | None = None
     reply: DocumentReply | StreamReply | None = None
     _refusal: EngineRefusal | None = None
-    _body: bytes = b""
     _buffered: int = 0
-    _attempts: int = 0
-    _chunks: int = 0
-    _tried: tuple[int, ...] = ()
-    _sent_at: float = 0.0
     _stalled_since: float = 0.0
-    _upstream: Upstream | None = None
-    _connecting: asyncio.Task[None] | None = None
+    _directory: Directory | None = None  # the one that let this request through
+    _slot: int = key_slots.NONE
+    _is_rewritten: bool = False
+    _has_looked_again: bool = False
     _is_over: bool = False
 
     @property
@@ -80,9 +63,11 @@ class Exchange(msgspec.Struct, eq=False):
                 raise refusals.key_in_query()
             if not directory.is_known:
                 raise refusals.not_ready()
+            self._directory = directory
             self.principal = authenticate(request.fields, directory, self.front.seen_credential)
             if request.method != b"POST":
                 raise refusals.wrong_method(request.method)
+            self._slot = key_slots.take(self.state, self.principal)
             if request.content_length is not None and request.content_length > _SMALL_BODY_BYTES:
                 self._buffered = body_room.hold(self.state, self._buffered, request.content_length)
         except Problem as problem:
@@ -139,6 +124,8 @@ class Exchange(msgspec.Struct, eq=False):
         if self._is_over or self.deployment is None:
             return
         entry = self.deployment.entry
+        if self._is_withdrawn():
+            return
         if self._stalled_since:
             if now - self._stalled_since > self.state.settings.client_stall_timeout_s:
                 self._drop_upstream()
@@ -149,6 +136,19 @@ class Exchange(msgspec.Struct, eq=False):
                 self._engine_silent("gap_timeout", f"fell silent in its answer for {entry.gap_timeout_s:g} s")
         elif self._sent_at and now - self._sent_at > entry.first_byte_timeout_s:
             self._engine_silent("first_byte_timeout", f"gave no answer within {entry.first_byte_timeout_s:g} s")
+
+    def _is_withdrawn(self) -> bool:
+        """Ends a request whose key or grant is not there any more."""
+        assert self.principal is not None and self.deployment is not None
+        directory = self.state.directory
+        if directory is self._directory and self.principal.expires_at is None:
+            return False
+        self._directory = directory
+        problem = permission.withdrawn(self.principal, self.deployment, directory)
+        if problem is not None:
+            self._drop_upstream()
+            self._break_off(problem)
+        return problem is not None
 
     # --- the engine's side
 
@@ -193,9 +193,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def response_failed(self, reason: str, never_arrived: bool) -> None:
         self._note_chunks()
-        if never_arrived and self._attempts < MAX_ATTEMPTS:
-            self.state.metrics.retries += 1
-            self._release_replica()
+        if never_arrived and self._may_repeat():
             self._dispatch(monotonic())
         else:
             self._break_off(crashed(reason))
@@ -234,7 +232,9 @@ class Exchange(msgspec.Struct, eq=False):
         return directory.by_model(self.principal, model)
 
     async def _look_again(self) -> None:
-        """A replica may have become ready since the last poll: hear the news before saying no."""
+        """A replica may have become ready, or taken another's place, since the last poll: hear the news before saying
+        no."""
+        self._has_looked_again = True
         await poller.hear_news(self.state)
         self._connecting = None
         assert self.wish is not None
@@ -245,6 +245,13 @@ class Exchange(msgspec.Struct, eq=False):
             return
         self._go(monotonic())
 
+    def _nobody_left(self) -> None:
+        assert self.deployment is not None
+        if self._has_looked_again:
+            self._refuse(refusals.unreachable(self.deployment))
+        else:
+            self._connecting = asyncio.get_running_loop().create_task(self._look_again())
+
     def _go(self, now: float) -> None:
         """To the engine, if there is one."""
         deployment, wish, target = self.deployment, self.wish, self.target
@@ -252,49 +259,11 @@ class Exchange(msgspec.Struct, eq=False):
         if not deployment.ready:
             self._refuse(deployment.not_up())
             return
-        content_type = self.request.fields.get(b"content-type", b"")
-        self._body = request_body.for_engine(target.endpoint, content_type, self._body, wish, deployment.upstream_model)
+        if not self._is_rewritten:
+            self._is_rewritten = True
+            kind, name = self.request.fields.get(b"content-type", b""), deployment.upstream_model
+            self._body = request_body.for_engine(target.endpoint, kind, self._body, wish, name)
         self._dispatch(now)
-
-    def _dispatch(self, now: float) -> None:
-        """Send the request to the best replica that has not refused it yet."""
-        assert self.deployment is not None
-        replica = choose(self.deployment, self.state.table, self._tried, now)
-        if replica is None:
-            self._refuse(refusals.unreachable(self.deployment))
-            return
-        self._attempts += 1
-        self.replica = replica
-        self.state.table.cells[replica.cell] += 1
-        upstream = replica.pool.take(now)
-        if upstream is not None:
-            self._send(upstream, now)
-        else:
-            self._connecting = asyncio.get_running_loop().create_task(self._connect(replica))
-
-    async def _connect(self, replica: Replica) -> None:
-        assert self.deployment is not None
-        try:
-            upstream = await replica.pool.open(self.deployment.entry.connect_timeout_s)
-        except OSError:
-            self._connecting = None
-            replica.avoid()
-            self._release_replica()
-            self._tried += (replica.id,)
-            self.state.metrics.retries += 1
-            self._dispatch(monotonic())
-            return
-        self._connecting = None
-        self._send(upstream, monotonic())
-
-    def _send(self, upstream: Upstream, now: float) -> None:
-        assert self.replica is not None
-        self._upstream = upstream
-        self._sent_at = now
-        path = self.target.engine_path
-        engine_request.send(upstream, self, self.request, path, self.replica, self.request_id, self._body)
-        if self.front.is_full:
-            upstream.pause()
 
     def _engine_silent(self, code: str, what: str) -> None:
         self._drop_upstream()
@@ -308,22 +277,14 @@ class Exchange(msgspec.Struct, eq=False):
             self._refuse(problem)
             return
         reply.break_off(event_of(problem, self.request_id))
-        self._settle(records.ENGINE_FAILED, reply.status, problem)
+        outcome = records.ENGINE_FAILED if problem.source == ENGINE else records.REFUSED
+        self._settle(outcome, reply.status, problem)
         self.front.abort()
 
     def _refuse(self, problem: Problem) -> None:
         outcome = records.ENGINE_FAILED if problem.source == ENGINE else records.REFUSED
         self._settle(outcome, problem.status, problem)
         self.front.refuse(problem, self.request_id)
-
-    def _drop_upstream(self) -> None:
-        if self._connecting is not None:
-            self._connecting.cancel()
-            self._connecting = None
-        upstream = self._upstream
-        if upstream is not None:
-            self._note_chunks()
-            upstream.abort()
 
     def _let_go_of_body(self) -> None:
         if self._buffered:
@@ -332,22 +293,12 @@ class Exchange(msgspec.Struct, eq=False):
         self._body = b""
         self.request.body = []
 
-    def _note_chunks(self) -> None:
-        """The upstream connection goes on to serve others, so what it counted is taken now."""
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            self._chunks = upstream.chunks
-
-    def _release_replica(self) -> None:
-        replica, self.replica = self.replica, None
-        if replica is not None:
-            self.state.table.cells[replica.cell] -= 1
-
     def _settle(self, outcome: str, status: int, problem: Problem | None = None) -> None:
         """The one end of every exchange: give back what was held, write down what happened."""
         self._is_over = True
         self._let_go_of_body()
         if self.reply is not None:
             self.reply.count(self._chunks)
+        key_slots.give_back(self.state, self._slot)
         accounting.write_down(self, outcome, status, None if problem is None else problem.code)
         self._release_replica()

@@ -24,6 +24,7 @@ _MAX_QUEUED_REQUESTS = 100
 _MAX_QUEUED_BYTES = 64 * 1024
 _DRAINABLE_BODY_BYTES = 64 * 1024
 _LINGER_S = 5.0
+_LINGER_BYTES = 64 * 1024 * 1024
 _BODY_GAP_S = 60.0
 
 
@@ -48,6 +49,7 @@ class FrontConnection(asyncio.Protocol):
         self._packet_bytes = 0
         self._reads = True
         self._is_lingering = False
+        self._lingered_bytes = 0
         self._is_advancing = False
         self._is_upgraded = False
         self._since = monotonic()
@@ -171,6 +173,9 @@ class FrontConnection(asyncio.Protocol):
                 self._handler.tunnel_data(data)
             return
         if self._is_lingering or self.is_closed:
+            self._lingered_bytes += len(data)
+            if self._lingered_bytes > _LINGER_BYTES:
+                self.transport.abort()
             return
         is_first = self._request is None and not self._in_head
         if is_first and (start := self._memory.body_start(data)):
