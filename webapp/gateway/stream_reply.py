@@ -62,7 +62,14 @@ class StreamReply(Reply):
         if not data:
             return
         self._last = data
-        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+        if self._is_chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            self._send(data)
+            return
+        self.bytes_out += len(data)
+        write = self._write
+        write(data)
 
     def finish(self, data: bytes) -> None:
         """The last events, and the end that the engine announced in an orderly way."""

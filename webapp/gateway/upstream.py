@@ -8,7 +8,8 @@ from typing import Any, Protocol, cast
 import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from webapp.gateway import chunks, outbox
+from webapp.gateway import outbox
+from webapp.gateway.chunks import ends_event, is_event
 from webapp.gateway.delivery import nothing_arrived
 from webapp.gateway.framing import Header, lower_name
 from webapp.gateway.head_memory import HeadMemory
@@ -162,7 +163,7 @@ class Upstream(asyncio.Protocol):
         if receiver is None:
             self._data_without_request(data)
             return
-        if self._chunk_border and chunks.is_event(data):
+        if self._chunk_border and is_event(data):
             # The parser stays where it is, between two chunks.
             self.chunks += 1
             take = self.take_event  # calling an attribute in a slot takes a slower way
@@ -186,17 +187,8 @@ class Upstream(asyncio.Protocol):
         if self._is_overfull:
             self._fail("it sent more than it was asked for")
             return
-        if not self._is_head_told:
-            if not self._is_started:
-                self._limit_head(len(data))
-                return
-            self._is_head_told = True
-            head = ResponseHead(self._parser.get_status_code(), self._headers[:], self._length)
-            self._headers.clear()
-            self._take = receiver.response_started(head)
-            if is_first and self._is_finished and self._length and not self._is_head_request:
-                head.keeps_alive = self._keeps_alive
-                self._pool.memory.learn(data, self._length, head)
+        if not self._is_head_told and not self._tell_head(receiver, data, is_first):
+            return
         if self._is_finished or self._is_head_request:
             self._finish(receiver)
         elif self._receiver is receiver:
@@ -204,9 +196,10 @@ class Upstream(asyncio.Protocol):
             count = len(pieces)
             body = pieces[0] if count == 1 else b"".join(pieces)
             self.chunks += count
-            self._chunk_border = self._wants_events and chunks.ends_event(data, pieces)
+            self._chunk_border = self._wants_events and ends_event(data, pieces)
             pieces.clear()
-            self._take(body)
+            take = self._take
+            take(body)
 
     def eof_received(self) -> bool:
         receiver = self._receiver
@@ -266,6 +259,20 @@ class Upstream(asyncio.Protocol):
         self._keeps_alive = self._parser.should_keep_alive()
 
     # --- own
+
+    def _tell_head(self, receiver: Receiver, data: bytes, is_first: bool) -> bool:
+        """Whether it was there. Also remembers it, if `data` is the whole answer."""
+        if not self._is_started:
+            self._limit_head(len(data))
+            return False
+        self._is_head_told = True
+        head = ResponseHead(self._parser.get_status_code(), self._headers[:], self._length)
+        self._headers.clear()
+        self._take = receiver.response_started(head)
+        if is_first and self._is_finished and self._length and not self._is_head_request:
+            head.keeps_alive = self._keeps_alive
+            self._pool.memory.learn(data, self._length, head)
+        return True
 
     def _repeated(self, receiver: Receiver, data: bytes, start: int) -> None:
         """A whole answer whose head the engine has sent before. The parser waits between two messages meanwhile."""
