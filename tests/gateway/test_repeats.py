@@ -237,3 +237,30 @@ def test_an_event_alone_in_a_read_needs_no_parser_and_is_passed_on_as_it_is() ->
     client = receive([STREAM_HEAD, chunk, again, b"0\r\n\r\n"])
     assert any(piece is again for piece in client.out)
     assert client.upstream.chunks == 2
+
+
+EVENT = b'data: {"n":1}\n\n'
+CHUNK = b"f\r\n" + EVENT + b"\r\n"
+PAYLOAD_LIKE_A_CHUNK = b"data: a\n\n\r\n" + CHUNK
+LONG_EVENT = b"data: abcdefg\n\n\r\ndata: hijklm\n\n"
+
+
+@pytest.mark.parametrize(
+    ("reads", "body"),
+    [
+        # The first read ends inside a chunk whose payload goes on with something that looks like a chunk.
+        (
+            [CHUNK, b"%x\r\n" % len(PAYLOAD_LIKE_A_CHUNK) + PAYLOAD_LIKE_A_CHUNK[:11], CHUNK, b"\r\n"],
+            EVENT + PAYLOAD_LIKE_A_CHUNK,
+        ),
+        # It ends inside the line that says how long the next chunk is: 1f, not f.
+        ([CHUNK, CHUNK + b"1", b"f\r\n" + LONG_EVENT[:17], LONG_EVENT[17:] + b"\r\n"], EVENT * 2 + LONG_EVENT),
+        # It ends behind that line.
+        ([CHUNK, CHUNK + b"14\r\n", CHUNK, b"\r\n"], EVENT * 2 + CHUNK),
+    ],
+)
+def test_what_looks_like_a_chunk_and_is_not_one_is_not_taken_for_one(reads: list[bytes], body: bytes) -> None:
+    assert len(LONG_EVENT) == 0x1F and len(CHUNK) == 0x14
+    client = receive([STREAM_HEAD, *reads, b"0\r\n\r\n"])
+    assert client.done
+    assert client.body() == body
