@@ -170,12 +170,8 @@ class Upstream(asyncio.Protocol):
             take(data)
             return
         is_first = not self.has_answered
-        if is_first:
-            self.has_answered = True
-            start = self._pool.memory.body_start(data)
-            if start:
-                self._repeated(receiver, data, start)
-                return
+        if is_first and self._is_repeated(receiver, data):
+            return
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -274,8 +270,13 @@ class Upstream(asyncio.Protocol):
             self._pool.memory.learn(data, self._length, head)
         return True
 
-    def _repeated(self, receiver: Receiver, data: bytes, start: int) -> None:
-        """A whole answer whose head the engine has sent before. The parser waits between two messages meanwhile."""
+    def _is_repeated(self, receiver: Receiver, data: bytes) -> bool:
+        """Whether this first read is a whole answer whose head the engine has sent before; then it is handed on. The
+        parser waits between two messages meanwhile."""
+        self.has_answered = True
+        start = self._pool.memory.body_start(data)
+        if not start:
+            return False
         head = self._pool.memory.meaning
         assert head is not None
         body = data[start:]
@@ -286,6 +287,7 @@ class Upstream(asyncio.Protocol):
         if self._receiver is receiver:
             self._release()
             receiver.response_finished(body, False)
+        return True
 
     def _read_framing(self, status: int) -> None:
         self._length = None
