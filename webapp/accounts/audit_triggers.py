@@ -6,17 +6,15 @@ end with `install` again. tests/accounts/test_audit.py looks at a freshly migrat
 
 from typing import Any
 
-_MESSAGE = "the audit log is not changed"
-
 _SQLITE = (
-    f"""
+    """
     CREATE TRIGGER accounts_audit_no_update BEFORE UPDATE ON accounts_auditentry
-    BEGIN SELECT RAISE(ABORT, '{_MESSAGE}'); END
+    BEGIN SELECT RAISE(ABORT, 'the audit log is not changed'); END
     """,
-    f"""
+    """
     CREATE TRIGGER accounts_audit_no_delete BEFORE DELETE ON accounts_auditentry
     WHEN NOT EXISTS (SELECT 1 FROM accounts_auditretention WHERE OLD.at < accounts_auditretention.before)
-    BEGIN SELECT RAISE(ABORT, '{_MESSAGE}'); END
+    BEGIN SELECT RAISE(ABORT, 'the audit log is not changed'); END
     """,
 )
 _SQLITE_OFF = (
@@ -25,13 +23,13 @@ _SQLITE_OFF = (
 )
 
 _POSTGRESQL = (
-    f"""
+    """
     CREATE OR REPLACE FUNCTION accounts_audit_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         IF TG_OP = 'DELETE' AND EXISTS (SELECT 1 FROM accounts_auditretention r WHERE OLD.at < r.before) THEN
             RETURN OLD;
         END IF;
-        RAISE EXCEPTION '{_MESSAGE}' USING ERRCODE = 'integrity_constraint_violation';
+        RAISE EXCEPTION 'the audit log is not changed' USING ERRCODE = 'integrity_constraint_violation';
     END $$
     """,
     """

@@ -4,6 +4,7 @@ import hashlib
 import secrets as random_source
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from types import EllipsisType
 
 from django.db import transaction
 from django.utils import timezone
@@ -86,16 +87,18 @@ def rotate_key(user: User, key: ApiKey, overlap_h: int = 0) -> tuple[ApiKey, str
     return new, text
 
 
-def change_key(user: User, key: ApiKey, name: str | None = None, expires_at: datetime | None | object = ...) -> None:
-    """Rename a key, or move the day on which it ends (None: never). Raises Conflict when it has ended."""
+def change_key(
+    user: User, key: ApiKey, name: str | None = None, expires_at: datetime | EllipsisType | None = ...
+) -> None:
+    """Rename a key, or move the day on which it ends (None: never; `...`: as it is). Raises Conflict when it has
+    ended."""
     _require_owner(user, key)
     with transaction.atomic():
         row = ApiKey.objects.select_for_update().select_related("user", "team").get(pk=key.pk)
         if row.is_revoked or row.is_expired:
             raise Conflict(f"The key {row.name} has ended already.", "Create a new one.")
         before = {"name": row.name, "expires_at": _iso(row.expires_at)}
-        ends = row.expires_at if expires_at is ... else expires_at
-        assert ends is None or isinstance(ends, datetime)
+        ends = row.expires_at if isinstance(expires_at, EllipsisType) else expires_at
         _scopes, row.name = _checked(row.scopes, row.name if name is None else name, ends)
         row.expires_at = ends
         row.save(update_fields=["name", "expires_at"])

@@ -49,9 +49,10 @@ def require_second_factor(get_response: Answer) -> Answer:
 def _is_fine(request: HttpRequest) -> bool:
     if not request.user.is_authenticated:
         return True  # whoever has not signed in is asked to by the page itself
-    methods = request.session.get("account_authentication_methods", [])
-    if any(method.get("method") == "socialaccount" for method in methods):
-        return True
+    # Imported late: these modules want the apps loaded.
+    from allauth.account.internal.flows.login import get_authentication_records
     from allauth.mfa.utils import is_mfa_enabled
 
+    if any(step.get("method") == "socialaccount" for step in get_authentication_records(request, request.user)):
+        return True
     return bool(is_mfa_enabled(request.user))

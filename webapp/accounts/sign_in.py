@@ -86,7 +86,7 @@ def configure(user: User, wish: Wish) -> SignInSettings:
         )
         detail = difference(before, facts(settings))
         if wish.client_secret:
-            detail["client_secret"] = "replaced"
+            detail["secret_replaced"] = True
         audit(user, None, "sign-in.configure", "sign-in", detail)
         transaction.on_commit(forget)
     return settings
@@ -135,7 +135,7 @@ def _check(wish: Wish) -> None:
         if not wish.client_id.strip():
             fields["client_id"] = "The provider knows this Modelyard by a client id."
         if not wish.client_secret and not current().client_secret:
-            fields["client_secret"] = "The provider gives a secret together with the client id."
+            fields["client_secret"] = "The provider gives a secret together with the client id."  # noqa: S105  a message
     if len({(group, team.pk) for group, team, _role in wish.rules}) < len(wish.rules):
         fields["rules"] = "A group has one role per team."
     if fields:

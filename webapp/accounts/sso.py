@@ -118,9 +118,11 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
             told = self._fetch_user_info(token.token)
             if told.get("sub") != claims["sub"]:
                 raise Doubt("The provider spoke of two different people.")
-            # Names and addresses only: what decides about roles must be signed.
-            wanted = ("email", "email_verified", "name", "preferred_username", "given_name", "family_name")
+            # Names and addresses only: what decides about roles must be signed. An address comes with its own word on
+            # whether it is verified.
+            wanted = ("name", "preferred_username", "given_name", "family_name")
             claims = {**{name: told[name] for name in wanted if name in told}, **claims}
+            claims.update(email=told.get("email"), email_verified=told.get("email_verified"))
         return self.get_provider().sociallogin_from_response(request, claims)
 
     def _verified(self, app: SocialApp, id_token: str) -> dict[str, Any]:
@@ -177,6 +179,7 @@ def refused(request: HttpRequest, what: str, advice: str, status: int = 403) -> 
 
 def _verified_email(claims: dict[str, Any]) -> str:
     email = claims.get("email")
-    # Some providers write the boolean as a string.
-    is_verified = claims.get("email_verified") in (True, "true")
+    word = claims.get("email_verified")
+    # Some providers write the boolean as a string; a number is neither.
+    is_verified = word is True or word == "true"
     return email.lower() if is_verified and isinstance(email, str) and "@" in email else ""
