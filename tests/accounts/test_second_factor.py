@@ -85,8 +85,9 @@ def test_the_seeds_are_sealed_in_the_database(ada):
     assert all("s1:" in text for text in rows.values())
 
 
-def test_setting_one_up_is_written_down(ada):
-    activate("ada")
+def test_setting_one_up_is_written_down(ada, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        activate("ada")
     assert "account.totp_activated" in AuditEntry.objects.values_list("verb", flat=True)
 
 
