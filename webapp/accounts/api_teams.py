@@ -8,6 +8,7 @@ from ninja.pagination import paginate
 from webapp.accounts import keys, links, teams
 from webapp.accounts.callers import caller
 from webapp.accounts.models import ApiKey, Membership, OneTimeLink, Role, Team, User
+from webapp.accounts.roles import require_installation_admin
 from webapp.accounts.schemas import (
     InvitationIn,
     InvitationOut,
@@ -80,7 +81,7 @@ def list_members(request: HttpRequest, slug: str):  # type: ignore[no-untyped-de
 def add_member(request: HttpRequest, slug: str, data: MemberIn) -> Status[Membership]:
     team = _team(request, slug)
     # Asked before the name is looked for: whether somebody exists is not everybody's to know.
-    teams.require_installation_admin(caller(request))
+    require_installation_admin(caller(request))
     person = User.objects.people().filter(username=data.username).first()
     if person is None:
         message = f"There is nobody called {data.username!r}."

@@ -67,7 +67,8 @@ def may_be_exposed() -> bool:
 
 def team_choices(exclude: Team | None = None) -> list[Team]:
     """Teams that something of `exclude` may be granted to, by name."""
-    return list(Team.objects.exclude(pk=exclude.pk if exclude else None).order_by("name"))
+    teams = Team.objects.order_by("name")
+    return list(teams.exclude(pk=exclude.pk) if exclude else teams)
 
 
 def inference_token(user: User, team: Team, deployments: Iterable[int]) -> str:

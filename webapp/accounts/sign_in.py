@@ -149,4 +149,4 @@ def _check(wish: Wish) -> None:
 def _somebody_has_one() -> bool:
     from allauth.mfa.models import Authenticator
 
-    return Authenticator.objects.filter(user__is_superuser=True).exists()
+    return bool(Authenticator.objects.filter(user__is_superuser=True).exists())

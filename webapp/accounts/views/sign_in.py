@@ -1,7 +1,7 @@
 """The settings of signing in, and the two doors of single sign-on."""
 
 import secrets as random_source
-from typing import Any
+from typing import Any, cast
 
 from allauth.account.utils import get_next_redirect_url
 from allauth.core.exceptions import ImmediateHttpResponse
@@ -69,11 +69,13 @@ def sso_start(request: HttpRequest) -> HttpResponse:
     except SocialApp.DoesNotExist as error:
         raise Http404 from error
     except (RequestException, OAuth2Error, KeyError, ValueError):
-        return refused(
-            request, "The provider of single sign-on does not answer as it should.", "Try again in a minute.", 502
-        ).response
+        return _page(
+            refused(
+                request, "The provider of single sign-on does not answer as it should.", "Try again in a minute.", 502
+            )
+        )
     if reply.status_code != 302:
-        return reply
+        return cast(HttpResponse, reply)
     return render(request, "account/sso_leaving.html", {"to": reply["Location"], "name": provider.app.name})
 
 
@@ -98,10 +100,14 @@ def sso_callback(request: HttpRequest) -> HttpResponse:
     except SocialApp.DoesNotExist as error:
         raise Http404 from error
     except ImmediateHttpResponse as done:
-        response = done.response
+        response = _page(done)
     except (KeyError, ValueError):
-        response = refused(request, "The provider's answer makes no sense here.", "Tell the admin.", 401).response
+        response = _page(refused(request, "The provider's answer makes no sense here.", "Tell the admin.", 401))
     return response
+
+
+def _page(raised: ImmediateHttpResponse) -> HttpResponse:
+    return cast(HttpResponse, raised.response)
 
 
 @door("POST")

@@ -44,7 +44,7 @@ def _facts(user: User, slug: str) -> dict[str, Any]:
     may_govern = may(user, team, Role.ADMIN)
     facts: dict[str, Any] = {
         "team": team,
-        "members": team.memberships.all().for_list(),  # type: ignore[attr-defined]
+        "members": team.memberships.all().for_list(),
         "may_govern": may_govern,
         "roles": Role.values,
     }
