@@ -91,7 +91,7 @@ def signed_in(client):
 
 
 def test_a_new_person_comes_in_with_the_role_of_the_group(client, configured, team):
-    assert "Sign in with Example" in client.get("/accounts/login/").content.decode()
+    assert "Continue with Example" in client.get("/accounts/login/").content.decode()
     assert dance(client).url == "/"
     assert signed_in(client)
     zoe = User.objects.get(username="zoe")
@@ -297,7 +297,7 @@ def test_somebody_who_cancels_is_told_so(client, configured):
 def test_without_settings_there_is_no_such_door(client, db):
     assert client.post("/accounts/sso/login/").status_code == 404
     assert client.get("/accounts/sso/callback/?code=x&state=y").status_code == 404
-    assert "Sign in with Example" not in client.get("/accounts/login/").content.decode()
+    assert "Continue with Example" not in client.get("/accounts/login/").content.decode()
 
 
 def test_a_provider_that_is_down_is_said_to_be(client, root, wish):

@@ -73,7 +73,7 @@ def test_a_passkey_is_added_is_the_second_factor_and_signs_in_alone(site, localh
 
     page.context.clear_cookies()
     page.goto("/accounts/login/?next=/keys/")
-    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.get_by_role("button", name="Use a passkey").click()
     expect(page).to_have_url(re.compile(r"/keys/$"))
 
 
