@@ -151,5 +151,7 @@ OPEN_ROUTES = {
     "accounts/sso/login/": "sends the browser to the identity provider",
     "accounts/sso/callback/": "takes the provider's answer; state and nonce bind it to this browser",
 }
+# Routes that write without an entry in the audit log, each with its reason.
+UNWRITTEN: dict[str, str] = {}
 # Not people's doors: they want the installation's internal secret and do not exist without it.
 INTERNAL = "internal/"

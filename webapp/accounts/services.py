@@ -50,9 +50,11 @@ def create_first_admin(username: str, password: str, team_name: str, is_printed:
         if user is None:
             user = User.objects.create_superuser(username=username, email="", password=password)
             User.objects.filter(pk=user.pk).update(has_printed_password=is_printed)
+            audit(None, None, "person.create", username, {"is_admin": True})
         team = Team.objects.order_by("id").first()
         if team is None:
             team = Team.objects.create(name=team_name, slug=slugify(team_name) or "team")
+            audit(None, team, "team.create", team.name, {"first_admin": username})
         Membership.objects.get_or_create(user=user, team=team, defaults={"role": Role.ADMIN})
         events.publish("gateway")
     return user, team

@@ -118,7 +118,7 @@ def apply_rules(person: User, groups: list[str]) -> None:
                 change = difference({"role": membership.role}, {"role": str(wanted[team.pk])})
                 Membership.objects.filter(pk=membership.pk).update(role=wanted[team.pk])
                 audit(None, team, "member.role-by-rule", person.username, change)
-                teams.announce(person)
+                teams.announce()
         for membership in present.values():
             if membership.is_by_rule and membership.team_id not in wanted:
                 teams.remove_member(None, membership, "member.remove-by-rule")

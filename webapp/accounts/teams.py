@@ -72,7 +72,7 @@ def join(user: User | None, team: Team, person: User, role: Role, verb: str, is_
         if not is_new:
             raise Conflict(f"{person} is in {team.name} already, as {membership.role}.")
         audit(user, team, verb, person.username, {"role": str(role)})
-        announce(person)
+        announce()
     return membership
 
 
@@ -89,7 +89,7 @@ def change_role(user: User | None, membership: Membership, role: Role) -> None:
             _keep_an_admin(team, before)
         Membership.objects.filter(pk=membership.pk).update(role=role, is_by_rule=False)
         audit(user, team, "member.role", person.username, difference({"role": before.role}, {"role": str(role)}))
-        announce(person)
+        announce()
 
 
 def remove_member(user: User | None, membership: Membership, verb: str = "member.remove") -> None:
@@ -112,12 +112,12 @@ def remove_member(user: User | None, membership: Membership, verb: str = "member
         keys.update(revoked_at=timezone.now())
         current.delete()
         audit(user, team, verb, person.username, {"role": current.role, "ended_keys": ended})
-        announce(person)
+        announce()
 
 
-def announce(person: User) -> None:
-    """Gateways read the keys again, and this person's open pages look again at what they may show."""
-    events.publish("gateway", f"person:{person.pk}")
+def announce() -> None:
+    """Have the gateways read the keys again. Open pages look at their rights by themselves every 15 s."""
+    events.publish("gateway")
 
 
 def _keep_an_admin(team: Team, leaving: Membership) -> None:
