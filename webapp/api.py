@@ -10,6 +10,8 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from webapp.accounts.api import router as accounts
+from webapp.accounts.api_admin import router as administration
+from webapp.accounts.api_teams import router as teams
 from webapp.accounts.callers import DOORS
 from webapp.catalog.api import router as catalog
 from webapp.deployments.api import router as deployments
@@ -30,6 +32,8 @@ api = NinjaAPI(
     docs_decorator=login_required,
 )
 api.add_router("", accounts)
+api.add_router("", teams)
+api.add_router("", administration)
 api.add_router("", inventory)
 api.add_router("", catalog)
 api.add_router("", jobs)

@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from webapp.accounts.views import no_mail
+from webapp.accounts import urls as accounts
 from webapp.api import api
 from webapp.health import healthz
 
@@ -16,10 +16,11 @@ urlpatterns = [
     path("jobs/", include("webapp.jobs.urls")),
     path("hosts/", include("webapp.inventory.urls")),
     path("keys/", include("webapp.accounts.urls")),
-    # These pages of allauth would send mail; what stands first wins.
-    path("accounts/password/reset/", no_mail),
-    path("accounts/email/", no_mail),
-    path("accounts/", include("allauth.account.urls")),
+    path("team/", include((accounts.team_patterns, "teams"))),
+    path("people/", include((accounts.people_patterns, "people"))),
+    path("audit/", include((accounts.audit_patterns, "audit"))),
+    path("settings/", include((accounts.settings_patterns, "settings"))),
+    path("accounts/", include(accounts.sign_in_patterns)),
 ]
 
 handler400 = "webapp.dashboard.errors.bad_request"

@@ -48,6 +48,8 @@ LOOKS: dict[str, Look] = {
     "active": _GOOD,
     "expired": Look("secondary", "clock"),
     "revoked": Look("secondary", "ban"),
+    "used": Look("secondary", "check"),
+    "shut out": Look("red", "ban"),
     # a deployment that would or would not fit
     "fits": _GOOD,
     "does not fit": Look("orange", "ban"),
