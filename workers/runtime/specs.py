@@ -94,7 +94,7 @@ def fetch_container(
         name=name,
         image=TOOLS_IMAGE,
         labels=who,
-        argv=("python3", "/opt/modelyard/fetch.py"),
+        argv=("python3", "-m", "compose.tools.fetch"),
         env={"MODELYARD_JOB": json.dumps(order), "PYTHONUNBUFFERED": "1"},
         mounts=mounts,
         memory_bytes=TOOLS_MEMORY_BYTES,
