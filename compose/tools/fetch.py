@@ -12,8 +12,8 @@ Reads a job from MODELYARD_JOB (JSON) and prints one JSON object a line:
     failure   {"error": {"code": "...", "message": "...", "advice": "...", "keeps": bool}}, exit code 1
 
 Codes: disk_full, checksum, source_missing, bad_archive, not_allowed, not_a_model, unreachable, bad_job.
-With MODELYARD_SECRETS=stdin one more line of JSON is read from there: {"headers": {...}, "proxies": {...}}. Secrets come this
-way because the environment of a container can be read by everybody who may look at it.
+With MODELYARD_SECRETS=stdin one more line of JSON is read from there: {"headers": {...}, "proxies": {...},
+"urls": {name: url}}. Secrets come this way because whoever may look at a container can read its environment.
 """
 
 import hashlib
@@ -128,7 +128,8 @@ def _wanted(job: dict[str, Any], setting: Setting) -> list[Wanted]:
 def _web(entry: dict[str, Any], source: dict[str, Any], secrets: Mapping[str, Any]) -> WebSource:
     policy = Policy.from_json(source.get("policy") or {}, secrets.get("proxies"))
     is_pinned = bool(entry.get("sha256") or entry.get("git_sha1"))
-    return WebSource(_text(entry, "url"), policy, secrets.get("headers") or {}, entry.get("size"), is_pinned)
+    url = (secrets.get("urls") or {}).get(entry.get("name")) or _text(entry, "url")
+    return WebSource(url, policy, secrets.get("headers") or {}, entry.get("size"), is_pinned)
 
 
 def safe_name(name: str) -> str:

@@ -137,7 +137,9 @@ def _parameters(config: Mapping[str, Any], headers: Sequence[Header]) -> int:
     total = 0
     for header in headers:
         for tensor in header.tensors:
-            is_extra = tensor.name.endswith(("scales", "_scale", "_scale_inv", "qzeros", "g_idx", "weight_shape", "zero_point"))
+            is_extra = tensor.name.endswith(
+                ("scales", "_scale", "_scale_inv", "qzeros", "g_idx", "weight_shape", "zero_point")
+            )
             if bits and is_extra:
                 continue
             is_packed = bits and tensor.dtype in ("I32", "U32", "U8") and tensor.name.endswith(("weight", "packed"))

@@ -3,8 +3,8 @@ exactly the address that was checked; every redirect starts over.
 
 Standard library alone: the same file works in the web process and in the image that jobs run in.
 
-A proxy (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) is the admin's word and not checked itself. It resolves names for us, so behind one
-a name is refused when it leads to a private address here, and believed when it cannot be resolved here.
+A proxy (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) is the admin's word and not checked itself. It resolves names for us, so
+behind one a name is refused when it leads to a private address here, and believed when it cannot be resolved here.
 """
 
 import base64
@@ -75,7 +75,7 @@ class Policy:
 
 
 def environment_policy(environment: Mapping[str, str] = os.environ) -> Policy:
-    """The installation's policy: MODELYARD_FETCH_PRIVATE (CIDRs, separated by commas), MODELYARD_FETCH_HTTP=1, proxies."""
+    """The installation's policy: MODELYARD_FETCH_PRIVATE (CIDRs with commas), MODELYARD_FETCH_HTTP=1, proxies."""
     networks = tuple(part.strip() for part in environment.get("MODELYARD_FETCH_PRIVATE", "").split(",") if part.strip())
     return Policy(
         networks, allows_http=environment.get("MODELYARD_FETCH_HTTP") == "1", proxies=environment_proxies(environment)
@@ -133,7 +133,7 @@ def get(
     origin = _origin(urlsplit(url))
     for _hop in range(MAX_REDIRECTS):
         secrets = secret_headers if secret_headers and _origin(urlsplit(url)) == origin else {}
-        response = _ask(url, policy, {"User-Agent": AGENT, **(headers or {}), **(secrets or {})}, timeout_s)
+        response = ask(url, policy, {"User-Agent": AGENT, **(headers or {}), **(secrets or {})}, timeout_s)
         target = response.headers.get("Location")
         if response.status not in REDIRECTS or not target:
             return response
@@ -151,7 +151,8 @@ def check(url: str, policy: Policy) -> None:
         _check_behind_proxy(parts, policy)
 
 
-def _ask(url: str, policy: Policy, headers: Mapping[str, str], timeout_s: float) -> Response:
+def ask(url: str, policy: Policy, headers: Mapping[str, str], timeout_s: float = SILENCE_S) -> Response:
+    """One GET without following redirects. Raises OutboundError."""
     parts = _split(url, policy)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     proxy = _proxy(parts, policy)

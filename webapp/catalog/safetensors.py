@@ -1,8 +1,8 @@
 """safetensors headers, read with limits: a hostile file costs a bounded amount of time and memory, never a crash.
 
-Layout (huggingface/safetensors README): header length u64 little-endian, a JSON object, then the data. The object maps names
-to {"dtype", "shape", "data_offsets": [begin, end]} relative to the data; "__metadata__" maps text to text. The tensors cover
-the data without gap or overlap, which is what keeps other content (a pickle, a program) from riding along.
+Layout (huggingface/safetensors README): header length u64 little-endian, a JSON object, then the data. The object maps
+names to {"dtype", "shape", "data_offsets": [begin, end]} relative to the data; "__metadata__" maps text to text. The
+tensors cover the data without gap or overlap, which keeps other content (a pickle, a program) from riding along.
 """
 
 import json

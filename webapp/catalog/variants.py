@@ -155,7 +155,11 @@ def _missing(members: list[File], count: int) -> str:
     lacking = sorted(set(range(1, min(count, 10_000) + 1)) - there)
     if not lacking:
         return ""
-    return f"Part {lacking[0]} of {count} is missing." if len(lacking) == 1 else f"{len(lacking)} of {count} parts are missing."
+    return (
+        f"Part {lacking[0]} of {count} is missing."
+        if len(lacking) == 1
+        else f"{len(lacking)} of {count} parts are missing."
+    )
 
 
 def _is_part(name: str) -> bool:
@@ -164,4 +168,6 @@ def _is_part(name: str) -> bool:
 
 def _is_plain(name: str) -> bool:
     path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name and "\0" not in name
+    return (
+        bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name and "\0" not in name
+    )
