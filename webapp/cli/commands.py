@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from webapp.cli import profiles, show
+from webapp.cli import applying, profiles, show
 from webapp.cli.client import Api
 from webapp.cli.errors import Problem, TimedOut, Usage
 from webapp.cli.session import Session
@@ -19,7 +19,7 @@ POLL_S = 1.0
 
 
 def add_to(app: typer.Typer) -> None:
-    for function in (login, logout, profiles_list, status, wait, chat):
+    for function in (login, logout, profiles_list, status, wait, chat, applying.apply, applying.export):
         name = {"profiles_list": "profiles"}.get(function.__name__, function.__name__)
         app.command(name)(function)
 
