@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import RequestDataTooBig
+from django.db import DataError
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -116,6 +117,14 @@ def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
     return problem(
         request, 422, "Some values are not valid.", "; ".join(f"{k}: {v}" for k, v in fields.items()), errors=fields
     )
+
+
+@api.exception_handler(DataError)
+@api.exception_handler(OverflowError)
+def _beyond(request: HttpRequest, error: Exception) -> HttpResponse:
+    """The net below the fields' own limits (webapp/api_types.py): the database refused, and nothing was changed."""
+    logger.warning("a value got as far as the database on %s %s: %s", request.method, request.path, error)
+    return problem(request, 422, "A value is larger, longer or farther away than can be kept.")
 
 
 @api.exception_handler(RequestDataTooBig)

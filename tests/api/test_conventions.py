@@ -105,3 +105,32 @@ def test_a_query_with_nul_is_refused(as_caller, ada):
 
 def test_an_id_beyond_64_bits_is_simply_not_there(as_caller, ada):
     assert as_caller(ada).get(f"/api/v1/deployments/{2**70}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("moment", "status"),
+    [
+        ("2099-01-01T00:00:00+23:00", 201),
+        ("9999-12-31T23:59:59-23:00", 422),
+        ("0001-01-01T00:00:00+19:45", 422),
+        ("2099-01-01T00:00:00", 422),
+    ],
+)
+def test_times_need_an_offset_and_are_kept_where_every_database_can_hold_them(as_caller, ada, moment, status):
+    wish = json.dumps({"name": "k", "expires_at": moment})
+    assert as_caller(ada).post("/api/v1/keys", wish, content_type="application/json").status_code == status
+
+
+@pytest.mark.parametrize("error", ["DataError", "OverflowError"])
+def test_what_only_the_database_refuses_is_still_the_senders_mistake(as_caller, ada, monkeypatch, error):
+    from django.db import DataError
+
+    from webapp.accounts import services
+
+    def refuse(*_words, **_more):
+        raise {"DataError": DataError, "OverflowError": OverflowError}[error]("out of range")
+
+    client = as_caller(ada)
+    monkeypatch.setattr(services, "create_key", refuse)
+    answer = client.post("/api/v1/keys", '{"name": "k"}', content_type="application/json")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (422, PROBLEM)

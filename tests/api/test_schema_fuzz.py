@@ -85,6 +85,7 @@ def cases_each(total: int) -> int:
     return max(4, -(-total // (len(OPERATIONS) * len(ROLES))))
 
 
+@pytest.mark.fuzz
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("name", OPERATIONS)
