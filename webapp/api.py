@@ -19,6 +19,7 @@ from webapp.deployments.api import router as deployments
 from webapp.errors import Refused
 from webapp.inventory.api import router as inventory
 from webapp.jobs.api import router as jobs
+from webapp.rest.changes import router as changes
 from webapp.rest.description import complete
 from webapp.rest.once import once
 from webapp.rest.parsing import StrictParser
@@ -92,6 +93,7 @@ api.add_router("", inventory)
 api.add_router("", catalog)
 api.add_router("", jobs)
 api.add_router("", deployments)
+api.add_router("", changes)
 
 
 @api.exception_handler(Refused)
