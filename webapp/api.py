@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 # One line per room: what its routes are about.
 TAGS = [
     {"name": "accounts", "description": "People, teams and the API keys that open the doors."},
+    {"name": "teams", "description": "Teams, their members, invitations and service keys."},
+    {"name": "administration", "description": "For the admins of this Modelyard: people, sign-in, the audit log."},
     {"name": "hosts", "description": "Machines with Docker, their accelerators and how much of them is booked."},
     {"name": "models", "description": "The catalogue: models and their files. Sizes are bytes."},
     {
@@ -42,6 +44,7 @@ TAGS = [
         "read the deployment again, or follow /changes.",
     },
     {"name": "usage", "description": "Requests and tokens by team, user, key, deployment and day."},
+    {"name": "samples", "description": "What hosts, accelerators and replicas use, measured over time."},
     {"name": "changes", "description": "What has changed since you last asked."},
 ]
 

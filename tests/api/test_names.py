@@ -17,6 +17,7 @@ METHODS = {
     "/me/password": {"GET", "PUT"},
     "/imports": {"POST"},
     "/usage/by-day": {"GET"},
+    "/usage.csv": {"GET"},
 }
 LISTS = {
     "/deployments",
@@ -46,6 +47,7 @@ LISTS = {
         ("PUT", "/me/password", "me_password_replace"),
         ("POST", "/imports", "imports_create"),
         ("GET", "/usage/by-day", "usage_by_day"),
+        ("GET", "/usage.csv", "usage_csv_get"),
     ],
 )
 def test_an_operation_is_named_for_what_it_does(method, path, name):

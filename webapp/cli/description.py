@@ -97,7 +97,7 @@ class Description:
 
     def _operation(self, method: str, path: str, what: Mapping[str, Any]) -> Operation:
         short = path.removeprefix(PREFIX)
-        group = short.split("/")[1]
+        group = short.split("/")[1].partition(".")[0]
         name = what["operationId"]
         command = name.removeprefix(group.replace("-", "_") + "_").replace("_", "-")
         return Operation(

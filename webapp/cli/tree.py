@@ -68,13 +68,14 @@ def perform(session: Session, operation: Operation, named: Mapping[str, Field], 
     """Call the operation with what was typed and print the answer."""
     walk = given.pop("all_", False)
     body = read_body(given.pop("body", None)) if operation.has_body else None
-    path, query = operation.path, {}
+    path, query, sent = operation.path, {}, {}
     for name, field in named.items():
         value = given[name]
         if value is None or value == []:
             continue
-        value = _value(session, field, value)
+        value = _value(session, field, value, sent)
         if field.place == "path":
+            sent["{" + field.name + "}"] = _quoted(value)
             path = path.replace("{" + field.name + "}", _quoted(value))
         elif field.place == "query":
             query[field.name] = str(value).lower() if isinstance(value, bool) else value
@@ -147,20 +148,17 @@ def _plain(name: str, kind: Any, declared: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=declared, annotation=kind)
 
 
-def _value(session: Session, field: Field, value: Any) -> Any:
-    """What was typed, as the API wants it: ids for names, JSON for pairs."""
+def _value(session: Session, field: Field, value: Any, sent: Mapping[str, str]) -> Any:
+    """What was typed, as the API wants it: ids for names, JSON for pairs. `sent` fills the path of nested lists."""
     if field.kind == "json":
         return pairs(value)
     if not field.names_in:
         return value
-    found = session.identity(value, _filled(field.names_in))
+    path = field.names_in
+    for place, text in sent.items():
+        path = path.replace(place, text)
+    found = session.identity(value, path)
     return found if field.place == "path" else int(found)
-
-
-def _filled(path: str) -> str:
-    if "{" in path:
-        raise Usage(f"Write the id: names in {path} cannot be looked up.")
-    return path
 
 
 def pairs(words: list[str]) -> Any:

@@ -1,5 +1,6 @@
 """Readable names of operations, from method and path alone: `deployments_create`, `deployments_start`. Pure."""
 
+import re
 from collections.abc import Mapping, Set
 
 VERBS = {"GET": "get", "POST": "create", "PUT": "replace", "PATCH": "update", "DELETE": "delete"}
@@ -23,7 +24,7 @@ def operation_names(methods: Mapping[str, Set[str]], lists: Set[str] = frozenset
 
 def _name(method: str, path: str, siblings: Set[str], has_items: bool, lists: Set[str]) -> str:
     parts = [part for part in path.split("/") if part]
-    words = [part.replace("-", "_") for part in parts if not part.startswith("{")]
+    words = [re.sub(r"\W", "_", part.replace("-", "_")) for part in parts if not part.startswith("{")]
     noun = "_".join(words)
     if parts[-1].startswith("{"):
         return f"{noun}_{VERBS[method]}"
