@@ -6,6 +6,7 @@ import re
 import pytest
 
 from webapp import openapi
+from webapp.pagination import Pages
 from webapp.rest.description import METHODS
 from webapp.rest.problems import PROBLEM
 
@@ -125,12 +126,9 @@ def test_times_need_an_offset_and_are_kept_where_every_database_can_hold_them(as
 def test_what_only_the_database_refuses_is_still_the_senders_mistake(as_caller, ada, monkeypatch, error):
     from django.db import DataError
 
-    from webapp.accounts import services
-
     def refuse(*_words, **_more):
         raise {"DataError": DataError, "OverflowError": OverflowError}[error]("out of range")
 
-    client = as_caller(ada)
-    monkeypatch.setattr(services, "create_key", refuse)
-    answer = client.post("/api/v1/keys", '{"name": "k"}', content_type="application/json")
+    monkeypatch.setattr(Pages, "paginate_queryset", refuse)
+    answer = as_caller(ada).get("/api/v1/deployments")
     assert (answer.status_code, answer.headers["Content-Type"]) == (422, PROBLEM)

@@ -94,11 +94,9 @@ def test_keys_of_two_callers_have_nothing_to_do_with_each_other(as_caller, ada, 
 
 @pytest.mark.django_db
 def test_nobody_without_a_valid_key_gets_an_answer_again(as_caller, ada):
-    from webapp.accounts.services import revoke_key
-
     client = as_caller(ada)
     post(client)
-    revoke_key(ada, ApiKey.objects.get(name="test"))
+    ApiKey.objects.filter(name="test").update(revoked_at=timezone.now())
     answer = post(client)
     assert answer.status_code == 401
     assert b"my_" not in answer.content
@@ -130,15 +128,15 @@ def test_after_a_day_the_key_is_new_again(as_caller, ada):
 
 
 @pytest.mark.django_db
-def test_a_failure_is_given_again_because_nobody_knows_what_it_changed(as_caller, ada, monkeypatch):
-    from webapp.accounts import services as accounts
+def test_a_failure_is_given_again_because_nobody_knows_what_it_changed(as_caller, ada, deployment, monkeypatch):
+    from webapp.deployments import services as deployments
 
     def break_down(*_words, **_more):
         raise RuntimeError("the disk is gone")
 
     client = as_caller(ada)
-    monkeypatch.setattr(accounts, "create_key", break_down)
-    first, second = post(client), post(client)
+    monkeypatch.setattr(deployments, "start", break_down)
+    first, second = (post(client, f"/api/v1/deployments/{deployment.pk}/start", {}) for _ in range(2))
     assert (first.status_code, second.status_code) == (500, 500)
     assert second.json() == first.json()
     assert second.headers["Content-Type"] == "application/problem+json"
