@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from ninja import Field, Schema
 
+from webapp.api_types import Moment
+
 Scope = Literal["inference", "read", "manage"]
 RoleName = Literal["viewer", "operator", "admin"]
 
@@ -89,7 +91,7 @@ class KeyIn(Schema):
     name: str = Field(max_length=80, min_length=1, description="what the key is for")
     team: str | None = Field(None, description="the team's slug; your first team when absent")
     scopes: list[Scope] = Field(["inference", "read", "manage"], description="what the key opens")
-    expires_at: datetime | None = Field(None, description="when it stops working; never when absent")
+    expires_at: Moment | None = Field(None, description="when it stops working; never when absent")
 
 
 class ServiceKeyIn(Schema):

@@ -76,6 +76,12 @@ def known(topic: str) -> bool:
     return kind in _MAY_FOLLOW and (is_id or (kind, key) in _WITHOUT_ID)
 
 
+def may_follow(user: User, topic: str) -> bool:
+    """Whether this is a topic of ours, and its subject the person's to see."""
+    kind, _, key = topic.partition(":")
+    return known(topic) and _MAY_FOLLOW[kind](user, key)
+
+
 def check(session_key: str, topics: Iterable[str]) -> User:
     """The person behind the session, if everything may still be followed. Raises SignedOut or Gone."""
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
