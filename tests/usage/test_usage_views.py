@@ -153,8 +153,8 @@ def test_the_chart_adds_up_to_the_table(client, ada, team, make_record, make_dep
 def test_today_is_charted_by_the_hour(client, ada, used):
     text = shown(client, ada, f"{INDEX}?range=today&group=day")
     data = json.loads(re.search(r"application/json\">(.*?)</script>", text).group(1))
-    assert data["step_s"] == 3600
-    assert len(data["at"]) == 24
+    assert data["charts"][0]["step_s"] == 3600
+    assert len(data["charts"][0]["at"]) == 24
     assert [sum(series["values"]) for series in data["charts"][0]["series"]] == [44, 28]
 
 
@@ -176,9 +176,8 @@ def test_the_page_costs_the_same_for_many_rows(client, ada, team, make_record, m
 
 def test_requests_are_listed_newest_first_and_turned_over(client, ada, team, make_record, count_queries):
     now = timezone.now().timestamp()
-    services.accept(
-        [make_record(team=team.pk, at=now - number // 2, request_id=f"r{number:03}") for number in range(120)]
-    )
+    names = {number: f"r{number:03}" for number in range(120)}
+    services.accept([make_record(team=team.pk, at=now - n // 2, request_id=name) for n, name in names.items()])
     client.force_login(ada)
     assert count_queries(client, REQUESTS) <= 6
     seen, url = [], REQUESTS

@@ -84,12 +84,12 @@ class Chart:
         """For charts.js; times in unix seconds."""
         return {
             "kind": "stacked",
-            "step_s": 3600 if self.is_hourly else 86_400,
-            "at": [int(moment.timestamp()) for moment in self.moments],
             "charts": [
                 {
                     "title": "Tokens",
                     "unit": "tokens",
+                    "step_s": 3600 if self.is_hourly else 86_400,
+                    "at": [int(moment.timestamp()) for moment in self.moments],
                     "series": [{"label": series.label, "values": list(series.values)} for series in self.series],
                 }
             ],
@@ -180,9 +180,8 @@ def _chart(user: User, question: Question, rows: list[Row]) -> Chart:
     series = tuple(Series(row.label.text, _line(apart.get(row.label.key, {}), moments)) for row in biggest)
     if has_others:
         everything = _by_moment(sums, None)[None] if not question.q else _together(apart)
-        others = [
-            value - sum(s.values[place] for s in series) for place, value in enumerate(_line(everything, moments))
-        ]
+        whole = _line(everything, moments)
+        others = [value - sum(each.values[place] for each in series) for place, value in enumerate(whole)]
         series += (Series("others", tuple(others)),)
     return Chart(moments, series, question.range.is_hourly)
 
