@@ -3,9 +3,19 @@
   const COLOURS = ["blue", "teal", "orange", "purple", "lime", "pink", "cyan", "red", "indigo", "yellow", "green", "azure"];
   const HEIGHT = 190;
   const DAY_S = 86400;
+  const POWERS_OF_TWO = Array.from({ length: 30 }, (_each, power) => 2 ** (power + 16));
   const plots = new Map(); // place -> {text, plots}
 
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--tblr-${name}`).trim();
+  // A canvas takes no variables, and a variable may hold another one: let the browser work it out.
+  const probe = document.createElement("span");
+  function colour(name) {
+    if (!probe.isConnected) {
+      probe.hidden = true;
+      document.body.append(probe);
+    }
+    probe.style.color = `var(--tblr-${name})`;
+    return getComputedStyle(probe).color;
+  }
   const pad = (number) => String(number).padStart(2, "0");
 
   // ---- numbers and times as people read them ----------------------------------------------------------------------
@@ -21,6 +31,17 @@
     if (value == null) return "";
     if (unit === "bytes") return amount(value, unit);
     return value.toLocaleString("en-GB", { notation: "compact", maximumSignificantDigits: 3 });
+  }
+
+  // While nobody points at a moment: the newest value of a line, all of a stack.
+  function atRest(values, isStacked) {
+    if (isStacked) return values.reduce((sum, value) => sum + (value ?? 0), 0);
+    return values.findLast((value) => value != null);
+  }
+
+  function legend(chart, place, isStacked) {
+    const { values } = chart.series[place];
+    return (_plot, _value, _series, index) => amount(index == null ? atRest(values, isStacked) : values[index], chart.unit);
   }
 
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -51,7 +72,7 @@
     const grid = { stroke: colour("border-color"), width: 1 };
     const label = chart.unit === "bytes" ? undefined : chart.unit;
     const lines = chart.series.map(({ label: name }, place) => {
-      const stroke = colour(COLOURS[place % COLOURS.length]);
+      const stroke = colour(name === "failed" ? "red" : COLOURS[place % COLOURS.length]);
       return {
         label: name,
         stroke,
@@ -59,7 +80,7 @@
         fill: isStacked ? stroke : undefined,
         paths: isStacked ? window.uPlot.paths.bars({ size: [0.7, 40] }) : undefined,
         points: { show: isStacked ? false : undefined },
-        value: (plot, _value, _series, index) => amount(index == null ? null : chart.series[place].values[index], chart.unit),
+        value: legend(chart, place, isStacked),
       };
     });
     const shown = isStacked ? lines.reverse() : lines; // the tallest bar is drawn first, the others over it
@@ -74,9 +95,9 @@
       },
       axes: [
         { stroke: text, grid: { show: false }, ticks: grid, values: (_plot, splits) => splits.map((at) => moment(at, chart, isStacked)), space: 70 },
-        { stroke: text, grid, ticks: grid, size: 70, label, labelSize: 18, labelGap: 0, values: (_plot, splits) => splits.map((value) => tick(value, chart.unit)) },
+        { stroke: text, grid, ticks: grid, size: 70, label, labelSize: 18, labelGap: 0, incrs: chart.unit === "bytes" ? POWERS_OF_TWO : undefined, values: (_plot, splits) => splits.map((value) => tick(value, chart.unit)) },
       ],
-      series: [{ label: chart.step_s >= DAY_S ? "Day" : "Time", value: (_plot, at) => (at == null ? "–" : moment(at, chart, isStacked)) }, ...shown],
+      series: [{ label: chart.step_s >= DAY_S ? "Day" : "Time", value: (_plot, at) => (at == null ? (isStacked ? "all" : "newest") : moment(at, chart, isStacked)) }, ...shown],
     };
   }
 
@@ -177,7 +198,7 @@
   function replace(plot, chart) {
     plot.setData(columns(chart, false));
     plot.series.slice(1).forEach((series, place) => {
-      series.value = (_plot, _value, _series, index) => amount(index == null ? null : chart.series[place].values[index], chart.unit);
+      series.value = legend(chart, place, false);
     });
   }
 
