@@ -53,7 +53,7 @@ def thin_out(now: datetime | None = None) -> None:
             )
             ids = list(old.order_by("at").values_list("pk", flat=True)[:EXPIRE_AT_ONCE])
             if ids:
-                Sample.objects.filter(pk__in=ids)._raw_delete(using=old.db)  # type: ignore[attr-defined]
+                Sample.objects.filter(pk__in=ids)._raw_delete(using=old.db)
 
 
 def latest(kind: str, ids: Iterable[int], now: datetime | None = None) -> dict[int, dict[str, float]]:

@@ -72,7 +72,7 @@ def _insert(rows: list[UsageRecord]) -> list[uuid.UUID]:
     with connection.cursor() as cursor:
         # Only names of columns are put together here.
         cursor.execute(
-            f"INSERT INTO {table} ({', '.join(field.column for field in fields)}) "  # noqa: S608
+            f"INSERT INTO {table} ({', '.join(str(field.column) for field in fields)}) "  # noqa: S608
             f"VALUES {', '.join([one] * len(rows))} ON CONFLICT (id) DO NOTHING RETURNING id",
             values,
         )

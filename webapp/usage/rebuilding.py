@@ -52,12 +52,10 @@ def rebuild_totals() -> None:
     """Make the sums of all time from those of the days."""
     with transaction.atomic():
         _keep_others_out()
-        days = Rollup.objects.filter(period=Period.DAY).values("deployment_id")
+        days = Rollup.objects.filter(period=Period.DAY).values_list("deployment_id")
         found: dict[Group, Sums] = {
-            (Period.TOTAL.value, rollups.ALWAYS, row["deployment_id"], 0, 0, 0, ""): [
-                row[f"sum_{name}"] for name in SUM_COLUMNS
-            ]
-            for row in days.annotate(**{f"sum_{name}": Sum(name) for name in SUM_COLUMNS})
+            (Period.TOTAL.value, rollups.ALWAYS, deployment_id, 0, 0, 0, ""): list(amounts)
+            for deployment_id, *amounts in days.annotate(**{f"sum_{name}": Sum(name) for name in SUM_COLUMNS})
         }
         Rollup.objects.filter(period=Period.TOTAL).delete()
         rollups.store(found)

@@ -122,7 +122,7 @@ def report(user: User, question: Question) -> Report:
 
 
 def _sums(user: User, question: Question, period: Period) -> QuerySet[Rollup]:
-    rows: RollupQuerySet = Rollup.objects.filter(period=period)  # type: ignore[assignment]
+    rows: RollupQuerySet = Rollup.objects.filter(period=period)
     rows = rows.visible_to(user)
     chosen = {COLUMNS[name]: number for name, number in question.filters.items()}
     return rows.filter(at__gte=question.range.begins_at, at__lt=question.range.ends_at, **chosen)
@@ -165,12 +165,21 @@ def _chart(user: User, question: Question, rows: list[Row]) -> Chart:
     period = Period.HOUR if question.range.is_hourly else Period.DAY
     moments = _moments(question.range)
     sums = _sums(user, question, period)
-    if question.group == "day":
-        by_kind = sums.values("at").annotate(prompt=Sum("prompt_tokens"), completion=Sum("completion_tokens"))
-        found = {row["at"]: row for row in by_kind}
-        kinds = (("Prompt", "prompt"), ("Completion", "completion"))
-        series = tuple(Series(text, tuple(found.get(m, {}).get(kind, 0) for m in moments)) for text, kind in kinds)
-        return Chart(moments, series, question.range.is_hourly)
+    lines = _kinds(sums, moments) if question.group == "day" else _biggest(sums, moments, question, rows)
+    return Chart(moments, lines, question.range.is_hourly)
+
+
+def _kinds(sums: QuerySet[Rollup], moments: tuple[datetime, ...]) -> tuple[Series, ...]:
+    """Prompt and completion."""
+    by_kind = sums.values("at").annotate(prompt=Sum("prompt_tokens"), completion=Sum("completion_tokens"))
+    found = {row["at"]: (row["prompt"], row["completion"]) for row in by_kind}
+    prompt, completion = zip(*(found.get(moment, (0, 0)) for moment in moments), strict=True)
+    return (Series("Prompt", prompt), Series("Completion", completion))
+
+
+def _biggest(
+    sums: QuerySet[Rollup], moments: tuple[datetime, ...], question: Question, rows: list[Row]
+) -> tuple[Series, ...]:
     column = COLUMNS[question.group]
     biggest = sorted((row for row in rows if row.tokens), key=lambda row: row.tokens, reverse=True)[:SHOWN_APART]
     has_others = sum(bool(row.tokens) for row in rows) > len(biggest)
@@ -183,7 +192,7 @@ def _chart(user: User, question: Question, rows: list[Row]) -> Chart:
         whole = _line(everything, moments)
         others = [value - sum(each.values[place] for each in series) for place, value in enumerate(whole)]
         series += (Series("others", tuple(others)),)
-    return Chart(moments, series, question.range.is_hourly)
+    return series
 
 
 def _by_moment(sums: QuerySet[Rollup], column: str | None) -> dict[Any, dict[datetime, int]]:

@@ -29,7 +29,7 @@ class Listed:
 def find(user: User, asked: Mapping[str, Any]) -> UsageRecordQuerySet:
     """The requests that `asked` describes: team, person, key, deployment, outcome (ok, failed), status, and
     q, a whole request id. Raises Invalid."""
-    rows: UsageRecordQuerySet = UsageRecord.objects.all().visible_to(user)  # type: ignore[attr-defined]
+    rows: UsageRecordQuerySet = UsageRecord.objects.all().visible_to(user)
     chosen = asking.filters(user, asked)
     rows = rows.filter(**{_COLUMNS[name]: number for name, number in chosen.items()})
     outcome, status, q = (str(asked.get(name) or "").strip() for name in ("outcome", "status", "q"))

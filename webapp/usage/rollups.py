@@ -42,7 +42,8 @@ def store(found: dict[Group, Sums]) -> None:
     """
     if not found:
         return
-    fields = [Rollup._meta.get_field(name) for name in (*GROUP_COLUMNS, *SUM_COLUMNS)]
+    known = {field.column: field for field in Rollup._meta.concrete_fields}
+    fields = [known[name] for name in (*GROUP_COLUMNS, *SUM_COLUMNS)]
     rows = [
         [field.get_db_prep_save(value, connection) for field, value in zip(fields, (*group, *amounts), strict=True)]
         for group, amounts in sorted(found.items())

@@ -51,7 +51,7 @@ def expire(now: datetime | None = None) -> int:
         ids = list(rows.values_list("pk", flat=True)[:EXPIRE_AT_ONCE])
         if ids:
             # Nothing depends on these rows: no need to look for what does.
-            removed += model._default_manager.filter(pk__in=ids)._raw_delete(using=rows.db)  # type: ignore[attr-defined]
+            removed += model._default_manager.filter(pk__in=ids)._raw_delete(using=rows.db)
     return removed
 
 
@@ -70,20 +70,16 @@ def last_hour(user: User, now: datetime | None = None) -> dict[int, Rates]:
     since = rollups.start_of(Period.MINUTE, (now or timezone.now()) - timedelta(minutes=59))
     seen = Deployment.objects.visible_to(user).values("pk")
     rows = Rollup.objects.filter(period=Period.MINUTE, at__gte=since, deployment_id__in=seen)
-    found = rows.values("deployment_id").annotate(
-        asked=Sum("requests"),
-        lost=Sum("failed"),
-        tokens=Sum("prompt_tokens") + Sum("completion_tokens"),
-        **{f"sum_{name}": Sum(name) for name in TTFT_COLUMNS},
-    )
+    columns = ("requests", "failed", "prompt_tokens", "completion_tokens", *TTFT_COLUMNS)
+    found = rows.values_list("deployment_id").annotate(**{f"sum_{name}": Sum(name) for name in columns})
     return {
-        row["deployment_id"]: Rates(
-            requests_per_min=row["asked"] / 60,
-            tokens_per_min=row["tokens"] / 60,
-            ttft_ms_p50=quantile([row[f"sum_{name}"] for name in TTFT_COLUMNS], 0.5),
-            failed=row["lost"],
+        deployment_id: Rates(
+            requests_per_min=requests / 60,
+            tokens_per_min=(prompt + completion) / 60,
+            ttft_ms_p50=quantile(classes, 0.5),
+            failed=failed,
         )
-        for row in found
+        for deployment_id, requests, failed, prompt, completion, *classes in found
     }
 
 

@@ -5,6 +5,7 @@ import logging
 from webapp.inventory.models import Accelerator, Host
 from workers.runtime import place, specs
 from workers.runtime.base import (
+    LABEL_INSTALLATION,
     LABEL_SPEC,
     ContainerMissing,
     ContainerSpec,
@@ -52,7 +53,7 @@ def ensure(runtime: Runtime, host: Host, installation: str) -> None:
         is_right = wanted is not None and there.labels.get(LABEL_SPEC) == wanted.labels[LABEL_SPEC]
         if is_right and there.status == "running":
             return
-        if there.labels.get(specs.LABEL_INSTALLATION) != installation:
+        if there.labels.get(LABEL_INSTALLATION) != installation:
             return  # another Modelyard on the same engine measures already; its lines are as good as ours
         runtime.remove(there.id)
     if wanted is None:
