@@ -138,3 +138,35 @@ def test_counters_become_rates_and_a_restart_becomes_nothing():
     assert engine_metrics.rates(before, after, 10) == {"completion_tokens_per_s": 20}
     assert engine_metrics.rates(before, after, 0) == {}
     assert engine_metrics.counters(VLLM) == {"prompt_tokens_per_s": 1500, "completion_tokens_per_s": 700}
+
+
+def test_while_nothing_grows_the_next_rate_is_not_thinned():
+    from workers.watcher.sampling import Memory
+
+    memory, subject = Memory(), ("engine", 1, 1, 1)
+    assert memory.rates(subject, 0.0, {"completion_tokens_per_s": 100}) == {}
+    memory.stand_still(subject, 90.0)
+    assert memory.rates(subject, 100.0, {"completion_tokens_per_s": 150}) == {"completion_tokens_per_s": 5}
+    memory.forget(101.0)
+    assert memory.rates(subject, 110.0, {"completion_tokens_per_s": 200}) == {}
+
+
+@pytest.mark.parametrize("cores", [0.5, 0.0])
+def test_only_an_engine_that_works_is_asked_for_its_metrics(monkeypatch, cores):
+    import asyncio
+    from types import SimpleNamespace
+
+    from webapp.engines.base import ProbeOutcome
+    from workers.watcher import sampling
+
+    asked = []
+
+    async def ask(address, port, probe):
+        asked.append(probe.path)
+        return ProbeOutcome(200, LLAMACPP.encode())
+
+    monkeypatch.setattr(sampling, "ask", ask)
+    target = SimpleNamespace(run=(1, 1, 1), address="x", port=1)
+    found = asyncio.run(sampling._engine(target, sampling.Memory(), is_idle=cores < sampling.IDLE_CORES))
+    assert asked == (["/metrics"] if cores else [])
+    assert found["requests_running"] == (2 if cores else 0)

@@ -41,6 +41,9 @@ SAMPLER = "modelyard-sampler"
 SAMPLER_FRESH_S = 25.0
 MEASURED = (S.STARTING, S.LOADING, S.READY, S.DRAINING)
 ASKED = (S.READY, S.DRAINING)
+# Whoever works on a request uses more CPU than that, on a GPU too. Below it nobody asks: llama.cpp writes a line into its
+# log for every look at its metrics.
+IDLE_CORES = 0.02
 PROC = Path("/proc")
 
 
@@ -66,6 +69,11 @@ class Memory:
         before = self.counters.get(subject)
         self.counters[subject] = (at, now)
         return engine_metrics.rates(before[1], now, at - before[0]) if before else {}
+
+    def stand_still(self, subject: tuple[str, int, int, int], at: float) -> None:
+        """Nothing has grown since the last round."""
+        if subject in self.counters:
+            self.counters[subject] = (at, self.counters[subject][1])
 
     def forget(self, before: float) -> None:
         """Let go of what was not seen for a while."""
@@ -163,17 +171,21 @@ async def _replica(docker: aiodocker.Docker, limit: asyncio.Semaphore, target: T
             if usage is not None:
                 values |= _values(("replica", *target.run), time.monotonic(), usage, memory)
         if target.state in ASKED and target.engine.name in engine_metrics.ENGINES and target.address:
-            values |= await _engine(target, memory)
+            values |= await _engine(target, memory, is_idle=values.get("cpu_cores", 1.0) < IDLE_CORES)
     return Reading("replica", target.id, values)
 
 
-async def _engine(target: Target, memory: Memory) -> dict[str, float]:
-    """What the engine tells of itself; nothing when it is too busy to answer."""
+async def _engine(target: Target, memory: Memory, is_idle: bool) -> dict[str, float]:
+    """What the engine tells of itself; nothing when it is too busy to answer. An idle one is not asked."""
+    subject, now = ("engine", *target.run), time.monotonic()
+    if is_idle:
+        memory.stand_still(subject, now)
+        return {"requests_running": 0.0, "requests_waiting": 0.0}
     outcome = await ask(target.address, target.port, ProbeSpec("GET", "/metrics", timeout_s=2.0))
     if outcome.status != 200:
         return {}
     text = outcome.body.decode(errors="replace")
-    counted = memory.rates(("engine", *target.run), time.monotonic(), engine_metrics.counters(text))
+    counted = memory.rates(subject, now, engine_metrics.counters(text))
     return {**engine_metrics.gauges(text), **counted}
 
 
