@@ -26,6 +26,8 @@ from webapp.rest.description import complete
 from webapp.rest.once import once
 from webapp.rest.parsing import StrictParser
 from webapp.rest.problems import PREFIX, problem
+from webapp.samples.api import router as samples
+from webapp.usage.api import router as usage
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +103,8 @@ api.add_router("", catalog)
 api.add_router("", jobs)
 api.add_router("", deployments)
 api.add_router("", changes)
+api.add_router("", usage)
+api.add_router("", samples)
 
 
 @api.exception_handler(Refused)

@@ -53,6 +53,7 @@ INSTALLED_APPS = [
     "webapp.jobs",
     "webapp.deployments",
     "webapp.usage",
+    "webapp.samples",
     "webapp.live",
     "webapp.dashboard",
 ]

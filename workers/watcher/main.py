@@ -6,7 +6,7 @@ import time
 
 from django.db.utils import DatabaseError
 
-from workers.watcher import rows
+from workers.watcher import rows, sampling
 from workers.watcher.board import Board
 from workers.watcher.hosts import HostWatch
 
@@ -22,6 +22,7 @@ async def run() -> None:
     board = Board()
     watches: dict[int, tuple[HostWatch, asyncio.Task[None]]] = {}
     hosts_read_at = float("-inf")
+    samples = asyncio.create_task(sampling.run(board))
     try:
         while True:
             try:
@@ -35,7 +36,7 @@ async def run() -> None:
                 logger.warning("the database does not answer: %s", error)
             await asyncio.sleep(REFRESH_EVERY_S)
     finally:
-        tasks = [task for _watch, task in watches.values()]
+        tasks = [samples, *(task for _watch, task in watches.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
