@@ -50,6 +50,7 @@ INSTALLED_APPS = [
     "webapp.deployments",
     "webapp.usage",
     "webapp.live",
+    "webapp.operations",
     "webapp.dashboard",
 ]
 
