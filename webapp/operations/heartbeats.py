@@ -2,8 +2,9 @@
 
 import os
 import resource
+import socket
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ STALE_S = 45.0
 # Which processes a Modelyard has that say that they live; a gateway says it on its own socket.
 PROCESSES = ("worker", "beat", "watcher")
 _STARTED = time.time()
+_MACHINE = socket.gethostname()
 _PAGE_BYTES = resource.getpagesize()
 
 
@@ -32,8 +34,14 @@ def ages(now: datetime | None = None) -> dict[str, float]:
 
 
 def lively() -> list[str]:
-    """The processes that gave a sign of life just now: somebody works on this database."""
-    return sorted(name for name, age in ages().items() if age < STALE_S)
+    """The processes that gave a sign of life just now and were not ended since, as far as this machine can see."""
+    now = timezone.now()
+    fresh = Heartbeat.objects.filter(at__gt=now - timedelta(seconds=STALE_S))
+    return sorted(row.name for row in fresh if not _is_gone(row.facts))
+
+
+def _is_gone(facts: dict[str, Any]) -> bool:
+    return facts.get("machine") == _MACHINE and not Path(f"/proc/{facts.get('pid')}").exists()
 
 
 def _own() -> dict[str, Any]:
@@ -42,6 +50,7 @@ def _own() -> dict[str, Any]:
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
     return {
         "pid": os.getpid(),
+        "machine": _MACHINE,
         "started_at": _STARTED,
         "rss_bytes": resident,
         "cpu_s": round(used.ru_utime + used.ru_stime, 2),
