@@ -87,7 +87,7 @@ TEMPLATES = [
 ]
 
 
-def _database(url: str) -> dict[str, Any]:
+def database_from_url(url: str) -> dict[str, Any]:
     """Django's settings for sqlite:///path or postgresql://user:password@host:port/name?option=value."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
@@ -120,7 +120,7 @@ def _database(url: str) -> dict[str, Any]:
 
 
 DATABASES = {
-    "default": _database(os.environ.get("MODELYARD_DATABASE_URL") or f"sqlite:///{STATE_DIR / 'db.sqlite3'}"),
+    "default": database_from_url(os.environ.get("MODELYARD_DATABASE_URL") or f"sqlite:///{STATE_DIR / 'db.sqlite3'}"),
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

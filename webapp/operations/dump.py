@@ -95,7 +95,7 @@ def _take_postgresql(folder: Path) -> Facts:
 def _copy_out(cursor: Any, table: str, columns: list[str], target: Path) -> int:
     statement = f"COPY {tables.quoted(connection, table)} ({tables.quoted(connection, *columns)}) TO STDOUT"
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file, cursor.copy(statement) as copy:
+    with connection.wrap_database_errors, os.fdopen(descriptor, "wb") as file, cursor.copy(statement) as copy:
         for block in copy:
             file.write(block)
     return int(cursor.rowcount)
@@ -161,7 +161,8 @@ def _leaves(executor: MigrationExecutor, applied: Iterable[tuple[str, str]]) -> 
 
 def _copy_in(cursor: Any, database: BaseDatabaseWrapper, table: str, columns: list[str], source: Path) -> None:
     statement = f"COPY {tables.quoted(database, table)} ({tables.quoted(database, *columns)}) FROM STDIN"
-    with source.open("rb") as file, cursor.copy(statement) as copy:
+    # Django does not translate what is raised inside a COPY by itself.
+    with database.wrap_database_errors, source.open("rb") as file, cursor.copy(statement) as copy:
         while block := file.read(_CHUNK_BYTES):
             copy.write(block)
 
