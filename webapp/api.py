@@ -16,6 +16,8 @@ from webapp.deployments.api import router as deployments
 from webapp.errors import Refused
 from webapp.inventory.api import router as inventory
 from webapp.jobs.api import router as jobs
+from webapp.samples.api import router as samples
+from webapp.usage.api import router as usage
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ api.add_router("", inventory)
 api.add_router("", catalog)
 api.add_router("", jobs)
 api.add_router("", deployments)
+api.add_router("", usage)
+api.add_router("", samples)
 
 
 def problem(request: HttpRequest, status: int, title: str, detail: str = "", **more: Any) -> HttpResponse:

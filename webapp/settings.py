@@ -49,6 +49,7 @@ INSTALLED_APPS = [
     "webapp.jobs",
     "webapp.deployments",
     "webapp.usage",
+    "webapp.samples",
     "webapp.live",
     "webapp.operations",
     "webapp.dashboard",

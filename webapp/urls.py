@@ -16,6 +16,8 @@ urlpatterns = [
     path("jobs/", include("webapp.jobs.urls")),
     path("hosts/", include("webapp.inventory.urls")),
     path("keys/", include("webapp.accounts.urls")),
+    path("usage/", include("webapp.usage.urls")),
+    path("charts/", include("webapp.samples.urls")),
     # These pages of allauth would send mail; what stands first wins.
     path("accounts/password/reset/", no_mail),
     path("accounts/email/", no_mail),

@@ -13,6 +13,7 @@ from webapp.inventory.services import PROBE
 from webapp.jobs.models import Job
 from webapp.jobs.services import RECONCILE as RECONCILE_JOB
 from webapp.operations import heartbeats
+from webapp.usage import services as usage
 from workers.tasks import backing_up
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ def sweep() -> None:
         queue.send(RECONCILE_REPLICA, replica_id)
     for job_id in Job.objects.due().order_by("next_due_at").values_list("pk", flat=True)[:MAX_PER_SWEEP]:
         queue.send(RECONCILE_JOB, job_id)
+    usage.expire()
     stale = timezone.now() - timedelta(seconds=FACTS_EVERY_S)
     for host in Host.objects.all():
         if host.seen_at is None or host.seen_at < stale or host.state != "online":

@@ -7,7 +7,7 @@ import time
 from django.db.utils import DatabaseError
 
 from webapp.operations import heartbeats
-from workers.watcher import rows
+from workers.watcher import rows, sampling
 from workers.watcher.board import Board
 from workers.watcher.hosts import HostWatch
 
@@ -23,6 +23,7 @@ async def run() -> None:
     board = Board()
     watches: dict[int, tuple[HostWatch, asyncio.Task[None]]] = {}
     hosts_read_at = said_at = float("-inf")
+    samples = asyncio.create_task(sampling.run(board))
     try:
         while True:
             try:
@@ -40,7 +41,7 @@ async def run() -> None:
                 logger.warning("the database does not answer: %s", error)
             await asyncio.sleep(REFRESH_EVERY_S)
     finally:
-        tasks = [task for _watch, task in watches.values()]
+        tasks = [samples, *(task for _watch, task in watches.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
