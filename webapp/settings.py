@@ -121,7 +121,7 @@ def database_from_url(url: str) -> dict[str, Any]:
 
 
 DATABASES = {
-    "default": database_from_url(os.environ.get("MODELYARD_DATABASE_URL") or f"sqlite:///{STATE_DIR / 'db.sqlite3'}"),
+    "default": database_from_url(secrets.setting("MODELYARD_DATABASE_URL") or f"sqlite:///{STATE_DIR / 'db.sqlite3'}"),
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

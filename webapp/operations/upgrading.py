@@ -24,6 +24,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from webapp import paths
 from webapp.operations import backups, dump, heartbeats, running, schema, tables
+from webapp.secrets import setting
 
 # A backup, and room for the largest table to be written anew.
 DISK_FACTOR = 2.5
@@ -213,7 +214,7 @@ def _copy(folder: Path) -> Iterator[tuple[str, list[str]]]:
             f"Allow it, as the server's admin: ALTER ROLE {connection.settings_dict['USER']} CREATEDB"
         ) from error
     try:
-        parts = urlsplit(os.environ["MODELYARD_DATABASE_URL"])
+        parts = urlsplit(setting("MODELYARD_DATABASE_URL") or "")
         yield urlunsplit(parts._replace(path=f"/{name}")), ["--filled-from", str(folder)]
     finally:
         with connection.cursor() as cursor:
