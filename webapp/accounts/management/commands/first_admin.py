@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from webapp.accounts import services
-from webapp.accounts.models import ApiKey
-from webapp.secrets import User, setting
+from webapp.accounts.models import ApiKey, User
+from webapp.secrets import setting
 
 
 class Command(BaseCommand):
