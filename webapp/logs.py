@@ -131,6 +131,8 @@ def django_config() -> dict[str, Any]:
         "loggers": {
             "uvicorn": ours,
             "uvicorn.error": ours,
+            # The gateways write the access log.
+            "uvicorn.access": {"handlers": [], "propagate": False},
             **{name: {"level": limit} for name, limit in _QUIET.items()},
         },
     }

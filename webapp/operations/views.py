@@ -25,7 +25,10 @@ def readyz(request: HttpRequest) -> HttpResponse:
     body: dict[str, object] = {"status": "ok" if is_ok else "degraded"}
     if _may_look(request):
         body["parts"] = {n: {"ok": p.is_ok, "what": p.what, "age_s": p.age_s} for n, p in parts.items()}
-    return JsonResponse(body, status=200 if is_ok else 503)
+    response = JsonResponse(body, status=200 if is_ok else 503)
+    # Whoever asks every few seconds is told; Django would write a line about each 503 besides.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
 
 
 @require_safe
