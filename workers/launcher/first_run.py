@@ -34,7 +34,7 @@ def prepare() -> int:
         steps.note(line)
     if not instance.is_loopback(os.environ.get("MODELYARD_BIND") or "127.0.0.1"):
         with steps.step("Whether others may reach it"):
-            _manage("exposure")
+            check_exposure()
     found = {"docker_host": engine.url, "valkey": str(broker_program())}
     (paths.run_dir() / "prepared.json").write_text(json.dumps(found))
     return 0
@@ -83,6 +83,11 @@ def upgrade() -> list[str]:
     with ThreadPoolExecutor() as pool:
         said, _static = pool.map(lambda words: _manage(*words), commands)
     return said.splitlines()
+
+
+def check_exposure() -> None:
+    """Raise LauncherError unless an admin has chosen a password."""
+    _manage("exposure")
 
 
 def broker_program() -> Path:
