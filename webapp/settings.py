@@ -4,7 +4,7 @@ import os
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from webapp import paths, secrets
+from webapp import logs, paths, secrets
 
 BASE_DIR = paths.REPOSITORY
 STATE_DIR = paths.state_dir()
@@ -55,10 +55,12 @@ INSTALLED_APPS = [
     "webapp.usage",
     "webapp.samples",
     "webapp.live",
+    "webapp.operations",
     "webapp.dashboard",
 ]
 
 MIDDLEWARE = [
+    "webapp.operations.request_facts.request_facts",
     "webapp.accounts.middleware.note_asker",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -94,7 +96,7 @@ TEMPLATES = [
 ]
 
 
-def _database(url: str) -> dict[str, Any]:
+def database_from_url(url: str) -> dict[str, Any]:
     """Django's settings for sqlite:///path or postgresql://user:password@host:port/name?option=value."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
@@ -127,7 +129,7 @@ def _database(url: str) -> dict[str, Any]:
 
 
 DATABASES = {
-    "default": _database(os.environ.get("MODELYARD_DATABASE_URL") or f"sqlite:///{STATE_DIR / 'db.sqlite3'}"),
+    "default": database_from_url(secrets.setting("MODELYARD_DATABASE_URL") or f"sqlite:///{STATE_DIR / 'db.sqlite3'}"),
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -219,11 +221,4 @@ SILENCED_SYSTEM_CHECKS = [
     *(["security.W012", "security.W016"] if _url.scheme != "https" else []),
 ]
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["stderr"], "level": os.environ.get("MODELYARD_LOG_LEVEL", "INFO")},
-    "loggers": {"django.request": {"level": "ERROR"}, "httpx": {"level": "WARNING"}},
-}
+LOGGING = logs.django_config()

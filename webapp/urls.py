@@ -5,9 +5,12 @@ from django.urls import include, path
 from webapp.accounts import urls as accounts
 from webapp.api import api
 from webapp.health import healthz
+from webapp.operations.views import metrics, readyz
 
 urlpatterns = [
     path("healthz", healthz),
+    path("readyz", readyz),
+    path("metrics", metrics),
     path("api/v1/", api.urls),
     path("internal/", include("webapp.usage.internal")),
     path("", include("webapp.dashboard.urls")),

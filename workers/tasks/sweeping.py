@@ -12,7 +12,9 @@ from webapp.inventory.models import Host
 from webapp.inventory.services import PROBE
 from webapp.jobs.models import Job
 from webapp.jobs.services import RECONCILE as RECONCILE_JOB
+from webapp.operations import heartbeats
 from webapp.usage import services as usage
+from workers.tasks import backing_up
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,9 @@ MAX_PER_SWEEP = 500
 
 def sweep() -> None:
     """Send one message per due row. A row that is held already costs its holder one more look."""
+    # A sweep that runs proves the clock that sent it and the worker that took it.
+    heartbeats.beat("beat")
+    heartbeats.beat("worker")
     for replica_id in Replica.objects.due().order_by("next_due_at").values_list("pk", flat=True)[:MAX_PER_SWEEP]:
         queue.send(RECONCILE_REPLICA, replica_id)
     for job_id in Job.objects.due().order_by("next_due_at").values_list("pk", flat=True)[:MAX_PER_SWEEP]:
@@ -31,3 +36,4 @@ def sweep() -> None:
     for host in Host.objects.all():
         if host.seen_at is None or host.seen_at < stale or host.state != "online":
             queue.send(PROBE, host.pk)
+    backing_up.begin_if_due()
