@@ -17,6 +17,7 @@ django.setup()
 # and the first task of each does not spend a second on it.
 from channels.layers import get_channel_layer  # noqa: E402
 
+from webapp.deployments import rolling  # noqa: E402
 from workers.tasks import hosts, jobs, replicas, sweeping  # noqa: E402
 
 get_channel_layer()
@@ -44,6 +45,12 @@ app.conf.update(CELERY_SETTINGS)
 def reconcile_replica(replica_id: int) -> None:
     """Bring one replica as far towards what is wanted as quick steps can."""
     replicas.reconcile(replica_id)
+
+
+@app.task(name="deployments.roll")
+def roll_deployment(deployment_id: int) -> None:
+    """Decide which replicas a deployment should have next."""
+    rolling.advance(deployment_id)
 
 
 @app.task(name="jobs.reconcile")

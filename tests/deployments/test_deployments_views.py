@@ -230,11 +230,11 @@ def test_the_list_costs_the_same_queries_for_three_and_for_sixty(client, ada, ma
     many(3)
     url = reverse("deployments:index")
     client.get(url)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         client.get(url)
     Deployment.objects.all().delete()
     many(60)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         client.get(url)
 
 
