@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -64,8 +65,19 @@ def advance(deployment_id: int) -> None:
             if isinstance(step, (Hold, Rest)):
                 break
             _DO[type(step)](deployment, step)
-        due = None if isinstance(step, Rest) else Now() + timedelta(seconds=LOOK_AGAIN_S)
+        if isinstance(step, Hold):
+            _try_again(deployment)
+        again_s = step.again_s if isinstance(step, Hold) else None
+        if again_s is not None:
+            transaction.on_commit(partial(queue.send, ROLL, deployment_id, again_s), robust=True)
+        due = None if isinstance(step, Rest) else Now() + timedelta(seconds=again_s or LOOK_AGAIN_S)
         Deployment.objects.filter(pk=deployment_id).update(roll_due_at=due)
+
+
+def _try_again(deployment: Deployment) -> None:
+    """Whatever happened that had us look may have made room for those that wait for some."""
+    for replica_id in deployment.replicas.filter(state="pending", reason_code="no_room").values_list("pk", flat=True):
+        queue.enqueue(RECONCILE, replica_id)
 
 
 def first(deployment: Deployment, actor: str) -> None:
@@ -126,6 +138,7 @@ def _member(replica: Replica) -> Member:
         is_retired=replica.retired_at is not None,
         is_final=replica.next_due_at is None,
         crash_count=replica.crash_count,
+        ready_s=(timezone.now() - replica.ready_at).total_seconds() if replica.ready_at else 0.0,
         reason=replica.reason,
         no_room_s=(timezone.now() - replica.state_at).total_seconds() if waits else None,
     )

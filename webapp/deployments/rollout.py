@@ -19,6 +19,9 @@ S = ReplicaState
 CRASHES = 3  # of one new replica, then the rollout is given up
 NO_ROOM_S = 300  # a new replica waits so long for memory
 DEADLINE_S = 30 * 60  # without any replica getting further
+# An engine may answer once and die of the first real load: so long it must last before an old one goes for it.
+SETTLED_S = 3.0
+SETTLED_AFTER_CRASH_S = 30.0
 
 # An old replica in one of these may be answering requests, or may soon do so again.
 SERVING = frozenset({S.STARTING, S.LOADING, S.READY, S.DRAINING, S.LOST})
@@ -36,6 +39,8 @@ class Member:
     # Of a failed one: nobody tries it again without a person.
     is_final: bool = False
     crash_count: int = 0
+    # Seconds since it proved itself, of a ready one.
+    ready_s: float = SETTLED_AFTER_CRASH_S
     reason: str = ""
     # How long it has been waiting for memory; None when it is not.
     no_room_s: float | None = None
@@ -43,6 +48,15 @@ class Member:
     @property
     def is_ready(self) -> bool:
         return self.state == S.READY
+
+    @property
+    def settles_in_s(self) -> float:
+        """How long a ready one must still last; 0 for one that can be relied on."""
+        return max(0.0, (SETTLED_AFTER_CRASH_S if self.crash_count else SETTLED_S) - self.ready_s)
+
+    @property
+    def is_settled(self) -> bool:
+        return self.is_ready and self.settles_in_s == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +105,10 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Something has to happen first; `what` says it to people."""
+    """Something has to happen first; `what` says it to people. `again_s`: it will have happened by then."""
 
     what: str
+    again_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +135,11 @@ def decide(goal: Goal, members: Sequence[Member]) -> Step:
         return step
     if step := _make_room(goal, current, old, is_leaving):
         return step
-    if not old and all(member.is_ready for member in current):
-        return Finish() if goal.is_rolling else Rest()
+    if not old and all(member.is_settled for member in current):
+        # Without a single replica nothing has been proved yet.
+        return Finish() if goal.is_rolling and current else Rest()
     if goal.is_rolling or old:
-        return Hold(_waiting_for(current, old, is_leaving))
+        return _hold(current, old, is_leaving)
     return Rest()
 
 
@@ -132,7 +148,7 @@ def _hopeless(goal: Goal, current: Sequence[Member]) -> str:
     for member in current:
         if member.state == S.FAILED and member.is_final:
             return f"Replica #{member.number}: {member.reason}"
-        if member.crash_count >= CRASHES and not member.is_ready:
+        if member.crash_count >= CRASHES and not member.is_settled:
             return f"Replica #{member.number} ended {member.crash_count} times. {member.reason}"
         if member.no_room_s is not None and member.no_room_s >= NO_ROOM_S:
             return f"Replica #{member.number} found no room for {NO_ROOM_S // 60} minutes. {member.reason}"
@@ -146,7 +162,7 @@ def _surplus(goal: Goal, current: Sequence[Member], old: Sequence[Member]) -> St
     idle = [member.id for member in old if member.state not in SERVING]
     if idle:
         return Retire(tuple(idle), "replaced")
-    still_needed = max(0, goal.wanted - sum(member.is_ready for member in current))
+    still_needed = max(0, goal.wanted - sum(member.is_settled for member in current))
     spare = len(old) - still_needed
     if spare > 0:
         return Retire(tuple(member.id for member in _first_to_go(old)[:spare]), "replaced")
@@ -159,7 +175,7 @@ def _surplus(goal: Goal, current: Sequence[Member], old: Sequence[Member]) -> St
 
 def _more(goal: Goal, current: Sequence[Member], old: Sequence[Member], is_leaving: bool) -> Step | None:
     missing = goal.wanted - len(current)
-    if not old:
+    if not old and (goal.has_room or not is_leaving):
         return Add(missing)
     if any(member.state == S.PENDING for member in current):
         return None  # until that one has its place nobody knows whether there is room
@@ -167,7 +183,7 @@ def _more(goal: Goal, current: Sequence[Member], old: Sequence[Member], is_leavi
         return None  # one more than wanted is enough
     if goal.has_room or not goal.may_gap:
         return Add(1)
-    if is_leaving:
+    if is_leaving or not old:
         return Hold("waiting for the memory of a replica that is stopping")
     return Retire((_first_to_go(old)[0].id,), "making room for the new one")
 
@@ -185,8 +201,11 @@ def _first_to_go(old: Sequence[Member]) -> list[Member]:
     return sorted(old, key=lambda member: (member.is_ready, member.number))
 
 
-def _waiting_for(current: Sequence[Member], old: Sequence[Member], is_leaving: bool) -> str:
+def _hold(current: Sequence[Member], old: Sequence[Member], is_leaving: bool) -> Hold:
     on_the_way = [f"#{member.number} ({member.state})" for member in current if not member.is_ready]
     if on_the_way:
-        return f"waiting for {', '.join(on_the_way)}"
-    return "waiting for replicas that are stopping" if is_leaving or old else "waiting"
+        return Hold(f"waiting for {', '.join(on_the_way)}")
+    settling = [member.settles_in_s for member in current if not member.is_settled]
+    if settling:
+        return Hold("waiting for new replicas to last", max(settling))
+    return Hold("waiting for replicas that are stopping" if is_leaving or old else "waiting")
