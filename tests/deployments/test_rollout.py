@@ -261,5 +261,5 @@ class World(RuleBasedStateMachine):
         assert not self.goal.is_rolling or self.goal.wanted == 0
 
 
-World.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+World.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
 TestWorld = World.TestCase

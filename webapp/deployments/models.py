@@ -203,6 +203,11 @@ class DeploymentGrant(models.Model):
         ]
 
 
+class OptionPresetQuerySet(models.QuerySet["OptionPreset"]):
+    def visible_to(self, user: User) -> "OptionPresetQuerySet":
+        return self if user.is_superuser else self.filter(team__members=user)
+
+
 class OptionPreset(models.Model):
     """A team's own named set of options for an engine."""
 
@@ -212,6 +217,8 @@ class OptionPreset(models.Model):
     options = models.JSONField(default=dict)
     actor = models.CharField(max_length=150, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["OptionPreset"]] = OptionPresetQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]

@@ -98,6 +98,12 @@ def current(deployment: Deployment) -> Rollout | None:
     return deployment.rollouts.select_related("revision").filter(number=deployment.generation).first()
 
 
+def waits_for(deployment: Deployment) -> str:
+    """What the rollout waits for, in words; empty when it goes on or rests."""
+    step = decide(_goal(deployment), _members(deployment))
+    return step.what if isinstance(step, Hold) else ""
+
+
 def _goal(deployment: Deployment) -> Goal:
     rollout = current(deployment)
     is_rolling = rollout is not None and rollout.state == RolloutState.RUNNING

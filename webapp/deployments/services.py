@@ -74,9 +74,7 @@ class Plan:
 
 def create(user: User | None, team: Team, wish: Wish) -> Deployment:
     """Write the wish down; workers make it true. Raises Invalid, Conflict or NotAllowed and then changes nothing."""
-    require(user, team, Role.OPERATOR)
-    contents = _checked(wish.contents)
-    _check_count(wish.replicas)
+    contents = check(user, team, wish)
     deployment = Deployment(
         team=team,
         name=wish.name,
@@ -104,6 +102,25 @@ def create(user: User | None, team: Team, wish: Wish) -> Deployment:
         audit(user, team, "deployment.create", deployment.name, detail)
         _announce(deployment)
     return deployment
+
+
+def check(user: User | None, team: Team, wish: Wish) -> Contents:
+    """What would run, with options as they are stored. Raises Invalid or NotAllowed."""
+    require(user, team, Role.OPERATOR)
+    _check_count(wish.replicas)
+    return _checked(wish.contents)
+
+
+def check_edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
+    """What `edit` would do, or why it would not; room is part of the plan."""
+    require(user, deployment.team, Role.OPERATOR)
+    _check_base(deployment, wanted.base)
+    planned = plan(deployment, wanted)
+    if wanted.replicas is not None:
+        _check_count(wanted.replicas)
+    if planned.changes:
+        _check_files(planned.contents)
+    return planned
 
 
 def plan(deployment: Deployment, edit: Edit) -> Plan:
@@ -329,18 +346,19 @@ def _check_count(replicas: int) -> None:
 
 def _checked(contents: Contents) -> Contents:
     """The contents with options as they are stored: only what was chosen, so that defaults may improve."""
-    if contents.engine not in engines.names():
-        message = f"There is no engine {contents.engine!r}; choose among {', '.join(engines.names())}."
-        raise Invalid(message, fields={"engine": message})
+    options = checked_options(contents.engine, contents.options)
     engine = engines.get(contents.engine)
     if contents.artifact.format not in engine.formats:
         message = f"{engine.title} does not load {contents.artifact.format} files."
         raise Invalid(message, "Choose another artifact or engine.", fields={"artifact": message})
-    return replace(contents, options=checked_options(contents.engine, contents.options))
+    return replace(contents, options=options)
 
 
 def checked_options(engine: str, options: dict[str, Any]) -> dict[str, Any]:
     """Options as they are stored. Raises Invalid with a message per option."""
+    if engine not in engines.names():
+        message = f"There is no engine {engine!r}; choose among {', '.join(engines.names())}."
+        raise Invalid(message, fields={"engine": message})
     try:
         checked = engines.get(engine).Options.model_validate(options)
     except OptionsError as error:
