@@ -57,7 +57,7 @@ def _with_changes(deployment: Deployment) -> list[dict[str, Any]]:
     """The newest revisions, each with what differs from the one before."""
     rows = list(deployment.revisions.select_related("artifact__catalog_model", "host")[:30])
     shown = []
-    for revision, before in zip(rows, [*rows[1:], None], strict=True):
+    for revision, before in zip(rows, [*rows[1:], None], strict=False):
         new, old = revisions.of(revision), revisions.of(before) if before else None
         changes = revisions.diff(old, new) if old and new else []
         shown.append({"revision": revision, "changes": changes, "is_gone": new is None})
