@@ -20,6 +20,7 @@ from channels.layers import get_channel_layer  # noqa: E402
 
 from webapp.operations.starting import refuse_unfit_schema  # noqa: E402
 from workers import log_facts  # noqa: E402, F401  connects itself to the tasks
+from webapp.deployments import rolling  # noqa: E402
 from workers.tasks import hosts, jobs, replicas, sweeping  # noqa: E402
 
 get_channel_layer()
@@ -53,6 +54,12 @@ def check_schema(**_signal: Any) -> None:
 def reconcile_replica(replica_id: int) -> None:
     """Bring one replica as far towards what is wanted as quick steps can."""
     replicas.reconcile(replica_id)
+
+
+@app.task(name="deployments.roll")
+def roll_deployment(deployment_id: int) -> None:
+    """Decide which replicas a deployment should have next."""
+    rolling.advance(deployment_id)
 
 
 @app.task(name="jobs.reconcile")

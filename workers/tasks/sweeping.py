@@ -6,8 +6,9 @@ from datetime import timedelta
 from django.utils import timezone
 
 from webapp import queue
-from webapp.deployments.models import Replica
-from webapp.deployments.services import RECONCILE as RECONCILE_REPLICA
+from webapp.deployments.models import Deployment, Replica
+from webapp.deployments.waking import RECONCILE as RECONCILE_REPLICA
+from webapp.deployments.waking import ROLL
 from webapp.inventory.models import Host
 from webapp.inventory.services import PROBE
 from webapp.jobs.models import Job
@@ -29,6 +30,8 @@ def sweep() -> None:
     heartbeats.beat("worker")
     for replica_id in Replica.objects.due().order_by("next_due_at").values_list("pk", flat=True)[:MAX_PER_SWEEP]:
         queue.send(RECONCILE_REPLICA, replica_id)
+    for deployment_id in Deployment.objects.rolling_due().values_list("pk", flat=True)[:MAX_PER_SWEEP]:
+        queue.send(ROLL, deployment_id)
     for job_id in Job.objects.due().order_by("next_due_at").values_list("pk", flat=True)[:MAX_PER_SWEEP]:
         queue.send(RECONCILE_JOB, job_id)
     usage.expire()
