@@ -40,7 +40,7 @@ class ImportForm(forms.Form):
             cast("forms.ModelChoiceField[Host]", self.fields["host"]),
         )
         team.queryset = Team.objects.filter(pk__in=[row.pk for row in teams]).order_by("name")
-        host.queryset = Host.objects.online().order_by("name")
+        host.queryset = Host.objects.online().open_to(teams).order_by("name")
 
     def take(self, refusal: Refused) -> None:
         """Put a service's refusal beside the field it is about."""

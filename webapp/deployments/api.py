@@ -48,7 +48,7 @@ def estimate_memory(request: HttpRequest, data: EstimateIn) -> fitting.Fit:
     artifact = get_object_or_404(Artifact, pk=data.artifact)
     if data.engine not in engines.names():
         raise Invalid(f"There is no engine {data.engine!r}.", f"Choose among {', '.join(engines.names())}.")
-    found = fitting.fit(artifact, data.engine, data.options)
+    found = fitting.fit(artifact, data.engine, data.options, team=team_of(caller(request), None))
     if found.problem:
         raise Invalid(found.problem)
     return found
@@ -71,7 +71,7 @@ def create_deployment(request: HttpRequest, data: DeploymentIn) -> Status[Deploy
         engine=data.engine,
         options=data.options,
         replicas=data.replicas,
-        host=get_object_or_404(Host, pk=data.host) if data.host else None,
+        host=get_object_or_404(Host.objects.visible_to(caller(request)), pk=data.host) if data.host else None,
         image=data.image,
     )
     deployment = services.create(caller(request), team_of(caller(request), data.team), wish)

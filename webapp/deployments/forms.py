@@ -81,6 +81,8 @@ class DeploymentForm(forms.Form):
         owners.queryset = Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name")
         if teams:
             owners.initial = teams[0].pk
+        hosts = cast("forms.ModelChoiceField[Host]", self.fields["host"])
+        hosts.queryset = Host.objects.open_to(teams).order_by("name")
         names = engines.names()
         cast(forms.ChoiceField, self.fields["engine"]).choices = [(name, engines.get(name).title) for name in names]
         if not data and not initial.get("artifact"):

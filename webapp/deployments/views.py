@@ -124,11 +124,11 @@ def _forms(user: User, typed: QueryDict | None, asked: QueryDict) -> tuple[Deplo
 
 def _fit(form: DeploymentForm, options: OptionsForm) -> fitting.Fit | None:
     """None while there is nothing to calculate with."""
-    artifact = form.chosen("artifact")
-    if artifact is None:
+    artifact, team = form.chosen("artifact"), form.chosen("team")
+    if artifact is None or team is None:
         return None
     typed = options.chosen() if not options.is_bound or options.is_valid() else None
-    return fitting.fit(artifact, form.engine_name(), typed, form.chosen("host"))
+    return fitting.fit(artifact, form.engine_name(), typed, form.chosen("host"), team)
 
 
 @door("POST")

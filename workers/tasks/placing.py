@@ -20,7 +20,8 @@ def place(replica: Replica) -> Pause:
     """Book the best place. GO_ON when there was one, else the seconds until another try; the reasons are on the row."""
     deployment = replica.deployment
     others = deployment.replicas.exclude(pk=replica.pk).exclude(host=None)
-    pairs = fitting.candidates(deployment.artifact, Counter(others.values_list("host_id", flat=True)))
+    taken = Counter(others.values_list("host_id", flat=True))
+    pairs = fitting.candidates(deployment.artifact, taken, deployment.team)
     offers = [offer for _host, offer in pairs]
     try:
         demand = _demand(replica, offers)
