@@ -4,14 +4,16 @@
   document.querySelectorAll("[data-copy]").forEach((button) => { button.hidden = false; });
 
   async function copy(button) {
-    const text = document.getElementById(button.dataset.copy).textContent;
+    const place = document.getElementById(button.dataset.copy);
+    // A prompt in front of a command is there to be read, not to be run.
+    const text = place.dataset.language === "console" ? place.textContent.replace(/^\$ /gm, "") : place.textContent;
     let done = true;
     try {
       await navigator.clipboard.writeText(text);
     } catch {
       done = false; // no permission, or not a secure context: select it, so that Ctrl+C does
       const range = document.createRange();
-      range.selectNodeContents(document.getElementById(button.dataset.copy));
+      range.selectNodeContents(place);
       window.getSelection().removeAllRanges();
       window.getSelection().addRange(range);
     }

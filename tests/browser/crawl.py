@@ -11,6 +11,8 @@ from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, reso
 NOT_PAGES = ("api/v1/", "internal/", "healthz", "metrics")
 # How many addresses of one kind (same view, same names in the query) are followed from links.
 OF_A_KIND = 2
+# Pages that are all different although one view shows them.
+ALL_OF = {"dashboard:help_page"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Frontier:
         except Resolver404:
             view = parts.path  # visited all the same: a link to nothing is a fault
         kind = (view, tuple(sorted(parse_qs(parts.query, keep_blank_values=True))))
-        if self.kinds.get(kind, 0) >= OF_A_KIND:
+        if self.kinds.get(kind, 0) >= OF_A_KIND and view not in ALL_OF:
             return
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
         self.seen.add(address)

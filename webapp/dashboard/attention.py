@@ -71,7 +71,7 @@ def _hosts(user: User, hosts: Sequence[Host]) -> list[Concern]:
             reverse("inventory:detail", args=[host.pk]),
             f"The disk is nearly full: {host.disk_free_bytes / 1024**3:.1f} GiB free.",
             "Free some space.",
-            "Delete models",
+            "See the host",
         )
         for host in hosts
         if host.disk_total_bytes and host.disk_free_bytes < max(DISK_LOW_BYTES, host.disk_total_bytes // 10)

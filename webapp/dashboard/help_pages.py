@@ -91,10 +91,10 @@ def html(text: str) -> SafeString:
 def _fence(self: RendererHTML, tokens: Sequence[Token], place: int, options: Any, env: MutableMapping[str, Any]) -> str:
     """An example with a copy button, as everywhere on the site."""
     env["examples"] = name = env.get("examples", 0) + 1
-    text = escape(tokens[place].content.rstrip())
+    text, language = escape(tokens[place].content.rstrip()), escape(tokens[place].info.strip())
     return (
         f'<div class="code"><button type="button" class="btn btn-sm copy" data-copy="example-{name}" hidden>Copy'
-        f'</button><pre id="example-{name}" tabindex="0"><code>{text}</code></pre></div>'
+        f'</button><pre id="example-{name}" data-language="{language}" tabindex="0"><code>{text}</code></pre></div>'
     )
 
 

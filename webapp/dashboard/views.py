@@ -25,6 +25,7 @@ from webapp.jobs.states import JobState
 from webapp.usage import services as usage
 
 HOME_ROWS = 12
+CODES = (("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript"))
 
 
 @door("GET")
@@ -72,8 +73,8 @@ def playground(request: HttpRequest) -> HttpResponse:
     following = follow((f"deployments:{team.pk}" for team in teams_of(user)), page="playground")
     _panel, context = playground_panel(user, request.GET)
     wanted = {"a": request.GET.get("deployment", ""), "b": request.GET.get("with", "")}
-    context = {**context, "following": following, "wanted": wanted}
-    return render(request, "dashboard/playground.html", {**context, "base_url": settings.MODELYARD_URL})
+    page = {"following": following, "wanted": wanted, "base_url": settings.MODELYARD_URL, "codes": CODES}
+    return render(request, "dashboard/playground.html", {**context, **page})
 
 
 def playground_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
