@@ -1,10 +1,10 @@
 """What wants a person, worst first: each with why, what to do, and where."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db.models import Q
+from django.db.models import F, Q
 from django.urls import reverse
 from django.utils import timezone
 
@@ -37,14 +37,14 @@ class Concern:
     action: str = "Look"
 
 
-def concerns(user: User, hosts: Sequence[Host]) -> list[Concern]:
+def concerns(user: User) -> list[Concern]:
     """Everything that wants this person, in a constant number of queries."""
     return [
-        *_hosts(user, hosts),
+        *_hosts(user),
         *_deployments(user),
         *_jobs(user),
         *[concern for watch in WATCHES for concern in watch(user)],
-        *_first_things(user, hosts),
+        *_first_things(user),
     ]
 
 
@@ -52,35 +52,32 @@ def concerns(user: User, hosts: Sequence[Host]) -> list[Concern]:
 WATCHES: list[Callable[[User], list[Concern]]] = []
 
 
-def _hosts(user: User, hosts: Sequence[Host]) -> list[Concern]:
+def _hosts(user: User) -> list[Concern]:
+    rows = Host.objects.visible_to(user).order_by("name")
     found = [
-        Concern(
-            "unreachable",
-            host.name,
-            reverse("inventory:detail", args=[host.pk]),
-            host.reason,
-            "Check its Docker engine.",
-        )
-        for host in hosts
-        if host.state == HostState.UNREACHABLE
+        Concern("unreachable", host.name, _page_of(host), host.reason, "Check its Docker engine.")
+        for host in rows.filter(state=HostState.UNREACHABLE)[:MOST]
     ]
+    low = Q(disk_free_bytes__lt=DISK_LOW_BYTES) | Q(disk_free_bytes__lt=F("disk_total_bytes") / 10)
     found += [
         Concern(
             "disk nearly full",
             f"Disk of {host.name}",
-            reverse("inventory:detail", args=[host.pk]),
+            _page_of(host),
             f"The disk is nearly full: {host.disk_free_bytes / 1024**3:.1f} GiB free.",
             "Free some space.",
-            "See the host",
         )
-        for host in hosts
-        if host.disk_total_bytes and host.disk_free_bytes < max(DISK_LOW_BYTES, host.disk_total_bytes // 10)
+        for host in rows.filter(low, disk_total_bytes__gt=0)[:MOST]
     ]
-    if hosts and user.is_superuser and is_on_hold():
+    first = rows.first() if user.is_superuser and is_on_hold() else None
+    if first is not None:
         kept = "Containers that no deployment knows are kept, because they are older than this database."
-        url = reverse("inventory:detail", args=[hosts[0].pk])
-        found.append(Concern("on hold", "Unknown containers", url, kept, "Look, then let go."))
+        found.append(Concern("on hold", "Unknown containers", _page_of(first), kept, "Look, then let go."))
     return found
+
+
+def _page_of(host: Host) -> str:
+    return reverse("inventory:detail", args=[host.pk])
 
 
 def _deployments(user: User) -> list[Concern]:
@@ -112,9 +109,9 @@ def _jobs(user: User) -> list[Concern]:
     ]
 
 
-def _first_things(user: User, hosts: Sequence[Host]) -> list[Concern]:
+def _first_things(user: User) -> list[Concern]:
     """What a new installation still lacks: one step at a time, so that the list says what comes next."""
-    if not hosts:
+    if not Host.objects.exists():
         return [
             Concern(
                 "to do", "No host", reverse("inventory:index"), "There is no machine to run models on.",

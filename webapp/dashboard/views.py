@@ -25,6 +25,9 @@ from webapp.jobs.states import JobState
 from webapp.usage import services as usage
 
 HOME_ROWS = 12
+HOST_STRIP = 24
+# More would be a list to scroll through twice; a deployment's page leads here with itself chosen.
+CHOICES = 200
 CODES = (("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript"))
 
 
@@ -38,12 +41,13 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def home_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    hosts = list(Host.objects.visible_to(user).for_list())
+    hosts = Host.objects.visible_to(user).for_list()
     rows = Deployment.objects.visible_to(user).for_list()
     rates = last_hour(user)
     return "dashboard/_home.html", {
-        "concerns": concerns(user, hosts),
-        "hosts": hosts,
+        "concerns": concerns(user),
+        "hosts": hosts[:HOST_STRIP],
+        "host_count": hosts.count(),
         "deployments": [(row, rates.get(row.pk)) for row in rows[:HOME_ROWS]],
         "deployment_count": rows.count(),
         "has_rates": bool(rates),
@@ -80,7 +84,10 @@ def playground(request: HttpRequest) -> HttpResponse:
 def playground_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The choice of deployments; the conversation lives in the browser."""
     rows = Deployment.objects.visible_to(user).filter(desired_state=Desired.RUNNING).for_list()
-    return "dashboard/_choices.html", {"deployments": rows}
+    chosen = [asked.get(name, "") for name in ("deployment", "with")]
+    named = rows.filter(pk__in=[int(pk) for pk in chosen if pk.isascii() and pk.isdigit() and len(pk) < 16])
+    offered = {row.pk: row for row in [*named, *rows[:CHOICES]]}
+    return "dashboard/_choices.html", {"deployments": list(offered.values())}
 
 
 @never_cache

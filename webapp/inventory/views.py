@@ -22,6 +22,7 @@ from webapp.listings import listing
 
 DIARY_LINES = 30
 JOB_LINES = 10
+REPLICA_LINES = 50
 # The charts come from the room of samples; a Modelyard without it has none.
 CHARTS = ("hosts/_charts.html", "_nothing.html")
 
@@ -66,7 +67,8 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
     return "hosts/_panel.html", {
         "host": host,
         "ledgers": ledgers_of(host, {replica.holder: replica for replica in replicas}, holders),
-        "replicas": replicas,
+        "replicas": replicas[:REPLICA_LINES],
+        "replica_count": len(replicas),
         "jobs": jobs,
         "diary": host.diary.all()[:DIARY_LINES],
         "teams": [grant.team for grant in host.grants.select_related("team").order_by("team__name")],
