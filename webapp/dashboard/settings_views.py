@@ -4,9 +4,10 @@ import platform
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.message import Message
 from functools import cache, wraps
 from importlib.metadata import Distribution, distributions
-from typing import Any
+from typing import Any, cast
 
 import django
 from django.conf import settings
@@ -110,7 +111,7 @@ def _packages() -> list[tuple[str, str, str]]:
 
 def _licence(package: Distribution) -> str:
     """As the package states it: the SPDX expression, else its classifier, else the first line of its own words."""
-    facts = package.metadata
+    facts = cast(Message, package.metadata)  # what importlib hands out; its own type names less
     classified = [
         line.rpartition(" :: ")[2] for line in facts.get_all("Classifier") or [] if line.startswith("License")
     ]

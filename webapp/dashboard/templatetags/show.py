@@ -40,9 +40,9 @@ def count(number: int | float | None) -> str:
 
 
 @register.filter
-def rate(number: float | int | None) -> str:
+def rate(number: float | int | str | None) -> str:
     """A number per minute or in milliseconds: one decimal below ten, none above; a dash for nothing measured."""
-    if number is None or number == "":
+    if number is None or isinstance(number, str):  # a template's missing variable is an empty text
         return "–"
     return f"{number:,.1f}" if 0 < number < 10 and not float(number).is_integer() else f"{number:,.0f}"
 
