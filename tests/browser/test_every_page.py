@@ -29,6 +29,13 @@ LOOKS = {
 }
 OUTPUT = Path(os.environ.get("MODELYARD_TEST_OUTPUT") or REPOSITORY / "test-output") / "every-page"
 
+# What only a typed question leads to.
+ASKED = (
+    "/search/?q=script", "/search/?q=nothing-is-called-this", "/deployments/?q=nothing-is-called-this",
+    "/models/?q=nothing-is-called-this", "/jobs/?q=nothing-is-called-this", "/keys/?q=nothing-is-called-this",
+    "/help/?q=drain",
+)  # fmt: skip
+
 TOO_WIDE = """[...document.querySelectorAll("body *")]
     .filter((part) => part.getBoundingClientRect().right > window.innerWidth + 1)
     .filter((part) => !part.closest(".table-responsive, dialog, .skip, .visually-hidden"))
@@ -161,6 +168,8 @@ def known_pages(yard, chromium, signed_in, axe):
         except KeyError as gap:
             missing.append(gap.args[0])
     assert not missing, "\n".join(missing)
+    for path in ASKED:
+        frontier.add(path)
     visitor = Visitor(site, chromium, signed_in, axe, "light")
     visited = []
     for path in frontier:
