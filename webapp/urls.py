@@ -26,10 +26,6 @@ urlpatterns = [
     path("accounts/", include(accounts.sign_in_patterns)),
     path("usage/", include("webapp.usage.urls")),
     path("charts/", include("webapp.samples.urls")),
-    # These pages of allauth would send mail; what stands first wins.
-    path("accounts/password/reset/", no_mail),
-    path("accounts/email/", no_mail),
-    path("accounts/", include("allauth.account.urls")),
 ]
 
 handler400 = "webapp.dashboard.errors.bad_request"

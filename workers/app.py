@@ -18,9 +18,9 @@ django.setup()
 # and the first task of each does not spend a second on it.
 from channels.layers import get_channel_layer  # noqa: E402
 
+from webapp.deployments import rolling  # noqa: E402
 from webapp.operations.starting import refuse_unfit_schema  # noqa: E402
 from workers import log_facts  # noqa: E402, F401  connects itself to the tasks
-from webapp.deployments import rolling  # noqa: E402
 from workers.tasks import hosts, jobs, replicas, sweeping  # noqa: E402
 
 get_channel_layer()

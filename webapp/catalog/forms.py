@@ -39,7 +39,7 @@ class FetchForm(RefusableForm):
             cast("forms.ModelChoiceField[Host]", self.fields["host"]),
         )
         team.queryset = Team.objects.filter(pk__in=[row.pk for row in teams]).order_by("name")
-        host.queryset = Host.objects.online().order_by("name")
+        host.queryset = Host.objects.online().open_to(teams).order_by("name")
 
 
 class ImportForm(FetchForm):

@@ -82,7 +82,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
         "deployments": deployments.visible_to(user).for_list().filter(artifact__catalog_model=model),
         "may_deploy": bool(teams),
         "form": FetchForm(None, teams=teams),
-        "hosts": list(Host.objects.online().order_by("name")) if teams else [],
+        "hosts": list(Host.objects.online().open_to(teams).order_by("name")) if teams else [],
     }
     return render(request, "models/detail.html", context)
 

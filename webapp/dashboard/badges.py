@@ -40,6 +40,11 @@ LOOKS: dict[str, Look] = {
     "online": _GOOD,
     "unreachable": _BAD,
     "drained": Look("yellow", "circle-minus"),
+    "restricted": Look("secondary", "lock"),
+    # what else wants a person
+    "disk nearly full": Look("orange", "database"),
+    "on hold": Look("yellow", "player-stop"),
+    "to do": Look("azure", "list-check"),
     # copies of artifacts
     "fetching": Look("azure", "cloud-download"),
     "present": _GOOD,

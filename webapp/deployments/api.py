@@ -11,6 +11,7 @@ from ninja.pagination import paginate
 from webapp import engines
 from webapp.accounts.api import team_of
 from webapp.accounts.callers import caller
+from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact
 from webapp.deployments import fitting, searching, services
 from webapp.deployments.api_history import router as history
@@ -56,7 +57,7 @@ def estimate_memory(request: HttpRequest, data: EstimateIn) -> fitting.Fit:
     artifact = get_object_or_404(Artifact, pk=data.artifact)
     if data.engine not in engines.names():
         raise Invalid(f"There is no engine {data.engine!r}.", f"Choose among {', '.join(engines.names())}.")
-    found = fitting.fit(artifact, data.engine, data.options)
+    found = fitting.fit(artifact, data.engine, data.options, team=team_of(caller(request), None))
     if found.problem:
         raise Invalid(found.problem)
     return found
@@ -88,21 +89,21 @@ def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = 
         engine=data.engine,
         options=data.options,
         replicas=data.replicas,
-        host=get_object_or_404(Host, pk=data.host) if data.host else None,
+        host=get_object_or_404(Host.objects.visible_to(caller(request)), pk=data.host) if data.host else None,
         image=data.image,
         aliases=tuple(data.aliases),
     )
     team = team_of(caller(request), data.team)
     if dry_run:
         contents = services.check(caller(request), team, wish)
-        return Status(200, _plan_out(services.Plan(contents, [], False, False, None, "")))
+        return Status(200, _plan_out(services.Plan(contents, [], False, False, None, ""), team))
     deployment = services.create(caller(request), team, wish)
     return Status(202, get_deployment(request, deployment.pk))
 
 
-def _plan_out(planned: services.Plan) -> dict[str, Any]:
+def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
     contents = planned.contents
-    found = fitting.fit(contents.artifact, contents.engine, contents.options, contents.host)
+    found = fitting.fit(contents.artifact, contents.engine, contents.options, contents.host, team)
     return {
         "changes": planned.changes,
         "rolls": planned.rolls,
@@ -127,7 +128,7 @@ def edit_deployment(request: HttpRequest, deployment_id: int, data: EditIn, dry_
     deployment = get_deployment(request, deployment_id)
     wanted = _edit(data)
     if dry_run:
-        return Status(200, _plan_out(services.check_edit(caller(request), deployment, wanted)))
+        return Status(200, _plan_out(services.check_edit(caller(request), deployment, wanted), deployment.team))
     services.edit(caller(request), deployment, wanted)
     return Status(202, get_deployment(request, deployment_id))
 

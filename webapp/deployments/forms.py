@@ -50,6 +50,10 @@ class Parts(forms.Form):
         words = re.split(r"[\s,]+", self.cleaned_data["aliases"])
         return tuple(dict.fromkeys(word for word in words if word))
 
+    def owner(self) -> Team | None:
+        """The team whose hosts count."""
+        raise NotImplementedError
+
     def _fill_choices(self) -> None:
         artifacts = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"])
         artifacts.queryset = (
@@ -95,11 +99,16 @@ class DeploymentForm(Parts):
         owners.queryset = Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name")
         if teams:
             owners.initial = teams[0].pk
+        hosts = cast("forms.ModelChoiceField[Host]", self.fields["host"])
+        hosts.queryset = Host.objects.open_to(teams).order_by("name")  # type: ignore[attr-defined]
         if not data and not initial.get("artifact"):
             first = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"]).queryset.first()
             self.initial["artifact"] = first.pk if first else ""
         if not data and not initial.get("name"):
             self.initial["name"] = self._free_name(teams)
+
+    def owner(self) -> Team | None:
+        return cast("Team | None", self.chosen("team"))
 
     def _free_name(self, teams: Sequence[Team]) -> str:
         """A name to begin with: the model's, with a number when it is taken."""
@@ -144,13 +153,20 @@ class EditForm(Parts):
 
     def __init__(self, data: Mapping[str, Any] | None, deployment: Deployment) -> None:
         super().__init__(data, initial=self._as_it_is(deployment))
+        self._team = deployment.team
         self._fill_choices()
+        hosts = cast("forms.ModelChoiceField[Host]", self.fields["host"])
+        open_hosts = Host.objects.open_to([deployment.team]) | Host.objects.filter(pk=deployment.host_id)  # type: ignore[attr-defined]
+        hosts.queryset = open_hosts.order_by("name")
         artifacts = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"])
         if artifacts.queryset is not None:
             # What runs may be kept even where nothing new could be made of it.
             kept = Artifact.objects.filter(pk=deployment.artifact_id)
             ids = [*artifacts.queryset.values_list("pk", flat=True), *kept.values_list("pk", flat=True)]
             artifacts.queryset = Artifact.objects.filter(pk__in=ids).select_related("catalog_model")
+
+    def owner(self) -> Team | None:
+        return self._team
 
     @staticmethod
     def _as_it_is(deployment: Deployment) -> dict[str, Any]:

@@ -54,7 +54,7 @@ Decide = Callable[[Sequence[Booking]], placement.Decision]
 def _decide(deployment: Deployment, contents: Runnable) -> Decide:
     """Ask the planner with some bookings given back. What cannot be calculated is left to placement itself."""
     present = Replica.objects.present().filter(deployment=deployment).exclude(host=None)
-    pairs = fitting.candidates(contents.artifact, Counter(present.values_list("host_id", flat=True)))
+    pairs = fitting.candidates(contents.artifact, Counter(present.values_list("host_id", flat=True)), deployment.team)
     offers = [offer for _host, offer in pairs]
     uuids = {card.pk: card.uuid for host, _offer in pairs for card in host.accelerators.all()}
     try:

@@ -85,7 +85,7 @@ def _fit(form: Parts, options: OptionsForm) -> fitting.Fit | None:
     if artifact is None:
         return None
     typed = options.chosen() if not options.is_bound or options.is_valid() else None
-    return fitting.fit(artifact, form.engine_name(), typed, form.chosen("host"))
+    return fitting.fit(artifact, form.engine_name(), typed, form.chosen("host"), form.owner())
 
 
 @door("GET", "POST")

@@ -157,7 +157,7 @@ _MAY_FOLLOW: dict[str, Callable[[User, str], bool]] = {
     "deployment": lambda user, key: Deployment.objects.visible_to(user).filter(pk=key).exists(),
     "replica-log": lambda user, key: Replica.objects.visible_to(user).filter(pk=key).exists(),
     "job": lambda user, key: Job.objects.visible_to(user).filter(pk=key).exists(),
-    "host": lambda user, key: Host.objects.filter(pk=key).exists(),
+    "host": lambda user, key: Host.objects.visible_to(user).filter(pk=key).exists(),
     "hosts": lambda user, key: True,
 }
 _WITHOUT_ID = {("hosts", ""), ("jobs", "all")}

@@ -20,8 +20,10 @@ def place(replica: Replica) -> Pause:
     """Book the best place. GO_ON when there was one, else the seconds until another try; the reasons are on the row."""
     contents = replica.contents
     assert contents.artifact is not None
-    others = replica.deployment.replicas.exclude(pk=replica.pk).exclude(host=None)
-    pairs = fitting.candidates(contents.artifact, Counter(others.values_list("host_id", flat=True)))
+    deployment = replica.deployment
+    others = deployment.replicas.exclude(pk=replica.pk).exclude(host=None)
+    taken = Counter(others.values_list("host_id", flat=True))
+    pairs = fitting.candidates(contents.artifact, taken, deployment.team)
     offers = [offer for _host, offer in pairs]
     try:
         demand = _demand(replica, offers)
