@@ -41,8 +41,8 @@ SAMPLER = "modelyard-sampler"
 SAMPLER_FRESH_S = 25.0
 MEASURED = (S.STARTING, S.LOADING, S.READY, S.DRAINING)
 ASKED = (S.READY, S.DRAINING)
-# Whoever works on a request uses more CPU than that, on a GPU too. Below it nobody asks: llama.cpp writes a line into its
-# log for every look at its metrics.
+# Whoever works on a request uses more CPU than that, on a GPU too. Below it nobody asks: llama.cpp writes a line into
+# its log for every look at its metrics.
 IDLE_CORES = 0.02
 PROC = Path("/proc")
 
