@@ -62,8 +62,11 @@ class UsageRecord(models.Model):
         indexes = [
             models.Index(fields=["deployment", "at"]),
             models.Index(fields=["team", "at"]),
-            # Failures are few and looked for: without this, none at all means looking at every record.
-            models.Index(fields=["has_failed", "at"], name="usage_record_failed"),
+            # Failures are few and looked for: without these, to find none would mean to look at every record.
+            models.Index(fields=["at"], condition=models.Q(has_failed=True), name="usage_record_failed"),
+            models.Index(
+                fields=["team", "at"], condition=models.Q(has_failed=True), name="usage_record_failed_of_team"
+            ),
         ]
 
 
