@@ -219,3 +219,29 @@ def test_a_page_that_is_not_there_is_sound(yard, chromium, signed_in, axe):
     visitor.context.close()
     left = [each for each in visitor.wrong["/nothing-here/"] if "404" not in each]
     assert not left
+
+
+BAD = """<!doctype html><html lang="en"><head><title>Bad</title><style nonce="x">p { color: #ddd }</style></head><body>
+<h1>Bad</h1><p style="color: #eee; background: #fff">pale</p><div><input><img src="https://evil.example/x.png" alt="x">
+<table><tr><td style="padding-left: 3000px">wide</td></tr></table><script>window.hacked = 1</script></body></html>"""
+
+
+def test_a_bad_page_is_found_out(yard, chromium, signed_in, axe):
+    visitor = Visitor(yard[0], chromium, signed_in, axe)
+    strict = {"Content-Type": "text/html", "Content-Security-Policy": "img-src *; style-src 'unsafe-inline'; %s"}
+    for policy in ("script-src 'self'", ""):
+        headers = {**strict, "Content-Security-Policy": strict["Content-Security-Policy"] % policy}
+        visitor.context.route("**/bad/", lambda route, headers=headers: route.fulfill(headers=headers, body=BAD))
+        visitor.visit("/bad/")
+        said = visitor.report()
+        for fault in (
+            "html: line 2: <div> is not closed",
+            "axe: label",
+            "axe: color-contrast",
+            "elsewhere: ",
+            "too wide",
+        ):
+            assert fault in said
+        assert ("policy: script-src" in said) is bool(policy)
+        assert ("ran as a script" in said) is not bool(policy)
+    visitor.context.close()
