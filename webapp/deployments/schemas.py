@@ -56,8 +56,6 @@ class DeploymentOut(Schema):
     engine: str
     options: dict[str, Any]
     desired_replicas: int
-    host_id: int | None = Field(description="the host that it is pinned to")
-    image: str = Field(description="another image than the engine's own; empty when there is none")
     endpoint: str
     replicas: list[ReplicaOut]
     created_at: datetime
