@@ -126,7 +126,7 @@ def fuzz(schema: Any, key: str, name: str, role: str, total: int) -> None:
             point = transaction.savepoint()
             try:
                 answer = case.call(headers={"Authorization": f"Bearer {key}"})
-                ran[f"{answer.status_code // 100}xx"] += 1
+                ran[str(answer.status_code)] += 1
                 case.validate_response(answer, checks=PROMISES)
             finally:
                 transaction.savepoint_rollback(point)
