@@ -28,7 +28,7 @@ LIMIT_S = 90.0
 
 @pytest.fixture(scope="module")
 def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeYard]:
-    with running_dockerd(77) as engine:
+    with running_dockerd(91) as engine:
         yield from open_yard(tmp_path_factory.mktemp("compose"), engine)
 
 
@@ -40,7 +40,7 @@ def answered(yard: ComposeYard) -> dict[str, Any]:
     began = time.monotonic()
     yard.compose("up", "-d", *SERVICES)
     # What `make run` does after the processes are there; here an operator would press the button on the page Models.
-    words = ["python3", "manage.py", "starter", "--host", "1", "--member", starter.MEMBER]
+    words = ["python3", "manage.py", "starter", "--host", "1", "--member", starter.MEMBER, "--timeout", "150"]
     file = yard.state / "import" / wheel.name
     file.write_bytes(wheel.read_bytes())
     file.chmod(0o644)
