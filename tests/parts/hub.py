@@ -33,6 +33,9 @@ class Repo:
     config: dict[str, Any] = field(default_factory=dict)
     branches: tuple[str, ...] = ("main",)
 
+    def __post_init__(self) -> None:
+        self.sums = {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()}
+
     def facts(self, blobs: bool) -> dict[str, Any]:
         siblings = [self._sibling(name, data) if blobs else {"rfilename": name} for name, data in self.files.items()]
         return {
@@ -58,7 +61,7 @@ class Repo:
     def _sibling(self, name: str, data: bytes) -> dict[str, Any]:
         blob = {"rfilename": name, "size": len(data), "blobId": git_sha1(data)}
         if len(data) >= LARGE:
-            blob["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
+            blob["lfs"] = {"sha256": self.sums[name], "size": len(data), "pointerSize": 134}
         return blob
 
 
@@ -95,8 +98,8 @@ class Hub:
 
     def blob(self, sha256: str) -> bytes | None:
         for repo in self.repos.values():
-            for data in repo.files.values():
-                if hashlib.sha256(data).hexdigest() == sha256:
+            for name, data in repo.files.items():
+                if repo.sums[name] == sha256:
                     return data
         return None
 
@@ -182,7 +185,7 @@ class _Door(BaseHTTPRequestHandler):
         data = repo.files.get(file)
         if data is None:
             return self._refuse(404, "EntryNotFound")
-        sha256 = hashlib.sha256(data).hexdigest()
+        sha256 = repo.sums[file]
         if len(data) < LARGE:
             return self._file(data, f'"{git_sha1(data)}"', {"X-Repo-Commit": repo.commit})
         self.send_response(302)
