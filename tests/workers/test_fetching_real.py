@@ -184,13 +184,13 @@ def test_a_disk_that_fills_up_meanwhile_keeps_the_part_and_the_next_try_goes_on(
     content = model_bytes(40 * MIB)
     small.add("plain/files", {"m.gguf": content})
     filler = small_disk / "filler"
-    filler.write_bytes(b"x" * 10 * MIB)
+    filler.write_bytes(b"x" * 2 * MIB)
     job = fetching.from_url(ada, team, yard, f"{small.url}/plain/m.gguf")
-    small.bytes_per_s, before = 60 * MIB, small.sent_bytes
+    small.bytes_per_s, before = 20 * MIB, small.sent_bytes
     work.send("jobs.reconcile", job.pk)
     work()
     wait_for(lambda: small.sent_bytes - before > 10 * MIB)
-    (small_disk / "more").write_bytes(b"x" * 25 * MIB)
+    (small_disk / "more").write_bytes(b"x" * 35 * MIB)
     wait_for(lambda: has_ended(tools, reload(job).container_name))
     assert look(job, work).state == "failed" and "disk" in job.reason
     folder = small_disk / str(job.artifact_id)

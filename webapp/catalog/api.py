@@ -1,10 +1,10 @@
 """REST doors of the catalogue: what there is, and which hubs may be asked. Fetching and deleting are jobs."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
-from ninja import Query, Router, Status
+from ninja import Field, Router, Status
 from ninja.pagination import paginate
 
 from webapp.accounts.callers import caller
@@ -26,6 +26,8 @@ from webapp.catalog.schemas import (
 from webapp.errors import Conflict, Invalid
 from webapp.pagination import Pages
 
+# What a database holds as an id.
+MOST = 2**63 - 1
 router = Router(tags=["models"])
 Format = Literal["gguf", "safetensors"]
 
@@ -45,7 +47,7 @@ def list_artifacts(  # type: ignore[no-untyped-def]
     request: HttpRequest,
     q: str = "",
     format: Format | None = None,
-    host: int | None = Query(None, ge=1, le=2**62, description="only those with a copy there"),
+    host: Annotated[int | None, Field(ge=1, le=MOST, description="only those with a copy there")] = None,
 ):
     found = Artifact.objects.for_list()
     for word in _words(q):
@@ -98,7 +100,9 @@ def delete_hub(request: HttpRequest, hub_id: int) -> Status[None]:
 
 
 @router.get("/hubs/{hub_id}/search", response=list[FoundRepoOut], summary="Search a hub")
-def search_hub(request: HttpRequest, hub_id: int, q: str = Query("", max_length=200)) -> list[hubs.FoundRepo]:
+def search_hub(
+    request: HttpRequest, hub_id: int, q: Annotated[str, Field(max_length=200)] = ""
+) -> list[hubs.FoundRepo]:
     return hubs.search(_usable(request, hub_id), q)
 
 
@@ -106,8 +110,8 @@ def search_hub(request: HttpRequest, hub_id: int, q: str = Query("", max_length=
 def get_repo(
     request: HttpRequest,
     hub_id: int,
-    name: str = Query(..., min_length=1, max_length=200, description="owner/name"),
-    revision: str = Query("", max_length=200, description="branch, tag or commit; its main branch when absent"),
+    name: Annotated[str, Field(min_length=1, max_length=200, description="owner/name")],
+    revision: Annotated[str, Field(max_length=200, description="branch, tag or commit; main when absent")] = "",
 ) -> RepoOut:
     repo = hubs.repo(_usable(request, hub_id), name, revision)
     rooms = disk.rooms()

@@ -1,10 +1,10 @@
 """REST doors of jobs."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
-from ninja import Query, Router, Status
+from ninja import Field, Router, Status
 from ninja.pagination import paginate
 
 from webapp.accounts.api import team_of
@@ -18,6 +18,8 @@ from webapp.jobs.models import Job
 from webapp.jobs.schemas import CopyIn, FetchIn, ImportIn, JobOut
 from webapp.pagination import Pages
 
+# What a database holds as an id.
+MOST = 2**63 - 1
 router = Router(tags=["jobs"])
 StateFilter = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 KindFilter = Literal["fetch", "delete_copy"]
@@ -29,7 +31,7 @@ def list_jobs(  # type: ignore[no-untyped-def]
     request: HttpRequest,
     state: StateFilter | None = None,
     kind: KindFilter | None = None,
-    host: int | None = Query(None, ge=1, le=2**62),
+    host: Annotated[int | None, Field(ge=1, le=MOST)] = None,
 ):
     asked = {name: value for name, value in {"state": state, "kind": kind, "host": host}.items() if value}
     return Job.objects.visible_to(caller(request)).for_list().filter(**asked)
