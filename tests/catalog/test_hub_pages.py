@@ -246,11 +246,14 @@ def test_the_disk_page_says_what_nobody_uses(client, ada, artifact):
 
 def test_the_pages_cost_the_same_queries_for_one_and_for_thirty(client, ada, artifact, host, hub, count_queries):
     client.force_login(ada)
-    urls = [reverse("catalog:disk"), reverse("catalog:hubs")]
+    slug = artifact.catalog_model.slug
+    urls = [reverse("catalog:disk"), reverse("catalog:hubs"), reverse("catalog:detail", args=[slug])]
     few = [count_queries(client, url) for url in urls]
     for number in range(30):
         model = CatalogModel.objects.create(name=f"m{number}", slug=f"m{number}")
         copied = Artifact.objects.create(catalog_model=model, format="gguf", main_file="m.gguf")
         ArtifactCopy.objects.create(artifact=copied, host=host)
         Hub.objects.create(name=f"hub {number}")
+        sibling = Artifact.objects.create(catalog_model=artifact.catalog_model, format="gguf", main_file=f"{number}")
+        ArtifactCopy.objects.create(artifact=sibling, host=host)
     assert [count_queries(client, url) for url in urls] == few
