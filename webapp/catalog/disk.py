@@ -54,7 +54,7 @@ def by_host(host_id: int | None = None) -> list[HostDisk]:
 
 def rooms(hosts: Iterable[Host] | None = None) -> list[Room]:
     """Every host's memory, for the rough answer to "where would it fit"."""
-    found = Host.objects.online().for_list() if hosts is None else hosts  # type: ignore[attr-defined]
+    found = Host.objects.online().for_list() if hosts is None else hosts
     return [
         Room(
             host.name,

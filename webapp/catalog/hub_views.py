@@ -70,8 +70,8 @@ def approve(request: HttpRequest, pk: int) -> HttpResponse:
     """An installation admin has read a repository's code."""
     user = _admin(request)
     hub = get_object_or_404(Hub, pk=pk)
-    name, commit = request.POST.get("repo", "")[:200], request.POST.get("commit", "")[:64]
-    carry_out(request, lambda: services.approve_code(user, hub, name, commit), "The code of this commit may run.")
+    name, commit = (request.POST.get(field, "").replace("\0", "")[:200] for field in ("repo", "commit"))
+    carry_out(request, lambda: services.approve_code(user, hub, name, commit[:64]), "The code of this commit may run.")
     return redirect(_page(hub, name, commit))
 
 

@@ -25,8 +25,10 @@ class CannotBegin(Exception):
 class Kind(Protocol):
     """One kind of job: steps, and for each a container that prints lines of JSON and ends."""
 
-    # Each is a container; the next begins when one has succeeded, and none is repeated after that.
-    steps: tuple[str, ...]
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Each is a container; the next begins when one has succeeded, and none is repeated after that."""
+        ...
 
     def container(self, job: Job, step: str, who: Mapping[str, str]) -> ContainerSpec:
         """The container of a step. Raises CannotBegin."""
@@ -98,7 +100,7 @@ class DeleteCopy:
         return None
 
 
-KINDS: dict[str, Kind] = {JobKind.FETCH: Fetch(), JobKind.DELETE_COPY: DeleteCopy()}
+KINDS: dict[str, Kind] = {JobKind.FETCH.value: Fetch(), JobKind.DELETE_COPY.value: DeleteCopy()}
 
 
 def of(job: Job) -> Kind:
@@ -130,7 +132,7 @@ def _web(policy: Policy) -> dict[str, Any]:
 
 
 def _hub(source: Mapping[str, Any]) -> Hub:
-    hub = Hub.objects.filter(pk=source.get("hub")).first()
+    hub = Hub.objects.filter(pk=source["hub"]).first()
     if hub is None:
         name = source.get("hub_name", "it comes from")
         raise CannotBegin(Refused(f"The hub {name} is no longer known.", "Fetch it anew from a hub that is."))
