@@ -96,7 +96,8 @@ class DeploymentForm(Parts):
         if teams:
             owners.initial = teams[0].pk
         if not data and not initial.get("artifact"):
-            first = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"]).queryset.first()
+            offered = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"]).queryset
+            first = offered.first() if offered is not None else None
             self.initial["artifact"] = first.pk if first else ""
         if not data and not initial.get("name"):
             self.initial["name"] = self._free_name(teams)

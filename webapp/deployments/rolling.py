@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -126,7 +126,7 @@ def _quiet_s(deployment: Deployment, rollout: Rollout) -> float:
     newest = deployment.replicas.filter(generation=rollout.number).aggregate(
         moved=Max("state_at"), got=Max("progress_at")
     )
-    dates = [rollout.started_at, *(date for date in newest.values() if date is not None)]
+    dates: list[datetime] = [rollout.started_at, *(date for date in newest.values() if date is not None)]
     return (timezone.now() - max(dates)).total_seconds()
 
 
