@@ -102,7 +102,8 @@ class DeploymentForm(Parts):
         hosts = cast("forms.ModelChoiceField[Host]", self.fields["host"])
         hosts.queryset = Host.objects.open_to(teams).order_by("name")  # type: ignore[attr-defined]
         if not data and not initial.get("artifact"):
-            first = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"]).queryset.first()
+            offered = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"]).queryset
+            first = offered.first() if offered is not None else None
             self.initial["artifact"] = first.pk if first else ""
         if not data and not initial.get("name"):
             self.initial["name"] = self._free_name(teams)

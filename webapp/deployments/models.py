@@ -249,9 +249,6 @@ class ReplicaQuerySet(models.QuerySet["Replica"]):
         return self.filter(host_id=host_id)
 
 
-ReplicaManager = models.Manager.from_queryset(ReplicaQuerySet)
-
-
 class Replica(models.Model):
     """One engine container that ought to exist. `state` is written by lifecycle.move alone."""
 
@@ -298,7 +295,7 @@ class Replica(models.Model):
     proven_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects: ClassVar["ReplicaManager"] = ReplicaManager()
+    objects: ClassVar[models.Manager["Replica"]] = ReplicaQuerySet.as_manager()
 
     class Meta:
         ordering = ["number"]

@@ -62,7 +62,8 @@ def narrow(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> "QuerySet[
         on_host = Q(replicas__host__name=asked["host"])
         rows = rows.filter(pk__in=Deployment.objects.filter(on_host).values("pk"))
     if asked.get("state"):
-        rows = rows.filter(pk__in=with_word(Deployment.objects.all()).filter(word=asked["state"]).values("pk"))
+        summed_up = with_word(Deployment.objects.all()).filter(Q(word=asked["state"]))
+        rows = rows.filter(pk__in=summed_up.values("pk"))
     return rows
 
 
