@@ -24,6 +24,7 @@ from webapp.catalog.schemas import (
     RepoOut,
 )
 from webapp.errors import Conflict, Invalid
+from webapp.inventory.models import Host
 from webapp.pagination import Pages
 
 # What a database holds as an id.
@@ -49,7 +50,7 @@ def list_artifacts(  # type: ignore[no-untyped-def]
     format: Format | None = None,
     host: Annotated[int | None, Field(ge=1, le=MOST, description="only those with a copy there")] = None,
 ):
-    found = Artifact.objects.for_list()
+    found = Artifact.objects.for_list(caller(request))
     for word in _words(q):
         found = found.filter(catalog_model__name__icontains=word)
     if format:
@@ -59,7 +60,7 @@ def list_artifacts(  # type: ignore[no-untyped-def]
 
 @router.get("/artifacts/{artifact_id}", response=ArtifactOut, summary="One artifact")
 def get_artifact(request: HttpRequest, artifact_id: int) -> Artifact:
-    return get_object_or_404(Artifact.objects.for_list(), pk=artifact_id)
+    return get_object_or_404(Artifact.objects.for_list(caller(request)), pk=artifact_id)
 
 
 @router.get("/known-models", response=list[KnownOut], summary="Models that people usually ask for")
@@ -69,7 +70,7 @@ def list_known(request: HttpRequest, q: str = "") -> list[KnownOut]:
 
 @router.get("/disk", response=list[HostDiskOut], summary="What models take on each host")
 def disk_use(request: HttpRequest) -> list[HostDiskOut]:
-    return [HostDiskOut.of(item) for item in disk.by_host()]
+    return [HostDiskOut.of(item) for item in disk.by_host(Host.objects.visible_to(caller(request)))]
 
 
 @router.get("/hubs", response=list[HubOut], summary="Hubs that I may use")
@@ -114,7 +115,7 @@ def get_repo(
     revision: Annotated[str, Field(max_length=200, description="branch, tag or commit; main when absent")] = "",
 ) -> RepoOut:
     repo = hubs.repo(_usable(request, hub_id), name, revision)
-    rooms = disk.rooms()
+    rooms = disk.rooms(Host.objects.visible_to(caller(request)))
     offer = inspecting.offer(repo)
     return RepoOut.of(repo, offer, lambda size: fits.places(fits.rough_bytes(size), rooms))
 

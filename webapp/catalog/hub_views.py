@@ -16,6 +16,7 @@ from webapp.catalog.models import Artifact, CodeApproval, Hub
 from webapp.catalog.views import jobs_verb
 from webapp.doors import carry_out, door, person, teams_of
 from webapp.errors import Refused
+from webapp.inventory.models import Host
 
 
 @door("GET")
@@ -31,7 +32,7 @@ def repo(request: HttpRequest, pk: int) -> HttpResponse:
         found = hubs.repo(hub, name, revision)
     except Refused as refusal:
         return render(request, "models/repo.html", {**context, "problem": str(refusal)}, status=refusal.status)
-    offer, rooms = inspecting.offer(found), disk.rooms()
+    offer, rooms = inspecting.offer(found), disk.rooms(Host.objects.visible_to(user))
     prefix = f"hub:{hub.pk}:{found.name}@{found.commit}:"
     here = dict(Artifact.objects.filter(origin__startswith=prefix).values_list("origin", "catalog_model__slug"))
     rows = [

@@ -39,7 +39,7 @@ def index(request: HttpRequest) -> HttpResponse:
         },
     )
     here = {name.lower() for name in CatalogModel.objects.values_list("name", flat=True)}
-    rooms = disk.rooms()
+    rooms = disk.rooms(Host.objects.visible_to(user))
     context = {
         "listing": found,
         "may_import": bool(teams_of(user, Role.OPERATOR)),
@@ -78,7 +78,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     teams = teams_of(user, Role.OPERATOR)
     context: dict[str, Any] = {
         "model": model,
-        "artifacts": Artifact.objects.filter(catalog_model=model).for_list(),
+        "artifacts": Artifact.objects.filter(catalog_model=model).for_list(user),
         "deployments": deployments.visible_to(user).for_list().filter(artifact__catalog_model=model),
         "may_deploy": bool(teams),
         "teams": teams,
@@ -140,7 +140,7 @@ def fetch_to_host(request: HttpRequest, pk: int) -> HttpResponse:
 
 @door("GET", "POST")
 def delete_artifact(request: HttpRequest, pk: int) -> HttpResponse:
-    artifact = get_object_or_404(Artifact.objects.for_list(), pk=pk)
+    artifact = get_object_or_404(Artifact.objects.for_list(person(request)), pk=pk)
     loss = jobs_verb("deleting.loss_of_artifact")(artifact)
     return _delete(request, artifact, None, loss, "deleting.delete_artifact")
 
@@ -178,7 +178,7 @@ def _named_team(teams: list[Team], key: str | None) -> Team | None:
 @door("GET")
 def disk_use(request: HttpRequest) -> HttpResponse:
     context = {
-        "disks": disk.by_host(),
+        "disks": disk.by_host(Host.objects.visible_to(person(request))),
         "may_delete": bool(teams_of(person(request), Role.OPERATOR)),
         "deletable": [CopyState.PRESENT, CopyState.FAILED],
     }
