@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from django.apps import apps
@@ -252,7 +252,7 @@ def _insert(model: type[models.Model], target: BaseDatabaseWrapper, rows: Rows) 
                     copy.write_row(row)
         else:
             marks = ", ".join(["%s"] * len(fields))
-            cursor.executemany(f"INSERT INTO {into} VALUES ({marks})", prepared())  # noqa: S608
+            cursor.executemany(f"INSERT INTO {into} VALUES ({marks})", cast(Any, prepared()))  # noqa: S608
 
 
 def _compare(model: type[models.Model], wanted: _Sum) -> None:

@@ -19,7 +19,7 @@ def request_facts(get_response: Next) -> Any:
 
         async def answer(request: HttpRequest) -> Any:
             with logs.bound(**_facts(request)):
-                return await get_response(request)  # type: ignore[misc]
+                return await get_response(request)
 
         return answer
 
