@@ -49,8 +49,9 @@ def list_artifacts(  # type: ignore[no-untyped-def]
     found = Artifact.objects.for_list(caller(request))
     if format:
         found = found.filter(format=format)
-    there = Host.objects.visible_to(caller(request)).filter(pk=host)
-    return found.filter(copies__host__in=there) if host else found
+    if host is None:
+        return found
+    return found.filter(copies__host__in=Host.objects.visible_to(caller(request)).filter(pk=host))
 
 
 @router.get("/artifacts/{artifact_id}", response=ArtifactOut, summary="One artifact")
