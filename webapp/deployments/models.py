@@ -44,6 +44,9 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
             .order_by("name", "id")
         )
 
+    def rolling(self) -> "DeploymentQuerySet":
+        return self.filter(roll_due_at__isnull=False)
+
     def rolling_due(self) -> "DeploymentQuerySet":
         return self.filter(roll_due_at__lte=Now())
 
