@@ -123,7 +123,7 @@ def migrate(count_rows: bool) -> list[Step]:
     last: dict[str, int] = tables.counts(connection) if count_rows else {}
     began = 0.0
 
-    def watch(action: str, migration: Any = None, fake: bool = False) -> None:
+    def watch(action: Any, migration: Any = None, fake: bool = False) -> None:
         nonlocal began, last
         if action == "apply_start":
             began = time.monotonic()
