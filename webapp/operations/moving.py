@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from django.apps import apps
@@ -253,14 +253,9 @@ def _insert(model: type[models.Model], target: BaseDatabaseWrapper, rows: Rows) 
                 for row in found:
                     copy.write_row(row)
         else:
-<<<<<<< HEAD
-            marks = ", ".join(["%s"] * len(fields))
-            cursor.executemany(f"INSERT INTO {into} VALUES ({marks})", cast(Any, prepared()))  # noqa: S608
-=======
             statement = f"INSERT INTO {into} VALUES ({', '.join(['%s'] * len(fields))})"  # noqa: S608
             while batch := list(itertools.islice(found, BATCH_ROWS)):
                 cursor.executemany(statement, batch)
->>>>>>> ops
 
 
 def _compare(model: type[models.Model], wanted: _Sum) -> None:
