@@ -8,6 +8,7 @@ import shutil
 import ssl
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -127,6 +128,8 @@ def until(what: str, condition: Any, limit_s: float, diagnose: Any = lambda: "")
             found = condition()
         except OSError as error:
             found, last = None, error
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
         if found:
             return found
         time.sleep(0.2)
