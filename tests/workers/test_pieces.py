@@ -1,8 +1,8 @@
 """Small pieces of the workers that need no Docker engine."""
 
-import json
 import asyncio
 import ipaddress
+import json
 from typing import Any
 
 import pytest
@@ -34,8 +34,6 @@ def test_a_jobs_last_word_counts_and_noise_does_not() -> None:
     assert jobs.read_ending(log) == jobs.Ending(message="no", advice="do")
     files = {"step": "done", "files": [{"name": "a"}]}
     assert jobs.read_ending(json.dumps(files)) == jobs.Ending(files)
-        {"step": "done", "files": [{"name": "a"}]}
-    )
     assert jobs.read_ending("{broken\n") == jobs.Ending()
 
 
