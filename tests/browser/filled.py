@@ -33,7 +33,10 @@ def fill() -> dict[str, dict[str, Any]]:
         "inventory": {"pk": host.pk},
         "accounts": {"pk": key.pk},
         "dashboard": {"slug": "first-hour"},
-        "": {"team": team.slug, "host": host.pk},
+        "teams": {"slug": team.slug, "pk": _invitation(ada, team), "person_id": _person("odd").pk},
+        "people": {"pk": _person("odd").pk},
+        "samples": {"kind": "deployment", "pk": deployment.pk},
+        "": {"team": team.slug, "host": host.pk, "pk": _connection()},
     }
 
 
@@ -47,6 +50,28 @@ def _people() -> tuple[Any, Any]:
     Membership.objects.create(user=odd, team=team)
     Team.objects.create(name=SCRIPT, slug="odd-team")
     return ada, team
+
+
+def _person(begins: str) -> Any:
+    from webapp.accounts.models import User
+
+    return User.objects.get(username__startswith=begins)
+
+
+def _invitation(ada: Any, team: Any) -> int:
+    from webapp.accounts import links
+    from webapp.accounts.models import Role
+
+    link = links.invite(ada, team, Role.VIEWER, f"guest {HOSTILE}"[:200])[0]
+    return int(link.pk)
+
+
+def _connection() -> int:
+    """A single sign-on account of somebody."""
+    from allauth.socialaccount.models import SocialAccount
+
+    made = SocialAccount.objects.create(user=_person("odd"), provider="sso", uid=f"uid {SCRIPT}"[:100])
+    return int(made.pk)
 
 
 def _hosts() -> Any:
@@ -92,7 +117,7 @@ def _models(host: Any) -> tuple[Any, Any]:
     files = [{"name": f"{IMAGE}{LONG}.gguf", "size_bytes": 144_811_072, "sha256": "ab" * 32}]
     artifact = Artifact.objects.create(
         catalog_model=model, format="gguf", quantisation="Q8_0", main_file=files[0]["name"], size_bytes=144_811_072,
-        files=files, facts=facts, source={"kind": "hub", "repo": HOSTILE},
+        files=files, facts=facts, source={"kind": "hub", "hub": 1, "hub_name": SCRIPT, "repo": HOSTILE, "commit": "c0ffee" * 6},
     )  # fmt: skip
     ArtifactCopy.objects.create(artifact=artifact, host=host, state="present", verified_at=timezone.now())
     CatalogModel.objects.create(name="Without files", slug="without-files")

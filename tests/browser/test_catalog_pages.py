@@ -47,7 +47,7 @@ def test_the_catalogues_pages_in_every_look(open_page, hub, shoot, look):
 
 def test_from_a_search_to_the_variants(open_page, hub):
     page = open_page("/models/")
-    page.get_by_role("searchbox").fill("tiny")
+    page.locator("#search").fill("tiny")
     page.get_by_role("button", name="Search hubs").click()
     page.get_by_role("link", name="org/Tiny-1B-Instruct-GGUF").click()
     expect(page.get_by_role("row", name="Q4_K_M")).to_contain_text("Get")

@@ -62,7 +62,7 @@ def test_the_log_of_each_replica_is_one_key_away(open_page, site, deploy, move):
     assert page.evaluate(TOO_WIDE) == []
     page.get_by_role("link", name="All attempts").press("Enter")
     expect(page.locator(".log-text")).to_contain_text("line of replica 2")
-    page.keyboard.press("/")
+    page.keyboard.press("f")
     page.keyboard.type("nothing like it")
     page.keyboard.press("Enter")
     expect(page.locator("#content")).to_contain_text("No line holds")
@@ -86,7 +86,7 @@ def test_the_list_is_narrowed_and_many_are_asked_at_once(open_page, deploy, move
 
 
 def test_everything_is_asked_without_scripts_too(open_page, site, deploy, move):
-    pk = deploy("plain")
+    pk = deploy("scriptless")
     move(pk, *UP)
     site.do(SETTLE.format(pk=pk))
     page = open_page(f"/deployments/{pk}/edit/", java_script_enabled=False)

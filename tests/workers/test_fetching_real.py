@@ -116,7 +116,8 @@ def test_a_gated_file_arrives_and_its_token_is_nowhere_to_be_seen(
 def _killed(get: Callable[..., Any], small: Hub, tools: Dockerd, work: Any, kills: int, size: int) -> None:
     content = model_bytes(size)
     small.add("org/Tiny-GGUF", {"Tiny-Q8_0.gguf": content})
-    small.bytes_per_s = 20 * MIB
+    # Slow enough that each attempt says how far it came before it is killed.
+    small.bytes_per_s = 8 * MIB
     job = get()
     for kill in range(1, kills + 1):
         wanted = kill * size // (kills + 1)
