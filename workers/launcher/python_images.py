@@ -1,4 +1,4 @@
-"""The images of quantisers: how each is put together from package registries alone."""
+"""The images of quantisers and of vLLM: how each is put together from package registries alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from workers.launcher.progress import Progress
 from workers.launcher.wheelhouse import site
 
 FOLDER = REPOSITORY / "compose/quantizers"
+VLLM_FOLDER = REPOSITORY / "compose/engines/vllm"
 STEPS = FOLDER / "common/steps.py"
 
 
@@ -56,5 +57,14 @@ def _torch_quantiser(name: str) -> Context:
 
 
 LLMCOMPRESSOR = _torch_quantiser("llmcompressor")
-GPTQMODEL = _torch_quantiser("gptqmodel")
-EVERY = (GGUF, LLMCOMPRESSOR, GPTQMODEL)
+VLLM = Context(
+    "modelyard/vllm:cpu",
+    VLLM_FOLDER / "Dockerfile",
+    {"METADATA": VLLM_FOLDER / "METADATA"},
+    parent=TORCH,
+    folders=lambda python, on_progress: {
+        "site": site(VLLM_FOLDER / "requirements.lock", python, cache_dir(), on_progress)
+    },
+    decided_by=(VLLM_FOLDER / "requirements.lock",),
+)
+EVERY = (GGUF, LLMCOMPRESSOR, VLLM)
