@@ -1,6 +1,6 @@
-"""SmolLM2-135M as a hub would have it (safetensors, 16 bit), made once from the starter's GGUF file and kept in the cache.
+"""SmolLM2-135M as a hub would have it (safetensors, 16 bit), made once from the starter's GGUF file, kept in the cache.
 
-    python -m tests.parts.smollm2      prints the folder
+python -m tests.parts.smollm2      prints the folder
 """
 
 import os

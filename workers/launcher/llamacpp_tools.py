@@ -46,7 +46,9 @@ def ensure(folder: Path, on_progress: Progress = silent) -> Path:
     missing = [package for program, package in NEEDED.items() if not shutil.which(program)]
     if missing:
         names = " ".join(missing)
-        raise LauncherError(f"llama.cpp's tools are compiled here, and that needs {names}:\n\n    apt-get install {names}")
+        raise LauncherError(
+            f"llama.cpp's tools are compiled here, and that needs {names}:\n\n    apt-get install {names}"
+        )
     work = folder / f".partial-{target.name}-{os.getpid()}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

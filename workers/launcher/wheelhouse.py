@@ -1,4 +1,4 @@
-"""Folders of Python packages for images: what a lock names, checked against its hashes, unpacked and kept in the cache."""
+"""Folders of Python packages for images: what a lock names, checked against its hashes, kept in the cache."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from workers.launcher.progress import LauncherError, Progress, silent
 
 # Found in no index that pip knows by itself; the CPU build is a tenth of the other one's size.
 TORCH_ADVICE = (
-    "PyTorch's CPU builds must be among pip's indexes (pip config set global.extra-index-url …, or PIP_EXTRA_INDEX_URL); "
-    "pytorch.org names the address."
+    "PyTorch's CPU builds must be among pip's indexes (pip config set global.extra-index-url …, or "
+    "PIP_EXTRA_INDEX_URL); pytorch.org names the address."
 )
 
 
@@ -50,7 +50,15 @@ def site(lock: Path, python: str, folder: Path, on_progress: Progress = silent) 
 
 def _thin(folder: Path) -> None:
     """Remove what nothing imports at run time: headers, static libraries and the packages' own tests."""
-    for name in ("torch/include", "torch/test", "torch/share", "pyarrow/include", "pyarrow/tests", "pandas/tests", "bin"):
+    for name in (
+        "torch/include",
+        "torch/test",
+        "torch/share",
+        "pyarrow/include",
+        "pyarrow/tests",
+        "pandas/tests",
+        "bin",
+    ):
         shutil.rmtree(folder / name, ignore_errors=True)
     for path in folder.rglob("*.a"):
         path.unlink()

@@ -137,7 +137,7 @@ def run(argv: Sequence[str], on_text: Callable[[str], None], env: Mapping[str, s
 
 
 def pieces(chunks: Iterator[bytes]) -> Iterator[str]:
-    """Texts between line ends, carriage returns and the commas behind a counter, without colours; the rest at the end."""
+    """Texts between line ends, carriage returns and commas behind a counter, without colours; the rest at the end."""
     rest = ""
     for chunk in chunks:
         rest += ANSI.sub("", chunk.decode(errors="replace"))
@@ -164,7 +164,9 @@ def failure(tool: str, code: int, text: str) -> StepError:
         )
     if "Insufficient" in text or "you need at least" in text:
         return StepError("bad_calibration", "The calibration text is too short.", "Choose a longer one, then retry.")
-    broken = re.search(r".*(invalid magic|data is not within the file bounds|corrupted|HeaderTooLarge|Error while deseri).*", text)
+    broken = re.search(
+        r".*(invalid magic|data is not within the file bounds|corrupted|HeaderTooLarge|Error while deseri).*", text
+    )
     if broken:
         return StepError("bad_source", f"The source is broken: {broken.group(0).strip()[:300]}", "Fetch it again.")
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "nothing")
@@ -175,7 +177,7 @@ def failure(tool: str, code: int, text: str) -> StepError:
 
 @contextmanager
 def whole(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
-    """A path to write to; it gets its real name only when everything is on the disk. What is left of a failed try goes."""
+    """A path to write to; it gets its real name when everything is on the disk. What is left of a failed try goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if needed_bytes > shutil.disk_usage(path.parent).free:
         raise disk_full()

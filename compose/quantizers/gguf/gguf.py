@@ -55,7 +55,15 @@ def convert(order: dict[str, Any]) -> dict[str, Any]:
             meter.at(int(found.group(1)), 100)
 
     with whole(out, needed_bytes=weights) as draft:
-        argv = [sys.executable, str(CONVERTER), str(source), "--outtype", order.get("type", "f16"), "--outfile", str(draft)]
+        argv = [
+            sys.executable,
+            str(CONVERTER),
+            str(source),
+            "--outtype",
+            order.get("type", "f16"),
+            "--outfile",
+            str(draft),
+        ]
         run(argv, heard)
     return described(out)
 

@@ -26,13 +26,13 @@ LAYER = re.compile(r"\((\d+)/(\d+)\): (Calibrating|Propagating|Compressing)")
 
 def check(order: dict[str, Any]) -> dict[str, Any]:
     """Which layers a group size does not divide; no weight is loaded."""
-    from safetensors import safe_open  # noqa: PLC0415  (a second that --version must not take)
+    from safetensors import safe_open
 
     size, ignored = int(order["group_size"]), order.get("ignore", ["lm_head"])
     odd = []
     for path in sorted(Path(order["source"]).glob("*.safetensors")):
         with safe_open(path, framework="numpy") as file:
-            for name in file.keys():
+            for name in file.keys():  # noqa: SIM118  it is no dict
                 shape = file.get_slice(name).get_shape()
                 linear = len(shape) == 2 and name.endswith("_proj.weight")
                 if linear and shape[1] % size and not any(word in name for word in ignored):
@@ -44,7 +44,9 @@ def quantise(order: dict[str, Any]) -> dict[str, Any]:
     """Runs itself as a child, so that the tool's own words on both streams become progress."""
     source, out = Path(order["source"]), Path(order["out"])
     if order.get("method") not in METHODS:
-        raise StepError("bad_job", f"The method {order.get('method')!r} is not one of {', '.join(METHODS)}.", "Report this.")
+        raise StepError(
+            "bad_job", f"The method {order.get('method')!r} is not one of {', '.join(METHODS)}.", "Report this."
+        )
     weights = sum(path.stat().st_size for path in source.glob("*.safetensors"))
     if not weights:
         raise StepError("bad_source", f"{source.name} holds no safetensors files.", "Fetch the model again.")
@@ -61,7 +63,8 @@ def quantise(order: dict[str, Any]) -> dict[str, Any]:
         child = [sys.executable, __file__, "--child"]
         steps.run(child, heard, env={"MODELYARD_JOB": json.dumps({**order, "out": str(draft)})})
     files = [
-        {"name": path.name, "size_bytes": path.stat().st_size, "sha256": steps.sha256(path)} for path in sorted(out.iterdir())
+        {"name": path.name, "size_bytes": path.stat().st_size, "sha256": steps.sha256(path)}
+        for path in sorted(out.iterdir())
     ]
     config = json.loads((out / "config.json").read_text())
     return {
@@ -73,16 +76,18 @@ def quantise(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _child(order: dict[str, Any]) -> None:
-    import torch  # noqa: PLC0415
-    from llmcompressor import oneshot  # noqa: PLC0415
-    from llmcompressor.pipelines.cache import IntermediatesCache  # noqa: PLC0415
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+    import torch
+    from llmcompressor import oneshot
+    from llmcompressor.pipelines.cache import IntermediatesCache
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not torch.cuda.is_available():
         # It pins memory whatever the machine has, which a CPU build of PyTorch refuses (llmcompressor 0.14).
         IntermediatesCache.pin_memory = lambda self, *_args, **_kwargs: None
     source = order["source"]
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16, local_files_only=True, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        source, dtype=torch.bfloat16, local_files_only=True, trust_remote_code=False
+    )
     tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     calibration: dict[str, Any] = {}
     if order.get("text"):
@@ -99,21 +104,23 @@ def _child(order: dict[str, Any]) -> None:
 
 def _samples(tokenizer: Any, path: Path, samples: int, length: int) -> Any:
     """The first paragraphs, cut at `length` tokens; short ones are joined so that each sample carries weight."""
-    import torch  # noqa: PLC0415
-    from torch.utils.data import DataLoader  # noqa: PLC0415
+    import torch
+    from torch.utils.data import DataLoader
 
     tokens = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in steps.read_texts(path)]
     stream = [token for text in tokens for token in text]
     rows = [stream[begin : begin + length] for begin in range(0, len(stream), length)][:samples]
-    batches = [{"input_ids": torch.tensor([row]), "attention_mask": torch.ones(1, len(row))} for row in rows if len(row) > 1]
+    batches = [
+        {"input_ids": torch.tensor([row]), "attention_mask": torch.ones(1, len(row))} for row in rows if len(row) > 1
+    ]
     # Not a `datasets` table: hashing one pickles classes of pyarrow 26 that cannot be pickled.
     return DataLoader(batches, batch_size=None)
 
 
 def _recipe(order: dict[str, Any]) -> list[Any]:
-    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme  # noqa: PLC0415
-    from llmcompressor.modifiers.quantization import GPTQModifier, QuantizationModifier  # noqa: PLC0415
-    from llmcompressor.modifiers.transform.awq import AWQModifier  # noqa: PLC0415
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+    from llmcompressor.modifiers.quantization import GPTQModifier, QuantizationModifier
+    from llmcompressor.modifiers.transform.awq import AWQModifier
 
     ignore, method = order.get("ignore", ["lm_head"]), order["method"]
     if method == "fp8":
