@@ -90,8 +90,8 @@ def test_what_users_write_is_no_fact() -> None:
         ("ValueError: Invalid quantization method: foo", ExitCode.MODEL_REFUSED),
         ("safetensors_rust.SafetensorError: HeaderTooLarge", ExitCode.MODEL_REFUSED),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", ExitCode.GPU_OUT_OF_MEMORY),
-        ("ValueError: To serve at least one request with the models's max seq len (9), (2 GiB KV cache is needed, which "
-         "is larger than the available KV cache memory", ExitCode.BAD_OPTION),
+        ("ValueError: To serve at least one request with the models's max seq len (9), (2 GiB KV cache is needed, "
+         "which is larger than the available KV cache memory", ExitCode.BAD_OPTION),
         ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory", ExitCode.OUT_OF_MEMORY),
         ("something odd", ExitCode.EXITED),
     ],
