@@ -7,16 +7,26 @@ MODELYARD_RUN_STARTED := $(or $(MODELYARD_RUN_STARTED),$(shell date +%s))
 export MODELYARD_RUN_STARTED
 
 .DEFAULT_GOAL := help
-.PHONY: help run down test soak check fix bench docs lock environment environment-dev
+.PHONY: help run down backup backup-key restore test soak check fix bench docs lock environment environment-dev
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1  \t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: environment ## start Modelyard here, with a first model; Ctrl-C stops it
 	@$(BIN)/python -m workers.launcher run
 
 down: environment ## stop Modelyard and its engines
 	@$(BIN)/python -m workers.launcher down
+
+backup: environment ## save everything but the master key to one file, also while it runs
+	@$(BIN)/python -m webapp.operations backup $(if $(TO),--to '$(TO)')
+
+backup-key: environment ## save the master key to a file that a passphrase opens
+	@$(BIN)/python -m webapp.operations backup-key $(if $(TO),--to '$(TO)')
+
+restore: environment ## put a backup in the place of what is here: make restore FROM=file [KEY=keyfile]
+	@test -n '$(FROM)' || { echo 'Name the backup: make restore FROM=var/backups/modelyard-....tar.gz'; exit 1; }
+	@$(BIN)/python -m webapp.operations restore '$(FROM)' $(if $(KEY),--key '$(KEY)')
 
 test: ## install what the tests need and run every suite
 	@$(PYTHON) tests/run.py

@@ -4,14 +4,16 @@
   document.querySelectorAll("[data-copy]").forEach((button) => { button.hidden = false; });
 
   async function copy(button) {
-    const text = document.getElementById(button.dataset.copy).textContent;
+    const place = document.getElementById(button.dataset.copy);
+    // A prompt in front of a command is there to be read, not to be run.
+    const text = place.dataset.language === "console" ? place.textContent.replace(/^\$ /gm, "") : place.textContent;
     let done = true;
     try {
       await navigator.clipboard.writeText(text);
     } catch {
       done = false; // no permission, or not a secure context: select it, so that Ctrl+C does
       const range = document.createRange();
-      range.selectNodeContents(document.getElementById(button.dataset.copy));
+      range.selectNodeContents(place);
       window.getSelection().removeAllRanges();
       window.getSelection().addRange(range);
     }
@@ -24,26 +26,71 @@
     if (button) copy(button);
   });
 
-  const GO = { h: "/", d: "/deployments/", p: "/playground/", m: "/models/", j: "/jobs/" };
+  // ---- keys -------------------------------------------------------------------------------------------------------
+
   let wentAt = 0;
+  const goal = (key) => document.querySelector(`[data-go="${CSS.escape(key)}"]`);
+  // Whatever a page's own head offers to make: a new deployment, a new key, an import.
+  const maker = () => document.querySelector(".page-header .actions :is(a[href$='/new/'], a[href$='/import/'])");
+
+  function focus(field) {
+    if (!field) return;
+    field.focus();
+    field.select();
+  }
+
+  function showKeys() {
+    const keys = document.getElementById("keys");
+    if (!keys) return;
+    if (keys.open) return keys.close();
+    const rows = [...document.querySelectorAll("[data-go]")].map((link) => {
+      const row = document.createElement("tr");
+      const head = document.createElement("th");
+      head.scope = "row";
+      for (const each of ["g", link.dataset.go]) {
+        const key = document.createElement("kbd");
+        key.textContent = each;
+        head.append(key, " ");
+      }
+      const where = document.createElement("td");
+      where.textContent = link.title;
+      row.append(head, where);
+      return row;
+    });
+    document.getElementById("keys-go").replaceChildren(...rows);
+    keys.showModal();
+  }
+
+  const KEYS = {
+    "/": () => focus(document.querySelector("[data-find]")),
+    f: () => focus(document.querySelector("[data-search]")),
+    n: () => maker()?.click(),
+    g: () => { wentAt = Date.now(); },
+    "?": showKeys,
+  };
 
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
-    const keys = document.getElementById("keys");
-    if (event.key === "/") {
-      const search = document.querySelector("[data-search]");
-      if (!search) return;
-      event.preventDefault();
-      search.focus();
-      search.select();
-    } else if (event.key === "?") {
-      if (keys.open) keys.close();
-      else keys.showModal();
-    } else if (event.key === "g") {
-      wentAt = Date.now();
-    } else if (GO[event.key] && Date.now() - wentAt < 1500) {
-      window.location.assign(GO[event.key]);
-    }
+    if (event.key !== "?" && event.target.closest?.("dialog")) return;
+    const link = Date.now() - wentAt < 1500 ? goal(event.key) : null;
+    wentAt = 0;
+    if (link) link.click();
+    else if (event.key in KEYS) KEYS[event.key]();
+    else return;
+    event.preventDefault();
   });
+
+  // ---- what scrolls must be reachable by keyboard ------------------------------------------------------------------
+
+  function reachable() {
+    for (const box of document.querySelectorAll(".table-responsive")) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  }
+  reachable();
+  window.addEventListener("resize", reachable);
+  document.addEventListener("toggle", reachable, true);
+  document.addEventListener("htmx:after:swap", reachable);
 })();

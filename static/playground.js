@@ -1,174 +1,222 @@
-// A chat with any deployment, straight through the gateway with a five-minute token.
+// The playground: one conversation, or two side by side with the same words. Kept in this tab alone.
 (() => {
   const root = document.getElementById("playground");
   if (!root) return;
+  const KEPT = "modelyard.playground";
+  const FIELDS = ["system", "temperature", "top_p", "max_tokens", "seed"];
   const part = (id) => document.getElementById(id);
-  const RENEW_MS = 60000; // before the end of the token
+  let isComparing = false;
 
-  let turns = [];
-  let running = null; // the AbortController of the answer that streams
-  let token = { text: "", deployment: "", endsAt: 0 };
-
-  const deployment = () => {
-    const option = part("deployment").selectedOptions[0];
-    return option?.value ? { id: option.value, name: option.dataset.name } : null;
-  };
-
-  async function getToken(id, anew = false) {
-    if (!anew && token.deployment === id && token.endsAt - Date.now() > RENEW_MS) return token.text;
-    const headers = JSON.parse(document.body.getAttribute("hx-headers:inherited"));
-    const reply = await fetch(root.dataset.tokenUrl, { method: "POST", headers, body: new URLSearchParams({ deployment: id }) });
-    if (!reply.ok || reply.redirected) throw new Error("You may not ask this model, or you are signed out. Reload the page.");
-    const said = await reply.json();
-    token = { text: said.token, deployment: id, endsAt: Date.now() + said.expires_in_s * 1000 };
-    return token.text;
-  }
-
-  function request(name, messages) {
-    const body = { model: name, messages, stream: true, stream_options: { include_usage: true } };
-    for (const field of ["temperature", "top_p", "max_tokens"]) {
-      if (part(field).value !== "") body[field] = Number(part(field).value);
+  class Pane {
+    constructor(name) {
+      this.name = name;
+      this.turns = []; // { role, content } as the API wants them
+      this.running = null; // the AbortController of the answer that streams
+      this.select = () => part(`deployment-${name}`);
+      this.box = part(`turns-${name}`);
+      this.measured = part(`measured-${name}`);
+      this.wanted = this.select()?.value ?? "";
     }
-    return body;
-  }
 
-  function messages() {
-    const system = part("system").value.trim();
-    return [...(system ? [{ role: "system", content: system }] : []), ...turns.map(({ role, content }) => ({ role, content }))];
-  }
-
-  function show(role, text) {
-    part("no-turns").hidden = true;
-    const turn = document.createElement("article");
-    turn.className = `turn turn-${role}`;
-    const who = document.createElement("h3");
-    who.textContent = role === "user" ? "You" : role === "error" ? "Not answered" : deployment()?.name ?? "Model";
-    const words = document.createElement("div");
-    words.className = "words";
-    words.textContent = text;
-    turn.append(who, words);
-    part("turns").append(turn);
-    part("turns").scrollTop = part("turns").scrollHeight;
-    return words;
-  }
-
-  // Server-sent events as OpenAI's API streams them; lines may be cut anywhere.
-  async function* chunks(stream) {
-    const decoder = new TextDecoder();
-    let rest = "";
-    const reader = stream.getReader();
-    for (;;) {
-      const { done, value } = await reader.read();
-      rest += decoder.decode(value ?? new Uint8Array(), { stream: !done });
-      const lines = rest.split("\n");
-      rest = lines.pop();
-      for (const line of lines) {
-        const data = line.startsWith("data:") ? line.slice(5).trim() : "";
-        if (data === "[DONE]") return;
-        if (data) yield JSON.parse(data);
-      }
-      if (done) return;
+    get deployment() {
+      const option = this.select()?.selectedOptions[0];
+      return option?.value ? { id: option.value, name: option.dataset.name } : null;
     }
-  }
 
-  async function complain(reply) {
-    let text = `The gateway answered ${reply.status}.`;
-    try {
-      const said = await reply.json();
-      text = said.error?.message ?? text;
-    } catch { /* the status has to do */ }
-    const id = reply.headers.get("x-request-id");
-    return new Error(id ? `${text} (request ${id})` : text);
-  }
-
-  async function ask(chosen, controller) {
-    const body = JSON.stringify(request(chosen.name, messages()));
-    for (const anew of [false, true]) {
-      const headers = { "Content-Type": "application/json", Authorization: `Bearer ${await getToken(chosen.id, anew)}` };
-      const reply = await fetch("/v1/chat/completions", { method: "POST", headers, body, signal: controller.signal });
-      if (reply.ok) return reply;
-      // A gateway that has not heard of the token's deployment yet, or a clock that is late: once more with a new one.
-      if (reply.status !== 401 || anew) throw await complain(reply);
+    choose(id) {
+      const select = this.select();
+      if (!select || ![...select.options].some((option) => option.value === id)) return;
+      this.wanted = id;
+      if (select.value !== id) select.value = id;
     }
-  }
 
-  function measure(begin, first, pieces, usage) {
-    const now = performance.now();
-    const tokens = usage?.completion_tokens ?? pieces;
-    const seconds = (now - first) / 1000;
-    const words = [];
-    if (first) words.push(`first token after ${Math.round(first - begin)} ms`);
-    if (first && tokens > 1 && seconds > 0) words.push(`${((tokens - 1) / seconds).toFixed(1)} tokens/s`);
-    words.push(`${tokens} token${tokens === 1 ? "" : "s"}${usage ? "" : " so far"}`);
-    if (usage?.prompt_tokens) words.push(`${usage.prompt_tokens} in the prompt`);
-    part("measured").textContent = words.join(" · ");
-  }
+    // The socket renders the choices anew when a deployment changes; the person's choice stays.
+    keepChoice() {
+      if (this.select()?.value !== this.wanted) this.choose(this.wanted);
+    }
 
-  async function answer() {
-    const chosen = deployment();
-    if (!chosen) return;
-    const controller = new AbortController();
-    running = controller;
-    busy(true);
-    const begin = performance.now();
-    let first = 0, pieces = 0, usage = null, words = null, text = "";
-    part("measured").textContent = "waiting for the first token …";
-    try {
-      const reply = await ask(chosen, controller);
-      words = show("assistant", "");
-      for await (const chunk of chunks(reply.body)) {
-        if (chunk.error) throw new Error(chunk.error.message ?? "The stream broke off.");
-        const delta = chunk.choices?.[0]?.delta ?? {};
-        const piece = (delta.reasoning_content ?? "") + (delta.content ?? "");
-        if (piece) {
-          first ||= performance.now();
-          pieces += 1;
-          text += piece;
-          words.append(document.createTextNode(piece));
-          part("turns").scrollTop = part("turns").scrollHeight;
-        }
-        usage = chunk.usage ?? usage;
-        measure(begin, first, pieces, usage);
+    get messages() {
+      const system = part("system").value.trim();
+      return [...(system ? [{ role: "system", content: system }] : []), ...this.turns];
+    }
+
+    body() {
+      const body = { model: this.deployment?.name ?? "MODEL", messages: this.messages };
+      for (const field of ["temperature", "top_p", "max_tokens", "seed"]) {
+        if (part(field).value !== "") body[field] = Number(part(field).value);
       }
-    } catch (error) {
-      if (error.name === "AbortError") part("measured").textContent += " · stopped";
-      else {
-        part("measured").textContent = "";
-        show("error", error.message);
+      return body;
+    }
+
+    show(role, text) {
+      this.box.querySelector(".no-turns").hidden = true;
+      const turn = document.createElement("article");
+      turn.className = `turn turn-${role}`;
+      const who = document.createElement("h3");
+      who.textContent = role === "user" ? "You" : role === "error" ? "Not answered" : this.deployment?.name ?? "Model";
+      const words = document.createElement("div");
+      words.className = "words";
+      words.textContent = text;
+      turn.append(who, words);
+      this.box.append(turn);
+      this.box.scrollTop = this.box.scrollHeight;
+      return words;
+    }
+
+    clear() {
+      this.running?.abort();
+      this.turns = [];
+      this.box.querySelectorAll(".turn").forEach((turn) => turn.remove());
+      this.box.querySelector(".no-turns").hidden = false;
+      this.measured.textContent = "";
+    }
+
+    say(text) {
+      this.turns.push({ role: "user", content: text });
+      this.show("user", text);
+      return this.answer();
+    }
+
+    measure(numbers, isStopped = false) {
+      const words = [];
+      if (numbers.firstMs !== null) words.push(`first token after ${Math.round(numbers.firstMs)} ms`);
+      if (numbers.perSecond !== null) words.push(`${numbers.perSecond.toFixed(1)} tokens/s`);
+      words.push(`${numbers.tokens} token${numbers.tokens === 1 ? "" : "s"}${numbers.isCounted ? "" : " so far"}`);
+      if (numbers.prompt) words.push(`${numbers.prompt} in the prompt`);
+      if (isStopped) words.push("stopped");
+      this.measured.textContent = words.join(" · ");
+    }
+
+    async answer() {
+      const chosen = this.deployment;
+      if (!chosen) return;
+      this.running = new AbortController();
+      this.measured.textContent = "waiting for the first token …";
+      this.box.setAttribute("aria-busy", "true");
+      busy();
+      let words = null;
+      try {
+        const { text, numbers, isStopped } = await window.chat.ask({
+          tokenUrl: root.dataset.tokenUrl,
+          id: chosen.id,
+          body: this.body(),
+          signal: this.running.signal,
+          heard: (piece, numbersSoFar) => {
+            words ??= this.show("assistant", "");
+            words.append(document.createTextNode(piece));
+            const isAtEnd = this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < 80;
+            if (isAtEnd) this.box.scrollTop = this.box.scrollHeight;
+            this.measure(numbersSoFar);
+          },
+        });
+        this.measure(numbers, isStopped);
+        this.finish(chosen.name, words, text);
+      } catch (error) {
+        this.measured.textContent = "";
+        if (words && !words.textContent) words.closest("article").remove();
+        this.refuse(error.message);
+      } finally {
+        this.running = null;
+        this.box.setAttribute("aria-busy", "false");
+        busy();
+        keep();
+        asCode();
       }
-    } finally {
-      running = null;
-      busy(false);
-      if (text) turns.push({ role: "assistant", content: text });
+    }
+
+    finish(name, words, text) {
+      if (text) this.turns.push({ role: "assistant", content: text });
       else if (words) words.closest("article").remove();
-      asCode();
+      // Read out once, whole: a live region that grows by words cannot be listened to.
+      part("read-out").textContent = text ? `${name}: ${text}` : `${name} said nothing.`;
+    }
+
+    refuse(message) {
+      const words = this.show("error", message);
+      words.setAttribute("role", "alert");
+      const again = document.createElement("button");
+      again.type = "button";
+      again.className = "btn btn-sm";
+      again.textContent = "Try again";
+      again.addEventListener("click", () => {
+        words.closest("article").remove();
+        this.answer();
+      });
+      words.after(again);
     }
   }
 
-  function busy(is) {
-    part("send").disabled = is;
-    part("stop").hidden = !is;
-    part("turns").setAttribute("aria-busy", String(is));
+  const panes = { a: new Pane("a"), b: new Pane("b") };
+  const shown = () => (isComparing ? [panes.a, panes.b] : [panes.a]);
+
+  function busy() {
+    const isBusy = shown().some((pane) => pane.running);
+    part("send").disabled = isBusy;
+    part("stop").hidden = !isBusy;
   }
 
-  const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+  function compare(isWanted) {
+    isComparing = isWanted;
+    part("compare").checked = isWanted;
+    part("pane-b").hidden = !isWanted;
+    root.classList.toggle("comparing", isWanted);
+    if (isWanted && panes.b.wanted === panes.a.wanted) {
+      const other = [...panes.b.select().options].find((option) => option.value !== panes.a.wanted);
+      if (other) panes.b.choose(other.value);
+    }
+    if (!isWanted) panes.b.running?.abort();
+    busy();
+  }
 
   function asCode() {
-    const chosen = deployment();
-    const { stream_options: _unused, ...body } = request(chosen?.name ?? "MODEL", messages());
-    part("code-curl").textContent =
-      `curl -N ${root.dataset.baseUrl}/v1/chat/completions \\\n  -H 'Authorization: Bearer YOUR_API_KEY' \\\n` +
-      `  -H 'Content-Type: application/json' \\\n  -d ${quoted(JSON.stringify(body))}`;
+    const body = panes.a.body();
+    if (!body.messages.some((each) => each.role === "user")) {
+      body.messages = [...body.messages, { role: "user", content: part("text").value.trim() || "Hello!" }];
+    }
+    for (const [name, text] of Object.entries(window.chat.asCode(root.dataset.baseUrl, body))) {
+      part(`code-${name}`).textContent = text;
+    }
   }
+
+  // ---- kept in this tab -------------------------------------------------------------------------------------------
+
+  function keep() {
+    const fields = Object.fromEntries(FIELDS.map((field) => [field, part(field).value]));
+    const kept = { isComparing, fields, panes: {} };
+    for (const pane of Object.values(panes)) kept.panes[pane.name] = { wanted: pane.wanted, turns: pane.turns };
+    try {
+      sessionStorage.setItem(KEPT, JSON.stringify(kept));
+    } catch { /* storage is off or full: the conversation lasts as long as the page */ }
+  }
+
+  function recall() {
+    let kept = null;
+    try {
+      kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
+    } catch { /* nothing kept, or nothing readable */ }
+    if (!kept) return;
+    for (const field of FIELDS) if (kept.fields?.[field] !== undefined) part(field).value = kept.fields[field];
+    const asked = new URLSearchParams(window.location.search);
+    for (const [name, pane] of Object.entries(panes)) {
+      const before = kept.panes?.[name];
+      if (!before) continue;
+      // A link that names a deployment knows better than yesterday's choice.
+      if (!asked.has(name === "a" ? "deployment" : "with")) pane.choose(before.wanted);
+      pane.turns = before.turns ?? [];
+      for (const { role, content } of pane.turns) pane.show(role, content);
+    }
+    if (kept.isComparing) compare(true);
+  }
+
+  // ---- what people do ---------------------------------------------------------------------------------------------
 
   part("say").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = part("text").value.trim();
-    if (!text || running) return;
-    turns.push({ role: "user", content: text });
-    show("user", text);
+    if (!text || shown().some((pane) => pane.running)) return;
     part("text").value = "";
-    answer();
+    for (const pane of shown()) pane.say(text);
+    keep();
   });
   part("text").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
@@ -176,16 +224,31 @@
       part("say").requestSubmit();
     }
   });
-  part("stop").addEventListener("click", () => running?.abort());
+  part("stop").addEventListener("click", () => {
+    for (const pane of Object.values(panes)) pane.running?.abort();
+    part("text").focus();
+  });
   part("clear").addEventListener("click", () => {
-    running?.abort();
-    turns = [];
-    part("turns").querySelectorAll(".turn").forEach((turn) => turn.remove());
-    part("no-turns").hidden = false;
-    part("measured").textContent = "";
+    for (const pane of Object.values(panes)) pane.clear();
+    keep();
+    asCode();
+    part("text").focus();
+  });
+  part("compare").addEventListener("change", (event) => {
+    compare(event.target.checked);
+    keep();
+  });
+  root.addEventListener("change", (event) => {
+    for (const pane of Object.values(panes)) if (event.target === pane.select()) pane.wanted = event.target.value;
+    keep();
     asCode();
   });
   root.addEventListener("input", asCode);
-  root.addEventListener("change", asCode);
+  new MutationObserver(() => Object.values(panes).forEach((pane) => pane.keepChoice())).observe(part("panes"), {
+    subtree: true, childList: true, attributeFilter: ["selected", "value"],
+  });
+
+  recall();
+  if (new URLSearchParams(window.location.search).has("with")) compare(true);
   asCode();
 })();

@@ -61,3 +61,14 @@ def test_a_damaged_key_is_refused_with_its_path(state: Path, text: str) -> None:
 def test_lengths_hkdf_cannot_give_are_refused(length: int) -> None:
     with pytest.raises(ValueError, match="HKDF"):
         secrets.derive("x", length)
+
+
+def test_a_setting_comes_from_its_variable_or_from_the_file_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert secrets.setting("MODELYARD_METRICS_TOKEN") is None
+    (tmp_path / "token").write_text("from the file\n")
+    monkeypatch.setenv("MODELYARD_METRICS_TOKEN_FILE", str(tmp_path / "token"))
+    assert secrets.setting("MODELYARD_METRICS_TOKEN") == "from the file"
+    monkeypatch.setenv("MODELYARD_METRICS_TOKEN", "from the variable")
+    assert secrets.setting("MODELYARD_METRICS_TOKEN") == "from the variable"

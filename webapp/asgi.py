@@ -11,6 +11,7 @@ pages = get_asgi_application()
 
 # The apps must be loaded first.
 from webapp.live.routing import sockets  # noqa: E402
+from webapp.operations.starting import Starting  # noqa: E402
 from webapp.usage.polls import Polls  # noqa: E402
 
-application = ProtocolTypeRouter({"http": Polls(pages), "websocket": sockets})
+application = Starting(ProtocolTypeRouter({"http": Polls(pages), "websocket": sockets}))

@@ -33,6 +33,17 @@ def derive(purpose: str, length: int = 32) -> bytes:
     return output[:length]
 
 
+def setting(name: str) -> str | None:
+    """A setting that may hold a secret: the variable itself, or the content of the file that `<name>_FILE` names.
+
+    Files are how container engines hand over secrets; the variables of a container stand in `docker inspect`.
+    """
+    file = os.environ.get(f"{name}_FILE")
+    if os.environ.get(name) or not file:
+        return os.environ.get(name) or None
+    return Path(file).read_text().strip() or None
+
+
 @cache
 def _master_key() -> bytes:
     path = secrets_dir() / "master.key"

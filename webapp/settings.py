@@ -4,7 +4,7 @@ import os
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from webapp import paths, secrets
+from webapp import logs, paths, secrets
 
 BASE_DIR = paths.REPOSITORY
 STATE_DIR = paths.state_dir()
@@ -39,24 +39,33 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "channels",
     "ninja",
     "csp",
     "webapp.events",
     "webapp.accounts",
+    "webapp.idempotency",
     "webapp.inventory",
     "webapp.catalog",
     "webapp.jobs",
     "webapp.deployments",
     "webapp.usage",
+    "webapp.samples",
     "webapp.live",
+    "webapp.operations",
     "webapp.dashboard",
 ]
 
 MIDDLEWARE = [
+    "webapp.operations.request_facts.request_facts",
+    "webapp.accounts.middleware.note_asker",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "webapp.rest.problems.ProblemMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -64,6 +73,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "webapp.accounts.middleware.require_second_factor",
 ]
 
 ROOT_URLCONF = "webapp.urls"
@@ -86,7 +96,7 @@ TEMPLATES = [
 ]
 
 
-def _database(url: str) -> dict[str, Any]:
+def database_from_url(url: str) -> dict[str, Any]:
     """Django's settings for sqlite:///path or postgresql://user:password@host:port/name?option=value."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
@@ -119,7 +129,7 @@ def _database(url: str) -> dict[str, Any]:
 
 
 DATABASES = {
-    "default": _database(os.environ.get("MODELYARD_DATABASE_URL") or f"sqlite:///{STATE_DIR / 'db.sqlite3'}"),
+    "default": database_from_url(secrets.setting("MODELYARD_DATABASE_URL") or f"sqlite:///{STATE_DIR / 'db.sqlite3'}"),
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -131,7 +141,8 @@ CHANNEL_LAYERS = {
         "CONFIG": {"hosts": [REDIS_URL], "prefix": "modelyard:live"},
     }
 }
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+# In the database, because the limits on signing in must be the same in every web process, broker or no broker.
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "accounts_cache"}}
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = [
@@ -155,6 +166,15 @@ ACCOUNT_LOGOUT_ON_GET = False
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 ACCOUNT_LOGOUT_REDIRECT_URL = "/accounts/login/"
+SOCIALACCOUNT_ADAPTER = "webapp.accounts.sso.SignOnAdapter"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+MFA_ADAPTER = "webapp.accounts.adapter.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_TOTP_ISSUER = "Modelyard"
+# A code of the half minute before or after counts too: clocks of telephones go wrong.
+MFA_TOTP_TOLERANCE = 1
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _url.scheme == "https"
 SESSION_COOKIE_NAME = "modelyard_session"
@@ -201,11 +221,4 @@ SILENCED_SYSTEM_CHECKS = [
     *(["security.W012", "security.W016"] if _url.scheme != "https" else []),
 ]
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["stderr"], "level": os.environ.get("MODELYARD_LOG_LEVEL", "INFO")},
-    "loggers": {"django.request": {"level": "ERROR"}, "httpx": {"level": "WARNING"}},
-}
+LOGGING = logs.django_config()

@@ -2,12 +2,15 @@
 
 from django.urls import include, path
 
-from webapp.accounts.views import no_mail
+from webapp.accounts import urls as accounts
 from webapp.api import api
 from webapp.health import healthz
+from webapp.operations.views import metrics, readyz
 
 urlpatterns = [
     path("healthz", healthz),
+    path("readyz", readyz),
+    path("metrics", metrics),
     path("api/v1/", api.urls),
     path("internal/", include("webapp.usage.internal")),
     path("", include("webapp.dashboard.urls")),
@@ -16,10 +19,13 @@ urlpatterns = [
     path("jobs/", include("webapp.jobs.urls")),
     path("hosts/", include("webapp.inventory.urls")),
     path("keys/", include("webapp.accounts.urls")),
-    # These pages of allauth would send mail; what stands first wins.
-    path("accounts/password/reset/", no_mail),
-    path("accounts/email/", no_mail),
-    path("accounts/", include("allauth.account.urls")),
+    path("team/", include((accounts.team_patterns, "teams"))),
+    path("people/", include((accounts.people_patterns, "people"))),
+    path("audit/", include((accounts.audit_patterns, "audit"))),
+    path("settings/", include((accounts.settings_patterns, "settings"))),
+    path("accounts/", include(accounts.sign_in_patterns)),
+    path("usage/", include("webapp.usage.urls")),
+    path("charts/", include("webapp.samples.urls")),
 ]
 
 handler400 = "webapp.dashboard.errors.bad_request"

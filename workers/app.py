@@ -7,6 +7,7 @@ import django
 import kombu
 from celery import Celery
 from celery.app.amqp import AMQP
+from celery.signals import worker_init
 
 from webapp.broker import CELERY_SETTINGS, broker_url
 
@@ -17,6 +18,9 @@ django.setup()
 # and the first task of each does not spend a second on it.
 from channels.layers import get_channel_layer  # noqa: E402
 
+from webapp.deployments import rolling  # noqa: E402
+from webapp.operations.starting import refuse_unfit_schema  # noqa: E402
+from workers import log_facts  # noqa: E402, F401  connects itself to the tasks
 from workers.tasks import hosts, jobs, replicas, sweeping  # noqa: E402
 
 get_channel_layer()
@@ -40,10 +44,22 @@ app = Celery("modelyard", broker=broker_url(), amqp=QuickAMQP)
 app.conf.update(CELERY_SETTINGS)
 
 
+@worker_init.connect  # type: ignore[untyped-decorator]
+def check_schema(**_signal: Any) -> None:
+    """Before the first task."""
+    refuse_unfit_schema()
+
+
 @app.task(name="deployments.reconcile")
 def reconcile_replica(replica_id: int) -> None:
     """Bring one replica as far towards what is wanted as quick steps can."""
     replicas.reconcile(replica_id)
+
+
+@app.task(name="deployments.roll")
+def roll_deployment(deployment_id: int) -> None:
+    """Decide which replicas a deployment should have next."""
+    rolling.advance(deployment_id)
 
 
 @app.task(name="jobs.reconcile")

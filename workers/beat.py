@@ -1,10 +1,21 @@
 """The clock: a Celery app that sends the sweep every 15 s and imports neither Django nor Docker."""
 
-from celery import Celery
+from typing import Any
 
+from celery import Celery
+from celery.signals import setup_logging
+
+from webapp import logs
 from webapp.broker import CELERY_SETTINGS, broker_url
 
 SWEEP_EVERY_S = 15
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def set_up_logs(**_signal: Any) -> None:
+    """Celery then leaves logging alone."""
+    logs.set_up()
+
 
 app = Celery("modelyard-beat", broker=broker_url())
 app.conf.update(CELERY_SETTINGS)

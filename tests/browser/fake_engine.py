@@ -24,6 +24,9 @@ class FakeEngine:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 engine.asked.append(body)
+                if not body.get("stream"):
+                    self._answer_whole()
+                    return
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Transfer-Encoding", "chunked")
@@ -40,6 +43,19 @@ class FakeEngine:
                 except OSError:
                     engine.left.set()
                     self.close_connection = True
+
+            def _answer_whole(self) -> None:
+                words = WORDS * engine.answers
+                message = {"role": "assistant", "content": "".join(words)}
+                usage = {"prompt_tokens": 5, "completion_tokens": len(words), "total_tokens": 5 + len(words)}
+                choice = {"index": 0, "message": message, "finish_reason": "stop"}
+                reply = {"id": "chat-1", "object": "chat.completion", "created": 1, "model": "fake"}
+                text = json.dumps({**reply, "choices": [choice], "usage": usage}).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
 
             def _say(self, chunk: dict) -> None:
                 self._write(b"data: " + json.dumps({"object": "chat.completion.chunk", **chunk}).encode() + b"\n\n")

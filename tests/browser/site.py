@@ -58,7 +58,7 @@ class Site:
         for name in ("run", "valkey", "import"):
             (self.state / name).mkdir(mode=0o700)
         self.start_broker()
-        self._manage("migrate", "--verbosity", "0")
+        self._manage("upgrade")
         self._manage("collectstatic", "--noinput", "--verbosity", "0")
         self.puppet = subprocess.Popen(
             [sys.executable, "-c", _PUPPET],

@@ -72,14 +72,14 @@ def test_a_search_stays_a_search_when_the_socket_renders(open_page, deploy, move
     deploy("haystack")
     page = open_page("/deployments/")
     is_live(page)
-    page.keyboard.press("/")
+    page.keyboard.press("f")
     page.keyboard.type("needle")
     expect(page).to_have_url(re.compile(r"\?q=needle"))
     expect(page.get_by_role("link", name="haystack")).to_have_count(0)
     move(pk, "placing")
     expect(page.locator(f"#deployment-{pk}")).to_contain_text("placing")
     expect(page.get_by_role("link", name="haystack")).to_have_count(0)
-    expect(page.get_by_label("Search")).to_have_value("needle")
+    expect(page.get_by_label("Search", exact=True)).to_have_value("needle")
 
 
 def test_a_dead_web_process_is_shown_and_what_was_missed_is_caught_up(open_page, site, deploy, move, allowed_noise):
@@ -236,14 +236,14 @@ def test_a_chat_streams_and_is_measured(open_page, engine, shoot):
     page.keyboard.press("Enter")
     # Hostile words of a model are words.
     expect(page.locator(".turn-assistant .words")).to_have_text("Hello there, <b>friend</b>!\nHow are you?")
-    measured = page.locator("#measured")
+    measured = page.locator("#measured-a")
     expect(measured).to_contain_text(
         re.compile(r"first token after \d+ ms · [\d.]+ tokens/s · 8 tokens · 5 in the prompt")
     )
     asked = engine.asked[0]
     assert asked["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     assert asked["temperature"] == 0.5
-    page.get_by_text("This chat as code").click()
+    page.locator("summary", has_text="curl").click()
     expect(page.locator("#code-curl")).to_contain_text('"content":"Be brief."')
     shoot(page, "playground-chat-light")
 
@@ -255,7 +255,7 @@ def test_stopping_an_answer_reaches_the_engine(open_page, engine):
     page.get_by_role("button", name="Send").click()
     expect(page.locator(".turn-assistant .words")).to_contain_text("How are you")
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator("#measured")).to_contain_text("stopped")
+    expect(page.locator("#measured-a")).to_contain_text("stopped")
     assert engine.left.wait(5)
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
 

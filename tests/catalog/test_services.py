@@ -6,6 +6,7 @@ import pytest
 
 from tests.catalog.gguf_file import gguf_bytes, write_gguf
 from webapp.catalog import services
+from webapp.catalog.inspecting import inspect_path
 from webapp.catalog.models import Artifact, CatalogModel
 from webapp.errors import Invalid
 
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_a_sound_file_is_known_by_its_header(import_dir):
-    inspected = services.inspect_file(write_gguf(import_dir / "tiny.gguf"))
+    inspected = inspect_path(write_gguf(import_dir / "tiny.gguf"))
     assert (inspected.model_name, inspected.facts["architecture"]) == ("Tiny", "llama")
     assert inspected.size_bytes == (import_dir / "tiny.gguf").stat().st_size
 
@@ -22,10 +23,10 @@ def test_a_file_inside_an_archive_is_read_in_place(import_dir):
     archive = import_dir / "tiny.whl"
     with zipfile.ZipFile(archive, "w") as wheel:
         wheel.writestr("pkg/tiny.gguf", gguf_bytes())
-    inspected = services.inspect_file(archive, "pkg/tiny.gguf")
-    assert (inspected.file_name, inspected.member) == ("tiny.gguf", "pkg/tiny.gguf")
+    inspected = inspect_path(archive, "pkg/tiny.gguf")
+    assert (inspected.main_file, inspected.source["member"]) == ("tiny.gguf", "pkg/tiny.gguf")
     with pytest.raises(Invalid, match="cannot be read"):
-        services.inspect_file(archive, "pkg/other.gguf")
+        inspect_path(archive, "pkg/other.gguf")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_a_broken_file_is_refused_with_what_to_do(import_dir, content):
     path = import_dir / "broken.gguf"
     path.write_bytes(content)
     with pytest.raises(Invalid) as refused:
-        services.inspect_file(path)
+        inspect_path(path)
     assert "not a model file that can be served" in refused.value.what
     assert "Fetch the file again" in refused.value.advice
     assert not Artifact.objects.exists()
@@ -55,15 +56,15 @@ def test_only_allowed_folders_are_opened(import_dir, tmp_path):
     link.symlink_to(outside)
     for path in (outside, link, import_dir / ".." / "db.sqlite3", import_dir / "absent.gguf"):
         with pytest.raises(Invalid):
-            services.inspect_file(path)
+            inspect_path(path)
     link.unlink()
 
 
 def test_the_same_file_twice_is_one_artifact_and_another_under_its_name_is_refused(import_dir):
-    first = services.add_artifact(services.inspect_file(write_gguf(import_dir / "same.gguf")))
-    again = services.add_artifact(services.inspect_file(import_dir / "same.gguf"))
+    first = services.add_artifact(inspect_path(write_gguf(import_dir / "same.gguf")))
+    again = services.add_artifact(inspect_path(import_dir / "same.gguf"))
     assert again == first
     larger = write_gguf(import_dir / "same.gguf", tensors={"token_embd.weight": (32, 64)})
     with pytest.raises(Invalid, match=r"has another same\.gguf"):
-        services.add_artifact(services.inspect_file(larger))
+        services.add_artifact(inspect_path(larger))
     assert CatalogModel.objects.count() == Artifact.objects.count() == 1

@@ -17,7 +17,7 @@ def job(ada, team, artifact, host):
 @pytest.fixture
 def running(job):
     services.move(job, JobState.QUEUED, JobState.RUNNING, started_at=timezone.now() - timezone.timedelta(seconds=10))
-    services.record_progress(job.pk, "copy", 50 * 1024**2, 100 * 1024**2, "bytes")
+    services.record_progress(job.pk, "copy", 50 * 1024**2, 100 * 1024**2, "bytes", speed=5 * 1024**2)
     return job
 
 
@@ -25,9 +25,18 @@ def running(job):
 def test_owner_and_teammate_see_how_far_it_is(client, request, running, person):
     client.force_login(request.getfixturevalue(person))
     text = client.get(reverse("jobs:detail", args=[running.pk])).content.decode()
-    assert "50.0 MiB of 100.0 MiB · 50 %" in text
-    assert "about 10 s left" in text
+    assert "50.0 MiB of 100.0 MiB · 50 % · 5.0 MiB/s · about 10 s left" in text
     assert "/srv/models/smollm2.gguf" in text
+
+
+def test_while_the_speed_is_unknown_no_time_is_promised(client, ada, running):
+    services.record_progress(
+        running.pk, "waiting", 50, 100, "bytes", message="The hub answered 503. Trying again in 4 s."
+    )
+    client.force_login(ada)
+    text = client.get(reverse("jobs:detail", args=[running.pk])).content.decode()
+    assert "left" not in text.split("wide-progress")[1].split("</div>")[0]
+    assert "Trying again in 4 s." in text
 
 
 @pytest.mark.parametrize("name", ["detail", "cancel", "retry"])

@@ -35,7 +35,8 @@ def test_importing_twice_finds_the_running_job(ada, team, host, import_dir, job)
 
 
 def test_what_is_there_is_not_fetched_again(ada, team, host, import_dir, job):
-    fetching.finish(job, [{"name": "tiny.gguf", "size": 1, "sha256": "0" * 64}])
+    size = (import_dir / "tiny.gguf").stat().st_size
+    fetching.finish(job, {"files": [{"name": "tiny.gguf", "size": size, "sha256": "0" * 64}]})
     with pytest.raises(Conflict, match="is on local already"):
         fetching.import_file(ada, team, host, str(import_dir / "tiny.gguf"))
 

@@ -30,12 +30,12 @@ def test_a_person_deploys_chats_and_deletes(yard, password, key):
         expect(page.locator("body")).to_contain_text("model loaded")
 
         page.goto("/playground/")
-        page.locator("#deployment").select_option(label="second (ready)")
+        page.locator("#deployment-a").select_option(label="second (ready)")
         page.get_by_label("Temperature").fill("0")
         page.get_by_label("Your message").fill("What is the capital of France? Answer in one sentence.")
         page.keyboard.press("Enter")
         expect(page.locator(".turn-assistant .words")).to_contain_text("Paris", timeout=20_000)
-        expect(page.locator("#measured")).to_contain_text(re.compile(r"first token after \d+ ms · [\d.]+ tokens/s"))
+        expect(page.locator("#measured-a")).to_contain_text(re.compile(r"first token after \d+ ms · [\d.]+ tokens/s"))
 
         made = yard.deployment("second", key)
         page.goto(f"/deployments/{made['id']}/")

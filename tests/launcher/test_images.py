@@ -184,7 +184,7 @@ def test_an_upgrade_without_a_network_keeps_the_image_that_worked(
 
     changed = tmp_path / "fetch.py"
     changed.write_text("# a new version")
-    newer = dataclasses.replace(images.TOOLS_IMAGE, files={"fetch.py": changed})
+    newer = dataclasses.replace(images.TOOLS_IMAGE, files={"compose/tools/fetch.py": changed})
     monkeypatch.setattr(images, "ensure_base_image", no_network)
     said: list[str] = []
     before = client.images.get(tools).id

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,13 +14,18 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Stack:
-    """Start and stop the processes one by one; `stop` ends all that still run."""
+    """Start and stop the processes one by one; `stop` ends all that still run.
+
+    Web and gateway (on `port`) run only where a test starts them by name.
+    """
 
     def __init__(self) -> None:
         self.logs = STATE / "stack-logs"
         self.logs.mkdir(exist_ok=True)
         (STATE / "run").mkdir(mode=0o700, exist_ok=True)
         self.socket = STATE / "run" / "valkey.sock"
+        self.web = STATE / "run" / "web.sock"
+        self.port = _free_port()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *names: str) -> None:
@@ -39,6 +45,10 @@ class Stack:
             ],
             "beat": [*celery, "-A", "workers.beat", "beat", "--loglevel", "INFO"],
             "watcher": [sys.executable, "-m", "workers.watcher"],
+            "web": [
+                sys.executable, "-m", "uvicorn", "webapp.asgi:application", "--uds", str(self.web), "--no-access-log",
+            ],
+            "gateway": [sys.executable, "-m", "webapp.gateway", "--index", "0"],
         }[name]  # fmt: skip
         environment = {**os.environ, "MODELYARD_DATABASE_URL": f"sqlite:///{os.environ['MODELYARD_TEST_DATABASE']}"}
         environment.pop("DJANGO_SETTINGS_MODULE", None)
@@ -46,12 +56,22 @@ class Stack:
             environment["DJANGO_SETTINGS_MODULE"] = "webapp.settings"
         if name == "beat":
             environment.pop("DJANGO_SETTINGS_MODULE")
+        if name == "gateway":
+            environment |= {"MODELYARD_PORT": str(self.port), "MODELYARD_GATEWAY_PROCESSES": "1"}
         with (self.logs / f"{name}.log").open("wb") as log:
             self._running[name] = subprocess.Popen(
                 argv, stdout=log, stderr=log, cwd=ROOT, env=environment, start_new_session=True
             )
         if name == "broker":
             _wait_until(self.socket.is_socket)
+        if name == "web":
+            _wait_until(self.web.is_socket, 30)
+        if name == "gateway":
+            _wait_until(self._listens)
+
+    def _listens(self) -> bool:
+        with socket.socket() as line:
+            return line.connect_ex(("127.0.0.1", self.port)) == 0
 
     def pid(self, name: str) -> int:
         return self._running[name].pid
@@ -64,12 +84,18 @@ class Stack:
         process = self._running.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        if name == "broker":
-            self.socket.unlink(missing_ok=True)
+        if name in ("broker", "web"):
+            (self.socket if name == "broker" else self.web).unlink(missing_ok=True)
 
     def stop(self) -> None:
         for name in reversed(list(self._running)):
             self.kill(name)
+
+
+def _free_port() -> int:
+    with socket.socket() as line:
+        line.bind(("127.0.0.1", 0))
+        return int(line.getsockname()[1])
 
 
 def _valkey() -> str:

@@ -114,10 +114,12 @@ class Work:
 
     def __call__(self) -> None:
         """Carry out what was sent, and what comes of it, as a worker would."""
+        from webapp.deployments import rolling
         from workers.tasks import hosts, jobs, replicas
 
         doors = {
             "deployments.reconcile": replicas.reconcile,
+            "deployments.roll": rolling.advance,
             "jobs.reconcile": jobs.reconcile,
             "inventory.probe_host": hosts.probe,
         }

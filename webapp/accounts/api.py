@@ -1,14 +1,14 @@
-"""REST doors of accounts."""
+"""REST doors of one's own account and keys."""
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from ninja import Router, Status
 from ninja.pagination import paginate
 
-from webapp.accounts import services
+from webapp.accounts import keys as services
 from webapp.accounts.callers import caller
 from webapp.accounts.models import ApiKey, Team, User
-from webapp.accounts.schemas import KeyIn, KeyOut, MeOut, NewKeyOut
+from webapp.accounts.schemas import KeyIn, KeyOut, KeyPatch, MeOut, NewKeyOut, RotateIn
 from webapp.errors import Invalid
 from webapp.pagination import Pages
 
@@ -17,7 +17,8 @@ router = Router(tags=["accounts"])
 
 @router.get("/me", response=MeOut, summary="Who am I")
 def me(request: HttpRequest) -> User:
-    return User.objects.prefetch_related("teams").get(pk=caller(request).pk)
+    found: User = User.objects.prefetch_related("memberships__team").get(pk=caller(request).pk)
+    return found
 
 
 @router.get("/keys", response=list[KeyOut], summary="My API keys")
@@ -27,22 +28,42 @@ def list_keys(request: HttpRequest):  # type: ignore[no-untyped-def]
 
 
 @router.post("/keys", response={201: NewKeyOut}, summary="Create an API key")
-def create_key(request: HttpRequest, data: KeyIn):  # type: ignore[no-untyped-def]
+def create_key(request: HttpRequest, data: KeyIn) -> Status[ApiKey]:
     team = team_of(caller(request), data.team)
-    key, text = services.create_key(caller(request), team, data.name, data.scopes, data.expires_at)
-    key.key = text  # type: ignore[attr-defined]
-    return Status(201, key)
+    return _shown(*services.create_key(caller(request), team, data.name, data.scopes, data.expires_at))
+
+
+@router.get("/keys/{key_id}", response=KeyOut, summary="One of my API keys")
+def get_key(request: HttpRequest, key_id: int) -> ApiKey:
+    return get_object_or_404(ApiKey.objects.revocable_by(caller(request)).for_list(), pk=key_id)
+
+
+@router.patch("/keys/{key_id}", response=KeyOut, summary="Rename a key, or change when it ends")
+def change_key(request: HttpRequest, key_id: int, data: KeyPatch) -> ApiKey:
+    asked = data.model_dump(exclude_unset=True)
+    services.change_key(caller(request), get_key(request, key_id), **asked)
+    return get_key(request, key_id)
+
+
+@router.post("/keys/{key_id}/rotate", response={201: NewKeyOut}, summary="A new key with the same rights")
+def rotate_key(request: HttpRequest, key_id: int, data: RotateIn) -> Status[ApiKey]:
+    return _shown(*services.rotate_key(caller(request), get_key(request, key_id), data.overlap_h))
 
 
 @router.delete("/keys/{key_id}", response={204: None}, summary="Revoke an API key")
 def revoke_key(request: HttpRequest, key_id: int) -> Status[None]:
-    services.revoke_key(caller(request), get_object_or_404(ApiKey.objects.visible_to(caller(request)), pk=key_id))
+    services.revoke_key(caller(request), get_key(request, key_id))
     return Status(204, None)
+
+
+def _shown(key: ApiKey, text: str) -> Status[ApiKey]:
+    key.key = text  # type: ignore[attr-defined]
+    return Status(201, key)
 
 
 def team_of(user: User, slug: str | None) -> Team:
     """The named team of the user's, or the first one. Raises Invalid."""
-    teams = Team.objects.all() if user.is_superuser else Team.objects.filter(members=user)
+    teams = Team.objects.visible_to(user).distinct()
     team = teams.filter(slug=slug).first() if slug else teams.order_by("id").first()
     if team is None:
         message = f"You are in no team {slug!r}." if slug else "You are in no team."

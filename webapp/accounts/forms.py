@@ -1,23 +1,36 @@
 """Forms of accounts."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django import forms
 from django.utils import timezone
 
-from webapp.accounts.models import Team
-from webapp.accounts.services import SCOPES
+from webapp.accounts.keys import OVERLAPS_H, SCOPES
+from webapp.accounts.models import Role, Team
+from webapp.accounts.sign_in import Wish
 
 _MEANING = {
     "inference": "ask models",
     "read": "see everything through the API",
     "manage": "change things through the API",
 }
+_ROLE_MEANING = {
+    Role.VIEWER: "viewer – sees everything and asks models",
+    Role.OPERATOR: "operator – also changes deployments, models and jobs",
+    Role.ADMIN: "admin – also looks after members and keys",
+}
+ROLE_CHOICES = [(role.value, _ROLE_MEANING[role]) for role in Role]
+_OVERLAP_WORDS = {0: "ends at once", 24: "works for 24 hours more", 168: "works for 7 days more"}
+EXPIRIES = [("", "never"), ("30", "in 30 days"), ("90", "in 90 days"), ("365", "in a year")]
+
+
+def _ends(days: str | int | None) -> datetime | None:
+    return timezone.now() + timedelta(days=int(days)) if days else None
 
 
 class KeyForm(forms.Form):
-    """A new API key."""
+    """A new API key; `teams` is the choice, one team for a service key."""
 
     name = forms.CharField(max_length=80, help_text="What will use it, for example “laptop” or “nightly evaluation”.")
     team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Whose models it reaches.")
@@ -36,6 +49,139 @@ class KeyForm(forms.Form):
         team = cast("forms.ModelChoiceField[Team]", self.fields["team"])
         team.queryset = Team.objects.filter(pk__in=[row.pk for row in teams]).order_by("name")
 
-    def expires_at(self) -> Any:
-        days = self.cleaned_data["days"]
-        return timezone.now() + timedelta(days=days) if days else None
+    def expires_at(self) -> datetime | None:
+        return _ends(self.cleaned_data["days"])
+
+
+class RotateForm(forms.Form):
+    overlap_h = forms.TypedChoiceField(
+        choices=[(hours, _OVERLAP_WORDS[hours]) for hours in OVERLAPS_H],
+        coerce=int,
+        initial=24,
+        label="The old key",
+        help_text="Time to put the new one in its place.",
+    )
+
+
+class ExpiryForm(forms.Form):
+    days = forms.ChoiceField(choices=EXPIRIES, required=False, label="Ends")
+
+    def expires_at(self) -> datetime | None:
+        return _ends(self.cleaned_data["days"])
+
+
+class InvitationForm(forms.Form):
+    role = forms.ChoiceField(choices=ROLE_CHOICES, initial=Role.OPERATOR.value)
+    note = forms.CharField(
+        max_length=200, required=False, label="For whom", help_text="A name or an address, to tell invitations apart."
+    )
+
+
+class RoleForm(forms.Form):
+    role = forms.ChoiceField(choices=[(role.value, role.value) for role in Role])
+
+
+class TeamForm(forms.Form):
+    name = forms.CharField(max_length=80)
+    slug = forms.CharField(
+        max_length=40,
+        required=False,
+        label="Short name",
+        help_text="Stands in the addresses of the team's deployments. Empty: made of the name.",
+    )
+
+
+class NewAccountForm(forms.Form):
+    """For somebody who was invited."""
+
+    username = forms.CharField(max_length=150, label="User name", help_text="Letters, digits and @ . + - _")
+    email = forms.EmailField(required=False, label="E-mail", help_text="If you like; no mail is sent.")
+    password = forms.CharField(
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="At least 10 characters; none of the common ones.",
+    )
+    again = forms.CharField(
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}), label="The password again"
+    )
+
+    def clean_again(self) -> str:
+        again: str = self.cleaned_data["again"]
+        if again != self.cleaned_data.get("password"):
+            raise forms.ValidationError("The two passwords differ.")
+        return again
+
+
+class NewPasswordForm(forms.Form):
+    password = NewAccountForm.base_fields["password"]
+    again = NewAccountForm.base_fields["again"]
+    clean_again = NewAccountForm.clean_again
+
+
+class SignInForm(forms.Form):
+    """How people sign in. Rules are lines of text: `group = team : role`."""
+
+    is_second_factor_required = forms.BooleanField(
+        required=False,
+        label="Everybody needs a second factor",
+        help_text="People without one can only set one up. Programs with keys are not asked.",
+    )
+    is_sso_on = forms.BooleanField(required=False, label="Single sign-on with OpenID Connect")
+    sso_name = forms.CharField(
+        max_length=60, required=False, label="Name on the button", help_text="For example the company's name."
+    )
+    issuer = forms.CharField(
+        max_length=300,
+        required=False,
+        label="Issuer",
+        help_text="The provider's address; its discovery document is read from there.",
+    )
+    client_id = forms.CharField(max_length=200, required=False, label="Client id")
+    client_secret = forms.CharField(
+        max_length=500,
+        required=False,
+        label="Client secret",
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text="Kept encrypted and never shown again. Empty: as it is.",
+    )
+    email_domains = forms.CharField(
+        max_length=1000,
+        required=False,
+        label="Allowed e-mail domains",
+        help_text="Separated by spaces. Empty: every verified address of this provider.",
+    )
+    makes_people = forms.BooleanField(
+        required=False,
+        label="Make accounts for new people",
+        help_text="Otherwise only people who have connected an account here can sign in this way.",
+    )
+    group_claim = forms.CharField(
+        max_length=60,
+        required=False,
+        label="Claim that holds the groups",
+        help_text="Read from the signed ID token only.",
+    )
+    rules = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
+        label="Groups become roles",
+        help_text="One rule a line: group = team : role. These memberships are given and taken away at sign-in.",
+    )
+
+    def clean_rules(self) -> tuple[tuple[str, Team, Role], ...]:
+        teams = {team.slug: team for team in Team.objects.all()}
+        found = []
+        for line in filter(None, map(str.strip, self.cleaned_data["rules"].splitlines())):
+            group, _, rest = line.rpartition("=")
+            slug, _, role = (part.strip() for part in rest.partition(":"))
+            if not group.strip() or slug not in teams or role not in Role.values:
+                known = ", ".join(sorted(teams))
+                raise forms.ValidationError(
+                    f"“{line[:80]}” is not group = team : role. Teams: {known}. Roles: {', '.join(Role.values)}."
+                )
+            found.append((group.strip()[:200], teams[slug], Role(role)))
+        return tuple(found)
+
+    def wish(self) -> Wish:
+        typed = dict(self.cleaned_data)
+        domains = tuple(typed.pop("email_domains").replace(",", " ").split())
+        return Wish(**typed, email_domains=domains)

@@ -1,10 +1,22 @@
-"""What can be served."""
+"""What can be served, and where it comes from."""
 
+import os
 from typing import ClassVar
 
 from django.db import models
+from django.db.models import Count, Q
 
+from webapp.accounts.models import Team, User
 from webapp.inventory.models import Host
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+
+
+class CatalogModelQuerySet(models.QuerySet["CatalogModel"]):
+    def for_list(self) -> "CatalogModelQuerySet":
+        return self.annotate(file_count=Count("artifacts"), size_bytes=models.Sum("artifacts__size_bytes")).order_by(
+            "name"
+        )
 
 
 class CatalogModel(models.Model):
@@ -18,6 +30,8 @@ class CatalogModel(models.Model):
     licence = models.CharField(max_length=80, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    objects: ClassVar[models.Manager["CatalogModel"]] = CatalogModelQuerySet.as_manager()
+
     class Meta:
         ordering = ["name"]
 
@@ -28,7 +42,7 @@ class CatalogModel(models.Model):
 class ArtifactQuerySet(models.QuerySet["Artifact"]):
     def deployable(self) -> "ArtifactQuerySet":
         """Artifacts with a complete, verified copy somewhere."""
-        return self.filter(copies__state=CopyState.PRESENT).distinct()
+        return self.filter(copies__state=CopyState.PRESENT, is_leaving=False).distinct()
 
     def for_list(self) -> "ArtifactQuerySet":
         return (
@@ -47,6 +61,10 @@ class Artifact(models.Model):
     facts = models.JSONField(default=dict)
     size_bytes = models.BigIntegerField(default=0)
     source = models.JSONField(default=dict)
+    # What the source is called, with its commit: files of the same name from two places are two artifacts.
+    origin = models.CharField(max_length=500, blank=True, default="")
+    # Somebody asked for it to go; the row follows when its last copy has gone.
+    is_leaving = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[models.Manager["Artifact"]] = ArtifactQuerySet.as_manager()
@@ -54,8 +72,8 @@ class Artifact(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["catalog_model", "format", "quantisation", "main_file"],
-                name="artifact_once",
+                fields=["catalog_model", "format", "quantisation", "main_file", "origin"],
+                name="artifact_once_per_origin",
                 violation_error_message="This file of this model is in the catalogue already.",
             )
         ]
@@ -68,6 +86,7 @@ class CopyState(models.TextChoices):
     FETCHING = "fetching"
     PRESENT = "present"
     FAILED = "failed"
+    DELETING = "deleting"
 
 
 class ArtifactCopy(models.Model):
@@ -81,3 +100,56 @@ class ArtifactCopy(models.Model):
     class Meta:
         verbose_name_plural = "artifact copies"
         constraints = [models.UniqueConstraint(fields=["artifact", "host"], name="copy_once_per_host")]
+
+
+class HubQuerySet(models.QuerySet["Hub"]):
+    def visible_to(self, user: User) -> "HubQuerySet":
+        """Hubs that this person may search and fetch from; the installation's admins see all."""
+        if user.is_superuser:
+            return self
+        return self.filter(Q(teams=None) | Q(teams__members=user), is_enabled=True).distinct()
+
+
+class Hub(models.Model):
+    """A place that speaks Hugging Face's interface. An empty endpoint follows HF_ENDPOINT."""
+
+    name = models.CharField(max_length=80, unique=True)
+    endpoint = models.CharField(max_length=300, blank=True)
+    sealed_token = models.TextField(blank=True)
+    # It stands on a private network, or speaks http: an installation admin's decision.
+    allows_private = models.BooleanField(default=False)
+    is_enabled = models.BooleanField(default=True)
+    # Empty: every team may use it.
+    teams = models.ManyToManyField(Team, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["Hub"]] = HubQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def url(self) -> str:
+        """Where it is, without a slash at the end."""
+        return (self.endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+
+    @property
+    def token_place(self) -> str:
+        """What the token is sealed for."""
+        return f"hub:{self.pk}:token"
+
+
+class CodeApproval(models.Model):
+    """An installation admin has read the Python files of exactly this commit and lets them be fetched and run."""
+
+    hub = models.ForeignKey(Hub, on_delete=models.CASCADE, related_name="code_approvals")
+    repo = models.CharField(max_length=200)
+    commit = models.CharField(max_length=64)
+    approved_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["hub", "repo", "commit"], name="code_approval_once")]

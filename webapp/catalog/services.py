@@ -1,108 +1,95 @@
-"""Every change of the catalogue, and the look into a file before it becomes an artifact."""
+"""Every change of the catalogue: what is known, where it lies, what may be asked."""
 
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import Any
+from urllib.parse import urlsplit
 
 from django.db import transaction
+from django.db.models import ProtectedError
 from django.utils import timezone
 from django.utils.text import slugify
 
-from webapp import paths
-from webapp.catalog import gguf
-from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
-from webapp.errors import Invalid
+from webapp.accounts.models import Team, User
+from webapp.accounts.services import audit
+from webapp.catalog.inspecting import Inspected
+from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CodeApproval, CopyState, Hub
+from webapp.errors import Conflict, Invalid, NotAllowed
 from webapp.events import services as events
 from webapp.inventory.models import Host
+from webapp.sealing import seal, unseal
 
-
-@dataclass(frozen=True)
-class Inspected:
-    """What a model file is, read from its own header."""
-
-    path: Path
-    member: str
-    file_name: str
-    size_bytes: int
-    model_name: str
-    quantisation: str
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-def inspect_file(path: Path, member: str = "") -> Inspected:
-    """Read the header of a GGUF file, or of one inside a zip or wheel. Raises Invalid when it is not sound.
-
-    Only files under the allowed import roots are opened.
-    """
-    source = _allowed(path)
-    with _open(source, member) as (file, name, size):
-        try:
-            header = gguf.read_header(cast(BinaryIO, file), size)
-        except gguf.HeaderError as error:
-            raise Invalid(
-                f"{name} is not a model file that can be served: {error}",
-                "Fetch the file again and compare its checksum with the publisher's.",
-                fields={"source_path": str(error)},
-            ) from error
-    facts = gguf.facts(header, size)
-    return Inspected(
-        path=source,
-        member=member,
-        file_name=Path(name).name,
-        size_bytes=size,
-        model_name=_model_name(header, Path(name).stem),
-        quantisation=facts.quantisation,
-        facts=facts.as_json(),
-    )
+# Addresses of pages beside those of models.
+RESERVED = frozenset({"import", "address", "hubs", "disk", "known", "artifacts", "copies", "repo"})
 
 
 def add_artifact(inspected: Inspected, model_name: str = "") -> Artifact:
-    """The catalogue's row for this file; the row that is there when it was added before."""
+    """The catalogue's row for these files; the row that is there when they were added before."""
     name = (model_name or inspected.model_name).strip()[:120]
-    if not slugify(name):
+    slug = slugify(name)[:110]
+    if not slug:
         raise Invalid(
             "The model needs a name with letters or digits.", fields={"model_name": "needs letters or digits"}
         )
+    slug = f"{slug}-model" if slug in RESERVED else slug
     facts = inspected.facts
     with transaction.atomic():
         model, _created = CatalogModel.objects.get_or_create(
-            slug=slugify(name)[:120],
+            slug=slug,
             defaults={
                 "name": name,
-                "architecture": facts.get("architecture") or "",
-                "parameters": facts.get("parameters"),
-                "context_length": facts.get("context_length"),
-                "licence": (facts.get("licence") or "")[:80],
+                "architecture": (facts.get("architecture") or "")[:60],
+                "parameters": facts.get("parameters") or None,
+                "context_length": min(facts.get("context_length") or 0, 2**31 - 1) or None,
+                "licence": (inspected.licence or facts.get("licence") or "")[:80],
             },
         )
         artifact, created = Artifact.objects.get_or_create(
             catalog_model=model,
-            format="gguf",
+            format=inspected.format,
             quantisation=inspected.quantisation,
-            main_file=inspected.file_name,
+            main_file=inspected.main_file,
+            origin=inspected.origin,
             defaults={
-                "files": [{"name": inspected.file_name, "size_bytes": inspected.size_bytes, "sha256": None}],
+                "files": [{**file, "size_bytes": file["size"]} for file in inspected.files],
                 "facts": facts,
                 "size_bytes": inspected.size_bytes,
-                "source": {"kind": "path", "path": str(inspected.path), "member": inspected.member},
+                "source": inspected.source,
             },
         )
         if not created and artifact.size_bytes != inspected.size_bytes:
             raise Invalid(
-                f"The catalogue has another {inspected.file_name} of {model.name} with {artifact.size_bytes} bytes.",
+                f"The catalogue has another {inspected.main_file} of {model.name} with {artifact.size_bytes} bytes.",
                 "Import it under another model name.",
                 fields={"model_name": "taken by a different file"},
             )
+        if artifact.is_leaving:
+            raise Conflict(f"{artifact} is being deleted.", "Wait until its files are gone, then fetch it again.")
         events.publish("catalog")
     return artifact
+
+
+def keep_whole_url(artifact: Artifact, url: str) -> None:
+    """Remember an address with its query, which may be a secret, sealed."""
+    if url == artifact.source.get("url"):
+        return
+    artifact.source = {**artifact.source, "sealed_url": seal(url, _url_place(artifact))}
+    Artifact.objects.filter(pk=artifact.pk).update(source=artifact.source)
+
+
+def whole_url(artifact: Artifact) -> str:
+    """The address that the artifact is fetched from. Raises SealBroken."""
+    sealed = artifact.source.get("sealed_url")
+    return unseal(sealed, _url_place(artifact)) if sealed else str(artifact.source["url"])
+
+
+def _url_place(artifact: Artifact) -> str:
+    return f"artifact:{artifact.pk}:url"
 
 
 def begin_copy(artifact: Artifact, host: Host) -> ArtifactCopy:
     """Write down that the files are on their way to the host. A copy that is complete stays as it is."""
     copy, created = ArtifactCopy.objects.get_or_create(artifact=artifact, host=host)
+    if copy.state == CopyState.DELETING:
+        raise Conflict(f"{artifact} is being deleted on {host.name}.", "Wait until its files are gone.")
     if not created and copy.state == CopyState.FAILED:
         ArtifactCopy.objects.filter(pk=copy.pk, state=CopyState.FAILED).update(state=CopyState.FETCHING)
         copy.refresh_from_db()
@@ -113,9 +100,13 @@ def begin_copy(artifact: Artifact, host: Host) -> ArtifactCopy:
 def finish_copy(artifact: Artifact, host: Host, files: list[dict[str, Any]]) -> None:
     """The files lie on the host, complete and with these checksums."""
     with transaction.atomic():
-        Artifact.objects.filter(pk=artifact.pk).update(
-            files=[{"name": f["name"], "size_bytes": f["size"], "sha256": f["sha256"]} for f in files]
-        )
+        fresh = Artifact.objects.select_for_update().get(pk=artifact.pk)
+        known = {file["name"]: file for file in fresh.files}
+        kept = [
+            {**known.get(f["name"], {}), "name": f["name"], "size_bytes": f["size"], "sha256": f["sha256"]}
+            for f in files
+        ]
+        Artifact.objects.filter(pk=artifact.pk).update(files=kept, size_bytes=sum(f["size"] for f in files))
         ArtifactCopy.objects.update_or_create(
             artifact=artifact, host=host, defaults={"state": CopyState.PRESENT, "verified_at": timezone.now()}
         )
@@ -123,44 +114,130 @@ def finish_copy(artifact: Artifact, host: Host, files: list[dict[str, Any]]) -> 
 
 
 def fail_copy(artifact: Artifact, host: Host) -> None:
+    """The files did not arrive."""
     ArtifactCopy.objects.filter(artifact=artifact, host=host, state=CopyState.FETCHING).update(state=CopyState.FAILED)
     events.publish("catalog")
 
 
-def _allowed(path: Path) -> Path:
-    """The real path of a file under an import root; symbolic links are followed before the check."""
+def begin_deletion(copy: ArtifactCopy) -> None:
+    """From here on nothing is placed on this copy. Raises Conflict when it is being fetched or deleted."""
+    ended = [CopyState.PRESENT, CopyState.FAILED]
+    if not ArtifactCopy.objects.filter(pk=copy.pk, state__in=ended).update(state=CopyState.DELETING):
+        raise Conflict("The copy is being fetched or deleted.", "Wait for its job, or cancel it.")
+    events.publish("catalog")
+
+
+def keep_copy(artifact: Artifact, host: Host) -> None:
+    """The deletion did not happen; the files may be there in part, so nothing is placed on them."""
+    ArtifactCopy.objects.filter(artifact=artifact, host=host, state=CopyState.DELETING).update(state=CopyState.FAILED)
+    Artifact.objects.filter(pk=artifact.pk).update(is_leaving=False)
+    events.publish("catalog")
+
+
+def forget_copy(artifact: Artifact, host: Host) -> None:
+    """The files are gone from the host; an artifact that was to go follows its last copy."""
+    with transaction.atomic():
+        ArtifactCopy.objects.filter(artifact=artifact, host=host).delete()
+        fresh = Artifact.objects.filter(pk=artifact.pk).first()
+        if fresh is not None and fresh.is_leaving and not fresh.copies.exists():
+            forget_artifact(fresh)
+        events.publish("catalog")
+
+
+def forget_artifact(artifact: Artifact) -> None:
+    """Remove an artifact without copies, and its model when that has no other. Raises Conflict when it is used."""
+    model = artifact.catalog_model
     try:
-        real = path.resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        raise Invalid(f"There is no file {path}.", fields={"source_path": "no such file"}) from error
-    roots = paths.import_roots()
-    if not any(real.is_relative_to(root) for root in roots):
-        raise Invalid(
-            f"{path} is outside the folders that models may be imported from.",
-            f"Put it under {' or '.join(str(root) for root in roots)}, or name its folder in MODELYARD_IMPORT_ROOTS.",
-            fields={"source_path": "outside the allowed folders"},
+        with transaction.atomic():
+            artifact.delete()
+    except ProtectedError as error:
+        users = ", ".join(sorted({str(row) for row in error.protected_objects})[:5])
+        raise Conflict(f"{artifact} is used by {users}.", "Delete what uses it first.") from error
+    if not model.artifacts.exists():
+        model.delete()
+    events.publish("catalog")
+
+
+def save_hub(
+    user: User,
+    hub: Hub | None,
+    *,
+    name: str,
+    endpoint: str = "",
+    token: str | None = None,
+    allows_private: bool = False,
+    is_enabled: bool = True,
+    teams: list[Team] | None = None,
+) -> Hub:
+    """Add a hub, or change one. `token`: None keeps what is there, an empty text removes it."""
+    _require_installation_admin(user)
+    endpoint = _checked_endpoint(endpoint.strip().rstrip("/"), allows_private)
+    if Hub.objects.filter(name=name.strip()).exclude(pk=hub.pk if hub else None).exists():
+        raise Conflict("There is a hub of this name.", fields={"name": "taken"})
+    with transaction.atomic():
+        row = hub or Hub()
+        row.name, row.endpoint, row.allows_private, row.is_enabled = name.strip(), endpoint, allows_private, is_enabled
+        if hub is not None and token is None and Hub.objects.get(pk=hub.pk).url != row.url:
+            row.sealed_token = ""  # a token belongs to the place it was given for
+        row.save()
+        if token is not None:
+            row.sealed_token = seal(token, row.token_place) if token else ""
+            row.save(update_fields=["sealed_token"])
+        row.teams.set(teams or [])
+        audit(
+            user,
+            None,
+            "hub.change" if hub else "hub.add",
+            row.name,
+            {"url": row.url, "has_token": bool(row.sealed_token)},
         )
-    return real
+        events.publish("catalog")
+    return row
 
 
-@contextmanager
-def _open(path: Path, member: str) -> Iterator[tuple[IO[bytes], str, int]]:
-    """The model file itself, its name and its size in bytes."""
+def delete_hub(user: User, hub: Hub) -> None:
+    """Forget a hub and its token; what was fetched from it stays."""
+    _require_installation_admin(user)
+    with transaction.atomic():
+        audit(user, None, "hub.delete", hub.name, {"url": hub.url})
+        hub.delete()
+        events.publish("catalog")
+
+
+def approve_code(user: User, hub: Hub, repo: str, commit: str) -> None:
+    """Let the Python files of exactly this commit be fetched and run."""
+    _require_installation_admin(user)
+    with transaction.atomic():
+        _row, created = CodeApproval.objects.get_or_create(
+            hub=hub, repo=repo, commit=commit, defaults={"approved_by": user}
+        )
+        if created:
+            audit(user, None, "hub.approve_code", repo, {"hub": hub.name, "commit": commit})
+
+
+def _require_installation_admin(user: User) -> None:
+    if not user.is_superuser:
+        raise NotAllowed("Only the installation's admins change hubs.", "Ask one of them.")
+
+
+def _checked_endpoint(endpoint: str, allows_private: bool) -> str:
+    if not endpoint:
+        return ""
     try:
-        if not member:
-            with path.open("rb") as file:
-                yield file, path.name, path.stat().st_size
-            return
-        with zipfile.ZipFile(path) as archive:
-            size = archive.getinfo(member).file_size
-            with archive.open(member) as inside:
-                yield inside, member, size
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        what = f"{member} in {path.name}" if member else path.name
-        raise Invalid(f"{what} cannot be read: {error}", fields={"source_path": "cannot be read"}) from error
-
-
-def _model_name(header: gguf.GgufHeader, stem: str) -> str:
-    """The name that the header gives, or the file's name without its quantisation."""
-    name = header.metadata.get("general.basename") or header.metadata.get("general.name")
-    return str(name) if name else stem
+        parts = urlsplit(endpoint)
+        is_sound = parts.scheme in ("https", "http") and bool(parts.hostname) and not parts.query and parts.port != 0
+    except ValueError:
+        is_sound = False
+    if not is_sound or parts.username or parts.password:
+        raise Invalid(
+            f"{endpoint!r} is no address of a hub.",
+            "Write it like https://hub.example.org, without a user or password.",
+            fields={"endpoint": "write it like https://hub.example.org"},
+        )
+    if parts.scheme == "http" and not allows_private:
+        raise Invalid(
+            "Over http the token could be read on the way.",
+            "Use https, or allow private networks for this hub when it stands in yours.",
+            fields={"endpoint": "use https"},
+        )
+    return endpoint

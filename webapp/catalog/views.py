@@ -1,27 +1,34 @@
 """Pages of models and their files."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.apps import apps
 from django.contrib import messages
-from django.db.models import Count, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.module_loading import import_string
 
-from webapp.accounts.models import Role
-from webapp.catalog.forms import ImportForm
-from webapp.catalog.models import Artifact, CatalogModel
-from webapp.doors import door, page_or_panel, person, teams_of
+from webapp.accounts.models import Role, Team, User
+from webapp.catalog import disk, fits, hubs, known
+from webapp.catalog.forms import AddressForm, FetchForm, ImportForm
+from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState, Hub
+from webapp.doors import carry_out, door, page_or_panel, person, teams_of
 from webapp.errors import Refused
+from webapp.inventory.models import Host
 from webapp.listings import listing
+
+
+def jobs_verb(name: str) -> Callable[..., Any]:
+    """A verb of the jobs' room, by name: it stands above this one in the house."""
+    return import_string(f"webapp.jobs.{name}")  # type: ignore[no-any-return]
 
 
 @door("GET")
 def index(request: HttpRequest) -> HttpResponse:
-    rows = CatalogModel.objects.annotate(file_count=Count("artifacts"), size_bytes=Sum("artifacts__size_bytes"))
+    user = person(request)
     found = listing(
-        rows.order_by("name"),
+        CatalogModel.objects.for_list(),
         request.GET,
         search=("name", "architecture", "licence"),
         sorts={
@@ -31,8 +38,36 @@ def index(request: HttpRequest) -> HttpResponse:
             "context": ("context_length",),
         },
     )
-    context = {"listing": found, "may_import": bool(teams_of(person(request), Role.OPERATOR))}
+    here = {name.lower() for name in CatalogModel.objects.values_list("name", flat=True)}
+    rooms = disk.rooms()
+    context = {
+        "listing": found,
+        "may_import": bool(teams_of(user, Role.OPERATOR)),
+        "known": [_known_row(model, here, rooms) for model in known.matching(found.q)],
+        "hub_results": _search_hubs(user, found.q) if "hubs" in request.GET else None,
+        "usual_hub": Hub.objects.visible_to(user).filter(is_enabled=True).first(),
+    }
     return page_or_panel(request, "models/index.html", "models/_list.html", context)
+
+
+def _known_row(model: known.Known, here: set[str], rooms: list[fits.Room]) -> dict[str, Any]:
+    ways = [
+        {"label": label, "bytes": size, "fits": [fit for fit in fits.places(size, rooms) if fit.where]}
+        for label, size in model.needs
+    ]
+    stems = {repo.rsplit("/", 1)[-1].removesuffix("-GGUF").removesuffix("-gguf").lower() for repo in model.repos}
+    return {"model": model, "ways": ways, "is_here": bool(stems & here) or model.name.lower() in here}
+
+
+def _search_hubs(user: User, words: str) -> list[dict[str, Any]]:
+    """What each hub has for these words; a hub that cannot be asked says why in its place."""
+    found: list[dict[str, Any]] = []
+    for hub in Hub.objects.visible_to(user).filter(is_enabled=True)[:5]:
+        try:
+            found.append({"hub": hub, "repos": hubs.search(hub, words), "problem": ""})
+        except Refused as refusal:
+            found.append({"hub": hub, "repos": [], "problem": str(refusal)})
+    return found
 
 
 @door("GET")
@@ -40,36 +75,111 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     user = person(request)
     model = get_object_or_404(CatalogModel, slug=slug)
     deployments = apps.get_model("deployments", "Deployment").objects
+    teams = teams_of(user, Role.OPERATOR)
     context: dict[str, Any] = {
         "model": model,
         "artifacts": Artifact.objects.filter(catalog_model=model).for_list(),
         "deployments": deployments.visible_to(user).for_list().filter(artifact__catalog_model=model),
-        "may_deploy": bool(teams_of(user, Role.OPERATOR)),
+        "may_deploy": bool(teams),
+        "form": FetchForm(None, teams=teams),
+        "hosts": list(Host.objects.online().open_to(teams).order_by("name")) if teams else [],
     }
     return render(request, "models/detail.html", context)
 
 
 @door("GET", "POST")
 def import_file(request: HttpRequest) -> HttpResponse:
-    """Have a file of an allowed folder copied to a host; goes on as a job."""
+    """Have files of an allowed folder copied to a host; goes on as a job."""
     user = person(request)
     form = ImportForm(request.POST if request.method == "POST" else None, teams=teams_of(user, Role.OPERATOR))
     if request.method == "POST" and form.is_valid():
         typed = form.cleaned_data
-        # jobs stands above catalog in the house: its service is looked up by name.
-        queue_import = import_string("webapp.jobs.fetching.import_file")
+        words = (typed["source_path"], typed["member"] or None, typed["model_name"] or None)
         try:
-            job = queue_import(
-                user,
-                typed["team"],
-                typed["host"],
-                typed["source_path"],
-                typed["member"] or None,
-                typed["model_name"] or None,
-            )
+            job = jobs_verb("fetching.import_file")(user, typed["team"], typed["host"], *words)
         except Refused as refusal:
             form.take(refusal)
         else:
             messages.success(request, "The import is queued.")
             return redirect("jobs:detail", job.pk)
     return render(request, "models/import.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@door("GET", "POST")
+def from_address(request: HttpRequest) -> HttpResponse:
+    """Fetch one file by its web address; goes on as a job."""
+    user = person(request)
+    form = AddressForm(request.POST if request.method == "POST" else None, teams=teams_of(user, Role.OPERATOR))
+    if request.method == "POST" and form.is_valid():
+        typed = form.cleaned_data
+        try:
+            job = jobs_verb("fetching.from_url")(user, typed["team"], typed["host"], typed["url"], typed["model_name"])
+        except Refused as refusal:
+            form.take(refusal)
+        else:
+            messages.success(request, "The fetch is queued.")
+            return redirect("jobs:detail", job.pk)
+    return render(request, "models/address.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@door("POST")
+def fetch_to_host(request: HttpRequest, pk: int) -> HttpResponse:
+    """Fetch an artifact to one more host, or again to one where it failed."""
+    user = person(request)
+    artifact = get_object_or_404(Artifact.objects.select_related("catalog_model"), pk=pk)
+    form = FetchForm(request.POST, teams=teams_of(user, Role.OPERATOR))
+    if not form.is_valid():
+        messages.error(request, "Choose one of your teams and a host that is online.")
+        return redirect("catalog:detail", artifact.catalog_model.slug)
+    queued: list[Any] = []
+    verb, typed = jobs_verb("fetching.to_host"), form.cleaned_data
+    if carry_out(request, lambda: queued.append(verb(user, typed["team"], artifact, typed["host"])), "It is queued."):
+        return redirect("jobs:detail", queued[0].pk)
+    return redirect("catalog:detail", artifact.catalog_model.slug)
+
+
+@door("GET", "POST")
+def delete_artifact(request: HttpRequest, pk: int) -> HttpResponse:
+    artifact = get_object_or_404(Artifact.objects.for_list(), pk=pk)
+    loss = jobs_verb("deleting.loss_of_artifact")(artifact)
+    return _delete(request, artifact, None, loss, "deleting.delete_artifact")
+
+
+@door("GET", "POST")
+def delete_copy(request: HttpRequest, pk: int) -> HttpResponse:
+    copy = get_object_or_404(ArtifactCopy.objects.select_related("artifact__catalog_model", "host"), pk=pk)
+    loss = jobs_verb("deleting.loss_of_copy")(copy)
+    return _delete(request, copy.artifact, copy, loss, "deleting.delete_copy")
+
+
+def _delete(request: HttpRequest, artifact: Artifact, copy: ArtifactCopy | None, loss: Any, verb: str) -> HttpResponse:
+    """Say what would be lost and who uses it; after a yes, queue it."""
+    user = person(request)
+    teams = teams_of(user, Role.OPERATOR)
+    if request.method == "POST":
+        team = _named_team(teams, request.POST.get("team"))
+        subject = copy or artifact
+        if team is None:
+            messages.error(request, "Choose one of your teams: the job is shown to it.")
+        elif carry_out(request, lambda: jobs_verb(verb)(user, team, subject), "The deletion is queued."):
+            model = CatalogModel.objects.filter(pk=artifact.catalog_model_id).first()
+            return redirect("catalog:detail", model.slug) if model else redirect("catalog:index")
+    # What people may not see by name is still said to be there.
+    names = apps.get_model("deployments", "Deployment").objects.visible_to(user).filter(artifact=artifact)
+    seen = [name for name in names.values_list("name", flat=True) if name in loss.users]
+    context = {"artifact": artifact, "copy": copy, "loss": loss, "seen": seen, "teams": teams}
+    return render(request, "models/delete.html", {**context, "hidden": len(loss.users) - len(seen)})
+
+
+def _named_team(teams: list[Team], key: str | None) -> Team | None:
+    return next((team for team in teams if str(team.pk) == key), None)
+
+
+@door("GET")
+def disk_use(request: HttpRequest) -> HttpResponse:
+    context = {
+        "disks": disk.by_host(),
+        "may_delete": bool(teams_of(person(request), Role.OPERATOR)),
+        "deletable": [CopyState.PRESENT, CopyState.FAILED],
+    }
+    return render(request, "models/disk.html", context)

@@ -40,6 +40,11 @@ LOOKS: dict[str, Look] = {
     "online": _GOOD,
     "unreachable": _BAD,
     "drained": Look("yellow", "circle-minus"),
+    "restricted": Look("secondary", "lock"),
+    # what else wants a person
+    "disk nearly full": Look("orange", "database"),
+    "on hold": Look("yellow", "player-stop"),
+    "to do": Look("azure", "list-check"),
     # copies of artifacts
     "fetching": Look("azure", "cloud-download"),
     "present": _GOOD,
@@ -48,6 +53,8 @@ LOOKS: dict[str, Look] = {
     "active": _GOOD,
     "expired": Look("secondary", "clock"),
     "revoked": Look("secondary", "ban"),
+    "used": Look("secondary", "check"),
+    "shut out": Look("red", "ban"),
     # a deployment that would or would not fit
     "fits": _GOOD,
     "does not fit": Look("orange", "ban"),

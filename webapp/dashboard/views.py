@@ -1,42 +1,34 @@
-"""Pages that span rooms: home, playground, help."""
+"""Pages that span rooms: home, search, playground, help."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 
 from webapp.accounts import services as accounts
 from webapp.accounts.models import User
 from webapp.catalog.models import Artifact
-from webapp.deployments.models import Deployment, Replica
-from webapp.deployments.states import Desired, ReplicaState
+from webapp.dashboard import help_pages
+from webapp.dashboard.attention import concerns
+from webapp.dashboard.search import MAX_CHARS, find
+from webapp.deployments.models import Deployment
+from webapp.deployments.states import Desired
 from webapp.doors import door, page_or_panel, person, teams_of
 from webapp.following import follow
-from webapp.inventory.models import Host, HostState
-from webapp.inventory.services import is_on_hold
+from webapp.inventory.models import Host
 from webapp.jobs import views as jobs
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
+from webapp.usage import services as usage
 
 HOME_ROWS = 12
-# Below a tenth of the disk, or 5 GiB, the next download may fail.
-DISK_LOW_BYTES = 5 * 1024**3
-
-
-@dataclass(frozen=True)
-class Concern:
-    """Something that wants a person: what, why, what to do, and where."""
-
-    word: str
-    title: str
-    url: tuple[str, int]
-    reason: str
-    advice: str = ""
+HOST_STRIP = 24
+# More would be a list to scroll through twice; a deployment's page leads here with itself chosen.
+CHOICES = 200
+CODES = (("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript"))
 
 
 @door("GET")
@@ -49,13 +41,16 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def home_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    hosts = list(Host.objects.for_list())
-    deployments = Deployment.objects.visible_to(user).for_list()
+    hosts = Host.objects.visible_to(user).for_list()
+    rows = Deployment.objects.visible_to(user).for_list()
+    rates = last_hour(user)
     return "dashboard/_home.html", {
-        "concerns": _concerns(user, hosts),
-        "hosts": hosts,
-        "deployments": deployments[:HOME_ROWS],
-        "deployment_count": deployments.count(),
+        "concerns": concerns(user),
+        "hosts": hosts[:HOST_STRIP],
+        "host_count": hosts.count(),
+        "deployments": [(row, rates.get(row.pk)) for row in rows[:HOME_ROWS]],
+        "deployment_count": rows.count(),
+        "has_rates": bool(rates),
         "jobs": Job.objects.visible_to(user)
         .for_list()
         .filter(state__in=[JobState.QUEUED, JobState.RUNNING])[:HOME_ROWS],
@@ -63,42 +58,17 @@ def home_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
     }
 
 
-def _concerns(user: User, hosts: list[Host]) -> list[Concern]:
-    found = [
-        Concern("unreachable", host.name, ("inventory:detail", host.pk), host.reason, "Check its Docker engine.")
-        for host in hosts
-        if host.state == HostState.UNREACHABLE
-    ]
-    found += [
-        Concern(
-            "degraded",
-            f"Disk of {host.name}",
-            ("inventory:detail", host.pk),
-            "The disk is nearly full.",
-            "Free some space.",
-        )
-        for host in hosts
-        if host.disk_total_bytes and host.disk_free_bytes < max(DISK_LOW_BYTES, host.disk_total_bytes // 10)
-    ]
-    if hosts and is_on_hold():
-        kept = "Containers that no deployment knows are kept, because they are older than this database."
-        found.append(
-            Concern("degraded", "Unknown containers", ("inventory:detail", hosts[0].pk), kept, "Look, then let go.")
-        )
-    broken = Q(state__in=[ReplicaState.FAILED, ReplicaState.LOST])
-    waiting = Q(state=ReplicaState.PENDING) & ~Q(reason="")
-    replicas = Replica.objects.visible_to(user).filter(broken | waiting, deployment__desired_state=Desired.RUNNING)
-    for replica in replicas.select_related("deployment").order_by("deployment__name", "number")[:HOME_ROWS]:
-        word = "restarting" if replica.next_due_at and replica.state == ReplicaState.FAILED else replica.state
-        title = f"{replica.deployment.name} #{replica.number}"
-        found.append(
-            Concern(word, title, ("deployments:detail", replica.deployment_id), replica.reason, replica.advice)
-        )
-    failed = Job.objects.visible_to(user).for_list().filter(state=JobState.FAILED)[:3]
-    found += [
-        Concern("failed", str(job).capitalize(), ("jobs:detail", job.pk), job.reason, job.advice) for job in failed
-    ]
-    return found
+def last_hour(user: User) -> dict[int, Any]:
+    """Rates by deployment: requests_per_min, tokens_per_min, ttft_ms_p50, failed. Empty where nobody asked anything."""
+    ask = getattr(usage, "last_hour", None)
+    return ask(user) if ask is not None else {}
+
+
+@door("GET")
+def search(request: HttpRequest) -> HttpResponse:
+    """What is called like this, in every room."""
+    text = request.GET.get("q", "").strip()[:MAX_CHARS]
+    return render(request, "dashboard/search.html", {"q": text, "groups": find(person(request), text)})
 
 
 @door("GET")
@@ -106,14 +76,18 @@ def playground(request: HttpRequest) -> HttpResponse:
     user = person(request)
     following = follow((f"deployments:{team.pk}" for team in teams_of(user)), page="playground")
     _panel, context = playground_panel(user, request.GET)
-    context = {**context, "following": following, "wanted": request.GET.get("deployment", "")}
-    return render(request, "dashboard/playground.html", {**context, "base_url": settings.MODELYARD_URL})
+    wanted = {"a": request.GET.get("deployment", ""), "b": request.GET.get("with", "")}
+    page = {"following": following, "wanted": wanted, "base_url": settings.MODELYARD_URL, "codes": CODES}
+    return render(request, "dashboard/playground.html", {**context, **page})
 
 
 def playground_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The choice of deployments; the conversation lives in the browser."""
     rows = Deployment.objects.visible_to(user).filter(desired_state=Desired.RUNNING).for_list()
-    return "dashboard/_choices.html", {"deployments": rows}
+    chosen = [asked.get(name, "") for name in ("deployment", "with")]
+    named = rows.filter(pk__in=[int(pk) for pk in chosen if pk.isascii() and pk.isdigit() and len(pk) < 16])
+    offered = {row.pk: row for row in [*named, *rows[:CHOICES]]}
+    return "dashboard/_choices.html", {"deployments": list(offered.values())}
 
 
 @never_cache
@@ -131,5 +105,16 @@ def playground_token(request: HttpRequest) -> JsonResponse:
 
 
 @door("GET")
-def help_page(request: HttpRequest) -> HttpResponse:
-    return render(request, "dashboard/help.html", {"base_url": settings.MODELYARD_URL})
+def help_index(request: HttpRequest) -> HttpResponse:
+    """All help pages, or those that hold every word of `q`."""
+    q = request.GET.get("q", "").strip()[:MAX_CHARS]
+    pages = help_pages.find(q.split()) if q else list(help_pages.pages().values())
+    return render(request, "dashboard/help.html", {"pages": pages, "q": q})
+
+
+@door("GET")
+def help_page(request: HttpRequest, slug: str) -> HttpResponse:
+    page = help_pages.pages().get(slug)
+    if page is None:
+        raise Http404
+    return render(request, "dashboard/help_page.html", {"page": page, "pages": help_pages.pages().values()})

@@ -1,32 +1,41 @@
 """REST doors of deployments. Wishes are answered with 202: the workers make them true."""
 
-from typing import Annotated, Any
+from typing import Any
 
+from django.db.models import Q
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
-from ninja import Field, Router, Status
+from ninja import Router, Status
 from ninja.pagination import paginate
 
 from webapp import engines
 from webapp.accounts.api import team_of
 from webapp.accounts.callers import caller
+from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact
-from webapp.deployments import fitting, logs, services
-from webapp.deployments.models import Deployment, ReplicaEvent
+from webapp.deployments import fitting, searching, services
+from webapp.deployments.api_history import router as history
+from webapp.deployments.api_sharing import router as sharing
+from webapp.deployments.models import Deployment, DeploymentAlias
 from webapp.deployments.schemas import (
     DeploymentIn,
     DeploymentOut,
+    EditIn,
     EngineOut,
     EstimateIn,
     EstimateOut,
-    EventOut,
-    LogOut,
+    PlanOut,
+    RestartIn,
+    RollBackIn,
+    ScaleIn,
 )
 from webapp.errors import Invalid
 from webapp.inventory.models import Host
 from webapp.pagination import Pages
 
 router = Router(tags=["deployments"])
+router.add_router("", history)
+router.add_router("", sharing)
 
 
 @router.get("/engines", response=list[EngineOut], summary="Engines and their options")
@@ -48,39 +57,117 @@ def estimate_memory(request: HttpRequest, data: EstimateIn) -> fitting.Fit:
     artifact = get_object_or_404(Artifact, pk=data.artifact)
     if data.engine not in engines.names():
         raise Invalid(f"There is no engine {data.engine!r}.", f"Choose among {', '.join(engines.names())}.")
-    found = fitting.fit(artifact, data.engine, data.options)
+    found = fitting.fit(artifact, data.engine, data.options, team=team_of(caller(request), None))
     if found.problem:
         raise Invalid(found.problem)
     return found
 
 
-@router.get("/deployments", response=list[DeploymentOut], summary="Deployments of my teams")
+@router.get("/deployments", response=list[DeploymentOut], summary="Deployments that I may use")
 @paginate(Pages)
-def list_deployments(request: HttpRequest, name: str | None = None, team: str | None = None):  # type: ignore[no-untyped-def]
+def list_deployments(  # type: ignore[no-untyped-def]
+    request: HttpRequest,
+    name: str | None = None,
+    team: str | None = None,
+    state: str | None = None,
+    engine: str | None = None,
+    host: str | None = None,
+):
     rows = Deployment.objects.visible_to(caller(request)).for_list()
     if name:
-        rows = rows.filter(name=name)
-    return rows.filter(team__slug=team) if team else rows
+        rows = rows.filter(Q(name=name) | Q(pk__in=DeploymentAlias.objects.filter(name=name).values("deployment_id")))
+    return searching.narrow(rows, {"team": team, "state": state, "engine": engine, "host": host})
 
 
-@router.post("/deployments", response={202: DeploymentOut}, summary="Deploy an artifact")
-def create_deployment(request: HttpRequest, data: DeploymentIn) -> Status[Deployment]:
+@router.post(
+    "/deployments", response={200: PlanOut, 202: DeploymentOut}, summary="Deploy an artifact, or only say what it takes"
+)
+def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = False) -> Status[Any]:
     wish = services.Wish(
         name=data.name,
         artifact=get_object_or_404(Artifact, pk=data.artifact),
         engine=data.engine,
         options=data.options,
         replicas=data.replicas,
-        host=get_object_or_404(Host, pk=data.host) if data.host else None,
+        host=get_object_or_404(Host.objects.visible_to(caller(request)), pk=data.host) if data.host else None,
         image=data.image,
+        aliases=tuple(data.aliases),
     )
-    deployment = services.create(caller(request), team_of(caller(request), data.team), wish)
+    team = team_of(caller(request), data.team)
+    if dry_run:
+        contents = services.check(caller(request), team, wish)
+        return Status(200, _plan_out(services.Plan(contents, [], False, False, None, ""), team))
+    deployment = services.create(caller(request), team, wish)
     return Status(202, get_deployment(request, deployment.pk))
+
+
+def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
+    contents = planned.contents
+    found = fitting.fit(contents.artifact, contents.engine, contents.options, contents.host, team)
+    return {
+        "changes": planned.changes,
+        "rolls": planned.rolls,
+        "needs_gap": planned.needs_gap,
+        "gap_s": planned.gap_s,
+        "refusal": planned.refusal,
+        "fit": None if found.problem else found,
+    }
 
 
 @router.get("/deployments/{deployment_id}", response=DeploymentOut, summary="One deployment")
 def get_deployment(request: HttpRequest, deployment_id: int) -> Deployment:
     return get_object_or_404(Deployment.objects.visible_to(caller(request)).for_list(), pk=deployment_id)
+
+
+@router.patch(
+    "/deployments/{deployment_id}",
+    response={200: PlanOut, 202: DeploymentOut},
+    summary="Change what runs; replicas are replaced one by one",
+)
+def edit_deployment(request: HttpRequest, deployment_id: int, data: EditIn, dry_run: bool = False) -> Status[Any]:
+    deployment = get_deployment(request, deployment_id)
+    wanted = _edit(data)
+    if dry_run:
+        return Status(200, _plan_out(services.check_edit(caller(request), deployment, wanted), deployment.team))
+    services.edit(caller(request), deployment, wanted)
+    return Status(202, get_deployment(request, deployment_id))
+
+
+def _edit(data: EditIn) -> services.Edit:
+    given = data.dict(exclude_unset=True)
+    contents: dict[str, Any] = {
+        name: given[name] for name in ("engine", "image", "options") if given.get(name) is not None
+    }  # fmt: skip
+    if given.get("artifact") is not None:
+        contents["artifact"] = get_object_or_404(Artifact, pk=given["artifact"])
+    if "host" in given:
+        contents["host"] = get_object_or_404(Host, pk=given["host"]) if given["host"] is not None else None
+    aliases = None if data.aliases is None else tuple(data.aliases)
+    return services.Edit(contents, data.replicas, aliases, data.note, data.allow_gap, data.base_revision)
+
+
+@router.post("/deployments/{deployment_id}/scale", response={202: DeploymentOut}, summary="Want so many replicas")
+def scale_deployment(request: HttpRequest, deployment_id: int, data: ScaleIn) -> Status[Deployment]:
+    services.scale(caller(request), get_deployment(request, deployment_id), data.replicas)
+    return Status(202, get_deployment(request, deployment_id))
+
+
+@router.post(
+    "/deployments/{deployment_id}/restart", response={202: DeploymentOut}, summary="Replace every replica, one by one"
+)
+def restart_deployment(
+    request: HttpRequest, deployment_id: int, data: RestartIn | None = None
+) -> Status[Deployment]:  # fmt: skip
+    services.restart(caller(request), get_deployment(request, deployment_id), bool(data and data.allow_gap))
+    return Status(202, get_deployment(request, deployment_id))
+
+
+@router.post(
+    "/deployments/{deployment_id}/rollback", response={202: DeploymentOut}, summary="Run an earlier revision again"
+)
+def roll_back_deployment(request: HttpRequest, deployment_id: int, data: RollBackIn) -> Status[Deployment]:
+    services.roll_back(caller(request), get_deployment(request, deployment_id), data.revision, data.allow_gap)
+    return Status(202, get_deployment(request, deployment_id))
 
 
 @router.post("/deployments/{deployment_id}/start", response={202: DeploymentOut}, summary="Start, or try again now")
@@ -102,28 +189,3 @@ def delete_deployment(request: HttpRequest, deployment_id: int) -> Status[Deploy
     deployment = get_deployment(request, deployment_id)
     services.delete(caller(request), deployment)
     return Status(202, get_deployment(request, deployment_id))
-
-
-@router.get("/deployments/{deployment_id}/events", response=list[EventOut], summary="The diary, newest first")
-@paginate(Pages)
-def list_events(request: HttpRequest, deployment_id: int):  # type: ignore[no-untyped-def]
-    return ReplicaEvent.objects.filter(deployment=get_deployment(request, deployment_id))
-
-
-@router.get("/deployments/{deployment_id}/replicas/{number}/log", response=LogOut, summary="A replica's log")
-def read_log(
-    request: HttpRequest,
-    deployment_id: int,
-    number: int,
-    offset: Annotated[int, Field(ge=0)] = 0,
-    attempt: Annotated[int | None, Field(ge=1)] = None,
-) -> dict[str, Any]:
-    deployment = get_deployment(request, deployment_id)
-    replica = get_object_or_404(deployment.replicas, number=number)
-    piece = logs.read(replica, offset, attempt)
-    return {
-        "text": piece.text,
-        "next_offset": piece.place.offset,
-        "attempt": piece.place.attempt,
-        "has_more": piece.more,
-    }

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from webapp import engines
+from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact, CopyState
 from webapp.engines.base import Engine, EngineOptions, HardwareGrant, Vendor
+from webapp.inventory.managing import hosts_for
 from webapp.inventory.models import Accelerator, Host, HostState
 from webapp.planner import placement
 from webapp.planner.facts import ModelFacts
@@ -78,8 +80,15 @@ class Fit:
         return self.booked_bytes - self.total_bytes
 
 
-def fit(artifact: Artifact, engine_name: str, options: dict[str, Any] | None, pinned: Host | None = None) -> Fit:
-    """`options` as typed and valid so far, None while they are not. `pinned` leaves the other hosts out."""
+def fit(
+    artifact: Artifact,
+    engine_name: str,
+    options: dict[str, Any] | None,
+    pinned: Host | None = None,
+    team: Team | None = None,
+) -> Fit:
+    """`options` as typed and valid so far, None while they are not. `pinned` leaves the other hosts out, `team` those
+    that it may not use."""
     if options is None:
         return Fit(problem="Mend the options first.")
     engine = engines.get(engine_name)
@@ -89,7 +98,7 @@ def fit(artifact: Artifact, engine_name: str, options: dict[str, Any] | None, pi
         return Fit(problem="The file's header says too little for an estimate.")
     try:
         chosen = engine.Options.model_validate(options)
-        pairs = [pair for pair in candidates(artifact) if pinned is None or pair[0].pk == pinned.pk]
+        pairs = [pair for pair in candidates(artifact, team=team) if pinned is None or pair[0].pk == pinned.pk]
         places = [_place(host, candidate, engine, facts, chosen) for host, candidate in pairs]
         places.sort(key=lambda place: (not place.fits, place.host.name))
         # Without a host the terms are still worth knowing.
@@ -110,8 +119,11 @@ def booked(terms: Iterable[Term]) -> placement.Need:
     return placement.Need(int(host_bytes * MARGIN) + HEADROOM_BYTES, accelerator_bytes)
 
 
-def candidates(artifact: Artifact, replicas_by_host: Mapping[int, int] | None = None) -> list[Candidate]:
-    """Every host with what the planner must know of it; `replicas_by_host` counts the deployment's others."""
+def candidates(
+    artifact: Artifact, replicas_by_host: Mapping[int, int] | None = None, team: Team | None = None
+) -> list[Candidate]:
+    """Every host that the team may use, with what the planner must know of it; `replicas_by_host` counts the
+    deployment's others."""
     present = set(artifact.copies.filter(state=CopyState.PRESENT).values_list("host_id", flat=True))
     return [
         (
@@ -129,7 +141,7 @@ def candidates(artifact: Artifact, replicas_by_host: Mapping[int, int] | None = 
                 accelerators=tuple(_card(card) for card in host.accelerators.all() if card.is_present),
             ),
         )
-        for host in Host.objects.for_list()
+        for host in hosts_for(team).for_list()
     ]
 
 

@@ -1,50 +1,69 @@
-"""Forms of deployments, among them the one function that turns an engine's options into a form."""
+"""Forms of deployments."""
 
-import enum
-import types
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import chain, count
-from typing import Any, Literal, Union, cast, get_args, get_origin
+from typing import Any, cast
 
-import annotated_types
 from django import forms
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from webapp import engines
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact
 from webapp.deployments.models import NAME, Deployment
-from webapp.deployments.services import MAX_REPLICAS, Wish
+from webapp.deployments.options import OptionsForm
+from webapp.deployments.services import MAX_REPLICAS, Edit, Wish
 from webapp.errors import Refused
 from webapp.inventory.models import Host
 
-
-class OptionsForm(forms.Form):
-    """An engine's options. What stays at its default is not stored, so that better defaults reach old deployments."""
-
-    defaults: Mapping[str, Any] = {}
-
-    def chosen(self) -> dict[str, Any]:
-        """What differs from the defaults; nothing while the form is empty. Only for a valid or an unbound form."""
-        if not self.is_bound:
-            return {}
-        typed = {name: self.cleaned_data.get(name) for name in self.defaults}
-        return {
-            name: value for name, value in typed.items() if value not in (None, "") and value != self.defaults[name]
-        }
+ALIASES_HELP = "Other model names that programs may send, separated by spaces."
+IMAGE_HELP = "Another image than the engine's own."
 
 
-def options_form(options: type[BaseModel]) -> type[OptionsForm]:
-    """A form with one field per option: kind, limits, default and help come from the pydantic model."""
-    fields = {name: _field(name, info) for name, info in options.model_fields.items()}
-    defaults = {
-        name: _plain(info.get_default(call_default_factory=True)) for name, info in options.model_fields.items()
-    }
-    return cast(type[OptionsForm], type("EngineOptionsForm", (OptionsForm,), {**fields, "defaults": defaults}))
+class Parts(forms.Form):
+    """What the forms of a new and of an existing deployment have in common."""
+
+    def engine_name(self) -> str:
+        """The engine chosen so far, or the first one."""
+        typed = self.data.get("engine") if self.is_bound else self.initial.get("engine")
+        names = engines.names()
+        return next((name for name in names if name == typed), names[0])
+
+    def chosen(self, name: str) -> Any:
+        """What is chosen in one field so far, whether or not the rest is complete; None for nothing or nonsense."""
+        field = self.fields[name]
+        try:
+            return field.clean(self[name].value())
+        except forms.ValidationError:
+            return None
+
+    def take(self, refusal: Refused, options: OptionsForm) -> None:
+        """Put a service's refusal beside the fields it is about."""
+        for name, message in refusal.fields.items():
+            form: forms.Form = options if name.startswith("options.") else self
+            field = name.removeprefix("options.").partition(".")[0]
+            form.add_error(field if field in form.fields else None, message)
+        if not refusal.fields:
+            self.add_error(None, str(refusal))
+
+    def clean_aliases(self) -> tuple[str, ...]:
+        words = re.split(r"[\s,]+", self.cleaned_data["aliases"])
+        return tuple(dict.fromkeys(word for word in words if word))
+
+    def owner(self) -> Team | None:
+        """The team whose hosts count."""
+        raise NotImplementedError
+
+    def _fill_choices(self) -> None:
+        artifacts = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"])
+        artifacts.queryset = (
+            Artifact.objects.deployable().select_related("catalog_model").order_by("catalog_model__name")
+        )
+        names = engines.names()
+        cast(forms.ChoiceField, self.fields["engine"]).choices = [(name, engines.get(name).title) for name in names]
 
 
-class DeploymentForm(forms.Form):
+class DeploymentForm(Parts):
     """What is served, under which name, for which team, and where."""
 
     name = forms.CharField(
@@ -70,24 +89,26 @@ class DeploymentForm(forms.Form):
         empty_label="Wherever it fits",
         help_text="Leave it to Modelyard, or pin it.",
     )
+    image = forms.CharField(max_length=200, required=False, help_text=IMAGE_HELP)
+    aliases = forms.CharField(max_length=1100, required=False, help_text=ALIASES_HELP)
 
     def __init__(self, data: Mapping[str, Any] | None, *, teams: Sequence[Team], initial: dict[str, Any]) -> None:
         super().__init__(data, initial=initial)
-        artifacts = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"])
-        artifacts.queryset = (
-            Artifact.objects.deployable().select_related("catalog_model").order_by("catalog_model__name")
-        )
+        self._fill_choices()
         owners = cast("forms.ModelChoiceField[Team]", self.fields["team"])
         owners.queryset = Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name")
         if teams:
             owners.initial = teams[0].pk
-        names = engines.names()
-        cast(forms.ChoiceField, self.fields["engine"]).choices = [(name, engines.get(name).title) for name in names]
+        hosts = cast("forms.ModelChoiceField[Host]", self.fields["host"])
+        hosts.queryset = Host.objects.open_to(teams).order_by("name")  # type: ignore[attr-defined]
         if not data and not initial.get("artifact"):
-            first = artifacts.queryset.first()
+            first = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"]).queryset.first()
             self.initial["artifact"] = first.pk if first else ""
-        if not data:
+        if not data and not initial.get("name"):
             self.initial["name"] = self._free_name(teams)
+
+    def owner(self) -> Team | None:
+        return cast("Team | None", self.chosen("team"))
 
     def _free_name(self, teams: Sequence[Team]) -> str:
         """A name to begin with: the model's, with a number when it is taken."""
@@ -99,20 +120,6 @@ class DeploymentForm(forms.Form):
         names = chain([stem], (f"{stem}-{number}" for number in count(2)))
         return next(name for name in names if name not in taken)
 
-    def engine_name(self) -> str:
-        """The engine chosen so far, or the first one."""
-        typed = self.data.get("engine") if self.is_bound else None
-        names = engines.names()
-        return next((name for name in names if name == typed), names[0])
-
-    def chosen(self, name: str) -> Any:
-        """What is chosen in one field so far, whether or not the rest is complete; None for nothing or nonsense."""
-        field = self.fields[name]
-        try:
-            return field.clean(self[name].value())
-        except forms.ValidationError:
-            return None
-
     def wish(self, options: dict[str, Any]) -> Wish:
         typed = self.cleaned_data
         return Wish(
@@ -122,81 +129,59 @@ class DeploymentForm(forms.Form):
             options=options,
             replicas=typed["replicas"],
             host=typed["host"],
+            image=typed["image"],
+            aliases=typed["aliases"],
         )
 
-    def take(self, refusal: Refused, options: OptionsForm) -> None:
-        """Put a service's refusal beside the fields it is about."""
-        for name, message in refusal.fields.items():
-            form: forms.Form = options if name.startswith("options.") else self
-            field = name.removeprefix("options.").partition(".")[0]
-            form.add_error(field if field in form.fields else None, message)
-        if not refusal.fields:
-            self.add_error(None, str(refusal))
 
+class EditForm(Parts):
+    """What a deployment runs, where, how often and under which other names."""
 
-def _field(name: str, info: FieldInfo) -> forms.Field:
-    """One form field for one option."""
-    kind, optional = _without_none(info.annotation)
-    default = _plain(info.get_default(call_default_factory=True))
-    common: dict[str, Any] = {
-        "label": info.title or name.replace("_", " ").capitalize(),
-        "help_text": info.description or "",
-        "required": False,
-        "initial": default,
-    }
-    if kind is bool:
-        return forms.BooleanField(**common) if not optional else forms.NullBooleanField(**common)
-    choices = _choices(kind)
-    if choices:
-        empty = [("", "automatic")] if optional else []
-        return forms.TypedChoiceField(choices=empty + choices, coerce=_same_kind(choices), empty_value=None, **common)
-    limits = _limits(info)
-    if kind in (int, float):
-        number = forms.IntegerField if kind is int else forms.FloatField
-        field = number(min_value=limits.get("ge"), max_value=limits.get("le"), **common)
-        if default is None:
-            field.widget.attrs["placeholder"] = "automatic"
-        return field
-    return forms.CharField(max_length=limits.get("max_length"), **common)
+    artifact = forms.ModelChoiceField(Artifact.objects.none(), label="Model", empty_label=None)
+    engine = forms.ChoiceField(help_text="The server that loads the model.")
+    image = forms.CharField(max_length=200, required=False, help_text=IMAGE_HELP)
+    host = forms.ModelChoiceField(
+        Host.objects.order_by("name"), required=False, empty_label="Wherever it fits", help_text="Leave it, or pin it."
+    )
+    replicas = forms.IntegerField(
+        min_value=0, max_value=MAX_REPLICAS, help_text="Copies that share the requests; 0 keeps it without any."
+    )
+    aliases = forms.CharField(max_length=1100, required=False, help_text=ALIASES_HELP)
+    note = forms.CharField(max_length=200, required=False, help_text="Why, for the list of revisions.")
+    base = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
+    may_gap = forms.BooleanField(required=False)
 
+    def __init__(self, data: Mapping[str, Any] | None, deployment: Deployment) -> None:
+        super().__init__(data, initial=self._as_it_is(deployment))
+        self._team = deployment.team
+        self._fill_choices()
+        hosts = cast("forms.ModelChoiceField[Host]", self.fields["host"])
+        open_hosts = Host.objects.open_to([deployment.team]) | Host.objects.filter(pk=deployment.host_id)  # type: ignore[attr-defined]
+        hosts.queryset = open_hosts.order_by("name")
+        artifacts = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"])
+        if artifacts.queryset is not None:
+            # What runs may be kept even where nothing new could be made of it.
+            kept = Artifact.objects.filter(pk=deployment.artifact_id)
+            ids = [*artifacts.queryset.values_list("pk", flat=True), *kept.values_list("pk", flat=True)]
+            artifacts.queryset = Artifact.objects.filter(pk__in=ids).select_related("catalog_model")
 
-def _without_none(annotation: Any) -> tuple[Any, bool]:
-    if get_origin(annotation) in (Union, types.UnionType):
-        kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
-        return kinds[0], len(kinds) < len(get_args(annotation))
-    return annotation, False
+    def owner(self) -> Team | None:
+        return self._team
 
+    @staticmethod
+    def _as_it_is(deployment: Deployment) -> dict[str, Any]:
+        return {
+            "artifact": deployment.artifact_id,
+            "engine": deployment.engine,
+            "image": deployment.image,
+            "host": deployment.host_id,
+            "replicas": deployment.desired_replicas,
+            "aliases": " ".join(deployment.aliases),
+            "base": deployment.revision.number if deployment.revision else 0,
+        }
 
-def _choices(kind: Any) -> list[tuple[Any, str]]:
-    if get_origin(kind) is Literal:
-        return [(value, str(value)) for value in get_args(kind)]
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return [(member.value, str(member.value)) for member in kind]
-    return []
-
-
-def _same_kind(choices: list[tuple[Any, str]]) -> Callable[[Any], Any]:
-    """Browsers send text; the option wants the value that the text stands for."""
-    by_text = {str(value): value for value, _label in choices}
-    return lambda text: by_text[str(text)]
-
-
-def _limits(info: FieldInfo) -> dict[str, Any]:
-    """The limits that pydantic keeps as annotations; an exclusive one becomes the next inclusive integer."""
-    limits: dict[str, Any] = {}
-    for mark in info.metadata:
-        if isinstance(mark, annotated_types.Ge):
-            limits["ge"] = mark.ge
-        elif isinstance(mark, annotated_types.Gt) and isinstance(mark.gt, int):
-            limits["ge"] = mark.gt + 1
-        elif isinstance(mark, annotated_types.Le):
-            limits["le"] = mark.le
-        elif isinstance(mark, annotated_types.Lt) and isinstance(mark.lt, int):
-            limits["le"] = mark.lt - 1
-        elif isinstance(mark, annotated_types.MaxLen):
-            limits["max_length"] = mark.max_length
-    return limits
-
-
-def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, enum.Enum) else value
+    def wanted(self, options: dict[str, Any]) -> Edit:
+        """The edit that was typed. Only for a valid form."""
+        typed = self.cleaned_data
+        contents = {name: typed[name] for name in ("artifact", "engine", "image", "host")} | {"options": options}
+        return Edit(contents, typed["replicas"], typed["aliases"], typed["note"], typed["may_gap"], typed["base"])

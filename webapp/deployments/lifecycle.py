@@ -9,9 +9,10 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from webapp import queue
 from webapp.deployments.models import Deployment, LogChunk, Replica, ReplicaEvent
-from webapp.deployments.services import topics
 from webapp.deployments.states import BACKOFF_RESET_AFTER_READY_S, Desired, ReplicaState, backoff_s, may_move
+from webapp.deployments.waking import ROLL, topics
 from webapp.events import services as events
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
@@ -63,7 +64,7 @@ def unchanged_due(seen: datetime | None) -> Q:
 
 
 def _read(replica_id: int) -> Replica | None:
-    related = ("deployment__team", "deployment__artifact", "deployment__host", "host")
+    related = ("deployment__team", "deployment__artifact", "revision__artifact", "host")
     return Replica.objects.select_related(*related).filter(pk=replica_id).first()
 
 
@@ -104,12 +105,15 @@ def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Why, **col
         ReplicaEvent.objects.create(
             deployment_id=replica.deployment_id,
             replica_number=replica.number,
+            revision_number=replica.revision.number if replica.revision else None,
             old_state=old,
             new_state=new,
             reason_code=why.code,
             text=why.text[:500],
         )
         events.publish(*topics(replica.deployment))
+        if Deployment.objects.filter(pk=replica.deployment_id).exclude(roll_due_at=None).exists():
+            queue.enqueue(ROLL, replica.deployment_id)
     replica.refresh_from_db()
     return True
 
@@ -144,7 +148,7 @@ def place(replica: Replica, where: Place) -> bool:
         moved = move(
             replica, ReplicaState.PENDING, ReplicaState.PLACING, Why("", f"placed on {where.host.name}"),
             host=where.host, address=address, estimate=where.estimate, grant=where.grant, container_id="", image="",
-            generation=replica.deployment.generation, missing_since=None, stop_requested_at=None, kill_after=None,
+            missing_since=None, stop_requested_at=None, kill_after=None,
             progress=None, progress_text="", progress_at=None, observed={},
         )  # fmt: skip
         if not moved:
@@ -166,7 +170,7 @@ def begin_again(replica: Replica, old: ReplicaState, why: Why) -> bool:
     with transaction.atomic():
         moved = move(
             replica, old, ReplicaState.PENDING, why,
-            attempt=replica.attempt + 1, generation=replica.deployment.generation, host=None, address="",
+            attempt=replica.attempt + 1, host=None, address="",
             container_id="", missing_since=None, stop_requested_at=None, kill_after=None, ready_at=None, proven_at=None,
             progress=None, progress_text="", progress_at=None, observed={}, next_due_at=Now(),
         )  # fmt: skip

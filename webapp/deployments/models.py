@@ -1,16 +1,16 @@
-"""Deployments, replicas, their diary and their logs."""
+"""Deployments, what they ran and run, replicas, their diary and their logs."""
 
 from typing import ClassVar
 
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, Prefetch, Q, Value, When
 from django.db.models.functions import Now
 
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact
-from webapp.deployments.states import Desired, ReplicaState, summary
+from webapp.deployments.states import Desired, ReplicaState, RolloutState, summary
 from webapp.inventory.models import Host
 
 NAME = RegexValidator(
@@ -19,20 +19,40 @@ NAME = RegexValidator(
 )
 
 
+MAX_REPLICAS = 64
+
+
 class DeploymentQuerySet(models.QuerySet["Deployment"]):
     def visible_to(self, user: User) -> "DeploymentQuerySet":
-        return self if user.is_superuser else self.filter(team__members=user)
+        """Those of the person's teams, and those granted to them; `is_own` tells which."""
+        if user.is_superuser:
+            return self.annotate(is_own=Value(True))
+        teams = user.memberships.values("team_id")
+        granted = DeploymentGrant.objects.filter(team_id__in=teams).values("deployment_id")
+        own = Q(team_id__in=teams)
+        return self.filter(own | Q(pk__in=granted)).annotate(is_own=Case(When(own, then=True), default=False))
+
+    def belonging_to(self, user: User) -> "DeploymentQuerySet":
+        """Those whose logs, settings and history the person sees: the ones of their own teams."""
+        return self if user.is_superuser else self.filter(team_id__in=user.memberships.values("team_id"))
 
     def for_list(self) -> "DeploymentQuerySet":
+        replicas = Replica.objects.present().select_related("host", "revision")
         return (
-            self.select_related("team", "artifact__catalog_model")
-            .prefetch_related("replicas__host")
+            self.select_related("team", "artifact__catalog_model", "revision", "host")
+            .prefetch_related(Prefetch("replicas", queryset=replicas), "alias_set")
             .order_by("name", "id")
         )
 
+    def rolling_due(self) -> "DeploymentQuerySet":
+        return self.filter(roll_due_at__lte=Now())
+
 
 class Deployment(models.Model):
-    """A model served under a name. `desired_state` is what people asked for; what is, is in the replicas."""
+    """A model served under a name. `desired_state` is what people asked for; what is, is in the replicas.
+
+    What is wanted to run stands here, as in `revision`; what a replica really runs stands in the replica's revision.
+    """
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="deployments")
     name = models.CharField(max_length=63, validators=[NAME])
@@ -45,7 +65,13 @@ class Deployment(models.Model):
     desired_replicas = models.PositiveSmallIntegerField(default=1)
     host = models.ForeignKey(Host, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     image = models.CharField(max_length=200, blank=True)
+    revision = models.ForeignKey("Revision", null=True, on_delete=models.SET_NULL, related_name="+")
+    # The rollout whose replicas are wanted; the numbers that were given last are never given again.
     generation = models.PositiveIntegerField(default=1)
+    last_generation = models.PositiveIntegerField(default=1)
+    last_replica = models.PositiveIntegerField(default=0)
+    # When somebody must look at the rollout again; empty while there is nothing to do.
+    roll_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -59,7 +85,8 @@ class Deployment(models.Model):
                 violation_error_message="The team has a deployment of this name already.",
             ),
             models.CheckConstraint(
-                condition=Q(desired_replicas__gte=1) & Q(desired_replicas__lte=64), name="deployment_replicas_in_range"
+                condition=Q(desired_replicas__gte=0) & Q(desired_replicas__lte=MAX_REPLICAS),
+                name="deployment_replicas_in_range",
             ),
         ]
 
@@ -74,10 +101,137 @@ class Deployment(models.Model):
     @property
     def state(self) -> str:
         """One word that sums up the replicas; see states.summary."""
-        return summary(
-            Desired(self.desired_state),
-            [(ReplicaState(r.state), r.next_due_at is not None) for r in self.replicas.all()],
-        )
+        desired = Desired(self.desired_state)
+        counted = [
+            (ReplicaState(r.state), r.next_due_at is not None)
+            for r in self.replicas.all()
+            if r.retired_at is None or (desired != Desired.RUNNING and r.state != ReplicaState.STOPPED)
+        ]
+        return summary(desired, counted, self.desired_replicas)
+
+    @property
+    def aliases(self) -> list[str]:
+        """Other names that clients may send as `model`."""
+        return sorted(alias.name for alias in self.alias_set.all())
+
+
+class Revision(models.Model):
+    """What a deployment runs, or ran. Written once, never changed."""
+
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    # Files may be deleted later; the name stays.
+    artifact = models.ForeignKey(Artifact, null=True, on_delete=models.SET_NULL, related_name="+")
+    artifact_name = models.CharField(max_length=200, blank=True)
+    engine = models.CharField(max_length=20)
+    image = models.CharField(max_length=200, blank=True)
+    options = models.JSONField(default=dict)
+    host = models.ForeignKey(Host, null=True, on_delete=models.SET_NULL, related_name="+")
+    host_name = models.CharField(max_length=100, blank=True)
+    note = models.CharField(max_length=200, blank=True)
+    actor = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [models.UniqueConstraint(fields=["deployment", "number"], name="revision_number_once")]
+
+    def __str__(self) -> str:
+        return f"revision {self.number}"
+
+
+class Rollout(models.Model):
+    """One change of what runs, from the wish to the last new replica. `state` is written by rolling alone."""
+
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="rollouts")
+    number = models.PositiveIntegerField()
+    revision = models.ForeignKey(Revision, on_delete=models.CASCADE, related_name="rollouts")
+    kind = models.CharField(max_length=10)
+    state = models.CharField(
+        max_length=10, choices=[(s.value, s.value) for s in RolloutState], default=RolloutState.RUNNING
+    )
+    reason = models.CharField(max_length=500, blank=True)
+    may_gap = models.BooleanField(default=False)
+    actor = models.CharField(max_length=150, blank=True)
+    started_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["deployment", "number"], name="rollout_number_once"),
+            models.UniqueConstraint(
+                fields=["deployment"], condition=Q(state=RolloutState.RUNNING), name="rollout_running_once"
+            ),
+        ]
+
+
+class DeploymentAlias(models.Model):
+    """Another name under which a deployment answers, for clients whose model name cannot be changed."""
+
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="alias_set")
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=63, validators=[NAME])
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["team", "name"],
+                name="deployment_alias_once_per_team",
+                violation_error_message="The team uses this name already.",
+            )
+        ]
+
+
+class DeploymentGrant(models.Model):
+    """Another team may use the deployment: ask it, see its state; neither change it nor read its logs."""
+
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="grants")
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="granted_deployments")
+    actor = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["team__name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["deployment", "team"],
+                name="deployment_granted_once",
+                violation_error_message="The team may use it already.",
+            )
+        ]
+
+
+class OptionPresetQuerySet(models.QuerySet["OptionPreset"]):
+    def visible_to(self, user: User) -> "OptionPresetQuerySet":
+        return self if user.is_superuser else self.filter(team__members=user)
+
+
+class OptionPreset(models.Model):
+    """A team's own named set of options for an engine."""
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="option_presets")
+    engine = models.CharField(max_length=20)
+    name = models.CharField(max_length=60)
+    options = models.JSONField(default=dict)
+    actor = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["OptionPreset"]] = OptionPresetQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["team", "engine", "name"],
+                name="preset_name_once_per_team",
+                violation_error_message="The team has a preset of this name already.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class ReplicaQuerySet(models.QuerySet["Replica"]):
@@ -87,15 +241,22 @@ class ReplicaQuerySet(models.QuerySet["Replica"]):
     def visible_to(self, user: User) -> "ReplicaQuerySet":
         return self if user.is_superuser else self.filter(deployment__team__members=user)
 
+    def present(self) -> "ReplicaQuerySet":
+        """All but those that were replaced and have ended; of those, only logs and diary are of interest."""
+        return self.exclude(retired_at__isnull=False, state=ReplicaState.STOPPED)
+
     def on_host(self, host_id: int) -> "ReplicaQuerySet":
         return self.filter(host_id=host_id)
 
 
+ReplicaManager = models.Manager.from_queryset(ReplicaQuerySet)
+
+
 class Replica(models.Model):
-    """One engine container that ought to exist. `state` is written by services.move alone."""
+    """One engine container that ought to exist. `state` is written by lifecycle.move alone."""
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="replicas")
-    number = models.PositiveSmallIntegerField()
+    number = models.PositiveIntegerField()
     state = models.CharField(
         max_length=10, choices=[(s.value, s.value) for s in ReplicaState], default=ReplicaState.PENDING
     )
@@ -107,7 +268,10 @@ class Replica(models.Model):
     port = models.PositiveIntegerField(default=0)
     image = models.CharField(max_length=200, blank=True)
     upstream_model = models.CharField(max_length=120, blank=True)
+    # The rollout it belongs to, for life, and what it runs; without a revision what its deployment says.
     generation = models.PositiveIntegerField(default=1)
+    revision = models.ForeignKey(Revision, null=True, on_delete=models.SET_NULL, related_name="replicas")
+    retired_at = models.DateTimeField(null=True, blank=True)
     attempt = models.PositiveIntegerField(default=1)
     container_id = models.CharField(max_length=64, blank=True)
     # Memory terms as they were estimated at placement: a list of {name, label, bytes, basis}.
@@ -134,7 +298,7 @@ class Replica(models.Model):
     proven_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects: ClassVar[models.Manager["Replica"]] = ReplicaQuerySet.as_manager()
+    objects: ClassVar["ReplicaManager"] = ReplicaManager()
 
     class Meta:
         ordering = ["number"]
@@ -142,6 +306,18 @@ class Replica(models.Model):
 
     def __str__(self) -> str:
         return f"replica {self.number}"
+
+    @property
+    def contents(self) -> "Deployment | Revision":
+        """What it runs: artifact, engine, image, options and pinned host."""
+        revision = self.revision
+        return self.deployment if revision is None or revision.artifact_id is None else revision
+
+    @property
+    def wish(self) -> Desired:
+        """What is wanted of this one replica."""
+        desired = Desired(self.deployment.desired_state)
+        return Desired.STOPPED if desired == Desired.RUNNING and self.retired_at is not None else desired
 
     @property
     def holder(self) -> str:
@@ -161,7 +337,8 @@ class ReplicaEvent(models.Model):
     """The diary: one row per move, in the move's own transaction. Appended, never changed."""
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="diary")
-    replica_number = models.PositiveSmallIntegerField(null=True)
+    replica_number = models.PositiveIntegerField(null=True)
+    revision_number = models.PositiveIntegerField(null=True)
     at = models.DateTimeField(auto_now_add=True)
     old_state = models.CharField(max_length=10, blank=True)
     new_state = models.CharField(max_length=10, blank=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from ninja import Field, Schema
 
+from webapp.deployments import sharing
 from webapp.deployments.states import ReplicaState
 
 
@@ -17,6 +18,36 @@ class DeploymentIn(Schema):
     replicas: int = Field(1, ge=1, le=64)
     host: int | None = Field(None, description="pin to this host; chosen by the planner when absent")
     image: str = Field("", max_length=200, description="another image than the engine's own")
+    aliases: list[str] = Field(default_factory=list, max_length=16, description="other names that clients may send")
+
+
+class EditIn(Schema):
+    """Fields that are left out stay as they are."""
+
+    artifact: int | None = Field(None, description="id of the artifact to serve")
+    engine: str | None = Field(None, max_length=20)
+    options: dict[str, Any] | None = Field(None, description="all options; those left out go back to their defaults")
+    host: int | None = Field(None, description="pin to this host; null: wherever it fits")
+    image: str | None = Field(None, max_length=200, description="empty: the engine's own")
+    replicas: int | None = Field(None, ge=0, le=64)
+    aliases: list[str] | None = Field(None, max_length=16)
+    note: str = Field("", max_length=200, description="why, for the list of revisions")
+    allow_gap: bool = Field(False, description="when memory cannot hold old and new together, an old one may go first")
+    base_revision: int | None = Field(
+        None, ge=0, description="refuse when the deployment is at another revision by now"
+    )
+
+
+class ScaleIn(Schema):
+    replicas: int = Field(ge=0, le=64)
+
+
+class RestartIn(Schema):
+    allow_gap: bool = Field(False, description="when memory cannot hold old and new together, an old one may go first")
+
+
+class RollBackIn(RestartIn):
+    revision: int = Field(ge=1, le=2_147_483_647, description="number of the revision to run again")
 
 
 class ReplicaOut(Schema):
@@ -28,6 +59,9 @@ class ReplicaOut(Schema):
     advice: str
     host: str | None = None
     image: str
+    revision: int | None = Field(None, alias="revision.number")
+    generation: int
+    is_leaving: bool = Field(description="it was replaced, or is one too many: it finishes its requests and stops")
     attempt: int
     crash_count: int
     progress: float | None
@@ -39,6 +73,10 @@ class ReplicaOut(Schema):
     @staticmethod
     def resolve_host(replica):  # type: ignore[no-untyped-def]
         return replica.host.name if replica.host else None
+
+    @staticmethod
+    def resolve_is_leaving(replica):  # type: ignore[no-untyped-def]
+        return replica.retired_at is not None
 
     @staticmethod
     def resolve_retry_at(replica):  # type: ignore[no-untyped-def]
@@ -55,7 +93,14 @@ class DeploymentOut(Schema):
     artifact: str
     engine: str
     options: dict[str, Any]
+    image: str
+    host: str | None = Field(None, description="the host it is pinned to")
     desired_replicas: int
+    host_id: int | None = Field(None, description="the host it is pinned to, by id")
+    aliases: list[str]
+    revision: int | None = Field(None, alias="revision.number", description="what is wanted to run")
+    is_rolling: bool = Field(description="replicas are being replaced, or wait for it")
+    is_own: bool = Field(description="false: another team lets mine use it; settings and reasons are not shown then")
     endpoint: str
     replicas: list[ReplicaOut]
     created_at: datetime
@@ -69,14 +114,31 @@ class DeploymentOut(Schema):
         return deployment.endpoint
 
     @staticmethod
+    def resolve_host(deployment):  # type: ignore[no-untyped-def]
+        return deployment.host.name if deployment.host and deployment.is_own else None
+
+    @staticmethod
+    def resolve_options(deployment):  # type: ignore[no-untyped-def]
+        return deployment.options if deployment.is_own else {}
+
+    @staticmethod
+    def resolve_image(deployment):  # type: ignore[no-untyped-def]
+        return deployment.image if deployment.is_own else ""
+
+    @staticmethod
+    def resolve_is_rolling(deployment):  # type: ignore[no-untyped-def]
+        return deployment.roll_due_at is not None
+
+    @staticmethod
     def resolve_replicas(deployment):  # type: ignore[no-untyped-def]
-        return list(deployment.replicas.all())
+        return sharing.shown_replicas(deployment)
 
 
 class EventOut(Schema):
     id: int
     at: datetime
     replica: int | None = Field(alias="replica_number")
+    revision: int | None = Field(alias="revision_number")
     old_state: str
     new_state: str
     reason_code: str
@@ -125,3 +187,82 @@ class EstimateOut(Schema):
     total_bytes: int = Field(description="the sum of the terms")
     booked_bytes: int = Field(description="what is booked per replica: the terms and a reserve")
     places: list[PlaceOut] = Field(description="what every host says to one replica")
+
+
+class ChangeOut(Schema):
+    name: str
+    label: str
+    old: str
+    new: str
+
+
+class PlanOut(Schema):
+    """What an edit would do; nothing has been changed."""
+
+    changes: list[ChangeOut] = Field(description="what would run differently")
+    rolls: bool = Field(description="replicas would be replaced")
+    needs_gap: bool = Field(description="memory cannot hold old and new together: an old one would have to go first")
+    gap_s: float | None = Field(description="how long one replica would be missing, judged by the last start")
+    refusal: str = Field(description="why it fits nowhere; empty when it does")
+    fit: EstimateOut | None = Field(description="null when nothing could be calculated")
+
+
+class RevisionOut(Schema):
+    number: int
+    artifact_id: int | None
+    artifact: str = Field(alias="artifact_name")
+    engine: str
+    image: str
+    options: dict[str, Any]
+    host: str | None = Field(alias="host_name")
+    note: str
+    actor: str
+    created_at: datetime
+
+
+class RolloutOut(Schema):
+    number: int
+    revision: int = Field(alias="revision.number")
+    kind: str = Field(description="create, edit, rollback or restart")
+    state: str = Field(description="running, done, failed (gone back by itself) or superseded (another change came)")
+    reason: str = Field(description="why it failed")
+    actor: str
+    started_at: datetime
+    ended_at: datetime | None
+
+
+class StartOut(Schema):
+    """One way of a replica from its place to its first answer."""
+
+    replica: int
+    revision: int | None
+    began_at: datetime
+    phases: list[tuple[str, float]] = Field(description="state and seconds in it")
+    total_s: float
+    ended: str = Field(description="ready, or what came instead; empty while it goes on")
+
+
+class GrantIn(Schema):
+    team: str = Field(max_length=40, description="the other team's slug")
+
+
+class GrantOut(Schema):
+    team: str = Field(alias="team.slug")
+    actor: str
+    created_at: datetime
+
+
+class PresetIn(Schema):
+    name: str = Field(min_length=1, max_length=60)
+    engine: str = Field("llamacpp", max_length=20)
+    options: dict[str, Any]
+    team: str | None = Field(None, description="the team's slug; your first team when absent")
+
+
+class PresetOut(Schema):
+    key: str
+    engine: str
+    name: str
+    about: str
+    options: dict[str, Any]
+    team: str = Field(description="empty: one of Modelyard's own")

@@ -1,6 +1,6 @@
 """What people may ask of a deployment: one function per verb, called by page, API and command line alike."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -8,18 +8,21 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from pydantic import ValidationError as OptionsError
 
-from webapp import engines, queue
+from webapp import engines
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
-from webapp.catalog.models import Artifact
-from webapp.deployments.models import Deployment, Replica, ReplicaEvent
+from webapp.catalog.models import Artifact, CopyState
+from webapp.deployments import names, revisions, rolling, room, timeline
+from webapp.deployments.models import MAX_REPLICAS as MAX_REPLICAS
+from webapp.deployments.models import Deployment, ReplicaEvent, Revision
+from webapp.deployments.revisions import Change, Contents
 from webapp.deployments.states import Desired, ReplicaState
+from webapp.deployments.waking import RECONCILE as RECONCILE
+from webapp.deployments.waking import topics as topics
+from webapp.deployments.waking import wake as wake
 from webapp.errors import Conflict, Invalid
 from webapp.events import services as events
 from webapp.inventory.models import Host
-
-RECONCILE = "deployments.reconcile"
-MAX_REPLICAS = 64
 
 
 @dataclass(frozen=True)
@@ -33,39 +36,188 @@ class Wish:
     replicas: int = 1
     host: Host | None = None
     image: str = ""
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def contents(self) -> Contents:
+        return Contents(self.artifact, self.engine, self.image, self.options, self.host)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What a person changes. `contents` holds only the fields that were given; None leaves the rest as it is."""
+
+    contents: dict[str, Any] = field(default_factory=dict)
+    replicas: int | None = None
+    aliases: tuple[str, ...] | None = None
+    note: str = ""
+    may_gap: bool = False
+    # The number of the revision that the person looked at; None takes whatever is there.
+    base: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an edit would do, before anything is changed."""
+
+    contents: Contents
+    changes: list[Change]
+    # New replicas are needed; False when only numbers or names change, or nothing runs.
+    rolls: bool
+    # Memory cannot hold old and new together: an old one must go first.
+    needs_gap: bool
+    # How many seconds that would take, from the last start; None when none is known.
+    gap_s: float | None
+    # Why it fits nowhere; empty when it does.
+    refusal: str
 
 
 def create(user: User | None, team: Team, wish: Wish) -> Deployment:
     """Write the wish down; workers make it true. Raises Invalid, Conflict or NotAllowed and then changes nothing."""
-    require(user, team, Role.OPERATOR)
-    options = _checked_options(wish)
+    contents = check(user, team, wish)
     deployment = Deployment(
         team=team,
         name=wish.name,
-        artifact=wish.artifact,
-        engine=wish.engine,
-        options=options,
+        artifact=contents.artifact,
+        engine=contents.engine,
+        options=contents.options,
         desired_replicas=wish.replicas,
-        host=wish.host,
-        image=wish.image,
+        host=contents.host,
+        image=contents.image,
         created_by=user,
     )
     try:
-        deployment.clean_fields(exclude=["team", "artifact", "created_by", "host", "options"])
+        deployment.clean_fields(exclude=["team", "artifact", "created_by", "host", "options", "revision"])
     except ValidationError as error:
         fields = {name: " ".join(messages) for name, messages in error.message_dict.items()}
         raise Invalid(" ".join(fields.values()), fields=fields) from error
     with transaction.atomic():
+        names.hold(team)
+        names.check_free(team, wish.name)
         _save_new(deployment)
-        replicas = [
-            Replica(deployment=deployment, number=number, next_due_at=Now()) for number in range(1, wish.replicas + 1)
-        ]
-        Replica.objects.bulk_create(replicas)
+        names.write(deployment, wish.aliases)
         _write(deployment, user, "asked to run")
-        audit(user, team, "deployment.create", deployment.name, {"artifact": str(wish.artifact), "options": options})
+        rolling.first(deployment, _actor(user))
+        detail = {"artifact": str(wish.artifact), "options": contents.options}
+        audit(user, team, "deployment.create", deployment.name, detail)
         _announce(deployment)
-        wake(deployment)
     return deployment
+
+
+def check(user: User | None, team: Team, wish: Wish) -> Contents:
+    """What would run, with options as they are stored. Raises Invalid or NotAllowed."""
+    require(user, team, Role.OPERATOR)
+    _check_count(wish.replicas)
+    return _checked(wish.contents)
+
+
+def check_edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
+    """What `edit` would do, or why it would not; room is part of the plan."""
+    require(user, deployment.team, Role.OPERATOR)
+    _check_base(deployment, wanted.base)
+    planned = plan(deployment, wanted)
+    if wanted.replicas is not None:
+        _check_count(wanted.replicas)
+    if planned.changes:
+        _check_files(planned.contents)
+    return planned
+
+
+def plan(deployment: Deployment, edit: Edit) -> Plan:
+    """What the edit would do. Raises Invalid for contents that cannot be."""
+    old = revisions.wanted(deployment)
+    new = _checked(replace(old, **edit.contents))
+    changes = revisions.diff(old, new)
+    runs = deployment.desired_state == Desired.RUNNING and deployment.replicas.present().exists()
+    rolls = bool(changes) and runs
+    needs_gap = rolls and not room.beside(deployment, new)
+    refusal = room.refusal(deployment, new) if needs_gap else ""
+    gap_s = timeline.last_start_s(deployment) if needs_gap else None
+    return Plan(new, changes, rolls, needs_gap, gap_s, refusal)
+
+
+def edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
+    """Change what runs, how often and under which names. What runs changes by a rollout, as a new revision.
+
+    Raises Conflict when there is no room for old and new together and the person has not allowed a gap, or when
+    somebody else has changed it since `base`; nothing is changed then.
+    """
+    require(user, deployment.team, Role.OPERATOR)
+    with transaction.atomic():
+        deployment = _held(deployment)
+        _check_base(deployment, wanted.base)
+        planned = plan(deployment, wanted)
+        if planned.changes:
+            _check_files(planned.contents)
+            _check_room(planned, wanted.may_gap)
+            revision = revisions.write(deployment, planned.contents, _actor(user), wanted.note)
+            rolling.begin(deployment, "edit", revision, _actor(user), wanted.may_gap)
+            _tell_change(user, deployment, revision, planned.changes, wanted.note)
+        if wanted.aliases is not None and sorted(set(wanted.aliases)) != deployment.aliases:
+            names.replace(user, deployment, wanted.aliases)
+        if wanted.replicas is not None:
+            _scale(user, deployment, wanted.replicas)
+        rolling.advance(deployment.pk)
+        _announce(deployment)
+    return planned
+
+
+def scale(user: User | None, deployment: Deployment, replicas: int) -> None:
+    """Want so many replicas. Those too many finish what they are answering."""
+    require(user, deployment.team, Role.OPERATOR)
+    with transaction.atomic():
+        deployment = _held(deployment)
+        _scale(user, deployment, replicas)
+        rolling.advance(deployment.pk)
+        _announce(deployment)
+
+
+def restart(user: User | None, deployment: Deployment, may_gap: bool = False) -> None:
+    """Replace every replica by a new one of the same contents, new before old. Raises Conflict as `edit` does."""
+    require(user, deployment.team, Role.OPERATOR)
+    with transaction.atomic():
+        deployment = _held(deployment)
+        if deployment.desired_state != Desired.RUNNING:
+            raise Conflict(f"{deployment.name} does not run.", "Start it instead.")
+        contents = revisions.wanted(deployment)
+        needs_gap = not room.beside(deployment, contents)
+        gap_s = timeline.last_start_s(deployment) if needs_gap else None
+        _check_room(Plan(contents, [], True, needs_gap, gap_s, ""), may_gap)
+        revision = deployment.revision or revisions.write(deployment, contents, _actor(user))
+        rolling.begin(deployment, "restart", revision, _actor(user), may_gap)
+        _write(deployment, user, "asked for a restart")
+        audit(user, deployment.team, "deployment.restart", deployment.name)
+        rolling.advance(deployment.pk)
+        _announce(deployment)
+
+
+def roll_back(user: User | None, deployment: Deployment, number: int, may_gap: bool = False) -> None:
+    """Run again what revision `number` of this deployment ran, as a new revision."""
+    require(user, deployment.team, Role.OPERATOR)
+    with transaction.atomic():
+        deployment = _held(deployment)
+        earlier = deployment.revisions.select_related("artifact", "host").filter(number=number).first()
+        if earlier is None:
+            message = f"{deployment.name} has no revision {number}."
+            raise Invalid(message, "Choose one of its revisions.", fields={"revision": message})
+        contents = revisions.of(earlier)
+        if contents is None:
+            raise Conflict(f"The files of {earlier.artifact_name} have been deleted.", "Fetch them again, then edit.")
+        contents = _checked(contents)
+        changes = revisions.diff(revisions.wanted(deployment), contents)
+        if not changes:
+            raise Conflict(f"It runs what revision {number} ran already.", "Restart it to replace its replicas.")
+        _check_files(contents)
+        _check_room(plan(deployment, Edit({name: getattr(contents, name) for name in _FIELDS})), may_gap)
+        note = f"back to revision {number}"
+        revision = revisions.write(deployment, contents, _actor(user), note)
+        rolling.begin(deployment, "rollback", revision, _actor(user), may_gap)
+        _tell_change(user, deployment, revision, changes, note)
+        rolling.advance(deployment.pk)
+        _announce(deployment)
+
+
+_FIELDS = ("artifact", "engine", "image", "options", "host")
 
 
 def start(user: User | None, deployment: Deployment) -> None:
@@ -73,11 +225,13 @@ def start(user: User | None, deployment: Deployment) -> None:
     require(user, deployment.team, Role.OPERATOR)
     with transaction.atomic():
         _wish(deployment, Desired.RUNNING)
+        if not deployment.desired_replicas:
+            _scale(user, deployment, 1)
         # A person who presses start has seen the reason: the count of crashes begins anew.
-        deployment.replicas.filter(state__in=[ReplicaState.FAILED, ReplicaState.STOPPED]).update(
-            crash_count=0, next_due_at=Now()
-        )
-        deployment.replicas.filter(next_due_at=None).update(next_due_at=Now())
+        resting = deployment.replicas.present().filter(state__in=[ReplicaState.FAILED, ReplicaState.STOPPED])
+        resting.update(crash_count=0, next_due_at=Now())
+        deployment.replicas.present().filter(next_due_at=None).update(next_due_at=Now())
+        rolling.advance(deployment.pk)
         _write(deployment, user, "asked to run")
         audit(user, deployment.team, "deployment.start", deployment.name)
         _announce(deployment)
@@ -89,7 +243,7 @@ def stop(user: User | None, deployment: Deployment) -> None:
     require(user, deployment.team, Role.OPERATOR)
     with transaction.atomic():
         _wish(deployment, Desired.STOPPED)
-        deployment.replicas.update(next_due_at=Now())
+        deployment.replicas.present().update(next_due_at=Now())
         _write(deployment, user, "asked to stop")
         audit(user, deployment.team, "deployment.stop", deployment.name)
         _announce(deployment)
@@ -103,21 +257,12 @@ def delete(user: User | None, deployment: Deployment) -> None:
         if not Deployment.objects.filter(pk=deployment.pk).update(desired_state=Desired.DELETED):
             return
         deployment.replicas.update(next_due_at=Now())
+        if not deployment.replicas.present().exists():
+            rolling.wake_again(deployment.pk)
         _write(deployment, user, "asked to be deleted")
         audit(user, deployment.team, "deployment.delete", deployment.name)
         _announce(deployment)
         wake(deployment)
-
-
-def wake(deployment: Deployment) -> None:
-    """Have the workers look at every replica as soon as the transaction has committed."""
-    for replica_id in deployment.replicas.values_list("pk", flat=True):
-        queue.enqueue(RECONCILE, replica_id)
-
-
-def topics(deployment: Deployment) -> tuple[str, ...]:
-    """The subjects that change when this deployment does."""
-    return ("gateway", f"deployments:{deployment.team_id}", f"deployment:{deployment.pk}")
 
 
 def _wish(deployment: Deployment, desired: Desired) -> None:
@@ -130,19 +275,92 @@ def _wish(deployment: Deployment, desired: Desired) -> None:
     deployment.desired_state = desired
 
 
-def _checked_options(wish: Wish) -> dict[str, Any]:
-    if not 1 <= wish.replicas <= MAX_REPLICAS:
-        message = f"Between 1 and {MAX_REPLICAS} replicas, not {wish.replicas}."
+def _held(deployment: Deployment) -> Deployment:
+    """The row as it is now, held until the transaction ends. Raises Conflict for one that is being deleted."""
+    held = rolling.hold(deployment.pk)
+    if held is None or held.desired_state == Desired.DELETED:
+        raise Conflict(f"{deployment.name} is being deleted.", "Create a new deployment.")
+    return held
+
+
+def _scale(user: User | None, deployment: Deployment, replicas: int) -> None:
+    _check_count(replicas)
+    before = deployment.desired_replicas
+    if replicas == before:
+        return
+    deployment.desired_replicas = replicas
+    deployment.save(update_fields=["desired_replicas"])
+    _write(deployment, user, f"asked for {replicas} replicas instead of {before}")
+    audit(user, deployment.team, "deployment.scale", deployment.name, {"from": before, "to": replicas})
+
+
+def _tell_change(
+    user: User | None, deployment: Deployment, revision: Revision, changes: list[Change], note: str
+) -> None:
+    words = "; ".join(f"{change.label}: {change.old} → {change.new}" for change in changes)
+    about = f" ({note})" if note else ""
+    _write(deployment, user, f"asked for revision {revision.number}{about}: {words}")
+    detail = {"revision": revision.number, "note": note, "changes": {c.name: [c.old, c.new] for c in changes}}
+    audit(user, deployment.team, "deployment.edit", deployment.name, detail)
+
+
+def _check_base(deployment: Deployment, base: int | None) -> None:
+    now = deployment.revision.number if deployment.revision else 0
+    if base is not None and base != now:
+        raise Conflict(
+            f"Somebody has changed {deployment.name} meanwhile: it is at revision {now}, you looked at {base}.",
+            "Look at it again, then change what you meant to.",
+        )
+
+
+def _check_room(planned: Plan, may_gap: bool) -> None:
+    if not planned.rolls or not planned.needs_gap:
+        return
+    if planned.refusal:
+        raise Conflict(f"It would fit nowhere. {planned.refusal}"[:500], "Make it smaller, or stop something first.")
+    if not may_gap:
+        lasting = f"about {planned.gap_s:.0f} s" if planned.gap_s is not None else "as long as a start takes"
+        raise Conflict(
+            f"There is no room for the old and the new together: one replica would be missing for {lasting}.",
+            "Allow the gap, or make room first.",
+            fields={"may_gap": "Allow the gap to go on."},
+        )
+
+
+def _check_files(contents: Contents) -> None:
+    """There must be a host that has the files, else nothing could ever start."""
+    copies = contents.artifact.copies.filter(state=CopyState.PRESENT)
+    if contents.host is not None:
+        copies = copies.filter(host=contents.host)
+    if not copies.exists():
+        where = contents.host.name if contents.host else "any host"
+        message = f"The files of {contents.artifact} are not on {where}."
+        raise Invalid(message, "Get them there first.", fields={"artifact": message})
+
+
+def _check_count(replicas: int) -> None:
+    if not 0 <= replicas <= MAX_REPLICAS:
+        message = f"Between 0 and {MAX_REPLICAS} replicas, not {replicas}."
         raise Invalid(message, fields={"replicas": message})
-    if wish.engine not in engines.names():
-        message = f"There is no engine {wish.engine!r}; choose among {', '.join(engines.names())}."
-        raise Invalid(message, fields={"engine": message})
-    engine = engines.get(wish.engine)
-    if wish.artifact.format not in engine.formats:
-        message = f"{engine.title} does not load {wish.artifact.format} files."
+
+
+def _checked(contents: Contents) -> Contents:
+    """The contents with options as they are stored: only what was chosen, so that defaults may improve."""
+    options = checked_options(contents.engine, contents.options)
+    engine = engines.get(contents.engine)
+    if contents.artifact.format not in engine.formats:
+        message = f"{engine.title} does not load {contents.artifact.format} files."
         raise Invalid(message, "Choose another artifact or engine.", fields={"artifact": message})
+    return replace(contents, options=options)
+
+
+def checked_options(engine: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Options as they are stored. Raises Invalid with a message per option."""
+    if engine not in engines.names():
+        message = f"There is no engine {engine!r}; choose among {', '.join(engines.names())}."
+        raise Invalid(message, fields={"engine": message})
     try:
-        options = engine.Options.model_validate(wish.options)
+        checked = engines.get(engine).Options.model_validate(options)
     except OptionsError as error:
         fields = {
             "options." + ".".join(str(part) for part in problem["loc"]): str(problem["msg"])
@@ -150,7 +368,7 @@ def _checked_options(wish: Wish) -> dict[str, Any]:
         }
         text = "; ".join(f"{name.removeprefix('options.')}: {message}" for name, message in fields.items())
         raise Invalid(text, fields=fields) from error
-    return options.model_dump(mode="json", exclude_unset=True)
+    return checked.model_dump(mode="json", exclude_unset=True)
 
 
 def _save_new(deployment: Deployment) -> None:
@@ -165,7 +383,12 @@ def _save_new(deployment: Deployment) -> None:
 
 
 def _write(deployment: Deployment, user: User | None, text: str) -> None:
-    ReplicaEvent.objects.create(deployment=deployment, text=text, actor=user.username if user else "modelyard")
+    number = deployment.revision.number if deployment.revision else None
+    ReplicaEvent.objects.create(deployment=deployment, revision_number=number, text=text[:500], actor=_actor(user))
+
+
+def _actor(user: User | None) -> str:
+    return user.username if user else "modelyard"
 
 
 def _announce(deployment: Deployment) -> None:

@@ -3,9 +3,11 @@
 import time
 from typing import Any
 
+from django.db.models import Prefetch
+
 from webapp import engines, secrets
 from webapp.accounts.models import ApiKey, Team
-from webapp.deployments.models import Deployment
+from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.states import Desired, ReplicaState
 from webapp.events import services as events
 
@@ -20,10 +22,14 @@ def version() -> str:
 
 
 def build() -> dict[str, Any]:
-    """The whole table for the gateways, in four queries whatever the size."""
+    """The whole table for the gateways, in six queries whatever the size."""
     # The number is read first: a change that comes in between is then delivered twice rather than never.
     number = version()
-    deployments = Deployment.objects.exclude(desired_state=Desired.DELETED).prefetch_related("replicas").order_by("id")
+    deployments = (
+        Deployment.objects.exclude(desired_state=Desired.DELETED)
+        .prefetch_related(Prefetch("replicas", queryset=Replica.objects.present()), "alias_set", "grants")
+        .order_by("id")
+    )
     return {
         "version": number,
         "generated_at": time.time(),
@@ -48,15 +54,16 @@ def _key(key: ApiKey) -> dict[str, Any]:
 def _deployment(deployment: Deployment) -> dict[str, Any]:
     engine = engines.get(deployment.engine)
     replicas = list(deployment.replicas.all())
+    wants_any = deployment.desired_state == Desired.RUNNING and deployment.desired_replicas > 0
     return {
         "id": deployment.pk,
         "team": deployment.team_id,
         "name": deployment.name,
-        "aliases": [],
-        "granted_teams": [],
+        "aliases": deployment.aliases,
+        "granted_teams": sorted(grant.team_id for grant in deployment.grants.all()),
         "engine": deployment.engine,
         "endpoints": list(engine.endpoints),
-        "desired": "running" if deployment.desired_state == Desired.RUNNING else "stopped",
+        "desired": "running" if wants_any else "stopped",
         "status": deployment.state,
         "upstream_model": next((r.upstream_model for r in replicas if r.upstream_model), deployment.name),
         "closes_after_stream": engine.closes_after_stream,

@@ -24,6 +24,13 @@ class Desired(StrEnum):
     DELETED = "deleted"
 
 
+class RolloutState(StrEnum):
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"  # given up; the deployment went back to what was good
+    SUPERSEDED = "superseded"  # another change came before it was done
+
+
 S = ReplicaState
 
 MOVES: dict[ReplicaState, frozenset[ReplicaState]] = {
@@ -57,18 +64,19 @@ def backoff_s(crash_count: int) -> int:
     return BACKOFF_S[min(max(crash_count, 1), len(BACKOFF_S)) - 1]
 
 
-def summary(desired: Desired, replicas: Iterable[tuple[ReplicaState, bool]]) -> str:
+def summary(desired: Desired, replicas: Iterable[tuple[ReplicaState, bool]], wanted: int | None = None) -> str:
     """One word for a deployment: what people asked for against (state, will be retried) of its replicas.
 
-    ready: all are; degraded: some are; restarting: none is, a failed one will be tried again; failed: nobody tries.
+    ready: as many as `wanted` (all when None) are; degraded: some are; restarting: none is, a failed one will be tried
+    again; failed: nobody tries.
     """
     states = list(replicas)
     if desired == Desired.DELETED:
         return "deleting"
-    if desired == Desired.STOPPED:
+    if desired == Desired.STOPPED or wanted == 0:
         return "stopped" if all(state == S.STOPPED for state, _ in states) else "stopping"
     ready = sum(state == S.READY for state, _ in states)
-    if states and ready == len(states):
+    if states and ready >= (len(states) if wanted is None else wanted):
         return "ready"
     if ready:
         return "degraded"

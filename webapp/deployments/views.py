@@ -1,23 +1,22 @@
-"""Pages of deployments."""
+"""Pages of deployments: the list, one deployment, and what can be asked of them with one click."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
 from webapp import engines
 from webapp.accounts.models import Role, User
-from webapp.catalog.models import Artifact
-from webapp.deployments import fitting, logs, services
-from webapp.deployments.forms import DeploymentForm, OptionsForm, options_form
+from webapp.deployments import logs, rolling, searching, services, sharing
 from webapp.deployments.models import Deployment, Replica
+from webapp.deployments.states import RolloutState
 from webapp.doors import answer, carry_out, door, may, page_or_panel, person, teams_of
-from webapp.errors import Refused
 from webapp.following import follow
-from webapp.listings import listing
+from webapp.inventory.models import Host
 from webapp.snippets import snippets
 
 DIARY_LINES = 40
@@ -26,31 +25,55 @@ DIARY_LINES = 40
 @door("GET")
 def index(request: HttpRequest) -> HttpResponse:
     following = follow(f"deployments:{team.pk}" for team in teams_of(person(request)))
-    panel, context = list_panel(person(request), request.GET)
-    return page_or_panel(request, "deployments/index.html", panel, {**context, "following": following})
+    user = person(request)
+    panel, context = list_panel(user, request.GET)
+    page = {
+        **context,
+        "following": following,
+        "words": searching.WORDS,
+        "engines": [engines.get(name) for name in engines.names()],
+        "hosts": Host.objects.order_by("name").values_list("name", flat=True),
+        "teams": teams_of(user),
+    }
+    return page_or_panel(request, "deployments/index.html", panel, page)
 
 
 def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The list as this person may see it, for the page, the htmx reply and the socket."""
-    found = listing(
-        Deployment.objects.visible_to(user).for_list(),
-        asked,
-        search=("name", "artifact__catalog_model__name", "team__name", "engine"),
-        sorts={
-            "name": ("name",),
-            "model": ("artifact__catalog_model__name",),
-            "team": ("team__name",),
-            "created": ("created_at",),
-        },
-    )
-    return "deployments/_list.html", {"listing": found}
+    found = searching.listed(Deployment.objects.visible_to(user).for_list(), asked)
+    return "deployments/_list.html", {"listing": found, "asked": found.filters}
+
+
+@door("POST")
+def bulk(request: HttpRequest) -> HttpResponse:
+    """One verb for every deployment that was ticked; what refuses says why, the others go on."""
+    user, verb = person(request), request.POST.get("verb", "")
+    ticked = [int(key) for key in request.POST.getlist("pk")[:200] if key.isascii() and key.isdigit() and len(key) < 16]
+    rows = list(Deployment.objects.visible_to(user).select_related("team").filter(pk__in=ticked).order_by("name"))
+    if not rows or verb not in _BULK:
+        messages.warning(request, "Tick the deployments first, then choose what to do with them.")
+        return redirect("deployments:index")
+    if verb == "delete" and request.POST.get("sure") != "yes":
+        return render(request, "deployments/delete_many.html", {"deployments": rows})
+    done = [row.name for row in rows if carry_out(request, partial(_BULK[verb], user, row), "")]
+    if done:
+        messages.success(request, f"Asked {', '.join(done)} to {_TO[verb]}.")
+    return redirect("deployments:index")
+
+
+_BULK: dict[str, Callable[[User, Deployment], None]] = {
+    "start": services.start, "stop": services.stop, "restart": services.restart, "delete": services.delete,
+}  # fmt: skip
+_TO = {"start": "run", "stop": "stop", "restart": "restart", "delete": "be deleted"}
 
 
 @door("GET")
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     deployment = get_object_or_404(Deployment.objects.visible_to(user).select_related("team"), pk=pk)
-    replica = _replica(deployment, request.GET.get("replica", ""))
+    # Logs are for the team that owns it.
+    is_own = deployment.is_own  # type: ignore[attr-defined]
+    replica = _replica(deployment, request.GET.get("replica", "")) if is_own else None
     seen, topics = {}, [f"deployment:{pk}"]
     piece = None
     if replica is not None:
@@ -73,62 +96,22 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
 def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
     """Everything of one deployment that changes by itself. 404 when this person may not see it."""
     deployment = get_object_or_404(Deployment.objects.visible_to(user).for_list(), pk=pk)
-    replicas = list(deployment.replicas.all())
-    return "deployments/_panel.html", {
-        "deployment": deployment,
-        "replicas": replicas,
-        "memory": [row for replica in replicas for row in _memory(replica)],
-        "diary": deployment.diary.all()[:DIARY_LINES],
-        "may_operate": may(user, deployment.team, Role.OPERATOR),
-        "engine_title": engines.get(deployment.engine).title
-        if deployment.engine in engines.names()
-        else deployment.engine,
-    }
-
-
-@door("GET", "POST")
-def new(request: HttpRequest) -> HttpResponse:
-    """What, how and where on one page; the fit panel answers while people choose."""
-    user = person(request)
-    form, options = _forms(user, request.POST if request.method == "POST" else None, request.GET)
-    if request.method == "POST" and form.is_valid() and options.is_valid():
-        try:
-            deployment = services.create(user, form.cleaned_data["team"], form.wish(options.chosen()))
-        except Refused as refusal:
-            form.take(refusal, options)
-        else:
-            messages.success(request, f"Asked {deployment.name} to run.")
-            return redirect("deployments:detail", deployment.pk)
-    context = {
-        "form": form,
-        "options": options,
-        "fit": _fit(form, options),
-        "has_artifacts": Artifact.objects.deployable().exists(),
-    }
-    return render(request, "deployments/new.html", context, status=422 if form.errors or options.errors else 200)
-
-
-@door("GET", "POST")
-def fit(request: HttpRequest) -> HttpResponse:
-    """The fit panel for what is typed so far."""
-    form, options = _forms(person(request), request.POST, request.GET)
-    return render(request, "deployments/_fit.html", {"fit": _fit(form, options)})
-
-
-def _forms(user: User, typed: QueryDict | None, asked: QueryDict) -> tuple[DeploymentForm, OptionsForm]:
-    """The two forms of the page. `asked` prefills: ?artifact=3 comes from a model's page."""
-    form = DeploymentForm(typed, teams=teams_of(user, Role.OPERATOR), initial={"artifact": asked.get("artifact", "")})
-    engine = engines.get(form.engine_name())
-    return form, options_form(engine.Options)(typed, prefix="options")
-
-
-def _fit(form: DeploymentForm, options: OptionsForm) -> fitting.Fit | None:
-    """None while there is nothing to calculate with."""
-    artifact = form.chosen("artifact")
-    if artifact is None:
-        return None
-    typed = options.chosen() if not options.is_bound or options.is_valid() else None
-    return fitting.fit(artifact, form.engine_name(), typed, form.chosen("host"))
+    replicas, is_own = sharing.shown_replicas(deployment), deployment.is_own  # type: ignore[attr-defined]
+    title = engines.get(deployment.engine).title if deployment.engine in engines.names() else deployment.engine
+    context = {"deployment": deployment, "replicas": replicas, "is_own": is_own, "engine_title": title}
+    if is_own:
+        newest = deployment.rollouts.select_related("revision").first()
+        context |= {
+            "memory": [row for replica in replicas for row in _memory(replica)],
+            "diary": deployment.diary.all()[:DIARY_LINES],
+            "rollout": newest,
+            "is_rolling": newest is not None and newest.state == RolloutState.RUNNING,
+            "has_failed": newest is not None and newest.state == RolloutState.FAILED,
+            "waits_for": rolling.waits_for(deployment) if deployment.roll_due_at else "",
+            "revisions": deployment.revisions.all()[:3],
+            "may_operate": may(user, deployment.team, Role.OPERATOR),
+        }
+    return "deployments/_panel.html", context
 
 
 @door("POST")
@@ -149,6 +132,38 @@ def _wish(request: HttpRequest, pk: int, verb: Callable[[User, Deployment], None
     return answer(request, "deployments:detail", panel, lambda: detail_panel(user, pk)[1], pk)
 
 
+@door("POST")
+def scale(request: HttpRequest, pk: int) -> HttpResponse:
+    text = request.POST.get("replicas", "")
+    # What is no number is refused by the service like any number out of range.
+    wanted = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else -1
+    return _wish(request, pk, partial(_scale, wanted), f"Asked {{}} for {wanted} replica{'' if wanted == 1 else 's'}.")
+
+
+def _scale(replicas: int, user: User, deployment: Deployment) -> None:
+    services.scale(user, deployment, replicas)
+
+
+@door("POST")
+def restart(request: HttpRequest, pk: int) -> HttpResponse:
+    may_gap = "may_gap" in request.POST
+    return _wish(request, pk, partial(_restart, may_gap), "Asked {} to replace its replicas, one by one.")
+
+
+def _restart(may_gap: bool, user: User, deployment: Deployment) -> None:
+    services.restart(user, deployment, may_gap)
+
+
+@door("POST")
+def roll_back(request: HttpRequest, pk: int, number: int) -> HttpResponse:
+    verb = partial(_roll_back, number, "may_gap" in request.POST)
+    return _wish(request, pk, verb, f"Asked {{}} to run what revision {number} ran.")
+
+
+def _roll_back(number: int, may_gap: bool, user: User, deployment: Deployment) -> None:
+    services.roll_back(user, deployment, number, may_gap)
+
+
 @door("GET", "POST")
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     """Ask for the name first: what goes away does not come back."""
@@ -164,32 +179,8 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "deployments/delete.html", context, status=422 if error else 200)
 
 
-@door("GET")
-def log(request: HttpRequest, pk: int, number: int) -> HttpResponse:
-    """One container's log as a page (searched by `q`) or, with `download`, as a file."""
-    deployment = get_object_or_404(Deployment.objects.visible_to(person(request)).select_related("team"), pk=pk)
-    replica = get_object_or_404(deployment.replicas, number=number)
-    kept = logs.attempts(replica)
-    wanted = logs.Place.parse(f"{request.GET.get('attempt', '')}-0")
-    place = wanted if wanted in kept else (kept[0] if kept else logs.Place())
-    text = logs.whole(replica, place.generation, place.attempt)
-    if "download" in request.GET:
-        name = f"{deployment.name}-{number}-{place.generation}-{place.attempt}.log"
-        return HttpResponse(
-            text,
-            content_type="text/plain; charset=utf-8",
-            headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        )
-    q = request.GET.get("q", "").strip()[:200]
-    lines = text.splitlines()
-    if q:
-        lines = [line for line in lines if q.lower() in line.lower()]
-    context = {"deployment": deployment, "replica": replica, "kept": kept, "place": place, "q": q, "lines": lines}
-    return render(request, "deployments/log.html", context)
-
-
 def _replica(deployment: Deployment, number: str) -> Replica | None:
-    replicas = deployment.replicas.order_by("number")
+    replicas = deployment.replicas.present().order_by("number")
     wanted = replicas.filter(number=int(number)).first() if number.isascii() and number.isdigit() else None
     return wanted or replicas.first()
 

@@ -7,6 +7,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.utils import timezone
 
 from webapp.events.models import Topic
 
@@ -51,7 +52,7 @@ def version(name: str) -> int:
 
 
 def _count(name: str) -> None:
-    bump = {"version": F("version") + 1}
+    bump = {"version": F("version") + 1, "changed_at": timezone.now()}
     if Topic.objects.filter(name=name).update(**bump):
         return
     try:

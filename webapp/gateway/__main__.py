@@ -3,11 +3,10 @@
 import argparse
 import asyncio
 import gc
-import logging
 import ssl
 import sys
 
-from webapp import paths
+from webapp import logs, paths
 from webapp.gateway import listening, process, settings
 from webapp.secrets import MasterKeyError
 
@@ -17,7 +16,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m webapp.gateway", description=__doc__)
     parser.add_argument("--index", type=int, default=0, help="which of MODELYARD_GATEWAY_PROCESSES this is, from 0")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logs.set_up()
     for folder in (paths.state_dir(), paths.run_dir(), paths.gateway_dir()):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # What is here now stays, and requests leave no cycles behind: looking for some after every few hundred objects

@@ -30,6 +30,10 @@ class Deployment:
         self.endpoints = frozenset(entry.endpoints)
         self.ready = ready
 
+    def is_for(self, team: int) -> bool:
+        """Whether it is the team's own or granted to it."""
+        return team == self.entry.team or team in self.entry.granted_teams
+
     def not_up(self) -> Problem:
         """503 with the word web knows it by."""
         word = "stopped" if self.entry.desired == "stopped" else self.entry.status or "not ready"
@@ -49,6 +53,8 @@ class Directory:
         self.keys = dict(_principals(snapshot.keys))
         self._team_ids = {team.slug: team.id for team in snapshot.teams}
         slugs = {team.id: team.slug for team in snapshot.teams}
+        self._keys_by_id = {principal.key: principal for principal in self.keys.values()}
+        self._by_id: dict[int, Deployment] = {}
         self._own: dict[tuple[int, str], Deployment] = {}
         self._granted: dict[tuple[int, str], Deployment] = {}
         for entry in sorted(snapshot.deployments, key=lambda entry: entry.id):
@@ -57,6 +63,7 @@ class Directory:
 
     def _add(self, deployment: Deployment) -> None:
         entry = deployment.entry
+        self._by_id[entry.id] = deployment
         # A name wins over an alias, an older deployment over a newer one.
         self._own[entry.team, entry.name] = deployment
         for team in entry.granted_teams:
@@ -65,6 +72,13 @@ class Directory:
             self._own.setdefault((entry.team, alias), deployment)
             for team in entry.granted_teams:
                 self._granted.setdefault((team, alias), deployment)
+
+    def key(self, number: int) -> Principal | None:
+        """Whom a key speaks for now; None once it was revoked."""
+        return self._keys_by_id.get(number)
+
+    def by_id(self, number: int) -> Deployment | None:
+        return self._by_id.get(number)
 
     def by_model(self, principal: Principal, model: str) -> Deployment:
         """What `model` means to this principal: its own team's first, then what was granted. Raises Problem 404."""
@@ -78,8 +92,7 @@ class Directory:
         """The deployment of /d/<team>/<deployment>/. What the principal may not use does not exist for it."""
         team = self._team_ids.get(team_slug)
         found = None if team is None else self._own.get((team, name))
-        allowed = found is not None and principal.team in (found.entry.team, *found.entry.granted_teams)
-        if found is None or not allowed or not _may_use(principal, found):
+        if found is None or not found.is_for(principal.team) or not _may_use(principal, found):
             raise self._unknown(principal, f"{team_slug}/{name}")
         return found
 

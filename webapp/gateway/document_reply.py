@@ -4,52 +4,24 @@ from collections.abc import Callable
 from time import monotonic
 
 from webapp.gateway import usage_fields
+from webapp.gateway.reply import Reply
 from webapp.gateway.reply_head import ReplyHead
 
 # A larger answer (embeddings of a whole book) is passed on without being read.
 _READABLE_BYTES = 1024 * 1024
 
 
-class DocumentReply:
-    """The head is held until the first byte of the body, so that an engine that dies in between still gets a proper
-    error. Times are monotonic seconds; `max_gap_s` is the longest silence between two reads."""
+class DocumentReply(Reply):
+    """Kept whole beside being passed on, as long as it is small enough to be read."""
 
-    __slots__ = (
-        "_head",
-        "_is_chunked",
-        "_is_readable",
-        "_kept",
-        "_kept_bytes",
-        "_write",
-        "bytes_out",
-        "completion_tokens",
-        "counted_by",
-        "first_byte_at",
-        "keeps_alive",
-        "last_byte_at",
-        "max_gap_s",
-        "prompt_tokens",
-        "status",
-    )
+    __slots__ = ("_is_readable", "_kept", "_kept_bytes")
     is_stream = False
 
     def __init__(self, status: int, head: ReplyHead, write: Callable[[bytes], None]) -> None:
-        self.status = status
-        self.keeps_alive = head.keeps_alive
-        self._is_chunked = head.is_chunked
-        self._head = head.lines
-        self._write = write
+        Reply.__init__(self, status, head, write)  # super() would cost more than what it calls
         self._is_readable = True
         self._kept: list[bytes] = []
-        self._kept_bytes = self.bytes_out = 0
-        self.first_byte_at = self.last_byte_at = self.max_gap_s = 0.0
-        self.prompt_tokens: int | None = None
-        self.completion_tokens: int | None = None
-        self.counted_by = "none"
-
-    @property
-    def has_written(self) -> bool:
-        return not self._head
+        self._kept_bytes = 0
 
     def data(self, data: bytes) -> None:
         """More of the body."""
@@ -64,9 +36,7 @@ class DocumentReply:
         """The rest of the body, and its end."""
         if data:
             self._note(data)
-        if self._is_chunked:
-            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
-        self._send(data)
+        self._end(data)
 
     def may_be_cut_off(self) -> bool:
         """Nothing in a document without length says that it is whole."""
@@ -87,9 +57,7 @@ class DocumentReply:
 
     def _note(self, data: bytes) -> None:
         now = monotonic()
-        if not self.first_byte_at:
-            self.first_byte_at = now
-        elif now - self.last_byte_at > self.max_gap_s:
+        if now - self.last_byte_at > self.max_gap_s and self.first_byte_at:
             self.max_gap_s = now - self.last_byte_at
         self.last_byte_at = now
         if self._is_readable:
@@ -98,10 +66,3 @@ class DocumentReply:
             if self._kept_bytes > _READABLE_BYTES:
                 self._is_readable = False
                 self._kept.clear()
-
-    def _send(self, data: bytes) -> None:
-        if self._head:
-            data = self._head + data
-            self._head = b""
-        self.bytes_out += len(data)
-        self._write(data)

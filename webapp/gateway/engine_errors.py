@@ -7,6 +7,26 @@ import msgspec
 from webapp.gateway.errors import ENGINE, Problem, retry_after
 
 _MAX_MESSAGE = 2000
+_MAX_BODY_BYTES = 64 * 1024
+
+
+class EngineRefusal:
+    """An engine's answer that is not a success, kept until it is whole: nothing of it goes out as it came."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+        self._pieces: list[bytes] = []
+        self._bytes = 0
+
+    def add(self, data: bytes) -> bool:
+        """More of its body. False when it is too much to be an explanation."""
+        self._pieces.append(data)
+        self._bytes += len(data)
+        return self._bytes <= _MAX_BODY_BYTES
+
+    def problem(self) -> Problem:
+        """What it means to the client."""
+        return normalise(self._status, b"".join(self._pieces) if self._bytes <= _MAX_BODY_BYTES else b"")
 
 
 def normalise(status: int, body: bytes) -> Problem:

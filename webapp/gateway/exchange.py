@@ -3,92 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
 
-from webapp.gateway import accounting, poller, records, refusals, reply_head, request_body
+from webapp.gateway import (
+    accounting,
+    body_room,
+    key_slots,
+    permission,
+    poller,
+    records,
+    refusals,
+    reply_head,
+    request_body,
+)
+from webapp.gateway.attempts import Attempts
 from webapp.gateway.credentials import Principal, authenticate
-from webapp.gateway.directory import Deployment, choose
+from webapp.gateway.directory import Deployment, Directory
 from webapp.gateway.document_reply import DocumentReply
-from webapp.gateway.engine_errors import crashed, normalise
-from webapp.gateway.errors import ENGINE, Problem, event_of, retry_after
-from webapp.gateway.framing import Request, too_large_body
-from webapp.gateway.replicas import Replica
+from webapp.gateway.engine_errors import EngineRefusal, crashed
+from webapp.gateway.errors import ENGINE, Problem, event_of
 from webapp.gateway.stream_reply import StreamReply
-from webapp.gateway.targets import Target
-from webapp.gateway.upstream import ResponseHead, Upstream
+from webapp.gateway.upstream import ResponseHead
 
-if TYPE_CHECKING:
-    from webapp.gateway.front import FrontConnection
-
-FORWARDED_HEADERS = (b"accept", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta")
-MAX_ATTEMPTS = 3
-_MAX_ERROR_BYTES = 64 * 1024
-_ONE_WRITE_BYTES = 64 * 1024
 _SMALL_BODY_BYTES = 64 * 1024
 
 
-class Exchange:
-    """A handler for the front connection and a receiver for the upstream one.
+class Exchange(Attempts, eq=False):
+    """A handler for the front connection and, with its Attempts, a receiver for the upstream one."""
 
-    The request may be sent again only while it is certain that no engine got it: the connection could not be made,
-    or a pooled one turned out to have been closed before it took a byte.
-    """
-
-    __slots__ = (
-        "_attempts",
-        "_body",
-        "_buffered",
-        "_chunks",
-        "_connecting",
-        "_error",
-        "_is_over",
-        "_sent_at",
-        "_stalled_since",
-        "_tried",
-        "_upstream",
-        "deployment",
-        "front",
-        "principal",
-        "record_id",
-        "replica",
-        "reply",
-        "request",
-        "request_id",
-        "started_at",
-        "state",
-        "target",
-        "wall_started_at",
-        "wish",
-    )
-
-    def __init__(
-        self, front: FrontConnection, request: Request, target: Target, request_id: str, record_id: str
-    ) -> None:
-        self.front = front
-        self.state = front.state
-        self.request = request
-        self.target = target
-        self.request_id = request_id
-        self.record_id = record_id
-        self.wall_started_at = time.time()
-        self.started_at = monotonic()
-        self._sent_at = self._stalled_since = 0.0
-        self.principal: Principal | None = None
-        self.deployment: Deployment | None = None
-        self.wish: request_body.Wish | None = None
-        self._body = b""
-        self._buffered = 0
-        self._attempts = self._chunks = 0
-        self._tried: list[int] = []
-        self.replica: Replica | None = None
-        self._upstream: Upstream | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self.reply: DocumentReply | StreamReply | None = None
-        self._error: tuple[int, list[bytes]] | None = None
-        self._is_over = False
+    principal: Principal | None = None
+    wish: request_body.Wish | None = None
+    reply: DocumentReply | StreamReply | None = None
+    _refusal: EngineRefusal | None = None
+    _buffered: int = 0
+    _stalled_since: float = 0.0
+    _directory: Directory | None = None  # the one that let this request through
+    _slot: int = key_slots.NONE
+    _is_rewritten: bool = False
+    _has_looked_again: bool = False
+    _is_over: bool = False
 
     @property
     def has_answered(self) -> bool:
@@ -109,11 +63,13 @@ class Exchange:
                 raise refusals.key_in_query()
             if not directory.is_known:
                 raise refusals.not_ready()
+            self._directory = directory
             self.principal = authenticate(request.fields, directory, self.front.seen_credential)
             if request.method != b"POST":
                 raise refusals.wrong_method(request.method)
+            self._slot = key_slots.take(self.state, self.principal)
             if request.content_length is not None and request.content_length > _SMALL_BODY_BYTES:
-                self._make_room(request.content_length)
+                self._buffered = body_room.hold(self.state, self._buffered, request.content_length)
         except Problem as problem:
             self._refuse(problem)
             return
@@ -127,7 +83,7 @@ class Exchange:
         request.body_bytes += len(data)
         if request.body_bytes > _SMALL_BODY_BYTES:
             try:
-                self._make_room(request.body_bytes)
+                self._buffered = body_room.hold(self.state, self._buffered, request.body_bytes)
             except Problem as problem:
                 self._refuse(problem)
 
@@ -168,6 +124,8 @@ class Exchange:
         if self._is_over or self.deployment is None:
             return
         entry = self.deployment.entry
+        if self._is_withdrawn():
+            return
         if self._stalled_since:
             if now - self._stalled_since > self.state.settings.client_stall_timeout_s:
                 self._drop_upstream()
@@ -179,40 +137,52 @@ class Exchange:
         elif self._sent_at and now - self._sent_at > entry.first_byte_timeout_s:
             self._engine_silent("first_byte_timeout", f"gave no answer within {entry.first_byte_timeout_s:g} s")
 
+    def _is_withdrawn(self) -> bool:
+        """Ends a request whose key or grant is not there any more."""
+        assert self.principal is not None and self.deployment is not None
+        directory = self.state.directory
+        if directory is self._directory and self.principal.expires_at is None:
+            return False
+        self._directory = directory
+        problem = permission.withdrawn(self.principal, self.deployment, directory)
+        if problem is not None:
+            self._drop_upstream()
+            self._break_off(problem)
+        return problem is not None
+
     # --- the engine's side
 
     def response_started(self, head: ResponseHead) -> Callable[[bytes], None]:
         self._let_go_of_body()
         if not 200 <= head.status < 300:
-            self._error = (head.status, [])
-            return self._take_error
+            self._refusal = EngineRefusal(head.status)
+            return self._take_refusal
         assert self.replica is not None
         own_lines = b"x-request-id: %b\r\n%b" % (self.request_id.encode(), self.replica.served_by)
         front = self.front
         lines = reply_head.build(head, self.request.version, own_lines, front.keeps_alive())
         if lines.is_stream:
             hides_usage = self.wish is not None and self.wish.hide_usage
-            self.reply = StreamReply(head.status, lines, front.write, hides_usage)
-        else:
-            self.reply = DocumentReply(head.status, lines, front.write)
-        return self.reply.data
+            stream = self.reply = StreamReply(head.status, lines, front.write, hides_usage)
+            if self._upstream is not None:
+                self._upstream.send_events_to(stream.event)
+            return stream.data
+        document = self.reply = DocumentReply(head.status, lines, front.write)
+        return document.data
 
-    def _take_error(self, data: bytes) -> None:
-        """The body of an engine's refusal, kept until it is whole."""
-        assert self._error is not None
-        status, pieces = self._error
-        pieces.append(data)
-        if sum(map(len, pieces)) > _MAX_ERROR_BYTES:
+    def _take_refusal(self, data: bytes) -> None:
+        assert self._refusal is not None
+        if not self._refusal.add(data):
             self._drop_upstream()
-            self._refuse(normalise(status, b""))
+            self._refuse(self._refusal.problem())
 
     def response_finished(self, data: bytes, ended_by_close: bool) -> None:
         self._note_chunks()
         reply = self.reply
         if reply is None:
-            assert self._error is not None
-            status, pieces = self._error
-            self._refuse(normalise(status, b"".join((*pieces, data))))
+            assert self._refusal is not None
+            self._refusal.add(data)
+            self._refuse(self._refusal.problem())
             return
         if ended_by_close and reply.may_be_cut_off():
             self._break_off(crashed("it closed the connection before its answer was complete"))
@@ -223,9 +193,7 @@ class Exchange:
 
     def response_failed(self, reason: str, never_arrived: bool) -> None:
         self._note_chunks()
-        if never_arrived and self._attempts < MAX_ATTEMPTS:
-            self.state.metrics.retries += 1
-            self._release_replica()
+        if never_arrived and self._may_repeat():
             self._dispatch(monotonic())
         else:
             self._break_off(crashed(reason))
@@ -240,19 +208,6 @@ class Exchange:
     def upstream_drained(self) -> None: ...
 
     # --- own
-
-    def _make_room(self, size: int) -> None:
-        """Count a body that is not small against what this process may hold. Raises Problem."""
-        state = self.state
-        if size > state.settings.max_body_bytes:
-            raise too_large_body(state.settings.max_body_bytes)
-        others = state.buffered_bytes - self._buffered
-        if others + size > state.settings.max_buffered_bytes:
-            message = "The gateway holds as many request bodies as it may: try again shortly"
-            raise Problem(503, "gateway_busy", message, headers=retry_after(2), close=True)
-        # What is announced counts as held: many large bodies at once would otherwise all be let in.
-        self._buffered = max(self._buffered, size)
-        state.buffered_bytes = others + self._buffered
 
     def _prepare(self) -> None:
         """Find the deployment and read what is asked of it. Raises Problem."""
@@ -277,7 +232,9 @@ class Exchange:
         return directory.by_model(self.principal, model)
 
     async def _look_again(self) -> None:
-        """A replica may have become ready since the last poll: hear the news before saying no."""
+        """A replica may have become ready, or taken another's place, since the last poll: hear the news before saying
+        no."""
+        self._has_looked_again = True
         await poller.hear_news(self.state)
         self._connecting = None
         assert self.wish is not None
@@ -288,6 +245,13 @@ class Exchange:
             return
         self._go(monotonic())
 
+    def _nobody_left(self) -> None:
+        assert self.deployment is not None
+        if self._has_looked_again:
+            self._refuse(refusals.unreachable(self.deployment))
+        else:
+            self._connecting = asyncio.get_running_loop().create_task(self._look_again())
+
     def _go(self, now: float) -> None:
         """To the engine, if there is one."""
         deployment, wish, target = self.deployment, self.wish, self.target
@@ -295,68 +259,11 @@ class Exchange:
         if not deployment.ready:
             self._refuse(deployment.not_up())
             return
-        content_type = self.request.fields.get(b"content-type", b"")
-        self._body = request_body.for_engine(target.endpoint, content_type, self._body, wish, deployment.upstream_model)
+        if not self._is_rewritten:
+            self._is_rewritten = True
+            kind, name = self.request.fields.get(b"content-type", b""), deployment.upstream_model
+            self._body = request_body.for_engine(target.endpoint, kind, self._body, wish, name)
         self._dispatch(now)
-
-    def _dispatch(self, now: float) -> None:
-        """Send the request to the best replica that has not refused it yet."""
-        assert self.deployment is not None
-        replica = choose(self.deployment, self.state.table, self._tried, now)
-        if replica is None:
-            self._refuse(refusals.unreachable(self.deployment))
-            return
-        self._attempts += 1
-        self.replica = replica
-        self.state.table.cells[replica.cell] += 1
-        upstream = replica.pool.take(now)
-        if upstream is not None:
-            self._send(upstream, now)
-        else:
-            self._connecting = asyncio.get_running_loop().create_task(self._connect(replica))
-
-    async def _connect(self, replica: Replica) -> None:
-        assert self.deployment is not None
-        try:
-            upstream = await replica.pool.open(self.deployment.entry.connect_timeout_s)
-        except OSError:
-            self._connecting = None
-            replica.avoid()
-            self._release_replica()
-            self._tried.append(replica.id)
-            self.state.metrics.retries += 1
-            self._dispatch(monotonic())
-            return
-        self._connecting = None
-        self._send(upstream, monotonic())
-
-    def _send(self, upstream: Upstream, now: float) -> None:
-        assert self.replica is not None
-        self._upstream = upstream
-        self._sent_at = now
-        head, body = self._head(self.replica), self._body
-        if len(body) < _ONE_WRITE_BYTES:
-            upstream.send(self, head + body)
-        else:
-            upstream.send(self, head)
-            upstream.write(body)
-        if self.front.is_full:
-            upstream.pause()
-
-    def _head(self, replica: Replica) -> bytes:
-        fields = self.request.fields
-        forwarded = b""
-        for name in FORWARDED_HEADERS:
-            if name in fields:
-                forwarded += b"%b: %b\r\n" % (name, fields[name])
-        return b"POST %b HTTP/1.1\r\n%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (
-            self.target.engine_path,
-            replica.host_header,
-            fields.get(b"content-type", b"application/json"),
-            len(self._body),
-            self.request_id.encode(),
-            forwarded,
-        )
 
     def _engine_silent(self, code: str, what: str) -> None:
         self._drop_upstream()
@@ -370,7 +277,8 @@ class Exchange:
             self._refuse(problem)
             return
         reply.break_off(event_of(problem, self.request_id))
-        self._settle(records.ENGINE_FAILED, reply.status, problem)
+        outcome = records.ENGINE_FAILED if problem.source == ENGINE else records.REFUSED
+        self._settle(outcome, reply.status, problem)
         self.front.abort()
 
     def _refuse(self, problem: Problem) -> None:
@@ -378,32 +286,12 @@ class Exchange:
         self._settle(outcome, problem.status, problem)
         self.front.refuse(problem, self.request_id)
 
-    def _drop_upstream(self) -> None:
-        if self._connecting is not None:
-            self._connecting.cancel()
-            self._connecting = None
-        upstream = self._upstream
-        if upstream is not None:
-            self._note_chunks()
-            upstream.abort()
-
     def _let_go_of_body(self) -> None:
         if self._buffered:
-            self.state.buffered_bytes -= self._buffered
+            body_room.release(self.state, self._buffered)
             self._buffered = 0
         self._body = b""
         self.request.body = []
-
-    def _note_chunks(self) -> None:
-        """The upstream connection goes on to serve others, so what it counted is taken now."""
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            self._chunks = upstream.chunks
-
-    def _release_replica(self) -> None:
-        replica, self.replica = self.replica, None
-        if replica is not None:
-            self.state.table.cells[replica.cell] -= 1
 
     def _settle(self, outcome: str, status: int, problem: Problem | None = None) -> None:
         """The one end of every exchange: give back what was held, write down what happened."""
@@ -411,5 +299,6 @@ class Exchange:
         self._let_go_of_body()
         if self.reply is not None:
             self.reply.count(self._chunks)
+        key_slots.give_back(self.state, self._slot)
         accounting.write_down(self, outcome, status, None if problem is None else problem.code)
         self._release_replica()

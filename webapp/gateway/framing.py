@@ -1,5 +1,7 @@
 """One request as it arrives: what its headers say, and which framings are refused."""
 
+import msgspec
+
 from webapp.gateway.errors import Problem
 
 MAX_HEADERS = 100
@@ -41,47 +43,45 @@ def _field(name: bytes) -> bytes:
     return field
 
 
-class Request:
+class Request(msgspec.Struct, gc=False, eq=False):
     """One message of a client. `headers` are all of them in order, `fields` the values of those in READ_FIELDS."""
 
-    __slots__ = (
-        "asks_close",
-        "awaits_continue",
-        "body",
-        "body_bytes",
-        "content_length",
-        "discards_body",
-        "fields",
-        "head_bytes",
-        "headers",
-        "is_chunked",
-        "is_complete",
-        "keeps_alive",
-        "method",
-        "problem",
-        "target",
-        "version",
-        "wants_websocket",
-    )
+    method: bytes = b""
+    target: bytes = b""
+    version: str = ""
+    headers: list[Header] = []
+    fields: dict[bytes, bytes] = {}
+    body: list[bytes] = []
+    body_bytes: int = 0
+    content_length: int | None = None
+    is_chunked: bool = False
+    is_complete: bool = False
+    keeps_alive: bool = False
+    asks_close: bool = False
+    awaits_continue: bool = False
+    wants_websocket: bool = False
+    discards_body: bool = False
+    problem: Problem | None = None
+    engine_lines: bytes | None = None  # noted by engine_request
 
-    def __init__(self) -> None:
-        self.method = b""
-        self.target = b""
-        self.version = ""
-        self.headers: list[Header] = []
-        self.fields: dict[bytes, bytes] = {}
-        self.body: list[bytes] = []
-        self.body_bytes = 0
-        self.head_bytes = 0
-        self.content_length: int | None = None
-        self.is_chunked = False
-        self.is_complete = False
-        self.keeps_alive = False
-        self.asks_close = False
-        self.awaits_continue = False
-        self.wants_websocket = False
-        self.discards_body = False
-        self.problem: Problem | None = None
+    def again(self, length: int) -> "Request":
+        """A new message with the same head and a body of `length` bytes. Headers and fields are shared: nobody changes
+        them."""
+        return Request(
+            self.method,
+            self.target,
+            self.version,
+            self.headers,
+            self.fields,
+            content_length=length,
+            asks_close=self.asks_close,
+            engine_lines=self.engine_lines,
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Readable, and framed by its Content-Length with nothing special about it."""
+        return bool(self.content_length) and self.problem is None and _RARE.isdisjoint(self.fields)
 
     def take_body(self) -> bytes:
         """The whole body, once; the pieces are let go."""

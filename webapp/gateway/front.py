@@ -5,55 +5,40 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any, cast
+from typing import cast
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from httptools import HttpParserError
 
 from webapp.gateway import framing, outbox, routes
 from webapp.gateway.credentials import SeenCredential
 from webapp.gateway.errors import Problem, retry_after
-from webapp.gateway.framing import Header, Request
+from webapp.gateway.framing import Request
 from webapp.gateway.handler import Handler
+from webapp.gateway.reading import Reading
 from webapp.gateway.records import json_text
 from webapp.gateway.state import State
 from webapp.gateway.writing import problem_response
 
 WRITE_HIGH_BYTES = 128 * 1024
 _MAX_QUEUED_REQUESTS = 100
-_MAX_QUEUED_BYTES = 64 * 1024
 _DRAINABLE_BODY_BYTES = 64 * 1024
 _LINGER_S = 5.0
 _BODY_GAP_S = 60.0
 
 
-class FrontConnection(asyncio.Protocol):
+class FrontConnection(Reading):
     """`is_full` tells handlers that the client reads slowly; `client` is its address for logs and X-Forwarded-For."""
 
     def __init__(self, state: State) -> None:
+        super().__init__()
         self.state = state
-        self._headers: list[Header] = []
-        add_header = self._headers.append
-        self.on_header = lambda name, value: add_header((name, value))  # called for every header: as short as can be
-        self._parser: Any = HttpRequestParser(self)
-        self._incoming: Request | None = None  # being parsed
-        self._request: Request | None = None  # being served
-        self._handler: Handler | None = None
         self._queue: deque[Request] = deque()
-        self._queued_bytes = 0
-        self._in_head = False
-        self._head_bytes = 0
-        self._got_body = False
-        self._packet_bytes = 0
         self._reads = True
-        self._is_lingering = False
         self._is_advancing = False
-        self._is_upgraded = False
         self._since = monotonic()
         self._read_at = self._since
-        self._has_served = False
         self.seen_credential = SeenCredential()
         self.is_full = False
-        self.is_closed = False
         self.client = ""
         self.client_json = b'""'
 
@@ -162,34 +147,6 @@ class FrontConnection(asyncio.Protocol):
             message = "The gateway has too many connections"
             self._fail(Problem(503, "too_many_connections", message, headers=retry_after(1), close=True))
 
-    def data_received(self, data: bytes) -> None:
-        if self._is_upgraded:
-            if self._handler is not None:
-                self._handler.tunnel_data(data)
-            return
-        if self._is_lingering or self.is_closed:
-            return
-        was_in_head = self._in_head
-        self._got_body = False
-        self._packet_bytes = len(data)
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            self._upgrade(data[upgrade.args[0] :])
-        except HttpParserError as error:
-            self._unreadable(error)
-        if self._in_head:
-            self._head_bytes += len(data) if was_in_head else 0
-            if self._head_bytes > framing.MAX_HEAD_BYTES:
-                self._fail(framing.too_large_head(f"more than {framing.MAX_HEAD_BYTES} bytes"))
-        elif self._incoming is not None and not self._incoming.is_complete:
-            self._read_at = monotonic()
-            if not self._got_body:
-                # Trailers and chunk extensions, which llhttp would collect without end.
-                self._head_bytes += len(data)
-                if self._head_bytes > framing.MAX_HEAD_BYTES + len(data):
-                    self.transport.abort()
-
     def eof_received(self) -> bool:
         # A client that closes its half cannot be told from one that left: the engine must not go on for nobody.
         self._leave()
@@ -209,65 +166,6 @@ class FrontConnection(asyncio.Protocol):
         self.is_full = False
         if self._handler is not None:
             self._handler.client_drained()
-
-    # --- llhttp; these must not raise, the parser would take it for bad input
-
-    def on_message_begin(self) -> None:
-        self._incoming = Request()
-        self._headers.clear()
-        self._in_head = True
-        self._head_bytes = 0
-        if self._handler is None:
-            self._since = monotonic()
-
-    def on_url(self, url: bytes) -> None:
-        request = self._incoming
-        assert request is not None
-        request.target = request.target + url if request.target else url
-
-    def on_headers_complete(self) -> None:
-        request = self._incoming
-        assert request is not None
-        self._in_head = False
-        # Trailers land in the list later and are dropped with the next message: nobody here would act on them.
-        request.headers = self._headers[:]
-        request.read_head(self._parser.get_method(), self._parser.get_http_version())
-        if self._packet_bytes > framing.MAX_HEAD_BYTES:
-            request.check_head_size()
-        if self._request is None:
-            self._begin(request)
-        else:
-            self._enqueue(request)
-
-    def on_body(self, data: bytes) -> None:
-        self._got_body = True
-        request = self._incoming
-        assert request is not None
-        if request.discards_body or self._is_lingering:
-            return
-        if request is self._request:
-            if self._handler is not None:
-                self._handler.body_arrived(data)
-            return
-        request.body.append(data)
-        self._queued_bytes += len(data)
-        if self._queued_bytes > _MAX_QUEUED_BYTES:
-            self.pause()
-
-    def on_message_complete(self) -> None:
-        request = self._incoming
-        assert request is not None
-        request.is_complete = True
-        # llhttp answers this truthfully only inside this callback.
-        request.keeps_alive = self._parser.should_keep_alive() and request.version != "1.0"
-        if request is not self._request or self._is_lingering:
-            return
-        if self._handler is not None:
-            self._handler.body_finished()
-        elif request.keeps_alive:
-            self._next()
-        else:
-            self._end()
 
     # --- own
 
@@ -291,6 +189,12 @@ class FrontConnection(asyncio.Protocol):
     def serve(self, handler: Handler) -> None:
         """From now on `handler` gets what concerns the current request."""
         self._handler = handler
+
+    def _read_out(self, request: Request) -> None:
+        if request.keeps_alive:
+            self._next()
+        else:
+            self._end()
 
     def _enqueue(self, request: Request) -> None:
         self._queue.append(request)
@@ -379,17 +283,3 @@ class FrontConnection(asyncio.Protocol):
     def _check_body(self, now: float) -> None:
         if now - self._read_at > _BODY_GAP_S:
             self.transport.abort()
-
-    def _upgrade(self, rest: bytes) -> None:
-        """llhttp stops after a request for another protocol. Only WebSocket is taken up; others go on in HTTP."""
-        request = self._incoming
-        if request is not None and request.wants_websocket and request is self._request and self._handler is not None:
-            self._is_upgraded = True
-            if rest:
-                self._handler.tunnel_data(rest)
-            return
-        if request is not None:
-            request.wants_websocket = False
-        self._parser = HttpRequestParser(self)
-        if rest:
-            self.data_received(rest)

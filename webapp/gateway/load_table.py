@@ -1,8 +1,8 @@
-"""How many requests each replica has in flight, over all gateway processes: a small table in shared memory.
+"""How many requests each replica, or each key, has in flight, over all gateway processes: a table in shared memory.
 
-One row per replica, one column per process. A process writes only its own column, so no lock is needed, and zeroes
-it at start, so a process that died leaves nothing behind. Rows are found by replica id modulo ROWS: two ids that
-share a row make the choice a little less fair and nothing worse.
+One row per id, one column per process. A process writes only its own column, so no lock is needed, and zeroes it at
+start, so a process that died leaves nothing behind. Rows are found by id modulo ROWS: two ids that share a row make
+the choice of a replica, or the cap of a key, a little less fair and nothing worse.
 """
 
 import mmap
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from webapp.gateway.settings import MAX_PROCESSES
 
-ROWS = 4096
+ROWS = 16_384
 _BYTES = ROWS * MAX_PROCESSES * 4
 
 
@@ -33,11 +33,13 @@ class LoadTable:
             if self.cells[row * MAX_PROCESSES + index]:
                 self.cells[row * MAX_PROCESSES + index] = 0
 
-    def cell(self, replica_id: int) -> int:
-        """Where this process counts the replica."""
-        return (replica_id % ROWS) * MAX_PROCESSES + self._index
+    def cell(self, number: int) -> int:
+        """Where this process counts the replica or key of that number."""
+        return (number % ROWS) * MAX_PROCESSES + self._index
 
     def outstanding(self, cell: int) -> int:
-        """Requests in flight at the replica that owns `cell`, in all processes."""
+        """Requests in flight at the owner of `cell`, in all processes."""
+        if self._processes == 1:
+            return self.cells[cell]
         row = cell - self._index
         return sum(self.cells[row : row + self._processes])

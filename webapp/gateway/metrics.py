@@ -84,7 +84,7 @@ class Metrics:
             lines.append(f"modelyard_gateway_{name} {value}")
         for name, help_text, gauge in gauges:
             _family(lines, name, "gauge", help_text)
-            lines.append(f"modelyard_gateway_{name} {gauge:g}")
+            lines.append(f"modelyard_gateway_{name} {gauge:.12g}")
         return ("\n".join(lines) + "\n").encode()
 
 

@@ -20,6 +20,11 @@ def unreachable(deployment: Deployment) -> Problem:
     return Problem(503, "engine_unreachable", message, source=ENGINE, headers=retry_after(2))
 
 
+def too_many_requests(limit: int) -> Problem:
+    message = f"This key has {limit} requests running, which is all it may have at once: wait for one to end"
+    return Problem(429, "too_many_requests", message, headers=retry_after(1))
+
+
 def wrong_method(method: bytes) -> Problem:
     message = f"{method.decode('latin-1')} is not possible here: use POST"
     return Problem(405, "method_not_allowed", message, headers=b"allow: POST\r\n")

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from webapp.gateway.head_memory import HeadMemory
 from webapp.gateway.load_table import LoadTable
 from webapp.gateway.snapshot import DeploymentEntry
-from webapp.gateway.upstream import Upstream
+from webapp.gateway.upstream import ResponseHead, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Pool:
     def __init__(self, address: Address, closes_after_stream: bool = False) -> None:
         self.address = address
         self.closes_after_stream = closes_after_stream
+        self.memory: HeadMemory[ResponseHead] = HeadMemory()
         self._idle: list[Upstream] = []
         self.opened = 0
 

@@ -25,6 +25,27 @@ class ReplyHead(msgspec.Struct, frozen=True, gc=False):
 
 def build(head: ResponseHead, version: str, own_lines: bytes, keeps_alive: bool) -> ReplyHead:
     """`version` is the client's, `own_lines` are added as they are."""
+    if head.noted is None:
+        head.noted = _passed_on(head)
+    passed_on, is_stream = head.noted
+    # Events are cut anew and some are taken out, so a length the engine named would be wrong.
+    length = None if is_stream else head.length
+    has_body = head.status != 204
+    is_chunked = has_body and length is None and version != "1.0"
+    framing = b""
+    if length is not None:
+        framing = b"content-length: %d\r\n" % length
+    elif is_chunked:
+        framing = b"transfer-encoding: chunked\r\n"
+    elif has_body:
+        keeps_alive = False
+    if not keeps_alive:
+        framing += b"connection: close\r\n"
+    return ReplyHead(b"%b%b%b\r\n" % (passed_on, framing, own_lines), is_stream, is_chunked, keeps_alive)
+
+
+def _passed_on(head: ResponseHead) -> tuple[bytes, bool]:
+    """The status line and the allowed headers, and whether events follow."""
     is_stream = False
     lines = [status_line(head.status)]
     remembered = _allowed_by_name.get
@@ -36,21 +57,7 @@ def build(head: ResponseHead, version: str, own_lines: bytes, keeps_alive: bool)
             lines.append(b"%b: %b\r\n" % (allowed, value))
             if allowed == b"content-type":
                 is_stream = value.startswith(b"text/event-stream")
-    # Events are cut anew and some are taken out, so a length the engine named would be wrong.
-    length = None if is_stream else head.length
-    has_body = head.status != 204
-    is_chunked = has_body and length is None and version != "1.0"
-    if length is not None:
-        lines.append(b"content-length: %d\r\n" % length)
-    elif is_chunked:
-        lines.append(b"transfer-encoding: chunked\r\n")
-    elif has_body:
-        keeps_alive = False
-    if not keeps_alive:
-        lines.append(b"connection: close\r\n")
-    lines.append(own_lines)
-    lines.append(b"\r\n")
-    return ReplyHead(b"".join(lines), is_stream, is_chunked, keeps_alive)
+    return b"".join(lines), is_stream
 
 
 def _allowed(name: bytes) -> bytes:

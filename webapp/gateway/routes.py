@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from webapp.gateway import listing
@@ -33,7 +34,8 @@ def begin(front: FrontConnection, request: Request) -> None:
     kind = target.kind
     if kind is _INFERENCE:
         record_id = new_id()
-        Exchange(front, request, target, _request_id(request, record_id), record_id).start()
+        request_id = _request_id(request, record_id)
+        Exchange(front, front.state, request, target, request_id, record_id, time(), monotonic()).start()
     elif kind is Kind.WEB:
         WebRelay(front, request, _request_id(request, new_id())).start()
     elif kind is Kind.MODELS:

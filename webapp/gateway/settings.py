@@ -29,6 +29,7 @@ class Settings:
     max_body_bytes: int
     max_buffered_bytes: int
     max_connections: int
+    max_key_requests: int
     header_timeout_s: float
     idle_timeout_s: float
     client_stall_timeout_s: float
@@ -55,6 +56,7 @@ def from_environment(index: int, environment: Mapping[str, str] = os.environ) ->
         max_body_bytes=_number(environment, "MODELYARD_MAX_BODY_BYTES", 64 * MEBIBYTE, 1024, 4096 * MEBIBYTE),
         max_buffered_bytes=_number(environment, "MODELYARD_MAX_BUFFERED_BYTES", 512 * MEBIBYTE, MEBIBYTE, 1 << 40),
         max_connections=_number(environment, "MODELYARD_MAX_CONNECTIONS", 10_000, 1, 1_000_000),
+        max_key_requests=_number(environment, "MODELYARD_MAX_KEY_REQUESTS", 200, 1, 1_000_000),
         header_timeout_s=_seconds(environment, "MODELYARD_HEADER_TIMEOUT_S", 10),
         idle_timeout_s=_seconds(environment, "MODELYARD_IDLE_TIMEOUT_S", 75),
         client_stall_timeout_s=_seconds(environment, "MODELYARD_CLIENT_STALL_TIMEOUT_S", 300),
@@ -65,6 +67,10 @@ def from_environment(index: int, environment: Mapping[str, str] = os.environ) ->
 
 def load_table_file() -> Path:
     return paths.run_dir() / "gateway-load.table"
+
+
+def key_table_file() -> Path:
+    return paths.run_dir() / "gateway-keys.table"
 
 
 def metrics_socket(index: int) -> Path:

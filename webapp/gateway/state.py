@@ -31,6 +31,7 @@ class State:
         self.settings = settings
         self.disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gateway-disk")
         self.table = LoadTable(setting.load_table_file(), settings.index, settings.processes)
+        self.key_table = LoadTable(setting.key_table_file(), settings.index, settings.processes)
         self.replicas = Replicas(self.table)
         self.directory = Directory()
         self.metrics = Metrics()

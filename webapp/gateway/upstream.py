@@ -9,19 +9,24 @@ import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from webapp.gateway import outbox
+from webapp.gateway.chunks import ends_event, is_event
 from webapp.gateway.delivery import nothing_arrived
 from webapp.gateway.framing import Header, lower_name
+from webapp.gateway.head_memory import HeadMemory
 
 _WRITE_HIGH_BYTES = 256 * 1024
 _MAX_RESPONSE_HEAD_BYTES = 128 * 1024
 
 
-class ResponseHead(msgspec.Struct, frozen=True, gc=False):
-    """`length` is None when the body is chunked or ends with the connection."""
+class ResponseHead(msgspec.Struct, gc=False):
+    """`length` is None when the body is chunked or ends with the connection. Belongs to the receiver for the time of
+    the call only. `noted`: what reply_head found out about the headers, for when they come again."""
 
     status: int
     headers: list[Header]
     length: int | None
+    keeps_alive: bool = False
+    noted: "tuple[bytes, bool] | None" = None
 
 
 class Receiver(Protocol):
@@ -49,9 +54,11 @@ class Upstream(asyncio.Protocol):
     write one per event, and counting them is free where counting events in the bytes is not."""
 
     __slots__ = (
+        "_chunk_border",
         "_ends_with_connection",
         "_head_bytes",
         "_headers",
+        "_is_chunked",
         "_is_finished",
         "_is_head_request",
         "_is_head_told",
@@ -69,12 +76,14 @@ class Upstream(asyncio.Protocol):
         "_sent_bytes",
         "_take",
         "_tunnel",
+        "_wants_events",
         "chunks",
         "has_answered",
         "idle_since",
         "is_dead",
         "on_body",
         "on_header",
+        "take_event",
         "transport",
         "was_used",
     )
@@ -90,6 +99,8 @@ class Upstream(asyncio.Protocol):
         add_header = self._headers.append
         self.on_header = lambda name, value: add_header((name, value))
         self.on_body = self._pieces.append
+        self.take_event: Callable[[bytes], None] = _ignore
+        self._is_chunked = self._chunk_border = self._wants_events = False
         self._reads = True
         self._sent_bytes = self._sent_before = self._head_bytes = 0
         self._length: int | None = None
@@ -109,6 +120,7 @@ class Upstream(asyncio.Protocol):
         self._receiver = receiver
         self._is_head_request = is_head_request
         self._is_started = self._is_head_told = self._is_finished = self.has_answered = False
+        self._chunk_border = self._wants_events = False
         self._head_bytes = self.chunks = 0
         self._sent_before = self._sent_bytes
         self._sent_bytes += len(data)
@@ -117,6 +129,12 @@ class Upstream(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         self._sent_bytes += len(data)
         outbox.write(self.transport, data)
+
+    def send_events_to(self, take: Callable[[bytes], None]) -> None:
+        """Asked from within `response_started`: a chunk that is one event and comes alone goes to `take` as it is, with
+        its framing; all else as usual."""
+        self.take_event = take
+        self._wants_events = self._is_chunked
 
     def abort(self) -> None:
         """Close at once and tell nobody: the owner has lost interest."""
@@ -145,7 +163,15 @@ class Upstream(asyncio.Protocol):
         if receiver is None:
             self._data_without_request(data)
             return
-        self.has_answered = True
+        if self._chunk_border and is_event(data):
+            # The parser stays where it is, between two chunks.
+            self.chunks += 1
+            take = self.take_event  # calling an attribute in a slot takes a slower way
+            take(data)
+            return
+        is_first = not self.has_answered
+        if is_first and self._is_repeated(receiver, data):
+            return
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -157,23 +183,19 @@ class Upstream(asyncio.Protocol):
         if self._is_overfull:
             self._fail("it sent more than it was asked for")
             return
-        if not self._is_head_told:
-            if not self._is_started:
-                self._limit_head(len(data))
-                return
-            self._is_head_told = True
-            head = ResponseHead(self._parser.get_status_code(), self._headers[:], self._length)
-            self._headers.clear()
-            self._take = receiver.response_started(head)
+        if not self._is_head_told and not self._tell_head(receiver, data, is_first):
+            return
         if self._is_finished or self._is_head_request:
             self._finish(receiver)
         elif self._receiver is receiver:
             pieces = self._pieces
             count = len(pieces)
             body = pieces[0] if count == 1 else b"".join(pieces)
-            pieces.clear()
             self.chunks += count
-            self._take(body)
+            self._chunk_border = self._wants_events and ends_event(data, pieces)
+            pieces.clear()
+            take = self._take
+            take(body)
 
     def eof_received(self) -> bool:
         receiver = self._receiver
@@ -234,17 +256,50 @@ class Upstream(asyncio.Protocol):
 
     # --- own
 
+    def _tell_head(self, receiver: Receiver, data: bytes, is_first: bool) -> bool:
+        """Whether it was there. Also remembers it, if `data` is the whole answer."""
+        if not self._is_started:
+            self._limit_head(len(data))
+            return False
+        self._is_head_told = True
+        head = ResponseHead(self._parser.get_status_code(), self._headers[:], self._length)
+        self._headers.clear()
+        self._take = receiver.response_started(head)
+        if is_first and self._is_finished and self._length and not self._is_head_request:
+            head.keeps_alive = self._keeps_alive
+            self._pool.memory.learn(data, self._length, head)
+        return True
+
+    def _is_repeated(self, receiver: Receiver, data: bytes) -> bool:
+        """Whether this first read is a whole answer whose head the engine has sent before; then it is handed on. The
+        parser waits between two messages meanwhile."""
+        self.has_answered = True
+        start = self._pool.memory.body_start(data)
+        if not start:
+            return False
+        head = self._pool.memory.meaning
+        assert head is not None
+        body = data[start:]
+        head.length = self._length = len(body)
+        self._keeps_alive = head.keeps_alive
+        self.chunks = 1
+        receiver.response_started(head)
+        if self._receiver is receiver:
+            self._release()
+            receiver.response_finished(body, False)
+        return True
+
     def _read_framing(self, status: int) -> None:
         self._length = None
-        is_chunked = False
+        self._is_chunked = False
         for name, value in self._headers:
             size = len(name)  # spares nearly all names the comparison
             if size == 14 and lower_name(name) == b"content-length":
                 self._length = int(value)
             elif size == 17 and lower_name(name) == b"transfer-encoding":
-                is_chunked = True
+                self._is_chunked = True
         has_body = status not in (101, 204, 304) and not self._is_head_request
-        self._ends_with_connection = has_body and not is_chunked and self._length is None
+        self._ends_with_connection = has_body and not self._is_chunked and self._length is None
 
     def _limit_head(self, size: int) -> None:
         self._head_bytes += size
@@ -314,6 +369,7 @@ class ReleasesTo(Protocol):
     """Where a connection goes when its answer is complete."""
 
     closes_after_stream: bool
+    memory: HeadMemory[ResponseHead]
 
     def take_back(self, upstream: Upstream) -> None: ...
 

@@ -1,10 +1,13 @@
 """Hosts and accelerators with their memory ledger."""
 
 import uuid
+from collections.abc import Iterable
 from typing import ClassVar
 
 from django.db import models
 from django.db.models import F, Q
+
+from webapp.accounts.models import Team, User
 
 
 class Installation(models.Model):
@@ -30,6 +33,17 @@ class HostQuerySet(models.QuerySet["Host"]):
     def online(self) -> "HostQuerySet":
         return self.filter(state=HostState.ONLINE)
 
+    def visible_to(self, user: User) -> "HostQuerySet":
+        """Shared hosts, and those granted to one of the person's teams; all of them for the installation's admin."""
+        if user.is_superuser:
+            return self
+        return self.filter(Q(is_shared=True) | Q(pk__in=HostGrant.objects.filter(team__members=user).values("host")))
+
+    def open_to(self, teams: Iterable[Team]) -> "HostQuerySet":
+        """Hosts on which things of any of these teams may be placed."""
+        granted = HostGrant.objects.filter(team__in=[team.pk for team in teams]).values("host")
+        return self.filter(Q(is_shared=True) | Q(pk__in=granted))
+
     def for_list(self) -> "HostQuerySet":
         return self.prefetch_related("accelerators").order_by("name")
 
@@ -43,6 +57,14 @@ class Host(models.Model):
     state = models.CharField(max_length=12, choices=HostState.choices, default=HostState.NEW)
     reason = models.CharField(max_length=500, blank=True)
     is_drained = models.BooleanField(default=False)
+    # Words that people sort their machines by: "rack-3", "for-tests".
+    labels = models.JSONField(default=list, blank=True)
+    # In whatever currency the installation counts; nothing is converted.
+    price_per_hour = models.DecimalField(max_digits=10, decimal_places=4, null=True, blank=True)
+    # What placements leave to the system; empty: a tenth of the memory, see services.reserve_bytes.
+    reserved_bytes = models.BigIntegerField(null=True, blank=True)
+    # False: only teams with a HostGrant place things here or see it.
+    is_shared = models.BooleanField(default=True)
     facts = models.JSONField(default=dict)
     cpu_count = models.PositiveIntegerField(default=0)
     memory_bytes = models.BigIntegerField(default=0)
@@ -66,7 +88,17 @@ class Host(models.Model):
                 condition=Q(booked_bytes__gte=0) & Q(booked_bytes__lte=F("usable_bytes")),
                 name="host_memory_not_overbooked",
                 violation_error_message="More memory is booked on this host than it has.",
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(price_per_hour=None) | Q(price_per_hour__gte=0),
+                name="host_price_not_negative",
+                violation_error_message="A price is not negative.",
+            ),
+            models.CheckConstraint(
+                condition=Q(reserved_bytes=None) | Q(reserved_bytes__gte=0),
+                name="host_reserve_not_negative",
+                violation_error_message="Reserved memory is not negative.",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -75,6 +107,34 @@ class Host(models.Model):
     @property
     def free_bytes(self) -> int:
         return self.usable_bytes - self.booked_bytes
+
+
+class HostGrant(models.Model):
+    """A team that may use a host which is not shared with everybody."""
+
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="grants")
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="host_grants")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["host", "team"],
+                name="host_grant_once",
+                violation_error_message="The team may use this host already.",
+            )
+        ]
+
+
+class HostEvent(models.Model):
+    """The diary of a host: what was found, lost or changed. Appended, never changed."""
+
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="diary")
+    at = models.DateTimeField(auto_now_add=True)
+    text = models.CharField(max_length=500)
+    actor = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
 
 
 class Accelerator(models.Model):

@@ -1,6 +1,7 @@
 """The API's words for hosts. Sizes are bytes."""
 
 from datetime import datetime
+from decimal import Decimal
 
 from ninja import Field, Schema
 
@@ -24,6 +25,11 @@ class HostOut(Schema):
     state: str
     reason: str
     is_drained: bool
+    labels: list[str]
+    price_per_hour: Decimal | None = Field(description="in the currency that the installation counts in")
+    reserved_bytes: int | None = Field(description="left to the system; null: a tenth, between 512 MiB and 8 GiB")
+    is_shared: bool = Field(description="whether every team may use it")
+    teams: list[str] = Field(description="slugs of the teams that may use it while it is not shared")
     cpu_count: int
     memory_bytes: int
     usable_bytes: int = Field(description="what placements may book")
@@ -34,9 +40,26 @@ class HostOut(Schema):
     accelerators: list[AcceleratorOut]
 
     @staticmethod
+    def resolve_teams(host):  # type: ignore[no-untyped-def]
+        return sorted(grant.team.slug for grant in host.grants.all())
+
+    @staticmethod
     def resolve_accelerators(host):  # type: ignore[no-untyped-def]
         return list(host.accelerators.all())
 
 
-class DrainIn(Schema):
-    is_drained: bool = Field(description="true takes the host out of placement; what runs there goes on")
+class HostIn(Schema):
+    """What to change; what is left out stays."""
+
+    is_drained: bool | None = Field(None, description="true: nothing new is placed here; what runs goes on")
+    labels: list[str] | None = Field(None, max_length=20, description="words to find it by")
+    price_per_hour: Decimal | None = Field(None, ge=0, max_digits=10, decimal_places=4, description="null: not told")
+    reserved_bytes: int | None = Field(None, ge=0, le=2**62, description="null: the default")
+    is_shared: bool | None = Field(None, description="false: only `teams` see it and place things here")
+    teams: list[str] | None = Field(None, max_length=500, description="slugs; they replace those there are")
+
+
+class HostEventOut(Schema):
+    at: datetime
+    text: str
+    actor: str = Field(description="who did it; empty for Modelyard itself")

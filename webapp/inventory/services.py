@@ -17,7 +17,15 @@ from webapp.accounts.models import User
 from webapp.accounts.services import audit
 from webapp.errors import Conflict, Invalid
 from webapp.events import services as events
-from webapp.inventory.models import Accelerator, Booking, EngineAddress, Host, HostState, Installation
+from webapp.inventory.models import (
+    Accelerator,
+    Booking,
+    EngineAddress,
+    Host,
+    HostEvent,
+    HostState,
+    Installation,
+)
 
 PROBE = "inventory.probe_host"
 MIB = 1024 * 1024
@@ -90,6 +98,7 @@ def register_host(by: User | None, name: str, endpoint: str) -> Host:
         host, created = Host.objects.get_or_create(endpoint=endpoint, defaults={"name": name})
         if created:
             audit(by, None, "host.register", host.name, {"endpoint": endpoint})
+            write_diary(host.pk, f"registered as {endpoint}", by)
             events.publish("hosts")
         queue.enqueue(PROBE, host.pk)
     return host
@@ -115,8 +124,7 @@ def record_facts(host_id: int, facts: HostFacts) -> bool:
         host.state, host.reason, host.seen_at = HostState.ONLINE, "", timezone.now()
         if was == HostState.UNREACHABLE:
             host.back_at = timezone.now()
-        usable = max(facts.memory_bytes - reserve_bytes(facts.memory_bytes), host.booked_bytes)
-        host.usable_bytes = usable
+        host.usable_bytes = usable_bytes(host)
         host.save(
             update_fields=[
                 "daemon_id", "cpu_count", "memory_bytes", "disk_total_bytes", "disk_free_bytes", "facts",
@@ -125,6 +133,8 @@ def record_facts(host_id: int, facts: HostFacts) -> bool:
         )  # fmt: skip
         if facts.accelerators is not None:
             _record_accelerators(host, facts.accelerators)
+        if was != HostState.ONLINE:
+            write_diary(host_id, f"answers: {facts.cpu_count} CPUs, {facts.memory_bytes / GIB:.1f} GiB of memory")
         events.publish("hosts", f"host:{host_id}")
     return True
 
@@ -140,6 +150,7 @@ def _refuse_engine(host: Host, daemon_id: str) -> None:
     )
     changed = Host.objects.filter(pk=host.pk).exclude(state=HostState.UNREACHABLE, reason=reason[:500])
     if changed.update(state=HostState.UNREACHABLE, reason=reason[:500], lost_at=timezone.now()):
+        write_diary(host.pk, reason)
         events.publish("hosts", f"host:{host.pk}")
 
 
@@ -148,6 +159,7 @@ def accept_engine(by: User, host: Host) -> None:
     with transaction.atomic():
         Host.objects.filter(pk=host.pk).update(daemon_id="")
         audit(by, None, "host.accept_engine", host.name, {"was": host.daemon_id})
+        write_diary(host.pk, "whatever engine answers next is accepted", by)
         events.publish("hosts", f"host:{host.pk}")
 
 
@@ -178,6 +190,7 @@ def record_lost(host_id: int, reason: str) -> None:
             .update(state=HostState.UNREACHABLE, reason=reason[:500], lost_at=timezone.now())
         )
         if changed:
+            write_diary(host_id, f"unreachable: {reason}")
             events.publish("hosts", f"host:{host_id}")
 
 
@@ -187,6 +200,7 @@ def record_answer(host_id: int) -> None:
         now = timezone.now()
         back = Host.objects.filter(pk=host_id, state=HostState.UNREACHABLE)
         if back.update(state=HostState.ONLINE, reason="", seen_at=now, back_at=now):
+            write_diary(host_id, "answers again")
             events.publish("hosts", f"host:{host_id}")
 
 
@@ -195,12 +209,15 @@ def record_interruption(host_id: int, lost_at: datetime, back_at: datetime) -> N
     Host.objects.filter(pk=host_id).exclude(state=HostState.UNREACHABLE).update(lost_at=lost_at, back_at=back_at)
 
 
-def set_drained(by: User, host: Host, drained: bool) -> None:
-    """Take a host out of (or back into) placement. What runs there goes on."""
-    with transaction.atomic():
-        if Host.objects.filter(pk=host.pk).exclude(is_drained=drained).update(is_drained=drained):
-            audit(by, None, "host.drain" if drained else "host.undrain", host.name)
-            events.publish("hosts", f"host:{host.pk}")
+def write_diary(host_id: int, text: str, by: User | None = None) -> None:
+    """One line of the host's diary; in the transaction of what it tells."""
+    HostEvent.objects.create(host_id=host_id, text=text[:500], actor=by.username if by else "")
+
+
+def usable_bytes(host: Host) -> int:
+    """Memory that placements may book: what is left beside the reserve, and never less than is booked."""
+    reserved = reserve_bytes(host.memory_bytes) if host.reserved_bytes is None else host.reserved_bytes
+    return max(host.memory_bytes - reserved, host.booked_bytes)
 
 
 def record_engine_network(host_id: int, name: str, subnet: str) -> None:

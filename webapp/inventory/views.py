@@ -1,71 +1,30 @@
 """Pages of hosts. Everybody who signs in sees the hosts; what runs there is named only to those who may know."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
-from django.urls import reverse
+from django.shortcuts import get_object_or_404, redirect, render
 
 from webapp.accounts.models import User
 from webapp.doors import answer, carry_out, door, page_or_panel, person
+from webapp.errors import Refused
 from webapp.following import follow
-from webapp.inventory import services
-from webapp.inventory.models import Booking, Host
+from webapp.inventory import managing, services
+from webapp.inventory.forms import HostForm
+from webapp.inventory.ledger import ledgers_of
+from webapp.inventory.models import Host
 from webapp.listings import listing
 
-SHADES = 6
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one holder has of a memory; no url for what the person may not know by name."""
-
-    label: str
-    url: str
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class Piece(Share):
-    """A share drawn on a bar of a thousand units; `shade` numbers the colours."""
-
-    x: int
-    width: int
-    shade: int
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """One memory and who holds it, in bytes."""
-
-    name: str
-    total_bytes: int
-    usable_bytes: int
-    booked_bytes: int
-    shares: tuple[Share, ...]
-
-    @property
-    def free_bytes(self) -> int:
-        return self.usable_bytes - self.booked_bytes
-
-    @property
-    def kept_back_bytes(self) -> int:
-        return max(self.total_bytes - self.usable_bytes, 0)
-
-    @property
-    def pieces(self) -> list[Piece]:
-        """The shares side by side from the left, biggest first."""
-        pieces, x = [], 0
-        for number, share in enumerate(self.shares):
-            width = max(1, round(1000 * share.size_bytes / self.total_bytes)) if self.total_bytes else 0
-            pieces.append(Piece(share.label, share.url, share.size_bytes, x, width, number % SHADES))
-            x += width
-        return pieces
+DIARY_LINES = 30
+JOB_LINES = 10
+REPLICA_LINES = 50
+# The charts come from the room of samples; a Modelyard without it has none.
+CHARTS = ("hosts/_charts.html", "_nothing.html")
 
 
 @door("GET")
@@ -77,10 +36,18 @@ def index(request: HttpRequest) -> HttpResponse:
 
 def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     found = listing(
-        Host.objects.for_list().annotate(replica_count=Count("replicas")),
+        Host.objects.visible_to(user)
+        .for_list()
+        .annotate(deployment_count=Count("replicas__deployment", distinct=True)),
         asked,
-        search=("name", "endpoint", "state"),
-        sorts={"name": ("name",), "state": ("state",), "memory": ("memory_bytes",), "disk": ("disk_free_bytes",)},
+        search=("name", "endpoint", "state", "labels"),
+        sorts={
+            "name": ("name",),
+            "state": ("state",),
+            "memory": ("memory_bytes",),
+            "disk": ("disk_free_bytes",),
+            "price": ("price_per_hour",),
+        },
     )
     return "hosts/_list.html", {"listing": found}
 
@@ -89,19 +56,41 @@ def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     following = follow([f"host:{pk}"])
     panel, context = detail_panel(person(request), pk)
-    return page_or_panel(request, "hosts/detail.html", panel, {**context, "following": following})
+    return page_or_panel(request, "hosts/detail.html", panel, {**context, "following": following, "charts": CHARTS})
 
 
 def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
-    host = get_object_or_404(Host.objects.for_list(), pk=pk)
+    host = get_object_or_404(Host.objects.visible_to(user).for_list(), pk=pk)
     replicas = _replicas(user, host)
+    jobs = list(apps.get_model("jobs", "Job").objects.visible_to(user).for_list().filter(host=host)[:JOB_LINES])
+    holders = {f"job:{job.pk}": job for job in jobs}
     return "hosts/_panel.html", {
         "host": host,
-        "ledgers": _ledgers(host, {replica.holder: replica for replica in replicas}),
-        "replicas": replicas,
+        "ledgers": ledgers_of(host, {replica.holder: replica for replica in replicas}, holders),
+        "replicas": replicas[:REPLICA_LINES],
+        "replica_count": len(replicas),
+        "jobs": jobs,
+        "diary": host.diary.all()[:DIARY_LINES],
+        "teams": [grant.team for grant in host.grants.select_related("team").order_by("team__name")],
         "may_manage": user.is_superuser,
         "is_on_hold": services.is_on_hold(),
     }
+
+
+@door("GET", "POST")
+def edit(request: HttpRequest, pk: int) -> HttpResponse:
+    """Labels, price, reserve, and who may use the host."""
+    user, host = _managed(request, pk)
+    form = HostForm(request.POST if request.method == "POST" else None, host)
+    if request.method == "POST" and form.is_valid():
+        try:
+            managing.change_host(user, host, form.change())
+        except Refused as refusal:
+            form.take(refusal)
+        else:
+            messages.success(request, f"{host.name} is changed.")
+            return redirect("inventory:detail", pk)
+    return render(request, "hosts/edit.html", {"host": host, "form": form}, status=422 if form.errors else 200)
 
 
 @door("POST")
@@ -110,7 +99,7 @@ def drain(request: HttpRequest, pk: int) -> HttpResponse:
     user, host = _managed(request, pk)
     wanted = request.POST.get("drained") == "1"
     said = f"{host.name} takes no new replicas." if wanted else f"{host.name} takes new replicas again."
-    carry_out(request, lambda: services.set_drained(user, host, wanted), said)
+    carry_out(request, lambda: managing.set_drained(user, host, wanted), said)
     return answer(request, "inventory:detail", "hosts/_panel.html", lambda: detail_panel(user, pk)[1], pk)
 
 
@@ -146,27 +135,3 @@ def _replicas(user: User, host: Host) -> list[Any]:
     return list(
         rows.visible_to(user).on_host(host.pk).select_related("deployment").order_by("deployment__name", "number")
     )
-
-
-def _ledgers(host: Host, replicas: Mapping[str, Any]) -> list[Ledger]:
-    bookings = list(Booking.objects.filter(host=host).order_by("-size_bytes"))
-    ledgers = [
-        Ledger("Memory", host.memory_bytes, host.usable_bytes, host.booked_bytes, _shares(bookings, None, replicas))
-    ]
-    for card in host.accelerators.all():
-        if card.is_present:
-            shares = _shares(bookings, card.pk, replicas)
-            name = f"GPU {card.index} · {card.name}"
-            ledgers.append(Ledger(name, card.memory_bytes, card.usable_bytes, card.booked_bytes, shares))
-    return ledgers
-
-
-def _shares(bookings: list[Booking], accelerator_id: int | None, replicas: Mapping[str, Any]) -> tuple[Share, ...]:
-    shares = []
-    for booking in bookings:
-        if booking.accelerator_id == accelerator_id and booking.size_bytes:
-            replica = replicas.get(booking.holder)
-            label = f"{replica.deployment.name} #{replica.number}" if replica else "somebody else's"
-            url = reverse("deployments:detail", args=[replica.deployment_id]) if replica else ""
-            shares.append(Share(label, url, booking.size_bytes))
-    return tuple(shares)

@@ -34,7 +34,7 @@ def get_job(request: HttpRequest, job_id: int) -> Job:
 
 @router.post("/imports", response={202: JobOut}, summary="Import a model file")
 def import_file(request: HttpRequest, data: ImportIn) -> Status[Job]:
-    hosts = Host.objects.order_by("id")
+    hosts = Host.objects.visible_to(caller(request)).order_by("id")
     host = get_object_or_404(hosts, pk=data.host) if data.host else hosts.first()
     if host is None:
         raise Conflict("There is no host yet.", "Register one first.")

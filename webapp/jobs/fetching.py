@@ -1,4 +1,4 @@
-"""Bring model files to a host: the look into the file, the catalogue's row and the job, as one verb."""
+"""Bring model files to a host: the look into the files, the catalogue's row and the job, as one verb per source."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,10 @@ from django.db import transaction
 
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import require
+from webapp.catalog import hubs, inspecting
 from webapp.catalog import services as catalog
-from webapp.catalog.models import CopyState
+from webapp.catalog.inspecting import Inspected
+from webapp.catalog.models import Artifact, ArtifactCopy, CopyState, Hub
 from webapp.errors import Conflict, Invalid
 from webapp.inventory.models import Host
 from webapp.jobs import services as jobs
@@ -23,30 +25,63 @@ def import_file(
     member: str | None = None,
     model_name: str | None = None,
 ) -> Job:
-    """Import a GGUF file that lies on this machine under an allowed folder, as a job on the host.
+    """Import a GGUF file or a model's folder that lies on this machine under an allowed folder, as a job on the host.
 
-    The header is read first: a broken file is refused before anything is queued. Raises Invalid, Conflict, NotAllowed.
+    The headers are read first: a broken file is refused before anything is queued. Raises Refused.
     """
     require(user, team, Role.OPERATOR)
-    inspected = catalog.inspect_file(Path(source_path), member or "")
-    if host.disk_total_bytes and host.disk_free_bytes < inspected.size_bytes:
-        raise Invalid(
-            f"{inspected.file_name} has {inspected.size_bytes:,} bytes; {host.name} has {host.disk_free_bytes:,} free.",
-            "Free disk space on the host, or choose another host.",
-            fields={"host": "not enough disk space"},
+    inspected = inspecting.inspect_path(Path(source_path), member or "")
+    return _queue(user, team, host, inspected, model_name or "")
+
+
+def from_hub(
+    user: User | None,
+    team: Team,
+    host: Host,
+    hub: Hub,
+    repo: str,
+    variant: str,
+    revision: str = "",
+    model_name: str = "",
+) -> Job:
+    """Fetch one variant of a hub's repository at the commit that `revision` is now. Raises Refused."""
+    require(user, team, Role.OPERATOR)
+    inspected = inspecting.inspect_repo(hub, hubs.repo(hub, repo, revision), variant)
+    return _queue(user, team, host, inspected, model_name)
+
+
+def from_url(user: User | None, team: Team, host: Host, url: str, model_name: str = "") -> Job:
+    """Fetch one GGUF file by its address. Raises Refused."""
+    require(user, team, Role.OPERATOR)
+    return _queue(user, team, host, inspecting.inspect_url(url.strip()), model_name, url.strip())
+
+
+def to_host(user: User | None, team: Team, artifact: Artifact, host: Host) -> Job:
+    """Fetch an artifact of the catalogue to one more host, from where it came from. Raises Refused."""
+    require(user, team, Role.OPERATOR)
+    if artifact.source.get("kind") == "hub" and not Hub.objects.filter(pk=artifact.source.get("hub")).exists():
+        name = artifact.source.get("hub_name", "it came from")
+        raise Conflict(
+            f"The hub {name} is no longer known.", "Add it again in Settings > Hubs, and fetch from its page."
         )
+    if artifact.source.get("kind") not in ("path", "hub", "url"):
+        raise Conflict(f"Nobody knows where {artifact} came from.", "Import it again.")
+    _check_disk(host, artifact.size_bytes, str(artifact))
     with transaction.atomic():
-        artifact = catalog.add_artifact(inspected, model_name or "")
-        copy = catalog.begin_copy(artifact, host)
-        if copy.state == CopyState.PRESENT:
-            raise Conflict(f"{artifact} is on {host.name} already.", "Deploy it from the model's page.")
-        return jobs.queue_fetch(user, team, artifact, host, _params(inspected))
+        return _queue_copy(user, team, artifact, host)
 
 
-def finish(job: Job, files: list[dict[str, Any]]) -> None:
+def begin_again(job: Job) -> None:
+    """The copy is on its way once more."""
+    if job.artifact is None:
+        raise Conflict("The artifact was deleted.", "Fetch it anew.")
+    catalog.begin_copy(job.artifact, job.host)
+
+
+def finish(job: Job, result: dict[str, Any]) -> None:
     """The job's container has brought the files and checked them."""
     if job.artifact is not None:
-        catalog.finish_copy(job.artifact, job.host, files)
+        catalog.finish_copy(job.artifact, job.host, result["files"])
 
 
 def fail(job: Job) -> None:
@@ -55,9 +90,41 @@ def fail(job: Job) -> None:
         catalog.fail_copy(job.artifact, job.host)
 
 
-def _params(inspected: catalog.Inspected) -> dict[str, Any]:
-    return {
-        "source_path": str(inspected.path),
-        "member": inspected.member or None,
-        "files": [{"name": inspected.file_name, "size": inspected.size_bytes, "sha256": None}],
-    }
+def _queue(
+    user: User | None, team: Team, host: Host, inspected: Inspected, model_name: str, url: str | None = None
+) -> Job:
+    _check_disk(host, inspected.size_bytes, inspected.main_file)
+    with transaction.atomic():
+        artifact = catalog.add_artifact(inspected, model_name)
+        if url is not None:
+            catalog.keep_whole_url(artifact, url)
+        return _queue_copy(user, team, artifact, host)
+
+
+def _check_disk(host: Host, size_bytes: int, what: str) -> None:
+    if host.disk_total_bytes and host.disk_free_bytes < size_bytes:
+        raise Invalid(
+            f"{what} has {size_bytes:,} bytes; {host.name} has {host.disk_free_bytes:,} free.",
+            "Free disk space on the host, or choose another host.",
+            fields={"host": "not enough disk space"},
+        )
+
+
+def _queue_copy(user: User | None, team: Team, artifact: Artifact, host: Host) -> Job:
+    copy: ArtifactCopy = catalog.begin_copy(artifact, host)
+    if copy.state == CopyState.PRESENT:
+        raise Conflict(f"{artifact} is on {host.name} already.", "Deploy it from the model's page.")
+    return jobs.queue_fetch(user, team, artifact, host, _params(artifact))
+
+
+def _params(artifact: Artifact) -> dict[str, Any]:
+    source = artifact.source
+    files = [
+        {key: file.get(key) for key in ("name", "path", "sha256", "git_sha1") if file.get(key)}
+        | {"size": file.get("size_bytes"), "sha256": file.get("sha256")}
+        for file in artifact.files
+    ]
+    if source["kind"] == "path":
+        return {"source_path": source["path"], "member": source.get("member") or None, "files": files}
+    kept = ("kind", "hub", "hub_name", "repo", "commit", "revision", "url")
+    return {"source": {key: source[key] for key in kept if key in source}, "files": files}

@@ -13,6 +13,7 @@ from webapp.jobs.states import JobState
 
 class JobKind(models.TextChoices):
     FETCH = "fetch"
+    DELETE_COPY = "delete_copy", "delete"
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -33,18 +34,28 @@ class Job(models.Model):
     team = models.ForeignKey(Team, null=True, on_delete=models.CASCADE, related_name="jobs")
     requested_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="jobs")
-    artifact = models.ForeignKey(Artifact, null=True, on_delete=models.CASCADE, related_name="jobs")
+    artifact = models.ForeignKey(Artifact, null=True, on_delete=models.SET_NULL, related_name="jobs")
+    # What it is about, in words that stay when the artifact goes.
+    subject = models.CharField(max_length=200, blank=True)
     state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in JobState], default=JobState.QUEUED)
     is_cancel_wanted = models.BooleanField(default=False)
     params = models.JSONField(default=dict)
     result = models.JSONField(default=dict)
+    # Which of its kind's steps it is at; finished ones are not repeated.
+    phase = models.PositiveSmallIntegerField(default=0)
     step = models.CharField(max_length=40, blank=True)
+    message = models.CharField(max_length=300, blank=True)
     done = models.BigIntegerField(null=True, blank=True)
     total = models.BigIntegerField(null=True, blank=True)
     unit = models.CharField(max_length=20, blank=True)
+    # Units per second over the last seconds, as the container measured it.
+    speed = models.FloatField(null=True, blank=True)
     reason = models.CharField(max_length=500, blank=True)
     advice = models.CharField(max_length=500, blank=True)
     attempt = models.PositiveIntegerField(default=1)
+    # How far the best attempt came, and how many in a row came no further.
+    reached = models.BigIntegerField(default=0)
+    stalls = models.PositiveSmallIntegerField(default=0)
     container_id = models.CharField(max_length=64, blank=True)
     missing_since = models.DateTimeField(null=True, blank=True)
     epoch = models.PositiveIntegerField(default=0)
@@ -63,7 +74,20 @@ class Job(models.Model):
 
     @property
     def container_name(self) -> str:
-        return f"modelyard-job-{self.pk}-a{self.attempt}"
+        step = f"-s{self.phase}" if self.phase else ""
+        return f"modelyard-job-{self.pk}-a{self.attempt}{step}"
+
+    @property
+    def about(self) -> str:
+        """The artifact it is about, or was."""
+        return str(self.artifact) if self.artifact else self.subject
+
+    @property
+    def left_s(self) -> float | None:
+        """How long it will still take at the speed of now; None while nobody can know."""
+        if self.state != JobState.RUNNING or not self.speed or self.done is None or not self.total:
+            return None
+        return max(self.total - self.done, 0) / self.speed
 
 
 class JobEvent(models.Model):

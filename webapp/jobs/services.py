@@ -24,23 +24,31 @@ LEASE_S = 28  # longer than the 25 s after which a task is killed
 
 def queue_fetch(user: User | None, team: Team | None, artifact: Artifact, host: Host, params: dict[str, Any]) -> Job:
     """Have the artifact's files brought to the host. One fetch per artifact and host runs at a time."""
+    return queue_job(user, team, JobKind.FETCH, artifact, host, params)
+
+
+def queue_job(
+    user: User | None, team: Team | None, kind: JobKind, artifact: Artifact, host: Host, params: dict[str, Any]
+) -> Job:
+    """Ask for long work on an artifact. One job of a kind per artifact and host runs at a time; it is returned."""
     with transaction.atomic():
-        running = Job.objects.filter(kind=JobKind.FETCH, artifact=artifact, host=host).exclude(
+        running = Job.objects.filter(kind=kind, artifact=artifact, host=host).exclude(
             state__in=[state.value for state in ENDED]
         )
         there = running.first()
         if there is not None:
             return there
         job = Job.objects.create(
-            kind=JobKind.FETCH,
+            kind=kind,
             team=team,
             requested_by=user,
             host=host,
             artifact=artifact,
+            subject=str(artifact)[:200],
             params=params,
             next_due_at=Now(),
         )
-        audit(user, team, "job.fetch", str(artifact), {"host": host.name})
+        audit(user, team, f"job.{kind.value}", str(artifact), {"host": host.name})
         _announce(job)
         queue.enqueue(RECONCILE, job.pk)
     return job
@@ -61,15 +69,19 @@ def cancel(user: User | None, job: Job) -> None:
 
 def retry(user: User | None, job: Job) -> None:
     """Run a failed or cancelled job once more, as its next attempt."""
+    # The kinds queue their jobs through this module.
+    from webapp.jobs import kinds
+
     if job.team is not None:
         require(user, job.team, Role.OPERATOR)
     with transaction.atomic():
         if not move(
             job, JobState(job.state), JobState.QUEUED, "asked to try again",
-            attempt=job.attempt + 1, is_cancel_wanted=False, next_due_at=Now(), advice="", ended_at=None,
-            step="", done=None, total=None, unit="", result={}, container_id="", missing_since=None,
+            attempt=job.attempt + 1, is_cancel_wanted=False, next_due_at=Now(), advice="", ended_at=None, message="",
+            step="", done=None, total=None, unit="", speed=None, container_id="", missing_since=None, stalls=0,
         ):  # fmt: skip
             raise Conflict("The job has moved on meanwhile.", "Look at it again.")
+        kinds.of(job).begin_again(job)
         audit(user, job.team, "job.retry", str(job))
         queue.enqueue(RECONCILE, job.pk)
 
@@ -142,12 +154,20 @@ def move(job: Job, old: JobState, new: JobState, reason: str = "", **columns: An
     return True
 
 
-def record_progress(job_id: int, step: str, done: int | None, total: int | None, unit: str) -> None:
-    """Numbers as the job's container printed them."""
+def record_progress(
+    job_id: int,
+    step: str,
+    done: int | None,
+    total: int | None,
+    unit: str,
+    speed: float | None = None,
+    message: str = "",
+) -> None:
+    """Numbers as the job's container printed them; `speed` in units per second."""
     with transaction.atomic():
         # Its container may speak before the worker has written that it runs.
         running = Job.objects.filter(pk=job_id, state__in=[JobState.QUEUED, JobState.RUNNING])
-        if running.update(step=step[:40], done=done, total=total, unit=unit[:20]):
+        if running.update(step=step[:40], done=done, total=total, unit=unit[:20], speed=speed, message=message[:300]):
             _announce(Job.objects.get(pk=job_id))
 
 

@@ -76,6 +76,12 @@ def known(topic: str) -> bool:
     return kind in _MAY_FOLLOW and (is_id or (kind, key) in _WITHOUT_ID)
 
 
+def may_follow(user: User, topic: str) -> bool:
+    """Whether this is a topic of ours, and its subject the person's to see."""
+    kind, _, key = topic.partition(":")
+    return known(topic) and _MAY_FOLLOW[kind](user, key)
+
+
 def check(session_key: str, topics: Iterable[str]) -> User:
     """The person behind the session, if everything may still be followed. Raises SignedOut or Gone."""
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
@@ -151,7 +157,7 @@ _MAY_FOLLOW: dict[str, Callable[[User, str], bool]] = {
     "deployment": lambda user, key: Deployment.objects.visible_to(user).filter(pk=key).exists(),
     "replica-log": lambda user, key: Replica.objects.visible_to(user).filter(pk=key).exists(),
     "job": lambda user, key: Job.objects.visible_to(user).filter(pk=key).exists(),
-    "host": lambda user, key: Host.objects.filter(pk=key).exists(),
+    "host": lambda user, key: Host.objects.visible_to(user).filter(pk=key).exists(),
     "hosts": lambda user, key: True,
 }
 _WITHOUT_ID = {("hosts", ""), ("jobs", "all")}

@@ -1,9 +1,35 @@
-"""One row per request that reached a gateway."""
+"""One row per request that reached a gateway, and the sums of those rows that pages read."""
+
+from typing import Any, ClassVar
 
 from django.db import models
 
 from webapp.accounts.models import ApiKey, Team, User
 from webapp.deployments.models import Deployment
+from webapp.usage.latency import CLASSES
+
+# A reference whose number outlives the row it names: what a deleted key used stays that key's.
+_MENTION: dict[str, Any] = {"null": True, "on_delete": models.DO_NOTHING, "db_constraint": False}
+
+
+class UsageRecordQuerySet(models.QuerySet["UsageRecord"]):
+    def visible_to(self, user: User) -> "UsageRecordQuerySet":
+        return self if user.is_superuser else self.filter(team__in=user.teams.all())
+
+    def for_list(self) -> "UsageRecordQuerySet":
+        """Newest first. What has been deleted comes as None beside its number."""
+        return self.select_related("key", "user", "team", "deployment").order_by("-at", "-id")
+
+    def failed(self) -> "UsageRecordQuerySet":
+        """Those whose `has_failed` says so."""
+        return self.exclude(outcome__in=SERVED, status__lt=400)
+
+    def served(self) -> "UsageRecordQuerySet":
+        return self.filter(outcome__in=SERVED, status__lt=400)
+
+
+# How a request ends that did not fail; one whose client left was served until then.
+SERVED = ("ok", "client_gone")
 
 
 class UsageRecord(models.Model):
@@ -12,14 +38,14 @@ class UsageRecord(models.Model):
 
     id = models.UUIDField(primary_key=True)
     at = models.DateTimeField(db_index=True)
-    key = models.ForeignKey(ApiKey, null=True, on_delete=models.SET_NULL, related_name="usage")
-    user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
-    team = models.ForeignKey(Team, null=True, on_delete=models.SET_NULL, related_name="+")
-    deployment = models.ForeignKey(Deployment, null=True, on_delete=models.SET_NULL, related_name="usage")
+    key = models.ForeignKey(ApiKey, related_name="usage", **_MENTION)
+    user = models.ForeignKey(User, related_name="+", **_MENTION)
+    team = models.ForeignKey(Team, related_name="+", db_index=False, **_MENTION)
+    deployment = models.ForeignKey(Deployment, related_name="usage", db_index=False, **_MENTION)
     # A number only: the replica may be gone long before its records.
     replica_number = models.BigIntegerField(null=True)
     endpoint = models.CharField(max_length=60)
-    request_id = models.CharField(max_length=80, blank=True)
+    request_id = models.CharField(max_length=80, blank=True, db_index=True)
     status = models.PositiveSmallIntegerField()
     outcome = models.CharField(max_length=20)
     is_stream = models.BooleanField(default=False)
@@ -31,5 +57,85 @@ class UsageRecord(models.Model):
     max_gap_ms = models.FloatField(null=True)
     bytes_out = models.BigIntegerField(default=0)
 
+    objects: ClassVar[models.Manager["UsageRecord"]] = UsageRecordQuerySet.as_manager()
+
     class Meta:
         indexes = [models.Index(fields=["deployment", "at"]), models.Index(fields=["team", "at"])]
+
+    @property
+    def has_failed(self) -> bool:
+        """It got no answer: a status of 400 or more, or the engine or the gateway broke off."""
+        return self.outcome not in SERVED or self.status >= 400
+
+
+class Period(models.TextChoices):
+    """How much time one sum covers, in UTC. Minutes and totals are kept per deployment alone."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+    TOTAL = "total"
+
+
+class RollupQuerySet(models.QuerySet["Rollup"]):
+    def visible_to(self, user: User) -> "RollupQuerySet":
+        """Sums of this person's teams: hours and days."""
+        return self if user.is_superuser else self.filter(team_id__in=user.teams.values("pk"))
+
+
+class Rollup(models.Model):
+    """Sums of usage records over one period. Written by `rollups.add` alone, in the records' own transaction.
+
+    Numbers instead of references: they stay when what they name is deleted; 0 is nobody (the playground has no key).
+    """
+
+    period = models.CharField(max_length=6, choices=Period.choices)
+    at = models.DateTimeField()
+    deployment_id = models.BigIntegerField(default=0)
+    team_id = models.BigIntegerField(default=0)
+    user_id = models.BigIntegerField(default=0)
+    key_id = models.BigIntegerField(default=0)
+    endpoint = models.CharField(max_length=60, blank=True)
+    requests = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField(default=0)
+    prompt_tokens = models.BigIntegerField(default=0)
+    completion_tokens = models.BigIntegerField(default=0)
+    bytes_out = models.BigIntegerField(default=0)
+    duration_ms = models.FloatField(default=0)
+    # How many times to first token fell into each class of latency.BOUNDS_MS.
+    ttft_0 = models.BigIntegerField(default=0)
+    ttft_1 = models.BigIntegerField(default=0)
+    ttft_2 = models.BigIntegerField(default=0)
+    ttft_3 = models.BigIntegerField(default=0)
+    ttft_4 = models.BigIntegerField(default=0)
+    ttft_5 = models.BigIntegerField(default=0)
+    ttft_6 = models.BigIntegerField(default=0)
+    ttft_7 = models.BigIntegerField(default=0)
+    ttft_8 = models.BigIntegerField(default=0)
+    ttft_9 = models.BigIntegerField(default=0)
+    ttft_10 = models.BigIntegerField(default=0)
+    ttft_11 = models.BigIntegerField(default=0)
+
+    objects: ClassVar[models.Manager["Rollup"]] = RollupQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["period", "at", "deployment_id", "team_id", "user_id", "key_id", "endpoint"],
+                name="usage_rollup_once",
+            )
+        ]
+        indexes = [models.Index(fields=["period", "deployment_id", "at"], name="usage_rollup_of_deployment")]
+
+
+TTFT_COLUMNS = tuple(f"ttft_{number}" for number in range(CLASSES))
+GROUP_COLUMNS = ("period", "at", "deployment_id", "team_id", "user_id", "key_id", "endpoint")
+SUM_COLUMNS = (
+    "requests",
+    "failed",
+    "prompt_tokens",
+    "completion_tokens",
+    "bytes_out",
+    "duration_ms",
+    *TTFT_COLUMNS,
+)

@@ -1,92 +1,116 @@
-"""Take in what the gateways counted."""
+"""Take in what the gateways counted, let go of what is old, and say what the last hour and all time came to."""
 
-import uuid
+import os
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Sum
 from django.db.models.functions import Coalesce, Greatest, Now
+from django.utils import timezone
 
-from webapp.accounts.models import ApiKey, Team, User
+from webapp.accounts.models import ApiKey, User
 from webapp.deployments.models import Deployment, Replica
 from webapp.events import services as events
-from webapp.usage.models import UsageRecord
+from webapp.usage import incoming, rollups
+from webapp.usage.latency import quantile
+from webapp.usage.models import TTFT_COLUMNS, Period, Rollup, UsageRecord
+
+RECORDS_KEPT_DAYS = int(os.environ.get("MODELYARD_USAGE_RECORDS_DAYS", "90"))
+MINUTES_KEPT = timedelta(days=2)
+# One call of `expire` removes at most so many rows: a long delete would hold up everybody who writes.
+EXPIRE_AT_ONCE = 2000
 
 
 def accept(records: Iterable[dict[str, Any]]) -> int:
     """Store a batch in one transaction. Records that are there already, by id, are counted once; returns how many came.
 
-    A record that names a key, person or deployment deleted since is kept without the name.
+    The numbers of a key, person or deployment deleted since are kept.
     """
-    batch = [record for record in records if _is_sound(record)]
-    if not batch:
+    rows = [row for row in map(incoming.read, records) if row is not None]
+    if not rows:
         return 0
-    known = {
-        "key": _existing(ApiKey.objects.all(), batch, "key"),
-        "user": _existing(User.objects.all(), batch, "user"),
-        "team": _existing(Team.objects.all(), batch, "team"),
-        "deployment": _existing(Deployment.objects.all(), batch, "deployment"),
-    }
-    rows = [_row(record, known) for record in batch]
     with transaction.atomic():
-        UsageRecord.objects.bulk_create(rows, ignore_conflicts=True, batch_size=200)
-        _touch_keys(batch, known["key"])
-        _touch_replicas(batch)
-        events.publish(*{f"usage:{record['deployment']}" for record in batch if record.get("deployment")})
-    return len(batch)
+        fresh = incoming.insert(rows)
+        rollups.add(fresh)
+        _touch_keys(fresh)
+        _touch_replicas(fresh)
+        events.publish(*{f"usage:{row.deployment_id}" for row in fresh if row.deployment_id})
+    return len(rows)
 
 
-def _is_sound(record: dict[str, Any]) -> bool:
-    """Whether the record can be stored at all; a malformed one must not block the good ones behind it for ever."""
-    try:
-        uuid.UUID(str(record["id"]))
-        datetime.fromtimestamp(float(record["at"]), UTC)
-        int(record["status"])
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
-        return False
-    return True
+def expire(now: datetime | None = None) -> int:
+    """Remove some of the records and minutes that are too old; the sums of hours and days stay. Returns how many."""
+    now = now or timezone.now()
+    old_records = UsageRecord.objects.filter(at__lt=now - timedelta(days=RECORDS_KEPT_DAYS)).order_by("at")
+    old_minutes = Rollup.objects.filter(period=Period.MINUTE, at__lt=now - MINUTES_KEPT).order_by("at")
+    removed = 0
+    for model, rows in ((UsageRecord, old_records), (Rollup, old_minutes)):
+        ids = list(rows.values_list("pk", flat=True)[:EXPIRE_AT_ONCE])
+        if ids:
+            # Nothing depends on these rows: no need to look for what does.
+            removed += model._default_manager.filter(pk__in=ids)._raw_delete(using=rows.db)
+    return removed
 
 
-def _existing(rows: Any, batch: list[dict[str, Any]], name: str) -> set[int]:
-    wanted = {record[name] for record in batch if isinstance(record.get(name), int)}
-    return set(rows.filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
+@dataclass(frozen=True)
+class Rates:
+    """What a deployment did in the last hour, the running minute included."""
+
+    requests_per_min: float
+    tokens_per_min: float
+    ttft_ms_p50: float | None
+    failed: int
 
 
-def _row(record: dict[str, Any], known: dict[str, set[int]]) -> UsageRecord:
-    named = {f"{name}_id": record.get(name) if record.get(name) in ids else None for name, ids in known.items()}
-    return UsageRecord(
-        id=uuid.UUID(str(record["id"])),
-        at=datetime.fromtimestamp(float(record["at"]), UTC),
-        replica_number=record.get("replica"),
-        endpoint=str(record.get("endpoint", ""))[:60],
-        request_id=str(record.get("request_id", ""))[:80],
-        status=int(record["status"]),
-        outcome=str(record.get("outcome", ""))[:20],
-        is_stream=bool(record.get("stream")),
-        prompt_tokens=record.get("prompt_tokens"),
-        completion_tokens=record.get("completion_tokens"),
-        counted_by=str(record.get("counted_by") or "")[:10],
-        ttft_ms=record.get("ttft_ms"),
-        duration_ms=record.get("duration_ms"),
-        max_gap_ms=record.get("max_gap_ms"),
-        bytes_out=record.get("bytes_out") or 0,
-        **named,
-    )
+def last_hour(user: User, now: datetime | None = None) -> dict[int, Rates]:
+    """The rates of each deployment that the person sees, by its id; one query. Those without requests are absent."""
+    since = rollups.start_of(Period.MINUTE, (now or timezone.now()) - timedelta(minutes=59))
+    seen = Deployment.objects.visible_to(user).values("pk")
+    rows = Rollup.objects.filter(period=Period.MINUTE, at__gte=since, deployment_id__in=seen)
+    columns = ("requests", "failed", "prompt_tokens", "completion_tokens", *TTFT_COLUMNS)
+    found = rows.values_list("deployment_id").annotate(**{f"sum_{name}": Sum(name) for name in columns})
+    return {
+        deployment_id: Rates(
+            requests_per_min=requests / 60,
+            tokens_per_min=(prompt + completion) / 60,
+            ttft_ms_p50=quantile(classes, 0.5),
+            failed=failed,
+        )
+        for deployment_id, requests, failed, prompt, completion, *classes in found
+    }
 
 
-def _touch_keys(batch: list[dict[str, Any]], known: set[int]) -> None:
-    latest: dict[int, float] = {}
-    for record in batch:
-        if record.get("key") in known:
-            latest[record["key"]] = max(latest.get(record["key"], 0.0), float(record["at"]))
-    for key_id, at in sorted(latest.items()):
-        when = datetime.fromtimestamp(at, UTC)
+@dataclass(frozen=True)
+class Totals:
+    """What a deployment served since this Modelyard began."""
+
+    requests: int
+    failed: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def totals() -> dict[int, Totals]:
+    """The counters of every deployment by its id, deleted ones too; one query over one row per deployment."""
+    columns = ("requests", "failed", "prompt_tokens", "completion_tokens")
+    rows = Rollup.objects.filter(period=Period.TOTAL).values_list("deployment_id", *columns)
+    return {deployment_id: Totals(*sums) for deployment_id, *sums in rows}
+
+
+def _touch_keys(rows: list[UsageRecord]) -> None:
+    latest: dict[int, datetime] = {}
+    for row in rows:
+        if row.key_id:
+            latest[row.key_id] = max(latest.get(row.key_id, row.at), row.at)
+    for key_id, when in sorted(latest.items()):
         ApiKey.objects.filter(pk=key_id).update(last_used_at=Greatest(Coalesce("last_used_at", when), when))
 
 
-def _touch_replicas(batch: list[dict[str, Any]]) -> None:
+def _touch_replicas(rows: list[UsageRecord]) -> None:
     """A request that an engine answered well proves the replica, so that no probe has to."""
-    proven = {r["replica"] for r in batch if r.get("replica") and r.get("outcome") == "ok" and int(r["status"]) < 400}
+    proven = {row.replica_number for row in rows if row.replica_number and row.outcome == "ok" and row.status < 400}
     if proven:
         Replica.objects.filter(pk__in=proven).update(proven_at=Now())

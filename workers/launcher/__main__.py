@@ -1,4 +1,4 @@
-"""Command line of the launcher: run, down."""
+"""Command line of the launcher: run, down, and the single processes of compose/."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ def main() -> int:
     commands.add_parser("down", help="stop everything, model engines too")
     commands.add_parser("prepare", help=argparse.SUPPRESS)
     commands.add_parser("first-run", help=argparse.SUPPRESS)
+    one = commands.add_parser("process", help=argparse.SUPPRESS)
+    one.add_argument("name", choices=("web", "worker", "beat", "watcher"))
+    for name in ("valkey", "gateways", "set-up"):
+        commands.add_parser(name, help=argparse.SUPPRESS)
     words = parser.parse_args()
     try:
         if words.command == "run":
@@ -26,6 +30,8 @@ def main() -> int:
             from workers.launcher import down
 
             return down.down()
+        if words.command in ("process", "valkey", "gateways", "set-up"):
+            return _in_a_container(words)
         from workers.launcher import first_run
 
         return first_run.prepare() if words.command == "prepare" else first_run.first_run()
@@ -34,6 +40,16 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _in_a_container(words: argparse.Namespace) -> int:
+    from workers.launcher import containers
+
+    if words.command == "gateways":
+        return containers.gateways()
+    if words.command == "set-up":
+        return containers.set_up()
+    return containers.become("valkey" if words.command == "valkey" else words.name)
 
 
 if __name__ == "__main__":

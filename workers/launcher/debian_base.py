@@ -72,8 +72,10 @@ def architecture() -> str:
     return subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def build(folder: Path, on_progress: Progress = silent) -> Base:
-    """Download the packages into `folder`/apt and write the base's tar there.
+def build(
+    folder: Path, on_progress: Progress = silent, more: tuple[str, ...] = (), without: tuple[str, ...] = ()
+) -> Base:
+    """Download the packages (and `more` with what they need, `without` some) into `folder`/apt; write the base's tar.
 
     Raises LauncherError with apt's own words when the archive cannot be reached or a signature is wrong.
     """
@@ -82,9 +84,10 @@ def build(folder: Path, on_progress: Progress = silent) -> Base:
     apt.run("update")
     python = apt.python_version()
     on_progress(f"downloading python {python} and libraries")
-    wanted = [f"python{python}-minimal", f"libpython{python}-stdlib", *LIBRARIES]
+    wanted = [f"python{python}-minimal", f"libpython{python}-stdlib", *LIBRARIES, *more]
     apt.run("--yes", "--download-only", "install", *wanted)
-    packages = sorted(path for path in apt.archives.glob("*.deb") if path.name.split("_")[0] not in NOT_UNPACKED)
+    left_out = (NOT_UNPACKED | set(without)) - set(more)
+    packages = sorted(path for path in apt.archives.glob("*.deb") if path.name.split("_")[0] not in left_out)
     target = folder / "base.tar"
     _write_tar(target, packages, python, on_progress)
     return Base(target, python, tuple(path.stem for path in packages))

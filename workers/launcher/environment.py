@@ -27,6 +27,7 @@ def main(arguments: list[str]) -> int:
     try:
         check_python(sys.version_info[:2])
         ensure(ROOT / ".venv", lock)
+        write_command(ROOT / ".venv", ROOT)
     except Incomplete as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -66,6 +67,24 @@ def ensure(folder: Path, lock: Path) -> bool:
     stamp.write_text(wanted)
     print(f"Environment ready in {time.monotonic() - began:.0f} s", flush=True)
     return True
+
+
+def write_command(folder: Path, root: Path) -> Path:
+    """Make `.venv/bin/modelyard`, which runs the checkout's own command line from anywhere.
+
+    Installing the checkout as a package would need a build tool from the network for the same.
+    """
+    command = folder / "bin" / "modelyard"
+    text = (
+        f"#!{folder / 'bin' / 'python'}\n"
+        f"import sys\n\nsys.path.insert(0, {str(root)!r})\n"
+        "from webapp.cli.main import main\n\nmain()\n"
+    )
+    if not command.exists() or command.read_text() != text:
+        command.parent.mkdir(parents=True, exist_ok=True)
+        command.write_text(text)
+        command.chmod(0o755)
+    return command
 
 
 def fingerprint(lock: Path) -> str:

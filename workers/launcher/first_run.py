@@ -29,10 +29,12 @@ def prepare() -> int:
     with steps.step("Docker engine") as progress:
         engine = docker_engine.ensure_engine(paths.state_dir(), progress)
     with steps.step("Database"):
-        migrate()
+        said = upgrade()
+    for line in said:
+        steps.note(line)
     if not instance.is_loopback(os.environ.get("MODELYARD_BIND") or "127.0.0.1"):
         with steps.step("Whether others may reach it"):
-            _manage("exposure")
+            check_exposure()
     found = {"docker_host": engine.url, "valkey": str(broker_program())}
     (paths.run_dir() / "prepared.json").write_text(json.dumps(found))
     return 0
@@ -72,11 +74,20 @@ def first_run() -> int:
     return 0
 
 
-def migrate() -> None:
-    """Bring the database's schema up to date and gather static files; both at once, as each starts Django anew."""
-    commands = (("migrate", "--verbosity", "0"), ("collectstatic", "--noinput", "--verbosity", "0"))
+def upgrade() -> list[str]:
+    """Bring the database up to date (after a backup, unless it is new) and gather static files; what there is to say.
+
+    Both at once, as each starts Django anew.
+    """
+    commands = (("upgrade", "--while-starting"), ("collectstatic", "--noinput", "--verbosity", "0"))
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda words: _manage(*words), commands))
+        said, _static = pool.map(lambda words: _manage(*words), commands)
+    return said.splitlines()
+
+
+def check_exposure() -> None:
+    """Raise LauncherError unless an admin has chosen a password."""
+    _manage("exposure")
 
 
 def broker_program() -> Path:

@@ -69,7 +69,13 @@ LLAMACPP = Context(
     {"server.py": LLAMACPP_DIR / "server.py", "flags.py": LLAMACPP_DIR / "flags.py"},
     LLAMACPP_LOCK,
 )
-TOOLS_IMAGE = Context(TOOLS, TOOLS_DIR / "Dockerfile", {"fetch.py": TOOLS_DIR / "fetch.py"})
+# The programs of jobs, and the pure files of the house that they share with the web process.
+TOOLS_FILES = (
+    *(f"compose/tools/{name}.py" for name in ("failures", "meter", "content", "local", "web", "fetch", "remove")),
+    *(f"webapp/catalog/{name}.py" for name in ("gguf", "safetensors", "outbound")),
+    *(f"webapp/planner/{name}.py" for name in ("facts", "geometry", "ggml", "weights")),
+)
+TOOLS_IMAGE = Context(TOOLS, TOOLS_DIR / "Dockerfile", {name: REPOSITORY / name for name in TOOLS_FILES})
 
 
 def ensure_llamacpp_image(client: docker.DockerClient, vendor: str = "cpu", on_progress: Progress = silent) -> str:

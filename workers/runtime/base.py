@@ -85,6 +85,8 @@ class ContainerSpec:
     # Device nodes of the host, for vendors without a plug-in.
     device_nodes: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    # Its program reads one line from its standard input when it starts; see Runtime.start.
+    reads_input: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +150,11 @@ class Runtime(Protocol):
         """The id of a new, not started container. Raises ImageMissing, NameTaken, NetworkMissing, StartRefused."""
         ...
 
-    def start(self, container_id: str) -> None:
-        """Start it; a running one stays as it is. Raises ContainerMissing, StartRefused, NetworkMissing."""
+    def start(self, container_id: str, line: str | None = None) -> None:
+        """Start it; a running one stays as it is. Raises ContainerMissing, StartRefused, NetworkMissing.
+
+        `line` goes to its standard input and is kept nowhere. When we die in between, its input ends without it.
+        """
         ...
 
     def signal(self, container_id: str, signal: str) -> None:

@@ -100,14 +100,23 @@ class DockerRuntime:
                 host_config=host_config,
                 networking_config=networking,
                 stop_signal=spec.stop_signal,
+                # With the first reader's going the input is closed: a line that never came is noticed.
+                stdin_open=spec.reads_input,
                 # Health is asked by the watcher; a check inside the image would spend the engine's time.
                 healthcheck={"test": ["NONE"]},
             )
         return str(created["Id"])
 
-    def start(self, container_id: str) -> None:
+    def start(self, container_id: str, line: str | None = None) -> None:
         with self._mapped(creating=True) as client:
-            client.start(container_id)
+            if line is None:
+                client.start(container_id)
+                return
+            attached = client.attach_socket(container_id, params={"stdin": 1, "stream": 1})
+            with contextlib.closing(attached):
+                client.start(container_id)
+                # docker-py hands out the reading half; what it wraps can write.
+                attached._sock.sendall(f"{line}\n".encode())
 
     def signal(self, container_id: str, signal: str) -> None:
         with self._mapped() as client:

@@ -26,6 +26,8 @@ TOOLS_MEMORY_BYTES = 512 * 1024**2
 # Never ask a hub, never phone home, and leave the CPU while waiting (OpenMP's spinning starves its neighbours).
 ALWAYS_ENV = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "OMP_WAIT_POLICY": "passive"}
 STOP_GRACE_S = 15
+# Docker's own network, with a way out.
+OUTWARD_NETWORK = "bridge"
 
 # How each vendor's cards get into a container: (device plug-in driver, device nodes, groups).
 VENDOR_DEVICES: dict[str, tuple[str | None, tuple[str, ...], tuple[str, ...]]] = {
@@ -86,17 +88,40 @@ def engine_container(
 def fetch_container(
     *, name: str, who: Mapping[str, str], order: Mapping[str, Any], import_folder: str | None
 ) -> ContainerSpec:
-    """Copy files into the models volume: no network, the source read-only."""
+    """Bring files into the models volume: from a folder without a network, else over the engine's ordinary one.
+
+    Where it may connect to is checked by its program, which is told the policy; its secrets come over its input.
+    """
     mounts = {MODELS_VOLUME: (MODELS_PATH, "rw")}
+    env = {"MODELYARD_JOB": json.dumps(order), "PYTHONUNBUFFERED": "1"}
     if import_folder:
         mounts[import_folder] = ("/import", "ro")
+    else:
+        env["MODELYARD_SECRETS"] = "stdin"
     spec = ContainerSpec(
         name=name,
         image=TOOLS_IMAGE,
         labels=who,
-        argv=("python3", "/opt/modelyard/fetch.py"),
-        env={"MODELYARD_JOB": json.dumps(order), "PYTHONUNBUFFERED": "1"},
+        argv=("python3", "-m", "compose.tools.fetch"),
+        env=env,
+        network=None if import_folder else OUTWARD_NETWORK,
+        reads_input=not import_folder,
         mounts=mounts,
+        memory_bytes=TOOLS_MEMORY_BYTES,
+        pids=64,
+    )
+    return with_hash(spec)
+
+
+def remove_container(*, name: str, who: Mapping[str, str], folder: str) -> ContainerSpec:
+    """Remove an artifact's folder from the models volume: no network."""
+    spec = ContainerSpec(
+        name=name,
+        image=TOOLS_IMAGE,
+        labels=who,
+        argv=("python3", "-m", "compose.tools.remove"),
+        env={"MODELYARD_JOB": json.dumps({"target_dir": folder}), "PYTHONUNBUFFERED": "1"},
+        mounts={MODELS_VOLUME: (MODELS_PATH, "rw")},
         memory_bytes=TOOLS_MEMORY_BYTES,
         pids=64,
     )

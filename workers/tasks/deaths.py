@@ -55,7 +55,7 @@ def explain_refusal(replica: Replica, text: str) -> Death:
 
 
 def _asked(replica: Replica, facts: ExitFacts) -> Death:
-    reason = engines.get(replica.deployment.engine).explain_exit(facts)
+    reason = engines.get(replica.contents.engine).explain_exit(facts)
     return Death(str(reason.code), reason.message, reason.advice, reason.retry)
 
 

@@ -23,7 +23,7 @@ from workers.runtime.base import (
     Runtime,
     RuntimeFault,
 )
-from workers.tasks import accelerators, orphans
+from workers.tasks import accelerators, orphans, samplers
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ def probe(host_id: int) -> None:
         if not inventory.record_facts(host.pk, facts):
             return
         prepare(runtime, host)
+        samplers.ensure(runtime, Host.objects.get(pk=host.pk), str(inventory.installation().pk))
         orphans.clean_up(host.pk)
     except HostUnreachable as fault:
         inventory.record_lost(host.pk, str(fault))

@@ -4,7 +4,6 @@ import json
 import logging
 import time
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from django.db import transaction
@@ -13,7 +12,7 @@ from django.utils import timezone
 from webapp import queue
 from webapp.deployments.decide import ABSENT_S, ALIVE
 from webapp.inventory import services as inventory
-from webapp.jobs import fetching
+from webapp.jobs import kinds
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
@@ -23,7 +22,6 @@ from workers.runtime.base import (
     LABEL_ID,
     LABEL_INSTALLATION,
     LABEL_KIND,
-    MODELS_PATH,
     MODELS_VOLUME,
     ContainerFacts,
     ContainerMissing,
@@ -33,25 +31,31 @@ from workers.runtime.base import (
     Runtime,
     StartRefused,
 )
-from workers.tasks import looks
+from workers.tasks import job_kinds, looks
+from workers.tasks.job_kinds import CannotBegin
 from workers.tasks.pauses import GO_ON, Pause
 
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 4.0
-# A container that was killed from outside is started again this often: what it had done stays on disk.
-MAX_ATTEMPTS = 3
+# A container that is ended from outside is started again, since what it had done stays on disk; so many in a row that
+# come no further than the ones before are enough.
+MAX_STALLS = 3
+# Killed, terminated, lost with its engine, and the programs' own "try again".
+ENDED_FROM_OUTSIDE = (137, 143, 255, 75)
 CLEAN_UP_S = 8.0
 BUDGET_S = 12.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What a job's container said with its last lines."""
+    """What a job's container said with its last lines. `keeps`: what it has done so far is worth going on with."""
 
-    files: list[dict[str, Any]] | None = None
+    result: dict[str, Any] | None = None
     message: str = ""
     advice: str = ""
+    keeps: bool = False
+    reached: int = 0
 
 
 def reconcile(job_id: int) -> None:
@@ -78,6 +82,8 @@ def _walk(job: Job) -> tuple[Job, Pause]:
         except HostUnreachable as fault:
             looks.record_silence(job.host, fault)
             pause = LOOK_AGAIN_S
+        except CannotBegin as fault:
+            pause = _give_up(job, fault.refusal.what, fault.refusal.advice)
         fresh = jobs.reread(job)
         if pause != GO_ON or fresh is None:
             job.wakes, job.next_due_at = wakes, due_at
@@ -117,12 +123,9 @@ def _containers(runtime: Runtime, job: Job) -> tuple[ContainerFacts | None, list
 def _create(runtime: Runtime, job: Job) -> Pause:
     installation = str(inventory.installation().pk)
     runtime.ensure_volume(MODELS_VOLUME, {LABEL_INSTALLATION: installation})
-    spec = specs.fetch_container(
-        name=job.container_name,
-        who=specs.labels(installation, "job", job.pk, 1, job.attempt),
-        order=order(job),
-        import_folder=str(PurePosixPath(job.params["source_path"]).parent),
-    )
+    who = specs.labels(installation, "job", job.pk, 1, job.attempt)
+    kind = job_kinds.of(job)
+    spec = kind.container(job, kind.steps[job.phase], who)
     try:
         container_id = runtime.create(spec)
     except NameTaken:
@@ -145,16 +148,11 @@ def _create(runtime: Runtime, job: Job) -> Pause:
     return GO_ON
 
 
-def order(job: Job) -> dict[str, Any]:
-    """What the fetch program is told; see compose/tools/fetch.py."""
-    path = PurePosixPath(job.params["source_path"])
-    source = {"kind": "path", "path": f"/import/{path.name}", "member": job.params.get("member")}
-    return {"source": source, "target_dir": f"{MODELS_PATH}/{job.artifact_id}", "files": job.params["files"]}
-
-
 def _start(runtime: Runtime, job: Job, mine: ContainerFacts) -> Pause:
+    kind = job_kinds.of(job)
+    secrets = kind.secrets(job, kind.steps[job.phase])
     try:
-        runtime.start(mine.id)
+        runtime.start(mine.id, None if secrets is None else json.dumps(secrets))
     except ContainerMissing:
         return GO_ON
     except StartRefused as fault:
@@ -180,12 +178,20 @@ def _absent(runtime: Runtime, job: Job) -> Pause:
     return left_s if left_s > 0 else _again(runtime, job, "Its container was removed.")
 
 
-def _again(runtime: Runtime, job: Job, why: str) -> Pause:
-    """The next attempt goes on where this one was cut off, unless it was cut off too often."""
-    if job.attempt >= MAX_ATTEMPTS:
-        return _fail(runtime, job, f"{why} It was tried {job.attempt} times.", "Look at what ends containers there.")
+def _again(runtime: Runtime, job: Job, why: str, reached: int = 0) -> Pause:
+    """The next attempt goes on where this one was cut off, unless several in a row came no further."""
+    stalls = 1 if reached > job.reached else job.stalls + 1
+    if stalls >= MAX_STALLS:
+        return _fail(runtime, job, f"{why} It was tried {stalls} times.", "Look at what ends containers there.")
     logger.info("%s: %s Trying again.", job, why)
-    jobs.note(job, attempt=job.attempt + 1, container_id="", missing_since=None)
+    jobs.note(
+        job,
+        attempt=job.attempt + 1,
+        container_id="",
+        missing_since=None,
+        stalls=stalls,
+        reached=max(reached, job.reached),
+    )
     return GO_ON
 
 
@@ -195,19 +201,21 @@ def _ended(runtime: Runtime, job: Job, mine: ContainerFacts) -> Pause:
     except ContainerMissing:
         return GO_ON
     ending = read_ending(runtime.log_tail(mine.id, 50))
-    if container.exit_code == 0 and ending.files is not None:
-        return _succeed(runtime, job, ending.files)
+    result = None if ending.result is None else job_kinds.of(job).result(ending.result)
+    if container.exit_code == 0 and result is not None:
+        return _advance(runtime, job, result)
     if ending.message:
-        return _fail(runtime, job, ending.message, ending.advice)
+        return _fail(runtime, job, ending.message, ending.advice, keeps=ending.keeps)
     if container.oom_killed:
         return _fail(runtime, job, "It used more memory than it was given.", "Report this: it should need little.")
-    if container.exit_code in (137, 143, 255):
-        return _again(runtime, job, "It was ended from outside.")
+    if container.exit_code in ENDED_FROM_OUTSIDE:
+        return _again(runtime, job, "It was ended from outside.", ending.reached)
     return _fail(runtime, job, f"It ended with exit code {container.exit_code}.", "Look at the job's log.")
 
 
 def read_ending(log: str) -> Ending:
     """The last result or error among lines of JSON; lines that are no JSON are passed over."""
+    reached = 0
     for line in reversed(log.splitlines()):
         try:
             said = json.loads(line)
@@ -217,33 +225,53 @@ def read_ending(log: str) -> Ending:
             continue
         error = said.get("error")
         if isinstance(error, dict):
-            return Ending(message=str(error.get("message", "It failed.")), advice=str(error.get("advice", "")))
-        if said.get("step") == "done" and isinstance(said.get("files"), list):
-            return Ending(files=said["files"])
-    return Ending()
+            words = str(error.get("message", "It failed.")), str(error.get("advice", ""))
+            return Ending(None, *words, keeps=error.get("keeps") is True)
+        if said.get("step") == "done":
+            return Ending(said)
+        if said.get("step") != "verify" and isinstance(said.get("done"), int):
+            reached = max(reached, said["done"])
+    return Ending(reached=reached)
 
 
-def _succeed(runtime: Runtime, job: Job, files: list[dict[str, Any]]) -> Pause:
+def _advance(runtime: Runtime, job: Job, result: dict[str, Any]) -> Pause:
+    """A step has ended well: on to the next, or the job is done."""
     if job.state == JobState.QUEUED:  # it was quicker than our look
         jobs.move(job, JobState.QUEUED, JobState.RUNNING, started_at=timezone.now())
+    whole = {**job.result, **result}
+    if job.phase + 1 < len(job_kinds.of(job).steps):
+        jobs.note(job, phase=job.phase + 1, result=whole, container_id="", missing_since=None, reached=0, stalls=0)
+        return GO_ON
     with transaction.atomic():
-        moved = jobs.move(job, JobState.RUNNING, JobState.SUCCEEDED, result={"files": files})
+        moved = jobs.move(job, JobState.RUNNING, JobState.SUCCEEDED, result=whole)
         if moved:
-            fetching.finish(job, files)
+            kinds.of(job).finish(job, whole)
     if moved:
         runtime.remove(job.container_name)
     return None
 
 
-def _fail(runtime: Runtime, job: Job, message: str, advice: str) -> Pause:
-    _clean_up(runtime, job)
-    with transaction.atomic():
-        moved = jobs.move(job, JobState(job.state), JobState.FAILED, message, advice=advice[:500])
-        if moved:
-            fetching.fail(job)
-    if moved:
-        runtime.remove(job.container_name)
+def _fail(runtime: Runtime, job: Job, message: str, advice: str, *, keeps: bool = False) -> Pause:
+    if not keeps:
+        _clean_up(runtime, job)
+    name = job.container_name
+    if _end_badly(job, JobState.FAILED, message, advice=advice[:500]):
+        runtime.remove(name)
     return None
+
+
+def _give_up(job: Job, message: str, advice: str) -> Pause:
+    """Nothing was begun, so nothing is to be taken away."""
+    _end_badly(job, JobState.FAILED, message, advice=advice[:500])
+    return None
+
+
+def _end_badly(job: Job, state: JobState, message: str, **columns: Any) -> bool:
+    with transaction.atomic():
+        moved = jobs.move(job, JobState(job.state), state, message, **columns)
+        if moved:
+            kinds.of(job).fail(job)
+    return moved
 
 
 def _cancel(runtime: Runtime, job: Job, mine: ContainerFacts | None) -> Pause:
@@ -251,18 +279,17 @@ def _cancel(runtime: Runtime, job: Job, mine: ContainerFacts | None) -> Pause:
         runtime.remove(mine.id)
         jobs.note(job, container_id="")
     _clean_up(runtime, job)
-    with transaction.atomic():
-        if jobs.move(job, JobState(job.state), JobState.CANCELLED, "cancelled"):
-            fetching.fail(job)
+    _end_badly(job, JobState.CANCELLED, "cancelled", phase=0, result={}, reached=0)
     return None
 
 
 def _clean_up(runtime: Runtime, job: Job) -> None:
-    """Take away what was copied in part. Finished files have their final names and stay."""
+    """Take away what was done in part. Finished files have their final names and stay."""
     who = specs.labels(str(inventory.installation().pk), "probe", job.pk, 1, job.attempt)
-    name = f"{job.container_name}-clean"
     try:
-        runtime.remove(name)
-        runtime.run(specs.clean_up_container(name, who, f"{MODELS_PATH}/{job.artifact_id}"), CLEAN_UP_S)
-    except (ImageMissing, NameTaken, StartRefused) as fault:
+        spec = job_kinds.of(job).clean_up(job, who)
+        if spec is not None:
+            runtime.remove(spec.name)
+            runtime.run(spec, CLEAN_UP_S)
+    except (CannotBegin, ImageMissing, NameTaken, StartRefused) as fault:
         logger.warning("%s: partial files stay: %s", job, fault)

@@ -55,11 +55,14 @@ def _remove_if_still_unknown(runtime: Runtime, host: Host, suspect: ContainerFac
 
 
 def is_known(container: ContainerFacts, host: Host) -> bool:
-    """Does a row that is not at rest own it on this host? What is neither replica nor job lives for seconds only."""
+    """Does a row that is not at rest own it on this host?
+
+    A sampler stays as long as its host; what is none of the three lives for seconds only.
+    """
     if container.kind == "replica":
         rows = Replica.objects.filter(pk=container.row_id, host=host).exclude(state=ReplicaState.STOPPED)
         return rows.exists()
     if container.kind == "job":
         ended = [state.value for state in ENDED]
         return Job.objects.filter(pk=container.row_id, host=host).exclude(state__in=ended).exists()
-    return False
+    return container.kind == "sampler" and container.row_id == host.pk

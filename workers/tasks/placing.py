@@ -5,7 +5,7 @@ from collections import Counter
 from webapp import engines
 from webapp.deployments import fitting, lifecycle
 from webapp.deployments.models import Replica
-from webapp.engines.base import HardwareGrant
+from webapp.engines.base import Engine, EngineOptions, HardwareGrant
 from webapp.errors import Conflict
 from webapp.inventory.models import Host
 from webapp.planner import placement
@@ -18,9 +18,12 @@ NO_ROOM_AGAIN_S = 15.0
 
 def place(replica: Replica) -> Pause:
     """Book the best place. GO_ON when there was one, else the seconds until another try; the reasons are on the row."""
+    contents = replica.contents
+    assert contents.artifact is not None
     deployment = replica.deployment
     others = deployment.replicas.exclude(pk=replica.pk).exclude(host=None)
-    pairs = fitting.candidates(deployment.artifact, Counter(others.values_list("host_id", flat=True)))
+    taken = Counter(others.values_list("host_id", flat=True))
+    pairs = fitting.candidates(contents.artifact, taken, deployment.team)
     offers = [offer for _host, offer in pairs]
     try:
         demand = _demand(replica, offers)
@@ -48,12 +51,16 @@ def explain(decision: placement.Decision, offers: list[placement.Host]) -> str:
 
 
 def _demand(replica: Replica, offers: list[placement.Host]) -> placement.Demand:
-    engine = engines.get(replica.deployment.engine)
-    facts = ModelFacts.from_json(replica.deployment.artifact.facts)
-    options = engine.Options.model_validate(replica.deployment.options)
-    return fitting.demand(
-        engine, facts, options, offers, replica.deployment.host_id, own_image=bool(replica.deployment.image)
-    )
+    engine, facts, options = _known(replica)
+    contents = replica.contents
+    return fitting.demand(engine, facts, options, offers, contents.host_id, own_image=bool(contents.image))
+
+
+def _known(replica: Replica) -> tuple[Engine, ModelFacts, EngineOptions]:
+    contents = replica.contents
+    assert contents.artifact is not None
+    engine = engines.get(contents.engine)
+    return engine, ModelFacts.from_json(contents.artifact.facts), engine.Options.model_validate(contents.options)
 
 
 def _where(replica: Replica, host: Host, choice: placement.Choice, need: placement.Need) -> lifecycle.Place:
@@ -70,9 +77,8 @@ def _where(replica: Replica, host: Host, choice: placement.Choice, need: placeme
 
 
 def _terms(replica: Replica, hardware: HardwareGrant) -> list[Term]:
-    engine = engines.get(replica.deployment.engine)
-    facts = ModelFacts.from_json(replica.deployment.artifact.facts)
-    return engine.memory_terms(facts, engine.Options.model_validate(replica.deployment.options), hardware)
+    engine, facts, options = _known(replica)
+    return engine.memory_terms(facts, options, hardware)
 
 
 def _as_json(term: Term) -> dict[str, object]:

@@ -10,8 +10,8 @@ from webapp import engines, queue
 from webapp.deployments import lifecycle
 from webapp.deployments.decide import ALIVE, LOOK_AGAIN_S, Container, Observed, Seen, View, Wait, decide
 from webapp.deployments.models import Replica
-from webapp.deployments.services import RECONCILE
-from webapp.deployments.states import Desired, ReplicaState
+from webapp.deployments.states import ReplicaState
+from webapp.deployments.waking import RECONCILE
 from webapp.inventory import services as inventory
 from workers.runtime import docker as docker_runtime
 from workers.runtime import metrics
@@ -69,10 +69,10 @@ def _walk(replica: Replica) -> tuple[Replica, float | None]:
 
 def view(replica: Replica) -> View:
     """The row as `decide` sees it."""
-    engine = engines.get(replica.deployment.engine)
+    engine = engines.get(replica.contents.engine)
     return View(
         state=ReplicaState(replica.state),
-        desired=Desired(replica.deployment.desired_state),
+        desired=replica.wish,
         generation=replica.generation,
         attempt=replica.attempt,
         container_id=replica.container_id,

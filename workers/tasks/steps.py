@@ -93,9 +93,10 @@ def _ensure_image(_step: decide.EnsureImage, replica: Replica) -> Pause:
 
 def images(replica: Replica) -> tuple[str, ...]:
     """Image references that would do, best first."""
-    if replica.deployment.image:
-        return (replica.deployment.image,)
-    return engines.get(replica.deployment.engine).images(grant(replica).vendor)
+    contents = replica.contents
+    if contents.image:
+        return (contents.image,)
+    return engines.get(contents.engine).images(grant(replica).vendor)
 
 
 def grant(replica: Replica) -> HardwareGrant:
@@ -120,11 +121,12 @@ def _adopt(step: decide.Adopt, replica: Replica) -> Pause:
 
 def _create(_step: decide.Create, replica: Replica) -> Pause:
     runtime = _runtime(replica)
-    deployment, artifact = replica.deployment, replica.deployment.artifact
-    engine = engines.get(deployment.engine)
+    contents, name = replica.contents, replica.deployment.name
+    artifact, engine = contents.artifact, engines.get(contents.engine)
+    assert artifact is not None
     try:
-        options = engine.Options.model_validate(deployment.options)
-        model = specs.model_files(artifact.pk, artifact.main_file, deployment.name, artifact.format, artifact.facts)
+        options = engine.Options.model_validate(contents.options)
+        model = specs.model_files(artifact.pk, artifact.main_file, name, artifact.format, artifact.facts)
         launch = engine.launch(model, options, grant(replica))
     except ValueError as error:
         return _crash_now(replica, Why("bad_option", str(error), "Change the deployment's options."), False)
@@ -226,7 +228,7 @@ def _drain(_step: decide.Drain, replica: Replica) -> Pause:
 
 
 def _send_term(step: decide.SendTerm, replica: Replica) -> Pause:
-    engine = engines.get(replica.deployment.engine)
+    engine = engines.get(replica.contents.engine)
     # First the signal, then the state: after a crash between the two the signal goes out twice, but never not at all.
     _runtime(replica).signal(step.container_id, engine.stop_signal)
     now = timezone.now()

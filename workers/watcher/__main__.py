@@ -13,7 +13,10 @@ def main() -> None:
     import django
 
     django.setup()
+    from webapp.operations.starting import refuse_unfit_schema
     from workers.watcher.main import run
+
+    refuse_unfit_schema()
 
     async def until_told() -> None:
         work = asyncio.create_task(run())

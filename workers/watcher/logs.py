@@ -164,8 +164,9 @@ class JobLog:
             except ValueError:
                 continue
             if isinstance(said, dict) and isinstance(said.get("step"), str) and said["step"] != "done":
-                done, total, unit = _number(said.get("done")), _number(said.get("total")), str(said.get("unit") or "")
-                await rows.call(rows.record_job_progress, self.job_id, said["step"], done, total, unit)
+                done, total, speed = (_number(said.get(name)) for name in ("done", "total", "speed"))
+                unit, message = str(said.get("unit") or ""), str(said.get("message") or "")
+                await rows.call(rows.record_job_progress, self.job_id, said["step"], done, total, unit, speed, message)
                 self.said_at = time.monotonic()
                 return
 

@@ -6,7 +6,8 @@ import time
 
 from django.db.utils import DatabaseError
 
-from workers.watcher import rows
+from webapp.operations import heartbeats
+from workers.watcher import rows, sampling
 from workers.watcher.board import Board
 from workers.watcher.hosts import HostWatch
 
@@ -21,24 +22,33 @@ async def run() -> None:
     installation = await _installation()
     board = Board()
     watches: dict[int, tuple[HostWatch, asyncio.Task[None]]] = {}
-    hosts_read_at = float("-inf")
+    hosts_read_at = said_at = float("-inf")
+    samples = asyncio.create_task(sampling.run(board))
     try:
         while True:
             try:
                 if time.monotonic() - hosts_read_at >= HOSTS_EVERY_S:
                     _follow_hosts(await rows.call(rows.hosts), watches, board, installation)
                     hosts_read_at = time.monotonic()
+                began = time.monotonic()
                 await board.refresh_all()
                 for watch, _task in watches.values():
                     await watch.attend()
+                if time.monotonic() - said_at >= heartbeats.EVERY_S:
+                    said_at = time.monotonic()
+                    await rows.call(_say_alive, len(watches), said_at - began)
             except DatabaseError as error:
                 logger.warning("the database does not answer: %s", error)
             await asyncio.sleep(REFRESH_EVERY_S)
     finally:
-        tasks = [task for _watch, task in watches.values()]
+        tasks = [samples, *(task for _watch, task in watches.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _say_alive(hosts: int, round_s: float) -> None:
+    heartbeats.beat("watcher", hosts=hosts, round_s=round(round_s, 3))
 
 
 async def _installation() -> str:

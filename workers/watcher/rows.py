@@ -89,18 +89,19 @@ def hosts() -> list[HostRow]:
 def targets() -> list[Target]:
     """Every replica that has something to watch, in one query."""
     rows = Replica.objects.filter(state__in=[state.value for state in WATCHED], host__isnull=False)
-    return [_target(row) for row in rows.select_related("deployment")]
+    return [_target(row) for row in rows.select_related("deployment", "revision")]
 
 
 def target(replica_id: int) -> Target | None:
-    row = Replica.objects.select_related("deployment").filter(pk=replica_id, host__isnull=False).first()
+    row = Replica.objects.select_related("deployment", "revision").filter(pk=replica_id, host__isnull=False).first()
     return _target(row) if row is not None else None
 
 
 def _target(row: Replica) -> Target:
-    engine = engines.get(row.deployment.engine)
+    contents = row.contents
+    engine = engines.get(contents.engine)
     try:
-        options = engine.Options.model_validate(row.deployment.options)
+        options = engine.Options.model_validate(contents.options)
     except ValueError:
         options = None
     return Target(
@@ -141,7 +142,7 @@ def mark_unwell(seen: Target, text: str) -> bool:
 
 
 def _row_of(seen: Target, state: ReplicaState) -> Replica | None:
-    rows = Replica.objects.select_related("deployment").filter(pk=seen.id, state=state)
+    rows = Replica.objects.select_related("deployment", "revision").filter(pk=seen.id, state=state)
     return rows.filter(generation=seen.generation, attempt=seen.attempt).first()
 
 
@@ -184,8 +185,10 @@ def record_engine_facts(
         lifecycle.record_progress(replica_id, *progress)
 
 
-def record_job_progress(job_id: int, step: str, done: int | None, total: int | None, unit: str) -> None:
-    jobs.record_progress(job_id, step, done, total, unit)
+def record_job_progress(
+    job_id: int, step: str, done: int | None, total: int | None, unit: str, speed: int | None, message: str
+) -> None:
+    jobs.record_progress(job_id, step, done, total, unit, speed, message)
 
 
 def wake_replicas(ids: set[int]) -> None:

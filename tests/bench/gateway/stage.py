@@ -146,6 +146,7 @@ def _gateway(folder: Path, port: int, engine: int) -> Iterator[subprocess.Popen[
         "MODELYARD_STATE_DIR": str(state),
         "MODELYARD_PORT": str(port),
         "MODELYARD_GATEWAY_PROCESSES": "1",
+        "MODELYARD_MAX_KEY_REQUESTS": "100000",
     }
     (folder / "snapshot.json").write_text(json.dumps(_snapshot(engine)))
     seal = "import sys, pathlib; from webapp.gateway import settings, vault\n"

@@ -4,9 +4,11 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.forms import BoundField, Select
 from django.templatetags.static import static
 from django.utils import timezone
@@ -35,6 +37,22 @@ def gib(size_bytes: int | float | None) -> str:
 def count(number: int | float | None) -> str:
     """A whole number with thousands separators."""
     return "–" if number is None else f"{number:,.0f}"
+
+
+@register.filter
+def rate(number: float | int | str | None) -> str:
+    """A number per minute or in milliseconds: one decimal below ten, none above; a dash for nothing measured."""
+    if number is None or isinstance(number, str):  # a template's missing variable is an empty text
+        return "–"
+    return f"{number:,.1f}" if 0 < number < 10 and not float(number).is_integer() else f"{number:,.0f}"
+
+
+@register.filter
+def price(value: Decimal | None) -> str:
+    """An amount of money without needless zeros, two decimals at least; nobody knows the currency."""
+    if value is None:
+        return "–"
+    return f"{value:,.2f}" if value == round(value, 2) else f"{value.normalize():,f}"
 
 
 @register.filter
@@ -124,6 +142,18 @@ def icon(name: str, extra: str = "") -> SafeString:
         static("icons.svg"),
         name,
     )
+
+
+@register.simple_tag
+def as_curl(path: str, method: str = "", body: str = "") -> str:
+    """A curl line that asks the REST API the same thing; the method and the JSON body where it changes something."""
+    parts = ["curl"]
+    if method and method != "GET":
+        parts.append(f"-X {method}")
+    parts.append("-H 'Authorization: Bearer YOUR_API_KEY'")
+    if body:
+        parts.append("-H 'Content-Type: application/json' -d '" + body.replace("'", "'\\''") + "'")
+    return " ".join([*parts, settings.MODELYARD_URL + path])
 
 
 @register.inclusion_tag("_badge.html")

@@ -1,10 +1,10 @@
 """May this Modelyard be reached from other machines?"""
 
-import os
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from webapp import secrets
 from webapp.accounts import services
 from webapp.accounts.models import User
 
@@ -13,7 +13,7 @@ class Command(BaseCommand):
     help = "Fail unless an admin with a password of their own choice exists, or is about to be made."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not User.objects.exists() and os.environ.get("MODELYARD_ADMIN_PASSWORD"):
+        if not User.objects.exists() and secrets.setting("MODELYARD_ADMIN_PASSWORD"):
             return
         if not services.may_be_exposed():
             raise CommandError(

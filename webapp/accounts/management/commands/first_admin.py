@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from webapp.accounts import services
 from webapp.accounts.models import ApiKey, User
+from webapp.secrets import setting
 
 
 class Command(BaseCommand):
@@ -20,7 +21,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         is_first = not User.objects.filter(is_superuser=True).exists()
-        chosen = os.environ.get("MODELYARD_ADMIN_PASSWORD")
+        chosen = setting("MODELYARD_ADMIN_PASSWORD")
         password = chosen or secrets.token_urlsafe(15)
         user, team = services.create_first_admin(options["username"], password, options["team"], is_printed=not chosen)
         key = None

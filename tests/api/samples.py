@@ -1,0 +1,157 @@
+"""One object of every kind for each of two teams, and which of them a parameter of an address stands for.
+
+A new route whose parameter is not known here fails tests/api/test_isolation.py: add the object to `Side` and the
+parameter to `SAMPLES`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# In every name of the other team, so that it is found wherever it shows.
+MARK = "zebra"
+ABSENT_ID = 987_654_321
+ABSENT_WORD = "no-such-thing"
+
+
+@dataclass
+class Side:
+    """One team with everything in it."""
+
+    team: Any
+    people: dict[str, Any] = field(default_factory=dict)
+    member: Any = None
+    deployment: Any = None
+    job: Any = None
+    key: Any = None
+    service_key: Any = None
+    invitation: Any = None
+    factor: Any = None
+    connection: Any = None
+
+
+def side(name: str, host: Any, artifact: Any) -> Side:
+    """A team called `name` with a viewer, an operator, an admin, and one thing of every kind."""
+    from allauth.mfa.models import Authenticator
+    from allauth.socialaccount.models import SocialAccount
+
+    from webapp.accounts import keys, links
+    from webapp.accounts.models import Membership, Role, Team, User
+    from webapp.deployments.models import Deployment, LogChunk, Replica, ReplicaEvent
+    from webapp.jobs.models import Job
+
+    made = Side(Team.objects.create(name=f"{name} team", slug=name))
+    for role in Role:
+        person = User.objects.create_user(f"{name}-{role}", email=f"{role}@{name}.example", password="-")
+        Membership.objects.create(user=person, team=made.team, role=role)
+        made.people[role.value] = person
+    admin = made.people["admin"]
+    made.deployment = Deployment.objects.create(
+        team=made.team, name=f"{name}-model", artifact=artifact, engine="llamacpp", created_by=admin
+    )
+    replica = Replica.objects.create(deployment=made.deployment, number=1, host=host, reason=f"{name} reason")
+    ReplicaEvent.objects.create(deployment=made.deployment, text=f"{name} event", actor=admin.username)
+    LogChunk.objects.create(replica=replica, generation=1, attempt=1, offset=0, text=f"{name} log\n", until="")
+    made.job = Job.objects.create(
+        kind="fetch",
+        team=made.team,
+        host=host,
+        artifact=artifact,
+        requested_by=admin,
+        state="failed",
+        reason=f"{name} job",
+    )
+    made.key = keys.create_key(admin, made.team, f"{name} key")[0]
+    made.service_key = keys.create_service_key(admin, made.team, f"{name} service")[0]
+    made.invitation = links.invite(admin, made.team, Role.VIEWER, f"{name} guest")[0]
+    # Somebody who never comes to a page here: a made-up passkey cannot be used to sign in.
+    made.member = User.objects.create_user(f"{name}-member", email=f"member@{name}.example")
+    Membership.objects.create(user=made.member, team=made.team)
+    made.factor = Authenticator.objects.create(user=made.member, type="webauthn", data={"name": f"{name} token"})
+    made.connection = SocialAccount.objects.create(user=made.member, provider="sso", uid=f"{name}-uid")
+    return made
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a parameter stands for. `is_scoped`: it belongs to a team, and another team's must look like none at all."""
+
+    value: Any
+    absent: Any = ABSENT_ID
+    is_scoped: bool = True
+
+
+SHARED = {"is_scoped": False}
+
+# By `<first part of the route> <parameter>`, else by the parameter alone.
+SAMPLES: dict[str, Sample] = {
+    "deployments pk": Sample(lambda side: side.deployment.pk),
+    "deployment_id": Sample(lambda side: side.deployment.pk),
+    "number": Sample(lambda side: 1, **SHARED),
+    "jobs pk": Sample(lambda side: side.job.pk),
+    "job_id": Sample(lambda side: side.job.pk),
+    "keys pk": Sample(lambda side: side.key.pk),
+    "key_id": Sample(lambda side: side.key.pk),
+    "team slug": Sample(lambda side: side.team.slug, ABSENT_WORD),
+    "teams slug": Sample(lambda side: side.team.slug, ABSENT_WORD),
+    "team pk": Sample(lambda side: side.invitation.pk),
+    "invitation_id": Sample(lambda side: side.invitation.pk),
+    "team person_id": Sample(lambda side: side.member.pk),
+    "user_id": Sample(lambda side: side.member.pk),
+    "people pk": Sample(lambda side: side.member.pk),
+    "people person_id": Sample(lambda side: side.member.pk),
+    "2fa pk": Sample(lambda side: side.factor.pk),
+    "sso pk": Sample(lambda side: side.connection.pk),
+    # Hosts, models and artifacts are everybody's to see; what each room lets whom change is its own test's matter.
+    "hosts pk": Sample(lambda side: side.job.host_id, **SHARED),
+    "host_id": Sample(lambda side: side.job.host_id, **SHARED),
+    "models slug": Sample(lambda side: side.job.artifact.catalog_model.slug, ABSENT_WORD, **SHARED),
+    "artifact_id": Sample(lambda side: side.job.artifact_id, **SHARED),
+    "model_id": Sample(lambda side: side.job.artifact.catalog_model_id, **SHARED),
+}
+
+# Topics of sockets: the same, by kind.
+TOPICS: dict[str, Sample] = {
+    "deployment": SAMPLES["deployments pk"],
+    "deployments": Sample(lambda side: side.team.pk),
+    "jobs": Sample(lambda side: side.team.pk),
+    "job": SAMPLES["jobs pk"],
+    "replica-log": Sample(lambda side: side.deployment.replicas.get().pk),
+    "host": SAMPLES["hosts pk"],
+    "hosts": Sample(lambda side: "", **SHARED),
+}
+
+# What people might send to reach another team by something in the body: path, and the body made of the other side.
+REACHES = [
+    ("/api/v1/keys", lambda other: {"name": "x", "team": other.team.slug}),
+    (
+        "/api/v1/deployments",
+        lambda other: {"name": "x", "artifact": other.job.artifact_id, "team": other.team.slug},
+    ),
+    (
+        "/api/v1/imports",
+        lambda other: {"source_path": "/x.gguf", "model_name": "x", "team": other.team.slug},
+    ),
+]
+FORM_REACHES = [
+    ("/playground/token/", lambda other: {"deployment": other.deployment.pk}),
+    ("/keys/new/", lambda other: {"name": "x", "team": other.team.pk, "scopes": "inference"}),
+    (
+        "/deployments/new/",
+        lambda other: {"name": "x", "team": other.team.pk, "artifact": other.job.artifact_id, "replicas": 1},
+    ),
+]
+
+# Every route that opens without signing in, each looked at. At most eight.
+OPEN_ROUTES = {
+    "healthz": "says whether the database answers, nothing else",
+    "accounts/login/": "the form to sign in",
+    "accounts/2fa/authenticate/": "the second step of signing in; wants the first one's session",
+    "accounts/2fa/webauthn/login/": "signing in by passkey; the answer to a challenge is the credential",
+    "accounts/link/": "invitations and new passwords; the link's 256-bit token is the credential",
+    "accounts/sso/login/": "sends the browser to the identity provider",
+    "accounts/sso/callback/": "takes the provider's answer; state and nonce bind it to this browser",
+}
+# Routes that write without an entry in the audit log, each with its reason.
+UNWRITTEN: dict[str, str] = {}
+# Not people's doors: they want the installation's internal secret and do not exist without it.
+INTERNAL = "internal/"

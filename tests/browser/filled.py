@@ -1,0 +1,182 @@
+"""A yard with something of every kind, named as a hostile person would name it: what every page has to show.
+
+Runs inside the site's own process (`Site.do`). A room that gets new things adds a function here and its samples to
+`fill`'s answer; the crawl says which address it could not fill.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+GIB = 1024**3
+# Text that does something unless every page treats it as text.
+SCRIPT = "<script>window.hacked=1</script>"
+IMAGE = '"><img src=//evil.example/x onerror=window.hacked=1>'
+HOSTILE = f"{SCRIPT}{IMAGE}{{{{7*7}}}}</textarea></title><svg onload=window.hacked=1>"
+LONG = "w" * 70
+
+
+def fill() -> dict[str, dict[str, Any]]:
+    """Fill the database; answers with one value per URL parameter: {room: {parameter: value}}, "" for any room."""
+    ada, team = _people()
+    host = _hosts()
+    model, artifact = _models(host)
+    deployment, replica = _deployments(ada, team, host, artifact)
+    job = _jobs(ada, team, host, artifact)
+    key = _keys(ada, team)
+    _usage(ada, team, deployment, key)
+    return {
+        "deployments": {"pk": deployment.pk, "number": replica.number},
+        "catalog": {"slug": model.slug, "pk": artifact.pk},
+        "jobs": {"pk": job.pk},
+        "inventory": {"pk": host.pk},
+        "accounts": {"pk": key.pk},
+        "dashboard": {"slug": "first-hour"},
+        "": {"team": team.slug, "host": host.pk},
+    }
+
+
+def _people() -> tuple[Any, Any]:
+    from webapp.accounts.models import Membership, Team, User
+    from webapp.accounts.services import create_first_admin
+
+    ada, team = create_first_admin("ada", "ada-has-a-password", "Research")
+    odd = User.objects.create_user("odd", email="odd@example.org", password="odd-has-a-password")
+    User.objects.filter(pk=odd.pk).update(username=f"odd{IMAGE}"[:150], first_name=SCRIPT[:30])
+    Membership.objects.create(user=odd, team=team)
+    Team.objects.create(name=SCRIPT, slug="odd-team")
+    return ada, team
+
+
+def _hosts() -> Any:
+    from webapp.inventory import services
+    from webapp.inventory.models import Host
+
+    host = services.register_host(None, f"{IMAGE} {LONG}"[:80], "unix:///var/run/docker.sock")
+    gpus = tuple(
+        services.AcceleratorFacts(
+            index=index, uuid=f"GPU-{index}", vendor="nvidia", name=f"L4 {SCRIPT}", memory_bytes=24 * GIB
+        )
+        for index in range(2)
+    )
+    facts = {"operating_system": HOSTILE, "runtimes": ["runc", SCRIPT], "listeners": [{"address": "0.0.0.0:22"}]}
+    services.record_facts(
+        host.pk,
+        services.HostFacts(
+            daemon_id="d", cpu_count=16, memory_bytes=64 * GIB, disk_total_bytes=500 * GIB,
+            disk_free_bytes=20 * GIB, facts=facts, accelerators=gpus,
+        ),
+    )  # fmt: skip
+    services.record_engine_network(host.pk, "modelyard-engines", "172.31.5.0/24")
+    dead = services.register_host(None, "unreachable", "unix:///run/other.sock")
+    services.record_lost(dead.pk, f"connection refused {HOSTILE}")
+    host.refresh_from_db()
+    assert Host.objects.count() == 2
+    return host
+
+
+def _models(host: Any) -> tuple[Any, Any]:
+    from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel
+
+    model = CatalogModel.objects.create(
+        name=f"SmolLM2 {IMAGE}"[:120], slug="smollm2", architecture=f"llama{SCRIPT}"[:60], parameters=134_515_008,
+        context_length=8192, licence=f"apache-2.0 {SCRIPT}"[:80],
+    )  # fmt: skip
+    facts = {
+        "architecture": "llama", "name": HOSTILE, "layers": 30, "heads": 9, "kv_heads": 3, "embedding_length": 576,
+        "vocabulary": 49152, "feed_forward_length": 1536, "weights_bytes": 143_000_000, "mapped_bytes": 143_000_000,
+        "parameters": 134_515_008, "context_length": 8192, "quantisation": "Q8_0", "chat_template": HOSTILE,
+        "kv_groups": [{"layers": 30, "key_elements": 192, "value_elements": 192}],
+    }  # fmt: skip
+    files = [{"name": f"{IMAGE}{LONG}.gguf", "size_bytes": 144_811_072, "sha256": "ab" * 32}]
+    artifact = Artifact.objects.create(
+        catalog_model=model, format="gguf", quantisation="Q8_0", main_file=files[0]["name"], size_bytes=144_811_072,
+        files=files, facts=facts, source={"kind": "hub", "repo": HOSTILE},
+    )  # fmt: skip
+    ArtifactCopy.objects.create(artifact=artifact, host=host, state="present", verified_at=timezone.now())
+    CatalogModel.objects.create(name="Without files", slug="without-files")
+    return model, artifact
+
+
+def _deployments(ada: Any, team: Any, host: Any, artifact: Any) -> tuple[Any, Any]:
+    from webapp.deployments import lifecycle, services
+    from webapp.deployments.models import Deployment, Replica
+    from webapp.deployments.states import ReplicaState
+    from webapp.inventory import services as inventory
+
+    walks = {
+        "chat-small": ("placing", "starting", "loading", "ready"),
+        "crashed": ("placing", "starting", "loading", "failed"),
+        "loads": ("placing", "starting", "loading"),
+        "waits": (),
+    }
+    why = lifecycle.Why(code="test", text=f"It said {HOSTILE}"[:500], advice=f"Do {SCRIPT} less.")
+    for name, states in walks.items():
+        wish = services.Wish(name=name, artifact=artifact, replicas=2 if name == "chat-small" else 1)
+        deployment = services.create(ada, team, wish)
+        for replica in deployment.replicas.all():
+            replica = Replica.objects.select_related("deployment").get(pk=replica.pk)
+            for state in states:
+                assert lifecycle.move(replica, ReplicaState(replica.state), ReplicaState(state), why)
+                replica.refresh_from_db()
+    deployment = Deployment.objects.get(name="chat-small")
+    replica = deployment.replicas.get(number=1)
+    cards = list(host.accelerators.all())
+    inventory.book(replica.holder, host.pk, 3 * GIB, {cards[0].pk: 9 * GIB, cards[1].pk: 22 * GIB})
+    inventory.book("job:99", host.pk, 2 * GIB)
+    estimate = [{"name": "weights", "label": f"Weights {SCRIPT}", "bytes": 143_000_000, "basis": "exact"}]
+    Replica.objects.filter(deployment=deployment).update(host=host)
+    Replica.objects.filter(pk=replica.pk).update(
+        address="172.31.5.3", port=8080, estimate=estimate, observed={"CPU weights": 143_000_000, HOSTILE: 5},
+    )  # fmt: skip
+    lifecycle.append_log(replica.pk, 1, 1, f"starting\n{HOSTILE}\n\x1b[31mred\x1b[0m\n" * 20, "now")
+    loads = Replica.objects.get(deployment__name="loads")
+    lifecycle.record_progress(loads.pk, 0.42, f"reading {SCRIPT}")
+    Replica.objects.filter(deployment__name="waits").update(reason=HOSTILE[:500], advice="Add a host.")
+    return deployment, replica
+
+
+def _jobs(ada: Any, team: Any, host: Any, artifact: Any) -> Any:
+    from webapp.jobs import services
+    from webapp.jobs.models import Job
+    from webapp.jobs.states import JobState
+
+    running = services.queue_fetch(ada, team, artifact, host, {"source_path": f"/srv/{HOSTILE}"})
+    services.move(running, JobState.QUEUED, JobState.RUNNING, HOSTILE[:500], started_at=timezone.now())
+    services.record_progress(running.pk, "copy", 61_000_000, 144_811_072, "bytes")
+    failed = Job.objects.create(
+        kind="fetch", team=team, requested_by=ada, host=host, artifact=artifact, state="failed", reason=HOSTILE,
+        advice=f"Mend {SCRIPT}", params={HOSTILE: [HOSTILE]}, result={"text": HOSTILE}, ended_at=timezone.now(),
+    )  # fmt: skip
+    assert failed.pk != running.pk
+    return running
+
+
+def _keys(ada: Any, team: Any) -> Any:
+    from webapp.accounts import services
+
+    revoked, _text = services.create_key(ada, team, "old laptop")
+    services.revoke_key(ada, revoked)
+    later = timezone.now() + timedelta(days=30)
+    key, _text = services.create_key(ada, team, f"{IMAGE}"[:80], ["inference"], later)
+    return key
+
+
+def _usage(ada: Any, team: Any, deployment: Any, key: Any) -> None:
+    import time
+    import uuid
+
+    from webapp.usage import services
+
+    services.accept(
+        {
+            "id": uuid.uuid4().hex, "at": time.time() - 60 * number, "key": key.pk, "user": ada.pk, "team": team.pk,
+            "deployment": deployment.pk, "replica": None, "endpoint": "chat/completions", "request_id": f"r{number}",
+            "status": 200 if number % 7 else 502, "outcome": "ok" if number % 7 else "engine_failed",
+            "stream": bool(number % 2), "prompt_tokens": 120, "completion_tokens": 40 + number,
+            "counted_by": "engine", "ttft_ms": 80.0 + number, "duration_ms": 900.0, "max_gap_ms": 30.0,
+            "bytes_out": 5000,
+        }
+        for number in range(50)
+    )  # fmt: skip

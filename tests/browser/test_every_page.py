@@ -1,0 +1,208 @@
+"""Every page that a GET reaches, full of hostile text, in three looks: nothing runs, nothing leaves, nothing complains.
+
+Per page: status 200; no console line, no violation of the content security policy, no request to elsewhere, no script
+of a hostile name; sound HTML (tests/browser/markup.py says what that covers); nothing wider than the window; no serious
+or critical finding of axe-core. A screenshot of each is kept as test output.
+"""
+
+import json
+import os
+import re
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.browser.crawl import Frontier, patterns
+from tests.browser.markup import faults
+from tests.browser.site import REPOSITORY, Site
+
+pytestmark = pytest.mark.browser
+
+LOOKS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
+    "narrow": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
+}
+OUTPUT = Path(os.environ.get("MODELYARD_TEST_OUTPUT") or REPOSITORY / "test-output") / "every-page"
+
+# What only a typed question leads to.
+ASKED = (
+    "/search/?q=script", "/search/?q=nothing-is-called-this", "/deployments/?q=nothing-is-called-this",
+    "/models/?q=nothing-is-called-this", "/jobs/?q=nothing-is-called-this", "/keys/?q=nothing-is-called-this",
+    "/help/?q=drain",
+)  # fmt: skip
+
+TOO_WIDE = """[...document.querySelectorAll("body *")]
+    .filter((part) => part.getBoundingClientRect().right > window.innerWidth + 1)
+    .filter((part) => !part.closest(".table-responsive, dialog, .skip, .visually-hidden"))
+    .map((part) => `${part.tagName}.${part.className.baseVal ?? part.className}`).slice(0, 5)"""
+LINKS = """[...document.querySelectorAll("a[href]")].filter((link) => link.origin === location.origin)
+    .map((link) => link.pathname + link.search)"""
+VIOLATIONS = """window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+    window.violations.push(`${event.violatedDirective}: ${event.blockedURI || event.sample}`);
+});"""
+# The rules of WCAG 2.2 A and AA and axe's best practices; only what it calls serious or critical counts.
+AXE = """async () => {
+    const found = await axe.run(document, { resultTypes: ["violations"], runOnly: RULES });
+    return found.violations.filter((each) => ["serious", "critical"].includes(each.impact)).map((each) =>
+        `${each.id}: ${each.nodes.slice(0, 3).map((node) => node.target.join(" ") + " " +
+            (node.any[0]?.message ?? node.all[0]?.message ?? "")).join(" | ")}`);
+}"""
+ALL_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+# In the dark only colours differ.
+RULES = {"dark": ["color-contrast", "link-in-text-block"]}
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory):
+    """A site with something of every kind in it, and its samples for URL parameters."""
+    site = Site(tmp_path_factory.mktemp("filled"))
+    try:
+        site.start()
+        samples = site.do("from tests.browser import filled; result = filled.fill()")
+        yield site, samples
+    finally:
+        site.stop()
+
+
+@pytest.fixture(scope="module")
+def signed_in(yard, chromium):
+    site, _samples = yard
+    context = chromium.new_context(base_url=site.url)
+    page = context.new_page()
+    page.goto("/accounts/login/")
+    page.get_by_label("Username or e-mail").fill("ada")
+    page.get_by_label("Password").fill("ada-has-a-password")
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(site.url + "/")
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+@pytest.fixture(scope="module")
+def axe():
+    return (Path(find_spec("axe_playwright_python").submodule_search_locations[0]) / "axe.min.js").read_text()
+
+
+class Visitor:
+    """One browser context that writes down what every page it opens does wrong."""
+
+    def __init__(self, site: Site, chromium: Any, state: Any, axe: str, look: str) -> None:
+        self.site, self.axe, self.look = site, axe, look
+        self.check = AXE.replace("RULES", json.dumps(RULES.get(look, ALL_RULES)))
+        self.context = chromium.new_context(base_url=site.url, storage_state=state, **LOOKS[look])
+        self.context.set_default_timeout(10_000)
+        self.context.add_init_script(VIOLATIONS)
+        self.page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
+        self.page.on("console", self._hear)
+        self.page.on("request", self._watch)
+        self.noise: list[str] = []
+        self.wrong: dict[str, list[str]] = {}
+        self.times: list[float] = []
+        self.shots = OUTPUT / look
+        self.shots.mkdir(parents=True, exist_ok=True)
+
+    def is_page(self, path: str) -> bool:
+        """Whether a GET of this address is answered with HTML; doors for POST alone and downloads are not pages."""
+        reply = self.context.request.get(path, max_redirects=0)
+        if reply.status == 405 or reply.status in (301, 302):
+            return False
+        # A part that htmx asks for is HTML, too, but no page.
+        return "text/html" in reply.headers.get("content-type", "") and "<html" in reply.text()
+
+    def visit(self, path: str) -> list[str]:
+        """Open, look, keep a picture; the links of the page."""
+        self.noise.clear()
+        began = time.monotonic()
+        reply = self.page.goto(path)
+        self.times.append(time.monotonic() - began)
+        found = [] if reply.status == 200 else [f"status {reply.status}"]
+        if self.page.locator("#live").count():
+            self.page.wait_for_selector("html[data-live=live]")
+        if self.look == "light":
+            found += [f"html: {fault}" for fault in faults(reply.text())]
+        wide = self.page.evaluate(TOO_WIDE)
+        found += [f"too wide: {wide}"] if wide else []
+        name = re.sub(r"[^\w-]+", "_", path.strip("/"))[:80] or "home"
+        self.page.screenshot(path=self.shots / f"{name}.png", full_page=True)
+        # Through the debugger: the page's own policy stays as strict as it is.
+        self.page.evaluate(self.axe)
+        found += [f"axe: {finding}" for finding in self.page.evaluate(self.check)]
+        found += [f"policy: {each}" for each in self.page.evaluate("window.violations")]
+        found += ["a hostile name ran as a script"] if self.page.evaluate("window.hacked !== undefined") else []
+        found += self.noise
+        if found:
+            self.wrong[path] = list(dict.fromkeys(found))
+        return self.page.evaluate(LINKS)
+
+    def report(self) -> str:
+        lines = [f"{path}: {each}" for path, found in self.wrong.items() for each in found]
+        return f"{len(lines)} findings on {len(self.wrong)} pages ({self.look}):\n" + "\n".join(lines)
+
+    def _hear(self, line: Any) -> None:
+        # A page that is left at once closes a socket that was still connecting.
+        if line.type in ("error", "warning") and "closed before the connection" not in line.text:
+            self.noise.append(f"{line.type}: {line.text}")
+
+    def _watch(self, request: Any) -> None:
+        own = (self.site.url, self.site.url.replace("http", "ws", 1), "data:", "blob:")
+        if not request.url.startswith(own):
+            self.noise.append(f"elsewhere: {request.url}")
+
+
+@pytest.fixture(scope="module")
+def known_pages(yard, chromium, signed_in, axe):
+    """Every address: the patterns filled with samples, and what the links of all pages lead to."""
+    site, samples = yard
+    frontier, missing = Frontier(), []
+    for pattern in patterns():
+        try:
+            frontier.add(pattern.fill(samples))
+        except KeyError as gap:
+            missing.append(gap.args[0])
+    assert not missing, "\n".join(missing)
+    for path in ASKED:
+        frontier.add(path)
+    visitor = Visitor(site, chromium, signed_in, axe, "light")
+    visited = []
+    for path in frontier:
+        if not visitor.is_page(path):
+            continue
+        visited.append(path)
+        for link in visitor.visit(path):
+            frontier.add(link)
+    visitor.context.close()
+    return visited, visitor
+
+
+def test_every_page_is_sound(known_pages):
+    visited, visitor = known_pages
+    print(f"{len(visited)} pages, slowest {max(visitor.times) * 1000:.0f} ms in the browser")
+    assert len(visited) > 20
+    assert not visitor.wrong, visitor.report()
+
+
+@pytest.mark.parametrize("look", ["dark", "narrow"])
+def test_every_page_is_sound_in_another_look(known_pages, yard, chromium, signed_in, axe, look):
+    visitor = Visitor(yard[0], chromium, signed_in, axe, look)
+    # One of a kind is enough here: a sorted list looks like a list.
+    plain = [path for path in known_pages[0] if not urlsplit(path).query]
+    for path in plain:
+        visitor.visit(path)
+    visitor.context.close()
+    assert not visitor.wrong, visitor.report()
+
+
+def test_pages_before_the_sign_in_are_sound(yard, chromium, axe):
+    visitor = Visitor(yard[0], chromium, None, axe, "light")
+    for path in ("/accounts/login/", "/accounts/signup/", "/accounts/password/reset/"):
+        visitor.visit(path)
+    visitor.context.close()
+    assert not visitor.wrong, visitor.report()

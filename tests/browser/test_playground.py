@@ -1,0 +1,160 @@
+"""The playground: one chat or two side by side, kept in the tab, given as code that works."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.fake_engine import FakeEngine
+
+pytestmark = pytest.mark.browser
+
+READY = (
+    "from webapp.deployments.models import Replica; from webapp.events.services import publish\n"
+    "Replica.objects.filter(deployment_id={pk}).update(address='127.0.0.1', port={port})\n"
+    "publish('gateway')"
+)
+KEY = """
+from webapp.accounts.models import Team, User
+from webapp.accounts.services import create_key
+result = create_key(User.objects.get(username="ada"), Team.objects.get(slug="research"), "playground")[1]
+"""
+
+
+@pytest.fixture
+def second(site, deploy, move, known_to_gateway):
+    """Another engine, beside `engine`."""
+    engine = FakeEngine()
+    pk = deploy(f"second-{engine.port}")
+    move(pk, "placing", "starting", "loading", "ready")
+    site.do(READY.format(pk=pk, port=engine.port))
+    engine.deployment = pk
+    known_to_gateway(pk, f"second-{engine.port}", 200)
+    engine.asked.clear()
+    yield engine
+    engine.stop()
+
+
+def answers(page, pane):
+    return page.locator(f"#turns-{pane} .turn-assistant .words")
+
+
+def test_two_models_are_asked_the_same_and_keep_their_own_talk(open_page, engine, second, shoot):
+    page = open_page(f"/playground/?deployment={engine.deployment}&with={second.deployment}")
+    page.get_by_label("Seed").fill("7")
+    page.get_by_label("Your message").fill("Hi\nyou")
+    page.keyboard.press("Enter")
+    for pane in "ab":
+        expect(answers(page, pane)).to_contain_text("How are you?")
+        expect(page.locator(f"#measured-{pane}")).to_contain_text(re.compile(r"first token after \d+ ms"))
+    page.get_by_label("Your message").fill("More")
+    page.get_by_role("button", name="Send").click()
+    expect(answers(page, "b")).to_have_count(2)
+    expect(answers(page, "a")).to_have_count(2)
+    for each in (engine, second):
+        assert [len(asked["messages"]) for asked in each.asked] == [1, 3]
+        assert each.asked[0]["seed"] == 7 and each.asked[0]["messages"][0]["content"] == "Hi\nyou"
+    shoot(page, "playground-compare-light")
+
+
+def test_the_talk_is_kept_in_this_tab_alone(open_page, engine):
+    page = open_page(f"/playground/?deployment={engine.deployment}")
+    page.get_by_label("System prompt").fill("Be brief.")
+    page.get_by_label("Your message").fill("Remember me")
+    page.keyboard.press("Enter")
+    expect(answers(page, "a")).to_contain_text("How are you?")
+    page.goto("/hosts/")
+    page.goto("/playground/")
+    expect(page.locator("#turns-a .turn-user .words")).to_have_text("Remember me")
+    expect(answers(page, "a")).to_contain_text("How are you?")
+    expect(page.get_by_label("System prompt")).to_have_value("Be brief.")
+    expect(page.locator("#deployment-a")).to_have_value(str(engine.deployment))
+    other = page.context.new_page()
+    other.goto("/playground/")
+    expect(other.locator(".turn")).to_have_count(0)
+    page.get_by_role("button", name="New chat").click()
+    page.reload()
+    expect(page.locator(".turn")).to_have_count(0)
+
+
+def test_a_choice_stays_when_the_socket_renders_the_choices(open_page, engine, deploy, move):
+    page = open_page(f"/playground/?deployment={engine.deployment}")
+    expect(page.locator("html")).to_have_attribute("data-live", "live")
+    pk = deploy("aaa-first")
+    expect(page.locator(f"#deployment-a option[value='{pk}']")).to_have_count(1)
+    move(pk, "placing")
+    expect(page.locator(f"#deployment-a option[value='{pk}']")).to_have_text("aaa-first (placing)")
+    expect(page.locator("#deployment-a")).to_have_value(str(engine.deployment))
+
+
+def test_a_refusal_can_be_tried_again(open_page, site, deploy, move, known_to_gateway, allowed_noise):
+    allowed_noise += ["503"]
+    engine = FakeEngine()
+    name = f"late-{engine.port}"
+    pk = deploy(name)
+    known_to_gateway(pk, name, 503)
+    page = open_page(f"/playground/?deployment={pk}")
+    page.get_by_label("Your message").fill("Hello?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#turns-a").get_by_role("alert")).to_contain_text(name)
+    move(pk, "placing", "starting", "loading", "ready")
+    site.do(READY.format(pk=pk, port=engine.port))
+    known_to_gateway(pk, name, 200)
+    engine.asked.clear()
+    page.get_by_role("button", name="Try again").click()
+    expect(answers(page, "a")).to_contain_text("How are you?")
+    expect(page.locator(".turn-error")).to_have_count(0)
+    assert [turn["content"] for turn in engine.asked[-1]["messages"]] == ["Hello?"]
+    engine.stop()
+
+
+def test_the_whole_answer_is_read_out_once(open_page, engine):
+    page = open_page(f"/playground/?deployment={engine.deployment}")
+    page.get_by_label("Your message").fill("Hi")
+    page.keyboard.press("Enter")
+    expect(page.locator("#read-out[role=status]")).to_contain_text(
+        re.compile(r"parrot-\d+: Hello there, .*\s+How are you\?")
+    )
+    expect(page.locator("#turns-a")).to_have_attribute("aria-live", "off")
+
+
+def test_shift_and_enter_begin_a_line(open_page, engine):
+    page = open_page(f"/playground/?deployment={engine.deployment}")
+    page.get_by_label("Your message").fill("one")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("two")
+    assert page.get_by_label("Your message").input_value() == "one\ntwo"
+    assert engine.asked == []
+
+
+def test_the_chat_as_code_works_as_it_is_shown(open_page, site, engine):
+    key = site.do(KEY)
+    page = open_page(f"/playground/?deployment={engine.deployment}")
+    page.get_by_label("System prompt").fill("""It's "odd" \\ $HOME `x` <b>""")
+    page.get_by_label("Temperature").fill("0.5")
+    page.get_by_label("Your message").fill("Hi")
+    page.keyboard.press("Enter")
+    expect(answers(page, "a")).to_contain_text("How are you?")
+    wanted = engine.asked[-1]["messages"] + [
+        {"role": "assistant", "content": "Hello there, <b>friend</b>!\nHow are you?"}
+    ]
+    codes = {name: page.locator(f"#code-{name}").text_content() for name in ("curl", "python", "javascript")}
+    assert all("YOUR_API_KEY" in code for code in codes.values())
+    engine.asked.clear()
+    run = {"text": True, "capture_output": True, "timeout": 30, "env": {**os.environ, "NO_PROXY": "127.0.0.1"}}
+    curl = subprocess.run(["bash", "-c", codes["curl"].replace("YOUR_API_KEY", key)], **run)
+    assert "data: [DONE]" in curl.stdout, curl.stderr
+    python = subprocess.run([sys.executable, "-c", codes["python"].replace("YOUR_API_KEY", key)], **run)
+    assert "Hello there" in python.stdout, python.stderr
+    said = page.evaluate(
+        "async (code) => { const said = []; const console = { log: (text) => said.push(text) };"
+        " await Object.getPrototypeOf(async () => {}).constructor('console', code)(console); return said; }",
+        codes["javascript"].replace("YOUR_API_KEY", key),
+    )
+    assert said == ["Hello there, <b>friend</b>!\nHow are you?"]
+    assert [asked["messages"] for asked in engine.asked] == [wanted] * 3, json.dumps(engine.asked)
+    assert all(asked["temperature"] == 0.5 and asked["max_tokens"] == 512 for asked in engine.asked)

@@ -1,0 +1,115 @@
+"""`modelyard apply` and `export` against a running Modelyard."""
+
+import pytest
+
+from webapp.cli.applying import ONE
+from webapp.cli.description import Description
+
+CAN_CHANGE = Description.read().find("PATCH", ONE) is not None
+
+FILE = """
+deployments:
+  - name: {name}-a
+    model: SmolLM2/Q8_0
+    options:
+      context_length: 2048
+    replicas: 2
+    host: local
+  - name: {name}-b
+    team: research
+    model: SmolLM2/Q4_K_M
+    desired: stopped
+"""
+
+
+@pytest.fixture
+def name(request):
+    return request.node.name.replace("_", "-").replace("test-", "")[:30].rstrip("-")
+
+
+@pytest.fixture
+def path(home, name):
+    path = home / "yard.yaml"
+    path.write_text(FILE.format(name=name))
+    return path
+
+
+def test_what_is_declared_is_made_once(ada, path, name):
+    seen = ada("apply", "-f", str(path), "--dry-run", "--exit-code")
+    assert seen.code == 3, seen.err
+    assert f"+ research/{name}-a  create" in seen.out
+    assert "2 create" in seen.out
+    assert ada("deployments", "get", f"{name}-a").code == 2
+    done = ada("apply", "-f", str(path))
+    assert done.code == 0, done.err
+    first = ada("deployments", "get", f"{name}-a", "--json").json
+    assert (first["options"], first["desired_replicas"]) == ({"context_length": 2048}, 2)
+    assert first["host_id"] is not None
+    assert ada("deployments", "get", f"{name}-b", "--json").json["desired_state"] == "stopped"
+    again = ada("apply", "-f", str(path), "--dry-run", "--exit-code", "--json")
+    assert again.code == 0
+    assert [step["action"] for step in again.json["steps"]] == ["unchanged", "unchanged"]
+
+
+def test_a_wish_is_changed_and_a_setting_is_changed_or_refused_before_anything_is_done(ada, path, name):
+    assert ada("apply", "-f", str(path)).code == 0
+    path.write_text(path.read_text().replace("desired: stopped", "desired: running"))
+    done = ada("apply", "-f", str(path))
+    assert (done.code, "desired: stopped -> running" in done.out) == (0, True), done
+    path.write_text(path.read_text().replace("2048", "1024").replace("desired: running", "desired: stopped"))
+    done = ada("apply", "-f", str(path))
+    other = ada("deployments", "get", f"{name}-b", "--json").json
+    if CAN_CHANGE:
+        assert (done.code, other["desired_state"]) == (0, "stopped"), done
+        changed = ada("deployments", "get", f"{name}-a", "--json").json
+        assert changed["options"] == {"context_length": 1024}
+    else:
+        assert (done.code, other["desired_state"]) == (2, "running")
+        assert "cannot change a deployment in place (options)" in done.err
+
+
+def test_nothing_is_deleted_without_prune_and_yes(ada, path, name):
+    assert ada("apply", "-f", str(path)).code == 0
+    whole = ada("export", "--team", "research").out
+    path.write_text(whole.replace(f"  name: {name}-b", f"  name: {name}-c"))
+    assert ada("apply", "-f", str(path)).code == 0
+    assert ada("deployments", "get", f"{name}-b").code == 0
+    refused = ada("apply", "-f", str(path), "--prune")
+    assert (refused.code, "add --yes" in refused.err) == (2, True)
+    done = ada("apply", "-f", str(path), "--prune", "--yes")
+    assert done.code == 0, done.err
+    assert f"- research/{name}-b  delete" in done.out
+    assert ada("deployments", "get", f"{name}-b", "--json").json["desired_state"] == "deleted"
+    path.write_text(whole)
+    blocked = ada("apply", "-f", str(path))
+    assert (blocked.code, f"{name}-b is being deleted" in blocked.err) == (1, True)
+
+
+def test_what_is_exported_declares_what_is_there(ada, path, home):
+    assert ada("apply", "-f", str(path)).code == 0
+    exported = home / "exported.yaml"
+    exported.write_text(ada("export").out)
+    same = ada("apply", "-f", str(exported), "--dry-run", "--exit-code")
+    assert same.code == 0, same
+    assert "unchanged" in same.out
+
+
+def test_names_that_are_none_are_said_with_their_lines_and_nothing_is_done(ada, path, name):
+    path.write_text(path.read_text().replace("SmolLM2/Q4_K_M", "SmolLM2/Q9").replace("host: local", "host: mars"))
+    refused = ada("apply", "-f", str(path))
+    assert refused.code == 2
+    assert "yard.yaml:8: There is no 'mars' among the hosts" in refused.err
+    assert "yard.yaml:11: There is no 'SmolLM2/Q9' among the artifacts" in refused.err
+    assert ada("deployments", "get", f"{name}-a").code == 2
+
+
+def test_when_one_is_refused_the_rest_is_said_to_be_left(ada, path, name):
+    path.write_text(path.read_text().replace("team: research", "options: {context_length: -1}"))
+    refused = ada("apply", "-f", str(path))
+    assert refused.code == 1
+    assert f"research/{name}-b" in refused.err
+    assert "1 of 2 changes were made" in refused.err
+
+
+def test_a_file_that_is_not_there_is_said(ada):
+    assert ada("apply", "-f", "/no/such/file").code == 2

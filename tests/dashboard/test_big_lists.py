@@ -1,0 +1,109 @@
+"""A thousand rows of everything: as many queries as for ten, and an answer within 300 ms of server time."""
+
+import statistics
+import time
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from webapp.accounts.models import ApiKey, Membership, Team, User
+from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel
+from webapp.deployments.models import Deployment, LogChunk, Replica, ReplicaEvent
+from webapp.inventory.models import Accelerator, Host, HostEvent
+from webapp.jobs.models import Job
+
+SERVER_S = 0.3
+PAGES = [
+    "/",
+    "/deployments/",
+    "/deployments/?q=d5&sort=-name",
+    "/models/",
+    "/models/?sort=-size",
+    "/jobs/",
+    "/jobs/?sort=host",
+    "/hosts/",
+    "/hosts/?sort=-memory",
+    "/hosts/1/",
+    "/keys/",
+    "/keys/?sort=used",
+    "/search/?q=d",
+    "/playground/",
+    "/settings/engines/",
+    "/api/v1/deployments",
+    "/api/v1/jobs",
+    "/api/v1/hosts",
+    "/api/v1/artifacts",
+    "/api/v1/keys",
+]
+
+
+def fill(number, owner, team):
+    """Bring every kind to `number` rows, wholly visible to the owner."""
+    start = Deployment.objects.count()
+    span = range(start, number)
+    hosts = Host.objects.bulk_create(
+        Host(pk=n + 1, name=f"h{n}", endpoint=f"unix:///h{n}", state="online", usable_bytes=1, facts={"os": "x"})
+        for n in span
+    )
+    Accelerator.objects.bulk_create(Accelerator(host=host, index=0, uuid=f"g{host.pk}") for host in hosts)
+    models = CatalogModel.objects.bulk_create(CatalogModel(name=f"d model {n}", slug=f"m{n}") for n in span)
+    artifacts = Artifact.objects.bulk_create(
+        Artifact(catalog_model=model, format="gguf", main_file=f"{model.slug}.gguf", size_bytes=5) for model in models
+    )
+    ArtifactCopy.objects.bulk_create(
+        ArtifactCopy(artifact=artifact, host=host, state="present")
+        for artifact, host in zip(artifacts, hosts, strict=True)
+    )
+    rows = Deployment.objects.bulk_create(
+        Deployment(team=team, name=f"d{n}", artifact=artifact, engine="llamacpp")
+        for n, artifact in zip(span, artifacts, strict=True)
+    )
+    Replica.objects.bulk_create(
+        Replica(deployment=row, number=1, state="failed", reason="It died.", host_id=1, image="i") for row in rows
+    )
+    ReplicaEvent.objects.bulk_create(ReplicaEvent(deployment=rows[0], text="x") for _n in span)
+    HostEvent.objects.bulk_create(HostEvent(host_id=1, text="x") for _n in span)
+    Job.objects.bulk_create(
+        Job(kind="fetch", team=team, requested_by=owner, host_id=1, artifact=artifact,
+            state="failed" if n % 2 else "running", ended_at=timezone.now())
+        for n, artifact in zip(span, artifacts, strict=True)
+    )  # fmt: skip
+    ApiKey.objects.bulk_create(ApiKey(user=owner, team=team, name=f"d{n}", prefix="my_x", digest=f"{n}") for n in span)
+    teams = Team.objects.bulk_create(Team(name=f"t{n}", slug=f"t{n}") for n in span)
+    people = User.objects.bulk_create(User(username=f"p{n}") for n in span)
+    Membership.objects.bulk_create(Membership(user=person, team=team) for person in people)
+    assert LogChunk.objects.count() == 0 and len(teams) == len(people)
+
+
+@pytest.fixture
+def client_of_root(client, root, team):
+    Membership.objects.create(user=root, team=team, role="admin")
+    client.force_login(root)
+    return client
+
+
+def queries(client, url):
+    client.get(url)
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(url).status_code == 200, url
+    return [query["sql"] for query in captured]
+
+
+def test_a_thousand_rows_cost_the_queries_of_ten_and_less_than_the_promise(client_of_root, root, team):
+    fill(60, root, team)  # more than a page of 25
+    few = {url: len(queries(client_of_root, url)) for url in PAGES}
+    fill(1000, root, team)
+    many, took = {}, {}
+    for url in PAGES:
+        many[url] = len(queries(client_of_root, url))
+        times = []
+        for _again in range(3):
+            began = time.process_time()
+            client_of_root.get(url)
+            times.append(time.process_time() - began)
+        took[url] = statistics.median(times)
+    print("\n" + "\n".join(f"{took[url] * 1000:6.0f} ms  {many[url]:3} queries  {url}" for url in PAGES))
+    assert many == few
+    assert {url: f"{seconds:.3f} s" for url, seconds in took.items() if seconds > SERVER_S} == {}

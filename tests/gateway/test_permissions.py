@@ -1,0 +1,110 @@
+"""Grants and keys while requests run: who gets in, and who has to leave."""
+
+import http.client
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.gateway.yard import ADA, EVE, Yard, chat_body, eventually, key
+
+
+def open_stream(yard: Yard, path: str, model: str, api_key: str, **fake: Any) -> http.client.HTTPConnection:
+    """A stream that has begun; the caller reads on."""
+    connection = yard.connect()
+    body = json.dumps(chat_body(model, {"tokens": 600, "delay": 0.05, **fake}, stream=True))
+    connection.request("POST", path, body, {"Authorization": f"Bearer {api_key}"})
+    return connection
+
+
+def granted(yard: Yard, *teams: int) -> dict[str, Any]:
+    """What web says when ada's team grants `smol` to others."""
+    return {"deployments": [yard.deployment(7, "smol", granted_teams=list(teams), replicas=[yard.replica(11, 0)])]}
+
+
+def test_a_granted_deployment_is_there_under_both_addresses_and_in_the_list(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    paths = ("/v1/chat/completions", "/d/research/smol/v1/chat/completions")
+    assert [yard.ask("POST", path, chat_body("smol"), EVE).status for path in paths] == [404, 404]
+    yard.publish(**granted(yard, 5))
+    assert [yard.ask("POST", path, chat_body("smol"), EVE).status for path in paths] == [200, 200]
+    assert [model["id"] for model in yard.ask("GET", "/v1/models", key=EVE).json()["data"]] == ["smol"]
+    assert yard.ask("GET", "/d/research/smol/v1/models", key=EVE).status == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/d/research/smol/v1/chat/completions"])
+def test_a_withdrawn_grant_refuses_newcomers_and_ends_streams(make_yard: Callable[..., Yard], path: str) -> None:
+    yard = make_yard().start()
+    yard.publish(**granted(yard, 5))
+    theirs = open_stream(yard, path, "smol", EVE)
+    ours = open_stream(yard, path, "smol", ADA, tokens=60)
+    answers = [theirs.getresponse(), ours.getresponse()]
+    yard.publish(**granted(yard))
+    started = time.monotonic()
+    assert yard.ask("POST", path, chat_body("smol"), EVE).status == 404
+    with pytest.raises(http.client.IncompleteRead) as broken:
+        answers[0].read()
+    assert time.monotonic() - started < 3
+    assert b'"code":"grant_withdrawn"' in broken.value.partial
+    assert b"[DONE]" not in broken.value.partial
+    assert answers[1].read().rstrip().endswith(b"data: [DONE]")
+    eventually(lambda: yard.engine.cancelled == 1)
+    record = yard.record(answers[0].headers["x-request-id"])
+    assert (record["outcome"], record["status"]) == ("refused", 200)
+    theirs.close()
+    ours.close()
+
+
+def test_a_revoked_key_ends_its_streams_and_no_others(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    other = "my_otherkey_" + "o" * 43
+    keys = [key(1, ADA, user=3, team=2), key(9, other, user=3, team=2)]
+    yard.publish(keys=keys)
+    gone = open_stream(yard, "/v1/chat/completions", "smol", ADA)
+    stays = open_stream(yard, "/v1/chat/completions", "smol", other, tokens=60)
+    answers = [gone.getresponse(), stays.getresponse()]
+    yard.publish(keys=keys[1:])
+    with pytest.raises(http.client.IncompleteRead) as broken:
+        answers[0].read()
+    assert b'"code":"invalid_key"' in broken.value.partial
+    assert answers[1].read().rstrip().endswith(b"data: [DONE]")
+    gone.close()
+    stays.close()
+
+
+def test_a_key_that_expires_in_the_middle_of_a_stream_ends_it(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    yard.publish(keys=[key(1, ADA, user=3, team=2, expires_at=time.time() + 1.5)])
+    line = open_stream(yard, "/v1/chat/completions", "smol", ADA)
+    answer = line.getresponse()
+    with pytest.raises(http.client.IncompleteRead) as broken:
+        answer.read()
+    assert b'"code":"expired_key"' in broken.value.partial
+    line.close()
+
+
+def test_a_key_revoked_before_the_first_byte_gets_a_plain_refusal(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard()
+    waits = yard.deployment(7, "smol", first_byte_timeout_s=20, replicas=[yard.replica(11, 0)])
+    yard.web.snapshot["deployments"] = [waits]
+    yard.start()
+    line = open_stream(yard, "/v1/chat/completions", "smol", ADA, hang=15)
+    eventually(lambda: yard.engine.running == 1)
+    yard.publish(keys=[])
+    answer = line.getresponse()
+    assert (answer.status, json.loads(answer.read())["error"]["code"]) == (401, "invalid_key")
+    line.close()
+
+
+def test_a_new_snapshot_that_takes_nothing_away_disturbs_nobody(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    line = open_stream(yard, "/v1/chat/completions", "smol", ADA, tokens=50)
+    answer = line.getresponse()
+    for number in range(4):
+        yard.publish(generated_at=float(number))
+    # Even a deployment that is not in the table any more: it is being taken down by its own rules.
+    yard.publish(deployments=[])
+    assert answer.read().rstrip().endswith(b"data: [DONE]")
+    line.close()

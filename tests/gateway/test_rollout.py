@@ -1,0 +1,99 @@
+"""One replica takes another's place while people are using it."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.gateway.fake_engine import FakeEngine, checksum
+from tests.gateway.yard import Yard, eventually
+
+TOKENS = 12
+
+
+class Traffic:
+    """Twenty requests a second, every other one a stream, until told to stop. Failures are kept in words."""
+
+    def __init__(self, yard: Yard) -> None:
+        self._yard = yard
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.failures: list[str] = []
+        self.served_by: list[str] = []
+
+    def __enter__(self) -> "Traffic":
+        self._ticker = threading.Thread(target=self._tick)
+        self._ticker.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopping.set()
+        for thread in [self._ticker, *self._threads]:
+            thread.join(30)
+
+    def _tick(self) -> None:
+        while not self._stopping.wait(0.05):
+            thread = threading.Thread(target=self._one, args=(len(self._threads) % 2 == 0,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _one(self, stream: bool) -> None:
+        try:
+            answer = self._yard.chat("smol", stream=stream, fake={"tokens": TOKENS, "delay": 0.05 if stream else 0})
+            is_whole = checksum(TOKENS).encode() in answer.body and answer.events()[-1] == "[DONE]" if stream else True
+            if answer.status != 200 or not is_whole:
+                self.failures.append(f"{answer.status} {answer.body[-300:]!r}")
+            self.served_by.append(answer.headers["x-modelyard-served-by"] or "")
+        except Exception as error:
+            self.failures.append(repr(error))
+
+
+def rollout(yard: Yard, *replicas: dict[str, Any]) -> None:
+    yard.publish(deployments=[yard.deployment(7, "smol", replicas=list(replicas))])
+
+
+def at(engine: FakeEngine, number: int, state: str = "ready") -> dict[str, Any]:
+    return {"id": number, "url": engine.url, "state": state}
+
+
+def replace(yard: Yard, old: FakeEngine, number: int) -> FakeEngine:
+    """Drain the old one beside a new one, wait for its streams, take it away. Returns the new one."""
+    eventually(lambda: old.running > 2)
+    new = FakeEngine().start()
+    yard.engines.append(new)
+    rollout(yard, at(old, number - 1, "draining"), at(new, number))
+    asked = len(old.asked)
+    eventually(lambda: len(new.asked) >= 5)
+    assert len(old.asked) == asked
+    eventually(lambda: old.running == 0)
+    rollout(yard, at(new, number))
+    old.stop()
+    return new
+
+
+def test_no_request_fails_while_replicas_are_replaced_one_after_the_other(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    old = yard.engine
+    rollout(yard, at(old, 11))
+    with Traffic(yard) as traffic:
+        for number in (12, 13, 14):
+            old = replace(yard, old, number)
+    assert traffic.failures == []
+    assert len(traffic.served_by) > 40
+    assert {by.rpartition("/")[2] for by in traffic.served_by} == {"11", "12", "13", "14"}
+    assert all(engine.cancelled == 0 for engine in yard.engines)
+
+
+def test_a_replica_that_vanished_before_the_gateway_heard_of_its_successor_costs_no_request(
+    make_yard: Callable[..., Yard],
+) -> None:
+    """The engine is gone, the news is not here yet: it is asked for before anybody is refused."""
+    yard = make_yard(MODELYARD_POLL_S="5").start()
+    assert yard.chat().status == 200
+    time.sleep(0.15)  # longer than the pause between two questions to web
+    yard.engines[0].stop()
+    yard.web.publish(deployments=[yard.deployment(7, "smol", replicas=[yard.replica(90, 1)])])
+    answer = yard.chat(stream=True)
+    assert (answer.status, answer.headers["x-modelyard-served-by"]) == (200, "smol/90")
+    assert yard.engines[1].last()["stream_options"] == {"include_usage": True}
+    assert yard.engines[1].asked[-1].body.count(b"stream_options") == 1

@@ -1,0 +1,131 @@
+"""Rollouts under traffic: real Docker, real workers, real gateway, people who never stop asking."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.parts.stack import Stack
+from tests.workers.test_stack import wait_until_up
+from tests.workers.traffic import Traffic
+
+pytestmark = pytest.mark.docker
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture
+def stack(machine: Any) -> Iterator[Stack]:
+    stack = Stack()
+    try:
+        stack.start("broker", "worker", "beat", "watcher", "web", "gateway")
+        wait_until_up(stack)
+        yield stack
+    finally:
+        stack.stop()
+        # pytest shows it when the test failed.
+        print("\n".join(f"--- {name}\n{stack.log(name)[-3000:]}" for name in ("worker", "watcher", "gateway")))
+
+
+@pytest.fixture
+def work() -> None:
+    """Messages go to the real broker here."""
+
+
+@pytest.fixture(autouse=True)
+def sent_tasks() -> None:
+    """Messages go to the real broker here."""
+
+
+@pytest.fixture
+def key(ada: Any, team: Any) -> str:
+    from webapp.accounts import services as accounts
+
+    return accounts.create_key(ada, team, "traffic", ["inference"])[1]
+
+
+def wait_for(deployment: Any, rollout: str, limit_s: float = 90) -> float:
+    """Until the newest rollout is in this state, and nothing is left to do."""
+    began = time.monotonic()
+    while True:
+        deployment.refresh_from_db()
+        newest = deployment.rollouts.order_by("-number").first()
+        leaving = deployment.replicas.present().exclude(retired_at=None).exists()
+        if newest.state == rollout and deployment.roll_due_at is None and not leaving:
+            return time.monotonic() - began
+        states = [(r.number, r.generation, r.state, r.reason) for r in deployment.replicas.present()]
+        assert time.monotonic() - began < limit_s, (newest.state, newest.reason, states)
+        time.sleep(0.05)
+
+
+def diary(deployment: Any) -> str:
+    return "\n".join(
+        f"{e.at:%M:%S.%f} #{e.replica_number} {e.new_state} {e.text}" for e in deployment.diary.order_by("id")
+    )
+
+
+def test_an_edit_of_two_replicas_fails_no_request(stack: Stack, serve: Serve, way: Any, ada: Any, key: str) -> None:
+    from webapp.deployments import services
+
+    deployment = serve(replicas=2, image=way("steady", token_ms=15, load_ms=300)).deployment
+    print(f"first start {wait_for(deployment, 'done'):.1f} s")
+    with Traffic(stack.port, key, "tiny") as traffic:
+        time.sleep(1)
+        services.edit(ada, deployment, services.Edit({"options": {"context_length": 2048}}))
+        took_s = wait_for(deployment, "done")
+        time.sleep(1)
+    print(f"{traffic.asked} requests, {traffic.outcomes}, rollout {took_s:.1f} s\n{diary(deployment)}")
+    assert traffic.failures == []
+    assert traffic.asked > 100
+    assert [replica.revision.number for replica in deployment.replicas.present()] == [2, 2]
+
+
+def test_three_rollouts_one_of_them_hopeless_fail_no_request(
+    stack: Stack, serve: Serve, way: Any, ada: Any, key: str
+) -> None:
+    """Short form of rolling updates under load: the hopeless one stops by itself and everything is as before."""
+    from webapp.deployments import services
+
+    deployment = serve(replicas=2, image=way("steady", token_ms=15, load_ms=300)).deployment
+    wait_for(deployment, "done")
+    broken = way("broken", exit_after_ms=200, exit_code=1, last_words="error: unknown argument: --nonsense")
+    with Traffic(stack.port, key, "tiny", per_s=50) as traffic:
+        services.edit(ada, deployment, services.Edit({"image": way("better", token_ms=12, load_ms=300)}))
+        wait_for(deployment, "done")
+        services.edit(ada, deployment, services.Edit({"image": broken}))
+        failed_s = wait_for(deployment, "failed", 120)
+        services.restart(ada, deployment)
+        wait_for(deployment, "done")
+    print(f"{traffic.asked} requests, {traffic.outcomes}; the hopeless one took {failed_s:.1f} s\n{diary(deployment)}")
+    assert traffic.failures == []
+    assert traffic.asked > 500
+    assert deployment.image.endswith("better:1")
+    hopeless = deployment.rollouts.get(state="failed")
+    assert hopeless.reason
+    assert {replica.revision.number for replica in deployment.replicas.present()} == {2}
+
+
+def test_scaling_down_and_stopping_cut_no_stream_short(
+    stack: Stack, serve: Serve, way: Any, ada: Any, key: str
+) -> None:
+    from webapp.deployments import services
+
+    deployment = serve(replicas=3, image=way("slow", token_ms=100)).deployment
+    wait_for(deployment, "done")
+    with Traffic(stack.port, key, "tiny", tokens=40) as traffic:
+        time.sleep(2)
+        services.scale(ada, deployment, 1)
+        time.sleep(1)
+    wait_for(deployment, "done")
+    assert traffic.failures == []
+    assert deployment.replicas.present().count() == 1
+    with Traffic(stack.port, key, "tiny", tokens=40) as traffic:
+        time.sleep(1)
+    streams = Traffic(stack.port, key, "tiny", tokens=60)
+    with streams:
+        time.sleep(0.9)
+        services.stop(ada, deployment)
+        streams._over.set()
+    assert [failure for failure in streams.failures if failure.split()[1] != "503"] == []
+    assert streams.outcomes["stream"] + streams.outcomes["json"] >= 15

@@ -1,0 +1,72 @@
+"""Accounts of people, as the installation's admin looks after them."""
+
+from django.contrib.auth import update_session_auth_hash
+from django.db import transaction
+from django.db.models import F
+from django.http import HttpRequest
+
+from webapp.accounts.auditing import audit, difference
+from webapp.accounts.models import User
+from webapp.accounts.roles import require_installation_admin
+from webapp.accounts.teams import announce
+from webapp.errors import Conflict
+
+
+def deactivate(user: User, person: User) -> None:
+    """Shut somebody out: sessions, open pages and keys end, what they made stays. Not oneself, not the last admin."""
+    _set_active(user, person, False)
+
+
+def reactivate(user: User, person: User) -> None:
+    """Let somebody in again, with the password and the keys there were."""
+    _set_active(user, person, True)
+
+
+def end_sessions(user: User, person: User, request: HttpRequest | None = None) -> None:
+    """Sign the person out everywhere. With `request` the session that asks stays (one's own other ones end)."""
+    if user.pk != person.pk:
+        require_installation_admin(user)
+    with transaction.atomic():
+        User.objects.filter(pk=person.pk).update(session_epoch=F("session_epoch") + 1)
+        audit(user, None, "person.end-sessions", person.username)
+        announce()
+    if request is not None and user.pk == person.pk:
+        user.refresh_from_db()
+        update_session_auth_hash(request, user)
+
+
+def set_installation_admin(user: User, person: User, is_admin: bool) -> None:
+    """Give or take the rights over everything. The last one keeps them."""
+    require_installation_admin(user)
+    if person.is_service:
+        raise Conflict("A service account cannot run this Modelyard.")
+    with transaction.atomic():
+        if not is_admin:
+            _keep_an_admin(person)
+        changed = User.objects.filter(pk=person.pk, is_superuser=not is_admin).update(
+            is_superuser=is_admin, is_staff=is_admin
+        )
+        if changed:
+            change = difference({"is_admin": not is_admin}, {"is_admin": is_admin})
+            audit(user, None, "person.installation-admin", person.username, change)
+            announce()
+
+
+def _set_active(user: User, person: User, is_active: bool) -> None:
+    require_installation_admin(user)
+    if person.pk == user.pk:
+        raise Conflict("You cannot shut yourself out.", "Another admin of this Modelyard can.")
+    with transaction.atomic():
+        if not is_active:
+            _keep_an_admin(person)
+        if User.objects.filter(pk=person.pk, is_active=not is_active).update(is_active=is_active):
+            verb = "person.reactivate" if is_active else "person.deactivate"
+            audit(user, None, verb, person.username, difference({"is_active": not is_active}, {"is_active": is_active}))
+            announce()
+
+
+def _keep_an_admin(person: User) -> None:
+    # Locks every admin's row, so that two of them cannot remove each other at the same time.
+    admins = User.objects.select_for_update().filter(is_superuser=True, is_active=True).order_by("pk")
+    if [admin.pk for admin in admins] == [person.pk]:
+        raise Conflict(f"{person} is the last admin of this Modelyard.", "Make somebody else one first.")

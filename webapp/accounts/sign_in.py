@@ -1,0 +1,152 @@
+"""How people sign in: whether a second factor is required, and single sign-on by OpenID Connect."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.db import transaction
+
+from webapp import sealing
+from webapp.accounts import teams
+from webapp.accounts.auditing import audit, difference
+from webapp.accounts.models import Membership, Role, SignInRule, SignInSettings, Team, User
+from webapp.accounts.roles import higher, require_installation_admin
+from webapp.errors import Conflict, Invalid
+
+SECRET_PLACE = "sign-in:client-secret"  # noqa: S105  where the secret belongs, not the secret
+# Asked on every page: remembered by each process for so long.
+REMEMBERED_S = 5.0
+_LOCAL = {"localhost", "127.0.0.1", "::1"}
+
+_remembered: tuple[float, bool] | None = None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the admin typed. An empty `client_secret` keeps the one there is; rules are (group, team, role)."""
+
+    is_second_factor_required: bool = False
+    is_sso_on: bool = False
+    sso_name: str = ""
+    issuer: str = ""
+    client_id: str = ""
+    client_secret: str = ""
+    email_domains: tuple[str, ...] = ()
+    makes_people: bool = False
+    group_claim: str = "groups"
+    rules: tuple[tuple[str, Team, Role], ...] = ()
+
+
+def current() -> SignInSettings:
+    """The settings as they are; defaults before anybody changed them."""
+    return SignInSettings.objects.filter(only=True).first() or SignInSettings()
+
+
+def is_second_factor_required() -> bool:
+    """Whether everybody needs one, known for REMEMBERED_S seconds."""
+    global _remembered
+    now = time.monotonic()
+    if _remembered is None or now - _remembered[0] > REMEMBERED_S:
+        _remembered = (now, current().is_second_factor_required)
+    return _remembered[1]
+
+
+def forget() -> None:
+    """Read the settings anew at the next question."""
+    global _remembered
+    _remembered = None
+
+
+def client_secret(settings: SignInSettings) -> str:
+    """The secret in clear. Raises sealing.SealBroken when the master key is another one."""
+    return sealing.unseal(settings.client_secret, SECRET_PLACE) if settings.client_secret else ""
+
+
+def configure(user: User, wish: Wish) -> SignInSettings:
+    """Save the settings and the rules. Raises Invalid with the field."""
+    require_installation_admin(user)
+    _check(wish)
+    with transaction.atomic():
+        settings, _is_new = SignInSettings.objects.select_for_update().get_or_create(only=True)
+        before = facts(settings)
+        for name in ("is_second_factor_required", "is_sso_on", "makes_people"):
+            setattr(settings, name, getattr(wish, name))
+        settings.sso_name = wish.sso_name.strip()
+        settings.issuer = wish.issuer.strip().rstrip("/")
+        settings.client_id = wish.client_id.strip()
+        settings.email_domains = sorted({domain.strip().lower().lstrip("@") for domain in wish.email_domains} - {""})
+        settings.group_claim = wish.group_claim.strip() or "groups"
+        if wish.client_secret:
+            settings.client_secret = sealing.seal(wish.client_secret, SECRET_PLACE)
+        settings.save()
+        SignInRule.objects.all().delete()
+        SignInRule.objects.bulk_create(
+            SignInRule(group=group, team=team, role=role) for group, team, role in dict.fromkeys(wish.rules)
+        )
+        detail = difference(before, facts(settings))
+        if wish.client_secret:
+            detail["secret_replaced"] = True
+        audit(user, None, "sign-in.configure", "sign-in", detail)
+        transaction.on_commit(forget)
+    return settings
+
+
+def facts(settings: SignInSettings) -> dict[str, Any]:
+    """The settings without their secret."""
+    names = ("is_second_factor_required", "is_sso_on", "sso_name", "issuer", "client_id", "email_domains")
+    rules = SignInRule.objects.select_related("team")
+    return {
+        **{name: getattr(settings, name) for name in (*names, "makes_people", "group_claim")},
+        "rules": [{"group": rule.group, "team": rule.team.slug, "role": rule.role} for rule in rules],
+    }
+
+
+def apply_rules(person: User, groups: list[str]) -> None:
+    """Make the person's memberships by rule what the provider's groups say; those given by hand stay as they are."""
+    wanted: dict[int, Role] = {}
+    for rule in SignInRule.objects.filter(group__in=groups):
+        role = Role(rule.role)
+        wanted[rule.team_id] = higher(role, wanted[rule.team_id]) if rule.team_id in wanted else role
+    with transaction.atomic():
+        present = {row.team_id: row for row in Membership.objects.filter(user=person).select_related("team", "user")}
+        for team in Team.objects.filter(pk__in=wanted).order_by("pk"):
+            membership = present.get(team.pk)
+            if membership is None:
+                teams.join(None, team, person, wanted[team.pk], "member.add-by-rule", is_by_rule=True)
+            elif membership.is_by_rule and membership.role != wanted[team.pk]:
+                change = difference({"role": membership.role}, {"role": str(wanted[team.pk])})
+                Membership.objects.filter(pk=membership.pk).update(role=wanted[team.pk])
+                audit(None, team, "member.role-by-rule", person.username, change)
+                teams.announce()
+        for membership in present.values():
+            if membership.is_by_rule and membership.team_id not in wanted:
+                teams.remove_member(None, membership, "member.remove-by-rule")
+
+
+def _check(wish: Wish) -> None:
+    fields: dict[str, str] = {}
+    if wish.is_sso_on:
+        issuer = urlsplit(wish.issuer.strip())
+        if not issuer.hostname or issuer.scheme not in ("https", "http") or issuer.query or issuer.fragment:
+            fields["issuer"] = "The issuer's address, for example https://login.example.org/realms/main."
+        elif issuer.scheme == "http" and issuer.hostname not in _LOCAL:
+            fields["issuer"] = "The issuer must be reached by https."
+        if not wish.client_id.strip():
+            fields["client_id"] = "The provider knows this Modelyard by a client id."
+        if not wish.client_secret and not current().client_secret:
+            fields["client_secret"] = "The provider gives a secret together with the client id."  # noqa: S105  a message
+    if len({(group, team.pk) for group, team, _role in wish.rules}) < len(wish.rules):
+        fields["rules"] = "A group has one role per team."
+    if fields:
+        raise Invalid(" ".join(fields.values()), fields=fields)
+    if wish.is_second_factor_required and not _somebody_has_one() and not wish.is_sso_on:
+        raise Conflict(
+            "Nobody has a second factor yet.", "Set up yours first, so that you know that it works on this site."
+        )
+
+
+def _somebody_has_one() -> bool:
+    from allauth.mfa.models import Authenticator
+
+    return bool(Authenticator.objects.filter(user__is_superuser=True).exists())

@@ -1,0 +1,351 @@
+"""The look into files before they become an artifact: on this machine, behind an address, or on a hub.
+
+Headers and configs are read, never more: a broken or hostile file is refused before anything is queued.
+"""
+
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Protocol, TypeVar, cast
+from urllib.parse import unquote, urlsplit
+
+from webapp import paths
+from webapp.catalog import configs, gguf, hubs, outbound, safetensors
+from webapp.catalog.configs import ConfigError
+from webapp.catalog.models import CodeApproval, Hub
+from webapp.catalog.outbound import OutboundError
+from webapp.catalog.variants import File, Offer, Variant, group
+from webapp.errors import Invalid, Refused, Unavailable
+from webapp.planner.facts import ModelFacts
+
+# Of a set in more parts, some are read and the rest is taken to be like them.
+MOST_HEADERS = 8
+MAX_FOLDER_FILES = 5000
+ENDINGS = re.compile(r"[-_.](GGUF|AWQ|GPTQ|FP8|FP16|BF16|MLX|W4A16|W8A8|(INT|NF)?[348]-?bit|Int[48]|quantized)$", re.I)
+
+T = TypeVar("T")
+Opener = Callable[[File], AbstractContextManager["Readable"]]
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What a set of files is, read from its own headers. `files`: {name, path, size, sha256, git_sha1} each."""
+
+    format: str
+    main_file: str
+    files: tuple[dict[str, Any], ...]
+    model_name: str
+    quantisation: str
+    source: dict[str, Any]
+    origin: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file["size"] for file in self.files)
+
+
+def inspect_path(path: Path, member: str = "") -> Inspected:
+    """A GGUF file, one inside a zip or wheel, or a folder. `member` names the file in the archive, or the folder's
+    variant when it has several. Raises Invalid. Only what lies under the allowed import roots is opened.
+    """
+    source = _allowed(path)
+    if source.is_dir():
+        return _inspect_folder(source, member)
+    with _open_local(source, member) as (file, name, size):
+        header, facts = _gguf_header(file, name, size)
+    main = Path(name).name
+    return Inspected(
+        format="gguf",
+        main_file=main,
+        files=({"name": main, "size": size, "sha256": None},),
+        model_name=_model_name(header, Path(name).stem),
+        quantisation=facts.quantisation,
+        source={"kind": "path", "path": str(source), "member": member},
+        facts=facts.as_json(),
+        licence=facts.licence,
+    )
+
+
+def inspect_url(url: str) -> Inspected:
+    """One GGUF file behind an address. Raises Invalid, Unavailable."""
+    name = PurePosixPath(unquote(urlsplit(url).path)).name
+    if not name.endswith(".gguf"):
+        raise Invalid(
+            "Only GGUF files are fetched by their address.",
+            "Give the address of the .gguf file itself; other formats come from hubs and folders.",
+            fields={"url": "must end with .gguf"},
+        )
+    try:
+        with outbound.get(url, outbound.environment_policy(), timeout_s=hubs.TIMEOUT_S) as response:
+            if response.status != 200:
+                message = f"{urlsplit(url).hostname} answered {response.status}."
+                raise Invalid(message, "Check the address.", fields={"url": message})
+            length = response.headers.get("Content-Length", "")
+            size = int(length) if length.isdecimal() else None
+            header, facts = _gguf_header(cast(BinaryIO, response), name, size, "url")
+    except OutboundError as error:
+        kind = Invalid if error.code == "not_allowed" else Unavailable
+        raise kind(str(error), error.advice, fields={"url": str(error)}) from error
+    plain = url.partition("?")[0].partition("#")[0]
+    return Inspected(
+        format="gguf",
+        main_file=name,
+        files=({"name": name, "size": header.expected_file_bytes if size is None else size, "sha256": None},),
+        model_name=_model_name(header, Path(name).stem),
+        quantisation=facts.quantisation,
+        source={"kind": "url", "url": plain},
+        origin=plain[:500],
+        facts=facts.as_json(),
+        licence=facts.licence,
+    )
+
+
+def offer(repo: hubs.Repo) -> Offer:
+    """What the repository has that could be served."""
+    return group(repo.files)
+
+
+def inspect_repo(hub: Hub, repo: hubs.Repo, key: str) -> Inspected:
+    """One variant of a repository, by the headers of its files at exactly this commit. Raises Refused."""
+    found = offer(repo)
+    variant = _usable(found, key, repo.name)
+
+    @contextmanager
+    def opened(file: File) -> Iterator[Readable]:
+        with hubs.open_file(hub, repo.name, repo.commit, file.name) as response:
+            yield response
+
+    more: tuple[File, ...] = ()
+    if variant.format == "safetensors":
+        config = _config(variant, opened)
+        if configs.wants_code(config):
+            _require_approval(hub, repo)
+            more = tuple(file for file in repo.files if file.name in found.code)
+    try:
+        facts = _facts(variant, opened, _repo_model(repo.name), repo.licence)
+    except OutboundError as error:
+        raise Unavailable(f"{hub.name} broke off: {error}", error.advice) from error
+    return Inspected(
+        format=variant.format,
+        main_file=variant.main_file,
+        files=tuple(_wanted(variant, file) for file in (*variant.files, *more)),
+        model_name=_repo_model(repo.name),
+        quantisation=(facts.quantisation or variant.quantisation)[:20],
+        source={
+            "kind": "hub", "hub": hub.pk, "hub_name": hub.name, "repo": repo.name, "revision": repo.revision,
+            "commit": repo.commit, "variant": key, "page": repo.page,
+        },
+        origin=f"hub:{hub.pk}:{repo.name}@{repo.commit}:{key}"[:500],
+        facts=facts.as_json(),
+        licence=repo.licence or facts.licence,
+    )  # fmt: skip
+
+
+def _wanted(variant: Variant, file: File) -> dict[str, Any]:
+    return {
+        "name": variant.place_of(file),
+        "path": file.name,
+        "size": file.size_bytes,
+        "sha256": file.sha256,
+        "git_sha1": file.git_sha1,
+    }
+
+
+def _usable(found: Offer, key: str, where: str) -> Variant:
+    variant = found.find(key)
+    if variant is None:
+        names = ", ".join(one.key for one in found.variants[:10]) or "nothing that can be served"
+        raise Invalid(
+            f"{where} has no variant {key!r}." if key else f"{where} has several variants.",
+            f"It has: {names}.",
+            fields={"variant": "choose one"},
+        )
+    if variant.problem:
+        raise Invalid(f"{key} cannot be served. {variant.problem}", "Choose another variant.")
+    return variant
+
+
+def _require_approval(hub: Hub, repo: hubs.Repo) -> None:
+    if not CodeApproval.objects.filter(hub=hub, repo=repo.name, commit=repo.commit).exists():
+        raise Invalid(
+            f"{repo.name} needs Python code of its own to run, and code from a hub is not run here.",
+            "Choose a variant without it (GGUF never has any), or have an installation admin read and approve "
+            f"commit {repo.commit[:12]} on the repository's page.",
+            fields={"variant": "runs code of its own"},
+        )
+
+
+def _inspect_folder(folder: Path, key: str) -> Inspected:
+    files = []
+    for path in sorted(folder.rglob("*"))[:MAX_FOLDER_FILES]:
+        if path.is_file() and path.resolve().is_relative_to(folder):
+            files.append(File(str(path.relative_to(folder)), path.stat().st_size))
+    found = group(files)
+    if not key and len(found.variants) == 1:
+        key = found.variants[0].key
+    variant = _usable(found, key, str(folder))
+
+    @contextmanager
+    def opened(file: File) -> Iterator[Readable]:
+        with (folder / file.name).open("rb") as stream:
+            yield stream
+
+    if variant.format == "safetensors" and configs.wants_code(_config(variant, opened)):
+        raise Invalid(
+            f"{folder.name} needs Python code of its own to run, and such code is not run here.",
+            "Choose another model, or a GGUF file of this one.",
+            fields={"source_path": "runs code of its own"},
+        )
+    facts = _facts(variant, opened, folder.name, "")
+    parent = folder / PurePosixPath(variant.files[0].name).parent
+    return Inspected(
+        format=variant.format,
+        main_file=variant.main_file,
+        files=tuple(_wanted(variant, file) for file in variant.files),
+        model_name=_repo_model(facts.name or folder.name),
+        quantisation=(facts.quantisation or variant.quantisation)[:20],
+        source={"kind": "path", "path": str(parent), "member": "", "variant": key},
+        origin=f"folder:{parent}:{key}"[:500],
+        facts=facts.as_json(),
+        licence=facts.licence,
+    )
+
+
+def _config(variant: Variant, opened: Opener) -> dict[str, Any]:
+    file = next(file for file in variant.files if PurePosixPath(file.name).name == "config.json")
+    try:
+        with opened(file) as stream:
+            parts: list[bytes] = []
+            while (piece := stream.read(1 << 20)) and sum(map(len, parts)) <= configs.MAX_CONFIG_BYTES:
+                parts.append(piece)
+        return configs.read_config(b"".join(parts))
+    except ConfigError as error:
+        raise _not_a_model(file.name, error) from error
+    except OutboundError as error:
+        raise Unavailable(str(error), error.advice) from error
+
+
+def _facts(variant: Variant, opened: Opener, name: str, licence: str) -> ModelFacts:
+    """The planner's facts by the headers of the variant. Raises Refused."""
+    if variant.format == "gguf":
+        headers = _each(variant.weights, lambda file: _read_gguf(file, opened))
+        try:
+            return gguf.facts(headers[0], None, headers[1:])
+        except gguf.HeaderError as error:
+            raise _not_a_model(variant.key, error) from error
+    config = _config(variant, opened)
+    read = _each(variant.weights[:MOST_HEADERS], lambda file: _read_safetensors(file, opened))
+    try:
+        facts = configs.facts(config, read, name, licence)
+    except ConfigError as error:
+        raise _not_a_model("config.json", error) from error
+    return _scaled(facts, variant)
+
+
+def _scaled(facts: ModelFacts, variant: Variant) -> ModelFacts:
+    """Where only some parts were read, sizes and parameters of the whole by the sizes of the files."""
+    whole = sum(file.size_bytes for file in variant.weights)
+    if len(variant.weights) <= MOST_HEADERS or not facts.weights_bytes:
+        return facts
+    parameters = round(facts.parameters * whole / facts.weights_bytes)
+    return replace(
+        facts, weights_bytes=whole, mapped_bytes=whole, parameters=parameters, split_parts=len(variant.weights)
+    )
+
+
+def _each(files: Sequence[File], read: Callable[[File], T]) -> list[T]:
+    if len(files) == 1:
+        return [read(files[0])]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return list(pool.map(read, files))
+
+
+def _read_gguf(file: File, opened: Opener) -> gguf.GgufHeader:
+    try:
+        with opened(file) as stream:
+            return gguf.read_header(cast(BinaryIO, stream), file.size_bytes)
+    except gguf.HeaderError as error:
+        raise _not_a_model(file.name, error) from error
+
+
+def _read_safetensors(file: File, opened: Opener) -> safetensors.Header:
+    try:
+        with opened(file) as stream:
+            return safetensors.read_header(cast(BinaryIO, stream), file.size_bytes)
+    except safetensors.HeaderError as error:
+        raise _not_a_model(file.name, error) from error
+
+
+def _gguf_header(
+    file: BinaryIO, name: str, size: int | None, about: str = "source_path"
+) -> tuple[gguf.GgufHeader, ModelFacts]:
+    try:
+        header = gguf.read_header(file, size)
+        return header, gguf.facts(header, size)
+    except gguf.HeaderError as error:
+        raise _not_a_model(name, error, about) from error
+
+
+def _not_a_model(name: str, error: Exception, about: str = "source_path") -> Refused:
+    return Invalid(
+        f"{name} is not a model file that can be served: {error}",
+        "Fetch the file again and compare its checksum with the publisher's.",
+        fields={about: str(error)},
+    )
+
+
+def _allowed(path: Path) -> Path:
+    """The real path of a file or folder under an import root; symbolic links are followed before the check."""
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise Invalid(f"There is no file {path}.", fields={"source_path": "no such file"}) from error
+    roots = paths.import_roots()
+    if not any(real.is_relative_to(root) for root in roots):
+        raise Invalid(
+            f"{path} is outside the folders that models may be imported from.",
+            f"Put it under {' or '.join(str(root) for root in roots)}, or name its folder in MODELYARD_IMPORT_ROOTS.",
+            fields={"source_path": "outside the allowed folders"},
+        )
+    return real
+
+
+@contextmanager
+def _open_local(path: Path, member: str) -> Iterator[tuple[BinaryIO, str, int]]:
+    """The model file itself, its name and its size in bytes."""
+    try:
+        if not member:
+            with path.open("rb") as file:
+                yield file, path.name, path.stat().st_size
+            return
+        with zipfile.ZipFile(path) as archive:
+            size = archive.getinfo(member).file_size
+            with archive.open(member) as inside:
+                yield cast(BinaryIO, inside), member, size
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        what = f"{member} in {path.name}" if member else path.name
+        raise Invalid(f"{what} cannot be read: {error}", fields={"source_path": "cannot be read"}) from error
+
+
+def _model_name(header: gguf.GgufHeader, stem: str) -> str:
+    """The name that the header gives, or the file's name without its quantisation."""
+    name = header.metadata.get("general.basename") or header.metadata.get("general.name")
+    return str(name) if name else stem
+
+
+def _repo_model(name: str) -> str:
+    """The model that a repository is about: without its owner and without the format that its name ends with."""
+    last = name.rsplit("/", 1)[-1]
+    while (shorter := ENDINGS.sub("", last)) != last and shorter:
+        last = shorter
+    return last

@@ -1,0 +1,309 @@
+"""HTTP to places that policy allows. The name is resolved once, the addresses are checked, and the connection goes to
+exactly the address that was checked; every redirect starts over.
+
+Standard library alone: the same file works in the web process and in the image that jobs run in.
+
+A proxy (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) is the admin's word and not checked itself. It resolves names for us, so
+behind one a name is refused when it leads to a private address here, and believed when it cannot be resolved here.
+"""
+
+import base64
+import contextlib
+import http.client
+import ipaddress
+import os
+import socket
+import ssl
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+
+CONNECT_S = 10.0
+SILENCE_S = 30.0
+MAX_REDIRECTS = 8
+REDIRECTS = (301, 302, 303, 307, 308)
+AGENT = "modelyard"
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class OutboundError(Exception):
+    """No answer was had. `code`: not_allowed (never will be), unreachable or tls (may work later)."""
+
+    def __init__(self, code: Literal["not_allowed", "unreachable", "tls"], message: str, advice: str) -> None:
+        super().__init__(message)
+        self.code, self.advice = code, advice
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Where requests may go beyond public addresses over https; all of it is an installation admin's decision."""
+
+    networks: tuple[str, ...] = ()  # private ranges that may be reached, as CIDR
+    hosts: tuple[str, ...] = ()  # names that may be reached whatever they resolve to, over http too
+    allows_http: bool = False
+    proxies: Mapping[str, str] = field(default_factory=dict)  # "https", "http", "no" (the exceptions)
+
+    def as_json(self) -> dict[str, Any]:
+        """Without the proxies: their addresses may hold passwords."""
+        return {"networks": list(self.networks), "hosts": list(self.hosts), "allows_http": self.allows_http}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], proxies: Mapping[str, str] | None = None) -> "Policy":
+        return cls(
+            tuple(data.get("networks", ())), tuple(data.get("hosts", ())), bool(data.get("allows_http")), proxies or {}
+        )
+
+    def admits(self, address: Address) -> bool:
+        """Whether connections to this address may be made. Addresses that carry another one are judged by both."""
+        inner = _carried(address)
+        if inner is not None and not self.admits(inner):
+            return False
+        if any(address in network for network in self._networks() if network.version == address.version):
+            return True
+        return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+
+    def _networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        found = []
+        for text in self.networks:
+            with contextlib.suppress(ValueError):
+                found.append(ipaddress.ip_network(text, strict=False))
+        return found
+
+
+def environment_policy(environment: Mapping[str, str] = os.environ) -> Policy:
+    """The installation's policy: MODELYARD_FETCH_PRIVATE (CIDRs with commas), MODELYARD_FETCH_HTTP=1, proxies."""
+    networks = tuple(part.strip() for part in environment.get("MODELYARD_FETCH_PRIVATE", "").split(",") if part.strip())
+    return Policy(
+        networks, allows_http=environment.get("MODELYARD_FETCH_HTTP") == "1", proxies=environment_proxies(environment)
+    )
+
+
+def environment_proxies(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """HTTPS_PROXY, HTTP_PROXY and NO_PROXY in either spelling."""
+    names = {"https": "HTTPS_PROXY", "http": "HTTP_PROXY", "no": "NO_PROXY"}
+    values = {key: environment.get(name.lower()) or environment.get(name) or "" for key, name in names.items()}
+    return {key: value for key, value in values.items() if value}
+
+
+@dataclass
+class Response:
+    """An answer whose body is still to be read. Use as a context manager."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    url: str
+    _body: http.client.HTTPResponse
+    _connection: http.client.HTTPConnection
+
+    def read(self, size: int) -> bytes:
+        """At least one byte and at most `size`; nothing at the end. Raises OutboundError when the line broke."""
+        try:
+            return self._body.read1(size)
+        except (OSError, http.client.HTTPException) as error:
+            raise OutboundError(
+                "unreachable", f"{_host(self.url)} broke off: {_plain(error)}.", "Try again."
+            ) from error
+
+    def close(self) -> None:
+        self._body.close()
+        self._connection.close()
+
+    def __enter__(self) -> "Response":
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+def get(
+    url: str,
+    policy: Policy,
+    headers: Mapping[str, str] | None = None,
+    secret_headers: Mapping[str, str] | None = None,
+    timeout_s: float = SILENCE_S,
+) -> Response:
+    """GET with redirects followed. `secret_headers` go to the first address's origin and to no other.
+
+    Any status is an answer. Raises OutboundError.
+    """
+    origin = _origin(urlsplit(url))
+    for _hop in range(MAX_REDIRECTS):
+        secrets = secret_headers if secret_headers and _origin(urlsplit(url)) == origin else {}
+        response = ask(url, policy, {"User-Agent": AGENT, **(headers or {}), **(secrets or {})}, timeout_s)
+        target = response.headers.get("Location")
+        if response.status not in REDIRECTS or not target:
+            return response
+        response.close()
+        url = urljoin(url, target)
+    raise OutboundError("unreachable", f"{_host(url)} redirects without end.", "Check the address.")
+
+
+def check(url: str, policy: Policy) -> None:
+    """Raise OutboundError when the address may not be asked, or its name leads nowhere."""
+    parts = _split(url, policy)
+    if _proxy(parts, policy) is None:
+        _addresses(parts, policy)
+    else:
+        _check_behind_proxy(parts, policy)
+
+
+def ask(url: str, policy: Policy, headers: Mapping[str, str], timeout_s: float = SILENCE_S) -> Response:
+    """One GET without following redirects. Raises OutboundError."""
+    parts = _split(url, policy)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    proxy = _proxy(parts, policy)
+    try:
+        if proxy is None:
+            connection = _connect(parts, policy, timeout_s)
+        else:
+            _check_behind_proxy(parts, policy)
+            connection, more = _connect_by_proxy(parts, proxy, timeout_s)
+            path = url if parts.scheme == "http" else path
+            headers = {**headers, **more}
+        try:
+            connection.request("GET", path, headers={"Accept-Encoding": "identity", **headers})
+            body = connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
+    except ssl.SSLError as error:
+        advice = "Check the address, and that this machine trusts the certificate's issuer."
+        raise OutboundError(
+            "tls", f"{parts.hostname} has no certificate that is trusted: {error.reason}.", advice
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        message = f"{parts.hostname} does not answer: {_plain(error)}."
+        raise OutboundError("unreachable", message, "Check the network, the proxy and the address.") from error
+    return Response(body.status, body.headers, url, body, connection)
+
+
+def _split(url: str, policy: Policy) -> SplitResult:
+    parts = urlsplit(url)
+    try:
+        _port(parts)
+    except ValueError:
+        parts = SplitResult("", "", "", "", "")
+    if parts.scheme not in ("https", "http") or not parts.hostname or any(ord(char) <= 32 for char in url):
+        raise OutboundError("not_allowed", f"{url!r} is no web address.", "Give an address that begins with https://.")
+    if parts.scheme == "http" and not (policy.allows_http or parts.hostname in policy.hosts):
+        advice = "Use https, or have an installation admin allow http (MODELYARD_FETCH_HTTP=1)."
+        raise OutboundError("not_allowed", f"{parts.hostname} would be asked without encryption.", advice)
+    if parts.username or parts.password:
+        message = "An address must not hold a user name or password."
+        raise OutboundError("not_allowed", message, "Add the place as a hub with a token.")
+    return parts
+
+
+def _addresses(parts: SplitResult, policy: Policy) -> list[str]:
+    """The addresses of this name that may be connected to."""
+    host = parts.hostname or ""
+    found = list(dict.fromkeys(str(info[4][0]) for info in _resolve(host, _port(parts))))
+    if host in policy.hosts:
+        return found
+    allowed = [address for address in found if policy.admits(ipaddress.ip_address(address.partition("%")[0]))]
+    if not allowed:
+        advice = "Only public addresses are asked. An installation admin can allow a network: MODELYARD_FETCH_PRIVATE."
+        raise OutboundError("not_allowed", f"{host} leads to the private address {found[0]}.", advice)
+    return allowed
+
+
+def _resolve(host: str, port: int) -> list[Any]:
+    try:
+        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError) as error:
+        advice = "Check the address and this machine's name service."
+        raise OutboundError("unreachable", f"The name {host} cannot be resolved.", advice) from error
+
+
+def _connect(parts: SplitResult, policy: Policy, timeout_s: float) -> http.client.HTTPConnection:
+    last: OSError | None = None
+    for address in _addresses(parts, policy):
+        try:
+            plain = socket.create_connection((address, _port(parts)), timeout=CONNECT_S)
+        except OSError as error:
+            last = error
+            continue
+        plain.settimeout(timeout_s)
+        return _dressed(parts, plain, timeout_s)
+    raise last or OSError("no address")
+
+
+def _dressed(parts: SplitResult, plain: socket.socket, timeout_s: float) -> http.client.HTTPConnection:
+    """A connection over this socket, encrypted when the scheme asks for it; the certificate is for the name."""
+    host = parts.hostname or ""
+    if parts.scheme == "http":
+        connection = http.client.HTTPConnection(host, _port(parts), timeout=timeout_s)
+        connection.sock = plain
+        return connection
+    context = ssl.create_default_context()
+    secure = http.client.HTTPSConnection(host, _port(parts), timeout=timeout_s, context=context)
+    try:
+        secure.sock = context.wrap_socket(plain, server_hostname=host)
+    except BaseException:
+        plain.close()
+        raise
+    return secure
+
+
+def _proxy(parts: SplitResult, policy: Policy) -> str | None:
+    host = parts.hostname or ""
+    if policy.proxies.get("no") and urllib.request.proxy_bypass_environment(host, {"no": policy.proxies["no"]}):  # type: ignore[attr-defined]
+        return None
+    return policy.proxies.get(parts.scheme)
+
+
+def _check_behind_proxy(parts: SplitResult, policy: Policy) -> None:
+    try:
+        _addresses(parts, policy)
+    except OutboundError as refused:
+        if refused.code == "not_allowed":
+            raise
+
+
+def _connect_by_proxy(
+    parts: SplitResult, proxy: str, timeout_s: float
+) -> tuple[http.client.HTTPConnection, dict[str, str]]:
+    """A connection through the proxy, and the headers that plain http sends it with each request."""
+    where = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+    headers = {}
+    if where.username:
+        credentials = f"{unquote(where.username)}:{unquote(where.password or '')}".encode()
+        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
+    middle = http.client.HTTPConnection(where.hostname or "", where.port or 3128, timeout=timeout_s)
+    if parts.scheme == "http":
+        return middle, headers
+    middle.set_tunnel(parts.hostname or "", _port(parts), headers)
+    middle.connect()
+    return _dressed(parts, middle.sock, timeout_s), {}
+
+
+def _carried(address: Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address inside an IPv6 one of a translating network."""
+    if address.version == 4:
+        return None
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    teredo = address.teredo
+    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _origin(parts: SplitResult) -> tuple[str, str, int]:
+    return parts.scheme, parts.hostname or "", _port(parts)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or url
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")

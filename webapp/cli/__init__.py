@@ -1,0 +1,1 @@
+"""The command line `modelyard`: all that the REST API does, from a terminal. No Django, nothing that starts slowly."""

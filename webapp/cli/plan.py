@@ -1,0 +1,109 @@
+"""What has to be done so that what is becomes what was declared. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Action = Literal["create", "update", "delete", "unchanged"]
+SIGNS: dict[Action, str] = {"create": "+", "update": "~", "delete": "-", "unchanged": "="}
+
+
+@dataclass(frozen=True)
+class Want:
+    """A declared deployment in the API's own words, ids for names. `fields` holds what was declared, nothing else."""
+
+    team: str
+    name: str
+    fields: dict[str, Any]
+    desired: Literal["running", "stopped", ""] = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One deployment's way from what it is to what it should be. `changes` are (old, new) per field."""
+
+    action: Action
+    team: str
+    name: str
+    id: int | None = None
+    body: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    # The wish to send after the rest.
+    then: Literal["start", "stop", ""] = ""
+
+    @property
+    def is_change(self) -> bool:
+        return self.action != "unchanged"
+
+    def as_json(self) -> dict[str, Any]:
+        changes = {name: {"old": old, "new": new} for name, (old, new) in self.changes.items()}
+        return {"action": self.action, "team": self.team, "name": self.name, "changes": changes}
+
+
+# What a deployment is called in the API's answers, by what it is called in its requests.
+_ANSWERED = {"artifact": "artifact_id", "replicas": "desired_replicas", "host": "host_id"}
+
+
+def make(wants: Iterable[Want], present: Iterable[Mapping[str, Any]], prune: bool = False) -> list[Step]:
+    """One step per declared deployment, in the file's order; with `prune` also for what the file's teams have besides.
+
+    What the API does not tell of a deployment is sent only together with another change.
+    """
+    wants = list(wants)
+    there = {(one["team"], one["name"]): one for one in present}
+    steps = [_step(want, there.get((want.team, want.name))) for want in wants]
+    if prune:
+        kept = {(want.team, want.name) for want in wants}
+        teams = {want.team for want in wants}
+        steps += [
+            Step("delete", team, name, id=one["id"])
+            for (team, name), one in sorted(there.items())
+            if team in teams and (team, name) not in kept and one["desired_state"] != "deleted"
+        ]
+    return steps
+
+
+def _step(want: Want, there: Mapping[str, Any] | None) -> Step:
+    if there is None:
+        body = {"name": want.name, "team": want.team, **want.fields}
+        changes = {name: (None, value) for name, value in want.fields.items()}
+        return Step("create", want.team, want.name, None, body, changes, "stop" if want.desired == "stopped" else "")
+    changes = {}
+    for name, new in want.fields.items():
+        key = _ANSWERED.get(name, name)
+        if key in there and not _same(there[key], new):
+            changes[name] = (there[key], new)
+    body = {name: want.fields[name] for name in changes}
+    then: Literal["start", "stop", ""] = ""
+    if want.desired and want.desired != there["desired_state"]:
+        changes["desired"] = (there["desired_state"], want.desired)
+        then = "stop" if want.desired == "stopped" else "start"
+    return Step("update" if changes else "unchanged", want.team, want.name, there["id"], body, changes, then)
+
+
+def _same(old: Any, new: Any) -> bool:
+    if isinstance(old, list) and isinstance(new, list):
+        return sorted(map(str, old)) == sorted(map(str, new))
+    return bool(old == new)
+
+
+def told(step: Step) -> str:
+    """The step in a line: `~ research/chat  replicas: 1 -> 2`."""
+    name = f"{SIGNS[step.action]} {step.team}/{step.name}"
+    parts = []
+    for key, (old, new) in step.changes.items():
+        if isinstance(old, dict) and isinstance(new, dict):
+            parts += [
+                f"{key}.{inner}: {_word(old.get(inner))} -> {_word(new.get(inner))}"
+                for inner in sorted({*old, *new})
+                if old.get(inner) != new.get(inner)
+            ]
+        elif step.action == "create":
+            parts.append(f"{key}: {_word(new)}")
+        else:
+            parts.append(f"{key}: {_word(old)} -> {_word(new)}")
+    return f"{name}  {step.action}" + (f"  {'; '.join(parts)}" if parts else "")
+
+
+def _word(value: Any) -> str:
+    return "-" if value is None else str(value)

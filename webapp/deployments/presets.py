@@ -1,0 +1,84 @@
+"""Named sets of options to begin with: ours for every engine, and those that teams keep."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from webapp.accounts.models import Role, Team, User
+from webapp.accounts.services import audit, require
+from webapp.deployments.models import OptionPreset
+from webapp.deployments.services import checked_options
+from webapp.errors import Conflict, Invalid
+
+MAX_PER_TEAM = 100
+
+
+@dataclass(frozen=True)
+class Preset:
+    """`key` names it in forms and addresses: `ours:chat` or `team:12`."""
+
+    key: str
+    engine: str
+    name: str
+    about: str
+    options: dict[str, Any]
+    team: str = ""
+
+
+OURS = (
+    Preset("ours:chat", "llamacpp", "Chat, one user", "A long conversation for one person at a time.",
+           {"context_length": 8192, "parallel_slots": 1}),
+    Preset("ours:many", "llamacpp", "Many users", "Eight requests at a time, each of moderate length.",
+           {"context_length": 4096, "parallel_slots": 8}),
+    Preset("ours:long", "llamacpp", "Long context", "Whole documents in one prompt; a smaller cache makes room.",
+           {"context_length": 32768, "parallel_slots": 1, "cache_type_k": "q8_0", "cache_type_v": "q8_0",
+            "flash_attention": "on"}),
+    Preset("ours:small", "llamacpp", "Small memory", "As little as makes sense: short requests, one at a time.",
+           {"context_length": 2048, "parallel_slots": 1, "batch_size": 512, "micro_batch_size": 128,
+            "cache_type_k": "q8_0", "cache_type_v": "q8_0", "flash_attention": "on", "context_checkpoints": 0}),
+)  # fmt: skip
+
+
+def available(teams: Iterable[Team], engine: str | None = None) -> list[Preset]:
+    """Ours, then those of the teams."""
+    kept = OptionPreset.objects.filter(team__in=list(teams)).select_related("team").order_by("name", "id")
+    own = [shown(row) for row in kept]
+    return [preset for preset in (*OURS, *own) if engine in (None, preset.engine)]
+
+
+def shown(row: OptionPreset) -> Preset:
+    """A team's preset beside ours."""
+    return Preset(f"team:{row.pk}", row.engine, row.name, f"Of team {row.team.name}.", row.options, row.team.slug)
+
+
+def save(user: User | None, team: Team, engine: str, name: str, options: dict[str, Any]) -> OptionPreset:
+    """Keep these options under a name, for everybody on the team."""
+    require(user, team, Role.OPERATOR)
+    name = name.strip()
+    if not 1 <= len(name) <= 60:
+        message = "A preset needs a name of 1 to 60 characters."
+        raise Invalid(message, fields={"name": message})
+    checked = checked_options(engine, options)
+    with transaction.atomic():
+        if team.option_presets.count() >= MAX_PER_TEAM:
+            raise Conflict(f"The team keeps {MAX_PER_TEAM} presets already.", "Delete one first.")
+        try:
+            with transaction.atomic():
+                kept = OptionPreset.objects.create(
+                    team=team, engine=engine, name=name, options=checked, actor=user.username if user else "modelyard"
+                )
+        except IntegrityError as error:
+            message = f"The team has a preset named {name} already."
+            raise Conflict(message, "Choose another name.", fields={"name": message}) from error
+        audit(user, team, "preset.create", name, {"engine": engine, "options": checked})
+    return kept
+
+
+def delete(user: User | None, preset: OptionPreset) -> None:
+    """Forget it. Deployments that began with it stay as they are."""
+    require(user, preset.team, Role.OPERATOR)
+    with transaction.atomic():
+        if OptionPreset.objects.filter(pk=preset.pk).delete()[0]:
+            audit(user, preset.team, "preset.delete", preset.name)

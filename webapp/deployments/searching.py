@@ -1,0 +1,108 @@
+"""Find deployments: search, sort, narrow by team, engine, host and the word that sums up their replicas."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db.models import Case, CharField, Count, F, Q, QuerySet, Value, When
+
+from webapp.deployments.models import Deployment
+from webapp.deployments.states import Desired, ReplicaState
+from webapp.listings import Listing, listing
+
+S = ReplicaState
+
+# The words of states.summary, in the order of what wants attention.
+WORDS = (
+    "failed", "restarting", "degraded", "lost", "pending", "placing", "pulling", "starting", "loading", "draining",
+    "stopping", "deleting", "ready", "stopped",
+)  # fmt: skip
+FILTERS = ("state", "engine", "host", "team")
+
+
+@dataclass(frozen=True)
+class Narrowed(Listing):
+    """A page of the list that keeps its filters in every address."""
+
+    filters: Mapping[str, str] = field(default_factory=dict)
+
+    def to_sort(self, key: str) -> str:
+        return "&".join(part for part in (super().to_sort(key), urlencode(self.filters)) if part)
+
+    def _query(self, number: int) -> str:
+        return "&".join(part for part in (super()._query(number), urlencode(self.filters)) if part)
+
+
+def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Narrowed:
+    """The page of the list that was asked for by `q`, `sort`, `page` and the filters."""
+    filters = {name: str(asked[name])[:100] for name in FILTERS if asked.get(name)}
+    found = listing(
+        narrow(rows, filters),
+        asked,
+        search=("name", "artifact__catalog_model__name", "team__name", "engine"),
+        sorts={
+            "name": ("name",),
+            "model": ("artifact__catalog_model__name",),
+            "team": ("team__name",),
+            "replicas": ("desired_replicas",),
+            "created": ("created_at",),
+        },
+    )
+    return Narrowed(found.page, found.q, found.sort, filters)
+
+
+def narrow(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> "QuerySet[Deployment]":
+    """Those that match every filter that is given; a filter that matches nothing leaves nothing."""
+    if asked.get("team"):
+        rows = rows.filter(team__slug=asked["team"])
+    if asked.get("engine"):
+        rows = rows.filter(engine=asked["engine"])
+    if asked.get("host"):
+        on_host = Q(replicas__host__name=asked["host"])
+        rows = rows.filter(pk__in=Deployment.objects.filter(on_host).values("pk"))
+    if asked.get("state"):
+        rows = rows.filter(pk__in=with_word(Deployment.objects.all()).filter(word=asked["state"]).values("pk"))
+    return rows
+
+
+def with_word(rows: "QuerySet[Deployment]") -> "QuerySet[Deployment]":
+    """`word` is what Deployment.state says of each, so that lists can be filtered by it in the database."""
+    present = ~Q(replicas__state=S.STOPPED) | Q(replicas__retired_at=None)
+    kept = Q(replicas__retired_at=None)
+
+    def number(condition: Q) -> Count:
+        return Count("replicas", filter=kept & condition)
+
+    def state(*states: S) -> Q:
+        return Q(replicas__state__in=[state.value for state in states])
+
+    is_running = Q(desired_state=Desired.RUNNING)
+    counted = rows.annotate(
+        n=number(Q()),
+        n_up=Count("replicas", filter=present & ~Q(replicas__state=S.STOPPED)),
+        n_kept_up=number(~Q(replicas__state=S.STOPPED)),
+        n_ready=number(state(S.READY)),
+        n_failed=number(state(S.FAILED)),
+        n_final=number(state(S.FAILED) & Q(replicas__next_due_at=None)),
+        **{f"n_{word}": number(state(word)) for word in _ORDER},
+    )
+    return counted.annotate(
+        word=Case(
+            When(desired_state=Desired.DELETED, then=Value("deleting")),
+            When(~is_running & Q(n_up=0), then=Value("stopped")),
+            When(~is_running, then=Value("stopping")),
+            When(Q(desired_replicas=0, n_kept_up=0), then=Value("stopped")),
+            When(Q(desired_replicas=0), then=Value("stopping")),
+            When(Q(n__gt=0, n_ready__gte=F("desired_replicas")), then=Value("ready")),
+            When(n_ready__gt=0, then=Value("degraded")),
+            When(n_final__gt=0, then=Value("failed")),
+            When(n_failed__gt=0, then=Value("restarting")),
+            *(When(**{f"n_{word}__gt": 0}, then=Value(word.value)) for word in _ORDER),
+            default=Value("pending"),
+            output_field=CharField(),
+        )
+    )
+
+
+_ORDER = (S.LOST, S.LOADING, S.STARTING, S.PULLING, S.PLACING, S.DRAINING, S.STOPPING)

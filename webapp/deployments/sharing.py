@@ -1,0 +1,57 @@
+"""Let other teams use a deployment: they may ask it and see its state, no more."""
+
+from django.db import transaction
+
+from webapp.accounts.models import Role, Team, User
+from webapp.accounts.services import audit, require
+from webapp.deployments.models import Deployment, DeploymentGrant, Replica, ReplicaEvent
+from webapp.deployments.waking import topics
+from webapp.errors import Invalid
+from webapp.events import services as events
+
+
+def grant(user: User | None, deployment: Deployment, slug: str) -> DeploymentGrant:
+    """Let the team with this slug use it, within a second. Granting twice changes nothing."""
+    require(user, deployment.team, Role.OPERATOR)
+    team = Team.objects.filter(slug=slug).first()
+    if team is None or team.pk == deployment.team_id:
+        message = f"There is no team {slug!r}." if team is None else "Its own team may use it anyway."
+        raise Invalid(message, "Type another team's short name.", fields={"team": message})
+    with transaction.atomic():
+        made, is_new = DeploymentGrant.objects.get_or_create(
+            deployment=deployment, team=team, defaults={"actor": user.username if user else "modelyard"}
+        )
+        if is_new:
+            _tell(user, deployment, team, "deployment.grant", f"let team {team.name} use it")
+            events.publish(*topics(deployment))
+    return made
+
+
+def withdraw(user: User | None, deployment: Deployment, team: Team) -> None:
+    """The team may not use it any more; gateways follow within a second. Answers that are under way end as they are."""
+    require(user, deployment.team, Role.OPERATOR)
+    with transaction.atomic():
+        announced = topics(deployment)
+        deleted, _per_model = DeploymentGrant.objects.filter(deployment=deployment, team=team).delete()
+        if deleted:
+            _tell(user, deployment, team, "deployment.withdraw", f"withdrew it from team {team.name}")
+            events.publish(*announced)
+
+
+def _tell(user: User | None, deployment: Deployment, team: Team, verb: str, text: str) -> None:
+    who = user.username if user else "modelyard"
+    ReplicaEvent.objects.create(deployment=deployment, text=text, actor=who)
+    audit(user, deployment.team, verb, deployment.name, {"team": team.slug})
+
+
+def shown_replicas(deployment: Deployment) -> list[Replica]:
+    """The replicas as the person may see them; reasons quote logs, so they are for the deployment's own team.
+
+    For a deployment out of `visible_to`, which says whose it is.
+    """
+    replicas = list(deployment.replicas.all())
+    if not deployment.is_own:  # type: ignore[attr-defined]
+        for replica in replicas:
+            replica.reason = replica.advice = replica.image = replica.progress_text = ""
+            replica.estimate, replica.observed, replica.host = [], {}, None
+    return replicas

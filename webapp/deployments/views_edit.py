@@ -1,0 +1,160 @@
+"""Pages where people say what is to run: a new deployment, a changed one, and presets of options."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+
+from webapp import engines
+from webapp.accounts.models import Role, User
+from webapp.catalog.models import Artifact
+from webapp.deployments import fitting, presets, services
+from webapp.deployments.forms import DeploymentForm, EditForm, Parts
+from webapp.deployments.models import Deployment, OptionPreset
+from webapp.deployments.options import OptionsForm, options_form
+from webapp.deployments.views_history import own
+from webapp.doors import carry_out, door, may, person, teams_of
+from webapp.errors import Refused
+
+
+@door("GET", "POST")
+def new(request: HttpRequest) -> HttpResponse:
+    """What, how and where on one page; the fit panel answers while people choose."""
+    user = person(request)
+    form, options = _forms(user, request.POST if request.method == "POST" else None, request.GET)
+    if request.method == "POST" and form.is_bound and form.is_valid() and options.is_valid():
+        try:
+            deployment = services.create(user, form.cleaned_data["team"], form.wish(options.chosen()))
+        except Refused as refusal:
+            form.take(refusal, options)
+        else:
+            messages.success(request, f"Asked {deployment.name} to run.")
+            return redirect("deployments:detail", deployment.pk)
+    context = {
+        "form": form,
+        "options": options,
+        "presets": presets.available(teams_of(user), form.engine_name()),
+        "fit": _fit(form, options),
+        "has_artifacts": Artifact.objects.deployable().exists(),
+    }
+    return render(request, "deployments/new.html", context, status=422 if form.errors or options.errors else 200)
+
+
+@door("GET", "POST")
+def fit(request: HttpRequest) -> HttpResponse:
+    """The fit panel for what is typed so far."""
+    form, options = _forms(person(request), request.POST, request.GET)
+    return render(request, "deployments/_fit.html", {"fit": _fit(form, options)})
+
+
+def _forms(user: User, typed: QueryDict | None, asked: QueryDict) -> tuple[DeploymentForm, OptionsForm]:
+    """The two forms of the page. `asked` prefills: ?artifact=3 comes from a model's page, ?from=7 clones."""
+    initial: dict[str, Any] = {"artifact": asked.get("artifact", "")}
+    chosen: dict[str, Any] = {}
+    source = _to_clone(user, asked.get("from", "")) if typed is None else None
+    if source is not None:
+        chosen = source.options
+        initial = {
+            "artifact": source.artifact_id, "engine": source.engine, "image": source.image, "host": source.host_id,
+            "replicas": max(1, source.desired_replicas), "team": source.team_id, "name": f"{source.name[:58]}-copy",
+        }  # fmt: skip
+    preset = _preset(user, (typed or asked).get("preset", ""))
+    if preset is not None and (typed is None or "use_preset" in typed):
+        # What was typed stays; only the options begin anew.
+        initial = {**initial, "engine": preset.engine, **(typed.dict() if typed is not None else {})}
+        chosen, typed = preset.options, None
+    form = DeploymentForm(typed, teams=teams_of(user, Role.OPERATOR), initial=initial)
+    engine = engines.get(form.engine_name())
+    return form, options_form(engine.Options)(typed, prefix="options", initial=chosen)
+
+
+def _to_clone(user: User, key: str) -> Deployment | None:
+    if not (key.isascii() and key.isdigit() and len(key) < 16):
+        return None
+    return Deployment.objects.belonging_to(user).filter(pk=int(key)).first()
+
+
+def _preset(user: User, key: str) -> presets.Preset | None:
+    return next((preset for preset in presets.available(teams_of(user)) if preset.key == key), None)
+
+
+def _fit(form: Parts, options: OptionsForm) -> fitting.Fit | None:
+    """None while there is nothing to calculate with."""
+    artifact = form.chosen("artifact")
+    if artifact is None:
+        return None
+    typed = options.chosen() if not options.is_bound or options.is_valid() else None
+    return fitting.fit(artifact, form.engine_name(), typed, form.chosen("host"), form.owner())
+
+
+@door("GET", "POST")
+def edit(request: HttpRequest, pk: int) -> HttpResponse:
+    """The settings with what a change of them would do, before it is applied."""
+    deployment, user = own(request, pk), person(request)
+    form, options = _edit_forms(deployment, request.POST if request.method == "POST" else None)
+    is_applied = request.method == "POST" and "preview" not in request.POST
+    planned, problem = _plan(user, deployment, form, options)
+    if is_applied and form.is_valid() and options.is_valid():
+        try:
+            done = services.edit(user, deployment, form.wanted(options.chosen()))
+        except Refused as refusal:
+            form.take(refusal, options)
+        else:
+            said = "is being changed, one replica at a time" if done.rolls else "has been changed"
+            messages.success(request, f"{deployment.name} {said}.")
+            return redirect("deployments:detail", pk)
+    context = {
+        "deployment": deployment,
+        "form": form,
+        "options": options,
+        "plan": planned,
+        "problem": problem,
+        "fit": _fit(form, options),
+        "may_operate": may(user, deployment.team, Role.OPERATOR),
+    }
+    return render(request, "deployments/edit.html", context, status=422 if form.errors or options.errors else 200)
+
+
+@door("POST")
+def change(request: HttpRequest, pk: int) -> HttpResponse:
+    """What would change by what is typed so far, and whether it fits."""
+    deployment, user = own(request, pk), person(request)
+    form, options = _edit_forms(deployment, request.POST)
+    planned, problem = _plan(user, deployment, form, options)
+    context = {"plan": planned, "problem": problem, "fit": _fit(form, options), "form": form}
+    return render(request, "deployments/_change.html", context)
+
+
+def _edit_forms(deployment: Deployment, typed: QueryDict | None) -> tuple[EditForm, OptionsForm]:
+    form = EditForm(typed, deployment)
+    kind = options_form(engines.get(form.engine_name()).Options)
+    return form, kind(typed, prefix="options", initial=deployment.options)
+
+
+def _plan(user: User, deployment: Deployment, form: EditForm, options: OptionsForm) -> tuple[services.Plan | None, str]:
+    """What the edit would do, or what keeps us from saying it."""
+    if not form.is_bound:
+        return None, ""
+    if not (form.is_valid() and options.is_valid()):
+        return None, "Mend what is marked first."
+    try:
+        return services.check_edit(user, deployment, form.wanted(options.chosen())), ""
+    except Refused as refusal:
+        return None, str(refusal)
+
+
+@door("POST")
+def keep_preset(request: HttpRequest, pk: int) -> HttpResponse:
+    """Keep the deployment's options for the team, under a name."""
+    deployment, user, name = own(request, pk), person(request), request.POST.get("name", "")
+    verb = lambda: presets.save(user, deployment.team, deployment.engine, name, deployment.options)  # noqa: E731
+    carry_out(request, verb, f"Kept as the preset {name.strip()}.")
+    return redirect("deployments:detail", pk)
+
+
+@door("POST")
+def forget_preset(request: HttpRequest, pk: int) -> HttpResponse:
+    preset = get_object_or_404(OptionPreset.objects.visible_to(person(request)).select_related("team"), pk=pk)
+    carry_out(request, lambda: presets.delete(person(request), preset), f"Forgot the preset {preset.name}.")
+    return redirect("deployments:new")

@@ -1,0 +1,136 @@
+"""`make backup`, `make backup-key`, `make restore`: what must work when there is little left to work with."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from pathlib import Path
+
+PASSPHRASE = "MODELYARD_BACKUP_PASSPHRASE"  # noqa: S105 - the variable's name
+
+
+class Stop(Exception):
+    """What to tell the person instead of going on."""
+
+
+def main() -> int:
+    """Do one command; 0 when it is done, 1 with one message when it is refused."""
+    parser = argparse.ArgumentParser(prog="python -m webapp.operations", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    backup = commands.add_parser("backup", help="back up this Modelyard, also while it runs")
+    backup.add_argument("--to", type=Path, help="the archive to write (default: a dated one in MODELYARD_BACKUP_DIR)")
+    backup.add_argument("--row", type=int, help=argparse.SUPPRESS)
+    key = commands.add_parser("backup-key", help="export the master key under a passphrase")
+    key.add_argument(
+        "--to", type=Path, help="the key file to write (default: modelyard-key.json in MODELYARD_BACKUP_DIR)"
+    )
+    restore = commands.add_parser("restore", help="put a backup in the place of what is here")
+    restore.add_argument("source", type=Path, help="the archive")
+    restore.add_argument("--key", type=Path, help="the key file, where the master key is not here")
+    words = parser.parse_args()
+    try:
+        if words.command == "backup":
+            return _backup(words.to, words.row)
+        return _backup_key(words.to) if words.command == "backup-key" else _restore(words.source, words.key)
+    except Stop as refusal:
+        print(f"\n{refusal}", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _backup(target: Path | None, row: int | None) -> int:
+    from webapp.operations import master_key
+
+    if master_key.read() is None:
+        raise Stop(f"There is nothing to back up: no master key at {master_key.path()}. Check MODELYARD_STATE_DIR.")
+    _django()
+    from webapp.operations import backups, schema
+    from webapp.operations.models import Backup
+
+    if not schema.inspect().is_current:
+        raise Stop(f"{schema.refusal()}")
+    try:
+        if row is not None:
+            backups.carry_out_scheduled(Backup.objects.get(pk=row))
+            return 0
+        done = backups.take(target)
+    except backups.BackupFailed as error:
+        raise Stop(str(error)) from error
+    print(f"Backup: {done.path} ({done.size_bytes / 1e6:.1f} MB)")
+    print("The master key is not in it. Keep both apart, and the key at all: make backup-key")
+    return 0
+
+
+def _backup_key(target: Path | None) -> int:
+    from webapp.operations import master_key
+
+    key = master_key.read()
+    if key is None:
+        raise Stop(f"There is no master key at {master_key.path()}. Check MODELYARD_STATE_DIR.")
+    path = target or _backup_dir() / "modelyard-key.json"
+    try:
+        document = master_key.export(key, _new_passphrase())
+    except master_key.KeyFileError as error:
+        raise Stop(str(error)) from error
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    master_key.write_private(path, document)
+    print(f"Master key: {path}\nIt opens with the passphrase alone. Keep it away from the backups.")
+    return 0
+
+
+def _restore(source: Path, key_file: Path | None) -> int:
+    from webapp.operations import restoring
+
+    try:
+        done = restoring.restore(source, key_file, lambda: _passphrase("Passphrase of the key file: "))
+    except restoring.RestoreRefused as error:
+        raise Stop(f"{error}\nNothing was changed.") from error
+    rows = sum(about["rows"] for about in done.manifest["tables"].values())
+    kept = (
+        f"What was here is kept in {done.aside}; remove it when you need it no more.\n" if done.aside.exists() else ""
+    )
+    print(
+        f"Restored {source.name} of {done.manifest['made_at']} (Modelyard {done.manifest['modelyard']}, "
+        f"{len(done.manifest['tables'])} tables, {rows} rows).\n"
+        f"{kept}"
+        "Next: `make run`. People sign in again, as sessions are in no backup.\n"
+        "The installation is on hold: engines that this backup does not know are kept until an admin says on the page\n"
+        "Hosts that they may go."
+    )
+    return 0
+
+
+def _django() -> None:
+    import django
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+    django.setup()
+
+
+def _backup_dir() -> Path:
+    from webapp import paths
+
+    return Path(os.environ.get("MODELYARD_BACKUP_DIR") or paths.state_dir() / "backups").resolve()
+
+
+def _passphrase(prompt: str) -> str:
+    found = os.environ.get(PASSPHRASE)
+    if found:
+        return found
+    if not sys.stdin.isatty():
+        raise Stop(f"A passphrase is needed: run this on a terminal, or set {PASSPHRASE}.")
+    return getpass.getpass(prompt)
+
+
+def _new_passphrase() -> str:
+    first = _passphrase("Passphrase for the key file (12 characters or more): ")
+    if not os.environ.get(PASSPHRASE) and getpass.getpass("Once more: ") != first:
+        raise Stop("The two were not the same. Nothing was written.")
+    return first
+
+
+if __name__ == "__main__":
+    sys.exit(main())

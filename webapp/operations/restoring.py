@@ -1,0 +1,215 @@
+"""Put a backup in the place of what is here. Everything that can be refused is refused before anything is changed,
+and what was here is kept aside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from webapp import paths
+from webapp.operations import archive, master_key, running
+
+Passphrase = Callable[[], str]
+
+
+class RestoreRefused(Exception):
+    """Nothing was changed; the text says why and what to do."""
+
+
+@dataclass(slots=True)
+class Restored:
+    """What was done: the manifest, where the things of before are, and what a person should know."""
+
+    manifest: dict[str, Any]
+    aside: Path
+    notes: list[str] = field(default_factory=list)
+
+
+def restore(source: Path, key_file: Path | None = None, passphrase: Passphrase = lambda: "") -> Restored:
+    """Restore the archive. Raises RestoreRefused, and then things are as they were.
+
+    Django is set up in here, after the right master key is in its place: settings are derived from it.
+    """
+    why = running.refusal()
+    if why:
+        raise RestoreRefused(why)
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    paths.state_dir().mkdir(mode=0o700, parents=True, exist_ok=True)
+    staging, aside = paths.state_dir() / f".restore-{stamp}", paths.state_dir() / f"before-restore-{stamp}"
+    try:
+        key = _right_key(archive.manifest_of(source), key_file, passphrase)
+        staging.mkdir(mode=0o700)
+        manifest = archive.unpack(source, staging, key)
+        aside.mkdir(mode=0o700)
+        with _key_in_place(key, aside):
+            _set_up_django()
+            done = Restored(manifest, aside)
+            _replace(staging, done)
+    except (archive.ArchiveError, master_key.KeyFileError) as error:
+        raise RestoreRefused(str(error)) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            # Only when nothing was put into it.
+            aside.rmdir()
+    return done
+
+
+def _right_key(manifest: dict[str, Any], key_file: Path | None, passphrase: Passphrase) -> bytes:
+    """The key that the archive was made with: the one that is here, or the one in the key file."""
+    wanted = manifest.get("key")
+    here = master_key.read()
+    if here is not None and master_key.fingerprint(here) == wanted:
+        return here
+    if key_file is None:
+        what = "This installation has no master key" if here is None else "This backup was made with another master key"
+        raise RestoreRefused(
+            f"{what}, and without the right one neither the archive nor the secrets in it can be trusted.\n"
+            "Give the file that `make backup-key` wrote and its passphrase: make restore FROM=backup KEY=keyfile"
+        )
+    if not key_file.exists():
+        raise RestoreRefused(f"There is no file {key_file}.")
+    key = master_key.unseal(key_file.read_bytes(), passphrase())
+    if master_key.fingerprint(key) != wanted:
+        raise RestoreRefused("The key in that file is not the one this backup was made with.")
+    return key
+
+
+@contextlib.contextmanager
+def _key_in_place(key: bytes, aside: Path) -> Any:
+    """The right key where the processes look for it; the one of before when what follows fails."""
+    before = master_key.read()
+    if before == key:
+        yield
+        return
+    if before is not None:
+        shutil.copy2(master_key.path(), aside / "master.key")
+    master_key.write(key)
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            master_key.path().unlink()
+        else:
+            master_key.write(before)
+            (aside / "master.key").unlink()
+        raise
+
+
+def _set_up_django() -> None:
+    import django
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+    django.setup()
+
+
+def _replace(staging: Path, done: Restored) -> None:
+    from webapp.operations import backups, heartbeats
+
+    _check_fits(done.manifest)
+    if done.manifest["database"] == "sqlite":
+        _replace_sqlite(staging, done)
+    else:
+        _refuse_when_busy(heartbeats.lively)
+        _replace_postgresql(staging, done, backups.write_archive)
+    _replace_files(staging, done)
+
+
+def _refuse_when_busy(lively: Callable[[], list[str]]) -> None:
+    """Other machines may work on this database, which no lock of ours shows."""
+    from django.db import DatabaseError
+
+    try:
+        others = lively()
+    except DatabaseError:
+        # Without these tables nobody of ours works on it.
+        return
+    if others:
+        raise RestoreRefused(
+            f"{', '.join(others)} worked on this database less than a minute ago: stop every process, wait, try again."
+        )
+
+
+def _check_fits(manifest: dict[str, Any]) -> None:
+    from django.db import connection
+
+    from webapp.operations import schema
+
+    if manifest["database"] != connection.vendor:
+        raise RestoreRefused(
+            f"This backup is of a {manifest['database']} database, and MODELYARD_DATABASE_URL names "
+            f"{connection.vendor}.\n"
+            "Restore it where it came from (unset MODELYARD_DATABASE_URL for SQLite), then carry it over: "
+            "manage.py move_database --to URL"
+        )
+    state = schema.compare(frozenset((str(app), str(name)) for app, name in manifest["migrations"]))
+    if state.unknown:
+        app, name = state.unknown[0]
+        raise RestoreRefused(
+            f"This backup was made by a newer Modelyard ({manifest['modelyard']}): restore it with that version. "
+            f"Not known here: {app} {name}."
+        )
+
+
+def _replace_sqlite(staging: Path, done: Restored) -> None:
+    from django.db import connection
+
+    from webapp.operations import dump
+
+    try:
+        ready = dump.check_sqlite(staging, done.manifest)
+    except dump.DumpError as error:
+        raise RestoreRefused(str(error)) from error
+    database = sqlite3.connect(ready)
+    database.execute("UPDATE inventory_installation SET is_on_hold = 1")
+    database.commit()
+    database.close()
+    target = Path(dump.sqlite_path())
+    connection.close()
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for suffix in ("-wal", "-shm", ""):
+        part = Path(f"{target}{suffix}")
+        if part.exists():
+            shutil.move(part, done.aside / part.name)
+    shutil.move(ready, target)
+
+
+def _replace_postgresql(staging: Path, done: Restored, write_archive: Callable[[Path], object]) -> None:
+    from django.db import DatabaseError, connection
+
+    from webapp.operations import dump
+
+    before = done.aside / "database.tar.gz"
+    if connection.introspection.table_names():
+        write_archive(before)
+
+    def hold() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE inventory_installation SET is_on_hold = true")
+
+    try:
+        dump.load_postgresql(staging, done.manifest, finish=hold)
+    except (dump.DumpError, DatabaseError) as error:
+        before.unlink(missing_ok=True)
+        raise RestoreRefused(f"The backup could not be loaded: {error}") from error
+
+
+def _replace_files(staging: Path, done: Restored) -> None:
+    """Usage records that were not delivered; and nothing that belongs to the database of before."""
+    for folder in (paths.gateway_dir(), paths.state_dir() / "valkey"):
+        if folder.exists():
+            shutil.move(folder, done.aside / folder.name)
+    usage = paths.gateway_dir() / "usage" / "0"
+    found = sorted((staging / "usage").glob("*.jsonl")) if (staging / "usage").exists() else []
+    if found:
+        usage.mkdir(mode=0o700, parents=True)
+        paths.gateway_dir().chmod(0o700)
+    for path in found:
+        shutil.move(path, usage / path.name)

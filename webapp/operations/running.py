@@ -1,0 +1,34 @@
+"""Does this Modelyard run? Asked by what must not happen beside it. No Django: a restore asks before it has any."""
+
+import fcntl
+import json
+
+from webapp import paths
+
+
+def supervisor_pid() -> int | None:
+    """The process that `make run` left running on this state folder; None when nobody holds its lock."""
+    try:
+        with (paths.run_dir() / "supervisor.lock").open("r", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None
+            except BlockingIOError:
+                text = file.read()
+    except FileNotFoundError:
+        return None
+    try:
+        return int(json.loads(text)["pid"])
+    except (ValueError, KeyError):
+        # The lock is held by somebody who has not written yet.
+        return 0
+
+
+def refusal() -> str | None:
+    """Why this cannot be done now, with what to do; None when nothing runs."""
+    pid = supervisor_pid()
+    if pid is None:
+        return None
+    return (
+        f"Modelyard runs (process {pid}, state folder {paths.state_dir()}). Stop it with Ctrl-C or `make down` first."
+    )

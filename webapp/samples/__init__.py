@@ -1,0 +1,1 @@
+"""What hosts, accelerators and replicas use over time, and the charts of it."""

@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class SamplesConfig(AppConfig):
+    name = "webapp.samples"

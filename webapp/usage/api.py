@@ -1,0 +1,66 @@
+"""REST doors of usage."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Query, Router
+from ninja.pagination import paginate
+
+from webapp.accounts.callers import caller
+from webapp.pagination import Pages
+from webapp.usage import asking, requests
+from webapp.usage.reports import Question, Row, report
+from webapp.usage.schemas import RequestOut, RequestQuery, UsageOut, UsageQuery
+from webapp.usage.views import csv_response
+
+router = Router(tags=["usage"])
+
+
+@router.get("/usage", response=UsageOut, summary="Requests and tokens by team, person, key, deployment or day")
+def read_usage(request: HttpRequest, asked: Query[UsageQuery]) -> dict[str, Any]:
+    question = _question(request, asked)
+    found = report(caller(request), question)
+    return {
+        "first": question.range.first,
+        "last": question.range.last,
+        "group": question.group,
+        "items": [_row(row) for row in found.rows],
+        "total": _row(found.total),
+    }
+
+
+@router.get(
+    "/usage.csv",
+    summary="The same as CSV",
+    openapi_extra={
+        "responses": {200: {"description": "OK", "content": {"text/csv": {"schema": {"type": "string"}}}}},
+    },
+)
+def read_usage_csv(request: HttpRequest, asked: Query[UsageQuery]) -> HttpResponse:
+    question = _question(request, asked)
+    return csv_response(report(caller(request), question), question)
+
+
+@router.get("/requests", response=list[RequestOut], summary="Single requests, newest first")
+@paginate(Pages)
+def list_requests(request: HttpRequest, asked: Query[RequestQuery]):  # type: ignore[no-untyped-def]
+    words = {**asked.dict(exclude_none=True), "q": asked.request_id}
+    return requests.find(caller(request), words).for_list()
+
+
+def _question(request: HttpRequest, asked: UsageQuery) -> Question:
+    return asking.question(caller(request), asked.dict(by_alias=True, exclude_none=True))
+
+
+def _row(row: Row) -> dict[str, Any]:
+    key = row.label.key
+    return {
+        "name": row.label.text,
+        "detail": row.label.detail,
+        "number": key if isinstance(key, int) and key else None,
+        "requests": row.requests,
+        "failed": row.failed,
+        "prompt_tokens": row.prompt_tokens,
+        "completion_tokens": row.completion_tokens,
+        "tokens": row.tokens,
+    }

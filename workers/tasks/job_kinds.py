@@ -1,0 +1,144 @@
+"""How the containers of each kind of job are made. What a job's end means to the data is webapp.jobs.kinds."""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+
+from webapp.catalog import hubs, outbound
+from webapp.catalog import services as catalog
+from webapp.catalog.models import Hub
+from webapp.catalog.outbound import Policy
+from webapp.errors import Refused
+from webapp.jobs.models import Job, JobKind
+from workers.runtime import specs
+from workers.runtime.base import MODELS_PATH, ContainerSpec
+
+
+class CannotBegin(Exception):
+    """The job cannot have its container; the refusal says why."""
+
+    def __init__(self, refusal: Refused) -> None:
+        super().__init__(refusal.what)
+        self.refusal = refusal
+
+
+class Kind(Protocol):
+    """One kind of job: steps, and for each a container that prints lines of JSON and ends."""
+
+    # Each is a container; the next begins when one has succeeded, and none is repeated after that.
+    steps: tuple[str, ...]
+
+    def container(self, job: Job, step: str, who: Mapping[str, str]) -> ContainerSpec:
+        """The container of a step. Raises CannotBegin."""
+        ...
+
+    def secrets(self, job: Job, step: str) -> Mapping[str, Any] | None:
+        """What its program reads from its standard input, if its spec says so: never stored, never in an inspect."""
+        ...
+
+    def result(self, said: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What is kept of a step's last line; None when it does not say what it must."""
+        ...
+
+    def clean_up(self, job: Job, who: Mapping[str, str]) -> ContainerSpec | None:
+        """A short container that takes away what a failed or cancelled job left half done."""
+        ...
+
+
+class Fetch:
+    """Bring an artifact's files to a host: from a folder of the host, a hub or an address."""
+
+    steps = ("fetch",)
+
+    def container(self, job: Job, step: str, who: Mapping[str, str]) -> ContainerSpec:
+        path = job.params.get("source_path")
+        return specs.fetch_container(
+            name=job.container_name,
+            who=who,
+            order=order(job),
+            import_folder=str(PurePosixPath(path).parent) if path else None,
+        )
+
+    def secrets(self, job: Job, step: str) -> Mapping[str, Any] | None:
+        source = job.params.get("source")
+        if source is None:
+            return None
+        said: dict[str, Any] = {"proxies": outbound.environment_proxies()}
+        try:
+            if source["kind"] == "hub":
+                said["headers"] = hubs.secret_headers(_hub(source))
+            elif job.artifact is not None:
+                said["urls"] = {job.params["files"][0]["name"]: catalog.whole_url(job.artifact)}
+        except Refused as refusal:
+            raise CannotBegin(refusal) from refusal
+        return said
+
+    def result(self, said: Mapping[str, Any]) -> dict[str, Any] | None:
+        return {"files": said["files"]} if isinstance(said.get("files"), list) else None
+
+    def clean_up(self, job: Job, who: Mapping[str, str]) -> ContainerSpec | None:
+        return specs.clean_up_container(f"{job.container_name}-clean", who, _folder(job))
+
+
+class DeleteCopy:
+    """Remove an artifact's folder from a host's models volume."""
+
+    steps = ("delete",)
+
+    def container(self, job: Job, step: str, who: Mapping[str, str]) -> ContainerSpec:
+        return specs.remove_container(name=job.container_name, who=who, folder=_folder(job))
+
+    def secrets(self, job: Job, step: str) -> Mapping[str, Any] | None:
+        return None
+
+    def result(self, said: Mapping[str, Any]) -> dict[str, Any] | None:
+        return {"freed_bytes": said.get("freed_bytes", 0)}
+
+    def clean_up(self, job: Job, who: Mapping[str, str]) -> ContainerSpec | None:
+        return None
+
+
+KINDS: dict[str, Kind] = {JobKind.FETCH: Fetch(), JobKind.DELETE_COPY: DeleteCopy()}
+
+
+def of(job: Job) -> Kind:
+    return KINDS[job.kind]
+
+
+def order(job: Job) -> dict[str, Any]:
+    """What the fetch program is told; see compose/tools/fetch.py."""
+    path, source = job.params.get("source_path"), job.params.get("source")
+    if path:
+        inside = f"/import/{PurePosixPath(path).name}"
+        said: dict[str, Any] = {"kind": "path", "path": inside, "member": job.params.get("member")}
+        return {"source": said, "target_dir": _folder(job), "files": job.params["files"]}
+    if source["kind"] == "hub":
+        hub = _hub(source)
+        policy = hubs.policy(hub)
+        files = [
+            {**file, "url": hubs.file_url(hub, source["repo"], source["commit"], file["path"])}
+            for file in job.params["files"]
+        ]
+    else:
+        policy = outbound.environment_policy()
+        files = [{**file, "url": source["url"]} for file in job.params["files"]]
+    return {"source": _web(policy), "target_dir": _folder(job), "files": files}
+
+
+def _web(policy: Policy) -> dict[str, Any]:
+    return {"kind": "web", "policy": policy.as_json()}
+
+
+def _hub(source: Mapping[str, Any]) -> Hub:
+    hub = Hub.objects.filter(pk=source.get("hub")).first()
+    if hub is None:
+        name = source.get("hub_name", "it comes from")
+        raise CannotBegin(Refused(f"The hub {name} is no longer known.", "Fetch it anew from a hub that is."))
+    return hub
+
+
+def _folder(job: Job) -> str:
+    """A deleted artifact's job has nothing left to do in any folder."""
+    if job.artifact_id is None:
+        raise CannotBegin(Refused("The artifact was deleted meanwhile.", "Fetch it anew."))
+    return f"{MODELS_PATH}/{job.artifact_id}"

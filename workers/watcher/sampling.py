@@ -1,0 +1,220 @@
+"""Every ten seconds: what hosts, GPUs and replicas use. One round of questions, one short transaction."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiodocker
+import aiohttp
+from django.db.utils import DatabaseError
+
+from webapp.deployments.states import ReplicaState
+from webapp.engines.base import ProbeSpec
+from webapp.inventory.models import Host
+from webapp.samples import engine_metrics, services
+from webapp.samples.services import Reading
+from workers.runtime import place
+from workers.watcher import readings, rows
+from workers.watcher.asking import ask
+from workers.watcher.board import Board
+from workers.watcher.readings import Machine, Usage
+from workers.watcher.rows import Target
+
+logger = logging.getLogger(__name__)
+
+S = ReplicaState
+
+EVERY_S = 10
+# A host that is slow to answer loses a sample; it does not hold up the others.
+ROUND_WITHIN_S = 8.0
+AT_ONCE = 8
+THIN_OUT_EVERY_S = 60
+HOSTS_EVERY_S = 60
+SAMPLER = "modelyard-sampler"
+# What a sampler printed longer ago says nothing about now.
+SAMPLER_FRESH_S = 25.0
+MEASURED = (S.STARTING, S.LOADING, S.READY, S.DRAINING)
+ASKED = (S.READY, S.DRAINING)
+# Whoever works on a request uses more CPU than that, on a GPU too. Below it nobody asks: llama.cpp writes a line into
+# its log for every look at its metrics.
+IDLE_CORES = 0.02
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A host as sampling needs it: its GPUs' ids by uuid, and whether it is this very machine."""
+
+    id: int
+    name: str
+    endpoint: str
+    is_here: bool
+    gpus: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Memory:
+    """Counters of the last round by subject, from which the next one makes rates."""
+
+    counters: dict[tuple[str, int, int, int], tuple[float, dict[str, float]]] = field(default_factory=dict)
+
+    def rates(self, subject: tuple[str, int, int, int], at: float, now: dict[str, float]) -> dict[str, float]:
+        """Growth per second since the last round; nothing in the first one, nor for what began anew."""
+        before = self.counters.get(subject)
+        self.counters[subject] = (at, now)
+        return engine_metrics.rates(before[1], now, at - before[0]) if before else {}
+
+    def stand_still(self, subject: tuple[str, int, int, int], at: float) -> None:
+        """Nothing has grown since the last round."""
+        if subject in self.counters:
+            self.counters[subject] = (at, self.counters[subject][1])
+
+    def forget(self, before: float) -> None:
+        """Let go of what was not seen for a while."""
+        self.counters = {subject: seen for subject, seen in self.counters.items() if seen[0] >= before}
+
+
+async def run(board: Board) -> None:
+    """Sample until cancelled. Whatever goes wrong costs a round, never the loop."""
+    memory = Memory()
+    places: list[Place] = []
+    read_at = thinned_at = -math.inf
+    while True:
+        await asyncio.sleep(EVERY_S - time.time() % EVERY_S)
+        now = time.monotonic()
+        try:
+            if now - read_at >= HOSTS_EVERY_S:
+                places, read_at = await rows.call(_places), now
+            await rows.call(services.record, await measure(places, board, memory))
+            if now - thinned_at >= THIN_OUT_EVERY_S:
+                await rows.call(services.thin_out)
+                thinned_at = now
+        except DatabaseError as error:
+            logger.warning("samples were not stored: %s", error)
+        except Exception:
+            logger.exception("a round of samples failed")
+
+
+async def measure(places: list[Place], board: Board, memory: Memory) -> list[Reading]:
+    """One round over all hosts, side by side."""
+    memory.forget(time.monotonic() - 10 * EVERY_S)
+    found = await asyncio.gather(*(_host(each, board.on_host(each.id), memory) for each in places))
+    return [reading for part in found for reading in part]
+
+
+async def _host(here: Place, targets: list[Target], memory: Memory) -> list[Reading]:
+    found: list[Reading] = []
+    targets = [target for target in targets if target.state in MEASURED]
+    try:
+        async with asyncio.timeout(ROUND_WITHIN_S):
+            if here.is_here and not here.gpus:
+                found += _machine(here, time.monotonic(), _local(), memory)
+                if not targets:
+                    return found
+            async with _client(here.endpoint) as docker:
+                if not here.is_here or here.gpus:
+                    found += await _sampler(docker, here, memory)
+                limit = asyncio.Semaphore(AT_ONCE)
+                for reading in await asyncio.gather(*(_replica(docker, limit, each, memory) for each in targets)):
+                    found += [reading] if reading.values else []
+    except (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        logger.info("%s gave no samples: %s", here.name, str(error) or type(error).__name__)
+    return found
+
+
+def _local() -> Machine | None:
+    """This machine, without a container."""
+    try:
+        return readings.machine((PROC / "stat").read_text(), (PROC / "meminfo").read_text())
+    except OSError:
+        return None
+
+
+async def _sampler(docker: aiodocker.Docker, here: Place, memory: Memory) -> list[Reading]:
+    """The newest line of the host's sampler; nothing while it does not run yet."""
+    try:
+        lines = await docker.containers.container(SAMPLER).log(stdout=True, tail=1)
+    except aiodocker.DockerError as error:
+        if error.status == 404:
+            return _machine(here, time.monotonic(), _local(), memory) if here.is_here else []
+        raise
+    said = readings.sampler_line("".join(lines))
+    if said is None or abs(time.time() - said[0]) > SAMPLER_FRESH_S:
+        return []
+    return _machine(here, said[0], said[1], memory)
+
+
+def _machine(here: Place, at: float, machine: Machine | None, memory: Memory) -> list[Reading]:
+    if machine is None:
+        return []
+    found = [Reading("host", here.id, _values(("host", here.id, 0, 0), at, machine.usage, memory))]
+    gpus = [(here.gpus[uuid], values) for uuid, values in machine.gpus.items() if uuid in here.gpus]
+    return found + [Reading("accelerator", card, values) for card, values in gpus]
+
+
+async def _replica(docker: aiodocker.Docker, limit: asyncio.Semaphore, target: Target, memory: Memory) -> Reading:
+    name = f"modelyard-{target.id}-g{target.generation}-a{target.attempt}"
+    values: dict[str, float] = {}
+    async with limit:
+        # One-shot: the engine does not wait a second to compare two readings; we compare ours.
+        with contextlib.suppress(aiodocker.DockerError):
+            stats: dict[str, Any] = await docker._query_json(
+                f"containers/{name}/stats", params={"stream": "false", "one-shot": "true"}
+            )
+            usage = readings.container(stats)
+            if usage is not None:
+                values |= _values(("replica", *target.run), time.monotonic(), usage, memory)
+        if target.state in ASKED and target.engine.name in engine_metrics.ENGINES and target.address:
+            values |= await _engine(target, memory, is_idle=values.get("cpu_cores", 1.0) < IDLE_CORES)
+    return Reading("replica", target.id, values)
+
+
+async def _engine(target: Target, memory: Memory, is_idle: bool) -> dict[str, float]:
+    """What the engine tells of itself; nothing when it is too busy to answer. An idle one is not asked."""
+    subject, now = ("engine", *target.run), time.monotonic()
+    if is_idle:
+        memory.stand_still(subject, now)
+        return {"requests_running": 0.0, "requests_waiting": 0.0}
+    outcome = await ask(target.address, target.port, ProbeSpec("GET", "/metrics", timeout_s=2.0))
+    if outcome.status != 200:
+        return {}
+    text = outcome.body.decode(errors="replace")
+    counted = memory.rates(subject, now, engine_metrics.counters(text))
+    return {**engine_metrics.gauges(text), **counted}
+
+
+def _values(subject: tuple[str, int, int, int], at: float, usage: Usage, memory: Memory) -> dict[str, float]:
+    return {**usage.values, **memory.rates(subject, at, {"cpu_cores": usage.cpu_s})}
+
+
+def _places() -> list[Place]:
+    """In two queries."""
+    return [
+        Place(
+            id=host.pk,
+            name=host.name,
+            endpoint=host.endpoint,
+            is_here=place.is_this_machine(host.endpoint, host.facts, host.memory_bytes),
+            gpus={
+                card.uuid: card.pk for card in host.accelerators.all() if card.is_present and card.vendor == "nvidia"
+            },
+        )
+        for host in Host.objects.prefetch_related("accelerators").order_by("id")
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _client(endpoint: str) -> AsyncIterator[aiodocker.Docker]:
+    docker = aiodocker.Docker(url=endpoint, timeout=aiohttp.ClientTimeout(total=ROUND_WITHIN_S))
+    try:
+        yield docker
+    finally:
+        with contextlib.suppress(aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError):
+            await docker.close()
+        await docker.session.close()
