@@ -38,7 +38,7 @@ TORCH = Context(
 GGUF = Context(
     "modelyard/quantizer-gguf:1",
     FOLDER / "gguf/Dockerfile",
-    {"steps.py": STEPS, "gguf.py": FOLDER / "gguf/gguf.py"},
+    {"steps.py": STEPS, "gguf.py": FOLDER / "gguf/gguf.py", llamacpp_tools.LOCK.name: llamacpp_tools.LOCK},
     parent=TORCH,
     folders=_gguf_folders,
     decided_by=(_lock("gguf"), llamacpp_tools.LOCK, Path(llamacpp_tools.__file__)),

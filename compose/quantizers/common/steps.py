@@ -99,16 +99,24 @@ class Meter:
         self._step, self._unit, self._clock = step, unit, clock
         self._said_at = float("-inf")
         self._last: tuple[int, int, str] | None = None
+        self._first: tuple[float, int] | None = None
 
     def at(self, done: int, total: int, message: str = "") -> None:
         if (done, total, message) == self._last:
             return
         self._last = (done, total, message)
         now = self._clock()
+        if self._first is None:
+            self._first = now, done
         if now - self._said_at >= REPORT_EVERY_S or done >= total:
             self._said_at = now
             unit = {"done": done, "total": total, "unit": self._unit}
-            say({"step": self._step, **unit, "message": message[:200]})
+            say({"step": self._step, **unit, **self._speed(now, done), "message": message[:200]})
+
+    def _speed(self, now: float, done: int) -> dict[str, float]:
+        """Units per second since the first of them; nothing while that would be a guess."""
+        began, first = self._first or (now, done)
+        return {"speed": round((done - first) / (now - began), 4)} if done > first and now - began >= 2 else {}
 
 
 def run(argv: Sequence[str], on_text: Callable[[str], None], env: Mapping[str, str] | None = None) -> str:

@@ -4,9 +4,11 @@ Orders (paths inside the container; sizes in tokens):
 
     convert   {"step": "convert", "source": "/models/7", "out": "/work/f16.gguf", "type": "f16" | "bf16" | "f32"}
     calibrate {"step": "calibrate", "model": ..., "text": ..., "out": "/work/imatrix.gguf", "context": 512, "chunks": 0}
-    quantise  {"step": "quantise", "model": ..., "imatrix": ... | null, "out": ..., "type": "Q4_K_M"}
+    quantise  {"step": "quantise", "model": ..., "imatrix": ... | null, "out": ..., "type": "Q4_K_M",
+               "requantise": false}
     logits    {"step": "logits", "model": ..., "text": ..., "out": "/work/base.kld", "context": 512, "chunks": 0}
     judge     {"step": "judge", "model": ..., "base": "/work/base.kld" | null, "text": ..., "context": 512, "chunks": 0}
+    verify    like judge; proves that the file loads
     speed     {"step": "speed", "model": ..., "prompt": 256, "generate": 64, "streams": [1, 8]}
 
 `chunks` 0 means the whole text. `threads` may stand in each.
@@ -25,6 +27,8 @@ from steps import Meter, StepError, run, whole
 
 TOOLS = Path(os.environ.get("MODELYARD_GGUF_TOOLS", "/opt/llama.cpp/bin"))
 CONVERTER = Path(os.environ.get("MODELYARD_GGUF_CONVERTER", "/opt/llama.cpp/convert_hf_to_gguf.py"))
+
+SOURCE = Path(__file__).with_name("llama-cpp-source.lock")
 
 WRITING = re.compile(r"Writing:\s+(\d+)%")
 TENSOR = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]\s+(\S+)")
@@ -93,8 +97,9 @@ def quantise(order: dict[str, Any]) -> dict[str, Any]:
             fallbacks.append(int(fallback.group(1)))
 
     matrix = ["--imatrix", order["imatrix"]] if order.get("imatrix") else []
+    again = ["--allow-requantize"] if order.get("requantise") else []
     with whole(out) as draft:
-        argv = [tool("llama-quantize"), *matrix, str(model), str(draft), order["type"], str(_threads(order))]
+        argv = [tool("llama-quantize"), *again, *matrix, str(model), str(draft), order["type"], str(_threads(order))]
         run(argv, heard)
     return {**described(out), "fallback_tensors": fallbacks[-1] if fallbacks else 0}
 
@@ -113,19 +118,25 @@ def judge(order: dict[str, Any]) -> dict[str, Any]:
     base = order.get("base")
     argv = [tool("llama-perplexity"), "-m", order["model"], *_size(order)]
     if not base:
-        return _perplexity(run([*argv, "-f", order["text"]], ChunkMeter("judge").hear))
+        text = run([*argv, "-f", order["text"]], ChunkMeter(order["step"]).hear)
+        return {**_perplexity(text), "tool": version()}
     text = run([*argv, "--kl-divergence-base", base, "--kl-divergence"], ChunkMeter("judge").hear)
     found = {name: pattern.search(text) for name, pattern in KLD_LINES.items()}
     missing = [name for name, match in found.items() if match is None]
     if missing:
         raise StepError("tool_failed", f"llama-perplexity did not say {', '.join(missing)}.", "Look at the job's log.")
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = {"tool": version()}
     for name, match in found.items():
         assert match is not None
         result[name] = float(match.group(1))
         if match.re.groups > 1:
             result[f"{name}_error"] = float(match.group(2))
     return result
+
+
+def verify(order: dict[str, Any]) -> dict[str, Any]:
+    """The file loads and makes sense of a text."""
+    return judge({**order, "base": None})
 
 
 def speed(order: dict[str, Any]) -> dict[str, Any]:
@@ -171,7 +182,13 @@ class ChunkMeter:
 
 
 def described(path: Path) -> dict[str, Any]:
-    return {"file": path.name, "size_bytes": path.stat().st_size, "sha256": steps.sha256(path)}
+    return {"file": path.name, "size_bytes": path.stat().st_size, "sha256": steps.sha256(path), "tool": version()}
+
+
+def version() -> str:
+    """Whose llama.cpp this is: the package that carried its source."""
+    found = re.search(r"^llama-cpp-python==([\w.]+)", SOURCE.read_text(), re.MULTILINE) if SOURCE.exists() else None
+    return f"llama.cpp of llama-cpp-python {found.group(1)}" if found else "llama.cpp"
 
 
 def tool(name: str) -> str:
@@ -194,5 +211,5 @@ def _threads(order: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    each = (convert, calibrate, quantise, logits, judge, speed)
+    each = (convert, calibrate, quantise, logits, judge, verify, speed)
     sys.exit(steps.main({step.__name__: step for step in each}))

@@ -3,6 +3,8 @@
     quantise  {"step": "quantise", "source": "/models/7", "out": "/work/out", "method": "awq" | "gptq" | "int8" | "fp8",
                "bits": 4, "group_size": 128, "symmetric": true, "text": "/models/.../calibration.txt" | null,
                "samples": 128, "length": 512, "ignore": ["lm_head"], "grid": 20}
+    judge     {"step": "judge", "model": "/work/out", "base": "/models/7" | null, "text": ..., "context": 512, "chunks": 16}
+    verify    like judge; proves that the folder loads
     check     {"step": "check", "source": "/models/7", "group_size": 128, "ignore": ["lm_head"]}
 
 The result is a folder in the compressed-tensors format with tokenizer and configuration. Nothing is fetched, no code of
@@ -21,6 +23,8 @@ import steps
 from steps import Meter, StepError
 
 METHODS = ("awq", "gptq", "int8", "fp8")
+PIECE = re.compile(r"^\[(\d+)/(\d+)\]$")
+RESULT = "modelyard-result "
 LAYER = re.compile(r"\((\d+)/(\d+)\): (Calibrating|Propagating|Compressing)")
 
 
@@ -73,6 +77,93 @@ def quantise(order: dict[str, Any]) -> dict[str, Any]:
         "format": config.get("quantization_config", {}).get("quant_method", ""),
         "peak_memory_bytes": steps.peak_memory_bytes(),
     }
+
+
+def judge(order: dict[str, Any]) -> dict[str, Any]:
+    """Perplexity on the text and, against the parent, KL divergence and top-1 agreement; cut and counted as
+    llama-perplexity does: pieces of `context` tokens, of which the second half is judged."""
+    steps.read_texts(Path(order["text"]))
+    meter = Meter(order["step"], "chunks")
+    said: list[str] = []
+
+    def heard(text: str) -> None:
+        found = PIECE.match(text)
+        if found:
+            meter.at(int(found.group(1)), int(found.group(2)))
+        if text.startswith(RESULT):
+            said.append(text.removeprefix(RESULT))
+
+    steps.run([sys.executable, __file__, "--judge"], heard, env={"MODELYARD_JOB": json.dumps(order)})
+    if not said:
+        raise StepError("tool_failed", "Nothing was judged.", "Look at the job's log.")
+    return {**json.loads(said[-1]), "peak_memory_bytes": steps.peak_memory_bytes()}
+
+
+def _judge(order: dict[str, Any]) -> None:
+    import time
+
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    def load(folder: str) -> Any:
+        return AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.bfloat16, local_files_only=True, trust_remote_code=False
+        ).eval()
+
+    began = time.monotonic()
+    model = load(order["model"])
+    load_s = round(time.monotonic() - began, 3)
+    base = load(order["base"]) if order.get("base") else None
+    tokenizer = AutoTokenizer.from_pretrained(order["model"], local_files_only=True, trust_remote_code=False)
+    tokens = tokenizer(Path(order["text"]).read_text(encoding="utf-8"))["input_ids"]
+    context = int(order["context"])
+    count = min(int(order["chunks"]), len(tokens) // context)
+    if not count:
+        raise SystemExit(f"Insufficient text: {len(tokens)} tokens, {context} are needed.")
+    rows = []
+    with torch.inference_mode():
+        for number in range(count):
+            piece = torch.tensor([tokens[number * context : (number + 1) * context]])
+            rows.append(_compare(torch, model, base, piece))
+            print(f"[{number + 1}/{count}]", flush=True)
+    print(RESULT + json.dumps({**_summary(torch, rows), "load_s": load_s, "chunks": count}), flush=True)
+
+
+def _compare(torch: Any, model: Any, base: Any, piece: Any) -> tuple[Any, ...]:
+    """Of each judged token: -log p, and against the base its own, the divergence and whether both prefer the same."""
+    half = piece.shape[1] // 2
+    wanted = piece[0, half + 1 :]
+
+    def scores(judged: Any) -> Any:
+        return torch.log_softmax(judged(piece).logits[0, half:-1].float(), dim=-1)
+
+    mine = scores(model)
+    rows = (-mine.gather(1, wanted[:, None])[:, 0],)
+    if base is None:
+        return rows
+    theirs = scores(base)
+    divergence = (theirs.exp() * (theirs - mine)).sum(dim=-1)
+    agree = (mine.argmax(dim=-1) == theirs.argmax(dim=-1)).float()
+    return (*rows, -theirs.gather(1, wanted[:, None])[:, 0], divergence, agree)
+
+
+def _summary(torch: Any, rows: list[tuple[Any, ...]]) -> dict[str, float]:
+    """Means with their standard errors, under the names that gguf.py uses."""
+    columns = [torch.cat(column).double() for column in zip(*rows, strict=True)]
+    names = ("perplexity", "base_perplexity", "kl_divergence", "top1_agreement_percent")
+    found: dict[str, float] = {}
+    for name, column in zip(names, columns, strict=False):
+        mean = float(column.mean())
+        error = float(column.std(unbiased=True)) / len(column) ** 0.5
+        if "perplexity" in name:
+            mean = float(torch.exp(column.mean()))
+            error *= mean
+        if "percent" in name:
+            mean, error = 100 * mean, 100 * error
+        found[name], found[f"{name}_error"] = round(mean, 6), round(error, 6)
+    if len(columns) > 2:
+        found["kl_divergence_p99"] = round(float(columns[2].quantile(0.99)), 6)
+    return found
 
 
 def _child(order: dict[str, Any]) -> None:
@@ -147,5 +238,7 @@ if __name__ == "__main__":
         print(version("llmcompressor"))
     elif "--child" in sys.argv:
         _child(json.loads(os.environ["MODELYARD_JOB"]))
+    elif "--judge" in sys.argv:
+        _judge(json.loads(os.environ["MODELYARD_JOB"]))
     else:
-        sys.exit(steps.main({"check": check, "quantise": quantise}))
+        sys.exit(steps.main({"check": check, "quantise": quantise, "judge": judge, "verify": judge}))
