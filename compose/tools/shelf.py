@@ -9,6 +9,7 @@ Reads a job from MODELYARD_JOB and prints one JSON object a line, like fetch.py.
     result    {"step": "done", "result": {..., "seconds": s}}; publish: files {name, size, sha256}, format, facts
 """
 
+import hashlib
 import json
 import os
 import re
@@ -27,6 +28,7 @@ from webapp.planner.facts import ModelFacts
 
 MODELS = Path("/models")
 WORK = re.compile(r"\.work/job-\d+")
+MARK = "published"
 PART_BYTES = 1024 * 1024
 TEMPORARY = 75
 
@@ -50,8 +52,6 @@ def prepare(job: Mapping[str, Any], texts: Mapping[str, str], models: Path = MOD
 
 def publish(job: Mapping[str, Any], models: Path = MODELS) -> dict[str, Any]:
     """Name every file by its content, then give the whole folder its place with one rename."""
-    import hashlib
-
     work, target = _work(job, models), _target(job, models)
     made = work / "out"
     # A rename that happened before we died is seen by its result.
@@ -71,6 +71,11 @@ def publish(job: Mapping[str, Any], models: Path = MODELS) -> dict[str, Any]:
     found = _described(there, paths)
     with disk_errors(target):
         if there is made:
+            if target.exists():
+                raise FetchError(
+                    "bad_job", f"{target} holds other files already.", "Try again: it takes another place."
+                )
+            (work / MARK).touch()
             made.rename(target)
             _sync(target.parent)
         shutil.rmtree(work, ignore_errors=True)
@@ -79,8 +84,11 @@ def publish(job: Mapping[str, Any], models: Path = MODELS) -> dict[str, Any]:
 
 def remove(job: Mapping[str, Any], models: Path = MODELS) -> dict[str, Any]:
     """Take the job's folder away, and the result that no row came to know."""
+    work = _work(job, models)
+    # A folder of that number that we did not put there is somebody else's.
+    is_ours = bool(job.get("artifact")) and (not work.exists() or (work / MARK).exists())
     with disk_errors(models):
-        for folder in (_work(job, models), _target(job, models) if job.get("artifact") else None):
+        for folder in (_target(job, models) if is_ours else None, work):
             if folder is not None and folder.is_dir():
                 shutil.rmtree(folder)
     return {}

@@ -29,6 +29,11 @@ def quantisers() -> Iterator[Any]:
     there = os.environ.get("MODELYARD_TEST_QUANT_ENGINE")
     if there:
         _put_images(there)
+        with (
+            contextlib.closing(docker.APIClient(there, timeout=60)) as client,
+            contextlib.suppress(docker.errors.NotFound),
+        ):
+            client.remove_volume("modelyard-models", force=True)
         yield SimpleNamespace(endpoint=there, client=lambda: docker.APIClient(there, timeout=60))
         return
     with running_dockerd(83) as engine:

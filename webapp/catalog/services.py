@@ -83,9 +83,7 @@ def add_made(artifact: Artifact, host: Host) -> None:
     """An artifact that was made on this host, complete and with its checksums; its id was reserved."""
     with transaction.atomic():
         artifact.save(force_insert=True)
-        ArtifactCopy.objects.create(
-            artifact=artifact, host=host, state=CopyState.PRESENT, verified_at=timezone.now()
-        )
+        ArtifactCopy.objects.create(artifact=artifact, host=host, state=CopyState.PRESENT, verified_at=timezone.now())
         events.publish("catalog")
 
 

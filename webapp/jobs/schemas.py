@@ -16,6 +16,12 @@ class ImportIn(Schema):
     team: str | None = Field(None, description="the team's slug; your first team when absent")
 
 
+class StepOut(Schema):
+    name: str
+    state: str = Field(description="waiting, running, done, failed or cancelled")
+    seconds: float | None = Field(description="the program's own time, when it is done")
+
+
 class JobOut(Schema):
     id: int
     kind: str
@@ -26,6 +32,7 @@ class JobOut(Schema):
     artifact_id: int | None
     artifact: str | None = None
     step: str
+    steps: list[StepOut] = Field(alias="plan", description="all its steps; empty for work of one step")
     done: int | None
     total: int | None
     unit: str

@@ -1,6 +1,7 @@
 """A job's steps and what each step's program is told. Pure: everything comes from the job's parameters.
 
-Parameters of a job (made by services.queue): recipe, source {format, folder, main}, file (the result's name),
+Parameters of a job (made by services.queue): recipe, source {format, folder, main}, name (the model's),
+file (the result's),
 calibration and measure (None, or with the text's id, name and sha256), needs, steps, and artifact_id once reserved.
 """
 
@@ -69,6 +70,7 @@ def _gguf(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[str, Any]
             "source": source["folder"],
             "out": out if is_plain else HALF,
             "type": chosen.type.lower() if is_plain else "f16",
+            "name": params.get("name", ""),
         },
         "calibrate": {"model": parent, "text": CALIBRATION, "out": MATRIX, "chunks": chosen.calibration_chunks},
         "quantise": {

@@ -81,6 +81,7 @@ def queue(
         "recipe": recipe.full(),
         "parent": artifact.pk,
         "source": _source(artifact),
+        "name": artifact.catalog_model.name,
         "file": looked.file,
         "calibration": (calibration or shipped(shipping.CALIBRATION)).reference if recipe.wants_text else None,
         # Without measuring a piece of the judging text still proves that the result loads.

@@ -71,7 +71,10 @@ LLAMACPP = Context(
 )
 # The programs of jobs, and the pure files of the house that they share with the web process.
 TOOLS_FILES = (
-    *(f"compose/tools/{name}.py" for name in ("failures", "meter", "content", "local", "web", "fetch", "remove", "shelf")),
+    *(
+        f"compose/tools/{name}.py"
+        for name in ("failures", "meter", "content", "local", "web", "fetch", "remove", "shelf")
+    ),
     *(f"webapp/catalog/{name}.py" for name in ("gguf", "safetensors", "configs", "outbound")),
     *(f"webapp/planner/{name}.py" for name in ("facts", "geometry", "ggml", "weights")),
 )

@@ -113,7 +113,7 @@ class DockerRuntime:
                 client.start(container_id)
                 return
             attached = client.attach_socket(container_id, params={"stdin": 1, "stream": 1})
-            with contextlib.closing(attached):
+            with contextlib.closing(attached._sock), contextlib.closing(attached):
                 client.start(container_id)
                 # docker-py hands out the reading half; what it wraps can write.
                 attached._sock.sendall(f"{line}\n".encode())

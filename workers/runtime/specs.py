@@ -128,9 +128,7 @@ def remove_container(*, name: str, who: Mapping[str, str], folder: str) -> Conta
     return with_hash(spec)
 
 
-def shelf_container(
-    *, name: str, who: Mapping[str, str], order: Mapping[str, Any], reads_input: bool
-) -> ContainerSpec:
+def shelf_container(*, name: str, who: Mapping[str, str], order: Mapping[str, Any], reads_input: bool) -> ContainerSpec:
     """Make, publish or remove a quantising job's folder in the models volume: no network."""
     env = {"MODELYARD_JOB": json.dumps(order), "PYTHONUNBUFFERED": "1"}
     spec = ContainerSpec(

@@ -15,7 +15,6 @@ from workers.runtime.base import MODELS_PATH, ContainerSpec, Runtime
 from workers.tasks.beginning import CannotBegin
 from workers.tasks.quantising import Quantise
 
-
 RUN_THERE = "Run `make run` there once: it builds it."
 LITTLE = "Report this: it should need little."
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from webapp import queue
 from webapp.deployments.decide import ABSENT_S, ALIVE
+from webapp.errors import Refused
 from webapp.inventory import services as inventory
 from webapp.jobs import kinds
 from webapp.jobs import services as jobs
@@ -45,6 +46,8 @@ MAX_STALLS = 3
 # Killed, terminated, lost with its engine, and the programs' own "try again".
 ENDED_FROM_OUTSIDE = (137, 143, 255, 75)
 CLEAN_UP_S = 8.0
+LOG_LINES = 120
+MOST_LOG = 8000
 KEPT_S = 24 * 3600
 WAIT_FOR_MEMORY_S = 15.0
 BUDGET_S = 12.0
@@ -220,11 +223,14 @@ def _ended(runtime: Runtime, job: Job, mine: ContainerFacts) -> Pause:
         container = runtime.inspect(mine.id)
     except ContainerMissing:
         return GO_ON
-    ending = read_ending(runtime.log_tail(mine.id, 50))
+    log = runtime.log_tail(mine.id, LOG_LINES)
+    ending = read_ending(log)
     kind = job_kinds.of(job)
     result = None if ending.result is None else kind.result(job, ending.result)
     if container.exit_code == 0 and result is not None:
         return _advance(runtime, job, result)
+    if job_kinds.of(job).steps(job)[1:]:
+        jobs.note(job, result={**job.result, "log": plain_lines(log)})
     if ending.message:
         return _fail(runtime, job, ending.message, ending.advice, keeps=ending.keeps or kind.keeps(ending.code))
     if container.oom_killed:
@@ -256,6 +262,12 @@ def read_ending(log: str) -> Ending:
     return Ending(reached=reached)
 
 
+def plain_lines(log: str) -> str:
+    """What a tool said in its own words: the newest lines that are no JSON."""
+    lines = [line for line in log.splitlines() if not line.startswith("{")]
+    return "\n".join(lines)[-MOST_LOG:]
+
+
 def _advance(runtime: Runtime, job: Job, result: dict[str, Any]) -> Pause:
     """A step has ended well: on to the next, or the job is done."""
     if job.state == JobState.QUEUED:  # it was quicker than our look
@@ -263,15 +275,17 @@ def _advance(runtime: Runtime, job: Job, result: dict[str, Any]) -> Pause:
     whole = {**job.result, **result}
     if job.phase + 1 < len(job_kinds.of(job).steps(job)):
         # The next step has nothing to show yet, and the bar of this one is no longer true.
-        jobs.note(
-            job, phase=job.phase + 1, result=whole, container_id="", missing_since=None, reached=0, stalls=0
-        )
+        jobs.note(job, phase=job.phase + 1, result=whole, container_id="", missing_since=None, reached=0, stalls=0)
         jobs.record_progress(job.pk, job_kinds.of(job).steps(job)[job.phase], None, None, "")
         return GO_ON
-    with transaction.atomic():
-        moved = jobs.move(job, JobState.RUNNING, JobState.SUCCEEDED, result=whole)
-        if moved:
-            kinds.of(job).finish(job, whole)
+    try:
+        with transaction.atomic():
+            moved = jobs.move(job, JobState.RUNNING, JobState.SUCCEEDED, result=whole)
+            if moved:
+                kinds.of(job).finish(job, whole)
+    except Refused as refusal:  # what it was for has gone meanwhile
+        job.refresh_from_db()
+        return _fail(runtime, job, refusal.what, refusal.advice)
     if moved:
         runtime.remove(job.container_name)
     return None

@@ -140,6 +140,8 @@ def run(argv: Sequence[str], on_text: Callable[[str], None], env: Mapping[str, s
         signal.signal(signal.SIGTERM, forward)
     text = "\n".join(kept)
     if code != 0:
+        # For the job's log; the failure itself is one line.
+        print(text, file=sys.stderr, flush=True)
         raise failure(Path(argv[0]).name, code, text)
     return text
 

@@ -2,7 +2,8 @@
 
 Orders (paths inside the container; sizes in tokens):
 
-    convert   {"step": "convert", "source": "/models/7", "out": "/work/f16.gguf", "type": "f16" | "bf16" | "f32"}
+    convert   {"step": "convert", "source": "/models/7", "out": "/work/f16.gguf", "type": "f16" | "bf16" | "f32",
+               "name": "what the file says it is"}
     calibrate {"step": "calibrate", "model": ..., "text": ..., "out": "/work/imatrix.gguf", "context": 512, "chunks": 0}
     quantise  {"step": "quantise", "model": ..., "imatrix": ... | null, "out": ..., "type": "Q4_K_M",
                "requantise": false}
@@ -67,6 +68,7 @@ def convert(order: dict[str, Any]) -> dict[str, Any]:
             order.get("type", "f16"),
             "--outfile",
             str(draft),
+            *(["--model-name", order["name"]] if order.get("name") else []),
         ]
         run(argv, heard)
     return described(out)

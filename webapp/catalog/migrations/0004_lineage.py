@@ -5,26 +5,33 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('catalog', '0003_usual_hub'),
-        ('jobs', '0003_quantise'),
+        ("catalog", "0003_usual_hub"),
+        ("jobs", "0003_quantise"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='artifact',
-            name='made_by',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='jobs.job'),
+            model_name="artifact",
+            name="made_by",
+            field=models.ForeignKey(
+                blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="jobs.job"
+            ),
         ),
         migrations.AddField(
-            model_name='artifact',
-            name='parent',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='made', to='catalog.artifact'),
+            model_name="artifact",
+            name="parent",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="made",
+                to="catalog.artifact",
+            ),
         ),
         migrations.AddField(
-            model_name='artifact',
-            name='recipe',
+            model_name="artifact",
+            name="recipe",
             field=models.JSONField(blank=True, default=dict),
         ),
     ]

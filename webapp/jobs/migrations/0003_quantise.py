@@ -4,15 +4,16 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0002_progress_and_kinds'),
+        ("jobs", "0002_progress_and_kinds"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='job',
-            name='kind',
-            field=models.CharField(choices=[('fetch', 'Fetch'), ('delete_copy', 'delete'), ('quantise', 'Quantise')], max_length=20),
+            model_name="job",
+            name="kind",
+            field=models.CharField(
+                choices=[("fetch", "Fetch"), ("delete_copy", "delete"), ("quantise", "Quantise")], max_length=20
+            ),
         ),
     ]

@@ -6,54 +6,103 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0003_audit_triggers_and_cache'),
-        ('catalog', '0004_lineage'),
-        ('inventory', '0002_hosts_managed'),
-        ('jobs', '0003_quantise'),
+        ("accounts", "0003_audit_triggers_and_cache"),
+        ("catalog", "0004_lineage"),
+        ("inventory", "0002_hosts_managed"),
+        ("jobs", "0003_quantise"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Measurement',
+            name="Measurement",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('values', models.JSONField(default=dict)),
-                ('text_name', models.CharField(max_length=80)),
-                ('text_sha256', models.CharField(max_length=64)),
-                ('context', models.PositiveIntegerField(default=512)),
-                ('chunks', models.PositiveIntegerField(default=0)),
-                ('tool', models.CharField(blank=True, max_length=120)),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('against', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='catalog.artifact')),
-                ('artifact', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='measurements', to='catalog.artifact')),
-                ('host', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='inventory.host')),
-                ('job', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='jobs.job')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("values", models.JSONField(default=dict)),
+                ("text_name", models.CharField(max_length=80)),
+                ("text_sha256", models.CharField(max_length=64)),
+                ("context", models.PositiveIntegerField(default=512)),
+                ("chunks", models.PositiveIntegerField(default=0)),
+                ("tool", models.CharField(blank=True, max_length=120)),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "against",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="catalog.artifact"
+                    ),
+                ),
+                (
+                    "artifact",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="measurements", to="catalog.artifact"
+                    ),
+                ),
+                (
+                    "host",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="inventory.host"
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="jobs.job"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='CalibrationSet',
+            name="CalibrationSet",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=80)),
-                ('licence', models.CharField(blank=True, max_length=80)),
-                ('text', models.TextField()),
-                ('sha256', models.CharField(max_length=64)),
-                ('size_bytes', models.PositiveBigIntegerField()),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('team', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='calibration_sets', to='accounts.team')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=80)),
+                ("licence", models.CharField(blank=True, max_length=80)),
+                ("text", models.TextField()),
+                ("sha256", models.CharField(max_length=64)),
+                ("size_bytes", models.PositiveBigIntegerField()),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "team",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="calibration_sets",
+                        to="accounts.team",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
-                'constraints': [models.UniqueConstraint(fields=('team', 'name'), name='calibration_set_once_per_team', violation_error_message='The team has a text of this name.'), models.UniqueConstraint(condition=models.Q(('team', None)), fields=('name',), name='calibration_set_once_for_all', violation_error_message='There is a text of this name for everybody.')],
+                "ordering": ["id"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("team", "name"),
+                        name="calibration_set_once_per_team",
+                        violation_error_message="The team has a text of this name.",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("team", None)),
+                        fields=("name",),
+                        name="calibration_set_once_for_all",
+                        violation_error_message="There is a text of this name for everybody.",
+                    ),
+                ],
             },
         ),
     ]
