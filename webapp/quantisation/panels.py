@@ -30,6 +30,14 @@ class Row:
     def values(self) -> dict[str, Any]:
         return self.measurement.values
 
+    @property
+    def load_s(self) -> float | None:
+        return self.values.get("load_s")
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        return self.values.get("peak_memory_bytes")
+
     def _speed(self, streams: int) -> float | None:
         return next((one["decode_per_s"] for one in self.values.get("speed", ()) if one["streams"] == streams), None)
 
