@@ -38,17 +38,17 @@ def by_hand(engine: Any, source: Any) -> dict[str, str]:
     size = ["-c", "512", "-t", str(len(os.sched_getaffinity(0)))]
     perplexity = [f"{tools}/llama-perplexity", *size, "--chunks", "3"]
     steps = [
-        [f"{tools}/llama-imatrix", "-m", "h.gguf", "-f", "c.txt", "-o", "i.gguf", *size, "--chunks", "4"],
-        [f"{tools}/llama-quantize", "--imatrix", "i.gguf", "h.gguf", "q.gguf", "Q4_K_M", "2"],
-        [*perplexity, "-m", "h.gguf", "-f", "j.txt", "--kl-divergence-base", "b.kld"],
-        [*perplexity, "-m", "q.gguf", "--kl-divergence-base", "b.kld", "--kl-divergence"],
+        [f"{tools}/llama-imatrix", "-m", "/work/half.gguf", "-f", "/work/calibration.txt", "-o", "/work/imatrix.gguf", *size, "--chunks", "4"],
+        [f"{tools}/llama-quantize", "--imatrix", "/work/imatrix.gguf", "/work/half.gguf", "/work/q.gguf", "Q4_K_M", "2"],
+        [*perplexity, "-m", "/work/half.gguf", "-f", "/work/judging.txt", "--kl-divergence-base", "/work/b.kld"],
+        [*perplexity, "-m", "/work/q.gguf", "--kl-divergence-base", "/work/b.kld", "--kl-divergence"],
     ]
     convert = ["python3", "/opt/llama.cpp/convert_hf_to_gguf.py", f"/models/{source.pk}", "--outtype", "f16"]
-    orders = [[*convert, "--model-name", "SmolLM2-135M-Instruct", "--outfile", "h.gguf"], *steps]
-    texts = {"c.txt": shipping.CALIBRATION, "j.txt": shipping.JUDGING}
+    orders = [[*convert, "--model-name", "SmolLM2-135M-Instruct", "--outfile", "/work/half.gguf"], *steps]
+    texts = {"/work/calibration.txt": shipping.CALIBRATION, "/work/judging.txt": shipping.JUDGING}
     program = (
         "import json, os, pathlib, subprocess\n"
-        "os.chdir('/tmp')\n"
+        "os.chdir('/work')\n"
         "for name, text in json.loads(os.environ['TEXTS']).items(): pathlib.Path(name).write_text(text)\n"
         "for argv in json.loads(os.environ['ORDERS']):\n"
         "    subprocess.run(argv, check=True, stderr=subprocess.STDOUT)\n"
@@ -62,6 +62,7 @@ def by_hand(engine: Any, source: Any) -> dict[str, str]:
         said = client.containers.run(
             "modelyard/quantizer-gguf:1", ["python3", "-c", program], environment=environment, remove=True,
             volumes={"modelyard-models": {"bind": "/models", "mode": "ro"}}, network_mode="none",
+            tmpfs={"/work": ""}, user="0",
         ).decode()  # fmt: skip
     wanted = {
         "perplexity": r"Mean PPL\(Q\)\s*:\s*([\d.]+)",

@@ -71,7 +71,7 @@ def words(facts, source_format, made):
 @pytest.mark.parametrize(
     ("facts", "source_format", "made", "field", "text"),
     [
-        (SMOL, "safetensors", recipe("gptq"), "group_size", 
+        (SMOL, "safetensors", recipe("gptq"), "group_size",
          "do not divide this model's hidden width 576, attention width 576. Choose 64."),
         (SMOL, "gguf", recipe("awq"), "", "AWQ 4-bit is made from safetensors, and this is gguf."),
         (replace(SMOL, quantisation="Q8_0"), "gguf", recipe(), "requantise", "quantised already (Q8_0)"),
