@@ -38,8 +38,27 @@ def by_hand(engine: Any, source: Any) -> dict[str, str]:
     size = ["-c", "512", "-t", str(len(os.sched_getaffinity(0)))]
     perplexity = [f"{tools}/llama-perplexity", *size, "--chunks", "3"]
     steps = [
-        [f"{tools}/llama-imatrix", "-m", "/work/half.gguf", "-f", "/work/calibration.txt", "-o", "/work/imatrix.gguf", *size, "--chunks", "4"],
-        [f"{tools}/llama-quantize", "--imatrix", "/work/imatrix.gguf", "/work/half.gguf", "/work/q.gguf", "Q4_K_M", "2"],
+        [
+            f"{tools}/llama-imatrix",
+            "-m",
+            "/work/half.gguf",
+            "-f",
+            "/work/calibration.txt",
+            "-o",
+            "/work/imatrix.gguf",
+            *size,
+            "--chunks",
+            "4",
+        ],
+        [
+            f"{tools}/llama-quantize",
+            "--imatrix",
+            "/work/imatrix.gguf",
+            "/work/half.gguf",
+            "/work/q.gguf",
+            "Q4_K_M",
+            "2",
+        ],
         [*perplexity, "-m", "/work/half.gguf", "-f", "/work/judging.txt", "--kl-divergence-base", "/work/b.kld"],
         [*perplexity, "-m", "/work/q.gguf", "--kl-divergence-base", "/work/b.kld", "--kl-divergence"],
     ]
