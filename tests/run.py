@@ -2,8 +2,8 @@
 
     python3 tests/run.py [--only SUITE ...] [-- PYTEST ARGUMENTS]
 
-Suites: check, unit, postgres, fuzz, docker, browser, journey, compose, quant; soak is the long one. Needs root on Debian or
-Ubuntu to install packages; elsewhere it says what is missing and fails.
+Suites: check, unit, postgres, fuzz, docker, browser, journey, compose, quant; soak is the long one. Needs root on
+Debian or Ubuntu to install packages; elsewhere it says what is missing and fails.
 """
 
 import argparse

@@ -28,7 +28,7 @@ class Row:
 
     @property
     def values(self) -> dict[str, Any]:
-        return self.measurement.values
+        return dict(self.measurement.values)
 
     @property
     def load_s(self) -> float | None:
