@@ -164,7 +164,7 @@ def test_a_text_is_the_teams_and_its_names_are_its_own(ada, eve, team):
         services.add_text(ada, None, "for all", TEXT)
 
 
-@pytest.mark.parametrize("text", ["short", "x" * (4 * 1024**2 + 1)])
+@pytest.mark.parametrize("text", ["short", "x" * (4 * 1024**2 + 1), TEXT + "\0", TEXT + "\ud800"])
 def test_a_text_that_is_no_use_is_refused(ada, team, text):
     with pytest.raises(Invalid):
         services.add_text(ada, team, "x", text)
