@@ -175,3 +175,11 @@ def test_the_texts_that_ship_are_used_as_they_are():
         row = services.shipped(name)
         assert row.text == shipping.SHIPPED[name].read_text() and row.team is None
         assert services.shipped(name).pk == row.pk
+
+
+def test_what_was_made_here_cannot_be_fetched_and_says_so(job, ada, team, host):
+    from webapp.jobs import fetching
+
+    made = end(job, published())
+    with pytest.raises(Conflict, match="quantise it there"):
+        fetching.to_host(ada, team, made, host)
