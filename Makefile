@@ -7,7 +7,7 @@ MODELYARD_RUN_STARTED := $(or $(MODELYARD_RUN_STARTED),$(shell date +%s))
 export MODELYARD_RUN_STARTED
 
 .DEFAULT_GOAL := help
-.PHONY: help run down backup backup-key restore test soak check fix bench docs lock environment environment-dev
+.PHONY: help run down quantizers backup backup-key restore test soak check fix bench docs lock environment environment-dev
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -17,6 +17,9 @@ run: environment ## start Modelyard here, with a first model; Ctrl-C stops it
 
 down: environment ## stop Modelyard and its engines
 	@$(BIN)/python -m workers.launcher down
+
+quantizers: environment ## build the images of quantisers and of vLLM for processors
+	@$(BIN)/python -m workers.launcher quantizers
 
 backup: environment ## save everything but the master key to one file, also while it runs
 	@$(BIN)/python -m webapp.operations backup $(if $(TO),--to '$(TO)')

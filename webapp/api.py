@@ -21,6 +21,7 @@ from webapp.deployments.api import router as deployments
 from webapp.errors import Refused
 from webapp.inventory.api import router as inventory
 from webapp.jobs.api import router as jobs
+from webapp.quantisation.api import router as quantisation
 from webapp.rest.changes import router as changes
 from webapp.rest.description import complete
 from webapp.rest.once import once
@@ -42,6 +43,7 @@ TAGS = [
         "name": "jobs",
         "description": "Long work in containers: imports and downloads with steps, progress and a result.",
     },
+    {"name": "quantisation", "description": "Smaller files out of one artifact, and the proof of what that cost."},
     {
         "name": "deployments",
         "description": "Models served under a name. Wishes are answered with 202: workers make them true; "
@@ -101,6 +103,7 @@ api.add_router("", administration)
 api.add_router("", inventory)
 api.add_router("", catalog)
 api.add_router("", jobs)
+api.add_router("", quantisation)
 api.add_router("", deployments)
 api.add_router("", changes)
 api.add_router("", usage)

@@ -51,6 +51,7 @@ INSTALLED_APPS = [
     "webapp.inventory",
     "webapp.catalog",
     "webapp.jobs",
+    "webapp.quantisation",
     "webapp.deployments",
     "webapp.usage",
     "webapp.samples",

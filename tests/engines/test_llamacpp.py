@@ -59,8 +59,8 @@ def flags(options: LlamaCppOptions, hardware: HardwareGrant = CPU) -> dict[str, 
 
 def test_registry_has_it_and_names_what_there_is() -> None:
     assert isinstance(engines.get("llamacpp"), LlamaCpp)
-    assert engines.names() == ("llamacpp",)
-    with pytest.raises(KeyError, match="there is llamacpp"):
+    assert engines.names() == ("llamacpp", "vllm")
+    with pytest.raises(KeyError, match="there is llamacpp, vllm"):
         engines.get("abacus")
 
 

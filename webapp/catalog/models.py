@@ -67,6 +67,11 @@ class Artifact(models.Model):
     source = models.JSONField(default=dict)
     # What the source is called, with its commit: files of the same name from two places are two artifacts.
     origin = models.CharField(max_length=500, blank=True, default="")
+    # What it was made from and how, when it was made here: {recipe, calibration, measure, tools, parent} in words that
+    # stay when the parent goes.
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="made")
+    recipe = models.JSONField(default=dict, blank=True)
+    made_by = models.ForeignKey("jobs.Job", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     # Somebody asked for it to go; the row follows when its last copy has gone.
     is_leaving = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -67,6 +67,26 @@ def add_artifact(inspected: Inspected, model_name: str = "") -> Artifact:
     return artifact
 
 
+def reserve_artifact_id(model: CatalogModel) -> int:
+    """An id that no artifact has or will get by itself, so that a folder can have its name before its row is there.
+
+    Both databases count on behind a row that was deleted, and nobody sees the row in between.
+    """
+    with transaction.atomic():
+        row = Artifact.objects.create(catalog_model=model, format="reserved", main_file="-", origin="reserved")
+        number = row.pk
+        row.delete()
+    return number
+
+
+def add_made(artifact: Artifact, host: Host) -> None:
+    """An artifact that was made on this host, complete and with its checksums; its id was reserved."""
+    with transaction.atomic():
+        artifact.save(force_insert=True)
+        ArtifactCopy.objects.create(artifact=artifact, host=host, state=CopyState.PRESENT, verified_at=timezone.now())
+        events.publish("catalog")
+
+
 def keep_whole_url(artifact: Artifact, url: str) -> None:
     """Remember an address with its query, which may be a secret, sealed."""
     if url == artifact.source.get("url"):

@@ -76,9 +76,13 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     model = get_object_or_404(CatalogModel, slug=slug)
     deployments = apps.get_model("deployments", "Deployment").objects
     teams = teams_of(user, Role.OPERATOR)
+    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(user))
+    # By name: that room stands above this one.
+    quant = import_string("webapp.quantisation.panels.of_model")(user, model, artifacts)
     context: dict[str, Any] = {
         "model": model,
-        "artifacts": Artifact.objects.filter(catalog_model=model).for_list(user),
+        "artifacts": artifacts,
+        "quant": quant,
         "deployments": deployments.visible_to(user).for_list().filter(artifact__catalog_model=model),
         "may_deploy": bool(teams),
         "teams": teams,

@@ -2,8 +2,9 @@
 
 from webapp.engines.base import Engine
 from webapp.engines.llamacpp import LlamaCpp
+from webapp.engines.vllm import Vllm
 
-_ENGINES: dict[str, Engine] = {engine.name: engine for engine in (LlamaCpp(),)}
+_ENGINES: dict[str, Engine] = {engine.name: engine for engine in (LlamaCpp(), Vllm())}
 
 
 def get(name: str) -> Engine:

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.apps import apps
 from django.db import transaction
+from django.db.models import QuerySet
 
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
@@ -14,6 +15,7 @@ from webapp.errors import Conflict
 from webapp.inventory.models import Host
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job, JobKind
+from webapp.jobs.states import ENDED
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,14 @@ def loss_of_copy(copy: ArtifactCopy) -> Loss:
     others = ArtifactCopy.objects.filter(artifact=copy.artifact_id, state=CopyState.PRESENT).exclude(pk=copy.pk)
     if copy.state == CopyState.PRESENT and not others.exists():
         users |= set(_deployments(copy.artifact_id))
+    users |= {str(job) for job in _jobs(copy.artifact_id).filter(host=copy.host_id)}
     return Loss(copy.artifact.size_bytes, tuple(sorted(users)))
 
 
 def loss_of_artifact(artifact: Artifact) -> Loss:
     present = artifact.copies.filter(state=CopyState.PRESENT).count()
-    return Loss(artifact.size_bytes * present, tuple(sorted(_deployments(artifact.pk))))
+    users = [*_deployments(artifact.pk), *map(str, _jobs(artifact.pk))]
+    return Loss(artifact.size_bytes * present, tuple(sorted(users)))
 
 
 def delete_copy(user: User | None, team: Team, copy: ArtifactCopy) -> Job:
@@ -87,6 +91,12 @@ def fail(job: Job) -> None:
 
 def _queue(user: User | None, team: Team, artifact: Artifact, host: Host) -> Job:
     return jobs.queue_job(user, team, JobKind.DELETE_COPY, artifact, host, {"size_bytes": artifact.size_bytes})
+
+
+def _jobs(artifact_id: int) -> QuerySet[Job]:
+    """What makes something out of it at this moment."""
+    ended = [state.value for state in ENDED]
+    return Job.objects.filter(kind=JobKind.QUANTISE, artifact=artifact_id).exclude(state__in=ended)
 
 
 def _deployments(artifact_id: int) -> list[str]:

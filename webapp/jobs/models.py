@@ -1,6 +1,6 @@
 """Rows of long work."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models.functions import Now
@@ -14,6 +14,7 @@ from webapp.jobs.states import JobState
 class JobKind(models.TextChoices):
     FETCH = "fetch"
     DELETE_COPY = "delete_copy", "delete"
+    QUANTISE = "quantise"
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -81,6 +82,24 @@ class Job(models.Model):
     def about(self) -> str:
         """The artifact it is about, or was."""
         return str(self.artifact) if self.artifact else self.subject
+
+    @property
+    def holder(self) -> str:
+        """Its name in the memory ledger."""
+        return f"job:{self.pk}"
+
+    @property
+    def plan(self) -> list[dict[str, Any]]:
+        """Its steps as {name, state, seconds}; empty for work of one step. `seconds` is the program's own time."""
+        rows = []
+        for number, name in enumerate(self.params.get("steps") or ()):
+            state = "done" if number < self.phase or self.state == JobState.SUCCEEDED else "waiting"
+            if number == self.phase and self.state in (JobState.RUNNING, JobState.FAILED, JobState.CANCELLED):
+                state = str(self.state)
+            said = self.result.get(name)
+            seconds = said.get("seconds") if isinstance(said, dict) and state == "done" else None
+            rows.append({"name": name, "state": state, "seconds": seconds})
+        return rows
 
     @property
     def left_s(self) -> float | None:

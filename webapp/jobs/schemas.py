@@ -34,6 +34,12 @@ class CopyIn(Schema):
     team: str | None = Field(None, max_length=80, description="the team's slug; your first team when absent")
 
 
+class StepOut(Schema):
+    name: str
+    state: str = Field(description="waiting, running, done, failed or cancelled")
+    seconds: float | None = Field(description="the program's own time, when it is done")
+
+
 class JobOut(Schema):
     id: int
     kind: str
@@ -44,6 +50,7 @@ class JobOut(Schema):
     artifact_id: int | None
     artifact: str | None = None
     step: str
+    steps: list[StepOut] = Field(alias="plan", description="all its steps; empty for work of one step")
     done: int | None
     total: int | None
     unit: str

@@ -30,12 +30,15 @@ def queue_fetch(user: User | None, team: Team | None, artifact: Artifact, host: 
 def queue_job(
     user: User | None, team: Team | None, kind: JobKind, artifact: Artifact, host: Host, params: dict[str, Any]
 ) -> Job:
-    """Ask for long work on an artifact. One job of a kind per artifact and host runs at a time; it is returned."""
+    """Ask for long work on an artifact. One job of a kind per artifact and host runs at a time; it is returned.
+
+    Of a kind with recipes, one of each recipe.
+    """
     with transaction.atomic():
         running = Job.objects.filter(kind=kind, artifact=artifact, host=host).exclude(
             state__in=[state.value for state in ENDED]
         )
-        there = running.first()
+        there = next((job for job in running if job.params.get("recipe") == params.get("recipe")), None)
         if there is not None:
             return there
         job = Job.objects.create(

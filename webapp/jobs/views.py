@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 
 from webapp.accounts.models import Role, User
+from webapp.catalog.models import Artifact
 from webapp.doors import answer, carry_out, door, may, page_or_panel, person, teams_of
 from webapp.following import follow
 from webapp.jobs import services
@@ -56,6 +57,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
     job = get_object_or_404(Job.objects.visible_to(user).for_list(), pk=pk)
     return "jobs/_panel.html", {
         "job": job,
+        "made": Artifact.objects.filter(made_by=job).select_related("catalog_model").first(),
         "diary": job.diary.all(),
         "shown_params": _shown(job.params),
         "has_ended": job.state in ENDED,

@@ -13,6 +13,7 @@ from webapp.planner import ggml
 from webapp.planner.facts import Basis, ModelFacts
 
 MIB = 2**20
+GIB = 2**30
 CELL_STEP = 256  # llama.cpp rounds the context of a slot up to this
 # Anonymous memory beside the named buffers, measured with a vocabulary of 49,152: 6 MiB in the compiled server,
 # 19 MiB where it runs inside Python. The middle of the two, a third of it growing with the vocabulary.
@@ -50,6 +51,7 @@ class Settings:
     prompt_cache_bytes: int = 0  # the most that idle prompts may keep in host memory
     checkpoints: int = 0  # per slot; only models with windows or recurrent layers make any
     repack: bool = True  # the CPU code's own copy of some tensor types
+    cache_bytes: int = 0  # of engines that take their whole cache at the start
 
     @property
     def cells_per_slot(self) -> int:
@@ -69,6 +71,7 @@ class Estimate:
     terms: tuple[Term, ...]
     facts: ModelFacts
     settings: Settings
+    engine: str = "llamacpp"
 
     @property
     def total_bytes(self) -> int:
@@ -168,7 +171,30 @@ def estimate_llamacpp(facts: ModelFacts, settings: Settings) -> Estimate:
     return Estimate(tuple(term for term in terms if term.bytes), facts, settings)
 
 
-ESTIMATORS: dict[str, Callable[[ModelFacts, Settings], Estimate]] = {"llamacpp": estimate_llamacpp}
+# vLLM 0.32 for processors with a model of 135 M parameters, PSS: 0.6 GB the API's process, 0.5 GB the engine core's,
+# and the worker's 0.8 GB beside its cache, weights of 0.27 GB included.
+VLLM_PROGRAM_BYTES = 1_700 * MIB
+# Activations of one step: measured for no card here, a tenth of the weights and never less than this.
+VLLM_ACTIVATION_BYTES = 256 * MIB
+
+
+def estimate_vllm(facts: ModelFacts, settings: Settings) -> Estimate:
+    """All terms of a vLLM server. On a card weights, cache and activations lie there and the programs on the host."""
+    share = 1.0 if settings.gpu_layers else 0.0
+    activations = max(VLLM_ACTIVATION_BYTES, facts.weights_bytes // 10)
+    terms = _split("weights", "Weights", facts.weights_bytes, "exact", share)
+    terms += _split("kv_cache", "Cache of all requests together", settings.cache_bytes, "exact", share)
+    terms += _split("compute_buffer", "Working memory of the computation", activations, "estimate", share)
+    terms.append(Term("process_overhead", "Programs and libraries", VLLM_PROGRAM_BYTES, "estimate"))
+    if share:
+        terms.append(Term("gpu_context", "Driver and libraries on the GPU", GPU_CONTEXT_BYTES, "estimate", "gpu"))
+    return Estimate(tuple(term for term in terms if term.bytes), facts, settings, "vllm")
+
+
+ESTIMATORS: dict[str, Callable[[ModelFacts, Settings], Estimate]] = {
+    "llamacpp": estimate_llamacpp,
+    "vllm": estimate_vllm,
+}
 
 
 def kv_bytes(facts: ModelFacts, settings: Settings) -> int:
@@ -248,6 +274,8 @@ def fits(estimate: Estimate, capacity: Capacity) -> Verdict:
 
 def _nearest(estimate: Estimate, capacity: Capacity) -> tuple[str, Settings | None]:
     settings = estimate.settings
+    if settings.cache_bytes:
+        return _smaller_whole_cache(estimate, capacity)
     small_cache = replace(settings, cache_type_k="q8_0", cache_type_v="q8_0")
     tries: list[tuple[str, Settings]] = [("", settings)]
     if settings.flash_attention and settings.cache_type_k == "f16" == settings.cache_type_v:
@@ -264,6 +292,16 @@ def _nearest(estimate: Estimate, capacity: Capacity) -> tuple[str, Settings | No
     if layers is not None:
         return f"fits with {layers} layers on the GPU", replace(settings, gpu_layers=layers)
     return _smaller_quantisation(estimate, capacity), None
+
+
+def _smaller_whole_cache(estimate: Estimate, capacity: Capacity) -> tuple[str, Settings | None]:
+    """For engines that take their cache at the start: the largest whole GiB below the wanted size that fits."""
+    for size in range(estimate.settings.cache_bytes // GIB - 1, 0, -1):
+        changed = replace(estimate.settings, cache_bytes=size * GIB)
+        found = ESTIMATORS[estimate.engine](estimate.facts, changed)
+        if found.host_bytes <= capacity.host_bytes and found.gpu_bytes <= capacity.gpu_bytes:
+            return f"fits with a cache of {size} GiB", changed
+    return "", None
 
 
 def _has_room(facts: ModelFacts, settings: Settings, capacity: Capacity) -> bool:

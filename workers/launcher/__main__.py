@@ -14,6 +14,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="start everything on this machine and keep it running")
     commands.add_parser("down", help="stop everything, model engines too")
+    commands.add_parser("quantizers", help="build the images of quantisers and of vLLM for processors")
     commands.add_parser("prepare", help=argparse.SUPPRESS)
     commands.add_parser("first-run", help=argparse.SUPPRESS)
     one = commands.add_parser("process", help=argparse.SUPPRESS)
@@ -30,6 +31,10 @@ def main() -> int:
             from workers.launcher import down
 
             return down.down()
+        if words.command == "quantizers":
+            from workers.launcher import quantizers
+
+            return quantizers.build()
         if words.command in ("process", "valkey", "gateways", "set-up"):
             return _in_a_container(words)
         from workers.launcher import first_run

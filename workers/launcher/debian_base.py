@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from workers.launcher.progress import LauncherError, Progress, silent
 
 RECIPE = 1
-LIBRARIES = ("libgomp1", "libstdc++6", "libgcc-s1", "ca-certificates", "tzdata", "base-files")
+LIBRARIES = ("libgomp1", "libnuma1", "libstdc++6", "libgcc-s1", "ca-certificates", "tzdata", "base-files")
 # Pulled in as dependencies of maintainer scripts or of a login; nothing here runs either.
 NOT_UNPACKED = frozenset(
     (

@@ -10,9 +10,10 @@ import io
 import json
 import os
 import tarfile
+import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,17 @@ class Context:
     dockerfile: Path
     files: dict[str, Path]
     wheel_lock: Path | None = None
+    # The image it stands on, when that is not the packages' base.
+    parent: Context | None = None
+    # Folders by their name in the context, made when it is built; `decided_by` are the files that say what is in them.
+    folders: Callable[[str, Progress], dict[str, Path]] | None = None
+    decided_by: tuple[Path, ...] = ()
 
     def recipe(self, base_recipe: str) -> str:
         """The name of this content."""
         locks = [self.wheel_lock] if self.wheel_lock else []
-        return content_key(self.dockerfile, *self.files.values(), *locks, extra=base_recipe)
+        below = self.parent.recipe(base_recipe) if self.parent else base_recipe
+        return content_key(self.dockerfile, *self.files.values(), *locks, *self.decided_by, extra=below)
 
 
 LLAMACPP = Context(
@@ -64,8 +71,11 @@ LLAMACPP = Context(
 )
 # The programs of jobs, and the pure files of the house that they share with the web process.
 TOOLS_FILES = (
-    *(f"compose/tools/{name}.py" for name in ("failures", "meter", "content", "local", "web", "fetch", "remove")),
-    *(f"webapp/catalog/{name}.py" for name in ("gguf", "safetensors", "outbound")),
+    *(
+        f"compose/tools/{name}.py"
+        for name in ("failures", "meter", "content", "local", "web", "fetch", "remove", "shelf")
+    ),
+    *(f"webapp/catalog/{name}.py" for name in ("gguf", "safetensors", "configs", "outbound")),
     *(f"webapp/planner/{name}.py" for name in ("facts", "geometry", "ggml", "weights")),
 )
 TOOLS_IMAGE = Context(TOOLS, TOOLS_DIR / "Dockerfile", {name: REPOSITORY / name for name in TOOLS_FILES})
@@ -113,8 +123,9 @@ def ensure_local(client: docker.DockerClient, context: Context, on_progress: Pro
     if _load(client, saved, context.tag, on_progress):
         return context.tag
     try:
-        base = ensure_base_image(client, on_progress)
-        _build(client, context, BASE, base, {RECIPE_LABEL: recipe}, on_progress)
+        python = ensure_base_image(client, on_progress)
+        base = ensure_local(client, context.parent, on_progress) if context.parent else BASE
+        _build(client, context, base, python, {RECIPE_LABEL: recipe}, on_progress)
     except LauncherError as error:
         if find(client, context.tag) is None:
             raise
@@ -191,30 +202,43 @@ def _build_on_pulled_python(client: docker.DockerClient, context: Context, on_pr
 def _build(
     client: docker.DockerClient, context: Context, base: str, python: str, labels: dict[str, str], on_progress: Progress
 ) -> None:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name, path in {"Dockerfile": context.dockerfile, **context.files}.items():
-            _put(tar, name, path.read_bytes())
-        if context.wheel_lock:
-            package = wheel(context.wheel_lock, cache_dir(), python=python, on_progress=on_progress)
-            for name, content in _unpacked(package):
-                _put(tar, f"wheel/{name}", content)
-    archive.seek(0)
-    on_progress(f"building {context.tag}")
-    try:
-        client.images.build(
-            fileobj=archive,
-            custom_context=True,
-            tag=context.tag,
-            buildargs={"BASE": base},
-            # Everything came in with the context, hash-checked: a build step has no business on a network.
-            network_mode="none",
-            labels=labels,
-            rm=True,
-            forcerm=True,
-        )
-    except (BuildError, APIError) as error:
-        raise LauncherError(f"Building {context.tag} failed: {error}") from error
+    # On the disk: with PyTorch in it a context has a gigabyte.
+    with tempfile.TemporaryFile(dir=cache_dir()) as archive:
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            _fill(tar, context, python, on_progress)
+        archive.seek(0)
+        on_progress(f"building {context.tag}")
+        try:
+            client.images.build(
+                fileobj=archive,
+                custom_context=True,
+                tag=context.tag,
+                buildargs={"BASE": base},
+                # Everything came in with the context, hash-checked: a build step has no business on a network.
+                network_mode="none",
+                labels=labels,
+                rm=True,
+                forcerm=True,
+            )
+        except (BuildError, APIError) as error:
+            raise LauncherError(f"Building {context.tag} failed: {error}") from error
+
+
+def _fill(tar: tarfile.TarFile, context: Context, python: str, on_progress: Progress) -> None:
+    for name, path in {"Dockerfile": context.dockerfile, **context.files}.items():
+        _put(tar, name, path.read_bytes())
+    if context.wheel_lock:
+        package = wheel(context.wheel_lock, cache_dir(), python=python, on_progress=on_progress)
+        for name, content in _unpacked(package):
+            _put(tar, f"wheel/{name}", content)
+    for name, folder in (context.folders(python, on_progress) if context.folders else {}).items():
+        tar.add(folder, name, filter=_owned_by_root)
+
+
+def _owned_by_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    return info
 
 
 def _unpacked(package: Path) -> Iterator[tuple[str, bytes]]:

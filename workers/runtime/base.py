@@ -181,6 +181,10 @@ class Runtime(Protocol):
         """True when the volume was made now."""
         ...
 
+    def volume_path(self, name: str) -> str:
+        """Where the volume lies on the host. Raises StartRefused when there is none."""
+        ...
+
     def run(self, spec: ContainerSpec, timeout_s: float) -> tuple[int, str]:
         """Run a short helper container to its end: exit code and output. It is removed whatever happens."""
         ...

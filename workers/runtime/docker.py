@@ -201,6 +201,13 @@ class DockerRuntime:
                 client.create_volume(name, labels=dict(labels))
                 return True
 
+    def volume_path(self, name: str) -> str:
+        with self._mapped() as client:
+            try:
+                return str(client.inspect_volume(name)["Mountpoint"])
+            except NotFound as error:
+                raise StartRefused(f"there is no volume {name}") from error
+
     def run(self, spec: ContainerSpec, timeout_s: float) -> tuple[int, str]:
         container_id = self.create(spec)
         try:

@@ -128,6 +128,38 @@ def remove_container(*, name: str, who: Mapping[str, str], folder: str) -> Conta
     return with_hash(spec)
 
 
+def shelf_container(*, name: str, who: Mapping[str, str], order: Mapping[str, Any], reads_input: bool) -> ContainerSpec:
+    """Make, publish or remove a quantising job's folder in the models volume: no network."""
+    env = {"MODELYARD_JOB": json.dumps(order), "PYTHONUNBUFFERED": "1"}
+    spec = ContainerSpec(
+        name=name,
+        image=TOOLS_IMAGE,
+        labels=who,
+        argv=("python3", "-m", "compose.tools.shelf"),
+        env=env,
+        reads_input=reads_input,
+        mounts={MODELS_VOLUME: (MODELS_PATH, "rw")},
+        memory_bytes=TOOLS_MEMORY_BYTES,
+        pids=64,
+    )
+    return with_hash(spec)
+
+
+def quantiser_container(
+    *, name: str, who: Mapping[str, str], image: str, order: Mapping[str, Any], work: str, memory_bytes: int
+) -> ContainerSpec:
+    """One step of a quantiser: no network, models read-only, `work` (a path of the host) to write to."""
+    spec = ContainerSpec(
+        name=name,
+        image=image,
+        labels=who,
+        env={**ALWAYS_ENV, "MODELYARD_JOB": json.dumps(order), "PYTHONUNBUFFERED": "1"},
+        mounts={MODELS_VOLUME: (MODELS_PATH, "ro"), work: ("/work", "rw")},
+        memory_bytes=memory_bytes,
+    )
+    return with_hash(spec)
+
+
 def clean_up_container(name: str, who: Mapping[str, str], folder: str) -> ContainerSpec:
     """Remove what a cancelled or failed fetch left half done in the artifact's folder; finished files stay."""
     program = (

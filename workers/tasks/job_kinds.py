@@ -11,26 +11,30 @@ from webapp.catalog.outbound import Policy
 from webapp.errors import Refused
 from webapp.jobs.models import Job, JobKind
 from workers.runtime import specs
-from workers.runtime.base import MODELS_PATH, ContainerSpec
+from workers.runtime.base import MODELS_PATH, ContainerSpec, Runtime
+from workers.tasks.beginning import CannotBegin
+from workers.tasks.quantising import Quantise
 
-
-class CannotBegin(Exception):
-    """The job cannot have its container; the refusal says why."""
-
-    def __init__(self, refusal: Refused) -> None:
-        super().__init__(refusal.what)
-        self.refusal = refusal
+RUN_THERE = "Run `make run` there once: it builds it."
+LITTLE = "Report this: it should need little."
 
 
 class Kind(Protocol):
     """One kind of job: steps, and for each a container that prints lines of JSON and ends."""
 
-    @property
-    def steps(self) -> tuple[str, ...]:
+    # What to do when the host lacks the image, and when the memory was not enough.
+    image_advice: str
+    memory_advice: str
+
+    def steps(self, job: Job) -> tuple[str, ...]:
         """Each is a container; the next begins when one has succeeded, and none is repeated after that."""
         ...
 
-    def container(self, job: Job, step: str, who: Mapping[str, str]) -> ContainerSpec:
+    def memory_bytes(self, job: Job) -> int:
+        """What is booked on the host while the job runs; 0 for little work that every host has room for."""
+        ...
+
+    def container(self, runtime: Runtime, job: Job, step: str, who: Mapping[str, str]) -> ContainerSpec:
         """The container of a step. Raises CannotBegin."""
         ...
 
@@ -38,8 +42,12 @@ class Kind(Protocol):
         """What its program reads from its standard input, if its spec says so: never stored, never in an inspect."""
         ...
 
-    def result(self, said: Mapping[str, Any]) -> dict[str, Any] | None:
+    def result(self, job: Job, said: Mapping[str, Any]) -> dict[str, Any] | None:
         """What is kept of a step's last line; None when it does not say what it must."""
+        ...
+
+    def keeps(self, code: str) -> bool:
+        """Whether what was done is worth going on with after a failure of this code."""
         ...
 
     def clean_up(self, job: Job, who: Mapping[str, str]) -> ContainerSpec | None:
@@ -50,9 +58,19 @@ class Kind(Protocol):
 class Fetch:
     """Bring an artifact's files to a host: from a folder of the host, a hub or an address."""
 
-    steps = ("fetch",)
+    image_advice = RUN_THERE
+    memory_advice = LITTLE
 
-    def container(self, job: Job, step: str, who: Mapping[str, str]) -> ContainerSpec:
+    def steps(self, job: Job) -> tuple[str, ...]:
+        return ("fetch",)
+
+    def memory_bytes(self, job: Job) -> int:
+        return 0
+
+    def keeps(self, code: str) -> bool:
+        return False
+
+    def container(self, runtime: Runtime, job: Job, step: str, who: Mapping[str, str]) -> ContainerSpec:
         path = job.params.get("source_path")
         return specs.fetch_container(
             name=job.container_name,
@@ -75,7 +93,7 @@ class Fetch:
             raise CannotBegin(refusal) from refusal
         return said
 
-    def result(self, said: Mapping[str, Any]) -> dict[str, Any] | None:
+    def result(self, job: Job, said: Mapping[str, Any]) -> dict[str, Any] | None:
         return {"files": said["files"]} if isinstance(said.get("files"), list) else None
 
     def clean_up(self, job: Job, who: Mapping[str, str]) -> ContainerSpec | None:
@@ -85,22 +103,36 @@ class Fetch:
 class DeleteCopy:
     """Remove an artifact's folder from a host's models volume."""
 
-    steps = ("delete",)
+    image_advice = RUN_THERE
+    memory_advice = LITTLE
 
-    def container(self, job: Job, step: str, who: Mapping[str, str]) -> ContainerSpec:
+    def steps(self, job: Job) -> tuple[str, ...]:
+        return ("delete",)
+
+    def memory_bytes(self, job: Job) -> int:
+        return 0
+
+    def keeps(self, code: str) -> bool:
+        return False
+
+    def container(self, runtime: Runtime, job: Job, step: str, who: Mapping[str, str]) -> ContainerSpec:
         return specs.remove_container(name=job.container_name, who=who, folder=_folder(job))
 
     def secrets(self, job: Job, step: str) -> Mapping[str, Any] | None:
         return None
 
-    def result(self, said: Mapping[str, Any]) -> dict[str, Any] | None:
+    def result(self, job: Job, said: Mapping[str, Any]) -> dict[str, Any] | None:
         return {"freed_bytes": said.get("freed_bytes", 0)}
 
     def clean_up(self, job: Job, who: Mapping[str, str]) -> ContainerSpec | None:
         return None
 
 
-KINDS: dict[str, Kind] = {JobKind.FETCH.value: Fetch(), JobKind.DELETE_COPY.value: DeleteCopy()}
+KINDS: dict[str, Kind] = {
+    JobKind.FETCH.value: Fetch(),
+    JobKind.DELETE_COPY.value: DeleteCopy(),
+    JobKind.QUANTISE.value: Quantise(),
+}
 
 
 def of(job: Job) -> Kind:

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
@@ -11,6 +12,7 @@ from django.utils import timezone
 
 from webapp import queue
 from webapp.deployments.decide import ABSENT_S, ALIVE
+from webapp.errors import Refused
 from webapp.inventory import services as inventory
 from webapp.jobs import kinds
 from webapp.jobs import services as jobs
@@ -32,7 +34,7 @@ from workers.runtime.base import (
     StartRefused,
 )
 from workers.tasks import job_kinds, looks
-from workers.tasks.job_kinds import CannotBegin
+from workers.tasks.beginning import CannotBegin
 from workers.tasks.pauses import GO_ON, Pause
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,10 @@ MAX_STALLS = 3
 # Killed, terminated, lost with its engine, and the programs' own "try again".
 ENDED_FROM_OUTSIDE = (137, 143, 255, 75)
 CLEAN_UP_S = 8.0
+LOG_LINES = 120
+MOST_LOG = 8000
+KEPT_S = 24 * 3600
+WAIT_FOR_MEMORY_S = 15.0
 BUDGET_S = 12.0
 
 
@@ -54,6 +60,7 @@ class Ending:
     result: dict[str, Any] | None = None
     message: str = ""
     advice: str = ""
+    code: str = ""
     keeps: bool = False
     reached: int = 0
 
@@ -95,6 +102,8 @@ def _walk(job: Job) -> tuple[Job, Pause]:
 def _step(job: Job) -> Pause:
     """One step; seconds until the next look, None when the job has ended, GO_ON to look again now."""
     state = JobState(job.state)
+    if state == JobState.FAILED and job.result.get("work_kept"):
+        return _let_go(job)
     if state not in (JobState.QUEUED, JobState.RUNNING):
         return None
     runtime = docker_runtime.connect(job.host.endpoint)
@@ -125,7 +134,9 @@ def _create(runtime: Runtime, job: Job) -> Pause:
     runtime.ensure_volume(MODELS_VOLUME, {LABEL_INSTALLATION: installation})
     who = specs.labels(installation, "job", job.pk, 1, job.attempt)
     kind = job_kinds.of(job)
-    spec = kind.container(job, kind.steps[job.phase], who)
+    if not _has_memory(job, kind.memory_bytes(job)):
+        return WAIT_FOR_MEMORY_S
+    spec = kind.container(runtime, job, kind.steps(job)[job.phase], who)
     try:
         container_id = runtime.create(spec)
     except NameTaken:
@@ -140,7 +151,7 @@ def _create(runtime: Runtime, job: Job) -> Pause:
             runtime,
             job,
             f"The image {spec.image} is not on {job.host.name}.",
-            "Run `make run` there once: it builds it.",
+            kind.image_advice,
         )
     except StartRefused as fault:
         return _fail(runtime, job, f"Docker did not make the container: {fault}", "Look at the host's Docker.")
@@ -150,7 +161,7 @@ def _create(runtime: Runtime, job: Job) -> Pause:
 
 def _start(runtime: Runtime, job: Job, mine: ContainerFacts) -> Pause:
     kind = job_kinds.of(job)
-    secrets = kind.secrets(job, kind.steps[job.phase])
+    secrets = kind.secrets(job, kind.steps(job)[job.phase])
     try:
         runtime.start(mine.id, None if secrets is None else json.dumps(secrets))
     except ContainerMissing:
@@ -158,6 +169,18 @@ def _start(runtime: Runtime, job: Job, mine: ContainerFacts) -> Pause:
     except StartRefused as fault:
         return _fail(runtime, job, f"Docker did not start the container: {fault}", "Look at the host's Docker.")
     return GO_ON
+
+
+def _has_memory(job: Job, wanted_bytes: int) -> bool:
+    """Book what the job needs; while the host has it not, the job says so and waits."""
+    if not wanted_bytes:
+        return True
+    try:
+        inventory.book(job.holder, job.host_id, wanted_bytes)
+    except inventory.NotEnoughMemory:
+        jobs.record_progress(job.pk, "waiting", None, None, "", message=f"for memory on {job.host.name}")
+        return False
+    return True
 
 
 def _running(job: Job, mine: ContainerFacts) -> Pause:
@@ -200,14 +223,19 @@ def _ended(runtime: Runtime, job: Job, mine: ContainerFacts) -> Pause:
         container = runtime.inspect(mine.id)
     except ContainerMissing:
         return GO_ON
-    ending = read_ending(runtime.log_tail(mine.id, 50))
-    result = None if ending.result is None else job_kinds.of(job).result(ending.result)
+    log = runtime.log_tail(mine.id, LOG_LINES)
+    ending = read_ending(log)
+    kind = job_kinds.of(job)
+    result = None if ending.result is None else kind.result(job, ending.result)
     if container.exit_code == 0 and result is not None:
         return _advance(runtime, job, result)
+    if job_kinds.of(job).steps(job)[1:]:
+        jobs.note(job, result={**job.result, "log": plain_lines(log)})
     if ending.message:
-        return _fail(runtime, job, ending.message, ending.advice, keeps=ending.keeps)
+        return _fail(runtime, job, ending.message, ending.advice, keeps=ending.keeps or _keeps(job, ending.code))
     if container.oom_killed:
-        return _fail(runtime, job, "It used more memory than it was given.", "Report this: it should need little.")
+        keeps = _keeps(job, "out_of_memory")
+        return _fail(runtime, job, "It used more memory than it was given.", kind.memory_advice, keeps=keeps)
     if container.exit_code in ENDED_FROM_OUTSIDE:
         return _again(runtime, job, "It was ended from outside.", ending.reached)
     return _fail(runtime, job, f"It ended with exit code {container.exit_code}.", "Look at the job's log.")
@@ -226,7 +254,7 @@ def read_ending(log: str) -> Ending:
         error = said.get("error")
         if isinstance(error, dict):
             words = str(error.get("message", "It failed.")), str(error.get("advice", ""))
-            return Ending(None, *words, keeps=error.get("keeps") is True)
+            return Ending(None, *words, str(error.get("code", "")), keeps=error.get("keeps") is True)
         if said.get("step") == "done":
             return Ending(said)
         if said.get("step") != "verify" and isinstance(said.get("done"), int):
@@ -234,18 +262,35 @@ def read_ending(log: str) -> Ending:
     return Ending(reached=reached)
 
 
+def _keeps(job: Job, code: str) -> bool:
+    """Whether finished steps are worth going on with after a failure of this code; before the first there are none."""
+    return bool(job.phase) and job_kinds.of(job).keeps(code)
+
+
+def plain_lines(log: str) -> str:
+    """What a tool said in its own words: the newest lines that are no JSON."""
+    lines = [line for line in log.splitlines() if not line.startswith("{")]
+    return "\n".join(lines)[-MOST_LOG:]
+
+
 def _advance(runtime: Runtime, job: Job, result: dict[str, Any]) -> Pause:
     """A step has ended well: on to the next, or the job is done."""
     if job.state == JobState.QUEUED:  # it was quicker than our look
         jobs.move(job, JobState.QUEUED, JobState.RUNNING, started_at=timezone.now())
     whole = {**job.result, **result}
-    if job.phase + 1 < len(job_kinds.of(job).steps):
+    if job.phase + 1 < len(job_kinds.of(job).steps(job)):
+        # The next step has nothing to show yet, and the bar of this one is no longer true.
         jobs.note(job, phase=job.phase + 1, result=whole, container_id="", missing_since=None, reached=0, stalls=0)
+        jobs.record_progress(job.pk, job_kinds.of(job).steps(job)[job.phase], None, None, "")
         return GO_ON
-    with transaction.atomic():
-        moved = jobs.move(job, JobState.RUNNING, JobState.SUCCEEDED, result=whole)
-        if moved:
-            kinds.of(job).finish(job, whole)
+    try:
+        with transaction.atomic():
+            moved = jobs.move(job, JobState.RUNNING, JobState.SUCCEEDED, result=whole)
+            if moved:
+                kinds.of(job).finish(job, whole)
+    except Refused as refusal:  # what it was for has gone meanwhile
+        job.refresh_from_db()
+        return _fail(runtime, job, refusal.what, refusal.advice)
     if moved:
         runtime.remove(job.container_name)
     return None
@@ -255,13 +300,31 @@ def _fail(runtime: Runtime, job: Job, message: str, advice: str, *, keeps: bool 
     if not keeps:
         _clean_up(runtime, job)
     name = job.container_name
-    if _end_badly(job, JobState.FAILED, message, advice=advice[:500]):
+    more: dict[str, Any] = {}
+    if job.phase:
+        # Finished steps wait a day for another try; then the space is given back.
+        later = timezone.now() + timedelta(seconds=KEPT_S) if keeps else None
+        more = {"result": {**job.result, "work_kept": keeps}, "next_due_at": later}
+    if _end_badly(job, JobState.FAILED, message, advice=advice[:500], **more):
         runtime.remove(name)
     return None
 
 
+def _let_go(job: Job) -> Pause:
+    """A failed job whose finished steps nobody went on with: give the space back."""
+    ended = job.ended_at or timezone.now()
+    left_s = KEPT_S - (timezone.now() - ended).total_seconds()
+    if left_s > 0:
+        return left_s
+    _clean_up(docker_runtime.connect(job.host.endpoint), job)
+    jobs.note(job, result={**job.result, "work_kept": False})
+    return None
+
+
 def _give_up(job: Job, message: str, advice: str) -> Pause:
-    """Nothing was begun, so nothing is to be taken away."""
+    """The next container cannot be made. Before the first one nothing was begun, so nothing is to be taken away."""
+    if job.phase:
+        return _fail(docker_runtime.connect(job.host.endpoint), job, message, advice)
     _end_badly(job, JobState.FAILED, message, advice=advice[:500])
     return None
 

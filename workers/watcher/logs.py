@@ -164,7 +164,8 @@ class JobLog:
             except ValueError:
                 continue
             if isinstance(said, dict) and isinstance(said.get("step"), str) and said["step"] != "done":
-                done, total, speed = (_number(said.get(name)) for name in ("done", "total", "speed"))
+                done, total = _number(said.get("done")), _number(said.get("total"))
+                speed = float(said["speed"]) if _number(said.get("speed")) is not None else None
                 unit, message = str(said.get("unit") or ""), str(said.get("message") or "")
                 await rows.call(rows.record_job_progress, self.job_id, said["step"], done, total, unit, speed, message)
                 self.said_at = time.monotonic()

@@ -186,7 +186,7 @@ def record_engine_facts(
 
 
 def record_job_progress(
-    job_id: int, step: str, done: int | None, total: int | None, unit: str, speed: int | None, message: str
+    job_id: int, step: str, done: int | None, total: int | None, unit: str, speed: float | None, message: str
 ) -> None:
     jobs.record_progress(job_id, step, done, total, unit, speed, message)
 

@@ -1,0 +1,164 @@
+"""A quantising job's own folder in the models volume: made first, turned into a model's folder at the end, or removed.
+
+Reads a job from MODELYARD_JOB and prints one JSON object a line, like fetch.py.
+
+    prepare   {"step": "prepare", "work": ".work/job-7", "source": "/models/3", "files": [{"name", "size_bytes"}],
+               "needed_bytes": n}; on its input one line {"texts": {"calibration.txt": "..."}}
+    publish   {"step": "publish", "work": ".work/job-7", "artifact": 12}
+    remove    {"step": "remove", "work": ".work/job-7", "artifact": 12 | null}
+    result    {"step": "done", "result": {..., "seconds": s}}; publish: files {name, size, sha256}, format, facts
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from compose.tools.failures import DISK_ADVICE, FetchError, disk_errors
+from compose.tools.meter import Meter
+from webapp.catalog import configs, gguf, safetensors
+from webapp.planner.facts import ModelFacts
+
+MODELS = Path("/models")
+WORK = re.compile(r"\.work/job-\d+")
+MARK = "published"
+PART_BYTES = 1024 * 1024
+TEMPORARY = 75
+
+
+def prepare(job: Mapping[str, Any], texts: Mapping[str, str], models: Path = MODELS) -> dict[str, Any]:
+    """Check source and disk; make the folder with the texts in it."""
+    source, work = Path(job["source"]), _work(job, models)
+    for file in job["files"]:
+        path = source / Path(file["name"]).name
+        if not path.is_file() or path.stat().st_size != file["size_bytes"]:
+            raise FetchError("bad_source", f"{path.name} is not as it was fetched.", "Fetch the model again.")
+    with disk_errors(models):
+        work.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (work / Path(name).name).write_text(text, encoding="utf-8")
+    free = shutil.disk_usage(work).free
+    if free < job["needed_bytes"]:
+        raise FetchError("disk_full", f"{free:,} bytes are free; this needs {job['needed_bytes']:,}.", DISK_ADVICE)
+    return {"free_bytes": free}
+
+
+def publish(job: Mapping[str, Any], models: Path = MODELS) -> dict[str, Any]:
+    """Name every file by its content, then give the whole folder its place with one rename."""
+    work, target = _work(job, models), _target(job, models)
+    made = work / "out"
+    # A rename that happened before we died is seen by its result.
+    there = made if made.is_dir() else target
+    paths = sorted(path for path in there.iterdir() if path.is_file()) if there.is_dir() else []
+    if not paths:
+        raise FetchError("bad_job", "There is nothing to publish.", "Run the job again.")
+    meter = Meter(sum(path.stat().st_size for path in paths), _say)
+    files = []
+    for path in paths:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while part := file.read(PART_BYTES):
+                digest.update(part)
+                meter.add(len(part), "publish", path.name)
+        files.append({"name": path.name, "size": path.stat().st_size, "sha256": digest.hexdigest()})
+    found = _described(there, paths)
+    with disk_errors(target):
+        if there is made:
+            if target.exists():
+                raise FetchError(
+                    "bad_job", f"{target} holds other files already.", "Try again: it takes another place."
+                )
+            (work / MARK).touch()
+            made.rename(target)
+            _sync(target.parent)
+        shutil.rmtree(work, ignore_errors=True)
+    return {"files": files, **found}
+
+
+def remove(job: Mapping[str, Any], models: Path = MODELS) -> dict[str, Any]:
+    """Take the job's folder away, and the result that no row came to know."""
+    work = _work(job, models)
+    # A folder of that number that we did not put there is somebody else's.
+    is_ours = bool(job.get("artifact")) and (not work.exists() or (work / MARK).exists())
+    with disk_errors(models):
+        for folder in (_target(job, models) if is_ours else None, work):
+            if folder is not None and folder.is_dir():
+                shutil.rmtree(folder)
+    return {}
+
+
+def _described(folder: Path, paths: list[Path]) -> dict[str, Any]:
+    """Format, main file and the planner's facts by the headers, as for files that were fetched."""
+    main = next((path for path in paths if path.suffix == ".gguf"), None)
+    try:
+        if main is not None:
+            with main.open("rb") as file:
+                facts = gguf.facts(gguf.read_header(file, main.stat().st_size), main.stat().st_size)
+            return {"format": "gguf", "main_file": main.name, "facts": facts.as_json()}
+        headers = []
+        for path in paths:
+            if path.suffix == ".safetensors":
+                with path.open("rb") as file:
+                    headers.append(safetensors.read_header(file, path.stat().st_size))
+        config = configs.read_config((folder / "config.json").read_bytes())
+        facts = configs.facts(config, headers)
+    except (gguf.HeaderError, safetensors.HeaderError, configs.ConfigError) as error:
+        raise FetchError("bad_job", f"The result is no sound model: {error}", "Report this.") from error
+    return {"format": "safetensors", "main_file": "config.json", "facts": _whole(facts).as_json()}
+
+
+def _whole(facts: ModelFacts) -> ModelFacts:
+    """Packed weights do not tell how many parameters there are; the parent does."""
+    return replace(facts, parameters=0)
+
+
+def _work(job: Mapping[str, Any], models: Path) -> Path:
+    name = str(job.get("work") or "")
+    if not WORK.fullmatch(name):
+        raise FetchError("bad_job", f"{name!r} is no job's folder.", "Report this.")
+    return models / name
+
+
+def _target(job: Mapping[str, Any], models: Path) -> Path:
+    return models / str(int(job["artifact"]))
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _say(line: Mapping[str, Any]) -> None:
+    print(json.dumps(line), flush=True)
+
+
+def main() -> int:
+    began = time.monotonic()
+    try:
+        job = json.loads(os.environ.get("MODELYARD_JOB", "{}"))
+        if job.get("step") == "prepare":
+            line = sys.stdin.readline()
+            if not line.endswith("\n"):  # whoever started us died before it could say them
+                return TEMPORARY
+            result = prepare(job, json.loads(line)["texts"])
+        else:
+            result = {"publish": publish, "remove": remove}[job["step"]](job)
+    except FetchError as error:
+        _say({"error": {"code": error.code, "message": str(error), "advice": error.advice}})
+        return 1
+    _say({"step": "done", "result": {**result, "seconds": round(time.monotonic() - began, 3)}})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

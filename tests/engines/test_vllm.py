@@ -1,0 +1,114 @@
+"""vLLM as data: what it is started with, what its answers, log lines and deaths mean."""
+
+import json
+
+import pytest
+
+from webapp.engines.base import ExitCode, ExitFacts, HardwareGrant, ModelFiles, ProbeOutcome, Readiness
+from webapp.engines.vllm import Vllm, VllmOptions
+from webapp.planner.facts import ModelFacts
+from webapp.planner.memory import GIB, Capacity, fits
+
+ENGINE = Vllm()
+MODEL = ModelFiles("/models/7/model.safetensors", "smollm2", "safetensors")
+CPU = HardwareGrant("cpu", cpu_count=2)
+CARD = HardwareGrant("nvidia", device_ids=("GPU-1",), cpu_count=8)
+FACTS = ModelFacts("llama", layers=30, weights_bytes=269_060_552)
+
+
+def test_on_a_cpu_the_cache_is_an_environment_variable() -> None:
+    spec = ENGINE.launch(MODEL, VllmOptions(cache_gib=2), CPU)
+    assert spec.argv[:3] == ["/models/7", "--served-model-name", "smollm2"]
+    assert "--enforce-eager" in spec.argv
+    assert "--kv-cache-memory-bytes" not in spec.argv
+    assert spec.env["VLLM_CPU_KVCACHE_SPACE"] == "2"
+    assert spec.upstream_model == "smollm2"
+
+
+def test_on_a_card_the_cache_is_a_flag_and_nothing_is_left_to_a_share_of_the_card() -> None:
+    spec = ENGINE.launch(MODEL, VllmOptions(cache_gib=3), CARD)
+    assert spec.argv[spec.argv.index("--kv-cache-memory-bytes") + 1] == str(3 * GIB)
+    assert "VLLM_CPU_KVCACHE_SPACE" not in spec.env
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (ModelFiles("/models/1/m.gguf", "m", "gguf"), "safetensors"),
+        (ModelFiles("/models/1/m.safetensors", "--help", "safetensors"), "dash"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_in_words(model: ModelFiles, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ENGINE.launch(model, VllmOptions(), CPU)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "readiness"),
+    [
+        (ProbeOutcome(None, error="refused"), Readiness.REFUSED),
+        (ProbeOutcome(200, b'{"choices": [{"text": "2"}]}'), Readiness.READY),
+        (ProbeOutcome(200, b'{"choices": []}'), Readiness.FAILED),
+        (ProbeOutcome(200, b"[]"), Readiness.FAILED),
+        (ProbeOutcome(500, b"Internal Server Error"), Readiness.FAILED),
+    ],
+)
+def test_only_a_computed_token_proves_it(outcome: ProbeOutcome, readiness: Readiness) -> None:
+    assert ENGINE.classify_completion(outcome) == readiness
+
+
+def test_the_probe_asks_for_one_token() -> None:
+    body = json.loads(ENGINE.completion_probe("smollm2").body or b"")
+    assert (body["model"], body["max_tokens"]) == ("smollm2", 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "fraction", "size"),
+    [
+        ("(APIServer pid=1) INFO vLLM server version 0.32.0, serving model /models/7", "program", 1 / 9, None),
+        ("Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01]", "weights", 3.5 / 9, None),
+        ("INFO Model loading took 0.25 GiB memory and 1.2 seconds", "weights", None, GIB // 4),
+        ("INFO Available KV cache memory: 1.0 GiB", "kv_cache", None, GIB),
+        ("INFO:     Application startup complete.", "loaded", 1.0, None),
+    ],
+)
+def test_log_lines_tell_progress_and_sizes(line: str, key: str, fraction: float | None, size: int | None) -> None:
+    fact = ENGINE.parse_log(line)
+    assert fact is not None
+    assert (fact.key, fact.value_bytes) == (key, size)
+    assert fact.fraction == (pytest.approx(fraction) if fraction else None)
+
+
+def test_what_users_write_is_no_fact() -> None:
+    assert ENGINE.parse_log("GET /v1/models 200 OK") is None
+    assert ENGINE.parse_log("x" * 5000 + "Application startup complete") is None
+
+
+@pytest.mark.parametrize(
+    ("log", "code"),
+    [
+        ("ValueError: Invalid quantization method: foo", ExitCode.MODEL_REFUSED),
+        ("safetensors_rust.SafetensorError: HeaderTooLarge", ExitCode.MODEL_REFUSED),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", ExitCode.GPU_OUT_OF_MEMORY),
+        ("ValueError: To serve at least one request with the models's max seq len (9), (2 GiB KV cache is needed, "
+         "which is larger than the available KV cache memory", ExitCode.BAD_OPTION),
+        ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory", ExitCode.OUT_OF_MEMORY),
+        ("something odd", ExitCode.EXITED),
+    ],
+)  # fmt: skip
+def test_deaths_have_reasons(log: str, code: ExitCode) -> None:
+    assert ENGINE.explain_exit(ExitFacts(exit_code=1, log_tail=log)).code == code
+
+
+def test_the_cache_is_counted_as_it_is_taken() -> None:
+    found = ENGINE.estimate(FACTS, VllmOptions(cache_gib=2), CPU)
+    assert found.bytes_of("kv_cache", "host") == 2 * GIB
+    assert found.gpu_bytes == 0
+    on_card = ENGINE.estimate(FACTS, VllmOptions(cache_gib=2), CARD)
+    assert on_card.bytes_of("weights", "gpu") == FACTS.weights_bytes
+
+
+def test_what_does_not_fit_is_offered_with_a_smaller_cache() -> None:
+    verdict = fits(ENGINE.estimate(FACTS, VllmOptions(cache_gib=8), CPU), Capacity(6 * GIB))
+    assert not verdict.fits
+    assert verdict.suggestion == "fits with a cache of 3 GiB"

@@ -1,0 +1,116 @@
+"""A Docker engine with the quantisers' images, SmolLM2 as its publisher has it, and a driver that plays worker."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import docker
+import pytest
+
+from tests.parts import smollm2
+from tests.parts.dockerd import running_dockerd
+from tests.workers.acting import reload
+from tests.workers.conftest import register
+from workers.launcher import images, python_images
+
+# Docker answers late while two processors quantise.
+LIMIT_S = 240
+
+
+@pytest.fixture(scope="session")
+def quantisers() -> Iterator[Any]:
+    """An engine with the images; MODELYARD_TEST_QUANT_ENGINE names one that is there already."""
+    there = os.environ.get("MODELYARD_TEST_QUANT_ENGINE")
+    if there:
+        _put_images(there)
+        with (
+            contextlib.closing(docker.APIClient(there, timeout=60)) as client,
+            contextlib.suppress(docker.errors.NotFound),
+        ):
+            client.remove_volume("modelyard-models", force=True)
+        yield SimpleNamespace(endpoint=there, client=lambda: docker.APIClient(there, timeout=60))
+        return
+    with running_dockerd(83) as engine:
+        _put_images(engine.endpoint)
+        yield engine
+
+
+def _put_images(endpoint: str) -> None:
+    client = docker.DockerClient(endpoint, timeout=600)
+    with contextlib.closing(client):
+        images.ensure_tools_image(client)
+        for context in (python_images.GGUF, python_images.LLMCOMPRESSOR):
+            images.ensure_local(client, context)
+
+
+@pytest.fixture
+def machine(quantisers: Any, transactional_db: None) -> Any:
+    return register(quantisers, "quantisers")
+
+
+@pytest.fixture(scope="session")
+def published(import_folder: Path) -> Path:
+    """SmolLM2's 16-bit files in a folder that may be imported from."""
+    target = import_folder / "SmolLM2-135M-Instruct"
+    shutil.copytree(smollm2.folder(), target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def import_folder() -> Path:
+    from tests.stage import STATE
+
+    return STATE / "import"
+
+
+class Driver:
+    """Plays the worker, and the part of the watcher that wakes it when a container ends."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+        self.seen: list[str] = []
+
+    def until_ended(self, job: Any, until: Any = lambda job: False) -> Any:
+        """Carry the job on until it has ended, or `until` says stop."""
+        from workers.tasks import jobs
+
+        deadline = time.monotonic() + LIMIT_S
+        while reload(job).state in ("queued", "running") and not until(job):
+            assert time.monotonic() < deadline, f"{job.state} at {job.container_name}"
+            jobs.reconcile(job.pk)
+            reload(job)
+            if job.container_name not in self.seen and job.container_id:
+                self.seen.append(job.container_name)
+            if job.state == "running" and job.container_id and not until(job):
+                self.wait(job)
+        return job
+
+    def wait(self, job: Any) -> None:
+        with contextlib.closing(self.engine.client()) as client, contextlib.suppress(docker.errors.NotFound):
+            client.timeout = LIMIT_S
+            client.wait(job.container_id, timeout=LIMIT_S)
+
+    def names(self) -> list[str]:
+        with contextlib.closing(self.engine.client()) as client:
+            return [item["Names"][0] for item in client.containers(all=True, filters={"label": "modelyard.kind=job"})]
+
+
+@pytest.fixture
+def driver(quantisers: Any) -> Driver:
+    return Driver(quantisers)
+
+
+@pytest.fixture
+def source(machine: Any, published: Path, ada: Any, team: Any, driver: Driver) -> Any:
+    """SmolLM2's safetensors as an artifact, imported through the catalogue."""
+    from webapp.jobs import fetching
+
+    job = fetching.import_file(ada, team, machine, str(published))
+    driver.until_ended(job)
+    assert job.state == "succeeded", job.reason
+    return job.artifact

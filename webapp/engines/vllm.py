@@ -1,0 +1,187 @@
+"""vLLM: safetensors models, quantised or not, many requests at once.
+
+Facts are of vLLM 0.33 and, for processors, of 0.32 as measured here: the port opens only when the model is loaded;
+SIGTERM aborts what runs; the cache is taken whole at the start, so its size is an option and not a guess.
+"""
+
+import json
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from webapp.engines import vllm_exits, vllm_log
+from webapp.engines.base import (
+    EngineOptions,
+    ExitFacts,
+    ExitReason,
+    HardwareGrant,
+    LaunchSpec,
+    LogFact,
+    ModelFiles,
+    ProbeOutcome,
+    ProbeSpec,
+    Readiness,
+)
+from webapp.planner.facts import ModelFacts
+from webapp.planner.memory import GIB, Estimate, Settings, Term, estimate_vllm
+
+_IMAGES: dict[str, tuple[str, ...]] = {
+    "cpu": ("modelyard/vllm:cpu", "vllm/vllm-openai-cpu:latest-x86_64"),
+    "nvidia": ("vllm/vllm-openai:latest",),
+    "amd": ("vllm/vllm-openai-rocm:latest",),
+    "intel": ("vllm/vllm-openai-xpu:latest",),
+}
+
+
+class VllmOptions(EngineOptions):
+    """What people may choose about a vLLM server."""
+
+    context_length: int = Field(
+        4096,
+        ge=16,
+        le=1_048_576,
+        title="Context length",
+        description="Tokens one request may use, prompt and answer together.",
+    )
+    parallel_slots: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        title="Slots",
+        description="Requests computed at the same time; further ones wait their turn.",
+    )
+    cache_gib: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        title="Cache (GiB)",
+        description="Memory for the key-value cache of all requests together, taken whole at the start.",
+    )
+    data_type: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", title="Data type", description="Of the computation; auto takes what the model was published in."
+    )
+    cache_type: Literal["auto", "fp8"] = Field(
+        "auto",
+        title="Cache type",
+        description="fp8 holds twice as many tokens in the same memory, on GPUs that know it.",
+    )
+    compile: bool = Field(
+        False,
+        title="Compile the model",
+        description="Faster once it runs, a minute or more slower to start; needs a compiler in the image.",
+    )
+    prefix_caching: bool = Field(
+        True, title="Reuse prompts", description="Requests that begin alike share their part of the cache."
+    )
+
+
+class Vllm:
+    """vLLM's OpenAI server, official image or the one built here for processors: both take the same flags."""
+
+    name: ClassVar[str] = "vllm"
+    title: ClassVar[str] = "vLLM"
+    formats: ClassVar[frozenset[str]] = frozenset({"safetensors"})
+    endpoints: ClassVar[tuple[str, ...]] = ("chat/completions", "completions", "models")
+    Options: ClassVar[type[EngineOptions]] = VllmOptions
+    port: ClassVar[int] = 8000
+    stop_signal: ClassVar[str] = "SIGTERM"
+    drain_s: ClassVar[int] = 30
+    stop_timeout_s: ClassVar[int] = 20  # it aborts requests at once; draining is our proxy's. 1 to 2 s measured
+    read_only_root: ClassVar[bool] = True
+    needs_init: ClassVar[bool] = True
+    closes_after_stream: ClassVar[bool] = False
+
+    def images(self, vendor: str) -> tuple[str, ...]:
+        """Image references for that hardware, best first; empty when it cannot run there."""
+        return _IMAGES.get(vendor, ())
+
+    def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
+        """argv, environment and limits. `options` is a VllmOptions; the model is its folder.
+
+        Raises ValueError (a sentence for people) for a wrong format or hardware without image.
+        """
+        assert isinstance(options, VllmOptions)
+        if model.format not in self.formats:
+            raise ValueError(f"vLLM serves safetensors models, not {model.format}.")
+        if not self.images(hardware.vendor):
+            raise ValueError(f"There is no vLLM image for {hardware.vendor}.")
+        if not model.path.startswith("/") or not model.alias or model.alias.startswith("-"):
+            raise ValueError("The model needs an absolute path and a name that does not begin with a dash.")
+        folder = model.path.rpartition("/")[0] or "/"
+        argv = [folder, "--served-model-name", model.alias, "--host", "0.0.0.0", "--port", str(self.port)]  # noqa: S104
+        argv += ["--max-model-len", str(options.context_length), "--max-num-seqs", str(options.parallel_slots)]
+        argv += ["--dtype", options.data_type, "--kv-cache-dtype", options.cache_type]
+        argv += [] if options.compile else ["--enforce-eager"]
+        argv += ["--enable-prefix-caching" if options.prefix_caching else "--no-enable-prefix-caching"]
+        if hardware.vendor != "cpu":
+            argv += ["--kv-cache-memory-bytes", str(options.cache_gib * GIB)]
+        environment = self._environment(options, hardware)
+        return LaunchSpec(argv, environment, self.port, GIB, ("/tmp",), model.alias)  # noqa: S108
+
+    @staticmethod
+    def _environment(options: VllmOptions, hardware: HardwareGrant) -> dict[str, str]:
+        environment = {
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "HOME": "/tmp",  # noqa: S108
+            # PyTorch asks for the name of the user, and the container's has none.
+            "USER": "nobody",
+            "VLLM_CACHE_ROOT": "/tmp/vllm",  # noqa: S108
+        }
+        if hardware.vendor == "cpu":
+            environment |= {"VLLM_CPU_KVCACHE_SPACE": str(options.cache_gib), "OMP_WAIT_POLICY": "passive"}
+        return environment
+
+    @staticmethod
+    def settings(options: VllmOptions, hardware: HardwareGrant) -> Settings:
+        """The options as the planner counts them: cards hold everything or nothing."""
+        return Settings(
+            context=options.context_length,
+            parallel=options.parallel_slots,
+            gpu_layers=0 if hardware.vendor == "cpu" else -1,
+            cache_bytes=options.cache_gib * GIB,
+            repack=False,
+        )
+
+    def health_probe(self) -> ProbeSpec:
+        """GET /health: open without a key; 503 when the engine behind it is dead."""
+        return ProbeSpec("GET", "/health", timeout_s=2.0)
+
+    def completion_probe(self, upstream_model: str, options: Any = None) -> ProbeSpec:
+        """One token."""
+        body = {"model": upstream_model, "prompt": "1", "max_tokens": 1, "temperature": 0}
+        return ProbeSpec("POST", "/v1/completions", json.dumps(body).encode(), timeout_s=30.0)
+
+    def classify_health(self, outcome: ProbeOutcome) -> Readiness:
+        """Refused while it loads: the container's state tells whether it is gone."""
+        if outcome.status is None:
+            return Readiness.REFUSED
+        return Readiness.READY if outcome.status == 200 else Readiness.FAILED
+
+    def classify_completion(self, outcome: ProbeOutcome) -> Readiness:
+        """Ready only when something was computed."""
+        if outcome.status is None:
+            return Readiness.REFUSED
+        try:
+            reply = json.loads(outcome.body)
+        except (ValueError, RecursionError):
+            return Readiness.FAILED
+        is_computed = outcome.status == 200 and isinstance(reply, dict) and bool(reply.get("choices"))
+        return Readiness.READY if is_computed else Readiness.FAILED
+
+    def parse_log(self, line: str) -> LogFact | None:
+        """Stages of loading, sizes (keys are planner terms) and complaints."""
+        return vllm_log.parse(line)
+
+    def explain_exit(self, facts: ExitFacts) -> ExitReason:
+        """Why it is not running, from everything known together."""
+        return vllm_exits.explain(facts)
+
+    def estimate(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> Estimate:
+        """The memory it will take with these options on this hardware."""
+        return estimate_vllm(meta, self.settings(options, hardware))
+
+    def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> list[Term]:
+        """The same as a list of named terms that add up."""
+        return list(self.estimate(meta, options, hardware).terms)

@@ -1,0 +1,55 @@
+"""How vLLM complains when it does not start or dies. Texts of vLLM 0.32 and 0.33."""
+
+import re
+
+from webapp.engines import exits
+from webapp.engines.base import ExitFacts, ExitReason
+
+_WORDS = exits.Words(
+    program="vLLM",
+    gpu_memory=re.compile(
+        r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory|HIP out of memory"
+        r"|Free memory on device .* is less than desired|No available memory for the cache blocks"
+    ),
+    host_memory=re.compile(r"DefaultCPUAllocator: can't allocate memory|Cannot allocate memory|MemoryError"),
+    option=re.compile(
+        r"error: unrecognized arguments|error: argument |KV cache is needed, which is larger than"
+        r"|greater than the derived max_model_len|is not supported in|must be divisible by tensor parallel size"
+    ),
+    model_errors=(
+        (
+            r"Invalid quantization method|Unknown quantization method|quantization is currently not supported",
+            "This vLLM does not serve the file's quantisation on this hardware",
+            "Use another quantisation of the model, or a newer image.",
+        ),
+        (
+            r"Model architectures .* (?:are not supported|failed to be inspected)|does not recognize this architecture",
+            "This vLLM does not know the model's architecture",
+            "Use a newer image, or another engine.",
+        ),
+        (
+            r"HeaderTooLarge|InvalidHeader|MetadataIncompleteBuffer|SafetensorError",
+            "A weight file is cut short or no safetensors file",
+            "Fetch the model again; its checksum tells whether it is complete.",
+        ),
+        (
+            r"trust_remote_code=True|requires you to execute the configuration file",
+            "The model wants to run code of its own, which is not done",
+            "Use a model whose architecture vLLM knows.",
+        ),
+        (
+            r"Can't load the configuration|Invalid repository ID|no file named|Can't load tokenizer"
+            r"|Couldn't instantiate",
+            "The model's folder lacks a file",
+            "Fetch the whole repository: weights, config.json and the tokenizer.",
+        ),
+    ),
+    memory_advice="Give it more memory, a smaller cache, or a smaller quantisation.",
+    gpu_advice="Use a smaller cache, a smaller quantisation, or another GPU; "
+    "see whether another program took memory on it.",
+)
+
+
+def explain(facts: ExitFacts) -> ExitReason:
+    """Why it is not running; never None."""
+    return exits.explain(facts, _WORDS)

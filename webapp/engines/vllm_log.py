@@ -1,0 +1,44 @@
+"""What vLLM's log lines say: stages of loading, sizes, complaints. Texts of vLLM 0.32 and 0.33."""
+
+import re
+
+from webapp.engines.base import LogFact
+
+GIB = 2**30
+_MOST = 4096  # longer lines are text that users sent, never facts
+_SHARDS = re.compile(r"Loading safetensors checkpoint shards:\s+(\d+)% Completed")
+_WEIGHTS = re.compile(r"Model loading took ([\d.]+) GiB")
+_CACHE = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
+_ERROR = re.compile(r"(?:^|\s)(?:ERROR \d|(?:ValueError|RuntimeError|OSError|AssertionError): )")
+# In the order they appear. Reading weights moves between its own stage and the next.
+_STAGES = (
+    ("vLLM server version", "program", "starting the program"),
+    ("Initializing a V1 LLM engine", "engine", "starting the engine"),
+    ("Starting to load model", "weights", "loading the weights"),
+    ("Loading weights took", "weights_read", "weights loaded"),
+    ("Compiling a graph", "compile", "compiling"),
+    ("KV cache size:", "cache", "making room for the cache"),
+    ("Capturing CUDA graphs", "graphs", "capturing graphs"),
+    ("init engine (profile", "warm_up", "warmed up"),
+    ("Application startup complete", "loaded", "model loaded"),
+)
+
+
+def parse(line: str) -> LogFact | None:
+    """The fact in one line, or None."""
+    if len(line) > _MOST:
+        return None
+    for pattern, term in ((_WEIGHTS, "weights"), (_CACHE, "kv_cache")):
+        size = pattern.search(line)
+        if size is not None:
+            return LogFact("buffer", term, value_bytes=round(float(size[1]) * GIB), device="vllm")
+    shards = _SHARDS.search(line)
+    if shards is not None:
+        part = (3 + int(shards[1]) / 100) / len(_STAGES)
+        return LogFact("progress", "weights", fraction=part, text=f"loading the weights, {shards[1]} %")
+    for number, (marker, key, words) in enumerate(_STAGES, start=1):
+        if marker in line:
+            return LogFact("progress", key, fraction=number / len(_STAGES), text=words)
+    if _ERROR.search(line):
+        return LogFact("error", "error", text=line.strip())
+    return None

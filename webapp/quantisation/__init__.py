@@ -1,0 +1,1 @@
+"""Smaller files out of one artifact, and the proof of what that cost."""

@@ -1,0 +1,89 @@
+"""Texts to calibrate and judge with, and what was measured."""
+
+from typing import Any, ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from webapp.accounts.models import Team, User
+from webapp.catalog.models import Artifact
+from webapp.inventory.models import Host
+from webapp.jobs.models import Job
+
+
+class CalibrationSetQuerySet(models.QuerySet["CalibrationSet"]):
+    def visible_to(self, user: User) -> "CalibrationSetQuerySet":
+        """Everybody's, and those of the person's teams."""
+        return self if user.is_superuser else self.filter(Q(team=None) | Q(team__members=user)).distinct()
+
+    def for_list(self) -> "CalibrationSetQuerySet":
+        return self.select_related("team").defer("text").order_by("team__name", "name", "id")
+
+
+class CalibrationSet(models.Model):
+    """A text to calibrate on or to judge with. Without a team it is everybody's."""
+
+    name = models.CharField(max_length=80)
+    team = models.ForeignKey(Team, null=True, blank=True, on_delete=models.CASCADE, related_name="calibration_sets")
+    licence = models.CharField(max_length=80, blank=True)
+    text = models.TextField()
+    sha256 = models.CharField(max_length=64)
+    size_bytes = models.PositiveBigIntegerField()
+    created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["CalibrationSet"]] = CalibrationSetQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["team", "name"],
+                name="calibration_set_once_per_team",
+                violation_error_message="The team has a text of this name.",
+            ),
+            # An empty team is no team: SQLite and PostgreSQL take two of them for different.
+            models.UniqueConstraint(
+                fields=["name"], condition=Q(team=None), name="calibration_set_once_for_all",
+                violation_error_message="There is a text of this name for everybody.",
+            ),
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """What a job and a passport keep of it."""
+        return {"id": self.pk, "name": self.name, "sha256": self.sha256}
+
+
+class MeasurementQuerySet(models.QuerySet["Measurement"]):
+    def for_list(self, user: User) -> "MeasurementQuerySet":
+        """Newest first; a host that the person may not see is nobody's business."""
+        return self.prefetch_related(models.Prefetch("host", Host.objects.visible_to(user))).order_by("-id")
+
+
+class Measurement(models.Model):
+    """What was measured of an artifact, where, with what and on which text. Appended, never changed.
+
+    `values`: size_bytes, bits_per_weight, perplexity, kl_divergence, top1_agreement_percent (each with its _error),
+    loss_percent, load_s, peak_memory_bytes, speed [{streams, prompt_per_s, decode_per_s}]; absent when not measured.
+    """
+
+    artifact = models.ForeignKey(Artifact, on_delete=models.CASCADE, related_name="measurements")
+    against = models.ForeignKey(Artifact, null=True, on_delete=models.SET_NULL, related_name="+")
+    host = models.ForeignKey(Host, null=True, on_delete=models.SET_NULL, related_name="+")
+    job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, related_name="+")
+    values = models.JSONField(default=dict)
+    text_name = models.CharField(max_length=80)
+    text_sha256 = models.CharField(max_length=64)
+    context = models.PositiveIntegerField(default=512)
+    chunks = models.PositiveIntegerField(default=0)
+    tool = models.CharField(max_length=120, blank=True)
+    at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["Measurement"]] = MeasurementQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]

@@ -1,0 +1,110 @@
+"""A job's steps and what each step's program is told. Pure: everything comes from the job's parameters.
+
+Parameters of a job (made by services.queue): recipe, source {format, folder, main}, name (the model's),
+file (the result's),
+calibration and measure (None, or with the text's id, name and sha256), needs, steps, and artifact_id once reserved.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from webapp.quantisation.recipes import PLAIN_TYPES, GgufOptions, Measure, Recipe, of_json
+
+MODELS = "/models"
+WORK = "/work"
+OUT = f"{WORK}/out"
+HALF = f"{WORK}/half.gguf"
+MATRIX = f"{WORK}/imatrix.gguf"
+LOGITS = f"{WORK}/logits.kld"
+CALIBRATION = f"{WORK}/calibration.txt"
+JUDGING = f"{WORK}/judging.txt"
+# Steps of our own tools' image; all others run in the recipe's.
+OURS = ("prepare", "publish")
+PROMPT_TOKENS, GENERATED_TOKENS, STREAMS = 128, 32, (1, 8)
+
+
+def steps(recipe: Recipe, source_format: str, measure: Measure | None) -> list[str]:
+    """The steps in their order."""
+    if recipe.what.makes != "gguf":
+        return ["prepare", "quantise", "judge" if measure else "verify", "publish"]
+    chosen = recipe.chosen
+    assert isinstance(chosen, GgufOptions)
+    is_plain = chosen.type in PLAIN_TYPES
+    found = ["prepare"]
+    if source_format == "safetensors":
+        found.append("convert")
+    if recipe.wants_text:
+        found.append("calibrate")
+    if not (is_plain and source_format == "safetensors"):
+        found.append("quantise")
+    if measure is None:
+        return [*found, "verify", "publish"]
+    found += ["logits", "judge"] if "quantise" in found else ["judge"]
+    return [*found, *(["speed"] if measure.speed else []), "publish"]
+
+
+def order(params: Mapping[str, Any], step: str) -> dict[str, Any]:
+    """What the step's program is told; see compose/quantizers and compose/tools/shelf.py."""
+    recipe = of_json(params["recipe"])
+    made = _gguf(params, recipe) if recipe.what.makes == "gguf" else _safetensors(params, recipe)
+    return {"step": step, **made[step]}
+
+
+def folder(job_id: int) -> str:
+    """The job's own folder inside the models volume."""
+    return f".work/job-{job_id}"
+
+
+def _gguf(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[str, Any]]:
+    chosen = recipe.chosen
+    assert isinstance(chosen, GgufOptions)
+    source, out = params["source"], f"{OUT}/{params['file']}"
+    is_from_folder = source["format"] == "safetensors"
+    parent = HALF if is_from_folder else source["main"]
+    is_plain = is_from_folder and chosen.type in PLAIN_TYPES
+    measure = params.get("measure") or {}
+    judged = {"text": JUDGING, "context": measure.get("context", 256), "chunks": measure.get("chunks", 1)}
+    base = LOGITS if "logits" in params["steps"] else None
+    return {
+        "convert": {
+            "source": source["folder"],
+            "out": out if is_plain else HALF,
+            "type": chosen.type.lower() if is_plain else "f16",
+            "name": params.get("name", ""),
+        },
+        "calibrate": {"model": parent, "text": CALIBRATION, "out": MATRIX, "chunks": chosen.calibration_chunks},
+        "quantise": {
+            "model": parent,
+            "imatrix": MATRIX if recipe.wants_text else None,
+            "out": out,
+            "type": chosen.type,
+            "requantise": chosen.requantise,
+        },
+        "logits": {"model": parent, "out": LOGITS, **judged},
+        "judge": {"model": out, "base": base, **judged},
+        "verify": {"model": out, "base": None, **judged},
+        "speed": {"model": out, "prompt": PROMPT_TOKENS, "generate": GENERATED_TOKENS, "streams": list(STREAMS)},
+    }
+
+
+def _safetensors(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[str, Any]]:
+    source = params["source"]["folder"]
+    measure = params.get("measure") or {}
+    judged = {"text": JUDGING, "context": measure.get("context", 256), "chunks": measure.get("chunks", 1)}
+    chosen = recipe.chosen.model_dump()
+    return {
+        "quantise": {
+            "source": source,
+            "out": OUT,
+            "method": recipe.method,
+            "text": CALIBRATION if recipe.wants_text else None,
+            **chosen,
+        },
+        "judge": {"model": OUT, "base": source, **judged},
+        "verify": {"model": OUT, "base": None, **judged},
+    }
+
+
+def seconds_of(result: Mapping[str, Any], names: Sequence[str]) -> float:
+    """The tools' own time over all steps."""
+    return sum(float(result.get(name, {}).get("seconds") or 0) for name in names)

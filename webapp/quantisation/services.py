@@ -1,0 +1,206 @@
+"""Every change of this room: ask for a quantised artifact, make one again, keep texts."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from pydantic import ValidationError
+
+from webapp.accounts.models import Role, Team, User
+from webapp.accounts.roles import require_installation_admin
+from webapp.accounts.services import audit, require
+from webapp.catalog.models import Artifact, CopyState
+from webapp.errors import Conflict, Invalid
+from webapp.inventory.models import Host
+from webapp.jobs import services as jobs
+from webapp.jobs.models import Job, JobKind
+from webapp.planner.facts import ModelFacts
+from webapp.quantisation import plan, refusing, shipping, sizing
+from webapp.quantisation.models import CalibrationSet
+from webapp.quantisation.recipes import Measure, Recipe
+from webapp.quantisation.refusing import Refusal, Room
+from webapp.quantisation.sizing import Needs
+
+MOST_TEXT_BYTES = 4 * 1024**2
+LEAST_TEXT_BYTES = 2000
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What would become of a recipe. `needs` and `steps` are there only where they can be told."""
+
+    refusals: tuple[Refusal, ...]
+    needs: Needs | None = None
+    steps: tuple[str, ...] = ()
+    label: str = ""
+    file: str = ""
+
+    @property
+    def is_possible(self) -> bool:
+        return not self.refusals
+
+
+def preview(artifact: Artifact, recipe: Recipe, host: Host | None, measure: Measure | None = None) -> Preview:
+    """Sizes, and every reason why it cannot be done. Raises Invalid for options that do not exist."""
+    _check_options(recipe)
+    try:
+        facts = ModelFacts.from_json(artifact.facts)
+    except (TypeError, ValueError):
+        return Preview((Refusal(f"Nobody knows what {artifact} is made of.", "Fetch it again, then retry."),))
+    # What a header does not say, the catalogue may know by the file's name.
+    facts_named = facts if facts.quantisation else replace(facts, quantisation=artifact.quantisation)
+    needs = sizing.needs(facts, artifact.format, recipe, measure)
+    found = refusing.refusals(facts_named, artifact.format, recipe)
+    if host is not None:
+        found += _of_host(artifact, host, needs)
+    return Preview(
+        tuple(found), needs, tuple(plan.steps(recipe, artifact.format, measure)), recipe.label,
+        result_file(artifact, recipe),
+    )  # fmt: skip
+
+
+def queue(
+    user: User | None,
+    team: Team,
+    artifact: Artifact,
+    recipe: Recipe,
+    host: Host,
+    calibration: CalibrationSet | None = None,
+    measure: Measure | None = None,
+    judging: CalibrationSet | None = None,
+) -> Job:
+    """Have the artifact made and measured on the host, as a job. Raises Invalid with the refusals, Conflict."""
+    require(user, team, Role.OPERATOR)
+    looked = preview(artifact, recipe, host, measure)
+    if looked.refusals:
+        first = looked.refusals[0]
+        fields = {refusal.field: refusal.what for refusal in looked.refusals if refusal.field}
+        raise Invalid(" ".join(refusal.what for refusal in looked.refusals), first.advice, fields=fields)
+    assert looked.needs is not None
+    params = {
+        "recipe": recipe.full(),
+        "parent": artifact.pk,
+        "source": _source(artifact),
+        "name": artifact.catalog_model.name,
+        "file": looked.file,
+        "calibration": (calibration or shipped(shipping.CALIBRATION)).reference if recipe.wants_text else None,
+        # Without measuring a piece of the judging text still proves that the result loads.
+        "judging": (judging or shipped(shipping.JUDGING)).reference,
+        "measure": measure.model_dump() if measure else None,
+        "needs": {"disk_bytes": looked.needs.disk_bytes, "memory_bytes": looked.needs.memory_bytes},
+        "steps": list(looked.steps),
+    }
+    with transaction.atomic():
+        job = jobs.queue_job(user, team, JobKind.QUANTISE, artifact, host, params)
+        audit(user, team, "artifact.quantise", str(artifact), {"recipe": recipe.label, "host": host.name})
+    return job
+
+
+def again(user: User | None, team: Team, artifact: Artifact, host: Host) -> Job:
+    """Make an artifact once more from its parent, by the same recipe and texts. Raises Conflict, Invalid."""
+    kept = artifact.recipe
+    if artifact.parent is None or not kept:
+        raise Conflict(f"{artifact} was not made here, or its parent is gone.", "Quantise another file of this model.")
+    calibration, judging = (_text_again(kept.get(name)) for name in ("calibration", "judging"))
+    measure = Measure.model_validate(kept["measure"]) if kept.get("measure") else None
+    recipe = Recipe.model_validate(kept["recipe"])
+    return queue(user, team, artifact.parent, recipe, host, calibration, measure, judging)
+
+
+def add_text(user: User, team: Team | None, name: str, text: str, licence: str = "") -> CalibrationSet:
+    """Keep a text for a team, or for everybody (installation admins). Raises Invalid, Conflict, NotAllowed."""
+    _require(user, team)
+    size = _size(text)
+    if not name.strip():
+        raise Invalid("The text needs a name.", fields={"name": "needed"})
+    if not LEAST_TEXT_BYTES <= size <= MOST_TEXT_BYTES:
+        raise Invalid(
+            f"The text has {size:,} bytes; {LEAST_TEXT_BYTES:,} to {MOST_TEXT_BYTES:,} can be used.",
+            "A few hundred paragraphs like those that the model will see are best.",
+            fields={"text": "too short" if size < LEAST_TEXT_BYTES else "too long"},
+        )
+    try:
+        with transaction.atomic():
+            row = CalibrationSet.objects.create(
+                name=name.strip()[:80], team=team, licence=licence.strip()[:80], text=text, size_bytes=size,
+                sha256=shipping.digest(text), created_by=user,
+            )  # fmt: skip
+            audit(user, team, "calibration.add", row.name, {"sha256": row.sha256})
+    except IntegrityError as error:
+        raise Conflict("There is a text of this name.", fields={"name": "taken"}) from error
+    return row
+
+
+def delete_text(user: User, text: CalibrationSet) -> None:
+    """Forget a text; artifacts and measurements keep its name and checksum."""
+    _require(user, text.team)
+    with transaction.atomic():
+        audit(user, text.team, "calibration.delete", text.name, {"sha256": text.sha256})
+        text.delete()
+
+
+def shipped(name: str) -> CalibrationSet:
+    """One of the two texts that ship, put into the database when it is not there or has changed."""
+    text = shipping.SHIPPED[name].read_text(encoding="utf-8")
+    now = {"text": text, "sha256": shipping.digest(text), "size_bytes": len(text.encode()), "licence": shipping.LICENCE}
+    found, _created = CalibrationSet.objects.get_or_create(name=name, team=None, defaults=now)
+    if found.sha256 != now["sha256"]:
+        found, _created = CalibrationSet.objects.update_or_create(name=name, team=None, defaults=now)
+    return found
+
+
+def result_file(artifact: Artifact, recipe: Recipe) -> str:
+    """The name of the file that is made; empty for a folder."""
+    if recipe.what.makes != "gguf":
+        return ""
+    return f"{artifact.catalog_model.slug}-{recipe.label}.gguf"
+
+
+def _require(user: User, team: Team | None) -> None:
+    """A team's texts are its operators' to change; everybody's are the installation admin's."""
+    if team is None:
+        require_installation_admin(user)
+    else:
+        require(user, team, Role.OPERATOR)
+
+
+def _size(text: str) -> int:
+    """Bytes of a text that can be kept. Raises Invalid."""
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        raw = b"\0"
+    if b"\0" in raw:
+        raise Invalid("The text holds what is no character.", "Save it as UTF-8.", fields={"text": "is not UTF-8 text"})
+    return len(raw)
+
+
+def _check_options(recipe: Recipe) -> None:
+    try:
+        _chosen = recipe.chosen
+    except ValidationError as error:
+        fields = {".".join(map(str, one["loc"])) or "options": one["msg"] for one in error.errors()}
+        raise Invalid("; ".join(f"{name}: {said}" for name, said in fields.items()), fields=fields) from error
+
+
+def _of_host(artifact: Artifact, host: Host, needs: Needs) -> list[Refusal]:
+    if not artifact.copies.filter(host=host, state=CopyState.PRESENT).exists():
+        return [Refusal(f"{artifact} is not on {host.name}.", "Fetch it there first, or choose another host.", "host")]
+    disk = host.disk_free_bytes if host.disk_total_bytes else None
+    usable = host.usable_bytes if host.memory_bytes else None
+    return refusing.lack_of_room(needs, Room(host.name, disk, usable))
+
+
+def _source(artifact: Artifact) -> dict[str, Any]:
+    folder = f"{plan.MODELS}/{artifact.pk}"
+    files = [{"name": file["name"], "size_bytes": file["size_bytes"]} for file in artifact.files]
+    return {"format": artifact.format, "folder": folder, "main": f"{folder}/{artifact.main_file}", "files": files}
+
+
+def _text_again(kept: dict[str, Any] | None) -> CalibrationSet | None:
+    if kept is None:
+        return None
+    found = CalibrationSet.objects.filter(sha256=kept["sha256"]).first()
+    if found is None:
+        raise Conflict(f"The text {kept['name']} is gone.", "Choose another text and quantise anew.")
+    return found

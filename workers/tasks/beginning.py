@@ -1,0 +1,11 @@
+"""What keeps a job's container from being made."""
+
+from webapp.errors import Refused
+
+
+class CannotBegin(Exception):
+    """The job cannot have its container; the refusal says why."""
+
+    def __init__(self, refusal: Refused) -> None:
+        super().__init__(refusal.what)
+        self.refusal = refusal
