@@ -9,8 +9,8 @@ from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, reso
 
 # Not pages: JSON doors and what machines ask. The API's own documentation is one.
 NOT_PAGES = ("api/v1/", "internal/", "healthz", "metrics")
-# Pages that are there in a state that the filled site is not in: a factor set up, a link just made, a provider's answer,
-# a hub that can be reached. Tests of their own open them (test_passkeys, test_catalog_pages, tests/accounts).
+# Pages that are there in a state that the filled site is not in: a factor set up, a link just made, a provider's
+# answer, a hub that can be reached. Tests of their own open them (test_passkeys, test_catalog_pages, tests/accounts).
 ELSEWHERE = (
     "accounts/2fa/totp/deactivate/",
     "accounts/2fa/recovery-codes/",

@@ -119,7 +119,8 @@ def _models(host: Any) -> tuple[Any, Any]:
     files = [{"name": f"{IMAGE}{LONG}.gguf", "size_bytes": 144_811_072, "sha256": "ab" * 32}]
     artifact = Artifact.objects.create(
         catalog_model=model, format="gguf", quantisation="Q8_0", main_file=files[0]["name"], size_bytes=144_811_072,
-        files=files, facts=facts, source={"kind": "hub", "hub": 1, "hub_name": SCRIPT, "repo": HOSTILE, "commit": "c0ffee" * 6},
+        files=files, facts=facts,
+        source={"kind": "hub", "hub": 1, "hub_name": SCRIPT, "repo": HOSTILE, "commit": "c0ffee" * 6},
     )  # fmt: skip
     ArtifactCopy.objects.create(artifact=artifact, host=host, state="present", verified_at=timezone.now())
     CatalogModel.objects.create(name="Without files", slug="without-files")
