@@ -1,6 +1,6 @@
 """The cast and the stage of all tests: ada owns, bob is on her team, eve is a stranger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,24 @@ def artifact(host: Any) -> Any:
     )
     ArtifactCopy.objects.create(artifact=artifact, host=host, state=CopyState.PRESENT, verified_at=timezone.now())
     return artifact
+
+
+@pytest.fixture
+def small_hub() -> Iterator[Any]:
+    """A small model hub on this machine."""
+    from tests.parts.hub import running_hub
+
+    with running_hub() as running:
+        yield running
+
+
+@pytest.fixture
+def hub(small_hub: Any, db: None) -> Any:
+    """The small hub as an installation admin has added it."""
+    from webapp.catalog.models import Hub
+
+    Hub.objects.all().delete()
+    return Hub.objects.create(name="Small", endpoint=small_hub.url, allows_private=True)
 
 
 @pytest.fixture

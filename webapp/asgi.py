@@ -1,6 +1,7 @@
 """The web process: pages, API and live sockets."""
 
 import os
+from typing import Any, cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
@@ -14,4 +15,4 @@ from webapp.live.routing import sockets  # noqa: E402
 from webapp.operations.starting import Starting  # noqa: E402
 from webapp.usage.polls import Polls  # noqa: E402
 
-application = Starting(ProtocolTypeRouter({"http": Polls(pages), "websocket": sockets}))
+application = Starting(cast(Any, ProtocolTypeRouter({"http": Polls(pages), "websocket": sockets})))

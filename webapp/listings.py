@@ -1,7 +1,7 @@
 """Lists as people use them: search, sort and pages of 25, all kept in the address."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.paginator import Page, Paginator
@@ -18,6 +18,8 @@ class Listing:
     page: Page[Any]
     q: str
     sort: str
+    # What else the list was narrowed by; links within it keep that.
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     def sort_to(self, key: str) -> str:
         """What the next click on this column's head asks for: ascending first, then descending."""
@@ -28,8 +30,9 @@ class Listing:
 
     def to_sort(self, key: str) -> str:
         query = QueryDict(mutable=True)
-        if self.q:
-            query["q"] = self.q
+        for name, value in (("q", self.q), *self.kept.items()):
+            if value:
+                query[name] = value
         query["sort"] = self.sort_to(key)
         return "?" + query.urlencode()
 
@@ -43,14 +46,23 @@ class Listing:
 
     def _query(self, number: int) -> str:
         query = QueryDict(mutable=True)
-        for name, value in (("q", self.q), ("sort", self.sort), ("page", number if number > 1 else "")):
+        for name, value in (
+            ("q", self.q),
+            *self.kept.items(),
+            ("sort", self.sort),
+            ("page", number if number > 1 else ""),
+        ):
             if value:
                 query[name] = str(value)
         return query.urlencode()
 
 
 def listing(
-    rows: QuerySet[Any], asked: Mapping[str, Any], search: tuple[str, ...], sorts: Mapping[str, tuple[str, ...]]
+    rows: QuerySet[Any],
+    asked: Mapping[str, Any],
+    search: tuple[str, ...],
+    sorts: Mapping[str, tuple[str, ...]],
+    kept: Mapping[str, str] | None = None,
 ) -> Listing:
     """The page of `rows` that was asked for: `q` is looked for in every field of `search`, `sort` is a key of `sorts`.
 
@@ -59,8 +71,8 @@ def listing(
     q = str(asked.get("q", "")).strip()[:100]
     for word in q.split():
         found = Q()
-        for field in search:
-            found |= Q(**{f"{field}__icontains": word})
+        for column in search:
+            found |= Q(**{f"{column}__icontains": word})
         rows = rows.filter(found)
     wanted = str(asked.get("sort", ""))
     columns = sorts.get(wanted.removeprefix("-"))
@@ -69,4 +81,4 @@ def listing(
     else:
         sign = "-" if wanted.startswith("-") else ""
         rows = rows.order_by(*(f"{sign}{column}" for column in columns), "id")
-    return Listing(page=Paginator(rows, PER_PAGE).get_page(asked.get("page")), q=q, sort=wanted)
+    return Listing(page=Paginator(rows, PER_PAGE).get_page(asked.get("page")), q=q, sort=wanted, kept=kept or {})

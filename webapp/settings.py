@@ -103,7 +103,8 @@ def database_from_url(url: str) -> dict[str, Any]:
     if parts.scheme == "sqlite":
         return {
             "ENGINE": "django.db.backends.sqlite3",
-            "NAME": unquote(parts.path),
+            # sqlite:////var/x and sqlite:///var/x are the same file; two slashes in front mean something else in URIs.
+            "NAME": "/" + unquote(parts.path).lstrip("/"),
             "OPTIONS": {
                 "timeout": 20,
                 # Deferred transactions fail with "database is locked" as soon as two writers meet.

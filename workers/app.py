@@ -44,7 +44,7 @@ app = Celery("modelyard", broker=broker_url(), amqp=QuickAMQP)
 app.conf.update(CELERY_SETTINGS)
 
 
-@worker_init.connect  # type: ignore[untyped-decorator]
+@worker_init.connect
 def check_schema(**_signal: Any) -> None:
     """Before the first task."""
     refuse_unfit_schema()

@@ -11,7 +11,7 @@ from webapp.broker import CELERY_SETTINGS, broker_url
 SWEEP_EVERY_S = 15
 
 
-@setup_logging.connect  # type: ignore[untyped-decorator]
+@setup_logging.connect
 def set_up_logs(**_signal: Any) -> None:
     """Celery then leaves logging alone."""
     logs.set_up()

@@ -10,7 +10,7 @@ from webapp import logs
 SUBJECTS = {"deployments.reconcile": "replica", "jobs.reconcile": "job", "inventory.probe_host": "host"}
 
 
-@task_prerun.connect  # type: ignore[untyped-decorator]
+@task_prerun.connect
 def name_the_subject(task_id: str = "", task: Any = None, args: Any = (), **_signal: Any) -> None:
     """Before a task."""
     facts: dict[str, logs.Fact] = {"task": task_id}
@@ -20,7 +20,7 @@ def name_the_subject(task_id: str = "", task: Any = None, args: Any = (), **_sig
     logs.bind(**facts)
 
 
-@task_postrun.connect  # type: ignore[untyped-decorator]
+@task_postrun.connect
 def forget_the_subject(**_signal: Any) -> None:
     """After it."""
     logs.bind()

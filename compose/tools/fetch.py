@@ -39,8 +39,6 @@ CHUNK_BYTES = 1024 * 1024
 RESERVE_BYTES = 16 * 1024 * 1024
 # Pauses between tries that brought nothing; a byte that arrives begins them anew.
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)
-# Larger files of a hub have a sha256: their git hash is that of a pointer.
-GIT_BYTES = 64 * 1024 * 1024
 # "Try again": the exit code of sysexits.h for what may pass.
 TEMPORARY = 75
 
@@ -156,10 +154,10 @@ def _check_free_disk(target: Path, files: list[Wanted]) -> None:
 def _fetch(wanted: Wanted, target: Path, meter: Meter, sleep: Callable[[float], None]) -> dict[str, Any]:
     final = inside(target, str(target / wanted.name), "file")
     if final.is_file() and _size(final) == wanted.source.size:
-        sums = Sums(wanted.size)
+        sums = Sums(wanted)
         sums.read(final, _size(final), meter, wanted.name)
-        if not sums.mismatch(wanted):
-            return sums.facts(wanted.name)
+        if not sums.mismatch():
+            return sums.facts()
         meter.take_back(sums.length)
     with disk_errors(target):
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -169,26 +167,27 @@ def _fetch(wanted: Wanted, target: Path, meter: Meter, sleep: Callable[[float], 
     partial.replace(final)
     note_path(final).unlink(missing_ok=True)
     _sync_folder(final.parent)
-    return sums.facts(wanted.name)
+    return sums.facts()
 
 
 class Sums:
     """The checksums of what has been read so far."""
 
-    def __init__(self, size: int | None) -> None:
-        self._size = size
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
         self.reset()
 
     def reset(self) -> None:
         self.length = 0
         self._sha256 = hashlib.sha256()
         # git's name of a file's content: all that a hub says of small files.
-        self._git = hashlib.sha1(f"blob {self._size}\0".encode(), usedforsecurity=False)
+        is_needed = self._wanted.git_sha1 is not None and self._wanted.sha256 is None
+        self._git = hashlib.sha1(f"blob {self._wanted.size}\0".encode(), usedforsecurity=False) if is_needed else None
 
     def add(self, chunk: bytes) -> None:
         self.length += len(chunk)
         self._sha256.update(chunk)
-        if self.length <= GIT_BYTES:
+        if self._git is not None:
             self._git.update(chunk)
 
     def read(self, path: Path, size: int, meter: Meter, name: str) -> None:
@@ -198,18 +197,17 @@ class Sums:
                 self.add(chunk)
                 meter.add(len(chunk), "verify", name)
 
-    def mismatch(self, wanted: Wanted) -> str:
+    def mismatch(self) -> str:
         """What is wrong, or nothing."""
-        sha256 = self._sha256.hexdigest()
+        wanted, sha256 = self._wanted, self._sha256.hexdigest()
         if wanted.sha256 not in (None, sha256):
             return f"{wanted.name} has sha256 {sha256}; {wanted.sha256} was expected."
-        git_sha1 = self._git.hexdigest()
-        if wanted.sha256 is None and self.length <= GIT_BYTES and wanted.git_sha1 not in (None, git_sha1):
-            return f"{wanted.name} is git object {git_sha1}; {wanted.git_sha1} was expected."
+        if self._git is not None and self._git.hexdigest() != wanted.git_sha1:
+            return f"{wanted.name} is git object {self._git.hexdigest()}; {wanted.git_sha1} was expected."
         return ""
 
-    def facts(self, name: str) -> dict[str, Any]:
-        return {"name": name, "size": self.length, "sha256": self._sha256.hexdigest()}
+    def facts(self) -> dict[str, Any]:
+        return {"name": self._wanted.name, "size": self.length, "sha256": self._sha256.hexdigest()}
 
 
 @dataclass
@@ -232,13 +230,13 @@ class Growing:
             self.wanted.source.etag = etag
         continued = _size(partial) > 0
         sums = self._once()
-        problem = sums.mismatch(self.wanted)
+        problem = sums.mismatch()
         if problem and continued:
             # A power cut may have left blocks that were never written: one try from the start.
             partial.unlink()
             self.meter.take_back(sums.length)
             sums = self._once()
-            problem = sums.mismatch(self.wanted)
+            problem = sums.mismatch()
         if problem:
             partial.unlink()
             note.unlink()
@@ -249,7 +247,7 @@ class Growing:
     def _once(self) -> Sums:
         """Append what is missing, flushed to the disk."""
         source, name = self.wanted.source, self.wanted.name
-        sums = Sums(self.wanted.size)
+        sums = Sums(self.wanted)
         with partial_path(self.final).open("ab", buffering=0) as output:
             start = output.tell() if source.size is None else min(output.tell(), source.size)
             output.truncate(start)

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.conf import settings
 from django.test import Client
 
@@ -67,9 +67,10 @@ def test_the_socket_closes_although_nobody_says_that_anything_changed(loss, root
         return client, Socket(application, follow([f"deployment:{deployment.pk}"]).url, headers=headers)
 
     async def scene():
-        client, socket = await sync_to_async(opened)()
+        # Closes the connection of its thread behind it: PostgreSQL counts who is still there.
+        client, socket = await database_sync_to_async(opened)()
         assert await socket.connect()
-        await sync_to_async(lose)(client, root, bob, ada)
+        await database_sync_to_async(lose)(client, root, bob, ada)
         while (said := await socket.receive_output(timeout=5))["type"] != "websocket.close":
             assert "deployment-panel" not in said.get("text", "")
         assert said["code"] == code

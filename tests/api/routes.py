@@ -37,8 +37,9 @@ class Route:
 
     def sample(self, parameter: str) -> Sample:
         """What the parameter stands for; the test fails where nobody has said."""
-        first = next(part for part in self.template.split("/") if part not in _PLAIN)
-        found = SAMPLES.get(f"{first} {parameter}") or SAMPLES.get(parameter)
+        parts = [part for part in self.template.split("/") if part not in _PLAIN]
+        names = (f"{parts[0]}/{parts[1]} {parameter}", f"{parts[0]} {parameter}", parameter)
+        found = next((SAMPLES[name] for name in names if name in SAMPLES), None)
         if found is None:
             pytest.fail(f"What is {parameter!r} in /{self.template}? Say it in tests/api/samples.py (SAMPLES).")
         return found

@@ -27,6 +27,8 @@ class Side:
     invitation: Any = None
     factor: Any = None
     connection: Any = None
+    preset: Any = None
+    hub: Any = None
 
 
 def side(name: str, host: Any, artifact: Any) -> Side:
@@ -36,7 +38,8 @@ def side(name: str, host: Any, artifact: Any) -> Side:
 
     from webapp.accounts import keys, links
     from webapp.accounts.models import Membership, Role, Team, User
-    from webapp.deployments.models import Deployment, LogChunk, Replica, ReplicaEvent
+    from webapp.catalog.models import Hub
+    from webapp.deployments.models import Deployment, LogChunk, OptionPreset, Replica, ReplicaEvent
     from webapp.jobs.models import Job
 
     made = Side(Team.objects.create(name=f"{name} team", slug=name))
@@ -67,6 +70,9 @@ def side(name: str, host: Any, artifact: Any) -> Side:
     made.member = User.objects.create_user(f"{name}-member", email=f"member@{name}.example")
     Membership.objects.create(user=made.member, team=made.team)
     made.factor = Authenticator.objects.create(user=made.member, type="webauthn", data={"name": f"{name} token"})
+    made.preset = OptionPreset.objects.create(team=made.team, engine="llamacpp", name=f"{name} preset", options={})
+    made.hub = Hub.objects.create(name=f"{name} hub", endpoint="https://hub.example", is_enabled=True)
+    made.hub.teams.add(made.team)
     made.connection = SocialAccount.objects.create(user=made.member, provider="sso", uid=f"{name}-uid")
     return made
 
@@ -82,8 +88,21 @@ class Sample:
 
 SHARED = {"is_scoped": False}
 
-# By `<first part of the route> <parameter>`, else by the parameter alone.
+# By `<first part>/<second part> <parameter>`, else by the first part, else by the parameter alone.
 SAMPLES: dict[str, Sample] = {
+    "help slug": Sample(lambda side: "first-hour", ABSENT_WORD, **SHARED),
+    "deployments/presets pk": Sample(lambda side: side.preset.pk),
+    "preset_id": Sample(lambda side: side.preset.pk),
+    # Whom a deployment is shared with: any team may be named, its own too.
+    "deployments team": Sample(lambda side: side.team.pk, **SHARED),
+    "deployments slug": Sample(lambda side: side.team.slug, ABSENT_WORD, **SHARED),
+    "models/hubs pk": Sample(lambda side: side.hub.pk),
+    "hub_id": Sample(lambda side: side.hub.pk),
+    "models/artifacts pk": Sample(lambda side: side.job.artifact_id, **SHARED),
+    "models/copies pk": Sample(lambda side: side.job.artifact.copies.first().pk, **SHARED),
+    "charts kind": Sample(lambda side: "deployment", ABSENT_WORD, **SHARED),
+    "charts pk": Sample(lambda side: side.deployment.pk),
+    "person_id": Sample(lambda side: side.member.pk),
     "deployments pk": Sample(lambda side: side.deployment.pk),
     "deployment_id": Sample(lambda side: side.deployment.pk),
     "number": Sample(lambda side: 1, **SHARED),
@@ -144,6 +163,7 @@ FORM_REACHES = [
 # Every route that opens without signing in, each looked at. At most eight.
 OPEN_ROUTES = {
     "healthz": "says whether the database answers, nothing else",
+    "readyz": "one word, for health checks; parts are told to the installation's admins alone",
     "accounts/login/": "the form to sign in",
     "accounts/2fa/authenticate/": "the second step of signing in; wants the first one's session",
     "accounts/2fa/webauthn/login/": "signing in by passkey; the answer to a challenge is the credential",

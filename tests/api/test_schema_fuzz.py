@@ -42,7 +42,6 @@ ran: Counter[str] = Counter()
 load_all_checks()
 PROMISES = CHECKS.get_by_names(
     [
-        "not_a_server_error",
         "status_code_conformance",
         "content_type_conformance",
         "response_headers_conformance",
@@ -54,6 +53,8 @@ PROMISES = CHECKS.get_by_names(
 @pytest.fixture(scope="module")
 def schema():
     loaded = schemathesis.openapi.from_dict(DESCRIPTION)
+    # The doors are tested beside this; keys made up here would only close them.
+    loaded.config.generation.update(with_security_parameters=False)
     loaded.app = get_wsgi_application()
     return loaded
 
@@ -82,7 +83,13 @@ def count(request):
 
 
 def cases_each(total: int) -> int:
-    return max(4, -(-total // (len(OPERATIONS) * len(ROLES))))
+    """Operations that take nothing have one case; the others share the rest, and some more than there may be of it."""
+    takers = sum(1 for method, path in OPERATIONS.values() if _takes_something(DESCRIPTION["paths"][path][method]))
+    return max(4, -(-total * 11 // (takers * len(ROLES) * 10)))
+
+
+def _takes_something(what: dict[str, Any]) -> bool:
+    return bool(what["parameters"]) or "requestBody" in what
 
 
 @pytest.mark.fuzz
@@ -126,7 +133,9 @@ def fuzz(schema: Any, key: str, name: str, role: str, total: int) -> None:
             point = transaction.savepoint()
             try:
                 answer = case.call(headers={"Authorization": f"Bearer {key}"})
-                ran[f"{answer.status_code // 100}xx"] += 1
+                ran[str(answer.status_code)] += 1
+                # 503 is an answer of ours: something that Modelyard needs, such as a hub, is not to be had.
+                assert answer.status_code < 500 or answer.status_code == 503, answer.content[:500]
                 case.validate_response(answer, checks=PROMISES)
             finally:
                 transaction.savepoint_rollback(point)

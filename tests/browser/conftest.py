@@ -1,5 +1,6 @@
 """A browser in front of a site of its own; every page is watched for errors, violations and requests to elsewhere."""
 
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from tests.browser.fake_engine import FakeEngine
 from tests.browser.site import REPOSITORY, Site, wait_until
 from tests.parts import browser
 
-SCREENSHOTS = REPOSITORY / "test-output" / "screenshots"
+SCREENSHOTS = Path(os.environ.get("MODELYARD_TEST_OUTPUT") or REPOSITORY / "test-output") / "screenshots"
 
 STAGE = """
 from webapp.accounts.models import Membership, User

@@ -11,7 +11,7 @@ CHAT = {
     "engine": "llamacpp",
     "options": {"context_length": 4096},
     "desired_replicas": 1,
-    "host_id": None,
+    "host": None,
     "image": "",
     "desired_state": "running",
 }
@@ -32,7 +32,9 @@ def test_what_is_as_declared_needs_nothing():
 
 
 def test_what_was_not_declared_is_left_as_it_is():
-    assert one([want()], [CHAT | {"desired_replicas": 5, "host_id": 3, "desired_state": "stopped"}]).is_change is False
+    assert (
+        one([want()], [CHAT | {"desired_replicas": 5, "host": "local", "desired_state": "stopped"}]).is_change is False
+    )
 
 
 def test_only_what_differs_is_sent():
@@ -68,6 +70,14 @@ def test_nothing_is_deleted_unless_it_was_asked_for_and_then_only_in_the_files_t
 
 def test_the_order_of_aliases_is_no_difference():
     assert not one([want(aliases=["b", "a"])], [CHAT | {"aliases": ["a", "b"]}]).is_change
+
+
+def test_a_host_is_compared_by_its_name_and_sent_as_its_id():
+    pinned = Want("research", "chat", {"artifact": 1, "host": 3}, shown={"host": "local"})
+    assert not one([pinned], [CHAT | {"host": "local"}]).is_change
+    step = one([pinned])
+    assert step.body == {"host": 3}
+    assert plan.told(step) == "~ research/chat  update  host: - -> local"
 
 
 def test_a_field_that_the_api_does_not_tell_is_no_reason_for_a_change():

@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import ssl
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,12 +29,15 @@ SERVICES = ("database", "broker", "setup", "web", "gateway", "worker", "beat", "
 
 
 def wheels(lock: Path) -> Path:
-    """Every wheel of the lock for this Python, downloaded once per lock and checked by pip."""
-    folder = paths.cache_dir() / f"wheels-{cache.content_key(lock)}"
+    """Every wheel of the lock for Debian's Python, downloaded once per lock and checked by pip."""
+    folder = paths.cache_dir() / f"wheels-{cache.content_key(lock, extra='2')}"
     if not (folder / "complete").exists():
         folder.mkdir(parents=True, exist_ok=True)
+        # pip would decide by this Python's patch level, which may be newer than Debian's.
+        wanted = folder / lock.name
+        wanted.write_text(re.sub(r" ; python_full_version < '3\.11\.\d+'", "", lock.read_text()))
         command = ["python3", "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        command += ["--only-binary=:all:", "--dest", str(folder), "-r", str(lock)]
+        command += ["--only-binary=:all:", "--dest", str(folder), "-r", str(wanted)]
         subprocess.run(command, check=True)
         (folder / "complete").touch()
     return folder
@@ -57,7 +62,9 @@ class ComposeYard:
         """Images that no registry gives here, wheels for ours, and what setup.py writes."""
         check_out(self.folder)
         target = self.folder / "compose/modelyard/wheels"
-        shutil.copytree(wheels(self.folder / "requirements.lock"), target, ignore=shutil.ignore_patterns("complete"))
+        shutil.copytree(
+            wheels(self.folder / "requirements.lock"), target, ignore=shutil.ignore_patterns("complete", "*.lock")
+        )
         with contextlib.closing(docker.DockerClient(self.engine.endpoint, timeout=600)) as client:
             images.ensure_local(client, images.LLAMACPP)
             images.ensure_base_image(client)
@@ -121,6 +128,8 @@ def until(what: str, condition: Any, limit_s: float, diagnose: Any = lambda: "")
             found = condition()
         except OSError as error:
             found, last = None, error
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
         if found:
             return found
         time.sleep(0.2)

@@ -7,7 +7,7 @@ PAGES = ["/settings/", "/settings/engines/", "/settings/about/"]
 
 @pytest.mark.parametrize("url", PAGES)
 @pytest.mark.parametrize("person", ["ada", "bob", "eve"])
-def test_nobody_else_sees_them_or_is_led_there(client, request, url, person):
+def test_nobody_else_sees_them_or_is_led_there(db, client, request, url, person):
     client.force_login(request.getfixturevalue(person))
     assert client.get(url).status_code == 403
     assert 'href="/settings/"' not in client.get("/help/").content.decode()

@@ -155,8 +155,12 @@ def test_a_clone_and_a_preset_fill_in_the_form(client: Any, ada: Any, eve: Any, 
     client.force_login(eve)
     stranger = client.get(reverse("deployments:new"), {"from": served.pk, "preset": kept.key}).content.decode()
     assert "chat-copy" not in stranger and "Nightly" not in stranger
-    own_preset = int(kept.key.partition(":")[2])
-    assert client.post(reverse("deployments:forget_preset", args=[own_preset])).status_code == 404
+    forget = reverse("deployments:forget_preset", args=[int(kept.key.partition(":")[2])])
+    assert client.post(forget).status_code == 404
+    client.force_login(ada)
+    assert forget in client.get(reverse("deployments:new")).content.decode()
+    client.post(forget)
+    assert not team.option_presets.exists()
 
 
 def test_starts_are_shown_with_the_time_of_each_phase(client: Any, ada: Any, served: Any, advance: Any) -> None:

@@ -150,7 +150,7 @@ def test_the_list_is_filtered_and_keeps_its_filters_in_every_address(
     client.force_login(ada)
     text = client.get(reverse("deployments:index"), {"state": "placing"}).content.decode()
     assert "d01" in text and "d10" not in text.split("<tbody>")[1]
-    assert "page=2&amp;state=placing" in text and "sort=name&amp;state=placing" in text
+    assert "state=placing&amp;page=2" in text and "state=placing&amp;sort=name" in text
     none = client.get(reverse("deployments:index"), {"state": "lost", "team": "research"}).content.decode()
     assert "No deployment matches" in none
 

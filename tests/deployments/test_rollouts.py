@@ -183,7 +183,7 @@ def test_a_revision_that_does_not_become_ready_is_given_up_by_itself(serve: Any,
     failed = deployment.rollouts.get(state="failed")
     assert failed.reason
     assert (deployment.revision.number, deployment.options) == (1, {})
-    assert "was given up, back to revision 1" in "".join(e.text for e in deployment.diary.all())
+    assert "gave revision 2 up, back to revision 1" in "".join(e.text for e in deployment.diary.all())
     assert deployment.roll_due_at is None
     # The next change does not take up the number that failed.
     services.edit(ada, deployment, LONG)

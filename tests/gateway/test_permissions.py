@@ -44,7 +44,7 @@ def test_a_withdrawn_grant_refuses_newcomers_and_ends_streams(make_yard: Callabl
     yard.publish(**granted(yard))
     started = time.monotonic()
     assert yard.ask("POST", path, chat_body("smol"), EVE).status == 404
-    with pytest.raises(http.client.IncompleteRead) as broken:
+    with pytest.raises(http.client.IncompleteRead) as broken, answers[0]:
         answers[0].read()
     assert time.monotonic() - started < 3
     assert b'"code":"grant_withdrawn"' in broken.value.partial
@@ -66,7 +66,7 @@ def test_a_revoked_key_ends_its_streams_and_no_others(make_yard: Callable[..., Y
     stays = open_stream(yard, "/v1/chat/completions", "smol", other, tokens=60)
     answers = [gone.getresponse(), stays.getresponse()]
     yard.publish(keys=keys[1:])
-    with pytest.raises(http.client.IncompleteRead) as broken:
+    with pytest.raises(http.client.IncompleteRead) as broken, answers[0]:
         answers[0].read()
     assert b'"code":"invalid_key"' in broken.value.partial
     assert answers[1].read().rstrip().endswith(b"data: [DONE]")
@@ -79,7 +79,7 @@ def test_a_key_that_expires_in_the_middle_of_a_stream_ends_it(make_yard: Callabl
     yard.publish(keys=[key(1, ADA, user=3, team=2, expires_at=time.time() + 1.5)])
     line = open_stream(yard, "/v1/chat/completions", "smol", ADA)
     answer = line.getresponse()
-    with pytest.raises(http.client.IncompleteRead) as broken:
+    with pytest.raises(http.client.IncompleteRead) as broken, answer:
         answer.read()
     assert b'"code":"expired_key"' in broken.value.partial
     line.close()

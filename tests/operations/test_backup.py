@@ -3,6 +3,9 @@
 import gzip
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +24,7 @@ from webapp.inventory import services as inventory
 from webapp.inventory.models import Installation
 from webapp.operations import archive, backups, heartbeats, master_key, restoring, schema, tables
 from webapp.operations.models import Backup, BackupState
+from webapp.paths import REPOSITORY
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -351,3 +355,32 @@ def test_the_last_n_daily_backups_are_kept_and_nothing_else_is_touched(
 def test_backups_are_switched_off_by_keeping_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELYARD_BACKUP_KEEP", "0")
     assert backups.begin_scheduled() is None
+
+
+# --- as people call it
+
+
+def operate(state: Path, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    """One command in a process of its own, on a state folder of its own with the default database."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")}
+    environment = {**kept, "MODELYARD_STATE_DIR": str(state), **more}
+    return subprocess.run([sys.executable, *words], env=environment, cwd=REPOSITORY, capture_output=True, text=True)
+
+
+def test_a_new_machine_is_brought_back_from_a_backup_and_the_key_file(tmp_path: Path) -> None:
+    old, new = tmp_path / "old state", tmp_path / "new"
+    secret = {"MODELYARD_BACKUP_PASSPHRASE": "a long passphrase"}
+    assert operate(old, "manage.py", "upgrade").returncode == 0
+    told = operate(old, "-m", "webapp.operations", "backup")
+    assert "Backup:" in told.stdout, told.stderr
+    assert operate(old, "-m", "webapp.operations", "backup-key", **secret).returncode == 0
+    [made] = (old / "backups").glob("*.tar.gz")
+    refused = operate(new, "-m", "webapp.operations", "restore", str(made))
+    assert refused.returncode == 1 and "KEY=keyfile" in refused.stderr
+    assert not (new / "secrets" / "master.key").exists()
+    words = ["-m", "webapp.operations", "restore", str(made), "--key", str(old / "backups" / "modelyard-key.json")]
+    done = operate(new, *words, **secret)
+    assert done.returncode == 0, done.stderr
+    assert "on hold" in done.stdout
+    assert (new / "secrets" / "master.key").read_text() == (old / "secrets" / "master.key").read_text()
+    assert "up to date" in operate(new, "manage.py", "upgrade").stdout

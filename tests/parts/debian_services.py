@@ -15,7 +15,7 @@ from workers.launcher import debian_base
 
 IMAGE = "modelyard-test/services:1"
 # initdb asks a shell for the server's version; Debian's server without its just-in-time compiler is 100 MB smaller.
-PACKAGES = ("postgresql-15", "nginx-light", "prometheus", "dash")
+PACKAGES = ("postgresql-15", "nginx-light", "libpcre2-8-0", "prometheus", "dash")
 # Compilers, interpreters and pictures that none of the three needs to run.
 WITHOUT = (
     "libllvm14",

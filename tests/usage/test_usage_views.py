@@ -211,10 +211,20 @@ def test_a_broken_place_in_the_list_shows_its_beginning(client, ada, used):
         assert shown(client, ada, f"{REQUESTS}?behind={place}").count('<tr id="request-') == 4
 
 
-def test_failed_rows_and_the_property_say_the_same(used):
-    failed = set(UsageRecord.objects.failed())
-    assert failed == {record for record in UsageRecord.objects.all() if record.has_failed}
-    assert set(UsageRecord.objects.served()) == set(UsageRecord.objects.all()) - failed
+@pytest.mark.parametrize(
+    ("status", "outcome", "failed"),
+    [
+        (200, "ok", False),
+        (200, "client_gone", False),
+        (200, "engine_failed", True),
+        (429, "refused", True),
+        (400, "ok", True),
+    ],
+)
+def test_failed_is_what_got_no_answer(make_record, status, outcome, failed):
+    services.accept([make_record(status=status, outcome=outcome)])
+    assert UsageRecord.objects.failed().exists() is failed
+    assert UsageRecord.objects.served().exists() is not failed
 
 
 def test_the_page_links_to_the_csv_of_the_same_rows(client, ada, used):

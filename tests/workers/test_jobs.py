@@ -152,3 +152,32 @@ def test_without_the_tools_image_it_says_what_to_do(fetch: Fetch, work: Any, eng
         client.remove_image("modelyard/tools:1", force=True)
     work()
     assert reload(job).state == "failed" and "modelyard/tools:1" in job.reason and job.advice
+
+
+def test_a_job_of_several_steps_repeats_none_that_is_done(
+    fetch: Fetch, work: Any, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workers.tasks import job_kinds
+
+    class TwoSteps(job_kinds.Fetch):
+        steps = ("first", "second")
+        begun: list[str] = []
+
+        def container(self, job: Any, step: str, who: Any) -> Any:
+            self.begun.append(step)
+            return super().container(job, step, who)
+
+        def result(self, said: Any) -> Any:
+            return {**(super().result(said) or {}), f"step {len(self.begun)}": "done"}
+
+    monkeypatch.setitem(job_kinds.KINDS, "fetch", TwoSteps())
+    job = fetch("good.gguf")
+    first = job.container_name
+    work()
+    wait_for(lambda: has_ended(engine, first))
+    assert look_at(job, work).phase == 1 and job.container_name == f"{first}-s1"
+    wait_for(lambda: has_ended(engine, job.container_name))
+    assert look_at(job, work).state == "succeeded", job.reason
+    assert TwoSteps.begun == ["first", "second"]
+    assert {"step 1", "step 2", "files"} <= set(job.result)
+    assert containers(engine, "job") == []

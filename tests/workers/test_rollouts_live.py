@@ -1,5 +1,8 @@
 """Rollouts under traffic: real Docker, real workers, real gateway, people who never stop asking."""
 
+import contextlib
+import io
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,6 +39,35 @@ def work() -> None:
 @pytest.fixture(autouse=True)
 def sent_tasks() -> None:
     """Messages go to the real broker here."""
+
+
+@pytest.fixture
+def smollm2(engine: Any, machine: Any, weights: Any) -> Any:
+    """A real model in the machine's volume, and an image of the real engine."""
+    import docker
+
+    from tests.parts.llamacpp import model_file
+    from webapp import paths
+    from webapp.catalog import gguf
+    from workers.launcher import images
+    from workers.runtime.base import MODELS_VOLUME
+
+    with contextlib.closing(docker.DockerClient(base_url=engine.endpoint)) as client:
+        images.ensure_llamacpp_image(client)
+    file = model_file(paths.cache_dir())
+    with file.open("rb") as opened:
+        weights.facts = gguf.facts(gguf.read_header(opened)).as_json()
+    weights.main_file, weights.size_bytes = file.name, file.stat().st_size
+    weights.save()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.add(file, f"{weights.pk}/{file.name}")
+    with contextlib.closing(engine.client()) as client:
+        mounts = client.create_host_config(binds={MODELS_VOLUME: {"bind": "/models", "mode": "rw"}})
+        box = client.create_container("modelyard-test/engine:1", host_config=mounts, volumes=["/models"])
+        assert client.put_archive(box["Id"], "/models", buffer.getvalue())
+        client.remove_container(box["Id"])
+    return weights
 
 
 @pytest.fixture
@@ -129,3 +161,20 @@ def test_scaling_down_and_stopping_cut_no_stream_short(
         streams._over.set()
     assert [failure for failure in streams.failures if failure.split()[1] != "503"] == []
     assert streams.outcomes["stream"] + streams.outcomes["json"] >= 15
+
+
+@pytest.mark.slow
+def test_an_edit_of_the_real_engine_fails_no_request(stack: Stack, smollm2: Any, ada: Any, team: Any, key: str) -> None:
+    from webapp.deployments import services
+
+    wish = services.Wish("tiny", smollm2, replicas=2, options={"context_length": 512, "threads": 1})
+    deployment = services.create(ada, team, wish)
+    print(f"first start {wait_for(deployment, 'done', 120):.1f} s")
+    with Traffic(stack.port, key, "tiny", per_s=2, tokens=6, are_numbered=False) as traffic:
+        time.sleep(1)
+        services.edit(ada, deployment, services.Edit({"options": {"context_length": 768, "threads": 1}}))
+        took_s = wait_for(deployment, "done", 180)
+        time.sleep(1)
+    print(f"{traffic.asked} requests, {traffic.outcomes}, rollout {took_s:.1f} s\n{diary(deployment)}")
+    assert traffic.failures == []
+    assert traffic.outcomes["stream"] > 5 and traffic.outcomes["json"] > 5

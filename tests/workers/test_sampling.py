@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.workers.acting import containers, inspect, prove
+from tests.workers.acting import containers, inspect, prove, wait_for
 from webapp.samples.models import Sample
 
 pytestmark = [
@@ -94,6 +94,7 @@ def test_another_machine_is_measured_by_its_sampler(engine: Any, machine: Any, m
     assert first["HostConfig"]["NetworkMode"] == "none"
     assert first["Config"]["User"] == "65534:65534"
     assert orphans.is_known(runtime.inspect(samplers.NAME), machine)
+    wait_for(lambda: "stat" in runtime.log_tail(samplers.NAME, 1))
     assert measured(times=1)["host", machine.pk] == {"memory_bytes": 600 * 1024}
     samplers.ensure(runtime, machine, "me")
     monkeypatch.setattr(samplers, "PROGRAM", "another")

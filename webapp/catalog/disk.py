@@ -1,14 +1,13 @@
 """What models take on each host, and what of it nobody uses."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.apps import apps
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 
 from webapp.catalog.fits import Room
 from webapp.catalog.models import ArtifactCopy
-from webapp.inventory.models import Host
+from webapp.inventory.models import Host, HostState
 
 
 @dataclass(frozen=True)
@@ -39,29 +38,25 @@ class HostDisk:
         return sum(item.copy.artifact.size_bytes for item in self.held if item.is_unused)
 
 
-def by_host(host_id: int | None = None) -> list[HostDisk]:
-    """Every host with its copies, large before small. The number of queries is constant."""
-    copies = ArtifactCopy.objects.select_related("artifact__catalog_model", "host")
-    hosts = Host.objects.order_by("name")
-    if host_id is not None:
-        copies, hosts = copies.filter(host=host_id), hosts.filter(pk=host_id)
+def by_host(hosts: QuerySet[Host]) -> list[HostDisk]:
+    """These hosts with their copies, large before small. The number of queries is constant."""
+    copies = ArtifactCopy.objects.filter(host__in=hosts).select_related("artifact__catalog_model", "host")
     uses = _uses()
     lists: dict[int, list[Held]] = {}
     for copy in copies.order_by("-artifact__size_bytes", "id"):
         lists.setdefault(copy.host_id, []).append(Held(copy, uses.get(copy.artifact_id, 0)))
-    return [HostDisk(host, tuple(lists.get(host.pk, ()))) for host in hosts]
+    return [HostDisk(host, tuple(lists.get(host.pk, ()))) for host in hosts.order_by("name")]
 
 
-def rooms(hosts: Iterable[Host] | None = None) -> list[Room]:
-    """Every host's memory, for the rough answer to "where would it fit"."""
-    found = Host.objects.online().for_list() if hosts is None else hosts  # type: ignore[attr-defined]
+def rooms(hosts: QuerySet[Host]) -> list[Room]:
+    """The memory of those that are online, for the rough answer to "where would it fit"."""
     return [
         Room(
             host.name,
             host.usable_bytes,
             tuple(card.usable_bytes for card in host.accelerators.all() if card.is_present),
         )
-        for host in found
+        for host in hosts.filter(state=HostState.ONLINE).prefetch_related("accelerators").order_by("name")
     ]
 
 

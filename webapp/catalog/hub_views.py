@@ -16,6 +16,7 @@ from webapp.catalog.models import Artifact, CodeApproval, Hub
 from webapp.catalog.views import jobs_verb
 from webapp.doors import carry_out, door, person, teams_of
 from webapp.errors import Refused
+from webapp.inventory.models import Host
 
 
 @door("GET")
@@ -31,7 +32,7 @@ def repo(request: HttpRequest, pk: int) -> HttpResponse:
         found = hubs.repo(hub, name, revision)
     except Refused as refusal:
         return render(request, "models/repo.html", {**context, "problem": str(refusal)}, status=refusal.status)
-    offer, rooms = inspecting.offer(found), disk.rooms()
+    offer, rooms = inspecting.offer(found), disk.rooms(Host.objects.visible_to(user))
     prefix = f"hub:{hub.pk}:{found.name}@{found.commit}:"
     here = dict(Artifact.objects.filter(origin__startswith=prefix).values_list("origin", "catalog_model__slug"))
     rows = [
@@ -70,8 +71,8 @@ def approve(request: HttpRequest, pk: int) -> HttpResponse:
     """An installation admin has read a repository's code."""
     user = _admin(request)
     hub = get_object_or_404(Hub, pk=pk)
-    name, commit = request.POST.get("repo", "")[:200], request.POST.get("commit", "")[:64]
-    carry_out(request, lambda: services.approve_code(user, hub, name, commit), "The code of this commit may run.")
+    name, commit = (request.POST.get(field, "").replace("\0", "")[:200] for field in ("repo", "commit"))
+    carry_out(request, lambda: services.approve_code(user, hub, name, commit[:64]), "The code of this commit may run.")
     return redirect(_page(hub, name, commit))
 
 

@@ -44,9 +44,13 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         """Artifacts with a complete, verified copy somewhere."""
         return self.filter(copies__state=CopyState.PRESENT, is_leaving=False).distinct()
 
-    def for_list(self) -> "ArtifactQuerySet":
+    def for_list(self, user: User) -> "ArtifactQuerySet":
+        """With the copies on hosts that the person may see."""
+        copies = ArtifactCopy.objects.filter(host__in=Host.objects.visible_to(user)).select_related("host")
         return (
-            self.select_related("catalog_model").prefetch_related("copies__host").order_by("catalog_model__name", "id")
+            self.select_related("catalog_model")
+            .prefetch_related(models.Prefetch("copies", copies))
+            .order_by("catalog_model__name", "id")
         )
 
 

@@ -60,8 +60,8 @@ class Policy:
     def admits(self, address: Address) -> bool:
         """Whether connections to this address may be made. Addresses that carry another one are judged by both."""
         inner = _carried(address)
-        if inner is not None and not self.admits(inner):
-            return False
+        if inner is not None and (address in _NAT64 or not self.admits(inner)):
+            return self.admits(inner)
         if any(address in network for network in self._networks() if network.version == address.version):
             return True
         return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
@@ -130,7 +130,7 @@ def get(
 
     Any status is an answer. Raises OutboundError.
     """
-    origin = _origin(urlsplit(url))
+    origin = _origin(_split(url, policy))
     for _hop in range(MAX_REDIRECTS):
         secrets = secret_headers if secret_headers and _origin(urlsplit(url)) == origin else {}
         response = ask(url, policy, {"User-Agent": AGENT, **(headers or {}), **(secrets or {})}, timeout_s)

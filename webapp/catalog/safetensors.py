@@ -8,7 +8,7 @@ tensors cover the data without gap or overlap, which keeps other content (a pick
 import json
 import struct
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 MAX_HEADER_BYTES = 8 * 2**20
 MAX_TENSORS = 100_000
@@ -156,7 +156,7 @@ def _tensor(name: str, entry: Any) -> tuple[int, int, Tensor]:
     return offsets[0], offsets[1], tensor
 
 
-def _lengths(value: Any, most: int) -> bool:
+def _lengths(value: Any, most: int) -> TypeGuard[list[int]]:
     return (
         isinstance(value, list)
         and len(value) <= most

@@ -192,7 +192,7 @@ def save_hub(
     """Add a hub, or change one. `token`: None keeps what is there, an empty text removes it."""
     _require_installation_admin(user)
     endpoint = _checked_endpoint(endpoint.strip().rstrip("/"), allows_private)
-    if Hub.objects.filter(name=name.strip()).exclude(pk=hub.pk if hub else None).exists():
+    if Hub.objects.filter(name=name.strip()).exclude(pk=hub.pk if hub else 0).exists():
         raise Conflict("There is a hub of this name.", fields={"name": "taken"})
     with transaction.atomic():
         row = hub or Hub()

@@ -39,7 +39,7 @@ def index(request: HttpRequest) -> HttpResponse:
         },
     )
     here = {name.lower() for name in CatalogModel.objects.values_list("name", flat=True)}
-    rooms = disk.rooms()
+    rooms = disk.rooms(Host.objects.visible_to(user))
     context = {
         "listing": found,
         "may_import": bool(teams_of(user, Role.OPERATOR)),
@@ -76,7 +76,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     model = get_object_or_404(CatalogModel, slug=slug)
     deployments = apps.get_model("deployments", "Deployment").objects
     teams = teams_of(user, Role.OPERATOR)
-    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list())
+    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(user))
     # By name: that room stands above this one.
     quant = import_string("webapp.quantisation.panels.of_model")(user, model, artifacts)
     context: dict[str, Any] = {
@@ -85,7 +85,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
         "quant": quant,
         "deployments": deployments.visible_to(user).for_list().filter(artifact__catalog_model=model),
         "may_deploy": bool(teams),
-        "form": FetchForm(None, teams=teams),
+        "teams": teams,
         "hosts": list(Host.objects.online().open_to(teams).order_by("name")) if teams else [],
     }
     return render(request, "models/detail.html", context)
@@ -144,7 +144,7 @@ def fetch_to_host(request: HttpRequest, pk: int) -> HttpResponse:
 
 @door("GET", "POST")
 def delete_artifact(request: HttpRequest, pk: int) -> HttpResponse:
-    artifact = get_object_or_404(Artifact.objects.for_list(), pk=pk)
+    artifact = get_object_or_404(Artifact.objects.for_list(person(request)), pk=pk)
     loss = jobs_verb("deleting.loss_of_artifact")(artifact)
     return _delete(request, artifact, None, loss, "deleting.delete_artifact")
 
@@ -182,7 +182,7 @@ def _named_team(teams: list[Team], key: str | None) -> Team | None:
 @door("GET")
 def disk_use(request: HttpRequest) -> HttpResponse:
     context = {
-        "disks": disk.by_host(),
+        "disks": disk.by_host(Host.objects.visible_to(person(request))),
         "may_delete": bool(teams_of(person(request), Role.OPERATOR)),
         "deletable": [CopyState.PRESENT, CopyState.FAILED],
     }

@@ -22,6 +22,8 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Delete what the file's teams have besides.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")] = False,
+    allow_gap: Annotated[bool, typer.Option("--allow-gap", help="Where there is no room for old and new together, the "
+                                            "old may go first: some time without service.")] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="With --dry-run: 3 when there is something to do.")]
     = False,
     json_: JsonFlag = False,
@@ -34,14 +36,14 @@ def apply(
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise Usage(f"{file} cannot be read: {error}") from None
-    steps = plan.make(_wants(session, text, source), session.everything(PATH), prune)
+    steps = plan.make(_wants(session, text, source), _own(session), prune)
     _check(session, steps)
     changes = [step for step in steps if step.is_change]
     if not session.is_json:
         _show(session, steps)
     if not dry_run and changes:
         _confirm(changes, yes)
-        _carry_out(session, changes)
+        _carry_out(session, changes, allow_gap and session.description.takes("PATCH", ONE, "allow_gap"))
     if session.is_json:
         print_json({"steps": [step.as_json() for step in steps], "applied": not dry_run})
     if dry_run and exit_code and changes:
@@ -57,17 +59,21 @@ def export(
 
     session: Session = context.obj
     artifacts = {one["id"]: one for one in session.everything("/artifacts")}
-    hosts = {one["id"]: one["name"] for one in session.everything("/hosts")}
     rows = [
-        _declared(one, artifacts, hosts)
-        for one in session.everything(PATH)
+        _declared(one, artifacts)
+        for one in _own(session)
         if one["desired_state"] != "deleted" and team in ("", one["team"])
     ]
     print(f"# Deployments of {session.api.url}. Bring them back with: modelyard apply -f FILE")
     print(yaml.safe_dump({"deployments": rows}, sort_keys=False, allow_unicode=True), end="")
 
 
-def _declared(one: dict[str, Any], artifacts: dict[int, Any], hosts: dict[int, str]) -> dict[str, Any]:
+def _own(session: Session) -> list[dict[str, Any]]:
+    """Without those that another team only lets mine use."""
+    return [one for one in session.everything(PATH) if one.get("is_own", True)]
+
+
+def _declared(one: dict[str, Any], artifacts: dict[int, Any]) -> dict[str, Any]:
     artifact = artifacts.get(one["artifact_id"], {})
     label = f"{artifact.get('model')}/{artifact.get('quantisation')}"
     is_unique = sum(label in lookup.names_of(other) for other in artifacts.values()) == 1
@@ -78,7 +84,7 @@ def _declared(one: dict[str, Any], artifacts: dict[int, Any], hosts: dict[int, s
         "engine": one["engine"],
         "options": one["options"],
         "replicas": one["desired_replicas"],
-        "host": hosts.get(one.get("host_id") or 0),
+        "host": one.get("host"),
         "image": one.get("image") or None,
         "aliases": one.get("aliases") or None,
         "desired": "stopped" if one["desired_state"] == "stopped" else None,
@@ -107,7 +113,11 @@ def _wants(session: Session, text: str, source: str) -> list[Want]:
         if not one.team and len(teams) != 1:
             known = ", ".join(teams) or "none"
             complaints.append(f"{source}:{one.line}: {one.name}: write its team (yours: {known})")
-        wants.append(Want(one.team or (teams or [""])[0], one.name, fields, one.values.get("desired", "")))
+        shown = {}
+        if "host" in fields:
+            names = {host["id"]: host["name"] for host in session.everything("/hosts")}
+            shown["host"] = names.get(fields["host"])
+        wants.append(Want(one.team or (teams or [""])[0], one.name, fields, one.values.get("desired", ""), shown))
     if complaints:
         raise Usage("\n".join(complaints))
     return wants
@@ -115,7 +125,7 @@ def _wants(session: Session, text: str, source: str) -> list[Want]:
 
 def _check(session: Session, steps: list[Step]) -> None:
     """Refuse before the first change what this Modelyard cannot do."""
-    being_deleted = {one["id"]: one["name"] for one in session.everything(PATH) if one["desired_state"] == "deleted"}
+    being_deleted = {one["id"]: one["name"] for one in _own(session) if one["desired_state"] == "deleted"}
     for step in steps:
         if step.action != "delete" and step.id in being_deleted:
             raise Problem(409, f"{step.team}/{step.name} is being deleted.", "Apply again when it is gone.")
@@ -145,10 +155,10 @@ def _confirm(changes: list[Step], yes: bool) -> None:
     typer.confirm(f"Delete {', '.join(f'{step.team}/{step.name}' for step in doomed)}?", abort=True)
 
 
-def _carry_out(session: Session, changes: list[Step]) -> None:
+def _carry_out(session: Session, changes: list[Step], allow_gap: bool) -> None:
     for number, step in enumerate(changes):
         try:
-            _one(session, step)
+            _one(session, step, {"allow_gap": True} if allow_gap else {})
         except Problem as error:
             where = f"{step.team}/{step.name}: {error.title}"
             done = f"{number} of {len(changes)} changes were made; apply again for the rest."
@@ -156,13 +166,13 @@ def _carry_out(session: Session, changes: list[Step]) -> None:
     session.say(f"{len(changes)} {'change' if len(changes) == 1 else 'changes'} asked for; watch: modelyard status")
 
 
-def _one(session: Session, step: Step) -> None:
+def _one(session: Session, step: Step, more: dict[str, Any]) -> None:
     identity = step.id
     if step.action == "create":
         identity = session.api.call("POST", PATH, body=step.body).json["id"]
     elif step.action == "delete":
         session.api.call("DELETE", f"{PATH}/{identity}")
     elif step.body:
-        session.api.call("PATCH", f"{PATH}/{identity}", body=step.body)
+        session.api.call("PATCH", f"{PATH}/{identity}", body=step.body | more)
     if step.then:
         session.api.call("POST", f"{PATH}/{identity}/{step.then}")

@@ -16,6 +16,8 @@ class Want:
     name: str
     fields: dict[str, Any]
     desired: Literal["running", "stopped", ""] = ""
+    # What answers call a field by, where that is not what requests send: a host's name.
+    shown: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Step:
 
 
 # What a deployment is called in the API's answers, by what it is called in its requests.
-_ANSWERED = {"artifact": "artifact_id", "replicas": "desired_replicas", "host": "host_id"}
+_ANSWERED = {"artifact": "artifact_id", "replicas": "desired_replicas"}
 
 
 def make(wants: Iterable[Want], present: Iterable[Mapping[str, Any]], prune: bool = False) -> list[Step]:
@@ -66,11 +68,11 @@ def make(wants: Iterable[Want], present: Iterable[Mapping[str, Any]], prune: boo
 def _step(want: Want, there: Mapping[str, Any] | None) -> Step:
     if there is None:
         body = {"name": want.name, "team": want.team, **want.fields}
-        changes = {name: (None, value) for name, value in want.fields.items()}
+        changes = {name: (None, want.shown.get(name, value)) for name, value in want.fields.items()}
         return Step("create", want.team, want.name, None, body, changes, "stop" if want.desired == "stopped" else "")
     changes = {}
-    for name, new in want.fields.items():
-        key = _ANSWERED.get(name, name)
+    for name, sent in want.fields.items():
+        key, new = _ANSWERED.get(name, name), want.shown.get(name, sent)
         if key in there and not _same(there[key], new):
             changes[name] = (there[key], new)
     body = {name: want.fields[name] for name in changes}

@@ -68,7 +68,9 @@ def perform(session: Session, operation: Operation, named: Mapping[str, Field], 
     """Call the operation with what was typed and print the answer."""
     walk = given.pop("all_", False)
     body = read_body(given.pop("body", None)) if operation.has_body else None
-    path, query, sent = operation.path, {}, {}
+    path = operation.path
+    query: dict[str, Any] = {}
+    sent: dict[str, str] = {}
     for name, field in named.items():
         value = given[name]
         if value is None or value == []:

@@ -100,9 +100,10 @@ class DeploymentForm(Parts):
         if teams:
             owners.initial = teams[0].pk
         hosts = cast("forms.ModelChoiceField[Host]", self.fields["host"])
-        hosts.queryset = Host.objects.open_to(teams).order_by("name")  # type: ignore[attr-defined]
+        hosts.queryset = Host.objects.open_to(teams).order_by("name")
         if not data and not initial.get("artifact"):
-            first = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"]).queryset.first()
+            offered = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"]).queryset
+            first = offered.first() if offered is not None else None
             self.initial["artifact"] = first.pk if first else ""
         if not data and not initial.get("name"):
             self.initial["name"] = self._free_name(teams)
@@ -156,7 +157,7 @@ class EditForm(Parts):
         self._team = deployment.team
         self._fill_choices()
         hosts = cast("forms.ModelChoiceField[Host]", self.fields["host"])
-        open_hosts = Host.objects.open_to([deployment.team]) | Host.objects.filter(pk=deployment.host_id)  # type: ignore[attr-defined]
+        open_hosts = Host.objects.open_to([deployment.team]) | Host.objects.filter(pk=deployment.host_id or 0)
         hosts.queryset = open_hosts.order_by("name")
         artifacts = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"])
         if artifacts.queryset is not None:

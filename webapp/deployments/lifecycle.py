@@ -21,6 +21,10 @@ from webapp.inventory.models import Host
 LEASE_S = 28
 
 
+# Moves after which a rollout may have something to do; the rest it sees when it looks by itself.
+TELLS_ROLLOUTS = frozenset({ReplicaState.READY, ReplicaState.FAILED, ReplicaState.STOPPED})
+
+
 @dataclass(frozen=True)
 class Why:
     """The reason of a move, for people: what, and what to do about it."""
@@ -112,7 +116,7 @@ def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Why, **col
             text=why.text[:500],
         )
         events.publish(*topics(replica.deployment))
-        if Deployment.objects.filter(pk=replica.deployment_id).exclude(roll_due_at=None).exists():
+        if new in TELLS_ROLLOUTS and Deployment.objects.rolling().filter(pk=replica.deployment_id).exists():
             queue.enqueue(ROLL, replica.deployment_id)
     replica.refresh_from_db()
     return True

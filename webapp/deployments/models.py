@@ -44,6 +44,9 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
             .order_by("name", "id")
         )
 
+    def rolling(self) -> "DeploymentQuerySet":
+        return self.filter(roll_due_at__isnull=False)
+
     def rolling_due(self) -> "DeploymentQuerySet":
         return self.filter(roll_due_at__lte=Now())
 
@@ -249,9 +252,6 @@ class ReplicaQuerySet(models.QuerySet["Replica"]):
         return self.filter(host_id=host_id)
 
 
-ReplicaManager = models.Manager.from_queryset(ReplicaQuerySet)
-
-
 class Replica(models.Model):
     """One engine container that ought to exist. `state` is written by lifecycle.move alone."""
 
@@ -298,7 +298,7 @@ class Replica(models.Model):
     proven_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects: ClassVar["ReplicaManager"] = ReplicaManager()
+    objects: ClassVar[models.Manager["Replica"]] = ReplicaQuerySet.as_manager()
 
     class Meta:
         ordering = ["number"]

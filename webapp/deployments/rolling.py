@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -126,7 +126,7 @@ def _quiet_s(deployment: Deployment, rollout: Rollout) -> float:
     newest = deployment.replicas.filter(generation=rollout.number).aggregate(
         moved=Max("state_at"), got=Max("progress_at")
     )
-    dates = [rollout.started_at, *(date for date in newest.values() if date is not None)]
+    dates: list[datetime] = [rollout.started_at, *(date for date in newest.values() if date is not None)]
     return (timezone.now() - max(dates)).total_seconds()
 
 
@@ -173,7 +173,7 @@ def _add(deployment: Deployment, step: Add) -> None:
 def _retire(deployment: Deployment, step: Retire) -> None:
     rows = deployment.replicas.filter(pk__in=step.ids, retired_at=None)
     for replica in rows.select_related("revision"):
-        _write(deployment, f"replica #{replica.number} is to go: {step.why}", replica)
+        _write(deployment, f"lets replica #{replica.number} go: {step.why}", replica)
         queue.enqueue(RECONCILE, replica.pk)
     rows.update(retired_at=timezone.now(), next_due_at=Now())
     events.publish(*topics(deployment))
@@ -187,7 +187,7 @@ def _go_back(deployment: Deployment, step: GoBack) -> None:
     )  # fmt: skip
     # What may be given up for it was decided when the change was asked for.
     Rollout.objects.filter(pk=good.pk).update(may_gap=bad.may_gap)
-    said = f"revision {bad.revision.number} was given up, back to revision {good.revision.number}: {step.why}"
+    said = f"gave revision {bad.revision.number} up, back to revision {good.revision.number}: {step.why}"
     _want(deployment, good)
     _write(deployment, said)
     events.publish(*topics(deployment))
@@ -206,7 +206,7 @@ def _finish(deployment: Deployment, _step: Finish) -> None:
     assert rollout is not None
     Rollout.objects.filter(pk=rollout.pk).update(state=RolloutState.DONE, ended_at=timezone.now())
     took_s = (timezone.now() - rollout.started_at).total_seconds()
-    _write(deployment, f"revision {rollout.revision.number} is in service, after {took_s:.0f} s")
+    _write(deployment, f"put revision {rollout.revision.number} into service, after {took_s:.0f} s")
     _forget(deployment)
     events.publish(*topics(deployment))
 

@@ -96,7 +96,6 @@ class DeploymentOut(Schema):
     image: str
     host: str | None = Field(None, description="the host it is pinned to")
     desired_replicas: int
-    host_id: int | None = Field(None, description="the host it is pinned to, by id")
     aliases: list[str]
     revision: int | None = Field(None, alias="revision.number", description="what is wanted to run")
     is_rolling: bool = Field(description="replicas are being replaced, or wait for it")

@@ -1,9 +1,7 @@
 """Find deployments: search, sort, narrow by team, engine, host and the word that sums up their replicas."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
 
 from django.db.models import Case, CharField, Count, F, Q, QuerySet, Value, When
 
@@ -21,23 +19,10 @@ WORDS = (
 FILTERS = ("state", "engine", "host", "team")
 
 
-@dataclass(frozen=True)
-class Narrowed(Listing):
-    """A page of the list that keeps its filters in every address."""
-
-    filters: Mapping[str, str] = field(default_factory=dict)
-
-    def to_sort(self, key: str) -> str:
-        return "&".join(part for part in (super().to_sort(key), urlencode(self.filters)) if part)
-
-    def _query(self, number: int) -> str:
-        return "&".join(part for part in (super()._query(number), urlencode(self.filters)) if part)
-
-
-def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Narrowed:
+def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Listing:
     """The page of the list that was asked for by `q`, `sort`, `page` and the filters."""
     filters = {name: str(asked[name])[:100] for name in FILTERS if asked.get(name)}
-    found = listing(
+    return listing(
         narrow(rows, filters),
         asked,
         search=("name", "artifact__catalog_model__name", "team__name", "engine"),
@@ -48,8 +33,8 @@ def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Narrowed:
             "replicas": ("desired_replicas",),
             "created": ("created_at",),
         },
+        kept=filters,
     )
-    return Narrowed(found.page, found.q, found.sort, filters)
 
 
 def narrow(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> "QuerySet[Deployment]":
@@ -62,7 +47,8 @@ def narrow(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> "QuerySet[
         on_host = Q(replicas__host__name=asked["host"])
         rows = rows.filter(pk__in=Deployment.objects.filter(on_host).values("pk"))
     if asked.get("state"):
-        rows = rows.filter(pk__in=with_word(Deployment.objects.all()).filter(word=asked["state"]).values("pk"))
+        summed_up = with_word(Deployment.objects.all()).filter(Q(word=asked["state"]))
+        rows = rows.filter(pk__in=summed_up.values("pk"))
     return rows
 
 

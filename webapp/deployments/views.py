@@ -41,7 +41,7 @@ def index(request: HttpRequest) -> HttpResponse:
 def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The list as this person may see it, for the page, the htmx reply and the socket."""
     found = searching.listed(Deployment.objects.visible_to(user).for_list(), asked)
-    return "deployments/_list.html", {"listing": found, "asked": found.filters}
+    return "deployments/_list.html", {"listing": found, "asked": found.kept}
 
 
 @door("POST")

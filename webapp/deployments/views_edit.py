@@ -34,6 +34,7 @@ def new(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "options": options,
+        "kept": OptionPreset.objects.visible_to(user).select_related("team"),
         "presets": presets.available(teams_of(user), form.engine_name()),
         "fit": _fit(form, options),
         "has_artifacts": Artifact.objects.deployable().exists(),

@@ -55,6 +55,8 @@ def change_host(by: User | None, host: Host, change: HostChange) -> Host:
     if by is not None and not by.is_superuser:
         raise NotAllowed("Only an admin of this Modelyard may change a host.")
     wanted = change.named()
+    if not wanted:
+        return host
     if "labels" in wanted:
         wanted["labels"] = _checked_labels(wanted["labels"])
     _check_numbers(host, wanted)
@@ -65,7 +67,8 @@ def change_host(by: User | None, host: Host, change: HostChange) -> Host:
         for name, value in wanted.items():
             setattr(row, name, value)
         row.usable_bytes = services.usable_bytes(row)
-        row.save(update_fields=[*wanted, "usable_bytes"])
+        if _shown(row) != before:
+            row.save(update_fields=[*wanted, "usable_bytes"])
         if teams is not None:
             _grant(row, teams)
         after = _shown(row)

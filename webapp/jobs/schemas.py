@@ -16,6 +16,24 @@ class ImportIn(Schema):
     team: str | None = Field(None, description="the team's slug; your first team when absent")
 
 
+class FetchIn(Schema):
+    """Either a hub's repository and variant, or an address."""
+
+    hub: int | None = Field(None, ge=1, le=2**62, description="the hub's id")
+    repo: str = Field("", max_length=200, description="owner/name")
+    revision: str = Field("", max_length=200, description="branch, tag or commit; the main branch when empty")
+    variant: str = Field("", max_length=300, description="a variant's key, as GET /hubs/{id}/repo lists them")
+    url: str = Field("", max_length=2000, description="https address of a GGUF file")
+    model_name: str = Field("", max_length=120, description="the catalogue's name; the source's when empty")
+    host: int | None = Field(None, ge=1, le=2**62, description="where to bring it; the first host when absent")
+    team: str | None = Field(None, max_length=80, description="the team's slug; your first team when absent")
+
+
+class CopyIn(Schema):
+    host: int = Field(ge=1, le=2**62)
+    team: str | None = Field(None, max_length=80, description="the team's slug; your first team when absent")
+
+
 class StepOut(Schema):
     name: str
     state: str = Field(description="waiting, running, done, failed or cancelled")
@@ -36,6 +54,9 @@ class JobOut(Schema):
     done: int | None
     total: int | None
     unit: str
+    speed: float | None = Field(description="units per second over the last seconds")
+    left_s: float | None = Field(description="seconds it will still take; absent while nobody can know")
+    message: str
     reason: str
     advice: str
     result: dict[str, Any]
@@ -54,4 +75,4 @@ class JobOut(Schema):
 
     @staticmethod
     def resolve_artifact(job):  # type: ignore[no-untyped-def]
-        return str(job.artifact) if job.artifact else None
+        return job.about or None

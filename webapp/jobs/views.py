@@ -11,9 +11,15 @@ from webapp.catalog.models import Artifact
 from webapp.doors import answer, carry_out, door, may, page_or_panel, person, teams_of
 from webapp.following import follow
 from webapp.jobs import services
-from webapp.jobs.models import Job
+from webapp.jobs.models import Job, JobKind
 from webapp.jobs.states import ENDED, JobState
 from webapp.listings import listing
+
+# What the list can be narrowed to, by the column's name.
+FILTERS: dict[str, list[str]] = {
+    "state": [state.value for state in JobState],
+    "kind": [kind.value for kind in JobKind],
+}
 
 
 @door("GET")
@@ -29,13 +35,15 @@ def topics(user: User) -> list[str]:
 
 
 def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    chosen = {name: word for name, words in FILTERS.items() if (word := str(asked.get(name, ""))) in words}
     found = listing(
-        Job.objects.visible_to(user).for_list(),
+        Job.objects.visible_to(user).for_list().filter(**chosen),
         asked,
-        search=("kind", "state", "host__name", "artifact__catalog_model__name", "requested_by__username"),
+        search=("kind", "state", "host__name", "subject", "artifact__catalog_model__name", "requested_by__username"),
         sorts={"id": ("id",), "state": ("state",), "host": ("host__name",), "created": ("created_at",)},
+        kept=chosen,
     )
-    return "jobs/_list.html", {"listing": found}
+    return "jobs/_list.html", {"listing": found, "filters": FILTERS, "chosen": chosen}
 
 
 @door("GET")
@@ -51,10 +59,19 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
         "job": job,
         "made": Artifact.objects.filter(made_by=job).select_related("catalog_model").first(),
         "diary": job.diary.all(),
+        "shown_params": _shown(job.params),
         "has_ended": job.state in ENDED,
         "may_retry": job.state in (JobState.FAILED, JobState.CANCELLED),
         "may_operate": may(user, job.team, Role.OPERATOR),
     }
+
+
+def _shown(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What the job was told, without the lists that only its program reads."""
+    flat = {**params, **params.get("source", {})}
+    files = [str(file.get("name")) for file in params.get("files", ())]
+    shown = {name: value for name, value in flat.items() if name not in ("files", "source", "hub", "kind") and value}
+    return {**shown, "files": files} if files else shown
 
 
 @door("POST")

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import sqlite3
 import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -59,7 +60,7 @@ def carry_out(row: Backup, path: Path) -> Backup:
     """Make the file of a backup that was begun, and write down how it went. Raises BackupFailed."""
     try:
         write_archive(path)
-    except (OSError, DatabaseError, archive.ArchiveError, master_key.KeyFileError) as error:
+    except (OSError, DatabaseError, sqlite3.Error, archive.ArchiveError, master_key.KeyFileError) as error:
         _end(row, BackupState.FAILED, reason=str(error)[:500])
         raise BackupFailed(f"No backup was made: {error}") from error
     row.path, row.size_bytes = str(path), path.stat().st_size

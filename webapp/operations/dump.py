@@ -61,7 +61,7 @@ def sqlite_path() -> str:
 def copy_sqlite(source: str, target: Path) -> None:
     """A copy of the file as of one moment, made beside readers and writers."""
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    reader = sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=20)
+    reader = sqlite3.connect(f"{Path(source).as_uri()}?mode=ro", uri=True, timeout=20)
     writer = _sqlite(target)
     try:
         reader.backup(writer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -244,15 +245,17 @@ def _insert(model: type[models.Model], target: BaseDatabaseWrapper, rows: Rows) 
             pairs = zip(fields, row, strict=True)
             yield tuple(field.get_db_prep_save(value, connection=target) for field, value in pairs)
 
+    found = prepared()
     with target.cursor() as cursor:
         if target.vendor == "postgresql":
             # Django does not translate what is raised inside a COPY by itself.
             with target.wrap_database_errors, cursor.copy(f"COPY {into} FROM STDIN") as copy:
-                for row in prepared():
+                for row in found:
                     copy.write_row(row)
         else:
-            marks = ", ".join(["%s"] * len(fields))
-            cursor.executemany(f"INSERT INTO {into} VALUES ({marks})", prepared())  # noqa: S608
+            statement = f"INSERT INTO {into} VALUES ({', '.join(['%s'] * len(fields))})"  # noqa: S608
+            while batch := list(itertools.islice(found, BATCH_ROWS)):
+                cursor.executemany(statement, batch)
 
 
 def _compare(model: type[models.Model], wanted: _Sum) -> None:

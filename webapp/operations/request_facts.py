@@ -1,15 +1,15 @@
 """Middleware: lines that are logged while a request is served name the request, the person and the key."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest
 from django.utils.decorators import sync_and_async_middleware
 
 from webapp import logs
 
-Next = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+Next = Callable[[HttpRequest], Any]
 
 
 @sync_and_async_middleware
@@ -19,7 +19,7 @@ def request_facts(get_response: Next) -> Any:
 
         async def answer(request: HttpRequest) -> Any:
             with logs.bound(**_facts(request)):
-                return await get_response(request)  # type: ignore[misc]
+                return await get_response(request)
 
         return answer
 

@@ -12,7 +12,7 @@ from webapp.operations import schema
 
 logger = logging.getLogger(__name__)
 
-App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def refuse_unfit_schema() -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from django.core.management import call_command
@@ -123,7 +123,7 @@ def migrate(count_rows: bool) -> list[Step]:
     last: dict[str, int] = tables.counts(connection) if count_rows else {}
     began = 0.0
 
-    def watch(action: str, migration: Any = None, fake: bool = False) -> None:
+    def watch(action: Any, migration: Any = None, fake: bool = False) -> None:
         nonlocal began, last
         if action == "apply_start":
             began = time.monotonic()
@@ -139,7 +139,7 @@ def migrate(count_rows: bool) -> list[Step]:
                 last = now
             steps.append(step)
 
-    executor = MigrationExecutor(connection, watch)
+    executor = MigrationExecutor(connection, cast(Any, watch))
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             # Thirty seconds are for requests; a large table takes as long as it takes.

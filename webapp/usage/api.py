@@ -4,13 +4,11 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
-from ninja.pagination import paginate
 
 from webapp.accounts.callers import caller
-from webapp.pagination import Pages
 from webapp.usage import asking, requests
 from webapp.usage.reports import Question, Row, report
-from webapp.usage.schemas import RequestOut, RequestQuery, UsageOut, UsageQuery
+from webapp.usage.schemas import RequestQuery, RequestsOut, UsageOut, UsageQuery
 from webapp.usage.views import csv_response
 
 router = Router(tags=["usage"])
@@ -41,11 +39,11 @@ def read_usage_csv(request: HttpRequest, asked: Query[UsageQuery]) -> HttpRespon
     return csv_response(report(caller(request), question), question)
 
 
-@router.get("/requests", response=list[RequestOut], summary="Single requests, newest first")
-@paginate(Pages)
-def list_requests(request: HttpRequest, asked: Query[RequestQuery]):  # type: ignore[no-untyped-def]
+@router.get("/requests", response=RequestsOut, summary="Single requests, newest first")
+def list_requests(request: HttpRequest, asked: Query[RequestQuery]) -> dict[str, Any]:
     words = {**asked.dict(exclude_none=True), "q": asked.request_id}
-    return requests.find(caller(request), words).for_list()
+    found = requests.page(requests.find(caller(request), words), asked.behind, asked.limit)
+    return {"items": found.records, "older": found.older or None}
 
 
 def _question(request: HttpRequest, asked: UsageQuery) -> Question:

@@ -11,6 +11,8 @@ from webapp.usage.models import UsageRecord
 
 MOST_NUMBER = 2**31 - 1
 MOST_ID = 2**63 - 1
+# How a request ends that did not fail; one whose client left was served until then.
+SERVED = ("ok", "client_gone")
 # A statement takes 65,535 values on PostgreSQL and 32,766 on SQLite.
 AT_ONCE = 500
 
@@ -25,6 +27,7 @@ def read(record: dict[str, Any]) -> UsageRecord | None:
         return None
     if not 0 <= status <= 999:
         return None
+    outcome = _text(record.get("outcome"), 20)
     return UsageRecord(
         id=identity,
         at=at,
@@ -36,7 +39,8 @@ def read(record: dict[str, Any]) -> UsageRecord | None:
         endpoint=_text(record.get("endpoint"), 60),
         request_id=_text(record.get("request_id"), 80),
         status=status,
-        outcome=_text(record.get("outcome"), 20),
+        outcome=outcome,
+        has_failed=outcome not in SERVED or status >= 400,
         is_stream=bool(record.get("stream")),
         prompt_tokens=_whole(record.get("prompt_tokens")),
         completion_tokens=_whole(record.get("completion_tokens")),

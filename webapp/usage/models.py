@@ -14,22 +14,19 @@ _MENTION: dict[str, Any] = {"null": True, "on_delete": models.DO_NOTHING, "db_co
 
 class UsageRecordQuerySet(models.QuerySet["UsageRecord"]):
     def visible_to(self, user: User) -> "UsageRecordQuerySet":
-        return self if user.is_superuser else self.filter(team__in=user.teams.all())
+        """Requests of this person's teams. The teams' numbers are read first: with a query in the query's place the
+        database would sort all records before it shows the newest."""
+        return self if user.is_superuser else self.filter(team_id__in=list(user.teams.values_list("pk", flat=True)))
 
     def for_list(self) -> "UsageRecordQuerySet":
         """Newest first. What has been deleted comes as None beside its number."""
         return self.select_related("key", "user", "team", "deployment").order_by("-at", "-id")
 
     def failed(self) -> "UsageRecordQuerySet":
-        """Those whose `has_failed` says so."""
-        return self.exclude(outcome__in=SERVED, status__lt=400)
+        return self.filter(has_failed=True)
 
     def served(self) -> "UsageRecordQuerySet":
-        return self.filter(outcome__in=SERVED, status__lt=400)
-
-
-# How a request ends that did not fail; one whose client left was served until then.
-SERVED = ("ok", "client_gone")
+        return self.filter(has_failed=False)
 
 
 class UsageRecord(models.Model):
@@ -48,6 +45,8 @@ class UsageRecord(models.Model):
     request_id = models.CharField(max_length=80, blank=True, db_index=True)
     status = models.PositiveSmallIntegerField()
     outcome = models.CharField(max_length=20)
+    # It got no answer: a status of 400 or more, or the engine or the gateway broke off.
+    has_failed = models.BooleanField(default=False)
     is_stream = models.BooleanField(default=False)
     prompt_tokens = models.PositiveIntegerField(null=True)
     completion_tokens = models.PositiveIntegerField(null=True)
@@ -60,12 +59,15 @@ class UsageRecord(models.Model):
     objects: ClassVar[models.Manager["UsageRecord"]] = UsageRecordQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["deployment", "at"]), models.Index(fields=["team", "at"])]
-
-    @property
-    def has_failed(self) -> bool:
-        """It got no answer: a status of 400 or more, or the engine or the gateway broke off."""
-        return self.outcome not in SERVED or self.status >= 400
+        indexes = [
+            models.Index(fields=["deployment", "at"]),
+            models.Index(fields=["team", "at"]),
+            # Failures are few and looked for: without these, to find none would mean to look at every record.
+            models.Index(fields=["at"], condition=models.Q(has_failed=True), name="usage_record_failed"),
+            models.Index(
+                fields=["team", "at"], condition=models.Q(has_failed=True), name="usage_record_failed_of_team"
+            ),
+        ]
 
 
 class Period(models.TextChoices):

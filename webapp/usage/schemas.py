@@ -51,6 +51,8 @@ class RequestQuery(Schema):
     deployment: int | None = Field(None, ge=0, lt=2**63)
     outcome: Literal["ok", "failed"] | None = None
     status: int | None = Field(None, ge=100, le=599, description="the HTTP status")
+    limit: int = Field(50, ge=1, le=500, description="how many requests at most")
+    behind: str = Field("", max_length=100, description="`older` of the answer before: go on from there")
     request_id: str | None = Field(None, max_length=80, description="exactly this id, as the answer's header named it")
 
 
@@ -88,3 +90,10 @@ class RequestOut(Schema):
     @staticmethod
     def resolve_deployment_name(record):  # type: ignore[no-untyped-def]
         return record.deployment.name if record.deployment else None
+
+
+class RequestsOut(Schema):
+    """Not counted: there may be millions."""
+
+    items: list[RequestOut]
+    older: str | None = Field(description="where the next ones begin, for `behind`; null at the end")

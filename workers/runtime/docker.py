@@ -112,11 +112,9 @@ class DockerRuntime:
             if line is None:
                 client.start(container_id)
                 return
-            attached = client.attach_socket(container_id, params={"stdin": 1, "stream": 1})
-            with contextlib.closing(attached._sock), contextlib.closing(attached):
+            with _input(client, container_id) as connection:
                 client.start(container_id)
-                # docker-py hands out the reading half; what it wraps can write.
-                attached._sock.sendall(f"{line}\n".encode())
+                connection.sendall(f"{line}\n".encode())
 
     def signal(self, container_id: str, signal: str) -> None:
         with self._mapped() as client:
@@ -234,6 +232,19 @@ class DockerRuntime:
             raise _mapped_refusal(error, creating) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, DockerException) as error:
             raise HostUnreachable(_plain(error)) from error
+
+
+@contextlib.contextmanager
+def _input(client: docker.APIClient, container_id: str) -> Iterator[Any]:
+    """The container's standard input as a socket. It ends when this does."""
+    attached = client.attach_socket(container_id, params={"stdin": 1, "stream": 1})
+    try:
+        # docker-py hands out the reading half of the connection; what it wraps can write.
+        yield attached._sock
+    finally:
+        attached._sock.close()
+        attached._response.close()
+        attached.close()
 
 
 def _mapped_refusal(error: APIError, creating: bool) -> Exception:

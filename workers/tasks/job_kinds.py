@@ -128,7 +128,11 @@ class DeleteCopy:
         return None
 
 
-KINDS: dict[str, Kind] = {JobKind.FETCH: Fetch(), JobKind.DELETE_COPY: DeleteCopy(), JobKind.QUANTISE: Quantise()}
+KINDS: dict[str, Kind] = {
+    JobKind.FETCH.value: Fetch(),
+    JobKind.DELETE_COPY.value: DeleteCopy(),
+    JobKind.QUANTISE.value: Quantise(),
+}
 
 
 def of(job: Job) -> Kind:
@@ -160,7 +164,7 @@ def _web(policy: Policy) -> dict[str, Any]:
 
 
 def _hub(source: Mapping[str, Any]) -> Hub:
-    hub = Hub.objects.filter(pk=source.get("hub")).first()
+    hub = Hub.objects.filter(pk=source["hub"]).first()
     if hub is None:
         name = source.get("hub_name", "it comes from")
         raise CannotBegin(Refused(f"The hub {name} is no longer known.", "Fetch it anew from a hub that is."))

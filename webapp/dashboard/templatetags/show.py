@@ -24,9 +24,9 @@ MIB = 1024**2
 
 
 @register.filter
-def gib(size_bytes: int | float | None) -> str:
-    """Bytes in GiB with one decimal; below one, MiB with one decimal."""
-    if size_bytes is None:
+def gib(size_bytes: int | float | str | None) -> str:
+    """Bytes in GiB with one decimal; below one, MiB with one decimal; a dash for nothing known."""
+    if size_bytes is None or isinstance(size_bytes, str):  # a template's missing variable is an empty text
         return "–"
     if 0 < abs(size_bytes) < GIB:
         return f"{size_bytes / MIB:,.1f} MiB"
