@@ -98,7 +98,7 @@ def list_measurements(request: HttpRequest, artifact: RowId | None = None):  # t
 @router.get("/picks", response=PickOut, summary="Which variant of a model to take")
 def pick(request: HttpRequest, asked: Query[PickQuery]) -> dict[str, Any]:
     model = get_object_or_404(CatalogModel, slug=asked.model)
-    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list())
+    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(caller(request)))
     candidates = panels.candidates(artifacts)
     found = picking.pick(candidates, asked.memory_bytes, asked.context, asked.users, asked.priority)
     chosen = found.candidate

@@ -20,7 +20,7 @@ from webapp.quantisation.passports import passport
 def quantise(request: HttpRequest, pk: int) -> HttpResponse:
     """Choose a recipe for an artifact; goes on as a job."""
     user = person(request)
-    artifact = get_object_or_404(Artifact.objects.for_list(), pk=pk)
+    artifact = get_object_or_404(Artifact.objects.for_list(user), pk=pk)
     form = QuantiseForm(request.POST or None, artifact=artifact, teams=teams_of(user, Role.OPERATOR))
     if request.method == "POST" and form.is_valid() and (recipe := form.recipe()) is not None:
         typed = form.cleaned_data
@@ -40,7 +40,7 @@ def quantise(request: HttpRequest, pk: int) -> HttpResponse:
 def preview(request: HttpRequest, pk: int) -> HttpResponse:
     """The method's options and what would become of what is typed so far."""
     user = person(request)
-    artifact = get_object_or_404(Artifact.objects.for_list(), pk=pk)
+    artifact = get_object_or_404(Artifact.objects.for_list(user), pk=pk)
     form = QuantiseForm(request.POST, artifact=artifact, teams=teams_of(user, Role.OPERATOR))
     return render(request, "quantisation/_recipe.html", _shown(artifact, form))
 
@@ -87,7 +87,7 @@ def show_passport(request: HttpRequest, pk: int) -> HttpResponse:
 def pick(request: HttpRequest, slug: str) -> HttpResponse:
     """Which variant for so much memory, context and so many users."""
     model = get_object_or_404(CatalogModel, slug=slug)
-    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list())
+    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(person(request)))
     found = panels.picked(artifacts, request.GET)
     context = {"model": model, "pick": found, "asked": request.GET, "priorities": panels.PRIORITIES}
     return render(request, "quantisation/pick.html", context)
