@@ -129,7 +129,8 @@ def test_a_hub_that_is_away_is_a_note_and_no_failed_run(looking, hub_says):
     from webapp.errors import Unavailable
 
     hub_says(Unavailable("Hub cannot be reached."))
-    assert firing.look(pk := looking()) is None
+    pk = looking()
+    assert firing.look(pk) is None
     row = Schedule.objects.get(pk=pk)
     assert "cannot be reached" in row.note
     assert row.next_due_at > timezone.now()

@@ -34,7 +34,7 @@ def add(user: User | None, team: Team, kind: str, address: str, events: list[str
             if secret:
                 target.sealed_secret = seal(secret, target.secret_place)
                 target.save(update_fields=["sealed_secret"])
-            audit(user, team, "target.add", _shown(address), {"kind": kind, "events": sorted(set(events))})
+            audit(user, team, "target.add", shown(address), {"kind": kind, "events": sorted(set(events))})
     except IntegrityError as error:
         message = "The team is told there already."
         raise Conflict(message, "Change that one.", fields={"address": message}) from error
@@ -46,7 +46,7 @@ def change(user: User | None, target: Target, events: list[str]) -> None:
     require(user, target.team, Role.ADMIN)
     _check_events(events)
     with transaction.atomic():
-        audit(user, target.team, "target.change", _shown(target.address), {"events": sorted(set(events))})
+        audit(user, target.team, "target.change", shown(target.address), {"events": sorted(set(events))})
         Target.objects.filter(pk=target.pk).update(events=sorted(set(events)))
 
 
@@ -54,7 +54,7 @@ def delete(user: User | None, target: Target) -> None:
     """Forget it, and what it was told."""
     require(user, target.team, Role.ADMIN)
     with transaction.atomic():
-        audit(user, target.team, "target.delete", _shown(target.address))
+        audit(user, target.team, "target.delete", shown(target.address))
         target.delete()
 
 
@@ -62,7 +62,7 @@ def test(user: User | None, target: Target) -> Notification:
     """Send a message that says nothing but that it arrives."""
     require(user, target.team, Role.ADMIN)
     with transaction.atomic():
-        audit(user, target.team, "target.test", _shown(target.address))
+        audit(user, target.team, "target.test", shown(target.address))
         key = f"{target.pk}:{timezone.now().timestamp():.6f}"
         return notifying.send_to(target, notifying.TEST, key, "A test from Modelyard: notifications arrive.", {})
 
@@ -102,7 +102,7 @@ def _is_mail(address: str) -> bool:
     return bool(found.username and "." in found.domain and len(address) <= 254 and "\n" not in address)
 
 
-def _shown(address: str) -> str:
+def shown(address: str) -> str:
     """Without what may be a secret in a web address."""
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.hostname}" if parts.hostname else address
