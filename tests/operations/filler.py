@@ -13,6 +13,8 @@ from django.db import IntegrityError, connection, models, transaction
 # What COPY, JSON and SQL escape, in one line.
 NASTY = 'Zoë\'s \\N \\t \t\n\r"100 %" ; -- 漢字 \u2028 {}'
 ROWS = 3
+# Columns whose constraints are about several at once.
+FITTING: dict[str, dict[str, Any]] = {"accounts.OneTimeLink": {"kind": "invitation", "person_id": None}}
 
 
 def fill() -> dict[str, int]:
@@ -51,6 +53,7 @@ def _is_taken(model: type[models.Model]) -> bool:
 def _make(model: type[models.Model], number: int) -> bool:
     for richness in ("all", "half", "defaults"):
         values = {f.attname: _value(f, number, richness) for f in model._meta.local_concrete_fields if _is_ours(f)}
+        values |= FITTING.get(model._meta.label, {})
         try:
             with transaction.atomic():
                 row = model(**values)

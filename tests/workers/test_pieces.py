@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import json
 from typing import Any
 
 import pytest
@@ -31,7 +32,8 @@ def test_running_requests_are_read_from_the_engines_own_words(text: str, running
 def test_a_jobs_last_word_counts_and_noise_does_not() -> None:
     log = 'Traceback\n{"step": "copy", "done": 1}\n{"error": {"message": "no", "advice": "do"}}\nnoise\n[1]\n'
     assert jobs.read_ending(log) == jobs.Ending(message="no", advice="do")
-    assert jobs.read_ending('{"step": "done", "files": [{"name": "a"}]}') == jobs.Ending(files=[{"name": "a"}])
+    files = {"step": "done", "files": [{"name": "a"}]}
+    assert jobs.read_ending(json.dumps(files)) == jobs.Ending(files)
     assert jobs.read_ending("{broken\n") == jobs.Ending()
 
 

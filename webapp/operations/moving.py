@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from django.apps import apps
+from django.conf import settings
 from django.db import DatabaseError, connection, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
@@ -29,7 +30,7 @@ TARGET = "move_target"
 BATCH_ROWS = 1000
 SAY_EVERY_S = 2.0
 # A new schema fills these by itself.
-_FILLED_BY_MIGRATIONS = frozenset({"django_migrations", "django_content_type", "auth_permission"})
+_FILLED_BY_MIGRATIONS = frozenset({"django_migrations", "django_content_type", "auth_permission", "catalog_hub"})
 _MODULUS = 1 << 256
 _PLACE = ("HOST", "PORT")
 
@@ -141,7 +142,7 @@ def _address(about: dict[str, Any]) -> tuple[str, ...]:
 def _make_schema(url: str, target: BaseDatabaseWrapper, say: Say) -> None:
     """The schema by the migrations themselves, in a process whose default database is the target."""
     known = set(tables.names(target))
-    others = set(target.introspection.table_names()) - known
+    others = set(target.introspection.table_names()) - known - {settings.CACHES["default"]["LOCATION"]}
     filled = [t for t in sorted(known - _FILLED_BY_MIGRATIONS) if tables.count(target, t)]
     if others or filled:
         what = ", ".join([*filled, *sorted(others)][:3])
