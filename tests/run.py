@@ -2,8 +2,8 @@
 
     python3 tests/run.py [--only SUITE ...] [-- PYTEST ARGUMENTS]
 
-Suites: check, unit, postgres, fuzz, docker, browser, journey, compose; soak is the long one. Needs root on Debian or
-Ubuntu to install packages; elsewhere it says what is missing and fails.
+Suites: check, unit, postgres, fuzz, docker, browser, journey, compose, quant; soak is the long one. Needs root on
+Debian or Ubuntu to install packages; elsewhere it says what is missing and fails.
 """
 
 import argparse
@@ -30,7 +30,7 @@ PROGRAMS = {
     "promtool": "prometheus",
     "openssl": "openssl",
 }
-SUITES = ("check", "unit", "postgres", "fuzz", "docker", "browser", "journey", "compose")
+SUITES = ("check", "unit", "postgres", "fuzz", "docker", "browser", "journey", "compose", "quant")
 # Minutes each: `make soak`, and CI.
 LONG_SUITES = ("soak",)
 
@@ -106,10 +106,11 @@ def run_suite(name: str, more: list[str]) -> int:
     marks = {
         "unit": "not docker and not browser and not slow and not journey and not fuzz and not compose",
         "fuzz": "fuzz",
-        "docker": "docker and not journey and not slow",
+        "docker": "docker and not journey and not slow and not quant",
         "browser": "browser and not journey and not slow",
         "journey": "journey and not slow",
         "compose": "compose and not slow",
+        "quant": "quant and not slow",
         "soak": "slow",
     }
     return _pytest(marks[name], more)

@@ -32,6 +32,7 @@ class Side:
     schedule: Any = None
     run: Any = None
     target: Any = None
+    text: Any = None
 
 
 def side(name: str, host: Any, artifact: Any) -> Side:
@@ -45,6 +46,7 @@ def side(name: str, host: Any, artifact: Any) -> Side:
     from webapp.deployments.models import Deployment, LogChunk, OptionPreset, Replica, ReplicaEvent
     from webapp.jobs.models import Job
     from webapp.schedules.models import Notification, Schedule, ScheduleRun, Target
+    from webapp.quantisation.models import CalibrationSet
 
     made = Side(Team.objects.create(name=f"{name} team", slug=name))
     for role in Role:
@@ -66,6 +68,9 @@ def side(name: str, host: Any, artifact: Any) -> Side:
         requested_by=admin,
         state="failed",
         reason=f"{name} job",
+    )
+    made.text = CalibrationSet.objects.create(
+        team=made.team, name=f"{name} text", text=f"{name} says", sha256="0" * 64, size_bytes=10
     )
     made.key = keys.create_key(admin, made.team, f"{name} key")[0]
     made.service_key = keys.create_service_key(admin, made.team, f"{name} service")[0]
@@ -143,6 +148,9 @@ SAMPLES: dict[str, Sample] = {
     "hosts pk": Sample(lambda side: side.job.host_id, **SHARED),
     "host_id": Sample(lambda side: side.job.host_id, **SHARED),
     "models slug": Sample(lambda side: side.job.artifact.catalog_model.slug, ABSENT_WORD, **SHARED),
+    "quantise pk": Sample(lambda side: side.job.artifact_id, **SHARED),
+    "quantise slug": Sample(lambda side: side.job.artifact.catalog_model.slug, ABSENT_WORD, **SHARED),
+    "text_id": Sample(lambda side: side.text.pk),
     "artifact_id": Sample(lambda side: side.job.artifact_id, **SHARED),
     "model_id": Sample(lambda side: side.job.artifact.catalog_model_id, **SHARED),
 }
@@ -191,6 +199,19 @@ REACHES = [
         "/api/v1/imports",
         lambda other: {"source_path": "/x.gguf", "model_name": "x", "team": other.team.slug},
     ),
+    (
+        "/api/v1/quantisations",
+        lambda other: {
+            "artifact": other.job.artifact_id,
+            "host": other.job.host_id,
+            "team": other.team.slug,
+            "recipe": {},
+        },
+    ),
+    (
+        "/api/v1/calibration-sets",
+        lambda other: {"name": "x", "text": "x" * 3000, "team": other.team.slug},
+    ),
 ]
 FORM_REACHES = [
     ("/playground/token/", lambda other: {"deployment": other.deployment.pk}),
@@ -199,6 +220,7 @@ FORM_REACHES = [
         "/deployments/new/",
         lambda other: {"name": "x", "team": other.team.pk, "artifact": other.job.artifact_id, "replicas": 1},
     ),
+    ("/quantise/texts/", lambda other: {"name": "x", "team": other.team.pk, "text": "x" * 3000}),
 ]
 
 # Every route that opens without signing in, each looked at. At most eight.

@@ -27,7 +27,9 @@ def fill() -> dict[str, dict[str, Any]]:
     key = _keys(ada, team)
     schedule, run, target = _schedules(ada, team, host, artifact, deployment)
     _usage(ada, team, deployment, key)
+    text = _quantised(team, host, artifact, job)
     return {
+        "quantisation": {"pk": artifact.pk, "slug": model.slug, "text_id": text.pk},
         "deployments": {"pk": deployment.pk, "number": replica.number},
         "catalog": {"slug": model.slug, "pk": artifact.pk},
         "jobs": {"pk": job.pk},
@@ -185,6 +187,35 @@ def _schedules(ada: Any, team: Any, host: Any, artifact: Any, deployment: Any) -
         target=target, event="test", key="test:1", payload={"text": HOSTILE}, state="failed", answer=HOSTILE[:300]
     )
     return schedule, run, target
+
+
+def _quantised(team: Any, host: Any, artifact: Any, job: Any) -> Any:
+    """A variant made here, measured, with its text, and a job with steps that failed."""
+    from webapp.catalog.models import Artifact
+    from webapp.jobs.models import Job
+    from webapp.quantisation.models import CalibrationSet, Measurement
+
+    text = CalibrationSet.objects.create(
+        team=team, name=f"{SCRIPT}"[:80], licence=HOSTILE[:80], text=HOSTILE * 50, sha256="c" * 64, size_bytes=5000
+    )
+    kept = {"recipe": {"method": "gguf"}, "tools": [HOSTILE], "calibration": text.reference,
+            "parent": {"id": artifact.pk, "name": HOSTILE}}  # fmt: skip
+    made = Artifact.objects.create(
+        catalog_model=artifact.catalog_model, format="gguf", quantisation="Q4_K_M", main_file="made.gguf",
+        size_bytes=105_454_208, facts=artifact.facts, parent=artifact, made_by=job, recipe=kept,
+        source={"kind": "made", "job": job.pk},
+    )  # fmt: skip
+    speed = [{"streams": count, "prompt_per_s": 400.5, "decode_per_s": 100.25} for count in (1, 8)]
+    values = {"size_bytes": 105_454_208, "perplexity": 21.3, "loss_percent": 2.4, "kl_divergence": 0.04, "speed": speed}
+    about = {"host": host, "text_name": SCRIPT[:80], "text_sha256": "c" * 64, "tool": HOSTILE[:120]}
+    Measurement.objects.create(artifact=artifact, values={"perplexity": 20.8}, **about)
+    Measurement.objects.create(artifact=made, against=artifact, values=values, **about)
+    Job.objects.create(
+        kind="quantise", team=team, host=host, artifact=artifact, state="failed", phase=1, reason=HOSTILE[:500],
+        params={"recipe": {"method": HOSTILE}, "steps": ["prepare", "convert", SCRIPT]},
+        result={"prepare": {"seconds": 0.1}, "log": HOSTILE, "work_kept": True}, ended_at=timezone.now(),
+    )  # fmt: skip
+    return text
 
 
 def _keys(ada: Any, team: Any) -> Any:

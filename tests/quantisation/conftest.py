@@ -15,8 +15,7 @@ import pytest
 from tests.parts import smollm2
 from tests.parts.dockerd import running_dockerd
 from tests.workers.acting import reload
-from tests.workers.conftest import Work, register, work  # noqa: F401  a fixture
-from webapp.paths import cache_dir
+from tests.workers.conftest import register
 from workers.launcher import images, python_images
 
 # Docker answers late while two processors quantise.
@@ -66,15 +65,14 @@ def published(import_folder: Path) -> Path:
 def import_folder() -> Path:
     from tests.stage import STATE
 
-    assert cache_dir()
     return STATE / "import"
 
 
 class Driver:
     """Plays the worker, and the part of the watcher that wakes it when a container ends."""
 
-    def __init__(self, engine: Any, work: Work) -> None:
-        self.engine, self.work = engine, work
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
         self.seen: list[str] = []
 
     def until_ended(self, job: Any, until: Any = lambda job: False) -> Any:
@@ -97,14 +95,14 @@ class Driver:
             client.timeout = LIMIT_S
             client.wait(job.container_id, timeout=LIMIT_S)
 
-    def names(self, **labels: str) -> list[str]:
+    def names(self) -> list[str]:
         with contextlib.closing(self.engine.client()) as client:
             return [item["Names"][0] for item in client.containers(all=True, filters={"label": "modelyard.kind=job"})]
 
 
 @pytest.fixture
-def driver(quantisers: Any, work: Work) -> Driver:  # noqa: F811
-    return Driver(quantisers, work)
+def driver(quantisers: Any) -> Driver:
+    return Driver(quantisers)
 
 
 @pytest.fixture

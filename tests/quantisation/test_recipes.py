@@ -64,17 +64,20 @@ def test_the_file_of_logits_has_the_size_that_llama_perplexity_writes():
 
 
 def words(facts, source_format, made):
-    return [(refusal.field, refusal.what + " " + refusal.advice) for refusal in refusing.refusals(facts, source_format, made)]  # fmt: skip
+    found = refusing.refusals(facts, source_format, made)
+    return [(refusal.field, f"{refusal.what} {refusal.advice}") for refusal in found]
 
 
 @pytest.mark.parametrize(
     ("facts", "source_format", "made", "field", "text"),
     [
-        (SMOL, "safetensors", recipe("gptq"), "group_size", "do not divide this model's hidden width 576, attention width 576. Choose 64."),
+        (SMOL, "safetensors", recipe("gptq"), "group_size",
+         "do not divide this model's hidden width 576, attention width 576. Choose 64."),
         (SMOL, "gguf", recipe("awq"), "", "AWQ 4-bit is made from safetensors, and this is gguf."),
         (replace(SMOL, quantisation="Q8_0"), "gguf", recipe(), "requantise", "quantised already (Q8_0)"),
         (replace(SMOL, quantisation="GPTQ 4-bit"), "safetensors", recipe(), "", "Start from the 16-bit files."),
-        (replace(SMOL, architecture="newest"), "safetensors", recipe(), "", "converter does not know the architecture newest"),
+        (replace(SMOL, architecture="newest"), "safetensors", recipe(), "",
+         "converter does not know the architecture newest"),
         (SMOL, "safetensors", recipe(type="IQ2_XXS", imatrix=False), "imatrix", "needs an importance matrix"),
         (replace(SMOL, quantisation="F16"), "gguf", recipe(type="F16"), "type", "It is F16 already."),
     ],

@@ -11,7 +11,8 @@ from django.utils import timezone
 FACTS = {
     "architecture": "llama", "layers": 30, "heads": 9, "kv_heads": 3, "embedding_length": 576, "vocabulary": 49152,
     "feed_forward_length": 1536, "weights_bytes": 269_000_000, "mapped_bytes": 269_000_000, "parameters": 134_515_008,
-    "context_length": 8192, "quantisation": "F16", "kv_groups": [{"layers": 30, "key_elements": 192, "value_elements": 192}],
+    "context_length": 8192, "quantisation": "F16",
+    "kv_groups": [{"layers": 30, "key_elements": 192, "value_elements": 192}],
 }  # fmt: skip
 GOOD = {"kl_divergence": 0.01, "top1_agreement_percent": 97.0, "perplexity": 10.1, "base_perplexity": 10.0}
 PAST = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,6 +9,7 @@ import pytest
 from webapp.schedules import crontab
 from webapp.schedules.crontab import BadCrontab
 
+GREENWICH = ZoneInfo("UTC")
 BERLIN = ZoneInfo("Europe/Berlin")
 LORD_HOWE = ZoneInfo("Australia/Lord_Howe")  # changes by half an hour
 
@@ -17,7 +18,7 @@ def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def next_of(line: str, after: str, zone: ZoneInfo = ZoneInfo("UTC")) -> str:
+def next_of(line: str, after: str, zone: ZoneInfo = GREENWICH) -> str:
     return crontab.parse(line).after(utc(after), zone).strftime("%Y-%m-%d %H:%M")
 
 

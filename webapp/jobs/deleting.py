@@ -35,8 +35,8 @@ def loss_of_copy(copy: ArtifactCopy) -> Loss:
     others = ArtifactCopy.objects.filter(artifact=copy.artifact_id, state=CopyState.PRESENT).exclude(pk=copy.pk)
     if copy.state == CopyState.PRESENT and not others.exists():
         users |= set(_deployments(copy.artifact_id))
-    users |= set(_jobs(copy.artifact_id).filter(host=copy.host_id))
-    return Loss(copy.artifact.size_bytes, tuple(sorted(map(str, users))))
+    users |= {str(job) for job in _jobs(copy.artifact_id).filter(host=copy.host_id)}
+    return Loss(copy.artifact.size_bytes, tuple(sorted(users)))
 
 
 def loss_of_artifact(artifact: Artifact) -> Loss:

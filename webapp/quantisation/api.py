@@ -91,15 +91,16 @@ def get_passport(request: HttpRequest, artifact_id: RowId) -> dict[str, Any]:
 @router.get("/measurements", response=list[MeasurementOut], summary="What was measured, newest first")
 @paginate(Pages)
 def list_measurements(request: HttpRequest, artifact: RowId | None = None):  # type: ignore[no-untyped-def]
-    rows = Measurement.objects.select_related("host").order_by("-id")
+    rows = Measurement.objects.for_list(caller(request))
     return rows.filter(artifact=artifact) if artifact else rows
 
 
 @router.get("/picks", response=PickOut, summary="Which variant of a model to take")
 def pick(request: HttpRequest, asked: Query[PickQuery]) -> dict[str, Any]:
+    user = caller(request)
     model = get_object_or_404(CatalogModel, slug=asked.model)
-    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(caller(request)))
-    candidates = panels.candidates(artifacts)
+    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(user))
+    candidates = panels.candidates(user, artifacts)
     found = picking.pick(candidates, asked.memory_bytes, asked.context, asked.users, asked.priority)
     chosen = found.candidate
     return {

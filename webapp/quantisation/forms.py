@@ -43,9 +43,8 @@ class QuantiseForm(RefusableForm):
     def __init__(self, data: Any, *, artifact: Artifact, teams: list[Team]) -> None:
         super().__init__(data)
         fitting = [method for method in METHODS.values() if artifact.format in method.takes]
-        cast(forms.ChoiceField, self.fields["method"]).choices = [
-            (method.name, f"{method.title}: {method.summary}") for method in fitting
-        ]
+        self.methods = [(method.name, f"{method.title}: {method.summary}") for method in fitting]
+        cast(forms.ChoiceField, self.fields["method"]).choices = self.methods
         _rows(self, "team", Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name"))
         present = artifact.copies.filter(state=CopyState.PRESENT).values("host")
         _rows(self, "host", Host.objects.open_to(teams).filter(pk__in=present).order_by("name"))
@@ -56,7 +55,7 @@ class QuantiseForm(RefusableForm):
 
     def method_name(self) -> str:
         """The method chosen so far, or the first one."""
-        names = [name for name, _label in cast(forms.ChoiceField, self.fields["method"]).choices]
+        names = [name for name, _label in self.methods]
         typed = self.data.get("method") if self.is_bound else None
         return str(typed if typed in names else names[0]) if names else "gguf"
 

@@ -59,8 +59,9 @@ class CalibrationSet(models.Model):
 
 
 class MeasurementQuerySet(models.QuerySet["Measurement"]):
-    def for_list(self) -> "MeasurementQuerySet":
-        return self.select_related("artifact", "against", "host").order_by("artifact_id", "-id")
+    def for_list(self, user: User) -> "MeasurementQuerySet":
+        """Newest first; a host that the person may not see is nobody's business."""
+        return self.prefetch_related(models.Prefetch("host", Host.objects.visible_to(user))).order_by("-id")
 
 
 class Measurement(models.Model):

@@ -28,7 +28,15 @@ class Row:
 
     @property
     def values(self) -> dict[str, Any]:
-        return self.measurement.values
+        return dict(self.measurement.values)
+
+    @property
+    def load_s(self) -> float | None:
+        return self.values.get("load_s")
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        return self.values.get("peak_memory_bytes")
 
     def _speed(self, streams: int) -> float | None:
         return next((one["decode_per_s"] for one in self.values.get("speed", ()) if one["streams"] == streams), None)
@@ -55,7 +63,7 @@ class Point:
 
 def of_model(user: User, model: CatalogModel, artifacts: list[Artifact]) -> dict[str, Any]:
     """Everything of this room on the model's page; three queries."""
-    rows = table(artifacts)
+    rows = table(user, artifacts)
     return {
         "measured": rows,
         "points": plot(rows),
@@ -65,11 +73,11 @@ def of_model(user: User, model: CatalogModel, artifacts: list[Artifact]) -> dict
     }
 
 
-def table(artifacts: list[Artifact]) -> list[Row]:
+def table(user: User, artifacts: list[Artifact]) -> list[Row]:
     """The newest measurement of each artifact, smallest file first."""
     newest: dict[int, Measurement] = {}
-    for row in Measurement.objects.filter(artifact__in=artifacts).select_related("host").order_by("id"):
-        newest[row.artifact_id] = row
+    for row in Measurement.objects.filter(artifact__in=artifacts).for_list(user):
+        newest.setdefault(row.artifact_id, row)
     by_id = {artifact.pk: artifact for artifact in artifacts}
     points = [
         (key, float(row.values.get("size_bytes") or 0), _loss(row))
@@ -109,7 +117,7 @@ def plot(rows: list[Row]) -> list[Point]:
     ]
 
 
-def picked(artifacts: list[Artifact], asked: Mapping[str, Any]) -> Pick | None:
+def picked(user: User, artifacts: list[Artifact], asked: Mapping[str, Any]) -> Pick | None:
     """The pick for what was asked; None while the question is not complete."""
     try:
         memory = float(asked["memory_gib"]) * GIB
@@ -119,12 +127,12 @@ def picked(artifacts: list[Artifact], asked: Mapping[str, Any]) -> Pick | None:
     priority = asked.get("priority")
     if priority not in PRIORITIES or not (0 < memory < 1e15 and 0 < context <= 10**8 and 0 < users <= 10**5):
         return None
-    return pick(candidates(artifacts), int(memory), context, users, priority)
+    return pick(candidates(user, artifacts), int(memory), context, users, priority)
 
 
-def candidates(artifacts: list[Artifact]) -> list[Candidate]:
+def candidates(user: User, artifacts: list[Artifact]) -> list[Candidate]:
     """The artifacts that can be served, with their newest measurement."""
-    rows = {row.artifact.pk: row for row in table(artifacts)}
+    rows = {row.artifact.pk: row for row in table(user, artifacts)}
     found = []
     for artifact in artifacts:
         if not any(copy.state == "present" for copy in artifact.copies.all()):

@@ -6,7 +6,8 @@ from django.apps import apps
 from django.db.models import QuerySet
 
 from webapp.accounts.models import User
-from webapp.catalog.models import Artifact
+from webapp.catalog.models import Artifact, CopyState
+from webapp.inventory.models import Host
 from webapp.quantisation.models import Measurement
 
 VERSION = 1
@@ -14,7 +15,8 @@ VERSION = 1
 
 def passport(artifact: Artifact, user: User) -> dict[str, Any]:
     """Lineage, recipe, tools, checksums and measurements, and where it runs that this person may see."""
-    rows = Measurement.objects.filter(artifact=artifact).for_list()
+    rows = Measurement.objects.filter(artifact=artifact).for_list(user)
+    copies = artifact.copies.filter(state=CopyState.PRESENT, host__in=Host.objects.visible_to(user))
     deployments = apps.get_model("deployments", "Deployment").objects.visible_to(user).filter(artifact=artifact)
     return {
         "passport": VERSION,
@@ -29,7 +31,7 @@ def passport(artifact: Artifact, user: User) -> dict[str, Any]:
         "source": {key: value for key, value in artifact.source.items() if key != "sealed_url"},
         "made": artifact.recipe or None,
         "measurements": [measured(row) for row in rows],
-        "hosts": sorted(artifact.copies.filter(state="present").values_list("host__name", flat=True)),
+        "hosts": sorted(copies.values_list("host__name", flat=True)),
         "deployments": sorted(deployments.values_list("name", flat=True).distinct()),
     }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from webapp.planner.facts import ModelFacts
+from webapp.quantisation.refusing import is_quantised
 
 Priority = Literal["quality", "speed", "size"]
 GIB = 1024**3
@@ -65,7 +66,7 @@ def front(points: Iterable[tuple[int, float, float]]) -> set[int]:
 def _rank(candidate: Candidate, priority: Priority) -> tuple[float, float]:
     # Unmeasured quality: the larger of two is taken for the better one, behind all that were measured.
     loss = candidate.divergence if candidate.divergence is not None else 1e6 / max(candidate.size_bytes, 1)
-    unmeasured = candidate.divergence is None and candidate.facts.bits_per_weight < 15
+    unmeasured = candidate.divergence is None and is_quantised(candidate.facts)
     quality = loss + (10.0 if unmeasured else 0.0)
     if priority == "quality":
         return (quality, candidate.size_bytes)

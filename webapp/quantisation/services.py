@@ -142,11 +142,10 @@ def delete_text(user: User, text: CalibrationSet) -> None:
 def shipped(name: str) -> CalibrationSet:
     """One of the two texts that ship, put into the database when it is not there or has changed."""
     text = shipping.SHIPPED[name].read_text(encoding="utf-8")
-    found, _created = CalibrationSet.objects.get_or_create(
-        name=name, team=None,
-        defaults={"text": text, "sha256": shipping.digest(text), "size_bytes": len(text.encode()),
-                  "licence": shipping.LICENCE},
-    )  # fmt: skip
+    now = {"text": text, "sha256": shipping.digest(text), "size_bytes": len(text.encode()), "licence": shipping.LICENCE}
+    found, _created = CalibrationSet.objects.get_or_create(name=name, team=None, defaults=now)
+    if found.sha256 != now["sha256"]:
+        found, _created = CalibrationSet.objects.update_or_create(name=name, team=None, defaults=now)
     return found
 
 

@@ -73,7 +73,7 @@ def logits_bytes(vocabulary: int, measure: Measure) -> int:
 def _result(facts: ModelFacts, parameters: int, recipe: Recipe) -> tuple[int, tuple[str, ...]]:
     chosen = recipe.chosen
     if isinstance(chosen, GgufOptions):
-        bits, notes = GGUF_BITS[chosen.type], ()
+        bits, notes = GGUF_BITS[chosen.type], tuple[str, ...]()
         if _falls_back(facts, chosen.type):
             bits, notes = (
                 bits * FALLBACK,

@@ -86,9 +86,10 @@ def show_passport(request: HttpRequest, pk: int) -> HttpResponse:
 @door("GET")
 def pick(request: HttpRequest, slug: str) -> HttpResponse:
     """Which variant for so much memory, context and so many users."""
+    user = person(request)
     model = get_object_or_404(CatalogModel, slug=slug)
-    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(person(request)))
-    found = panels.picked(artifacts, request.GET)
+    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(user))
+    found = panels.picked(user, artifacts, request.GET)
     context = {"model": model, "pick": found, "asked": request.GET, "priorities": panels.PRIORITIES}
     return render(request, "quantisation/pick.html", context)
 

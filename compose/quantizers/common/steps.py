@@ -127,16 +127,17 @@ def run(argv: Sequence[str], on_text: Callable[[str], None], env: Mapping[str, s
         env={**os.environ, **(env or {})},
     )  # fmt: skip
     forward = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    assert child.stdout is not None
+    out = child.stdout
+    assert out is not None
     kept: deque[str] = deque(maxlen=KEPT_LINES)
     try:
-        for piece in pieces(iter(lambda: os.read(child.stdout.fileno(), READ_BYTES), b"")):
+        for piece in pieces(iter(lambda: os.read(out.fileno(), READ_BYTES), b"")):
             kept.append(piece)
             on_text(piece)
         code = child.wait()
     finally:
         child.kill()
-        child.stdout.close()
+        out.close()
         signal.signal(signal.SIGTERM, forward)
     text = "\n".join(kept)
     if code != 0:

@@ -145,7 +145,8 @@ def speed(order: dict[str, Any]) -> dict[str, Any]:
     """Prompt and decode tokens per second with so many streams at once, load time and peak resident memory."""
     prompt, generate = int(order.get("prompt", 256)), int(order.get("generate", 64))
     streams = [int(count) for count in order.get("streams", [1, 8])]
-    meter, began, loaded = Meter("speed", "runs"), time.monotonic(), []
+    meter, began = Meter("speed", "runs"), time.monotonic()
+    loaded: list[float] = []
     rows: list[dict[str, Any]] = []
 
     def heard(text: str) -> None:
