@@ -45,8 +45,8 @@ def side(name: str, host: Any, artifact: Any) -> Side:
     from webapp.catalog.models import Hub
     from webapp.deployments.models import Deployment, LogChunk, OptionPreset, Replica, ReplicaEvent
     from webapp.jobs.models import Job
-    from webapp.schedules.models import Notification, Schedule, ScheduleRun, Target
     from webapp.quantisation.models import CalibrationSet
+    from webapp.schedules.models import Notification, Schedule, ScheduleRun, Target
 
     made = Side(Team.objects.create(name=f"{name} team", slug=name))
     for role in Role:

@@ -117,7 +117,7 @@ class ScheduleForm(RefusableForm):
         typed = self.cleaned_data
         limits = {name: typed[name] for name in Gate.model_fields}
         old = self.schedule
-        kept = {"calibration": old.calibration, "judging": old.judging} if old else {}
+        kept: dict[str, Any] = {"calibration": old.calibration, "judging": old.judging} if old else {}
         before = old.measuring if old else None
         asked = {**(before.model_dump() if before else {"speed": False}), "chunks": typed["chunks"]}
         plain = (

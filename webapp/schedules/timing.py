@@ -43,7 +43,8 @@ class Timing:
 
     def upcoming(self, due: datetime, until: datetime, most: int) -> list[datetime]:
         """`due` and what follows it up to `until`: at most `most` times."""
-        found, moment = [], due
+        found: list[datetime] = []
+        moment = due
         while moment <= until and len(found) < most:
             found.append(moment)
             moment = self.next_due(moment, due)
