@@ -10,7 +10,7 @@ SIGNS: dict[Action, str] = {"create": "+", "update": "~", "delete": "-", "unchan
 
 @dataclass(frozen=True)
 class Want:
-    """A declared deployment or schedule in the API's own words, ids for names. `fields`: what was declared, nothing else."""
+    """A declared deployment or schedule in the API's own words, ids for names. `fields`: what was declared."""
 
     team: str
     name: str
