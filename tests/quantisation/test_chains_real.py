@@ -117,22 +117,37 @@ def test_a_folder_becomes_a_measured_q4_k_m(source: Any, machine: Any, ada: Any,
     assert {name: float(measured.values[name]) for name in hand} == {name: float(said) for name, said in hand.items()}
 
 
-def test_gptq_on_a_processor_is_measured_on_the_same_scale(
-    source: Any, machine: Any, ada: Any, team: Any, driver: Any
+# Few samples: what is proved is the chain, not the quality that the methods can reach.
+FEW = {
+    "gptq": {"group_size": 64, "samples": 8, "length": 128},
+    "awq": {"group_size": 64, "samples": 4, "length": 64, "grid": 4},
+    "fp8": {},
+}
+
+
+@pytest.mark.parametrize("method", FEW)
+def test_a_method_for_vllm_is_measured_on_the_same_scale(
+    source: Any, machine: Any, ada: Any, team: Any, driver: Any, method: str
 ) -> None:
     from webapp.catalog.models import Artifact
     from webapp.quantisation.models import Measurement
 
-    job = quantise(
-        ada, team, source, machine, "gptq", {"chunks": 2, "context": 256}, group_size=64, samples=8, length=128
-    )
+    job = quantise(ada, team, source, machine, method, {"chunks": 2, "context": 256}, **FEW[method])
     driver.until_ended(job)
     assert job.state == "succeeded", (job.reason, job.advice, job.result)
     made = Artifact.objects.get(parent=source)
-    assert (made.format, made.quantisation, made.main_file) == ("safetensors", "GPTQ 4-bit", "config.json")
+    assert (made.format, made.main_file) == ("safetensors", "config.json")
+    assert made.quantisation == job_label(job) and made.facts["parameters"] == source.facts["parameters"]
     values = Measurement.objects.get(artifact=made).values
-    print(json.dumps(values), job.result["quantise"]["seconds"], job.result["judge"]["seconds"])
-    assert 10 < values["base_perplexity"] < values["perplexity"] < 80
-    assert 0 < values["kl_divergence"] < 2 and 40 < values["top1_agreement_percent"] < 100
-    assert values["size_bytes"] == sum(file["size_bytes"] for file in made.files)
+    print(method, json.dumps(values), job.result["quantise"]["seconds"], job.result["judge"]["seconds"])
+    # The source itself differs by rounding alone; what is broken would be in the thousands.
+    assert 10 < values["base_perplexity"] < 60 and 10 < values["perplexity"] < 120
+    assert 0 < values["kl_divergence"] < 2 and 40 < values["top1_agreement_percent"] <= 100
+    assert values["size_bytes"] == sum(file["size_bytes"] for file in made.files) < source.size_bytes
     assert {"config.json", "tokenizer.json"} <= {file["name"] for file in made.files}
+
+
+def job_label(job: Any) -> str:
+    from webapp.quantisation.recipes import of_json
+
+    return of_json(job.params["recipe"]).label

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from tests.browser.markup import faults
 from webapp.accounts import keys
 from webapp.catalog.models import Artifact
 from webapp.jobs.models import Job
-from webapp.quantisation import services
+from webapp.quantisation import services, shipping
 from webapp.quantisation.models import CalibrationSet, Measurement
 from webapp.quantisation.recipes import Measure
 
@@ -169,3 +170,16 @@ def test_the_api_keeps_texts(program):
 
 def test_a_measurement_is_named_in_the_job(job, ada, team, half, host):  # noqa: F811
     assert services.queue(ada, team, half, Q4, host, measure=Measure(chunks=3)) == job
+
+
+def test_every_page_of_this_room_is_valid_html(browser, job, half, host, team):  # noqa: F811
+    made = end(job, published())
+    services.shipped(shipping.CALIBRATION)
+    slug = half.catalog_model.slug
+    pages = [
+        f"/quantise/artifacts/{half.pk}/", f"/models/{slug}/", f"/jobs/{job.pk}/", "/quantise/texts/",
+        f"/quantise/pick/{slug}/?memory_gib=8&context=2048&users=1&priority=size", f"/quantise/artifacts/{made.pk}/",
+        "/help/quantisation/",
+    ]  # fmt: skip
+    for page in pages:
+        assert faults(browser.get(page).content.decode()) == [], page

@@ -164,7 +164,7 @@ def test_a_text_is_the_teams_and_its_names_are_its_own(ada, eve, team):
         services.add_text(ada, None, "for all", TEXT)
 
 
-@pytest.mark.parametrize("text", ["short", "x" * (4 * 1024**2 + 1)])
+@pytest.mark.parametrize("text", ["short", "x" * (4 * 1024**2 + 1), TEXT + "\0", TEXT + "\ud800"])
 def test_a_text_that_is_no_use_is_refused(ada, team, text):
     with pytest.raises(Invalid):
         services.add_text(ada, team, "x", text)
@@ -175,3 +175,11 @@ def test_the_texts_that_ship_are_used_as_they_are():
         row = services.shipped(name)
         assert row.text == shipping.SHIPPED[name].read_text() and row.team is None
         assert services.shipped(name).pk == row.pk
+
+
+def test_what_was_made_here_cannot_be_fetched_and_says_so(job, ada, team, host):
+    from webapp.jobs import fetching
+
+    made = end(job, published())
+    with pytest.raises(Conflict, match="quantise it there"):
+        fetching.to_host(ada, team, made, host)

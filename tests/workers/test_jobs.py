@@ -160,15 +160,17 @@ def test_a_job_of_several_steps_repeats_none_that_is_done(
     from workers.tasks import job_kinds
 
     class TwoSteps(job_kinds.Fetch):
-        steps = ("first", "second")
         begun: list[str] = []
 
-        def container(self, job: Any, step: str, who: Any) -> Any:
-            self.begun.append(step)
-            return super().container(job, step, who)
+        def steps(self, job: Any) -> tuple[str, ...]:
+            return ("first", "second")
 
-        def result(self, said: Any) -> Any:
-            return {**(super().result(said) or {}), f"step {len(self.begun)}": "done"}
+        def container(self, runtime: Any, job: Any, step: str, who: Any) -> Any:
+            self.begun.append(step)
+            return super().container(runtime, job, step, who)
+
+        def result(self, job: Any, said: Any) -> Any:
+            return {**(super().result(job, said) or {}), f"step {len(self.begun)}": "done"}
 
     monkeypatch.setitem(job_kinds.KINDS, "fetch", TwoSteps())
     job = fetch("good.gguf")

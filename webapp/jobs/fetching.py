@@ -64,6 +64,8 @@ def to_host(user: User | None, team: Team, artifact: Artifact, host: Host) -> Jo
         raise Conflict(
             f"The hub {name} is no longer known.", "Add it again in Settings > Hubs, and fetch from its page."
         )
+    if artifact.source.get("kind") == "made":
+        raise Conflict(f"{artifact} was made here, not fetched.", "Fetch what it was made from, and quantise it there.")
     if artifact.source.get("kind") not in ("path", "hub", "url"):
         raise Conflict(f"Nobody knows where {artifact} came from.", "Import it again.")
     _check_disk(host, artifact.size_bytes, str(artifact))

@@ -22,9 +22,9 @@ def begin_again(job: Job) -> None:
     if job.artifact is None:
         raise Conflict("The artifact was deleted.", "Quantise another one.")
     if not job.result.get("work_kept"):
-        Job.objects.filter(pk=job.pk).update(phase=0, result={}, reached=0)
-    params = {name: value for name, value in job.params.items() if name != "artifact_id"}
-    Job.objects.filter(pk=job.pk).update(params=params)
+        # Another place too: the one that was reserved may be why it failed.
+        params = {name: value for name, value in job.params.items() if name != "artifact_id"}
+        Job.objects.filter(pk=job.pk).update(phase=0, result={}, reached=0, params=params)
 
 
 def finish(job: Job, result: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ def measured(row: Measurement) -> dict[str, Any]:
 
 
 def lineage(artifacts: QuerySet[Artifact] | list[Artifact]) -> list[dict[str, Any]]:
-    """The artifacts as a tree written from the top: {artifact, depth}, children behind their parent."""
+    """The artifacts as a tree written from the top: {artifact, depth, indent}, children behind their parent."""
     rows = list(artifacts)
     known = {row.pk for row in rows}
     children: dict[int | None, list[Artifact]] = {}
@@ -64,7 +64,7 @@ def lineage(artifacts: QuerySet[Artifact] | list[Artifact]) -> list[dict[str, An
 
     def walk(parent: int | None, depth: int) -> None:
         for row in children.get(parent, []):
-            found.append({"artifact": row, "depth": depth})
+            found.append({"artifact": row, "depth": depth, "indent": "\u00a0" * 4 * (depth - 1)})
             walk(row.pk, depth + 1)
 
     walk(None, 0)

@@ -110,7 +110,7 @@ def again(user: User | None, team: Team, artifact: Artifact, host: Host) -> Job:
 def add_text(user: User, team: Team | None, name: str, text: str, licence: str = "") -> CalibrationSet:
     """Keep a text for a team, or for everybody (installation admins). Raises Invalid, Conflict, NotAllowed."""
     _require(user, team)
-    size = len(text.encode())
+    size = _size(text)
     if not name.strip():
         raise Invalid("The text needs a name.", fields={"name": "needed"})
     if not LEAST_TEXT_BYTES <= size <= MOST_TEXT_BYTES:
@@ -162,6 +162,17 @@ def _require(user: User, team: Team | None) -> None:
         require_installation_admin(user)
     else:
         require(user, team, Role.OPERATOR)
+
+
+def _size(text: str) -> int:
+    """Bytes of a text that can be kept. Raises Invalid."""
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        raw = b"\0"
+    if b"\0" in raw:
+        raise Invalid("The text holds what is no character.", "Save it as UTF-8.", fields={"text": "is not UTF-8 text"})
+    return len(raw)
 
 
 def _check_options(recipe: Recipe) -> None:

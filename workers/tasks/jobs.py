@@ -232,9 +232,9 @@ def _ended(runtime: Runtime, job: Job, mine: ContainerFacts) -> Pause:
     if job_kinds.of(job).steps(job)[1:]:
         jobs.note(job, result={**job.result, "log": plain_lines(log)})
     if ending.message:
-        return _fail(runtime, job, ending.message, ending.advice, keeps=ending.keeps or kind.keeps(ending.code))
+        return _fail(runtime, job, ending.message, ending.advice, keeps=ending.keeps or _keeps(job, ending.code))
     if container.oom_killed:
-        keeps = kind.keeps("out_of_memory")
+        keeps = _keeps(job, "out_of_memory")
         return _fail(runtime, job, "It used more memory than it was given.", kind.memory_advice, keeps=keeps)
     if container.exit_code in ENDED_FROM_OUTSIDE:
         return _again(runtime, job, "It was ended from outside.", ending.reached)
@@ -260,6 +260,11 @@ def read_ending(log: str) -> Ending:
         if said.get("step") != "verify" and isinstance(said.get("done"), int):
             reached = max(reached, said["done"])
     return Ending(reached=reached)
+
+
+def _keeps(job: Job, code: str) -> bool:
+    """Whether finished steps are worth going on with after a failure of this code; before the first there are none."""
+    return bool(job.phase) and job_kinds.of(job).keeps(code)
 
 
 def plain_lines(log: str) -> str:

@@ -1,0 +1,125 @@
+"""A quantising job's folder: made with what it needs, published whole or not at all, taken away without others'."""
+
+import errno
+import hashlib
+import shutil
+from collections import namedtuple
+
+import pytest
+
+from compose.tools import shelf
+from compose.tools.failures import FetchError
+from tests.catalog.gguf_file import gguf_bytes, write_gguf
+
+WORK = ".work/job-7"
+
+
+@pytest.fixture
+def models(tmp_path):
+    """A models volume with a source, number 3."""
+    (tmp_path / "3").mkdir()
+    write_gguf(tmp_path / "3" / "tiny.gguf")
+    return tmp_path
+
+
+def order(models, **more):
+    files = [{"name": "tiny.gguf", "size_bytes": len(gguf_bytes())}]
+    return {"work": WORK, "source": str(models / "3"), "files": files, "needed_bytes": 1, **more}
+
+
+@pytest.fixture
+def made(models):
+    """As the quantiser leaves it."""
+    shelf.prepare(order(models), {"calibration.txt": "Some text."}, models)
+    (models / WORK / "out").mkdir()
+    write_gguf(models / WORK / "out" / "small.gguf")
+    return models
+
+
+def publish(models, number=12):
+    return shelf.publish({"work": WORK, "artifact": number}, models)
+
+
+def test_prepare_brings_the_texts(made):
+    assert (made / WORK / "calibration.txt").read_text() == "Some text."
+
+
+@pytest.mark.parametrize("size", [1, 10**9])
+def test_a_source_that_changed_is_refused(models, size):
+    job = order(models, files=[{"name": "tiny.gguf", "size_bytes": size}])
+    with pytest.raises(FetchError) as refused:
+        shelf.prepare(job, {}, models)
+    assert refused.value.code == "bad_source"
+
+
+def test_a_disk_without_room_is_told_before_the_work(models):
+    with pytest.raises(FetchError) as refused:
+        shelf.prepare(order(models, needed_bytes=10**18), {}, models)
+    assert refused.value.code == "disk_full" and "1,000,000,000,000,000,000" in str(refused.value)
+
+
+def test_a_full_disk_is_told_in_words(models, monkeypatch):
+    def full(*arguments, **words):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shelf.Path, "write_text", full)
+    with pytest.raises(FetchError) as refused:
+        shelf.prepare(order(models), {"calibration.txt": "x"}, models)
+    assert refused.value.code == "disk_full"
+
+
+def test_publish_gives_the_folder_its_place_and_says_what_is_in_it(made):
+    said = publish(made)
+    assert (made / "12" / "small.gguf").exists() and not (made / WORK).exists()
+    assert said["files"] == [
+        {"name": "small.gguf", "size": len(gguf_bytes()), "sha256": hashlib.sha256(gguf_bytes()).hexdigest()}
+    ]
+    assert (said["format"], said["main_file"], said["facts"]["architecture"]) == ("gguf", "small.gguf", "llama")
+
+
+def test_publish_after_a_death_behind_the_rename_says_the_same(made, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(shelf, "_sync", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            publish(made)
+    assert (made / "12").exists() and (made / WORK).exists()
+    assert publish(made)["files"][0]["name"] == "small.gguf"
+    assert publish(made)["main_file"] == "small.gguf", "and once more"
+
+
+def test_a_place_that_is_taken_is_left_alone(made):
+    with pytest.raises(FetchError):
+        publish(made, 3)
+    shelf.remove({"work": WORK, "artifact": 3}, made)
+    assert (made / "3" / "tiny.gguf").exists() and not (made / WORK).exists()
+
+
+def test_a_broken_result_is_not_published(made):
+    (made / WORK / "out" / "small.gguf").write_bytes(b"GGUF nonsense")
+    with pytest.raises(FetchError, match="no sound model"):
+        publish(made)
+    assert not (made / "12").exists()
+
+
+@pytest.mark.parametrize("has_died", [True, False])
+def test_remove_takes_the_result_that_no_row_knows(made, has_died):
+    publish(made)
+    if has_died:
+        (made / WORK).mkdir(parents=True)
+        (made / WORK / shelf.MARK).touch()
+    shelf.remove({"work": WORK, "artifact": 12}, made)
+    assert not (made / "12").exists() and not (made / WORK).exists() and (made / "3").exists()
+
+
+@pytest.mark.parametrize("name", ["", "3", ".work", ".work/job-7/..", "../job-7", ".work/job-x"])
+def test_only_a_jobs_own_folder_is_touched(models, name):
+    for verb in (shelf.remove, shelf.publish):
+        with pytest.raises(FetchError):
+            verb({"work": name, "artifact": 12}, models)
+
+
+def test_a_disk_is_measured_where_the_work_is(models, monkeypatch):
+    Usage = namedtuple("Usage", "total used free")
+    seen = []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: (seen.append(path), Usage(10, 5, 5))[1])
+    assert shelf.prepare(order(models), {}, models) == {"free_bytes": 5} and seen == [models / WORK]
