@@ -111,3 +111,15 @@ def test_a_schedule_that_was_made_with_more_options_keeps_them_over_an_edit(make
     assert signed_in(ada).post(f"/schedules/{made.pk}/edit/", {**typed, "recipes": [key]}).status_code == 302
     made.refresh_from_db()
     assert made.recipe_list == [fine]
+
+
+def test_every_page_is_valid_html(schedule, ada, team):
+    from tests.browser.markup import faults
+    from webapp.schedules.models import Target
+
+    firing.begin(schedule, timezone.now())
+    Target.objects.create(team=team, kind="webhook", address="https://a.example/", events=["job.failed"])
+    client, one = signed_in(ada), f"/schedules/{schedule.pk}/"
+    pages = ["/schedules/", "/schedules/new/", one, f"{one}edit/", f"{one}delete/"]
+    for page in [*pages, "/schedules/notifications/research/"]:
+        assert faults(client.get(page).content.decode()) == [], page
