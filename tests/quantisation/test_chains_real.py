@@ -121,6 +121,7 @@ def test_a_folder_becomes_a_measured_q4_k_m(source: Any, machine: Any, ada: Any,
 FEW = {
     "gptq": {"group_size": 64, "samples": 8, "length": 128},
     "awq": {"group_size": 64, "samples": 4, "length": 64, "grid": 4},
+    "int8": {"samples": 4, "length": 64},
     "fp8": {},
 }
 
