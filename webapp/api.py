@@ -28,6 +28,8 @@ from webapp.rest.once import once
 from webapp.rest.parsing import StrictParser
 from webapp.rest.problems import PREFIX, problem
 from webapp.samples.api import router as samples
+from webapp.schedules.api import router as schedules
+from webapp.schedules.api_targets import router as notification_targets
 from webapp.usage.api import router as usage
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,10 @@ TAGS = [
         "description": "Long work in containers: imports and downloads with steps, progress and a result.",
     },
     {"name": "quantisation", "description": "Smaller files out of one artifact, and the proof of what that cost."},
+    {
+        "name": "schedules",
+        "description": "Quantising that comes back by itself, gates before anything is served, and who is told.",
+    },
     {
         "name": "deployments",
         "description": "Models served under a name. Wishes are answered with 202: workers make them true; "
@@ -104,6 +110,8 @@ api.add_router("", inventory)
 api.add_router("", catalog)
 api.add_router("", jobs)
 api.add_router("", quantisation)
+api.add_router("", schedules)
+api.add_router("", notification_targets)
 api.add_router("", deployments)
 api.add_router("", changes)
 api.add_router("", usage)

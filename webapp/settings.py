@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "webapp.quantisation",
     "webapp.deployments",
     "webapp.usage",
+    "webapp.schedules",
     "webapp.samples",
     "webapp.live",
     "webapp.operations",

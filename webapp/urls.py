@@ -17,6 +17,7 @@ urlpatterns = [
     path("deployments/", include("webapp.deployments.urls")),
     path("models/", include("webapp.catalog.urls")),
     path("jobs/", include("webapp.jobs.urls")),
+    path("schedules/", include("webapp.schedules.urls")),
     path("quantise/", include("webapp.quantisation.urls")),
     path("hosts/", include("webapp.inventory.urls")),
     path("keys/", include("webapp.accounts.urls")),

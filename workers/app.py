@@ -20,6 +20,7 @@ from channels.layers import get_channel_layer  # noqa: E402
 
 from webapp.deployments import rolling  # noqa: E402
 from webapp.operations.starting import refuse_unfit_schema  # noqa: E402
+from webapp.schedules import delivering, firing, running  # noqa: E402
 from workers import log_facts  # noqa: E402, F401  connects itself to the tasks
 from workers.tasks import hosts, jobs, replicas, sweeping  # noqa: E402
 
@@ -72,6 +73,24 @@ def reconcile_job(job_id: int) -> None:
 def probe_host(host_id: int) -> None:
     """Read what is on a host and prepare it for engines."""
     hosts.probe(host_id)
+
+
+@app.task(name="schedules.look")
+def look_for_revision(schedule_id: int) -> None:
+    """Ask a schedule's hub whether its source has a new revision."""
+    firing.look(schedule_id)
+
+
+@app.task(name="schedules.advance")
+def advance_run(run_id: int) -> None:
+    """Bring one run of a schedule as far as quick steps can."""
+    running.advance(run_id)
+
+
+@app.task(name="schedules.deliver")
+def deliver_notification(notification_id: int) -> None:
+    """Try to deliver one message."""
+    delivering.deliver(notification_id)
 
 
 @app.task(name="sweep")

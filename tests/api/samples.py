@@ -29,6 +29,9 @@ class Side:
     connection: Any = None
     preset: Any = None
     hub: Any = None
+    schedule: Any = None
+    run: Any = None
+    target: Any = None
     text: Any = None
 
 
@@ -43,6 +46,7 @@ def side(name: str, host: Any, artifact: Any) -> Side:
     from webapp.deployments.models import Deployment, LogChunk, OptionPreset, Replica, ReplicaEvent
     from webapp.jobs.models import Job
     from webapp.quantisation.models import CalibrationSet
+    from webapp.schedules.models import Notification, Schedule, ScheduleRun, Target
 
     made = Side(Team.objects.create(name=f"{name} team", slug=name))
     for role in Role:
@@ -78,6 +82,16 @@ def side(name: str, host: Any, artifact: Any) -> Side:
     made.preset = OptionPreset.objects.create(team=made.team, engine="llamacpp", name=f"{name} preset", options={})
     made.hub = Hub.objects.create(name=f"{name} hub", endpoint="https://hub.example", is_enabled=True)
     made.hub.teams.add(made.team)
+    recipes = [{"method": "gguf", "options": {}}]
+    made.schedule = Schedule.objects.create(
+        team=made.team, name=f"{name} schedule", artifact=artifact, host=host, recipes=recipes, when="interval",
+        interval_min=600, created_by=admin,
+    )  # fmt: skip
+    made.run = ScheduleRun.objects.create(schedule=made.schedule, due_at=made.schedule.created_at, reason=f"{name} run")
+    made.target = Target.objects.create(
+        team=made.team, kind="webhook", address=f"https://{name}.example/hook", events=["job.failed"]
+    )
+    Notification.objects.create(target=made.target, event="test", key=f"{name} key", payload={"text": f"{name} text"})
     made.connection = SocialAccount.objects.create(user=made.member, provider="sso", uid=f"{name}-uid")
     return made
 
@@ -111,6 +125,11 @@ SAMPLES: dict[str, Sample] = {
     "deployments pk": Sample(lambda side: side.deployment.pk),
     "deployment_id": Sample(lambda side: side.deployment.pk),
     "number": Sample(lambda side: 1, **SHARED),
+    "schedules pk": Sample(lambda side: side.schedule.pk),
+    "schedules slug": Sample(lambda side: side.team.slug, ABSENT_WORD),
+    "schedule_id": Sample(lambda side: side.schedule.pk),
+    "run_id": Sample(lambda side: side.run.pk),
+    "target_id": Sample(lambda side: side.target.pk),
     "jobs pk": Sample(lambda side: side.job.pk),
     "job_id": Sample(lambda side: side.job.pk),
     "keys pk": Sample(lambda side: side.key.pk),
@@ -142,6 +161,8 @@ TOPICS: dict[str, Sample] = {
     "deployments": Sample(lambda side: side.team.pk),
     "jobs": Sample(lambda side: side.team.pk),
     "job": SAMPLES["jobs pk"],
+    "schedule": SAMPLES["schedules pk"],
+    "schedules": Sample(lambda side: side.team.pk),
     "replica-log": Sample(lambda side: side.deployment.replicas.get().pk),
     "host": SAMPLES["hosts pk"],
     "hosts": Sample(lambda side: "", **SHARED),
@@ -153,6 +174,26 @@ REACHES = [
     (
         "/api/v1/deployments",
         lambda other: {"name": "x", "artifact": other.job.artifact_id, "team": other.team.slug},
+    ),
+    (
+        "/api/v1/schedules",
+        lambda other: {
+            "name": "x",
+            "team": other.team.slug,
+            "host": other.job.host_id,
+            "artifact": other.job.artifact_id,
+            "recipes": [{}],
+            "crontab": "0 2 * * *",
+        },
+    ),
+    (
+        "/api/v1/notification-targets",
+        lambda other: {
+            "kind": "webhook",
+            "address": "https://x.example/",
+            "events": ["job.failed"],
+            "team": other.team.slug,
+        },
     ),
     (
         "/api/v1/imports",

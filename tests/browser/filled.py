@@ -25,6 +25,7 @@ def fill() -> dict[str, dict[str, Any]]:
     deployment, replica = _deployments(ada, team, host, artifact)
     job = _jobs(ada, team, host, artifact)
     key = _keys(ada, team)
+    schedule, run, target = _schedules(ada, team, host, artifact, deployment)
     _usage(ada, team, deployment, key)
     text = _quantised(team, host, artifact, job)
     return {
@@ -32,6 +33,7 @@ def fill() -> dict[str, dict[str, Any]]:
         "deployments": {"pk": deployment.pk, "number": replica.number},
         "catalog": {"slug": model.slug, "pk": artifact.pk},
         "jobs": {"pk": job.pk},
+        "schedules": {"pk": schedule.pk, "run_id": run.pk, "target_id": target.pk, "slug": team.slug},
         "inventory": {"pk": host.pk},
         "accounts": {"pk": key.pk},
         "dashboard": {"slug": "first-hour"},
@@ -179,6 +181,38 @@ def _jobs(ada: Any, team: Any, host: Any, artifact: Any) -> Any:
     )  # fmt: skip
     assert failed.pk != running.pk
     return running
+
+
+def _schedules(ada: Any, team: Any, host: Any, artifact: Any, deployment: Any) -> tuple[Any, Any, Any]:
+    from webapp.schedules.models import Notification, Schedule, ScheduleRun, Target
+
+    recipes = [{"method": "gguf", "options": {"type": kind}} for kind in ("Q4_K_M", "Q8_0")]
+    schedule = Schedule.objects.create(
+        team=team, name=f"nightly {SCRIPT}", artifact=artifact, host=host, recipes=recipes, when="crontab",
+        crontab="*/10 * * * *", opens_at="22:00", shuts_at="06:00", idle_min=10, gate={"max_kl_divergence": 0.05},
+        measure={"chunks": 16}, deployment=deployment, is_served=True, keep_last=3, created_by=ada, note=HOSTILE[:500],
+        next_due_at=timezone.now() + timedelta(minutes=7),
+    )  # fmt: skip
+    check = {
+        "name": "max_kl_divergence", "label": "KL divergence", "limit": 0.05, "measured": 0.5, "is_passed": False,
+        "words": HOSTILE,
+    }  # fmt: skip
+    results = [
+        {"label": "Q4_K_M", "recipe": {}, "job": None, "refused": "", "artifact": artifact.pk, "checks": [check]},
+        {"label": SCRIPT, "recipe": {}, "job": None, "refused": HOSTILE, "is_passed": False},
+    ]
+    ScheduleRun.objects.create(
+        schedule=schedule, due_at=timezone.now(), state="refused", reason=HOSTILE[:500], results=results,
+        ended_at=timezone.now(), cost_seconds=90, cost="0.0125", asked_by=IMAGE,
+    )  # fmt: skip
+    run = ScheduleRun.objects.create(schedule=schedule, due_at=timezone.now(), reason=HOSTILE[:500])
+    target = Target.objects.create(
+        team=team, kind="webhook", address=f"https://hooks.example/{SCRIPT}", events=["job.failed"]
+    )
+    Notification.objects.create(
+        target=target, event="test", key="test:1", payload={"text": HOSTILE}, state="failed", answer=HOSTILE[:300]
+    )
+    return schedule, run, target
 
 
 def _quantised(team: Any, host: Any, artifact: Any, job: Any) -> Any:

@@ -82,3 +82,17 @@ def test_a_host_is_compared_by_its_name_and_sent_as_its_id():
 
 def test_a_field_that_the_api_does_not_tell_is_no_reason_for_a_change():
     assert not one([want(aliases=["a"])]).is_change
+
+
+def test_recipes_are_in_order_and_measuring_has_defaults_that_nobody_wrote():
+    there = {
+        "id": 3, "team": "research", "name": "nightly", "artifact_id": 1, "measure": {"chunks": 64, "speed": True},
+        "recipes": [{"method": "gguf", "options": {}}, {"method": "awq", "options": {}}],
+    }  # fmt: skip
+    fields = {"artifact": 1, "recipes": there["recipes"], "measure": {"chunks": 64}}
+    same = Want("research", "nightly", fields, kind="schedule")
+    assert one([same], [there]).action == "unchanged"
+    turned = Want("research", "nightly", {**fields, "recipes": there["recipes"][::-1]}, kind="schedule")
+    step = one([turned], [there])
+    assert (step.action, list(step.body), step.kind) == ("update", ["recipes"], "schedule")
+    assert plan.told(step).startswith("~ schedule research/nightly")

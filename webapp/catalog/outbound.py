@@ -151,8 +151,10 @@ def check(url: str, policy: Policy) -> None:
         _check_behind_proxy(parts, policy)
 
 
-def ask(url: str, policy: Policy, headers: Mapping[str, str], timeout_s: float = SILENCE_S) -> Response:
-    """One GET without following redirects. Raises OutboundError."""
+def ask(
+    url: str, policy: Policy, headers: Mapping[str, str], timeout_s: float = SILENCE_S, body: bytes | None = None
+) -> Response:
+    """One GET, or a POST of `body`, without following redirects. Raises OutboundError."""
     parts = _split(url, policy)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     proxy = _proxy(parts, policy)
@@ -165,8 +167,9 @@ def ask(url: str, policy: Policy, headers: Mapping[str, str], timeout_s: float =
             path = url if parts.scheme == "http" else path
             headers = {**headers, **more}
         try:
-            connection.request("GET", path, headers={"Accept-Encoding": "identity", **headers})
-            body = connection.getresponse()
+            method = "GET" if body is None else "POST"
+            connection.request(method, path, body, headers={"Accept-Encoding": "identity", **headers})
+            answer = connection.getresponse()
         except BaseException:
             connection.close()
             raise
@@ -178,7 +181,7 @@ def ask(url: str, policy: Policy, headers: Mapping[str, str], timeout_s: float =
     except (OSError, http.client.HTTPException) as error:
         message = f"{parts.hostname} does not answer: {_plain(error)}."
         raise OutboundError("unreachable", message, "Check the network, the proxy and the address.") from error
-    return Response(body.status, body.headers, url, body, connection)
+    return Response(answer.status, answer.headers, url, answer, connection)
 
 
 def _split(url: str, policy: Policy) -> SplitResult:

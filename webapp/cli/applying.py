@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from webapp.cli.errors import DIFFERENT, Problem, Usage
 from webapp.cli.plan import Step, Want
 from webapp.cli.session import Session, print_json
 from webapp.cli.tree import JsonFlag
+
+if TYPE_CHECKING:
+    from webapp.cli.yard import Declared
 
 PATH = "/deployments"
 ONE = "/deployments/{deployment_id}"
@@ -28,7 +31,9 @@ def apply(
     = False,
     json_: JsonFlag = False,
 ) -> None:  # fmt: skip
-    """Bring deployments to the state that a YAML file declares. Run twice, it changes nothing the second time."""
+    """Bring deployments and schedules to the state that a YAML file declares. Run again, it changes nothing."""
+    from webapp.cli import scheduling, yard  # YAML takes a while, and only this command needs it
+
     session: Session = context.obj
     session.is_json |= json_
     source = "standard input" if file == "-" else file
@@ -36,8 +41,11 @@ def apply(
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise Usage(f"{file} cannot be read: {error}") from None
-    steps = plan.make(_wants(session, text, source), _own(session), prune)
+    declared = yard.read(text, source)
+    wants = _wants(session, [one for one in declared if one.kind == "deployment"], source)
+    steps = plan.make(wants, _own(session), prune)
     _check(session, steps)
+    steps += scheduling.steps(session, [one for one in declared if one.kind == "schedule"], source, prune)
     changes = [step for step in steps if step.is_change]
     if not session.is_json:
         _show(session, steps)
@@ -54,8 +62,10 @@ def export(
     context: typer.Context,
     team: Annotated[str, typer.Option(help="Only this team's; all that you see when left out.")] = "",
 ) -> None:
-    """Print the present deployments as a file for `modelyard apply`."""
+    """Print the present deployments and schedules as a file for `modelyard apply`."""
     import yaml
+
+    from webapp.cli import scheduling
 
     session: Session = context.obj
     artifacts = {one["id"]: one for one in session.everything("/artifacts")}
@@ -64,8 +74,11 @@ def export(
         for one in _own(session)
         if one["desired_state"] != "deleted" and team in ("", one["team"])
     ]
-    print(f"# Deployments of {session.api.url}. Bring them back with: modelyard apply -f FILE")
-    print(yaml.safe_dump({"deployments": rows}, sort_keys=False, allow_unicode=True), end="")
+    print(f"# What is at {session.api.url}. Bring them back with: modelyard apply -f FILE")
+    found = {"deployments": rows}
+    if schedules := scheduling.declared(session, team):
+        found["schedules"] = schedules
+    print(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), end="")
 
 
 def _own(session: Session) -> list[dict[str, Any]]:
@@ -92,11 +105,8 @@ def _declared(one: dict[str, Any], artifacts: dict[int, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value not in (None, {})}
 
 
-def _wants(session: Session, text: str, source: str) -> list[Want]:
+def _wants(session: Session, declared: list["Declared"], source: str) -> list[Want]:
     """The file's deployments in the API's words. Raises Usage with the line of each name that is none."""
-    from webapp.cli import yard
-
-    declared = yard.read(text, source)
     teams = [team["slug"] for team in session.api.get("/me")["teams"]]
     wants, complaints = [], []
     for one in declared:
@@ -168,11 +178,12 @@ def _carry_out(session: Session, changes: list[Step], allow_gap: bool) -> None:
 
 def _one(session: Session, step: Step, more: dict[str, Any]) -> None:
     identity = step.id
+    path = PATH if step.kind == "deployment" else "/schedules"
     if step.action == "create":
-        identity = session.api.call("POST", PATH, body=step.body).json["id"]
+        identity = session.api.call("POST", path, body=step.body).json["id"]
     elif step.action == "delete":
-        session.api.call("DELETE", f"{PATH}/{identity}")
+        session.api.call("DELETE", f"{path}/{identity}")
     elif step.body:
-        session.api.call("PATCH", f"{PATH}/{identity}", body=step.body | more)
+        session.api.call("PATCH", f"{path}/{identity}", body=step.body | (more if path == PATH else {}))
     if step.then:
-        session.api.call("POST", f"{PATH}/{identity}/{step.then}")
+        session.api.call("POST", f"{path}/{identity}/{step.then}")

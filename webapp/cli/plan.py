@@ -10,7 +10,7 @@ SIGNS: dict[Action, str] = {"create": "+", "update": "~", "delete": "-", "unchan
 
 @dataclass(frozen=True)
 class Want:
-    """A declared deployment in the API's own words, ids for names. `fields` holds what was declared, nothing else."""
+    """A declared deployment or schedule in the API's own words, ids for names. `fields`: what was declared."""
 
     team: str
     name: str
@@ -18,11 +18,12 @@ class Want:
     desired: Literal["running", "stopped", ""] = ""
     # What answers call a field by, where that is not what requests send: a host's name.
     shown: dict[str, Any] = field(default_factory=dict)
+    kind: Literal["deployment", "schedule"] = "deployment"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One deployment's way from what it is to what it should be. `changes` are (old, new) per field."""
+    """One thing's way from what it is to what it should be. `changes` are (old, new) per field."""
 
     action: Action
     team: str
@@ -32,6 +33,7 @@ class Step:
     changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     # The wish to send after the rest.
     then: Literal["start", "stop", ""] = ""
+    kind: Literal["deployment", "schedule"] = "deployment"
 
     @property
     def is_change(self) -> bool:
@@ -39,11 +41,15 @@ class Step:
 
     def as_json(self) -> dict[str, Any]:
         changes = {name: {"old": old, "new": new} for name, (old, new) in self.changes.items()}
-        return {"action": self.action, "team": self.team, "name": self.name, "changes": changes}
+        found = {"action": self.action, "team": self.team, "name": self.name, "changes": changes}
+        return found if self.kind == "deployment" else {**found, "kind": self.kind}
 
 
-# What a deployment is called in the API's answers, by what it is called in its requests.
-_ANSWERED = {"artifact": "artifact_id", "replicas": "desired_replicas"}
+# What a thing is called in the API's answers, by what it is called in requests.
+_ANSWERED = {
+    "deployment": {"artifact": "artifact_id", "replicas": "desired_replicas"},
+    "schedule": {"artifact": "artifact_id", "hub": "hub_id", "deployment": "deployment_id"},
+}
 
 
 def make(wants: Iterable[Want], present: Iterable[Mapping[str, Any]], prune: bool = False) -> list[Step]:
@@ -58,9 +64,9 @@ def make(wants: Iterable[Want], present: Iterable[Mapping[str, Any]], prune: boo
         kept = {(want.team, want.name) for want in wants}
         teams = {want.team for want in wants}
         steps += [
-            Step("delete", team, name, id=one["id"])
+            Step("delete", team, name, id=one["id"], kind=wants[0].kind)
             for (team, name), one in sorted(there.items())
-            if team in teams and (team, name) not in kept and one["desired_state"] != "deleted"
+            if team in teams and (team, name) not in kept and one.get("desired_state") != "deleted"
         ]
     return steps
 
@@ -69,29 +75,36 @@ def _step(want: Want, there: Mapping[str, Any] | None) -> Step:
     if there is None:
         body = {"name": want.name, "team": want.team, **want.fields}
         changes = {name: (None, want.shown.get(name, value)) for name, value in want.fields.items()}
-        return Step("create", want.team, want.name, None, body, changes, "stop" if want.desired == "stopped" else "")
+        wish: Literal["stop", ""] = "stop" if want.desired == "stopped" else ""
+        return Step("create", want.team, want.name, None, body, changes, wish, want.kind)
     changes = {}
     for name, sent in want.fields.items():
-        key, new = _ANSWERED.get(name, name), want.shown.get(name, sent)
-        if key in there and not _same(there[key], new):
+        key, new = _ANSWERED[want.kind].get(name, name), want.shown.get(name, sent)
+        if key in there and not _same(name, there[key], new):
             changes[name] = (there[key], new)
     body = {name: want.fields[name] for name in changes}
     then: Literal["start", "stop", ""] = ""
     if want.desired and want.desired != there["desired_state"]:
         changes["desired"] = (there["desired_state"], want.desired)
         then = "stop" if want.desired == "stopped" else "start"
-    return Step("update" if changes else "unchanged", want.team, want.name, there["id"], body, changes, then)
+    action: Action = "update" if changes else "unchanged"
+    return Step(action, want.team, want.name, there["id"], body, changes, then, want.kind)
 
 
-def _same(old: Any, new: Any) -> bool:
-    if isinstance(old, list) and isinstance(new, list):
+def _same(name: str, old: Any, new: Any) -> bool:
+    if name == "measure" and isinstance(old, dict) and isinstance(new, dict):
+        # The answer has the defaults of what was not written.
+        return all(old.get(inner) == value for inner, value in new.items())
+    # Recipes are in order of preference; of everything else the order means nothing.
+    if name != "recipes" and isinstance(old, list) and isinstance(new, list):
         return sorted(map(str, old)) == sorted(map(str, new))
     return bool(old == new)
 
 
 def told(step: Step) -> str:
     """The step in a line: `~ research/chat  replicas: 1 -> 2`."""
-    name = f"{SIGNS[step.action]} {step.team}/{step.name}"
+    what = "" if step.kind == "deployment" else f"{step.kind} "
+    name = f"{SIGNS[step.action]} {what}{step.team}/{step.name}"
     parts = []
     for key, (old, new) in step.changes.items():
         if isinstance(old, dict) and isinstance(new, dict):

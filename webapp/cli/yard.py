@@ -11,13 +11,24 @@
         image: my/llama:1
         aliases: [gpt-4o-mini]
         desired: running         # or stopped
+    schedules:
+      - name: nightly
+        model: SmolLM2/F16       # the source; or hub, repo, revision and variant
+        host: gpu-1
+        recipes: [{method: gguf, options: {type: Q4_K_M}}]
+        crontab: "0 2 * * *"     # or interval_min, or when: new_revision
+        zone: Europe/Berlin
+        gate: {max_kl_divergence: 0.05}
+        deployment: chat
+        keep_last: 3
 
 What is left out is left as it is, and made with the API's defaults when the deployment is new.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -31,17 +42,18 @@ MAX_DEPTH = 50
 
 @dataclass(frozen=True)
 class Declared:
-    """One deployment as the file has it. `values` holds what was written; `lines` where."""
+    """One deployment or schedule as the file has it. `values` holds what was written; `lines` where."""
 
     name: str
     team: str
     values: dict[str, Any]
     lines: dict[str, int] = field(compare=False)
     line: int = field(compare=False, default=0)
+    kind: Literal["deployment", "schedule"] = "deployment"
 
 
 def read(text: str, source: str) -> list[Declared]:
-    """The declared deployments. Raises Usage with a line of its own for everything that is wrong."""
+    """The declared deployments and schedules. Raises Usage with a line of its own for everything that is wrong."""
     if len(text) > MAX_CHARS:
         raise Usage(f"{source} is too long: a million characters at most.")
     try:
@@ -74,42 +86,44 @@ class _Reader:
             return []
         found: list[Declared] = []
         for key, value in root.value:
-            if key.value != "deployments":
-                self.complain(key, f"{key.value!r} is not known here; there is: deployments")
+            kind = KINDS.get(str(key.value))
+            if kind is None:
+                self.complain(key, f"{key.value!r} is not known here; there is: {', '.join(KINDS)}")
             elif isinstance(value, yaml.SequenceNode):
-                found += [one for node in value.value if (one := self.deployment(node)) is not None]
+                found += [one for node in value.value if (one := self.one(node, kind)) is not None]
             elif value.value:
-                self.complain(value, "deployments: a list is needed (lines that begin with `- name:`)")
-        seen: dict[tuple[str, str], int] = {}
+                self.complain(value, f"{key.value}: a list is needed (lines that begin with `- name:`)")
+        seen: dict[tuple[str, str, str], int] = {}
         for one in found:
-            first = seen.setdefault((one.team, one.name), one.line)
+            first = seen.setdefault((one.kind, one.team, one.name), one.line)
             if first != one.line:
                 self.complaints.append(f"{self.source}:{one.line}: {one.name} stands on line {first} already")
         return found
 
-    def deployment(self, node: Any) -> Declared | None:
+    def one(self, node: Any, kind: Literal["deployment", "schedule"]) -> Declared | None:
         if not isinstance(node, yaml.MappingNode):
-            self.complain(node, "a deployment is a group of `key: value` lines")
+            self.complain(node, f"a {kind} is a group of `key: value` lines")
             return None
+        known, needed = (FIELDS, ("name", "model")) if kind == "deployment" else (SCHEDULE_FIELDS, SCHEDULE_NEEDS)
         values: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key, inner in node.value:
             name = str(key.value)
-            if name not in FIELDS:
-                self.complain(key, f"{name!r} is not known; there is: {', '.join(FIELDS)}")
+            if name not in known:
+                self.complain(key, f"{name!r} is not known; there is: {', '.join(known)}")
             elif name in values:
                 self.complain(key, f"{name} stands here twice")
             else:
                 values[name] = self.value(inner)
                 lines[name] = key.start_mark.line + 1
-                is_right, what = FIELDS[name]
+                is_right, what = known[name]
                 if not is_right(values[name]):
                     self.complain(inner, f"{name}: {what} is needed")
-        for name in ("name", "model"):
+        for name in needed:
             if name not in values:
                 self.complain(node, f"{name} is missing")
         line = node.start_mark.line + 1
-        return Declared(str(values.pop("name", "")), str(values.pop("team", "")), values, lines, line)
+        return Declared(str(values.pop("name", "")), str(values.pop("team", "")), values, lines, line, kind)
 
     def value(self, node: Any, depth: int = 0) -> Any:
         """A plain value of what stands there; text, numbers, yes and no as YAML reads them, dates as text."""
@@ -151,4 +165,39 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "image": (lambda value: isinstance(value, str), "a text"),
     "aliases": (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of names"),
     "desired": (lambda value: value in ("running", "stopped"), "running or stopped"),
+}
+_GROUP = (lambda value: isinstance(value, dict), "a group of `key: value`")
+_TIME = (
+    lambda value: value is None or bool(isinstance(value, str) and re.fullmatch(r"[0-2]\d:[0-5]\d", value)),
+    'a time in quotes, like "22:00",',
+)
+_NUMBER = (lambda value: value is None or (_is_reference(value) and isinstance(value, int)), "a whole number")
+_REFERENCE = (lambda value: value is None or _is_reference(value), "a name, or null,")
+KINDS: dict[str, Literal["deployment", "schedule"]] = {"deployments": "deployment", "schedules": "schedule"}
+SCHEDULE_NEEDS = ("name", "host", "recipes")
+SCHEDULE_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (_is_text, "a text"),
+    "team": (_is_text, "a team's slug"),
+    "model": _REFERENCE,
+    "hub": _REFERENCE,
+    "repo": (lambda value: isinstance(value, str), "owner/name"),
+    "revision": (lambda value: isinstance(value, str), "a text"),
+    "variant": (lambda value: isinstance(value, str), "a text"),
+    "host": (_is_reference, "the name of a host"),
+    "recipes": (
+        lambda value: isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value),
+        "a list of `{method: ..., options: {...}}`",
+    ),
+    "when": (lambda value: value in ("crontab", "interval", "new_revision"), "crontab, interval or new_revision"),
+    "crontab": (lambda value: isinstance(value, str), "a line in quotes"),
+    "interval_min": _NUMBER,
+    "zone": (_is_text, "a time zone like Europe/Berlin"),
+    "opens_at": _TIME,
+    "shuts_at": _TIME,
+    "idle_min": _NUMBER,
+    "measure": (lambda value: value is None or isinstance(value, dict), "a group of `key: value`, or null,"),
+    "gate": _GROUP,
+    "deployment": _REFERENCE,
+    "may_gap": (lambda value: isinstance(value, bool), "true or false"),
+    "keep_last": _NUMBER,
 }

@@ -35,6 +35,10 @@ LOOKS: dict[str, Look] = {
     "succeeded": _GOOD,
     "cancelled": Look("secondary", "ban"),
     "cancelling": Look("yellow", "ban"),
+    # schedules and their messages
+    "waiting": Look("azure", "hourglass"),
+    "refused": Look("orange", "ban"),
+    "sent": _GOOD,
     # hosts
     "new": Look("azure", "hourglass"),
     "online": _GOOD,

@@ -17,8 +17,8 @@ from markdown_it.token import Token
 FOLDER = Path(__file__).resolve().parents[2] / "templates" / "help"
 # The order people need them in; what is not named here follows by title.
 ORDER = (
-    "first-hour", "deployments", "models", "quantisation", "hosts", "jobs", "playground", "keys-and-teams", "usage",
-    "api", "command-line", "operations",
+    "first-hour", "deployments", "models", "quantisation", "schedules", "hosts", "jobs", "playground",
+    "keys-and-teams", "usage", "api", "command-line", "operations",
 )  # fmt: skip
 # Which page explains which part of the site: the section as context.site names it.
 FOR_SECTION = {
@@ -29,6 +29,7 @@ FOR_SECTION = {
     "catalog": "models",
     "quantisation": "quantisation",
     "jobs": "jobs",
+    "schedules": "schedules",
     "inventory": "hosts",
     "accounts": "keys-and-teams",
     "usage": "usage",

@@ -21,6 +21,8 @@ from webapp.inventory import views as inventory
 from webapp.inventory.models import Host
 from webapp.jobs import views as jobs
 from webapp.jobs.models import Job
+from webapp.schedules import views as schedules
+from webapp.schedules.models import Schedule
 
 # What a panel function returns: the template and what it is filled with.
 Panel = tuple[str, dict[str, Any]]
@@ -156,6 +158,8 @@ _MAY_FOLLOW: dict[str, Callable[[User, str], bool]] = {
     "jobs": _is_in,
     "deployment": lambda user, key: Deployment.objects.visible_to(user).filter(pk=key).exists(),
     "replica-log": lambda user, key: Replica.objects.visible_to(user).filter(pk=key).exists(),
+    "schedules": _is_in,
+    "schedule": lambda user, key: Schedule.objects.visible_to(user).filter(pk=key).exists(),
     "job": lambda user, key: Job.objects.visible_to(user).filter(pk=key).exists(),
     "host": lambda user, key: Host.objects.visible_to(user).filter(pk=key).exists(),
     "hosts": lambda user, key: True,
@@ -164,11 +168,13 @@ _WITHOUT_ID = {("hosts", ""), ("jobs", "all")}
 _LISTS: dict[str, Callable[[User, QueryDict], Panel]] = {
     "deployments": deployments.list_panel,
     "jobs": jobs.list_panel,
+    "schedules": schedules.list_panel,
     "hosts": inventory.list_panel,
 }
 _DETAILS: dict[str, Callable[[User, int], Panel]] = {
     "deployment": deployments.detail_panel,
     "job": jobs.detail_panel,
+    "schedule": schedules.detail_panel,
     "host": inventory.detail_panel,
 }
 # By name: the dashboard stands beside this room, not below it.

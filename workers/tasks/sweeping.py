@@ -14,6 +14,7 @@ from webapp.inventory.services import PROBE
 from webapp.jobs.models import Job
 from webapp.jobs.services import RECONCILE as RECONCILE_JOB
 from webapp.operations import heartbeats
+from webapp.schedules import firing, notifying
 from webapp.usage import services as usage
 from workers.tasks import backing_up
 
@@ -34,6 +35,8 @@ def sweep() -> None:
         queue.send(ROLL, deployment_id)
     for job_id in Job.objects.due().order_by("next_due_at").values_list("pk", flat=True)[:MAX_PER_SWEEP]:
         queue.send(RECONCILE_JOB, job_id)
+    firing.sweep()
+    notifying.sweep()
     usage.expire()
     stale = timezone.now() - timedelta(seconds=FACTS_EVERY_S)
     for host in Host.objects.all():

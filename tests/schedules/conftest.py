@@ -1,0 +1,107 @@
+"""A schedule of ada's, and jobs that end as the watcher would end them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+FACTS = {
+    "architecture": "llama", "layers": 30, "heads": 9, "kv_heads": 3, "embedding_length": 576, "vocabulary": 49152,
+    "feed_forward_length": 1536, "weights_bytes": 269_000_000, "mapped_bytes": 269_000_000, "parameters": 134_515_008,
+    "context_length": 8192, "quantisation": "F16",
+    "kv_groups": [{"layers": 30, "key_elements": 192, "value_elements": 192}],
+}  # fmt: skip
+GOOD = {"kl_divergence": 0.01, "top1_agreement_percent": 97.0, "perplexity": 10.1, "base_perplexity": 10.0}
+PAST = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def source(artifact: Any) -> Any:
+    """The small model in 16 bits, present on the host."""
+    artifact.quantisation, artifact.facts = "F16", FACTS
+    artifact.save()
+    return artifact
+
+
+@pytest.fixture
+def wish(source: Any, host: Any) -> Any:
+    from webapp.quantisation.recipes import Recipe
+    from webapp.schedules.gates import Gate
+    from webapp.schedules.services import Wish
+
+    recipe = Recipe(method="gguf", options={"type": "Q4_K_M"})
+    return Wish(
+        name="nightly", host=host, recipes=(recipe,), artifact=source, crontab="0 2 * * *",
+        gate=Gate(max_kl_divergence=0.05),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def schedule(wish: Any, ada: Any, team: Any) -> Any:
+    from webapp.schedules import services
+
+    return services.create(ada, team, wish)
+
+
+@pytest.fixture
+def make_schedule(wish: Any, ada: Any, team: Any) -> Callable[..., Any]:
+    """A schedule with other columns: make_schedule(name="x", keep_last=1)."""
+    from webapp.schedules import services
+
+    return lambda **columns: services.create(ada, team, replace(wish, **columns))
+
+
+@pytest.fixture
+def overdue(schedule: Any) -> Any:
+    """The schedule, due since long ago."""
+    type(schedule).objects.filter(pk=schedule.pk).update(next_due_at=PAST)
+    schedule.refresh_from_db()
+    return schedule
+
+
+@pytest.fixture
+def go(db: None) -> Callable[..., Any]:
+    """Look at a run now, as many times as asked: go(run, 3); answers the run as it then is."""
+    from webapp.schedules import running
+    from webapp.schedules.models import ScheduleRun
+
+    def look(run: Any, times: int = 1) -> Any:
+        for _time in range(times):
+            ScheduleRun.objects.filter(pk=run.pk).exclude(next_look_at=None).update(next_look_at=PAST)
+            running.advance(run.pk)
+        return ScheduleRun.objects.get(pk=run.pk)
+
+    return look
+
+
+@pytest.fixture
+def end_job(db: None) -> Callable[..., Any]:
+    """End a job as its containers would: with a result that was measured so, or failed."""
+    from webapp.catalog import services as catalog
+    from webapp.jobs import services as jobs
+    from webapp.jobs.models import Job
+    from webapp.jobs.states import JobState
+    from webapp.quantisation import finishing
+
+    def end(job: Any, values: Any = None, failed: str = "") -> Any:
+        job = Job.objects.get(pk=job.pk)
+        assert jobs.move(job, JobState.QUEUED, JobState.RUNNING, started_at=timezone.now())
+        if failed:
+            assert jobs.move(job, JobState.RUNNING, JobState.FAILED, failed)
+            return None
+        reserved = catalog.reserve_artifact_id(job.artifact.catalog_model)
+        Job.objects.filter(pk=job.pk).update(params={**job.params, "artifact_id": reserved})
+        job.refresh_from_db()
+        name = job.params["file"]
+        published = {
+            "facts": FACTS, "format": "gguf", "main_file": name,
+            "files": [{"name": name, "size": 1000, "sha256": "cd" * 32}],
+        }  # fmt: skip
+        finishing.finish(job, {"publish": published, "judge": values or GOOD})
+        assert jobs.move(job, JobState.RUNNING, JobState.SUCCEEDED)
+        return job.artifact.made.get(pk=reserved)
+
+    return end

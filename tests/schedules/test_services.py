@@ -1,0 +1,113 @@
+"""What people may ask of schedules, and what is refused before anything runs."""
+
+from dataclasses import replace
+from datetime import time
+
+import pytest
+
+from webapp.accounts.models import AuditEntry
+from webapp.catalog.models import Hub
+from webapp.errors import Conflict, Invalid, NotAllowed
+from webapp.quantisation.recipes import Recipe
+from webapp.schedules import services
+from webapp.schedules.gates import Gate
+from webapp.schedules.models import Schedule
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_schedule_knows_its_next_time(schedule):
+    assert (schedule.next_due_at.hour, schedule.next_due_at.minute) == (2, 0)
+    assert AuditEntry.objects.filter(verb="schedule.create", subject="nightly").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "word"),
+    [
+        ({"crontab": "0 0 31 2 *"}, "crontab", "never comes"),
+        ({"crontab": "often"}, "crontab", "Five fields"),
+        ({"zone": "Europe/Atlantis"}, "zone", "no time zone"),
+        ({"zone": "../../etc/passwd"}, "zone", "no time zone"),
+        ({"when": "sometimes"}, "when", "none of"),
+        ({"when": "interval", "interval_min": 1}, "interval_min", "5 minutes"),
+        ({"when": "new_revision"}, "when", "repository"),
+        ({"opens_at": time(22)}, "shuts_at", "both ends"),
+        ({"opens_at": time(22), "shuts_at": time(22)}, "shuts_at", "shuts when"),
+        ({"recipes": ()}, "recipes", "1 to 12"),
+        ({"recipes": (Recipe(options={"type": "Q99"}),)}, "recipes", "type"),
+        ({"recipes": (Recipe(method="awq"),)}, "recipes", "AWQ"),
+        ({"recipes": (Recipe(), Recipe(options={"type": "Q4_K_M"}))}, "recipes", "twice"),
+        ({"gate": Gate(max_kl_divergence=1), "measure": None}, "gate", "not measured"),
+        ({"keep_last": 0}, "keep_last", "1000"),
+        ({"idle_min": 0}, "idle_min", "quiet"),
+        ({"name": "  "}, "name", "name"),
+        ({"artifact": None}, "artifact", "one source"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_field_and_nothing_is_kept(wish, ada, team, change, field, word):
+    with pytest.raises(Invalid, match=word) as refusal:
+        services.create(ada, team, replace(wish, **change))
+    assert field in refusal.value.fields
+    assert not Schedule.objects.exists()
+
+
+def test_a_name_that_is_taken_is_a_conflict(schedule, wish, ada, team):
+    with pytest.raises(Conflict, match="named nightly"):
+        services.create(ada, team, wish)
+
+
+def test_a_deployment_of_another_team_is_refused(wish, ada, team, eve, make_deployment):
+    foreign = make_deployment("theirs", team=eve.teams.get())
+    with pytest.raises(Invalid, match="another team"):
+        services.create(ada, team, replace(wish, deployment=foreign))
+
+
+def test_a_deployment_whose_engine_loads_none_of_the_results_is_refused(wish, ada, team, source, make_deployment):
+    deployment = make_deployment()
+    type(deployment).objects.filter(pk=deployment.pk).update(engine="vllm")
+    deployment.refresh_from_db()
+    with pytest.raises(Invalid, match="does not load gguf"):
+        services.create(ada, team, replace(wish, deployment=deployment))
+
+
+def test_a_window_that_no_time_meets_is_a_warning_and_is_kept(wish, ada, team):
+    odd = replace(wish, opens_at=time(10), shuts_at=time(11))
+    assert any("No time of the crontab" in said for said in services.check(ada, team, odd))
+    assert services.create(ada, team, odd).pk
+
+
+def test_serving_without_a_gate_is_a_warning(wish, ada, team, deployment):
+    said = services.check(ada, team, replace(wish, gate=Gate(), deployment=deployment))
+    assert any("no gate" in one for one in said)
+
+
+def test_a_teammate_may_and_a_stranger_and_a_viewer_may_not(schedule, bob, eve, team, wish):
+    services.pause(bob, schedule)
+    with pytest.raises(NotAllowed):
+        services.resume(eve, schedule)
+    with pytest.raises(NotAllowed):
+        services.create(eve, team, replace(wish, name="other"))
+
+
+def test_a_changed_source_forgets_the_commit_that_was_seen(wish, ada, team):
+    hub = Hub.objects.create(name="Hub", endpoint="https://hub.example")
+    new = replace(wish, artifact=None, hub=hub, repo="a/b", variant="x.gguf", when="new_revision")
+    schedule = services.create(ada, team, new)
+    Schedule.objects.filter(pk=schedule.pk).update(seen_commit="abc")
+    schedule.refresh_from_db()
+    assert services.edit(ada, schedule, replace(services.wish_of(schedule), keep_last=3)).seen_commit == "abc"
+    assert services.edit(ada, schedule, replace(services.wish_of(schedule), revision="v2")).seen_commit == ""
+
+
+def test_a_schedule_that_runs_is_not_deleted(schedule, ada):
+    services.run_now(ada, schedule)
+    with pytest.raises(Conflict, match="runs already"):
+        services.run_now(ada, schedule)
+    with pytest.raises(Conflict, match="runs at this moment"):
+        services.delete(ada, schedule)
+    assert Schedule.objects.exists()
+
+
+def test_what_is_read_back_is_what_was_wished(schedule, wish):
+    schedule.refresh_from_db()
+    assert services.wish_of(schedule) == replace(wish, name="nightly")

@@ -1,0 +1,125 @@
+"""Pages of schedules: seen by ada, by bob of her team, and by eve who is a stranger."""
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from webapp.schedules import firing
+from webapp.schedules.models import Schedule, ScheduleRun
+
+pytestmark = pytest.mark.django_db
+
+
+def signed_in(user, htmx=False):
+    client = Client(headers={"HX-Request": "true"} if htmx else {})
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def typed(host, team, source):
+    return {
+        "name": "weekly", "team": team.pk, "artifact": source.pk, "host": host.pk, "when": "crontab",
+        "crontab": "0 3 * * sun", "zone": "Europe/Berlin", "chunks": "8", "max_kl_divergence": "0.05",
+        "recipes": ['{"method": "gguf", "options": {"type": "Q8_0"}}'],
+    }  # fmt: skip
+
+
+def test_a_schedule_is_made_edited_and_deleted_by_plain_forms(typed, ada):
+    client = signed_in(ada)
+    assert "New schedule" in client.get("/schedules/new/").content.decode()
+    answer = client.post("/schedules/new/", typed, follow=True)
+    made = Schedule.objects.get()
+    page = answer.content.decode()
+    assert answer.status_code == 200, page
+    assert ("weekly is kept" in page, "KL divergence at most 0.05" in page) == (True, True)
+    assert made.measure == {"context": 512, "chunks": 8, "speed": False}
+    changed = client.post(f"/schedules/{made.pk}/edit/", {**typed, "keep_last": "2", "crontab": "0 4 * * *"})
+    assert changed.status_code == 302
+    made.refresh_from_db()
+    assert (made.keep_last, made.crontab) == (2, "0 4 * * *")
+    assert client.get(f"/schedules/{made.pk}/delete/").status_code == 200
+    assert client.post(f"/schedules/{made.pk}/delete/").status_code == 302
+    assert not Schedule.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"crontab": "0 0 31 2 *"}, "never comes"),
+        ({"recipes": []}, "required"),
+        ({"zone": "Nowhere"}, "no time zone"),
+        ({"chunks": ""}, "Turn measuring on"),
+        ({"recipes": ['{"method": "abacus"}']}, "not one of the available choices"),
+        ({"when": "new_revision"}, "new revision"),
+    ],
+)
+def test_a_wrong_form_comes_back_with_the_reason(typed, ada, change, word):
+    answer = signed_in(ada).post("/schedules/new/", {**typed, **change})
+    assert answer.status_code == 422
+    assert word in answer.content.decode()
+    assert not Schedule.objects.exists()
+
+
+def test_the_list_shows_the_coming_week_and_the_last_run(schedule, ada):
+    ScheduleRun.objects.create(schedule=schedule, due_at=timezone.now(), state="refused", reason="not good enough")
+    page = signed_in(ada).get("/schedules/").content.decode()
+    assert page.count(">02:00</span>") in (6, 7), "today's may be over"
+    assert "not good enough" in page
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "run"])
+def test_owner_and_teammate_may_and_a_stranger_gets_404(schedule, ada, bob, eve, verb):
+    address = f"/schedules/{schedule.pk}/{verb}/"
+    assert signed_in(eve).post(address).status_code == 404
+    assert signed_in(bob).post(address).status_code == 302
+    assert signed_in(ada, htmx=True).post(address).status_code == 200
+    assert signed_in(ada).get(address).status_code == 405
+
+
+@pytest.mark.parametrize("page", ["", "edit/", "delete/"])
+def test_a_stranger_finds_no_page_of_it(schedule, eve, bob, page):
+    assert signed_in(eve).get(f"/schedules/{schedule.pk}/{page}").status_code == 404
+    assert signed_in(bob).get(f"/schedules/{schedule.pk}/{page}").status_code == 200
+
+
+def test_a_run_is_cancelled_from_the_page(schedule, ada, eve):
+    run = firing.begin(schedule, timezone.now())
+    assert signed_in(eve).post(f"/schedules/runs/{run.pk}/cancel/").status_code == 404
+    assert signed_in(ada).post(f"/schedules/runs/{run.pk}/cancel/").status_code == 302
+    assert ScheduleRun.objects.get().is_cancel_wanted
+
+
+def test_the_list_costs_as_many_queries_for_five_as_for_one(make_schedule, ada, count_queries):
+    client = signed_in(ada)
+    make_schedule(name="first")
+    one = count_queries(client, "/schedules/")
+    for number in range(4):
+        row = make_schedule(name=f"more {number}")
+        ScheduleRun.objects.create(schedule=row, due_at=timezone.now(), state="failed")
+    assert count_queries(client, "/schedules/") == one
+
+
+def test_a_schedule_that_was_made_with_more_options_keeps_them_over_an_edit(make_schedule, ada, typed, source):
+    from webapp.quantisation.recipes import Recipe
+
+    fine = Recipe(options={"type": "Q4_K_M", "calibration_chunks": 50})
+    made = make_schedule(recipes=(fine,))
+    page = signed_in(ada).get(f"/schedules/{made.pk}/edit/").content.decode()
+    assert "calibration_chunks 50" in page
+    key = '{"method": "gguf", "options": {"calibration_chunks": 50, "type": "Q4_K_M"}}'
+    assert signed_in(ada).post(f"/schedules/{made.pk}/edit/", {**typed, "recipes": [key]}).status_code == 302
+    made.refresh_from_db()
+    assert made.recipe_list == [fine]
+
+
+def test_every_page_is_valid_html(schedule, ada, team):
+    from tests.browser.markup import faults
+    from webapp.schedules.models import Target
+
+    firing.begin(schedule, timezone.now())
+    Target.objects.create(team=team, kind="webhook", address="https://a.example/", events=["job.failed"])
+    client, one = signed_in(ada), f"/schedules/{schedule.pk}/"
+    pages = ["/schedules/", "/schedules/new/", one, f"{one}edit/", f"{one}delete/"]
+    for page in [*pages, "/schedules/notifications/research/"]:
+        assert faults(client.get(page).content.decode()) == [], page

@@ -1,0 +1,116 @@
+"""Firing: which schedules are due, and the one run that each of them begins, however many sweeps look at once."""
+
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from webapp import queue
+from webapp.catalog import hubs
+from webapp.errors import Refused
+from webapp.events import services as events
+from webapp.schedules.models import Notification, Schedule, ScheduleRun
+from webapp.schedules.states import RunState
+from webapp.schedules.timing import When
+
+ADVANCE = "schedules.advance"
+LOOK = "schedules.look"
+DELIVER = "schedules.deliver"
+RUNNING = [RunState.WAITING.value, RunState.RUNNING.value]
+MOST = 200
+
+
+def sweep(now: datetime | None = None) -> None:
+    """Fire what is due, and wake the tasks of what is at work. Any number may do so at once."""
+    now = now or timezone.now()
+    for schedule in Schedule.objects.due(now).order_by("next_due_at")[:MOST]:
+        if schedule.when == When.NEW_REVISION:
+            # Asking a hub takes time: that is a task's work.
+            queue.send(LOOK, schedule.pk)
+        else:
+            fire(schedule, now)
+    for run_id in ScheduleRun.objects.due(now).order_by("next_look_at").values_list("pk", flat=True)[:MOST]:
+        queue.send(ADVANCE, run_id)
+    waiting = Notification.objects.filter(next_due_at__lte=now).order_by("next_due_at")
+    for notification_id in waiting.values_list("pk", flat=True)[:MOST]:
+        queue.send(DELIVER, notification_id)
+
+
+def fire(schedule: Schedule, now: datetime | None = None) -> ScheduleRun | None:
+    """Begin the run that is due; None when somebody else has, or when it is not due.
+
+    Of all who saw the same `next_due_at` one changes it. What was missed meanwhile is this one run.
+    """
+    now = now or timezone.now()
+    due = schedule.next_due_at
+    with transaction.atomic():
+        if due is None or due > now or not _claim(schedule, now):
+            return None
+        run = begin(schedule, due)
+        if run is None:
+            # Somebody asked for one this moment: stay due, and run once when that has ended.
+            transaction.set_rollback(True)
+        return run
+
+
+def look(schedule_id: int) -> ScheduleRun | None:
+    """Ask the hub for the commit, and begin a run when it is another one than last time.
+
+    A hub that cannot be asked leaves a note on the schedule: that is no failed run.
+    """
+    schedule = Schedule.objects.select_related("hub", "team").filter(pk=schedule_id, is_paused=False).first()
+    now = timezone.now()
+    if schedule is None or schedule.next_due_at is None or schedule.next_due_at > now:
+        return None
+    due = schedule.next_due_at
+    if not _claim(schedule, now):
+        return None
+    try:
+        commit, note = _commit(schedule), ""
+    except Refused as refusal:
+        commit, note = schedule.seen_commit, str(refusal)[:500]
+    rows = Schedule.objects.filter(pk=schedule.pk)
+    if note != schedule.note:
+        rows.update(note=note)
+        events.publish(f"schedule:{schedule.pk}")
+    if commit == schedule.seen_commit:
+        return None
+    with transaction.atomic():
+        run = begin(schedule, due)
+        if run is not None:
+            rows.update(seen_commit=commit)
+        return run
+
+
+def begin(schedule: Schedule, due: datetime, asked_by: str = "") -> ScheduleRun | None:
+    """Write the run down; workers do the rest. None while another one has not ended."""
+    now = timezone.now()
+    try:
+        with transaction.atomic():
+            run = ScheduleRun.objects.create(schedule=schedule, due_at=due, asked_by=asked_by, next_look_at=now)
+    except IntegrityError:
+        return None
+    wake(schedule, run.pk)
+    return run
+
+
+def wake(schedule: Schedule, run_id: int) -> None:
+    """Tell pages and workers that a run has something new."""
+    events.publish(f"schedules:{schedule.team_id}", f"schedule:{schedule.pk}")
+    queue.enqueue(ADVANCE, run_id)
+
+
+def _claim(schedule: Schedule, now: datetime) -> bool:
+    """Move the due time on, unless somebody has already."""
+    following = schedule.timing.next_due(now, began=schedule.next_due_at)
+    columns: dict[str, Any] = {"next_due_at": following}
+    return bool(
+        Schedule.objects.filter(pk=schedule.pk, next_due_at=schedule.next_due_at, is_paused=False).update(**columns)
+    )
+
+
+def _commit(schedule: Schedule) -> str:
+    if schedule.hub is None:
+        raise Refused("The hub of this schedule was removed.", "Choose another source.")
+    return hubs.repo(schedule.hub, schedule.repo, schedule.revision).commit

@@ -1,0 +1,46 @@
+"""The adapter to the quantisation room: ask for a result, read what became of it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from webapp.catalog.models import Artifact
+from webapp.errors import Invalid
+from webapp.jobs.models import Job
+from webapp.quantisation import services as quantisation
+from webapp.quantisation.models import Measurement
+from webapp.quantisation.recipes import Recipe
+from webapp.schedules.models import Schedule
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a job has made. `values` as webapp.quantisation.models.Measurement has them; empty: not measured."""
+
+    artifact: Artifact | None
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def check(schedule: Schedule, recipe: Recipe) -> None:
+    """Raise Invalid for a recipe that can never be made from the source, as far as that is known now."""
+    if schedule.artifact is None:
+        assert recipe.label  # raises for options that do not exist
+        return
+    looked = quantisation.preview(schedule.artifact, recipe, None, schedule.measuring)
+    if looked.refusals:
+        said = " ".join(refusal.what for refusal in looked.refusals)
+        raise Invalid(f"{recipe.label}: {said}", looked.refusals[0].advice, fields={"recipes": said})
+
+
+def queue(schedule: Schedule, source: Artifact, recipe: Recipe) -> Job:
+    """Have it made. Raises Refused."""
+    texts = (schedule.calibration, schedule.measuring, schedule.judging)
+    return quantisation.queue(None, schedule.team, source, recipe, schedule.host, *texts)
+
+
+def made_by(job: Job) -> Made:
+    """What a job has made that succeeded."""
+    artifact = Artifact.objects.filter(made_by=job).select_related("catalog_model").first()
+    if artifact is None:
+        return Made(None)
+    measured = Measurement.objects.filter(artifact=artifact, job=job).order_by("-id").first()
+    return Made(artifact, measured.values if measured else {})

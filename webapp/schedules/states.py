@@ -1,0 +1,28 @@
+"""The states of a schedule's run and the moves between them. Pure."""
+
+from enum import StrEnum
+
+
+class RunState(StrEnum):
+    WAITING = "waiting"  # due, but its window is shut, its host busy or its source out of reach
+    RUNNING = "running"  # its source is fetched, its jobs run, or its result is rolled out
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"  # made, but not good enough to be served: nothing was changed
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+MOVES: dict[RunState, frozenset[RunState]] = {
+    RunState.WAITING: frozenset({RunState.RUNNING, RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}),
+    RunState.RUNNING: frozenset({RunState.SUCCEEDED, RunState.REFUSED, RunState.FAILED, RunState.CANCELLED}),
+    RunState.SUCCEEDED: frozenset(),
+    RunState.REFUSED: frozenset(),
+    RunState.FAILED: frozenset(),
+    RunState.CANCELLED: frozenset(),
+}
+
+ENDED = frozenset({RunState.SUCCEEDED, RunState.REFUSED, RunState.FAILED, RunState.CANCELLED})
+
+
+def may_move(old: RunState, new: RunState) -> bool:
+    return new in MOVES[old]
