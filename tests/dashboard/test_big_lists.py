@@ -78,7 +78,9 @@ def fill(number, owner, team):
 
 
 @pytest.fixture
-def client_of_root(client, root, team):
+def client_of_root(client, root, team, monkeypatch):
+    # A setting that is read again every few seconds would be counted on one page and not on another.
+    monkeypatch.setattr("webapp.accounts.sign_in.REMEMBERED_S", float("inf"))
     Membership.objects.create(user=root, team=team, role="admin")
     client.force_login(root)
     return client
