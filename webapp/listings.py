@@ -68,7 +68,7 @@ def listing(
 
     What nobody may ask for (an unknown column, page 999) falls back to what is there.
     """
-    q = str(asked.get("q", "")).strip()[:100]
+    q = str(asked.get("q", "")).replace("\0", " ").strip()[:100]  # PostgreSQL takes no NUL
     for word in q.split():
         found = Q()
         for column in search:

@@ -67,7 +67,7 @@ def last_hour(user: User) -> dict[int, Any]:
 @door("GET")
 def search(request: HttpRequest) -> HttpResponse:
     """What is called like this, in every room."""
-    text = request.GET.get("q", "").strip()[:MAX_CHARS]
+    text = request.GET.get("q", "").replace("\0", " ").strip()[:MAX_CHARS]
     return render(request, "dashboard/search.html", {"q": text, "groups": find(person(request), text)})
 
 

@@ -32,7 +32,7 @@ def question(user: User, asked: Mapping[str, Any], today: date | None = None) ->
         range=_range(asked, today or timezone.now().date()),
         group=group,
         filters=filters(user, asked),
-        q=str(asked.get("q") or "").strip()[:100],
+        q=str(asked.get("q") or "").replace("\0", " ").strip()[:100],
         sort=sort,
     )
 
