@@ -9,7 +9,7 @@ from webapp.cli.errors import Usage
 from webapp.cli.profiles import Profile, choose, load, save
 
 HOME = Profile("http://home:8000", "my_home")
-WORK = Profile("https://work", "my_work")
+WORK = Profile("https://lab", "my_work")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_what_was_saved_is_loaded_and_only_its_owner_may_read_it(file):
         ("", "", {"MODELYARD_URL": "http://elsewhere"}, Profile("http://elsewhere", "")),
         ("", "http://elsewhere/", {}, Profile("http://elsewhere", "")),
         ("wo rk", "http://elsewhere", {}, Profile("http://elsewhere", "")),
-        ("", "https://work/", {}, WORK),
+        ("", "https://lab/", {}, WORK),
     ],
 )
 def test_what_is_typed_wins_then_the_environment_then_the_file(file, wanted, url, environment, chosen):

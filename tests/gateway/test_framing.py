@@ -81,6 +81,16 @@ def test_large_header_sections_are_refused(yard: Yard, head: bytes, status: int)
     assert yard.web.pages == []
 
 
+def test_a_large_header_section_is_refused_however_it_is_cut_into_reads(yard: Yard) -> None:
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=5) as line:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line.sendall(b"GET /page HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 20_000)
+        time.sleep(0.05)  # so that the gateway reads this much first
+        line.sendall(b"a" * 20_000 + b"\r\n\r\n")
+        assert line.recv(100).startswith(b"HTTP/1.1 431 ")
+    assert yard.web.pages == []
+
+
 def test_a_header_section_that_never_ends_is_refused(yard: Yard) -> None:
     with socket.create_connection(("127.0.0.1", yard.port), timeout=5) as line:
         line.sendall(b"GET /page HTTP/1.1\r\nHost: a\r\nX: ")

@@ -41,11 +41,11 @@ def by_hand(engine: Any, source: Any) -> dict[str, str]:
         [
             f"{tools}/llama-imatrix",
             "-m",
-            "/work/half.gguf",
+            "/job/half.gguf",
             "-f",
-            "/work/calibration.txt",
+            "/job/calibration.txt",
             "-o",
-            "/work/imatrix.gguf",
+            "/job/imatrix.gguf",
             *size,
             "--chunks",
             "4",
@@ -53,21 +53,21 @@ def by_hand(engine: Any, source: Any) -> dict[str, str]:
         [
             f"{tools}/llama-quantize",
             "--imatrix",
-            "/work/imatrix.gguf",
-            "/work/half.gguf",
-            "/work/q.gguf",
+            "/job/imatrix.gguf",
+            "/job/half.gguf",
+            "/job/q.gguf",
             "Q4_K_M",
             "2",
         ],
-        [*perplexity, "-m", "/work/half.gguf", "-f", "/work/judging.txt", "--kl-divergence-base", "/work/b.kld"],
-        [*perplexity, "-m", "/work/q.gguf", "--kl-divergence-base", "/work/b.kld", "--kl-divergence"],
+        [*perplexity, "-m", "/job/half.gguf", "-f", "/job/judging.txt", "--kl-divergence-base", "/job/b.kld"],
+        [*perplexity, "-m", "/job/q.gguf", "--kl-divergence-base", "/job/b.kld", "--kl-divergence"],
     ]
     convert = ["python3", "/opt/llama.cpp/convert_hf_to_gguf.py", f"/models/{source.pk}", "--outtype", "f16"]
-    orders = [[*convert, "--model-name", "SmolLM2-135M-Instruct", "--outfile", "/work/half.gguf"], *steps]
-    texts = {"/work/calibration.txt": shipping.CALIBRATION, "/work/judging.txt": shipping.JUDGING}
+    orders = [[*convert, "--model-name", "SmolLM2-135M-Instruct", "--outfile", "/job/half.gguf"], *steps]
+    texts = {"/job/calibration.txt": shipping.CALIBRATION, "/job/judging.txt": shipping.JUDGING}
     program = (
         "import json, os, pathlib, subprocess\n"
-        "os.chdir('/work')\n"
+        "os.chdir('/job')\n"
         "for name, text in json.loads(os.environ['TEXTS']).items(): pathlib.Path(name).write_text(text)\n"
         "for argv in json.loads(os.environ['ORDERS']):\n"
         "    subprocess.run(argv, check=True, stderr=subprocess.STDOUT)\n"
@@ -81,7 +81,7 @@ def by_hand(engine: Any, source: Any) -> dict[str, str]:
         said = client.containers.run(
             "modelyard/quantizer-gguf:1", ["python3", "-c", program], environment=environment, remove=True,
             volumes={"modelyard-models": {"bind": "/models", "mode": "ro"}}, network_mode="none",
-            tmpfs={"/work": ""}, user="0",
+            tmpfs={"/job": ""}, user="0",
         ).decode()  # fmt: skip
     wanted = {
         "perplexity": r"Mean PPL\(Q\)\s*:\s*([\d.]+)",

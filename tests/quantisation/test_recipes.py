@@ -133,7 +133,7 @@ def test_an_order_leads_from_the_parent_to_the_result():
     assert plan.order(params, "convert")["source"] == "/models/3"
     quantise = plan.order(params, "quantise")
     assert quantise["model"] == plan.order(params, "convert")["out"] == plan.order(params, "logits")["model"]
-    assert quantise["out"] == plan.order(params, "judge")["model"] == "/work/out/smol-Q6_K.gguf"
+    assert quantise["out"] == plan.order(params, "judge")["model"] == "/job/out/smol-Q6_K.gguf"
     assert plan.order(params, "judge")["base"] == plan.order(params, "logits")["out"]
     assert plan.order(params, "judge")["chunks"] == 5
 

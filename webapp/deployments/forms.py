@@ -52,7 +52,7 @@ class Parts(forms.Form):
 
     def owner(self) -> Team | None:
         """The team whose hosts count."""
-        raise NotImplementedError
+        return cast("Team | None", self.chosen("team"))
 
     def _fill_choices(self) -> None:
         artifacts = cast("forms.ModelChoiceField[Artifact]", self.fields["artifact"])
@@ -107,9 +107,6 @@ class DeploymentForm(Parts):
             self.initial["artifact"] = first.pk if first else ""
         if not data and not initial.get("name"):
             self.initial["name"] = self._free_name(teams)
-
-    def owner(self) -> Team | None:
-        return cast("Team | None", self.chosen("team"))
 
     def _free_name(self, teams: Sequence[Team]) -> str:
         """A name to begin with: the model's, with a number when it is taken."""

@@ -84,7 +84,7 @@ def authenticate(fields: dict[bytes, bytes], known: Knows, seen: SeenCredential)
 def _from_token(credential: bytes, session_secret: bytes) -> Principal:
     claims = playground_tokens.verify(credential, session_secret, time.time())
     if claims is None:
-        raise _refused("invalid_token", "This session token is not valid any more: reload the page")
+        raise _refused("invalid_token", "This playground token is not valid any more: reload the page")
     return Principal(None, claims.user, claims.team, True, claims.exp, frozenset(claims.deployments))
 
 

@@ -1,6 +1,7 @@
 """The reading half of a client's connection: from bytes to requests, and to the refusal of what cannot be read."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from time import monotonic
 from typing import Any
 
@@ -16,7 +17,7 @@ _MAX_QUEUED_BYTES = 64 * 1024
 _LINGER_BYTES = 64 * 1024 * 1024
 
 
-class Reading(asyncio.Protocol):
+class Reading(asyncio.Protocol, ABC):
     """What it finds goes to `_begin`, `_enqueue` and the handler of the current request, or to `_fail`."""
 
     transport: asyncio.Transport
@@ -32,6 +33,7 @@ class Reading(asyncio.Protocol):
         self._handler: Handler | None = None
         self._queued_bytes = 0
         self._in_head = False
+        self._goes_on_with_head = False  # this read began inside a head
         self._head_bytes = 0
         self._begun = 0  # messages so far, those known by _memory apart
         self._got_body = False
@@ -46,26 +48,26 @@ class Reading(asyncio.Protocol):
 
     # --- what the other half does with it
 
-    def pause(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def pause(self) -> None: ...
 
+    @abstractmethod
     def _begin(self, request: Request) -> None:
         """The head of a request is here and it is its turn."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _enqueue(self, request: Request) -> None:
         """The head of a request is here and others are before it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _read_out(self, request: Request) -> None:
         """The rest of a request whose answer is out already has arrived."""
-        raise NotImplementedError
 
-    def _fail(self, problem: Problem) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _fail(self, problem: Problem) -> None: ...
 
-    def _unreadable(self, error: HttpParserError) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _unreadable(self, error: HttpParserError) -> None: ...
 
     # --- asyncio.Protocol
 
@@ -83,7 +85,7 @@ class Reading(asyncio.Protocol):
         if is_first and (start := self._memory.body_start(data)):
             self._repeated(data, start)
             return
-        was_in_head = self._in_head
+        self._goes_on_with_head = self._in_head
         begun = self._begun
         self._got_body = False
         self._packet_bytes = len(data)
@@ -97,7 +99,7 @@ class Reading(asyncio.Protocol):
             if is_first and self._has_served and self._begun == begun + 1:
                 self._remember(data)
         if self._in_head:
-            self._head_bytes += len(data) if was_in_head else 0
+            self._head_bytes += len(data) if self._goes_on_with_head else 0
             if self._head_bytes > framing.MAX_HEAD_BYTES:
                 self._fail(framing.too_large_head(f"more than {framing.MAX_HEAD_BYTES} bytes"))
         elif self._incoming is not None and not self._incoming.is_complete:
@@ -131,7 +133,7 @@ class Reading(asyncio.Protocol):
         # Trailers land in the list later and are dropped with the next message: nobody here would act on them.
         request.headers = self._headers[:]
         request.read_head(self._parser.get_method(), self._parser.get_http_version())
-        if self._packet_bytes > framing.MAX_HEAD_BYTES:
+        if self._goes_on_with_head or self._packet_bytes > framing.MAX_HEAD_BYTES:
             request.check_head_size()
         if self._request is None:
             self._begin(request)

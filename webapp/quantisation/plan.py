@@ -11,7 +11,7 @@ from typing import Any
 from webapp.quantisation.recipes import PLAIN_TYPES, GgufOptions, Measure, Recipe, of_json
 
 MODELS = "/models"
-WORK = "/work"
+WORK = "/job"
 OUT = f"{WORK}/out"
 HALF = f"{WORK}/half.gguf"
 MATRIX = f"{WORK}/imatrix.gguf"

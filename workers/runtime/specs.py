@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from webapp.engines.base import Engine, HardwareGrant, LaunchSpec, ModelFiles
+from webapp.quantisation.plan import WORK
 from workers.runtime.base import (
     ENGINE_NETWORK,
     LABEL_ATTEMPT,
@@ -154,7 +155,7 @@ def quantiser_container(
         image=image,
         labels=who,
         env={**ALWAYS_ENV, "MODELYARD_JOB": json.dumps(order), "PYTHONUNBUFFERED": "1"},
-        mounts={MODELS_VOLUME: (MODELS_PATH, "ro"), work: ("/work", "rw")},
+        mounts={MODELS_VOLUME: (MODELS_PATH, "ro"), work: (WORK, "rw")},
         memory_bytes=memory_bytes,
     )
     return with_hash(spec)

@@ -61,7 +61,7 @@ class HostWatch:
         """The reason of the break."""
         alive: asyncio.Task[None] | None = None
         try:
-            async with _client(self.host.endpoint) as docker:
+            async with client(self.host.endpoint) as docker:
                 filters = json.dumps({"type": ["container"], "label": [f"{LABEL_INSTALLATION}={self._installation}"]})
                 # From a moment ago: what happens between this line and the list is in both.
                 events = docker.events.subscribe(filters=filters, since=str(int(time.time()) - 1))  # type: ignore[no-untyped-call]
@@ -162,7 +162,7 @@ class HostWatch:
                 self._begin("pull", str(target.id), self._pull(target))
 
     async def _pull(self, target: rows.Target) -> None:
-        async with _client(self.host.endpoint) as docker:
+        async with client(self.host.endpoint) as docker:
             await pulling.pull(docker, target)
 
     def _begin(self, what: str, key: str, work: Coroutine[Any, Any, None]) -> None:
@@ -197,9 +197,9 @@ class HostWatch:
 
 
 @contextlib.asynccontextmanager
-async def _client(endpoint: str) -> AsyncIterator[aiodocker.Docker]:
+async def client(endpoint: str, within_s: float = CALL_TIMEOUT_S) -> AsyncIterator[aiodocker.Docker]:
     """A client that is closed whatever happened: its own way out stops at the error that ended the events."""
-    docker = aiodocker.Docker(url=endpoint, timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S))
+    docker = aiodocker.Docker(url=endpoint, timeout=aiohttp.ClientTimeout(total=within_s))
     try:
         yield docker
     finally:

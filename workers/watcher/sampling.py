@@ -5,7 +5,6 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from workers.runtime import place
 from workers.watcher import readings, rows
 from workers.watcher.asking import ask
 from workers.watcher.board import Board
+from workers.watcher.hosts import client
 from workers.watcher.readings import Machine, Usage
 from workers.watcher.rows import Target
 
@@ -117,7 +117,7 @@ async def _host(here: Place, targets: list[Target], memory: Memory) -> list[Read
                 found += _machine(here, time.monotonic(), _local(), memory)
                 if not targets:
                     return found
-            async with _client(here.endpoint) as docker:
+            async with client(here.endpoint, ROUND_WITHIN_S) as docker:
                 if not here.is_here or here.gpus:
                     found += await _sampler(docker, here, memory)
                 limit = asyncio.Semaphore(AT_ONCE)
@@ -207,14 +207,3 @@ def _places() -> list[Place]:
         )
         for host in Host.objects.prefetch_related("accelerators").order_by("id")
     ]
-
-
-@contextlib.asynccontextmanager
-async def _client(endpoint: str) -> AsyncIterator[aiodocker.Docker]:
-    docker = aiodocker.Docker(url=endpoint, timeout=aiohttp.ClientTimeout(total=ROUND_WITHIN_S))
-    try:
-        yield docker
-    finally:
-        with contextlib.suppress(aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError):
-            await docker.close()
-        await docker.session.close()

@@ -2,13 +2,13 @@
 
 Orders (paths inside the container; sizes in tokens):
 
-    convert   {"step": "convert", "source": "/models/7", "out": "/work/f16.gguf", "type": "f16" | "bf16" | "f32",
+    convert   {"step": "convert", "source": "/models/7", "out": "/job/f16.gguf", "type": "f16" | "bf16" | "f32",
                "name": "what the file says it is"}
-    calibrate {"step": "calibrate", "model": ..., "text": ..., "out": "/work/imatrix.gguf", "context": 512, "chunks": 0}
+    calibrate {"step": "calibrate", "model": ..., "text": ..., "out": "/job/imatrix.gguf", "context": 512, "chunks": 0}
     quantise  {"step": "quantise", "model": ..., "imatrix": ... | null, "out": ..., "type": "Q4_K_M",
                "requantise": false}
-    logits    {"step": "logits", "model": ..., "text": ..., "out": "/work/base.kld", "context": 512, "chunks": 0}
-    judge     {"step": "judge", "model": ..., "base": "/work/base.kld" | null, "text": ..., "context": 512, "chunks": 0}
+    logits    {"step": "logits", "model": ..., "text": ..., "out": "/job/base.kld", "context": 512, "chunks": 0}
+    judge     {"step": "judge", "model": ..., "base": "/job/base.kld" | null, "text": ..., "context": 512, "chunks": 0}
     verify    like judge; proves that the file loads
     speed     {"step": "speed", "model": ..., "prompt": 256, "generate": 64, "streams": [1, 8]}
 

@@ -1,9 +1,9 @@
 """AWQ, GPTQ, INT8 and FP8 files by llm-compressor, one step of a job a run; steps.py has the protocol.
 
-    quantise  {"step": "quantise", "source": "/models/7", "out": "/work/out", "method": "awq" | "gptq" | "int8" | "fp8",
+    quantise  {"step": "quantise", "source": "/models/7", "out": "/job/out", "method": "awq" | "gptq" | "int8" | "fp8",
                "bits": 4, "group_size": 128, "symmetric": true, "text": "/models/.../calibration.txt" | null,
                "samples": 128, "length": 512, "ignore": ["lm_head"], "grid": 20}
-    judge     {"step": "judge", "model": "/work/out", "base": "/models/7" | null, "text": ..., "context": 512,
+    judge     {"step": "judge", "model": "/job/out", "base": "/models/7" | null, "text": ..., "context": 512,
                "chunks": 16}
     verify    like judge; proves that the folder loads
     check     {"step": "check", "source": "/models/7", "group_size": 128, "ignore": ["lm_head"]}
