@@ -86,7 +86,7 @@ def test_the_list_is_narrowed_and_many_are_asked_at_once(open_page, deploy, move
 
 
 def test_everything_is_asked_without_scripts_too(open_page, site, deploy, move):
-    pk = deploy("scriptless")
+    pk = deploy("asked-without-scripts")
     move(pk, *UP)
     site.do(SETTLE.format(pk=pk))
     page = open_page(f"/deployments/{pk}/edit/", java_script_enabled=False)
