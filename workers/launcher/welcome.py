@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import urllib.request
 from typing import Any
 
+from webapp import paths
 from workers.launcher import starter
 
 # A small model answers this one rightly with every template that llama.cpp has for it.
@@ -43,7 +45,10 @@ def print_welcome(url: str, admin: dict[str, Any], elapsed_s: float, *, has_star
         lines += ["", *examples(url, admin["key"])]
     elif has_starter:
         lines += [f"  Model      {starter.NAME}, with the key of the first run or a new one from {url}/keys"]
-    lines += ["", "  Ctrl-C stops Modelyard and leaves the engines; `make down` stops those too.", ""]
+    lines += ["", "  Ctrl-C stops Modelyard and leaves the engines; `make down` stops those too."]
+    if os.environ.get("MODELYARD_CONSOLE") != "all":
+        lines += [f"  What the processes say is in {paths.log_dir()}; MODELYARD_CONSOLE=all shows it here."]
+    lines += [""]
     print("\n".join(lines), flush=True)
 
 
