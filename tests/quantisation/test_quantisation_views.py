@@ -183,3 +183,12 @@ def test_every_page_of_this_room_is_valid_html(browser, job, half, host, team): 
     ]  # fmt: skip
     for page in pages:
         assert faults(browser.get(page).content.decode()) == [], page
+
+
+def test_a_refusal_is_told_once_above_the_form(browser, half, host, team):  # noqa: F811
+    body = typed(half, host, team, method="gptq", shown_method="gptq")
+    body |= {"option-bits": 4, "option-group_size": 128, "option-samples": 8, "option-length": 128}
+    reply = browser.post(f"/quantise/artifacts/{half.pk}/", body)
+    assert reply.status_code == 422
+    above = reply.content.decode().partition("<legend>What</legend>")[0]
+    assert above.count("Groups of 128 do not divide") == 1
