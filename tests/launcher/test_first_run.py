@@ -68,3 +68,4 @@ def test_a_later_run_shows_no_secret(capsys: pytest.CaptureFixture[str]) -> None
     shown = capsys.readouterr().out
     assert "None" not in shown
     assert "as before" in shown
+    assert "changepassword admin)" in shown

@@ -34,9 +34,9 @@ def ask(url: str, key: str) -> str:
 
 def print_welcome(url: str, admin: dict[str, Any], elapsed_s: float, *, has_starter: bool) -> None:
     """Address, sign-in, key, a curl line and four lines of Python that work exactly as printed."""
-    password = admin["password"] or (
-        "(the one you set)" if admin["is_new"] else "(as before; new: .venv/bin/python manage.py changepassword)"
-    )
+    # Without the name Django asks for a person called like the system's user.
+    again = f"(as before; new: .venv/bin/python manage.py changepassword {admin['username']})"
+    password = admin["password"] or ("(the one you set)" if admin["is_new"] else again)
     lines = ["", f"Modelyard is ready after {elapsed_s:.0f} s.", "", f"  Dashboard  {url}"]
     lines += [f"  Sign in    {admin['username']}", f"  Password   {password}"]
     if admin["key"]:
