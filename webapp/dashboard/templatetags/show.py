@@ -209,6 +209,12 @@ def shown_name(name: str) -> str:
     return spaced[:1].upper() + spaced[1:].lower()
 
 
+@register.filter
+def basis(name: str) -> str:
+    """Where a memory term comes from, for people: `config` is reckoned from the model's shape."""
+    return {"config": "from the model's shape"}.get(name, name)
+
+
 # What Docker calls it, and what people do; what is kept for the program's own use is not here.
 DOCKER_FACTS = {
     "ServerVersion": "Docker",
