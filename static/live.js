@@ -155,7 +155,8 @@
     for (const time of document.querySelectorAll("time[data-relative]")) {
       const seconds = (Date.now() - Date.parse(time.dateTime)) / 1000;
       const [size, name] = SIZES.find(([each]) => Math.abs(seconds) >= each) ?? [0, ""];
-      const number = size ? Math.floor(Math.abs(seconds) / size) : 0;
+      // What comes is rounded: a week from now is not "in 6 d".
+      const number = size ? (seconds < 0 ? Math.round : Math.floor)(Math.abs(seconds) / size) : 0;
       const text = !size ? "just now" : seconds < 0 ? `in ${number} ${name}` : `${number} ${name} ago`;
       if (time.textContent !== text) time.textContent = text;
     }

@@ -61,7 +61,7 @@ def examples(url: str, key: str) -> list[str]:
         f"curl {url}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\",
         f"  -d '{json.dumps(body)}'",
         "",
-        "from openai import OpenAI",
+        "from openai import OpenAI  # pip install openai",
         f'client = OpenAI(base_url="{url}/v1", api_key="{key}")',
         f"answer = client.chat.completions.create({arguments})",
         "print(answer.choices[0].message.content)",

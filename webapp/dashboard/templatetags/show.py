@@ -125,10 +125,12 @@ def ago(moment: datetime | None, never: str = "never") -> str | SafeString:
 
 
 def _relative(seconds: float) -> str:
+    """What is over is rounded down; what comes is rounded, or a week from now would be "in 6 d" at once."""
     future = seconds < 0
     for size, name in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         number = int(abs(seconds) // size)
         if number:
+            number = round(abs(seconds) / size) if future else number
             return f"in {number} {name}" if future else f"{number} {name} ago"
     return "just now"
 
