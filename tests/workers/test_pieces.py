@@ -5,6 +5,7 @@ import ipaddress
 import json
 from typing import Any
 
+import aiodocker
 import pytest
 
 from webapp import engines
@@ -13,6 +14,7 @@ from workers.runtime import metrics, specs
 from workers.tasks import hosts, jobs
 from workers.watcher import logs
 from workers.watcher.asking import ask
+from workers.watcher.hosts import plainly
 
 
 @pytest.mark.parametrize(
@@ -124,3 +126,22 @@ def test_buffers_of_one_kind_add_up_but_a_compute_buffer_replaces_itself(monkeyp
     asyncio.run(reader.flush([("2026-11-22T15:00:00Z", line) for line in lines]))
     asyncio.run(reader.flush([("2026-11-22T15:00:01Z", "nothing of interest")]))
     assert stored == [{"CPU kv_cache": 15 << 20, "CPU compute_buffer": 14 << 20}]
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("unix:///nowhere/docker.sock", "no such file or directory"), ("tcp://127.0.0.1:9", "connection refused")],
+)
+def test_a_docker_engine_that_is_away_is_told_in_the_systems_words(address: str, words: str) -> None:
+    async def ask_it() -> str:
+        async with aiodocker.Docker(address) as docker:
+            with pytest.raises(aiodocker.DockerError) as caught:
+                await docker.version()
+        return plainly(caught.value)
+
+    assert asyncio.run(ask_it()) == words
+
+
+def test_any_other_fault_keeps_its_own_words() -> None:
+    assert plainly(ValueError("no JSON")) == "no JSON"
+    assert plainly(TimeoutError()) == "TimeoutError"

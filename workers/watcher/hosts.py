@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
@@ -28,6 +29,19 @@ SILENT_FOR_S = 3.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0
 # What happens to a container and changes what its row should say. exec, attach, top ... do not.
 TELLING = frozenset({"create", "start", "die", "oom", "kill", "stop", "destroy", "pause", "unpause"})
+
+
+def plainly(error: BaseException) -> str:
+    """Why a host did not answer, for people: what the system said of the connection, where that is known.
+
+    aiodocker wraps it twice, as "[900] Cannot connect to Docker Engine via ... [... ssl:default [Connection refused]]".
+    """
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, aiohttp.ClientConnectorError) and inner.os_error.errno:
+            return os.strerror(inner.os_error.errno).lower()
+        inner = inner.__cause__ or inner.__context__
+    return str(error) or type(error).__name__
 
 
 class HostWatch:
@@ -72,7 +86,7 @@ class HostWatch:
                     await self._handle(docker, event)
             return "the stream of events ended"
         except (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            return str(error) or type(error).__name__
+            return plainly(error)
         except DatabaseError as error:
             logger.warning("%s: the database does not answer: %s", self.host.name, error)
             return ""
