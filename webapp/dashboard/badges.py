@@ -34,6 +34,7 @@ LOOKS: dict[str, Look] = {
     "running": _BUSY,
     "succeeded": _GOOD,
     "cancelled": Look("secondary", "ban"),
+    "skipped": Look("secondary", "circle-minus"),
     "cancelling": Look("yellow", "ban"),
     # schedules and their messages
     "waiting": Look("azure", "hourglass"),

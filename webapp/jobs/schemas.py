@@ -36,8 +36,9 @@ class CopyIn(Schema):
 
 class StepOut(Schema):
     name: str
-    state: str = Field(description="waiting, running, done, failed or cancelled")
+    state: str = Field(description="waiting, running, done, skipped, failed or cancelled")
     seconds: float | None = Field(description="the program's own time, when it is done")
+    why: str = Field(description="why it was skipped")
 
 
 class JobOut(Schema):

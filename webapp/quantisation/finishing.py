@@ -96,14 +96,18 @@ def _measure(job: Job, artifact: Artifact, parent: Artifact, result: dict[str, A
     base = judged.get("base_perplexity")
     if base:
         values["loss_percent"] = round((judged["perplexity"] / base - 1) * 100, 3)
-    measured = {**judged, **speed}
-    values |= {name: measured[name] for name in ("load_s", "peak_memory_bytes", "speed") if measured.get(name)}
+    # The judging program's own load and memory are those of no engine: transformers, two models at once.
+    values |= {name: speed[name] for name in ("load_s", "peak_memory_bytes", "speed") if speed.get(name)}
+    if speed.get("missing"):
+        values["speed_missing"] = str(speed["missing"])[:400]
     about = {
         "host": job.host, "job": job, "text_name": job.params["judging"]["name"],
         "text_sha256": job.params["judging"]["sha256"], "context": wanted["context"], "chunks": wanted["chunks"],
         "tool": judged.get("tool", "")[:120],
     }  # fmt: skip
-    Measurement.objects.create(artifact=artifact, against=parent, values=values, **about)
+    tools = [said["tool"] for said in (judged, speed) if said.get("tool")]
+    told = {**about, "tool": ", ".join(dict.fromkeys(tools))[:120]}
+    Measurement.objects.create(artifact=artifact, against=parent, values=values, **told)
     if base:
         own = {"perplexity": base, "perplexity_error": judged.get("base_perplexity_error"), **_sizes(parent)}
         same = {name: about[name] for name in ("text_sha256", "context", "chunks", "tool")}

@@ -68,7 +68,8 @@ class Measurement(models.Model):
     """What was measured of an artifact, where, with what and on which text. Appended, never changed.
 
     `values`: size_bytes, bits_per_weight, perplexity, kl_divergence, top1_agreement_percent (each with its _error),
-    loss_percent, load_s, peak_memory_bytes, speed [{streams, prompt_per_s, decode_per_s}]; absent when not measured.
+    loss_percent, load_s, peak_memory_bytes, speed [{streams, prompt_per_s, decode_per_s}]; absent when not measured,
+    and then speed_missing says why where a job tried.
     """
 
     artifact = models.ForeignKey(Artifact, on_delete=models.CASCADE, related_name="measurements")

@@ -31,6 +31,11 @@ class Row:
         return dict(self.measurement.values)
 
     @property
+    def speed_missing(self) -> str:
+        """Why load, memory and speed are not there; empty when they are or nobody asked."""
+        return str(self.values.get("speed_missing", ""))
+
+    @property
     def load_s(self) -> float | None:
         return self.values.get("load_s")
 

@@ -8,7 +8,7 @@ calibration and measure (None, or with the text's id, name and sha256), needs, s
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from webapp.quantisation.recipes import PLAIN_TYPES, GgufOptions, Measure, Recipe, of_json
+from webapp.quantisation.recipes import PLAIN_TYPES, VLLM_IMAGE, GgufOptions, Measure, Recipe, of_json
 
 MODELS = "/models"
 WORK = "/job"
@@ -21,12 +21,15 @@ JUDGING = f"{WORK}/judging.txt"
 # Steps of our own tools' image; all others run in the recipe's.
 OURS = ("prepare", "publish")
 PROMPT_TOKENS, GENERATED_TOKENS, STREAMS = 128, 32, (1, 8)
+VLLM_PROGRAM = ("python3", "/opt/modelyard/speed.py")
 
 
 def steps(recipe: Recipe, source_format: str, measure: Measure | None) -> list[str]:
     """The steps in their order."""
     if recipe.what.makes != "gguf":
-        return ["prepare", "quantise", "judge" if measure else "verify", "publish"]
+        if measure is None:
+            return ["prepare", "quantise", "verify", "publish"]
+        return ["prepare", "quantise", "judge", *(["speed"] if measure.speed else []), "publish"]
     chosen = recipe.chosen
     assert isinstance(chosen, GgufOptions)
     is_plain = chosen.type in PLAIN_TYPES
@@ -48,6 +51,23 @@ def order(params: Mapping[str, Any], step: str) -> dict[str, Any]:
     recipe = of_json(params["recipe"])
     made = _gguf(params, recipe) if recipe.what.makes == "gguf" else _safetensors(params, recipe)
     return {"step": step, **made[step]}
+
+
+def program(params: Mapping[str, Any], step: str) -> tuple[str, tuple[str, ...] | None]:
+    """The image of a step that is not ours, and its program where that is not what the image runs by itself.
+
+    What the quantiser of safetensors made is timed by the engine that will serve it.
+    """
+    recipe = of_json(params["recipe"])
+    if step == "speed" and recipe.what.makes != "gguf":
+        return VLLM_IMAGE, VLLM_PROGRAM
+    return recipe.what.image, None
+
+
+def is_dispensable(params: Mapping[str, Any], step: str) -> bool:
+    """Whether the result is worth publishing without this step: vLLM's image is not on every host, and it does not run
+    on a host's processors all that it runs on cards."""
+    return program(params, step)[0] == VLLM_IMAGE
 
 
 def folder(job_id: int) -> str:
@@ -83,7 +103,7 @@ def _gguf(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[str, Any]
         "logits": {"model": parent, "out": LOGITS, **judged},
         "judge": {"model": out, "base": base, **judged},
         "verify": {"model": out, "base": None, **judged},
-        "speed": {"model": out, "prompt": PROMPT_TOKENS, "generate": GENERATED_TOKENS, "streams": list(STREAMS)},
+        "speed": _timed(out),
     }
 
 
@@ -102,7 +122,12 @@ def _safetensors(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[st
         },
         "judge": {"model": OUT, "base": source, **judged},
         "verify": {"model": OUT, "base": None, **judged},
+        "speed": _timed(OUT),
     }
+
+
+def _timed(model: str) -> dict[str, Any]:
+    return {"model": model, "prompt": PROMPT_TOKENS, "generate": GENERATED_TOKENS, "streams": list(STREAMS)}
 
 
 def seconds_of(result: Mapping[str, Any], names: Sequence[str]) -> float:

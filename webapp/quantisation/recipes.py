@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 GGUF_IMAGE = "modelyard/quantizer-gguf:1"
 LLMCOMPRESSOR_IMAGE = "modelyard/quantizer-llmcompressor:1"
+# vLLM as it serves on processors, with a program beside it that measures.
+VLLM_IMAGE = "modelyard/vllm:cpu"
 
 GgufType = Literal[
     "Q4_K_M", "Q2_K", "Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_0", "Q4_1", "Q4_K_S", "Q5_0", "Q5_1", "Q5_K_S",
@@ -152,7 +154,7 @@ class Measure(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     context: int = Field(512, ge=64, le=8192, description="tokens of each piece of the judging text")
     chunks: int = Field(16, ge=1, le=2000, description="pieces that are judged, at most")
-    speed: bool = Field(True, description="measure tokens per second with 1 and 8 streams (GGUF)")
+    speed: bool = Field(True, description="measure load time, memory and tokens per second with 1 and 8 streams")
 
 
 def group_size_of(recipe: Recipe) -> int | None:

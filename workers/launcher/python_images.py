@@ -60,7 +60,7 @@ LLMCOMPRESSOR = _torch_quantiser("llmcompressor")
 VLLM = Context(
     "modelyard/vllm:cpu",
     VLLM_FOLDER / "Dockerfile",
-    {name: VLLM_FOLDER / name for name in ("METADATA", "lscpu.py")},
+    {"steps.py": STEPS, **{name: VLLM_FOLDER / name for name in ("METADATA", "lscpu.py", "speed.py")}},
     parent=TORCH,
     folders=lambda python, on_progress: {
         "site": site(VLLM_FOLDER / "requirements.lock", python, cache_dir(), on_progress)

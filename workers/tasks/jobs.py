@@ -147,12 +147,7 @@ def _create(runtime: Runtime, job: Job) -> Pause:
             )
         container_id = there.id
     except ImageMissing:
-        return _fail(
-            runtime,
-            job,
-            f"The image {spec.image} is not on {job.host.name}.",
-            kind.image_advice,
-        )
+        return _fail_step(runtime, job, f"The image {spec.image} is not on {job.host.name}.", kind.image_advice)
     except StartRefused as fault:
         return _fail(runtime, job, f"Docker did not make the container: {fault}", "Look at the host's Docker.")
     jobs.note(job, container_id=container_id, missing_since=None)
@@ -205,7 +200,7 @@ def _again(runtime: Runtime, job: Job, why: str, reached: int = 0) -> Pause:
     """The next attempt goes on where this one was cut off, unless several in a row came no further."""
     stalls = 1 if reached > job.reached else job.stalls + 1
     if stalls >= MAX_STALLS:
-        return _fail(runtime, job, f"{why} It was tried {stalls} times.", "Look at what ends containers there.")
+        return _fail_step(runtime, job, f"{why} It was tried {stalls} times.", "Look at what ends containers there.")
     logger.info("%s: %s Trying again.", job, why)
     jobs.note(
         job,
@@ -232,13 +227,22 @@ def _ended(runtime: Runtime, job: Job, mine: ContainerFacts) -> Pause:
     if job_kinds.of(job).steps(job)[1:]:
         jobs.note(job, result={**job.result, "log": plain_lines(log)})
     if ending.message:
-        return _fail(runtime, job, ending.message, ending.advice, keeps=ending.keeps or _keeps(job, ending.code))
+        return _fail_step(runtime, job, ending.message, ending.advice, keeps=ending.keeps or _keeps(job, ending.code))
     if container.oom_killed:
         keeps = _keeps(job, "out_of_memory")
-        return _fail(runtime, job, "It used more memory than it was given.", kind.memory_advice, keeps=keeps)
+        return _fail_step(runtime, job, "It used more memory than it was given.", kind.memory_advice, keeps=keeps)
     if container.exit_code in ENDED_FROM_OUTSIDE:
         return _again(runtime, job, "It was ended from outside.", ending.reached)
-    return _fail(runtime, job, f"It ended with exit code {container.exit_code}.", "Look at the job's log.")
+    return _fail_step(runtime, job, f"It ended with exit code {container.exit_code}.", "Look at the job's log.")
+
+
+def _fail_step(runtime: Runtime, job: Job, message: str, advice: str, *, keeps: bool = False) -> Pause:
+    """This step has no result: the end of the job, unless it can do without."""
+    kind = job_kinds.of(job)
+    instead = kind.instead(job, kind.steps(job)[job.phase], f"{message} {advice}")
+    if instead is not None:
+        return _advance(runtime, job, instead)
+    return _fail(runtime, job, message, advice, keeps=keeps)
 
 
 def read_ending(log: str) -> Ending:

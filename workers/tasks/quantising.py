@@ -15,7 +15,6 @@ from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 from webapp.quantisation import plan
 from webapp.quantisation.models import CalibrationSet
-from webapp.quantisation.recipes import of_json
 from workers.runtime import specs
 from workers.runtime.base import MODELS_VOLUME, ContainerSpec, Runtime
 from workers.tasks.beginning import CannotBegin
@@ -47,10 +46,12 @@ class Quantise:
                 name=job.container_name, who=who, order=self._own_order(job, step), reads_input=step == "prepare"
             )
         work = f"{runtime.volume_path(MODELS_VOLUME)}/{plan.folder(job.pk)}"
+        image, program = plan.program(job.params, step)
         return specs.quantiser_container(
             name=job.container_name,
             who=who,
-            image=of_json(job.params["recipe"]).what.image,
+            image=image,
+            program=program,
             order=plan.order(job.params, step),
             work=work,
             memory_bytes=max(LEAST_MEMORY_BYTES, int(self.memory_bytes(job) * MEMORY_MARGIN)),
@@ -71,6 +72,9 @@ class Quantise:
         step = self.steps(job)[job.phase]
         found = said.get("result")
         return {step: {**found, "ended_at": timezone.now().isoformat()}} if isinstance(found, dict) else None
+
+    def instead(self, job: Job, step: str, why: str) -> dict[str, Any] | None:
+        return {step: {"missing": why}} if plan.is_dispensable(job.params, step) else None
 
     def keeps(self, code: str) -> bool:
         return code not in THROWN_AWAY
