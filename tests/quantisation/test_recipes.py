@@ -101,6 +101,14 @@ def test_what_can_be_done_is_not_refused(facts, source_format, made):
     assert words(facts, source_format, made) == []
 
 
+@pytest.mark.parametrize(("chunks", "context", "tokens"), [(1, 128, 63), (3, 64, 93), (2, 104, 0), (1, 512, 0)])
+def test_a_measurement_that_would_say_nothing_is_refused(chunks, context, tokens):
+    """llama-perplexity ends well with fewer than 100 tokens and prints no divergence."""
+    found = refusing.too_little_judged(Measure(chunks=chunks, context=context))
+    assert [refusal.field for refusal in found] == (["chunks"] if tokens else [])
+    assert not tokens or found[0].what.startswith(f"Only {tokens} tokens")
+
+
 def test_a_host_without_room_is_named_with_both_numbers():
     needs = sizing.needs(BIG, "safetensors", recipe(), None)
     found = refusing.lack_of_room(needs, refusing.Room("attic", GIB, GIB))

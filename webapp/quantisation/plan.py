@@ -20,6 +20,8 @@ CALIBRATION = f"{WORK}/calibration.txt"
 JUDGING = f"{WORK}/judging.txt"
 # Steps of our own tools' image; all others run in the recipe's.
 OURS = ("prepare", "publish")
+# Enough to see that a result loads and makes sense of a text; a large model takes seconds for each of them.
+VERIFY_TOKENS = 64
 PROMPT_TOKENS, GENERATED_TOKENS, STREAMS = 128, 32, (1, 8)
 VLLM_PROGRAM = ("python3", "/opt/modelyard/speed.py")
 
@@ -83,7 +85,7 @@ def _gguf(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[str, Any]
     parent = HALF if is_from_folder else source["main"]
     is_plain = is_from_folder and chosen.type in PLAIN_TYPES
     measure = params.get("measure") or {}
-    judged = {"text": JUDGING, "context": measure.get("context", 256), "chunks": measure.get("chunks", 1)}
+    judged = {"text": JUDGING, "context": measure.get("context", VERIFY_TOKENS), "chunks": measure.get("chunks", 1)}
     base = LOGITS if "logits" in params["steps"] else None
     return {
         "convert": {
@@ -110,7 +112,7 @@ def _gguf(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[str, Any]
 def _safetensors(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[str, Any]]:
     source = params["source"]["folder"]
     measure = params.get("measure") or {}
-    judged = {"text": JUDGING, "context": measure.get("context", 256), "chunks": measure.get("chunks", 1)}
+    judged = {"text": JUDGING, "context": measure.get("context", VERIFY_TOKENS), "chunks": measure.get("chunks", 1)}
     chosen = recipe.chosen.model_dump()
     return {
         "quantise": {

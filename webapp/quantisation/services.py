@@ -50,7 +50,7 @@ def preview(artifact: Artifact, recipe: Recipe, host: Host | None, measure: Meas
     # What a header does not say, the catalogue may know by the file's name.
     facts_named = facts if facts.quantisation else replace(facts, quantisation=artifact.quantisation)
     needs = sizing.needs(facts, artifact.format, recipe, measure)
-    found = refusing.refusals(facts_named, artifact.format, recipe)
+    found = refusing.refusals(facts_named, artifact.format, recipe) + refusing.too_little_judged(measure)
     if host is not None:
         found += _of_host(artifact, host, needs)
     return Preview(

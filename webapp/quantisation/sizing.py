@@ -70,8 +70,12 @@ def needs(facts: ModelFacts, source_format: str, recipe: Recipe, measure: Measur
 def logits_bytes(vocabulary: int, measure: Measure) -> int:
     """The file of `llama-perplexity --kl-divergence-base`: 16 bits per word of the vocabulary and two floats for each
     judged token, which are the second half of every piece."""
-    tokens = measure.chunks * (measure.context - 1 - measure.context // 2)
-    return tokens * (2 * (vocabulary + vocabulary % 2) + 8)
+    return judged_tokens(measure) * (2 * (vocabulary + vocabulary % 2) + 8)
+
+
+def judged_tokens(measure: Measure) -> int:
+    """Of how many tokens the expectations are compared."""
+    return measure.chunks * (measure.context - 1 - measure.context // 2)
 
 
 def _result(facts: ModelFacts, parameters: int, recipe: Recipe) -> tuple[int, tuple[str, ...]]:

@@ -4,7 +4,10 @@ A program does one step of a job, named by MODELYARD_JOB (JSON), and prints one 
 
     progress  {"step": "quantise", "done": 8, "total": 272, "unit": "tensors", "message": "blk.0.ffn_down.weight"}
     result    {"step": "done", "result": {...}}
-    failure   {"error": {"code": "...", "message": "what happened", "advice": "what to do"}}, exit code 1
+    failure   {"error": {"code": "...", "message": "what happened", "advice": "what to do"}}, exit code 1; or 28 for a
+              full disk, on which the line itself may find no room
+
+Whoever is terminated says nothing and ends with 143: that is no fault of the step.
 
 Codes: disk_full, out_of_memory, unknown_architecture, bad_source, bad_calibration, group_size, tool_failed, bad_job.
 Standard library alone.
@@ -31,6 +34,7 @@ REPORT_EVERY_S = 0.5
 READ_BYTES = 8192
 KEPT_LINES = 60
 PARTIAL = ".partial-"
+TERMINATED = 128 + signal.SIGTERM
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -44,7 +48,7 @@ class StepError(Exception):
 
 def main(steps: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]) -> int:
     """Do the step that the order names and print how it went. Returns the exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         order = json.loads(os.environ.get("MODELYARD_JOB", "null"))
         step = steps.get(order.get("step", "")) if isinstance(order, dict) else None
@@ -56,7 +60,7 @@ def main(steps: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]) -> int
         say({"step": "done", "result": {**result, "seconds": round(time.monotonic() - began, 3)}})
     except StepError as error:
         say({"error": {"code": error.code, "message": str(error), "advice": error.advice}})
-        return 1
+        return errno.ENOSPC if error.code == "disk_full" else 1
     return 0
 
 
@@ -126,7 +130,7 @@ def run(argv: Sequence[str], on_text: Callable[[str], None], env: Mapping[str, s
         list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**os.environ, **(env or {})},
     )  # fmt: skip
-    forward = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     out = child.stdout
     assert out is not None
     kept: deque[str] = deque(maxlen=KEPT_LINES)
@@ -138,8 +142,10 @@ def run(argv: Sequence[str], on_text: Callable[[str], None], env: Mapping[str, s
     finally:
         child.kill()
         out.close()
-        signal.signal(signal.SIGTERM, forward)
+        signal.signal(signal.SIGTERM, before)
     text = "\n".join(kept)
+    if code in (-signal.SIGTERM, TERMINATED):
+        sys.exit(TERMINATED)
     if code != 0:
         # For the job's log; the failure itself is one line.
         print(text, file=sys.stderr, flush=True)
