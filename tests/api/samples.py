@@ -44,7 +44,7 @@ def side(name: str, host: Any, artifact: Any) -> Side:
     from webapp.accounts.models import Membership, Role, Team, User
     from webapp.catalog.models import Hub
     from webapp.deployments.models import Deployment, LogChunk, OptionPreset, Replica, ReplicaEvent
-    from webapp.jobs.models import Job
+    from webapp.jobs.models import Job, JobLogChunk
     from webapp.quantisation.models import CalibrationSet
     from webapp.schedules.models import Notification, Schedule, ScheduleRun, Target
 
@@ -69,6 +69,7 @@ def side(name: str, host: Any, artifact: Any) -> Side:
         state="failed",
         reason=f"{name} job",
     )
+    JobLogChunk.objects.create(job=made.job, attempt=1, step=1, offset=0, text=f"{name} job log\n", until="")
     made.text = CalibrationSet.objects.create(
         team=made.team, name=f"{name} text", text=f"{name} says", sha256="0" * 64, size_bytes=10
     )
@@ -164,6 +165,7 @@ TOPICS: dict[str, Sample] = {
     "schedule": SAMPLES["schedules pk"],
     "schedules": Sample(lambda side: side.team.pk),
     "replica-log": Sample(lambda side: side.deployment.replicas.get().pk),
+    "job-log": Sample(lambda side: side.job.pk),
     "host": SAMPLES["hosts pk"],
     "hosts": Sample(lambda side: "", **SHARED),
 }

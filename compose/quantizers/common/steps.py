@@ -31,6 +31,8 @@ REPORT_EVERY_S = 0.5
 READ_BYTES = 8192
 KEPT_LINES = 60
 PARTIAL = ".partial-"
+# What changes in a bar: numbers, blanks and blocks.
+COUNTED = re.compile(r"[\d.\s\u2580-\u259f#]+")
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -119,6 +121,22 @@ class Meter:
         return {"speed": round((done - first) / (now - began), 4)} if done > first and now - began >= 2 else {}
 
 
+class Echo:
+    """Passes a tool's words on to the job's log. Of a bar that is drawn anew, two a second."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._shape, self._said_at = "", float("-inf")
+
+    def say(self, text: str) -> None:
+        shape, now = COUNTED.sub("#", text), self._clock()
+        if shape == self._shape and now - self._said_at < REPORT_EVERY_S:
+            return
+        self._shape, self._said_at = shape, now
+        # Our own lines are the ones that begin with a brace.
+        print(text if not text.startswith("{") else f" {text}", file=sys.stderr, flush=True)
+
+
 def run(argv: Sequence[str], on_text: Callable[[str], None], env: Mapping[str, str] | None = None) -> str:
     """Run a tool, hand over each piece of text that it prints (lines, or pieces ended by a carriage return or a comma:
     some tools count on one endless line), and return its last lines. Raises StepError when it fails."""
@@ -129,10 +147,11 @@ def run(argv: Sequence[str], on_text: Callable[[str], None], env: Mapping[str, s
     forward = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     out = child.stdout
     assert out is not None
-    kept: deque[str] = deque(maxlen=KEPT_LINES)
+    kept, echo = deque[str](maxlen=KEPT_LINES), Echo()
     try:
         for piece in pieces(iter(lambda: os.read(out.fileno(), READ_BYTES), b"")):
             kept.append(piece)
+            echo.say(piece)
             on_text(piece)
         code = child.wait()
     finally:
@@ -141,8 +160,6 @@ def run(argv: Sequence[str], on_text: Callable[[str], None], env: Mapping[str, s
         signal.signal(signal.SIGTERM, forward)
     text = "\n".join(kept)
     if code != 0:
-        # For the job's log; the failure itself is one line.
-        print(text, file=sys.stderr, flush=True)
         raise failure(Path(argv[0]).name, code, text)
     return text
 
