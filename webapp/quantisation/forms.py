@@ -11,10 +11,16 @@ from webapp.catalog.forms import RefusableForm
 from webapp.catalog.models import Artifact, CopyState
 from webapp.deployments.options import OptionsForm, options_form
 from webapp.inventory.models import Host
-from webapp.quantisation.models import CalibrationSet
+from webapp.quantisation import golden
+from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.recipes import METHODS, Measure, Recipe
 
 PREFIX = "option"
+EXAMPLE = """What is the capital of France?
+contains: Paris
+
+Answer with one word: what colour is the sky?
+matches: (?i)\\bblue\\b"""
 
 
 class QuantiseForm(RefusableForm):
@@ -35,6 +41,10 @@ class QuantiseForm(RefusableForm):
         CalibrationSet.objects.none(), required=False, empty_label="The one that ships",
         label="Text to judge with", help_text="Not the one to calibrate on; the same one for all variants.",
     )  # fmt: skip
+    prompts = forms.ModelChoiceField(
+        PromptSet.objects.none(), required=False, empty_label="None", label="Golden prompts",
+        help_text="Questions of your team; how many are answered as expected is kept with the result.",
+    )  # fmt: skip
     chunks = forms.IntegerField(
         min_value=1, max_value=2000, initial=16, label="Pieces to judge",
         help_text="Pieces of 512 tokens, at most; more are more exact and take longer.",
@@ -51,6 +61,7 @@ class QuantiseForm(RefusableForm):
         texts = CalibrationSet.objects.filter(Q(team=None) | Q(team__in=teams)).for_list()
         _rows(self, "calibration", texts)
         _rows(self, "judging", texts)
+        _rows(self, "prompts", PromptSet.objects.filter(team__in=teams).for_list())
         self.options = self._options(data)
 
     def method_name(self) -> str:
@@ -102,6 +113,28 @@ class TextForm(RefusableForm):
     def __init__(self, data: Any, *, teams: list[Team]) -> None:
         super().__init__(data)
         _rows(self, "team", Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name"))
+
+
+class PromptsForm(RefusableForm):
+    """Golden prompts as people write them."""
+
+    name = forms.CharField(max_length=80, help_text="What people choose them by.")
+    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Who may use them.")
+    prompts = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 12, "spellcheck": "false", "placeholder": EXAMPLE}),
+        help_text="A prompt, and on its last line what the answer must hold: “contains:” a text in whatever case, "
+        "“matches:” a regular expression, “equals:” the whole answer. An empty line begins the next one.",
+    )  # fmt: skip
+
+    def __init__(self, data: Any, *, teams: list[Team]) -> None:
+        super().__init__(data)
+        _rows(self, "team", Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name"))
+
+    def clean_prompts(self) -> list[golden.Prompt]:
+        try:
+            return golden.parse(self.cleaned_data["prompts"])
+        except golden.BadPrompts as error:
+            raise forms.ValidationError(str(error)) from error
 
 
 def _rows(form: forms.Form, name: str, rows: Any) -> None:

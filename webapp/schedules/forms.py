@@ -10,6 +10,7 @@ from webapp.catalog.forms import QUIET, RefusableForm
 from webapp.catalog.models import Artifact, Hub
 from webapp.deployments.models import Deployment
 from webapp.inventory.models import Host
+from webapp.quantisation.models import PromptSet
 from webapp.quantisation.recipes import METHODS, GgufOptions, Measure, Recipe
 from webapp.schedules import notifying
 from webapp.schedules.gates import Gate
@@ -83,6 +84,14 @@ class ScheduleForm(RefusableForm):
         min_value=0.5, max_value=100, required=False, label="Perplexity ratio at most",
         help_text="1.02: two percent worse than the source.",
     )  # fmt: skip
+    prompts = forms.ModelChoiceField(
+        PromptSet.objects.none(), required=False, empty_label="None", label="Golden prompts",
+        help_text="Questions of your team that every result is asked; kept under Models > Golden prompts.",
+    )  # fmt: skip
+    min_prompts_passed_percent = forms.FloatField(
+        min_value=0, max_value=100, required=False, label="Golden prompts passed at least, in percent",
+        help_text="100: every answer must hold what is expected.",
+    )  # fmt: skip
     deployment = forms.ModelChoiceField(
         Deployment.objects.none(), required=False, empty_label="None: only make it", label="Serve it as",
         help_text="Rolled to the result that passes, without a failed request.",
@@ -105,6 +114,8 @@ class ScheduleForm(RefusableForm):
         _rows(self, "artifact", leaving.order_by("catalog_model__name", "id"))
         _rows(self, "hub", Hub.objects.visible_to(user))
         _rows(self, "host", Host.objects.open_to(teams).order_by("name"))
+        of_team = PromptSet.objects.filter(team__in=[schedule.team] if schedule else teams)
+        _rows(self, "prompts", of_team.for_list())
         of_teams = Deployment.objects.filter(team__in=[schedule.team] if schedule else teams)
         _rows(self, "deployment", of_teams.exclude(desired_state="deleted").order_by("name"))
         own = schedule.recipe_list if schedule else []
@@ -122,7 +133,7 @@ class ScheduleForm(RefusableForm):
         asked = {**(before.model_dump() if before else {"speed": False}), "chunks": typed["chunks"]}
         plain = (
             "name", "host", "artifact", "hub", "repo", "revision", "variant", "when", "crontab", "zone", "opens_at",
-            "shuts_at", "idle_min", "deployment", "may_gap", "keep_last",
+            "shuts_at", "idle_min", "prompts", "deployment", "may_gap", "keep_last",
         )  # fmt: skip
         return Wish(
             recipes=tuple(Recipe.model_validate(json.loads(key)) for key in typed["recipes"]),
@@ -151,7 +162,7 @@ def _initial(schedule: Schedule) -> dict[str, Any]:
     measure = schedule.measuring
     columns = (
         "name", "artifact", "hub", "repo", "revision", "variant", "host", "when", "crontab", "interval_min", "zone",
-        "opens_at", "shuts_at", "idle_min", "deployment", "may_gap", "keep_last",
+        "opens_at", "shuts_at", "idle_min", "prompts", "deployment", "may_gap", "keep_last",
     )  # fmt: skip
     found = {name: getattr(schedule, name) for name in columns}
     keys = [_key(recipe) for recipe in schedule.recipe_list]

@@ -29,6 +29,8 @@ from typing import Any
 
 REPORT_EVERY_S = 0.5
 READ_BYTES = 8192
+# What a child of ours begins a line of its result with.
+RESULT = "modelyard-result "
 KEPT_LINES = 60
 PARTIAL = ".partial-"
 # What changes in a bar: numbers, blanks and blocks.
@@ -236,6 +238,30 @@ def _sync(path: Path, *, inside: bool = True) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def ask(argv: Sequence[str], order: Mapping[str, Any], env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Have a child answer the order's golden prompts, one line of JSON behind RESULT each, and judge the answers."""
+    import golden  # only the images whose programs answer carry it
+
+    prompts = json.loads(Path(order["prompts"]).read_text(encoding="utf-8"))
+    meter, answers = Meter("prompts", "prompts"), list[str]()
+    meter.at(0, len(prompts))
+
+    def heard(text: str) -> None:
+        if text.startswith(RESULT):
+            answers.append(json.loads(text.removeprefix(RESULT)))
+            meter.at(len(answers), len(prompts))
+
+    run(argv, heard, env={**(env or {}), "MODELYARD_JOB": json.dumps(order)})
+    if len(answers) != len(prompts):
+        raise StepError("tool_failed", f"{len(answers)} of {len(prompts)} prompts were answered.", "Look at the log.")
+    return golden.summary(prompts, answers)
+
+
+def answer(text: str) -> None:
+    """Said by that child: one answer on one line, and without commas, which may end a piece."""
+    print(RESULT + json.dumps(text).replace(",", "\\u002c"), flush=True)
 
 
 def sha256(path: Path) -> str:
