@@ -26,7 +26,9 @@ matches: (?i)\\bblue\\b"""
 class QuantiseForm(RefusableForm):
     """What to make, where, and how it is judged. The method's own options are a form of their own."""
 
-    method = forms.ChoiceField(help_text="Which programs will serve it decides.")
+    method = forms.ChoiceField(
+        help_text="It depends on what will serve the result: GGUF is for llama.cpp, the others are for vLLM."
+    )
     team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="The job is shown to this team.")
     host = forms.ModelChoiceField(Host.objects.none(), empty_label=None, help_text="Hosts that have the source.")
     calibration = forms.ModelChoiceField(
@@ -53,7 +55,7 @@ class QuantiseForm(RefusableForm):
     def __init__(self, data: Any, *, artifact: Artifact, teams: list[Team]) -> None:
         super().__init__(data)
         fitting = [method for method in METHODS.values() if artifact.format in method.takes]
-        self.methods = [(method.name, f"{method.title}: {method.summary}") for method in fitting]
+        self.methods = [(method.name, method.title) for method in fitting]
         cast(forms.ChoiceField, self.fields["method"]).choices = self.methods
         _rows(self, "team", Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name"))
         present = artifact.copies.filter(state=CopyState.PRESENT).values("host")

@@ -14,6 +14,7 @@ from webapp.quantisation import panels, services
 from webapp.quantisation.forms import PromptsForm, QuantiseForm, TextForm
 from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.passports import passport
+from webapp.quantisation.recipes import METHODS
 
 
 @door("GET", "POST")
@@ -54,7 +55,7 @@ def _shown(artifact: Artifact, form: QuantiseForm) -> dict[str, Any]:
     is_somewhere = any(copy.state == CopyState.PRESENT for copy in artifact.copies.all())
     return {
         "artifact": artifact, "form": form, "preview": looked, "is_somewhere": is_somewhere,
-        "method": form.method_name(),
+        "method": form.method_name(), "what": METHODS[form.method_name()],
     }  # fmt: skip
 
 
