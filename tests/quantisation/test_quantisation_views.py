@@ -192,3 +192,19 @@ def test_every_page_of_this_room_is_valid_html(browser, job, half, host, team): 
     ]  # fmt: skip
     for page in pages:
         assert faults(browser.get(page).content.decode()) == [], page
+
+
+def test_the_best_of_their_size_are_told_by_the_files_own_sizes(half, host, ada):  # noqa: F811
+    from webapp.quantisation import panels
+
+    rows = (("Q4_K_M", 100, 0.04), ("Q4_0", 102, 0.09), ("Q8_0", 140, 0.001))
+    made = []
+    for label, size, divergence in rows:
+        made.append(
+            Artifact.objects.create(
+                catalog_model=half.catalog_model, format="gguf", quantisation=label, main_file=label, size_bytes=size
+            )
+        )
+        values = {"kl_divergence": divergence}
+        Measurement.objects.create(artifact=made[-1], against=half, host=host, values=values, text_name="x")
+    assert [row.artifact.quantisation for row in panels.table(ada, made) if row.is_best] == ["Q4_K_M", "Q8_0"]

@@ -123,3 +123,20 @@ class JobEvent(models.Model):
 
     class Meta:
         ordering = ["id"]
+
+
+class JobLogChunk(models.Model):
+    """A piece of what a step's container printed, as the watcher read it. `offset` counts the characters before it."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="log_chunks")
+    attempt = models.PositiveIntegerField()
+    # Which of its kind's steps, counted from 1.
+    step = models.PositiveSmallIntegerField()
+    offset = models.BigIntegerField()
+    text = models.TextField()
+    # Docker's timestamp of the last line inside: where the watcher goes on after a restart.
+    until = models.CharField(max_length=40)
+
+    class Meta:
+        ordering = ["job_id", "attempt", "step", "offset"]
+        constraints = [models.UniqueConstraint(fields=["job", "attempt", "step", "offset"], name="job_log_chunk_once")]

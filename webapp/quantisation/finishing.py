@@ -76,6 +76,7 @@ def _kept(job: Job, result: dict[str, Any], parent: Artifact) -> dict[str, Any]:
         "calibration": job.params.get("calibration"),
         "judging": job.params.get("judging"),
         "measure": job.params.get("measure"),
+        "prompts": job.params.get("prompts"),
         "tools": tools,
         "image": recipe.what.image,
         "steps": {name: result.get(name, {}).get("seconds") for name in job.params["steps"]},
@@ -87,9 +88,10 @@ def _kept(job: Job, result: dict[str, Any], parent: Artifact) -> dict[str, Any]:
 
 
 def _measure(job: Job, artifact: Artifact, parent: Artifact, result: dict[str, Any]) -> None:
-    wanted = job.params.get("measure")
-    if not wanted:
+    wanted, asked = job.params.get("measure"), result.get("prompts")
+    if not wanted and not asked:
         return
+    size = wanted or {"context": 0, "chunks": 0}
     judged, speed = result.get("judge", {}), result.get("speed", {})
     values = {name: judged[name] for name in MEASURED if name in judged}
     values |= _sizes(artifact)
@@ -100,12 +102,15 @@ def _measure(job: Job, artifact: Artifact, parent: Artifact, result: dict[str, A
     values |= {name: speed[name] for name in ("load_s", "peak_memory_bytes", "speed") if speed.get(name)}
     if speed.get("missing"):
         values["speed_missing"] = str(speed["missing"])[:400]
+    if asked:
+        values |= {f"prompts_{name}": asked[name] for name in ("passed", "total", "passed_percent")}
+        values["prompts_name"] = job.params["prompts"]["name"]
     about = {
         "host": job.host, "job": job, "text_name": job.params["judging"]["name"],
-        "text_sha256": job.params["judging"]["sha256"], "context": wanted["context"], "chunks": wanted["chunks"],
+        "text_sha256": job.params["judging"]["sha256"], "context": size["context"], "chunks": size["chunks"],
         "tool": judged.get("tool", "")[:120],
     }  # fmt: skip
-    tools = [said["tool"] for said in (judged, speed) if said.get("tool")]
+    tools = [said["tool"] for said in (judged, asked or {}, speed) if said.get("tool")]
     told = {**about, "tool": ", ".join(dict.fromkeys(tools))[:120]}
     Measurement.objects.create(artifact=artifact, against=parent, values=values, **told)
     if base:

@@ -1,8 +1,7 @@
 """A job's steps and what each step's program is told. Pure: everything comes from the job's parameters.
 
 Parameters of a job (made by services.queue): recipe, source {format, folder, main}, name (the model's),
-file (the result's),
-calibration and measure (None, or with the text's id, name and sha256), needs, steps, and artifact_id once reserved.
+file (the result's), calibration, judging, prompts (None, or with id, name and sha256), measure, needs, steps, and artifact_id once reserved.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,16 +17,24 @@ MATRIX = f"{WORK}/imatrix.gguf"
 LOGITS = f"{WORK}/logits.kld"
 CALIBRATION = f"{WORK}/calibration.txt"
 JUDGING = f"{WORK}/judging.txt"
+PROMPTS = f"{WORK}/prompts.json"
 # Steps of our own tools' image; all others run in the recipe's.
 OURS = ("prepare", "publish")
 # Enough to see that a result loads and makes sense of a text; a large model takes seconds for each of them.
 VERIFY_TOKENS = 64
 PROMPT_TOKENS, GENERATED_TOKENS, STREAMS = 128, 32, (1, 8)
 VLLM_PROGRAM = ("python3", "/opt/modelyard/speed.py")
+# How long an answer to a golden prompt may be.
+ANSWER_TOKENS = 128
 
 
-def steps(recipe: Recipe, source_format: str, measure: Measure | None) -> list[str]:
+def steps(recipe: Recipe, source_format: str, measure: Measure | None, *, has_prompts: bool = False) -> list[str]:
     """The steps in their order."""
+    *before, last = _steps(recipe, source_format, measure)
+    return [*before, *(["prompts"] if has_prompts else []), last]
+
+
+def _steps(recipe: Recipe, source_format: str, measure: Measure | None) -> list[str]:
     if recipe.what.makes != "gguf":
         if measure is None:
             return ["prepare", "quantise", "verify", "publish"]
@@ -105,6 +112,7 @@ def _gguf(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[str, Any]
         "logits": {"model": parent, "out": LOGITS, **judged},
         "judge": {"model": out, "base": base, **judged},
         "verify": {"model": out, "base": None, **judged},
+        "prompts": {"model": out, "prompts": PROMPTS, "tokens": ANSWER_TOKENS},
         "speed": _timed(out),
     }
 
@@ -124,6 +132,7 @@ def _safetensors(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[st
         },
         "judge": {"model": OUT, "base": source, **judged},
         "verify": {"model": OUT, "base": None, **judged},
+        "prompts": {"model": OUT, "prompts": PROMPTS, "tokens": ANSWER_TOKENS},
         "speed": _timed(OUT),
     }
 

@@ -37,7 +37,10 @@ class Options(BaseModel):
 
 
 class GgufOptions(Options):
-    type: GgufType = Field("Q4_K_M", description="How the weights are stored; Q4_K_M suits most uses.")
+    type: GgufType = Field(
+        "Q4_K_M",
+        description="How the weights are stored, named after about how many bits each has; Q4_K_M suits most uses.",
+    )
     imatrix: bool = Field(True, description="Weigh errors by what the calibration text uses: better below 6 bits.")
     calibration_chunks: int = Field(0, ge=0, le=10_000, description="Pieces of 512 tokens to calibrate on; 0: all.")
     requantise: bool = Field(False, description="Allow a source that is quantised already: errors add up.")

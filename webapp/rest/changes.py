@@ -35,7 +35,7 @@ MOST_TOLD = 150
 MOST_LOOKED_AT = 5000
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 # Lines of a log have a reader of their own.
-NOT_TOLD = frozenset({"replica-log"})
+NOT_TOLD = frozenset({"replica-log", "job-log"})
 
 
 class ChangeOut(Schema):

@@ -47,7 +47,8 @@ MAX_STALLS = 3
 # Killed, terminated, lost with its engine, and the programs' own "try again".
 ENDED_FROM_OUTSIDE = (137, 143, 255, 75)
 CLEAN_UP_S = 8.0
-LOG_LINES = 120
+# Enough to hold a program's own line among what its tool says.
+LOG_LINES = 400
 MOST_LOG = 8000
 KEPT_S = 24 * 3600
 # A disk so full that Docker makes no container has no room for the one that takes files away either: it is tried again.
@@ -136,7 +137,8 @@ def _containers(runtime: Runtime, job: Job) -> tuple[ContainerFacts | None, list
 def _create(runtime: Runtime, job: Job) -> Pause:
     installation = str(inventory.installation().pk)
     runtime.ensure_volume(MODELS_VOLUME, {LABEL_INSTALLATION: installation})
-    who = specs.labels(installation, "job", job.pk, 1, job.attempt)
+    # Which of its steps stands where a replica has its generation: so the watcher knows whose log it reads.
+    who = specs.labels(installation, "job", job.pk, job.phase + 1, job.attempt)
     kind = job_kinds.of(job)
     if not _has_memory(job, kind.memory_bytes(job)):
         return WAIT_FOR_MEMORY_S

@@ -4,6 +4,7 @@ Each has no network, the models volume read-only and one folder of its own to wr
 volume: the result gets its place by a rename.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,8 @@ from webapp.errors import Refused
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 from webapp.quantisation import plan
-from webapp.quantisation.models import CalibrationSet
+from webapp.quantisation.models import CalibrationSet, PromptSet
+from webapp.quantisation.recipes import of_json
 from workers.runtime import specs
 from workers.runtime.base import MODELS_VOLUME, ContainerSpec, Runtime
 from workers.tasks.beginning import CannotBegin
@@ -65,6 +67,8 @@ class Quantise:
         for name, kept in (("calibration.txt", job.params["calibration"]), ("judging.txt", job.params["judging"])):
             if kept is not None:
                 texts[name] = _text(kept)
+        if job.params.get("prompts") is not None:
+            texts["prompts.json"] = _prompts(job.params["prompts"])
         return {"texts": texts}
 
     def result(self, job: Job, said: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -102,6 +106,13 @@ def _reserved(job: Job) -> int:
         there = catalog.reserve_artifact_id(job.artifact.catalog_model)
         jobs.note(job, params={**job.params, "artifact_id": there})
     return int(there)
+
+
+def _prompts(kept: Mapping[str, Any]) -> str:
+    row = PromptSet.objects.filter(pk=kept["id"], sha256=kept["sha256"]).first()
+    if row is None:
+        raise CannotBegin(Refused(f"The golden prompts {kept['name']} are gone.", "Choose others and quantise anew."))
+    return json.dumps(row.prompts)
 
 
 def _text(kept: Mapping[str, Any]) -> str:
