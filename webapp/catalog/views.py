@@ -169,10 +169,9 @@ def _delete(request: HttpRequest, artifact: Artifact, copy: ArtifactCopy | None,
             model = CatalogModel.objects.filter(pk=artifact.catalog_model_id).first()
             return redirect("catalog:detail", model.slug) if model else redirect("catalog:index")
     # What people may not see by name is still said to be there.
-    names = apps.get_model("deployments", "Deployment").objects.visible_to(user).filter(artifact=artifact)
-    seen = [name for name in names.values_list("name", flat=True) if name in loss.users]
-    context = {"artifact": artifact, "copy": copy, "loss": loss, "seen": seen, "teams": teams}
-    return render(request, "models/delete.html", {**context, "hidden": len(loss.users) - len(seen)})
+    context = {"artifact": artifact, "copy": copy, "loss": loss, "teams": teams}
+    context |= {"told": loss.told_to(user), "hidden": loss.hidden_from(user)}
+    return render(request, "models/delete.html", context)
 
 
 def _named_team(teams: list[Team], key: str | None) -> Team | None:
