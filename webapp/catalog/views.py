@@ -17,6 +17,7 @@ from webapp.doors import carry_out, door, page_or_panel, person, teams_of
 from webapp.errors import Refused
 from webapp.inventory.models import Host
 from webapp.listings import listing
+from webapp.picking import hush, is_search
 
 
 def jobs_verb(name: str) -> Callable[..., Any]:
@@ -96,7 +97,7 @@ def import_file(request: HttpRequest) -> HttpResponse:
     """Have files of an allowed folder copied to a host; goes on as a job."""
     user = person(request)
     form = ImportForm(request.POST if request.method == "POST" else None, teams=teams_of(user, Role.OPERATOR))
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and not is_search(request) and form.is_valid():
         typed = form.cleaned_data
         words = (typed["source_path"], typed["member"] or None, typed["model_name"] or None)
         try:
@@ -106,6 +107,8 @@ def import_file(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, "The import is queued.")
             return redirect("jobs:detail", job.pk)
+    if is_search(request):
+        hush(form)
     return render(request, "models/import.html", {"form": form}, status=422 if form.errors else 200)
 
 
@@ -114,7 +117,7 @@ def from_address(request: HttpRequest) -> HttpResponse:
     """Fetch one file by its web address; goes on as a job."""
     user = person(request)
     form = AddressForm(request.POST if request.method == "POST" else None, teams=teams_of(user, Role.OPERATOR))
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and not is_search(request) and form.is_valid():
         typed = form.cleaned_data
         try:
             job = jobs_verb("fetching.from_url")(user, typed["team"], typed["host"], typed["url"], typed["model_name"])
@@ -123,6 +126,8 @@ def from_address(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, "The fetch is queued.")
             return redirect("jobs:detail", job.pk)
+    if is_search(request):
+        hush(form)
     return render(request, "models/address.html", {"form": form}, status=422 if form.errors else 200)
 
 
