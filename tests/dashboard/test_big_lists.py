@@ -25,6 +25,7 @@ PAGES = [
     "/models/?sort=-size",
     "/models/m1/",
     "/models/import/",
+    "/models/disk/",
     "/deployments/new/?artifact=1",
     "/deployments/1/edit/",
     "/deployments/1/",

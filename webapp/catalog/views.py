@@ -19,6 +19,9 @@ from webapp.inventory.models import Host
 from webapp.listings import listing
 from webapp.picking import hush, is_search
 
+# Copies that the disk page lists of each of several hosts, and of one host alone; unused ones come first.
+FEW_COPIES, MOST_COPIES = 20, 200
+
 
 def jobs_verb(name: str) -> Callable[..., Any]:
     """A verb of the jobs' room, by name: it stands above this one in the house."""
@@ -37,12 +40,15 @@ def index(request: HttpRequest) -> HttpResponse:
             "parameters": ("parameters",),
             "size": ("size_bytes",),
             "context": ("context_length",),
+            "used": ("last_used_at",),
         },
     )
     here = {name.lower() for name in CatalogModel.objects.values_list("name", flat=True)}
-    rooms = disk.rooms(Host.objects.visible_to(user))
+    # The page names the first host that holds a model, so of many hosts few have to be asked.
+    rooms = fits.leading(disk.rooms(Host.objects.visible_to(user)))
     context = {
         "listing": found,
+        "served": set(disk.served_now().values()),
         "may_import": bool(teams_of(user, Role.OPERATOR)),
         "known": [_known_row(model, here, rooms) for model in known.matching(found.q)],
         "hub_results": _search_hubs(user, found.q) if "hubs" in request.GET else None,
@@ -83,6 +89,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     context: dict[str, Any] = {
         "model": model,
         "artifacts": artifacts,
+        "served": disk.served_now(),
         "quant": quant,
         "deployments": deployments.visible_to(user).for_list().filter(artifact__catalog_model=model),
         "may_deploy": bool(teams),
@@ -185,9 +192,15 @@ def _named_team(teams: list[Team], key: str | None) -> Team | None:
 
 @door("GET")
 def disk_use(request: HttpRequest) -> HttpResponse:
+    """Hosts a page at a time; what one host holds is shown in full when the search leaves that one alone."""
+    user = person(request)
+    hosts = listing(Host.objects.visible_to(user).order_by("name"), request.GET, search=("name",), sorts={})
+    shown = [host.pk for host in hosts.page]
     context = {
-        "disks": disk.by_host(Host.objects.visible_to(person(request))),
-        "may_delete": bool(teams_of(person(request), Role.OPERATOR)),
+        "listing": hosts,
+        "disks": disk.by_host(Host.objects.filter(pk__in=shown)),
+        "most": f":{MOST_COPIES if len(shown) == 1 else FEW_COPIES}",
+        "may_delete": bool(teams_of(user, Role.OPERATOR)),
         "deletable": [CopyState.PRESENT, CopyState.FAILED],
     }
-    return render(request, "models/disk.html", context)
+    return page_or_panel(request, "models/disk.html", "models/_disk.html", context)

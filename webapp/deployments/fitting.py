@@ -12,7 +12,7 @@ from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact, CopyState
 from webapp.engines.base import Engine, EngineOptions, HardwareGrant, Vendor
 from webapp.inventory.managing import hosts_for
-from webapp.inventory.models import Accelerator, Host, HostState
+from webapp.inventory.models import Accelerator, Host, HostQuerySet, HostState
 from webapp.planner import placement
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Capacity, Term, fits
@@ -104,17 +104,18 @@ def fit(
         return Fit(problem="The file's header says too little for an estimate.")
     try:
         chosen = engine.Options.model_validate(options)
-        pairs = [pair for pair in candidates(artifact, team=team) if pinned is None or pair[0].pk == pinned.pk]
+        hosts = hosts_for(team) if pinned is None else hosts_for(team).filter(pk=pinned.pk)
+        pairs = _likely_ones(artifact, hosts, most)
         known: dict[frozenset[str], placement.Demand] = {}
         judged = [_judge(pair, engine, facts, chosen, known) for pair in pairs]
         judged.sort(key=lambda one: (bool(one.why), not one.offer.has_artifact, one.host.name))
         places = [_place(one, engine, facts, chosen) for one in judged[:most]]
-        others = judged[len(places) :]
+        others_fit = sum(not one.why for one in judged[len(places) :])
         # Without a host the terms are still worth knowing.
         terms = places[0].terms if places else tuple(engine.memory_terms(facts, chosen, HardwareGrant("cpu")))
     except ValueError as error:
         return Fit(problem=f"These options do not go together: {error}")
-    return Fit(terms, tuple(places), others=len(others), others_fit=sum(not one.why for one in others))
+    return Fit(terms, tuple(places), others=hosts.count() - len(places), others_fit=others_fit)
 
 
 def booked(terms: Iterable[Term]) -> placement.Need:
@@ -133,6 +134,19 @@ def candidates(
 ) -> list[Candidate]:
     """Every host that the team may use, with what the planner must know of it; `replicas_by_host` counts the
     deployment's others."""
+    return _candidates(artifact, hosts_for(team).for_list(), replicas_by_host or {})
+
+
+def _likely_ones(artifact: Artifact, hosts: HostQuerySet, most: int | None) -> list[Candidate]:
+    """The hosts that have the files, without which none takes it, and so many more that `most` can be shown."""
+    there = artifact.copies.filter(state=CopyState.PRESENT).values("host")
+    found = list(hosts.filter(pk__in=there).for_list())
+    rest = hosts.exclude(pk__in=there).for_list()
+    found += rest if most is None else rest[: max(0, most - len(found))]
+    return _candidates(artifact, found, {})
+
+
+def _candidates(artifact: Artifact, hosts: Iterable[Host], replicas_by_host: Mapping[int, int]) -> list[Candidate]:
     present = set(artifact.copies.filter(state=CopyState.PRESENT).values_list("host_id", flat=True))
     return [
         (
@@ -146,11 +160,11 @@ def candidates(
                 free_memory_bytes=host.free_bytes,
                 free_disk_bytes=host.disk_free_bytes,
                 has_artifact=host.pk in present,
-                replicas=(replicas_by_host or {}).get(host.pk, 0),
+                replicas=replicas_by_host.get(host.pk, 0),
                 accelerators=tuple(_card(card) for card in host.accelerators.all() if card.is_present),
             ),
         )
-        for host in hosts_for(team).for_list()
+        for host in hosts
     ]
 
 

@@ -44,6 +44,17 @@ def _tell(user: User | None, deployment: Deployment, team: Team, verb: str, text
     audit(user, deployment.team, verb, deployment.name, {"team": team.slug})
 
 
+def asking_team(user: User, deployment: Deployment) -> Team:
+    """The team in whose name this person asks it: its own where they are in that, else one that it was granted to.
+
+    For a deployment out of `visible_to`. The installation's admin, who is in none of them, asks in its owner's name.
+    """
+    granted = DeploymentGrant.objects.filter(deployment=deployment).values("team")
+    mine = Team.objects.filter(memberships__user=user)
+    own = mine.filter(pk=deployment.team_id).first()
+    return own or mine.filter(pk__in=granted).order_by("name", "pk").first() or deployment.team
+
+
 def shown_replicas(deployment: Deployment) -> list[Replica]:
     """The replicas as the person may see them; reasons quote logs, so they are for the deployment's own team.
 
