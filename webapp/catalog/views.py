@@ -21,6 +21,8 @@ from webapp.picking import hush, is_search
 
 # Copies that the disk page lists of each of several hosts, and of one host alone; unused ones come first.
 FEW_COPIES, MOST_COPIES = 20, 200
+# Deployments that a model's page lists.
+MOST_RUNNING = 50
 
 
 def jobs_verb(name: str) -> Callable[..., Any]:
@@ -86,12 +88,17 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(user))
     # By name: that room stands above this one.
     quant = import_string("webapp.quantisation.panels.of_model")(user, model, artifacts)
+    rows = list(deployments.visible_to(user).for_list().filter(artifact__catalog_model=model)[: MOST_RUNNING + 1])
+    asked = next((row for row in rows if row.state == "ready"), None)
     context: dict[str, Any] = {
         "model": model,
         "artifacts": artifacts,
         "served": disk.served_now(),
         "quant": quant,
-        "deployments": deployments.visible_to(user).for_list().filter(artifact__catalog_model=model),
+        "deployments": rows[:MOST_RUNNING],
+        "has_more": len(rows) > MOST_RUNNING,
+        "asked": asked,
+        "snippets": import_string("webapp.deployments.sharing.code")(asked) if asked else [],
         "may_deploy": bool(teams),
         "teams": teams,
         "hosts": list(Host.objects.online().open_to(teams).order_by("name")) if teams else [],
