@@ -15,12 +15,20 @@ from webapp.inventory.models import Accelerator, Host, HostEvent
 from webapp.jobs.models import Job
 
 SERVER_S = 0.3
+# Enough of a header for the fit panel to calculate.
+FACTS = {"architecture": "llama", "layers": 2, "heads": 2, "embedding_length": 64, "weights_bytes": 1 << 20}
 PAGES = [
     "/",
     "/deployments/",
     "/deployments/?q=d5&sort=-name",
     "/models/",
     "/models/?sort=-size",
+    "/models/m1/",
+    "/models/import/",
+    "/models/disk/",
+    "/deployments/new/?artifact=1",
+    "/deployments/1/edit/",
+    "/deployments/1/",
     "/jobs/",
     "/jobs/?sort=host",
     "/hosts/",
@@ -50,7 +58,8 @@ def fill(number, owner, team):
     Accelerator.objects.bulk_create(Accelerator(host=host, index=0, uuid=f"g{host.pk}") for host in hosts)
     models = CatalogModel.objects.bulk_create(CatalogModel(name=f"d model {n}", slug=f"m{n}") for n in span)
     artifacts = Artifact.objects.bulk_create(
-        Artifact(catalog_model=model, format="gguf", main_file=f"{model.slug}.gguf", size_bytes=5) for model in models
+        Artifact(catalog_model=model, format="gguf", main_file=f"{model.slug}.gguf", size_bytes=5, facts=FACTS)
+        for model in models
     )
     ArtifactCopy.objects.bulk_create(
         ArtifactCopy(artifact=artifact, host=host, state="present")

@@ -29,6 +29,9 @@ LOOKS: dict[str, Look] = {
     "deleting": Look("yellow", "trash"),
     "failed": _BAD,
     "lost": Look("orange", "plug-connected-x"),
+    # rollouts
+    "done": _GOOD,
+    "superseded": Look("secondary", "circle-minus"),
     # jobs
     "queued": Look("azure", "hourglass"),
     "running": _BUSY,
