@@ -1,5 +1,6 @@
 """One-time codes, recovery codes, and an installation that asks everybody for a second factor."""
 
+import json
 import re
 
 import pytest
@@ -117,6 +118,20 @@ def test_where_everybody_needs_one_people_without_it_can_only_set_one_up(require
     assert "asks everybody" in client.get("/accounts/2fa/").content.decode()
     _secret, client = activate("bob")
     assert client.get("/").status_code == 200
+
+
+def test_a_browsers_session_may_change_nothing_by_the_api_either(required, bob, team, deployment):
+    client, _reply = sign_in_as("bob")
+    for method, path, body in (
+        ("POST", f"/api/v1/deployments/{deployment.pk}/stop", None),
+        ("POST", "/api/v1/keys", {"name": "way round", "team": team.pk}),
+        ("GET", "/api/v1/me", None),
+        ("GET", "/api/v1/changes", None),
+    ):
+        reply = client.generic(method, path, json.dumps(body), content_type="application/json")
+        assert (reply.status_code, reply.json()["title"]) == (403, "Set up a second factor first."), path
+        assert "Security" in reply.json()["detail"] and reply["Content-Type"] == "application/problem+json"
+    assert not bob.api_keys.exists()
 
 
 def test_programs_with_a_key_are_not_asked(required, client, bob, team):
