@@ -21,7 +21,12 @@ class PersonQuerySet(models.QuerySet["User"]):
         return self.filter(is_service=False)
 
     def for_list(self) -> "PersonQuerySet":
-        return self.people().prefetch_related("memberships__team").order_by("username")
+        # Imported late: it wants this model first.
+        from allauth.mfa.models import Authenticator
+
+        has_one = Exists(Authenticator.objects.filter(user=OuterRef("pk")))
+        found = self.people().prefetch_related("memberships__team").order_by("username")
+        return found.annotate(has_second_factor=has_one)
 
 
 class PersonManager(UserManager["User"].from_queryset(PersonQuerySet)):  # type: ignore[misc]
