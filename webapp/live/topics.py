@@ -13,6 +13,7 @@ from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 
 from webapp import following
+from webapp.accounts import sign_in
 from webapp.accounts.models import User
 from webapp.deployments import logs
 from webapp.deployments import views as deployments
@@ -67,7 +68,7 @@ class Look:
 
 
 class SignedOut(Exception):
-    """The session has ended, or the person may not sign in any more."""
+    """The session has ended, or it lets its person do nothing before a second factor is set up."""
 
 
 class Gone(Exception):
@@ -89,9 +90,13 @@ def may_follow(user: User, topic: str) -> bool:
 def check(session_key: str, topics: Iterable[str]) -> User:
     """The person behind the session, if everything may still be followed. Raises SignedOut or Gone."""
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    # It reads nothing of the request but the session.
-    user = get_user(cast(HttpRequest, SimpleNamespace(session=session)))
+    # What is asked here reads nothing of the request but the session and the user.
+    request = cast(HttpRequest, SimpleNamespace(session=session))
+    user = get_user(request)
     if not isinstance(user, User):
+        raise SignedOut
+    request.user = user
+    if not sign_in.lets_in(request):
         raise SignedOut
     for topic in topics:
         kind, _, key = topic.partition(":")
