@@ -19,6 +19,14 @@ def test_the_index_names_sections_that_are_there(client, root):
     assert "/settings/engines/" in text and "/settings/about/" in text
 
 
+def test_the_index_leads_to_all_that_an_admin_sets(client, root):
+    client.force_login(root)
+    text = client.get("/settings/").content.decode()
+    for page in ("/settings/sign-in/", "/people/", "/team/", "/audit/", "/models/hubs/", "/hosts/"):
+        assert f'<dt><a href="{page}">' in text
+        assert client.get(page).status_code == 200
+
+
 def test_a_section_of_a_room_that_is_missing_is_left_out():
     from webapp.dashboard.settings_views import Section
 

@@ -89,3 +89,11 @@ def test_the_list_costs_the_same_queries_for_one_and_for_thirty(client, ada, hos
     few = count_queries(client, url)
     Host.objects.bulk_create(Host(name=f"h{number}", endpoint=f"unix:///h{number}") for number in range(30))
     assert count_queries(client, url) == few
+
+
+def test_facts_are_told_in_words_and_what_is_the_programs_own_is_not(client, ada, host):
+    Host.objects.filter(pk=host.pk).update(facts={"ServerVersion": "28.2", "accelerators_at": 1795382887.9})
+    client.force_login(ada)
+    text = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
+    assert "<dt>Docker</dt><dd>28.2</dd>" in text
+    assert "1795382887" not in text

@@ -39,6 +39,14 @@ def test_while_the_speed_is_unknown_no_time_is_promised(client, ada, running):
     assert "Trying again in 4 s." in text
 
 
+def test_what_succeeded_is_whole_though_its_last_number_came_too_late(client, ada, running):
+    services.move(running, JobState.RUNNING, JobState.SUCCEEDED)
+    client.force_login(ada)
+    text = client.get(reverse("jobs:detail", args=[running.pk])).content.decode()
+    assert "copy 100.0 MiB · 100 %" in text
+    assert "50 %" not in text
+
+
 @pytest.mark.parametrize("name", ["detail", "cancel", "retry"])
 def test_a_stranger_gets_404(client, eve, running, name):
     client.force_login(eve)

@@ -52,8 +52,20 @@ def test_the_welcome_has_all_that_a_person_needs(capsys: pytest.CaptureFixture[s
         assert words in shown
 
 
+def test_the_welcome_says_where_the_processes_speak(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODELYARD_CONSOLE", raising=False)
+    welcome.print_welcome("http://127.0.0.1:8000", NEW, 44.0, has_starter=True)
+    assert "/log; MODELYARD_CONSOLE=all" in capsys.readouterr().out
+    monkeypatch.setenv("MODELYARD_CONSOLE", "all")
+    welcome.print_welcome("http://127.0.0.1:8000", NEW, 44.0, has_starter=True)
+    assert "MODELYARD_CONSOLE" not in capsys.readouterr().out
+
+
 def test_a_later_run_shows_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     welcome.print_welcome("http://127.0.0.1:8000", KNOWN, 9.0, has_starter=True)
     shown = capsys.readouterr().out
     assert "None" not in shown
     assert "as before" in shown
+    assert "changepassword admin)" in shown

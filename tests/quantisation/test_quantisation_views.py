@@ -208,3 +208,12 @@ def test_the_best_of_their_size_are_told_by_the_files_own_sizes(half, host, ada)
         values = {"kl_divergence": divergence}
         Measurement.objects.create(artifact=made[-1], against=half, host=host, values=values, text_name="x")
     assert [row.artifact.quantisation for row in panels.table(ada, made) if row.is_best] == ["Q4_K_M", "Q8_0"]
+
+
+def test_a_refusal_is_told_once_above_the_form(browser, half, host, team):  # noqa: F811
+    body = typed(half, host, team, method="gptq", shown_method="gptq")
+    body |= {"option-bits": 4, "option-group_size": 128, "option-samples": 8, "option-length": 128}
+    reply = browser.post(f"/quantise/artifacts/{half.pk}/", body)
+    assert reply.status_code == 422
+    above = reply.content.decode().partition("<legend>What</legend>")[0]
+    assert above.count("Groups of 128 do not divide") == 1

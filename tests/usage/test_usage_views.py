@@ -215,7 +215,7 @@ def test_a_broken_place_in_the_list_shows_its_beginning(client, ada, used):
     ("status", "outcome", "failed"),
     [
         (200, "ok", False),
-        (200, "client_gone", False),
+        (499, "client_gone", False),
         (200, "engine_failed", True),
         (429, "refused", True),
         (400, "ok", True),
@@ -225,6 +225,11 @@ def test_failed_is_what_got_no_answer(make_record, status, outcome, failed):
     services.accept([make_record(status=status, outcome=outcome)])
     assert UsageRecord.objects.failed().exists() is failed
     assert UsageRecord.objects.served().exists() is not failed
+
+
+def test_requests_whose_client_left_are_found_by_their_status(client, ada, team, make_record):
+    services.accept([make_record(status=499, outcome="client_gone", user=ada.pk, team=team.pk)])
+    assert shown(client, ada, f"{REQUESTS}?status=499").count('<tr id="request-') == 1
 
 
 def test_the_page_links_to_the_csv_of_the_same_rows(client, ada, used):

@@ -19,9 +19,15 @@ class RefusableForm(forms.Form):
 
     def take(self, refusal: Refused) -> None:
         """Put a service's refusal beside the field it is about."""
-        for name, message in refusal.fields.items():
-            self.add_error(name if name in self.fields else None, message)
-        if not refusal.fields or refusal.advice:
+        beside = {name: message for name, message in refusal.fields.items() if name in self.fields}
+        for name, message in beside.items():
+            self.add_error(name, message)
+        # What has no field here is told once, with the advice, at the top.
+        elsewhere = [message for name, message in refusal.fields.items() if name not in beside]
+        for message in elsewhere:
+            if message not in str(refusal):
+                self.add_error(None, message)
+        if refusal.advice or elsewhere or not refusal.fields:
             self.add_error(None, str(refusal))
 
 

@@ -1,7 +1,8 @@
 """A job's steps and what each step's program is told. Pure: everything comes from the job's parameters.
 
-Parameters of a job (made by services.queue): recipe, source {format, folder, main}, name (the model's),
-file (the result's), calibration, judging, prompts (None, or with id, name and sha256), measure, needs, steps, and artifact_id once reserved.
+Parameters of a job (made by services.queue): recipe, source {format, folder, main}, name (the model's), file (the
+result's), calibration, judging, prompts (None, or with id, name and sha256), measure, needs, steps, and artifact_id
+once reserved.
 """
 
 from collections.abc import Mapping, Sequence

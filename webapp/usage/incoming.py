@@ -11,8 +11,8 @@ from webapp.usage.models import UsageRecord
 
 MOST_NUMBER = 2**31 - 1
 MOST_ID = 2**63 - 1
-# How a request ends that did not fail; one whose client left was served until then.
-SERVED = ("ok", "client_gone")
+# How a request ends whose client left: it was served until then, though the gateway's record says 499.
+CLIENT_GONE = "client_gone"
 # A statement takes 65,535 values on PostgreSQL and 32,766 on SQLite.
 AT_ONCE = 500
 
@@ -40,7 +40,7 @@ def read(record: dict[str, Any]) -> UsageRecord | None:
         request_id=_text(record.get("request_id"), 80),
         status=status,
         outcome=outcome,
-        has_failed=outcome not in SERVED or status >= 400,
+        has_failed=outcome != CLIENT_GONE and (outcome != "ok" or status >= 400),
         is_stream=bool(record.get("stream")),
         prompt_tokens=_whole(record.get("prompt_tokens")),
         completion_tokens=_whole(record.get("completion_tokens")),

@@ -19,6 +19,8 @@ PER_PAGE = 50
 MOST_OF_ONE_ID = 200
 # How far back it looks, further while it has not found enough.
 WINDOWS = (timedelta(days=1, hours=1), timedelta(days=8), None)
+# What the gateway writes of a request whose client went away; it is no failure.
+CLIENT_LEFT = 499
 OUTCOMES = {"failed": "Failed", "ok": "Served"}
 _COLUMNS = {"team": "team_id", "person": "user_id", "key": "key_id", "deployment": "deployment_id"}
 
@@ -47,10 +49,9 @@ def find(user: User, asked: Mapping[str, Any]) -> UsageRecordQuerySet:
     if status:
         if not (status.isascii() and status.isdigit() and len(status) == 3):
             raise Invalid(f"{status!r} is no HTTP status.", "Write three digits, like 502.", {"status": status})
-        # Said twice, because failures have an index.
-        rows = (
-            rows.filter(status=int(status), has_failed=True) if int(status) >= 400 else rows.filter(status=int(status))
-        )
+        rows = rows.filter(status=int(status))
+        if int(status) >= 400 and int(status) != CLIENT_LEFT:
+            rows = rows.filter(has_failed=True)  # said twice, because failures have an index
     return rows.filter(pk__in=_of_request(q)) if q else rows
 
 

@@ -67,7 +67,8 @@ def _prepare() -> dict[str, Any]:
 async def _supervise(settings: processes.RunSettings) -> None:
     specs = processes.table(settings)
     names = [spec.name for spec in specs]
-    logs = Logs(paths.state_dir() / "log", names, echo=os.environ.get("MODELYARD_CONSOLE", "all") != "steps")
+    # The password that is shown once would be out of sight after a minute of the processes' own lines.
+    logs = Logs(paths.log_dir(), names, echo=os.environ.get("MODELYARD_CONSOLE", "steps") == "all")
     supervisor = Supervisor(specs, logs, cwd=REPOSITORY)
     state = paths.run_dir() / "ready.json"
     state.unlink(missing_ok=True)

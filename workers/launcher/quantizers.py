@@ -18,4 +18,5 @@ def build() -> int:
     for context in python_images.EVERY:
         with steps.step(context.tag) as progress:
             images.ensure_local(client, context, progress)
+    print("\nThe images are there. A model's page now offers to quantise it.", flush=True)
     return 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import urllib.request
 from typing import Any
 
+from webapp import paths
 from workers.launcher import starter
 
 # A small model answers this one rightly with every template that llama.cpp has for it.
@@ -32,9 +34,9 @@ def ask(url: str, key: str) -> str:
 
 def print_welcome(url: str, admin: dict[str, Any], elapsed_s: float, *, has_starter: bool) -> None:
     """Address, sign-in, key, a curl line and four lines of Python that work exactly as printed."""
-    password = admin["password"] or (
-        "(the one you set)" if admin["is_new"] else "(as before; new: .venv/bin/python manage.py changepassword)"
-    )
+    # Without the name Django asks for a person called like the system's user.
+    again = f"(as before; new: .venv/bin/python manage.py changepassword {admin['username']})"
+    password = admin["password"] or ("(the one you set)" if admin["is_new"] else again)
     lines = ["", f"Modelyard is ready after {elapsed_s:.0f} s.", "", f"  Dashboard  {url}"]
     lines += [f"  Sign in    {admin['username']}", f"  Password   {password}"]
     if admin["key"]:
@@ -43,7 +45,10 @@ def print_welcome(url: str, admin: dict[str, Any], elapsed_s: float, *, has_star
         lines += ["", *examples(url, admin["key"])]
     elif has_starter:
         lines += [f"  Model      {starter.NAME}, with the key of the first run or a new one from {url}/keys"]
-    lines += ["", "  Ctrl-C stops Modelyard and leaves the engines; `make down` stops those too.", ""]
+    lines += ["", "  Ctrl-C stops Modelyard and leaves the engines; `make down` stops those too."]
+    if os.environ.get("MODELYARD_CONSOLE") != "all":
+        lines += [f"  What the processes say is in {paths.log_dir()}; MODELYARD_CONSOLE=all shows it here."]
+    lines += [""]
     print("\n".join(lines), flush=True)
 
 

@@ -210,6 +210,35 @@ def shown_name(name: str) -> str:
 
 
 @register.filter
+def basis(name: str) -> str:
+    """Where a memory term comes from, for people: `config` is reckoned from the model's shape."""
+    return {"config": "from the model's shape"}.get(name, name)
+
+
+# What Docker calls it, and what people do; what is kept for the program's own use is not here.
+DOCKER_FACTS = {
+    "ServerVersion": "Docker",
+    "OperatingSystem": "System",
+    "KernelVersion": "Kernel",
+    "Architecture": "Processor",
+    "Driver": "Storage driver",
+    "CgroupVersion": "Version of cgroups",
+    "LiveRestoreEnabled": "Containers outlive Docker",
+    "DefaultRuntime": "Default runtime",
+    "runtimes": "Runtimes",
+    "DockerRootDir": "Docker's folder",
+    "SecurityOptions": "Security options",
+    "Warnings": "Docker warns of",
+}
+
+
+@register.filter
+def docker_facts(facts: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Names and values of what is known of a host's Docker engine, in one order."""
+    return [(label, facts[name]) for name, label in DOCKER_FACTS.items() if name in facts]
+
+
+@register.filter
 def plain_fact(value: Any) -> str:
     """A stored fact in words: lists joined, nothing nested shown as code."""
     if isinstance(value, bool):
