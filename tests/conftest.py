@@ -33,13 +33,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
+def django_db_keepdb(django_db_modify_db_settings: None) -> bool:
+    """On SQLite, begin with the empty database of an earlier run where there is one."""
+    from django.conf import settings
+
+    from tests.parts import schema
+
+    database = settings.DATABASES["default"]
+    return "sqlite" in database["ENGINE"] and schema.lay(Path(database["TEST"]["NAME"]))
+
+
+@pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """Tests with real transactions empty all tables behind them, which the triggers of the audit log would refuse;
     tests/accounts/test_audit.py puts them back for itself."""
     from django.db import connection
 
+    from tests.parts import schema
     from webapp.accounts import audit_triggers
 
+    if connection.vendor == "sqlite":
+        schema.keep(Path(connection.settings_dict["NAME"]))
     with django_db_blocker.unblock(), connection.schema_editor() as editor:
         audit_triggers.remove(editor)
 
