@@ -16,7 +16,6 @@ from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 from webapp.quantisation import plan
 from webapp.quantisation.models import CalibrationSet, PromptSet
-from webapp.quantisation.recipes import of_json
 from workers.runtime import specs
 from workers.runtime.base import MODELS_VOLUME, ContainerSpec, Runtime
 from workers.tasks.beginning import CannotBegin
