@@ -1,17 +1,18 @@
 // Asks a deployment through the gateway and reads the stream: no page in here. Offers window.chat.
 (() => {
   const RENEW_MS = 60000; // before the end of a token
-  const tokens = new Map(); // deployment id -> { text, endsAt }
+  const tokens = new Map(); // deployment id -> { text, url, endsAt }
 
   async function token(tokenUrl, id, anew) {
     const kept = tokens.get(id);
-    if (!anew && kept && kept.endsAt - Date.now() > RENEW_MS) return kept.text;
+    if (!anew && kept && kept.endsAt - Date.now() > RENEW_MS) return kept;
     const headers = JSON.parse(document.body.getAttribute("hx-headers:inherited"));
     const reply = await fetch(tokenUrl, { method: "POST", headers, body: new URLSearchParams({ deployment: id }) });
     if (!reply.ok || reply.redirected) throw new Error("You may not ask this model, or you are signed out. Reload the page.");
     const said = await reply.json();
-    tokens.set(id, { text: said.token, endsAt: Date.now() + said.expires_in_s * 1000 });
-    return said.token;
+    const made = { text: said.token, url: said.url, endsAt: Date.now() + said.expires_in_s * 1000 };
+    tokens.set(id, made);
+    return made;
   }
 
   async function complaint(reply) {
@@ -26,8 +27,9 @@
 
   async function send(tokenUrl, id, body, signal) {
     for (const anew of [false, true]) {
-      const headers = { "Content-Type": "application/json", Authorization: `Bearer ${await token(tokenUrl, id, anew)}` };
-      const reply = await fetch("/v1/chat/completions", { method: "POST", headers, body: JSON.stringify(body), signal });
+      const { text, url } = await token(tokenUrl, id, anew);
+      const headers = { "Content-Type": "application/json", Authorization: `Bearer ${text}` };
+      const reply = await fetch(url, { method: "POST", headers, body: JSON.stringify(body), signal });
       if (reply.ok) return reply;
       // A gateway that has not heard of the token's deployment yet, or a clock that is late: once more with a new one.
       if (reply.status !== 401 || anew) throw await complaint(reply);

@@ -26,6 +26,14 @@
     if (button) copy(button);
   });
 
+  // Enter in the search box of a long choice goes to what was found; it does not send the form.
+  document.addEventListener("keydown", (event) => {
+    const list = event.key === "Enter" && event.target.dataset?.pick && document.getElementById(event.target.dataset.pick);
+    if (!list) return;
+    event.preventDefault();
+    list.focus();
+  });
+
   // ---- keys -------------------------------------------------------------------------------------------------------
 
   let wentAt = 0;

@@ -23,14 +23,37 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what touches the database: on another database nothing else needs to run again."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & {"db", "transactional_db"} or item.get_closest_marker("django_db"):
+            item.add_marker("database")
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(django_db_modify_db_settings: None) -> bool:
+    """On SQLite, begin with the empty database of an earlier run where there is one."""
+    from django.conf import settings
+
+    from tests.parts import schema
+
+    database = settings.DATABASES["default"]
+    return "sqlite" in database["ENGINE"] and schema.lay(Path(database["TEST"]["NAME"]))
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """Tests with real transactions empty all tables behind them, which the triggers of the audit log would refuse;
     tests/accounts/test_audit.py puts them back for itself."""
     from django.db import connection
 
+    from tests.parts import schema
     from webapp.accounts import audit_triggers
 
+    if connection.vendor == "sqlite":
+        schema.keep(Path(connection.settings_dict["NAME"]))
     with django_db_blocker.unblock(), connection.schema_editor() as editor:
         audit_triggers.remove(editor)
 
@@ -209,8 +232,10 @@ def advance(db: None) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def count_queries() -> Callable[..., int]:
+def count_queries(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """How many queries a page costs, the session's and the user's included."""
+    # A setting that is read again every few seconds would be counted on one page and not on another.
+    monkeypatch.setattr("webapp.accounts.sign_in.REMEMBERED_S", float("inf"))
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 

@@ -44,6 +44,8 @@ def main() -> int:
     install_packages()
     make_environment()
     os.environ.setdefault("MODELYARD_CACHE_DIR", str(Path.home() / ".cache" / "modelyard"))
+    # The suites start hundreds of Python processes; without bytecode each compiles every module anew, for seconds.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     prepare_llamacpp()
     results: dict[str, tuple[int, float]] = {}
     for suite in options.only:
@@ -99,7 +101,7 @@ def run_suite(name: str, more: list[str]) -> int:
         from tests.parts.postgres import postgres
 
         with postgres() as url:
-            marks = "not docker and not browser and not slow and not fuzz and not compose"
+            marks = "database and not docker and not browser and not slow and not fuzz and not compose"
             code = _pytest(marks, more, MODELYARD_DATABASE_URL=url)
             # What a database refuses, PostgreSQL refuses more of; all cases run on SQLite.
             return code or _pytest("fuzz", more, MODELYARD_DATABASE_URL=url, MODELYARD_TEST_FUZZ_CASES="1000")

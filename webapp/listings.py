@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from django.http import QueryDict
 
 PER_PAGE = 25
+MAX_SEARCH = 100
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def listing(
 
     What nobody may ask for (an unknown column, page 999) falls back to what is there.
     """
-    q = str(asked.get("q", "")).replace("\0", " ").strip()[:100]  # PostgreSQL takes no NUL
+    q = str(asked.get("q", "")).replace("\0", " ").strip()[:MAX_SEARCH]  # PostgreSQL takes no NUL
     for word in q.split():
         found = Q()
         for column in search:

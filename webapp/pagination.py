@@ -21,6 +21,7 @@ SEARCHED: dict[str, tuple[str, ...]] = {
     "deployments.replicaevent": ("text", "actor", "new_state"),
     "inventory.host": ("name", "endpoint"),
     "jobs.job": ("kind", "artifact__catalog_model__name", "host__name", "requested_by__username"),
+    "quantisation.promptset": ("name", "team__slug"),
     "schedules.schedule": ("name", "repo", "artifact__catalog_model__name", "host__name"),
 }
 

@@ -172,6 +172,13 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "/accounts/login/"
 SOCIALACCOUNT_ADAPTER = "webapp.accounts.sso.SignOnAdapter"
 SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
 MFA_ADAPTER = "webapp.accounts.adapter.SecondFactorAdapter"
+MFA_FORMS = {
+    "authenticate": "webapp.accounts.factor_forms.CodeForm",
+    "reauthenticate": "webapp.accounts.factor_forms.CodeAgainForm",
+    "authenticate_webauthn": "webapp.accounts.factor_forms.PasskeyForm",
+    "reauthenticate_webauthn": "webapp.accounts.factor_forms.PasskeyAgainForm",
+    "login_webauthn": "webapp.accounts.factor_forms.PasskeyAloneForm",
+}
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_ALLOW_UNVERIFIED_EMAIL = True

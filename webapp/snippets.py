@@ -13,7 +13,10 @@ class Snippet(NamedTuple):
 
 
 def snippets(base_url: str, name: str, key: str = KEY) -> list[Snippet]:
-    """curl, Python and JavaScript that chat with the deployment `name`; they work as shown once the key is in."""
+    """curl, Python and JavaScript that chat with the deployment `name`; they work as shown once the key is in.
+
+    `base_url` is what comes before /v1: this Modelyard's address, or one deployment's own.
+    """
     body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello!"}]})
     curl = (
         f"curl {base_url}/v1/chat/completions \\\n"

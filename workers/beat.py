@@ -1,4 +1,4 @@
-"""The clock: a Celery app that sends the sweep every 15 s and imports neither Django nor Docker."""
+"""`python -m workers.beat`, the clock: sends the sweep every 15 s and imports neither Django nor Docker."""
 
 from typing import Any
 
@@ -28,3 +28,6 @@ app.conf.update(
         "sweep": {"task": "sweep", "schedule": float(SWEEP_EVERY_S), "options": {"expires": SWEEP_EVERY_S - 1}},
     },
 )
+
+if __name__ == "__main__":
+    app.Beat(loglevel="INFO").run()

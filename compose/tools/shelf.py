@@ -9,6 +9,7 @@ Reads a job from MODELYARD_JOB and prints one JSON object a line, like fetch.py.
     result    {"step": "done", "result": {..., "seconds": s}}; publish: files {name, size, sha256}, format, facts
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -155,7 +156,8 @@ def main() -> int:
             result = {"publish": publish, "remove": remove}[job["step"]](job)
     except FetchError as error:
         _say({"error": {"code": error.code, "message": str(error), "advice": error.advice}})
-        return 1
+        # On a full disk the line itself may find no room.
+        return errno.ENOSPC if error.code == "disk_full" else 1
     _say({"step": "done", "result": {**result, "seconds": round(time.monotonic() - began, 3)}})
     return 0
 

@@ -161,3 +161,15 @@ def test_a_key_in_the_query_string_opens_nothing(client, ada, team):
     _key, text = keys.create_key(ada, team, "one")
     for name in ("key", "api_key", "api-key", "token", "access_token"):
         assert client.get("/api/v1/me", {name: text}).status_code == 401
+
+
+def test_gateways_hear_at_once_what_an_open_pages_token_still_opens(root, ada, bob, eve, deployment):
+    def lets():
+        known = gateway()
+        return [known.lets(person.pk, deployment.pk) for person in (root, ada, bob, eve)]
+
+    assert lets() == [True, True, True, False]
+    before = snapshot.version()
+    people.deactivate(root, bob)
+    assert lets() == [True, True, False, False]
+    assert snapshot.version() != before

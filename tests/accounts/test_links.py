@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from webapp.accounts import links
+from webapp.accounts import links, people, teams
 from webapp.accounts.models import AuditEntry, Membership, OneTimeLink, Role, User
 from webapp.errors import Conflict, NotAllowed
 
@@ -153,3 +153,43 @@ def test_a_password_link_sets_the_password_once_and_ends_every_session(client, r
 def test_only_the_installations_admin_makes_password_links(ada, bob):
     with pytest.raises(NotAllowed):
         links.password_link(ada, bob)
+
+
+FALLS = {
+    "is an operator now": lambda root, ada, team: teams.change_role(root, ada.memberships.get(), Role.OPERATOR),
+    "has left the team": lambda root, ada, team: teams.remove_member(root, ada.memberships.get()),
+    "is shut out": lambda root, ada, team: people.deactivate(root, ada),
+}
+
+
+@pytest.mark.parametrize("fall", FALLS)
+def test_an_invitation_falls_with_the_right_to_make_one(client, root, ada, bob, team, fall):
+    """Or an admin could leave a door open for themselves before being removed."""
+    _link, address = links.invite(ada, team, Role.ADMIN)
+    bob.memberships.update(role=Role.ADMIN)
+    FALLS[fall](root, ada, team)
+    assert client.get(path(address)).status_code == 410
+    assert client.post("/accounts/link/", {**TYPED, "token": token(address)}).status_code == 410
+    assert not User.objects.filter(username="zoe").exists()
+    client.force_login(bob)
+    [shown] = client.get(f"/api/v1/teams/{team.slug}/invitations").json()["items"]
+    assert shown["state"] == "void"
+    assert "void" in client.get(reverse("teams:detail", args=[team.slug])).content.decode()
+
+
+def test_losing_the_right_between_the_page_and_the_button_counts_too(root, ada, bob, team):
+    link, _address = links.invite(ada, team, Role.ADMIN)
+    bob.memberships.update(role=Role.ADMIN)
+    teams.remove_member(root, ada.memberships.get())
+    with pytest.raises(Conflict):
+        links.accept_as_new(link, "zoe", PASSWORD)
+    assert not User.objects.filter(username="zoe").exists()
+
+
+def test_a_password_link_falls_with_the_rights_of_the_admin_who_made_it(client, root, ada, bob):
+    User.objects.filter(pk=ada.pk).update(is_superuser=True)
+    ada.refresh_from_db()
+    _link, address = links.password_link(ada, bob)
+    assert client.get(path(address)).status_code == 200
+    people.set_installation_admin(root, ada, False)
+    assert client.get(path(address)).status_code == 410

@@ -1,16 +1,18 @@
 """One-time codes, recovery codes, and an installation that asks everybody for a second factor."""
 
+import json
 import re
 
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value, yield_hotp_counters_from_time
 from django.core.cache import cache
+from django.core.management import CommandError, call_command
 from django.test import Client
 
-from webapp.accounts import keys, sign_in
+from webapp.accounts import keys, people, sign_in
 from webapp.accounts.models import AuditEntry, SignInSettings
-from webapp.errors import Conflict
+from webapp.errors import Conflict, NotAllowed
 
 pytestmark = pytest.mark.django_db
 PASSWORD = {"ada": "ada-has-a-password", "bob": "bob-has-a-password", "root": "root-has-a-password"}
@@ -119,6 +121,20 @@ def test_where_everybody_needs_one_people_without_it_can_only_set_one_up(require
     assert client.get("/").status_code == 200
 
 
+def test_a_browsers_session_may_change_nothing_by_the_api_either(required, bob, team, deployment):
+    client, _reply = sign_in_as("bob")
+    for method, path, body in (
+        ("POST", f"/api/v1/deployments/{deployment.pk}/stop", None),
+        ("POST", "/api/v1/keys", {"name": "way round", "team": team.pk}),
+        ("GET", "/api/v1/me", None),
+        ("GET", "/api/v1/changes", None),
+    ):
+        reply = client.generic(method, path, json.dumps(body), content_type="application/json")
+        assert (reply.status_code, reply.json()["title"]) == (403, "Set up a second factor first."), path
+        assert "Security" in reply.json()["detail"] and reply["Content-Type"] == "application/problem+json"
+    assert not bob.api_keys.exists()
+
+
 def test_programs_with_a_key_are_not_asked(required, client, bob, team):
     _key, text = keys.create_key(bob, team, "ci")
     assert client.get("/api/v1/deployments", headers={"X-API-Key": text}).status_code == 200
@@ -151,3 +167,42 @@ def test_a_lock_out_holds_for_the_attackers_address_in_every_process(ada):
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM accounts_cache WHERE cache_key LIKE %s", ["%login_failed%"])
         assert cursor.fetchone()[0] > 0
+
+
+def test_an_admin_lets_somebody_back_in_who_lost_telephone_and_codes(client, root, bob):
+    _secret, open_session = activate("bob")
+    client.force_login(root)
+    assert "Remove second factor" in client.get("/people/").content.decode()
+    assert client.post(f"/people/{bob.pk}/remove-second-factor/").status_code == 302
+    assert open_session.get("/").status_code == 302
+    _client, reply = sign_in_as("bob")
+    assert reply.url == "/"
+    entry = AuditEntry.objects.get(verb="person.remove-second-factor")
+    assert (entry.username, entry.subject, entry.detail) == ("root", "bob", {"removed": ["recovery_codes", "totp"]})
+    assert "Remove second factor" not in client.get("/people/").content.decode()
+
+
+def test_the_api_removes_one_too_and_says_when_there_is_none(client, root, bob):
+    activate("bob")
+    client.force_login(root)
+    path = f"/api/v1/people/{bob.pk}/remove-second-factor"
+    assert [client.post(path).status_code for _ in range(2)] == [204, 409]
+
+
+def test_nobody_else_removes_one_and_nobody_their_own_this_way(root, ada, bob):
+    activate("bob")
+    activate("root")
+    with pytest.raises(NotAllowed):
+        people.remove_second_factor(ada, bob)
+    with pytest.raises(Conflict, match="Security"):
+        people.remove_second_factor(root, root)
+    assert Authenticator.objects.filter(user__in=(root, bob), type="totp").count() == 2
+
+
+def test_whoever_holds_the_machine_lets_the_only_admin_back_in(root):
+    activate("root")
+    call_command("remove_second_factor", "root")
+    assert sign_in_as("root")[1].url == "/"
+    for wrong in ("root", "nobody"):
+        with pytest.raises(CommandError):
+            call_command("remove_second_factor", wrong)

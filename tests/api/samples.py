@@ -33,6 +33,7 @@ class Side:
     run: Any = None
     target: Any = None
     text: Any = None
+    prompts: Any = None
 
 
 def side(name: str, host: Any, artifact: Any) -> Side:
@@ -44,8 +45,8 @@ def side(name: str, host: Any, artifact: Any) -> Side:
     from webapp.accounts.models import Membership, Role, Team, User
     from webapp.catalog.models import Hub
     from webapp.deployments.models import Deployment, LogChunk, OptionPreset, Replica, ReplicaEvent
-    from webapp.jobs.models import Job
-    from webapp.quantisation.models import CalibrationSet
+    from webapp.jobs.models import Job, JobLogChunk
+    from webapp.quantisation.models import CalibrationSet, PromptSet
     from webapp.schedules.models import Notification, Schedule, ScheduleRun, Target
 
     made = Side(Team.objects.create(name=f"{name} team", slug=name))
@@ -69,6 +70,11 @@ def side(name: str, host: Any, artifact: Any) -> Side:
         state="failed",
         reason=f"{name} job",
     )
+    JobLogChunk.objects.create(job=made.job, attempt=1, step=1, offset=0, text=f"{name} job log\n", until="")
+    made.prompts = PromptSet.objects.create(
+        team=made.team, name=f"{name} prompts", sha256="0" * 64,
+        prompts=[{"prompt": f"{name} asks", "way": "contains", "expected": "x"}],
+    )  # fmt: skip
     made.text = CalibrationSet.objects.create(
         team=made.team, name=f"{name} text", text=f"{name} says", sha256="0" * 64, size_bytes=10
     )
@@ -151,6 +157,7 @@ SAMPLES: dict[str, Sample] = {
     "quantise pk": Sample(lambda side: side.job.artifact_id, **SHARED),
     "quantise slug": Sample(lambda side: side.job.artifact.catalog_model.slug, ABSENT_WORD, **SHARED),
     "text_id": Sample(lambda side: side.text.pk),
+    "prompts_id": Sample(lambda side: side.prompts.pk),
     "artifact_id": Sample(lambda side: side.job.artifact_id, **SHARED),
     "model_id": Sample(lambda side: side.job.artifact.catalog_model_id, **SHARED),
 }
@@ -164,6 +171,7 @@ TOPICS: dict[str, Sample] = {
     "schedule": SAMPLES["schedules pk"],
     "schedules": Sample(lambda side: side.team.pk),
     "replica-log": Sample(lambda side: side.deployment.replicas.get().pk),
+    "job-log": Sample(lambda side: side.job.pk),
     "host": SAMPLES["hosts pk"],
     "hosts": Sample(lambda side: "", **SHARED),
 }
@@ -212,6 +220,10 @@ REACHES = [
         "/api/v1/calibration-sets",
         lambda other: {"name": "x", "text": "x" * 3000, "team": other.team.slug},
     ),
+    (
+        "/api/v1/golden-prompts",
+        lambda other: {"name": "x", "prompts": [{"prompt": "?", "expected": "x"}], "team": other.team.slug},
+    ),
 ]
 FORM_REACHES = [
     ("/playground/token/", lambda other: {"deployment": other.deployment.pk}),
@@ -220,6 +232,7 @@ FORM_REACHES = [
         "/deployments/new/",
         lambda other: {"name": "x", "team": other.team.pk, "artifact": other.job.artifact_id, "replicas": 1},
     ),
+    ("/quantise/prompts/", lambda other: {"name": "x", "team": other.team.pk, "prompts": "?\ncontains: x"}),
     ("/quantise/texts/", lambda other: {"name": "x", "team": other.team.pk, "text": "x" * 3000}),
 ]
 

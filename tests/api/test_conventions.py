@@ -2,10 +2,13 @@
 
 import json
 import re
+from collections import Counter
 
 import pytest
+from ninja import Schema
 
 from webapp import openapi
+from webapp.api import api
 from webapp.pagination import Pages
 from webapp.rest.description import METHODS
 from webapp.rest.problems import PROBLEM
@@ -132,3 +135,16 @@ def test_what_only_the_database_refuses_is_still_the_senders_mistake(as_caller, 
     monkeypatch.setattr(Pages, "paginate_queryset", refuse)
     answer = as_caller(ada).get("/api/v1/deployments")
     assert (answer.status_code, answer.headers["Content-Type"]) == (422, PROBLEM)
+
+
+def test_no_two_schemas_share_a_name():
+    """The description has one room for names: of two with the same, one would be described as the other."""
+
+    def below(schema):
+        return {schema}.union(*(below(child) for child in schema.__subclasses__()))
+
+    assert api.urls  # with it everything that has a schema is loaded
+    ours = [schema for schema in below(Schema) if schema.__module__.startswith("webapp.")]
+    names = Counter(schema.__name__ for schema in ours)
+    assert len(ours) > 100
+    assert not [name for name, number in names.items() if number > 1]

@@ -29,7 +29,7 @@ def fill() -> dict[str, dict[str, Any]]:
     _usage(ada, team, deployment, key)
     text = _quantised(team, host, artifact, job)
     return {
-        "quantisation": {"pk": artifact.pk, "slug": model.slug, "text_id": text.pk},
+        "quantisation": {"pk": artifact.pk, "slug": model.slug, "text_id": text.pk, "prompts_id": _prompts(team).pk},
         "deployments": {"pk": deployment.pk, "number": replica.number},
         "catalog": {"slug": model.slug, "pk": artifact.pk},
         "jobs": {"pk": job.pk},
@@ -233,15 +233,28 @@ def _quantised(team: Any, host: Any, artifact: Any, job: Any) -> Any:
     )  # fmt: skip
     speed = [{"streams": count, "prompt_per_s": 400.5, "decode_per_s": 100.25} for count in (1, 8)]
     values = {"size_bytes": 105_454_208, "perplexity": 21.3, "loss_percent": 2.4, "kl_divergence": 0.04, "speed": speed}
+    values |= {"prompts_passed": 8, "prompts_total": 10, "prompts_passed_percent": 80, "prompts_name": HOSTILE[:80]}
     about = {"host": host, "text_name": SCRIPT[:80], "text_sha256": "c" * 64, "tool": HOSTILE[:120]}
     Measurement.objects.create(artifact=artifact, values={"perplexity": 20.8}, **about)
     Measurement.objects.create(artifact=made, against=artifact, values=values, **about)
+    missed = [{"prompt": HOSTILE, "wanted": HOSTILE, "answer": HOSTILE}]
     Job.objects.create(
         kind="quantise", team=team, host=host, artifact=artifact, state="failed", phase=1, reason=HOSTILE[:500],
         params={"recipe": {"method": HOSTILE}, "steps": ["prepare", "convert", SCRIPT]},
-        result={"prepare": {"seconds": 0.1}, "log": HOSTILE, "work_kept": True}, ended_at=timezone.now(),
+        result={
+            "prompts": {"passed": 1, "total": 2, "passed_percent": 50, "missed": missed},
+            "prepare": {"seconds": 0.1}, "log": HOSTILE, "work_kept": True,
+        },
+        ended_at=timezone.now(),
     )  # fmt: skip
     return text
+
+
+def _prompts(team: Any) -> Any:
+    from webapp.quantisation.models import PromptSet
+
+    asked = [{"prompt": HOSTILE, "way": "contains", "expected": HOSTILE[:500]}]
+    return PromptSet.objects.create(team=team, name=SCRIPT[:80], prompts=asked, sha256="d" * 64)
 
 
 def _keys(ada: Any, team: Any) -> Any:

@@ -103,6 +103,8 @@ def test_a_connection_that_died_without_a_word_is_noticed_and_made_anew(open_pag
     pk = deploy("half-open")
     page = open_page(f"/deployments/{pk}/")
     is_live(page)
+    # What is still being asked for when nobody answers any more would be a complaint of its own.
+    expect(page.locator(f"#charts-deployment-{pk}[data-chart-url]")).to_be_attached()
     site.web.send_signal(signal.SIGSTOP)
     try:
         expect(page.get_by_text("reconnecting…")).to_be_visible(timeout=40_000)

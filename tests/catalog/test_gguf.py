@@ -249,8 +249,10 @@ def test_mutants_of_real_headers_never_crash_the_reader() -> None:
 
 
 @pytest.mark.slow
-def test_a_million_mutants_never_crash_the_reader() -> None:
-    run_mutants(seed=1, count=1_000_000)
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_a_million_mutants_never_crash_the_reader(seed: int) -> None:
+    """In twenty parts: each is a result, and none comes near the limit on a busy machine."""
+    run_mutants(seed, count=50_000)
 
 
 _numbers = st.sampled_from([0, 1, 2, 3, 6, 64, 255, 2**31 - 1, 2**32 - 1])

@@ -218,9 +218,9 @@ def test_what_a_deployment_uses_is_not_deleted(client, ada, team, deployment):
         reverse("catalog:delete", args=[deployment.artifact_id]),
         reverse("catalog:delete_copy", args=[copy.pk]),
     ):
-        assert "It is used by <strong>smollm2</strong>" in client.get(address).content.decode()
+        assert "<strong>smollm2</strong> serves it" in client.get(address).content.decode()
         reply = client.post(address, {"team": team.pk}, follow=True)
-        assert "is used by smollm2" in reply.content.decode()
+        assert "is used: smollm2 serves it." in reply.content.decode()
     assert not Job.objects.exists() and ArtifactCopy.objects.get().state == CopyState.PRESENT
 
 
@@ -228,6 +228,9 @@ def test_a_stranger_learns_no_name_of_what_uses_it(client, eve, deployment):
     client.force_login(eve)
     text = client.get(reverse("catalog:delete", args=[deployment.artifact_id])).content.decode()
     assert "1 deployment of other teams" in text and "<strong>smollm2</strong>" not in text
+    post = {"team": eve.teams.get().pk}
+    told = client.post(reverse("catalog:delete", args=[deployment.artifact_id]), post, follow=True).content.decode()
+    assert "1 of other teams uses it" in told and "smollm2 serves" not in told
 
 
 def test_a_viewer_deletes_nothing(client, bob, team, artifact):

@@ -1,8 +1,10 @@
 """The whole stack as containers: built without a registry, started, asked through its front, watched by Prometheus."""
 
 import contextlib
+import http.client
 import json
 import re
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -77,6 +79,25 @@ def _ready(yard: ComposeYard, key: str) -> Any:
         # 503 until everybody has given a sign of life.
         error.close()
         return None
+
+
+def test_the_clients_own_address_is_known_behind_the_front(yard: ComposeYard, answered: dict[str, Any]) -> None:
+    """From another loopback address, with a forged header: neither the front's address nor the forged one counts."""
+    context = ssl.create_default_context(cafile=str(yard.state / "compose/tls/cert.pem"))
+    line = http.client.HTTPSConnection(
+        "localhost", yard.https_port, timeout=30, context=context, source_address=("127.0.0.2", 0)
+    )
+    with contextlib.closing(line):
+        line.request(
+            "GET", "/healthz?from=elsewhere", headers={"X-Forwarded-For": "6.6.6.6", "X-Request-ID": "elsewhere"}
+        )
+        assert line.getresponse().status == 200
+
+    def logged() -> Any:
+        lines = [json.loads(row) for path in (yard.state / "log").glob("*.access.jsonl") for row in path.open()]
+        return [row["client"] for row in lines if row["request_id"] == "elsewhere"]
+
+    assert until("its access line", logged, 10) == ["127.0.0.2"]
 
 
 def test_prometheus_scrapes_it(yard: ComposeYard, answered: dict[str, Any]) -> None:

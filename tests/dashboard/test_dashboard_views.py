@@ -74,6 +74,26 @@ def test_the_team_gets_a_token_for_its_deployment_alone(client, request, deploym
     assert "no-store" in reply.headers["Cache-Control"]
 
 
+def test_a_granted_teams_talk_is_its_own_and_goes_by_the_deployments_path(client, ada, eve, root, deployment):
+    from webapp import secrets
+    from webapp.accounts.models import Membership
+    from webapp.deployments import sharing
+    from webapp.gateway import playground_tokens
+
+    def team_that_asks(person):
+        client.force_login(person)
+        said = token_for(client, deployment.pk).json()
+        assert said["url"] == "/d/research/smollm2/v1/chat/completions"
+        return playground_tokens.verify(said["token"].encode(), secrets.derive("playground"), time.time()).team
+
+    strangers = eve.teams.get()
+    sharing.grant(ada, deployment, strangers.slug)
+    assert team_that_asks(eve) == strangers.pk
+    Membership.objects.create(user=ada, team=strangers, role="viewer")
+    assert team_that_asks(ada) == deployment.team_id, "who is on the owning team asks for that"
+    assert team_that_asks(root) == deployment.team_id, "the installation's admin is in no team"
+
+
 def test_a_stranger_gets_no_token(client, eve, deployment):
     client.force_login(eve)
     assert token_for(client, deployment.pk).status_code == 404

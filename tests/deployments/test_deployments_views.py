@@ -225,17 +225,14 @@ def many(make_deployment):
     return make
 
 
-def test_the_list_costs_the_same_queries_for_three_and_for_sixty(client, ada, many, django_assert_num_queries):
+def test_the_list_costs_the_same_queries_for_three_and_for_sixty(client, ada, many, count_queries):
     client.force_login(ada)
     many(3)
     url = reverse("deployments:index")
-    client.get(url)
-    with django_assert_num_queries(10):
-        client.get(url)
+    assert count_queries(client, url) == 10
     Deployment.objects.all().delete()
     many(60)
-    with django_assert_num_queries(10):
-        client.get(url)
+    assert count_queries(client, url) == 10
 
 
 def test_the_list_comes_in_pages_of_25_and_can_be_searched_and_sorted(client, ada, many):

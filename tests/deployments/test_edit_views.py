@@ -146,7 +146,7 @@ def test_a_clone_and_a_preset_fill_in_the_form(client: Any, ada: Any, eve: Any, 
     cloned = client.get(reverse("deployments:new"), {"from": served.pk}).content.decode()
     assert 'value="chat-copy"' in cloned and 'value="512"' in cloned
     client.post(address("keep_preset", served), {"name": "Nightly"})
-    [kept] = [preset for preset in presets.available([team]) if preset.team]
+    [kept] = [preset for preset in presets.available(ada) if preset.team]
     filled = client.post(
         reverse("deployments:new"), {"use_preset": "yes", "preset": kept.key, "name": "typed", "replicas": 4}
     ).content.decode()

@@ -108,8 +108,8 @@ def test_our_presets_are_valid_options_of_their_engines() -> None:
 
 def test_a_team_keeps_presets_of_its_own(ada: Any, bob: Any, eve: Any, team: Any) -> None:
     kept = presets.save(bob, team, "llamacpp", "Nightly", {"context_length": 1024})
-    assert [preset.name for preset in presets.available([team]) if preset.team] == ["Nightly"]
-    assert [preset.name for preset in presets.available(eve.teams.all()) if preset.team] == []
+    assert [preset.name for preset in presets.available(ada) if preset.team] == ["Nightly"]
+    assert [preset.name for preset in presets.available(eve) if preset.team] == []
     with pytest.raises(Conflict, match="a preset named Nightly already"):
         presets.save(ada, team, "llamacpp", "Nightly", {})
     with pytest.raises(Invalid):

@@ -65,10 +65,23 @@ def test_the_probe_asks_for_one_token() -> None:
 @pytest.mark.parametrize(
     ("line", "key", "fraction", "size"),
     [
-        ("(APIServer pid=1) INFO vLLM server version 0.32.0, serving model /models/7", "program", 1 / 9, None),
-        ("Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01]", "weights", 3.5 / 9, None),
+        ("(APIServer pid=1) INFO vLLM server version 0.32.0, serving model /models/7", "program", 0.1, None),
+        (
+            "(APIServer pid=1) INFO 11-22 ▄▄ ▄█ █     █     █ ▀▄▀ █  version 0.32.0",
+            "program",
+            0.1,
+            None,
+        ),
+        (
+            "(APIServer pid=1) INFO [model.py:733] Resolved architecture: LlamaForCausalLM",
+            "architecture",
+            0.2,
+            None,
+        ),
+        ("Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01]", "weights", 0.45, None),
         ("INFO Model loading took 0.25 GiB memory and 1.2 seconds", "weights", None, GIB // 4),
         ("INFO Available KV cache memory: 1.0 GiB", "kv_cache", None, GIB),
+        ("(Worker pid=37) INFO Explicitly set (1.0/4.02) GiB for KV cache on node 0.", "kv_cache", None, GIB),
         ("INFO:     Application startup complete.", "loaded", 1.0, None),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.gateway.test_snapshot import token
 from tests.gateway.yard import ADA, EVE, Yard, chat_body, eventually, key
 
 
@@ -108,3 +109,45 @@ def test_a_new_snapshot_that_takes_nothing_away_disturbs_nobody(make_yard: Calla
     yard.publish(deployments=[])
     assert answer.read().rstrip().endswith(b"data: [DONE]")
     line.close()
+
+
+def person(number: int, *teams: int, is_admin: bool = False) -> dict[str, Any]:
+    return {"id": number, "teams": list(teams), "is_admin": is_admin}
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        {"people": [person(3), person(4, 5)]},
+        {"people": [person(3, 9), person(4, 5)]},
+    ],
+    ids=["shut out", "left the team"],
+)
+def test_an_open_pages_token_ends_with_the_persons_rights(make_yard: Callable[..., Yard], lost: dict[str, Any]) -> None:
+    """Its five minutes are the longest it lives, not the least."""
+    yard = make_yard().start()
+    yard.publish(people=[person(3, 2), person(4, 5)])
+    of_ada = token([7], time.time() + 60)
+    line = open_stream(yard, "/v1/chat/completions", "smol", of_ada)
+    answer = line.getresponse()
+    assert answer.status == 200
+    yard.publish(**lost)
+    refused = yard.chat("smol", of_ada)
+    assert (refused.status, refused.error["code"]) == (401, "invalid_token")
+    with pytest.raises(http.client.IncompleteRead) as broken, answer:
+        answer.read()
+    assert b'"code":"invalid_token"' in broken.value.partial
+    line.close()
+
+
+def test_a_token_goes_on_for_admins_granted_teams_and_people_the_snapshot_does_not_know(
+    make_yard: Callable[..., Yard],
+) -> None:
+    yard = make_yard().start()
+    for people in ([person(3, is_admin=True)], [person(4)]):
+        yard.publish(people=people)
+        assert yard.chat("smol", token([7], time.time() + 60)).status == 200
+    yard.publish(people=[person(3, 5)], **granted(yard, 5))
+    assert yard.chat("smol", token([7], time.time() + 60)).status == 200
+    yard.publish(**granted(yard))
+    assert yard.chat("smol", token([7], time.time() + 60)).status == 401

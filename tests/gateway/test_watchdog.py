@@ -28,7 +28,7 @@ def test_a_tick_between_a_connections_making_and_its_registration_is_not_the_las
 
     async def scene() -> None:
         line = Guarded()
-        state = SimpleNamespace(connections=set())
+        state = SimpleNamespace(connections=set(), settings=SimpleNamespace(trusted_proxies=()))
         guard = Watchdog(cast(Any, state))
         guard.connect()
         await asyncio.sleep(0.015)  # one tick, and nobody is registered yet

@@ -40,7 +40,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(what: Callable[[], Any], within_s: float = 5.0) -> Any:
+def eventually(what: Callable[[], Any], within_s: float = 20.0) -> Any:
     """The first true answer of `what`; other processes are watched, so there is nothing to await."""
     deadline = time.monotonic() + within_s
     while not (answer := what()):

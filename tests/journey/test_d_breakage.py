@@ -17,8 +17,8 @@ from tests.journey.yard import Yard
 pytestmark = [pytest.mark.journey, pytest.mark.docker]
 
 VICTIMS = {
-    "worker": "workers.app worker",
-    "beat": "workers.beat beat",
+    "worker": "-m workers ",
+    "beat": "-m workers.beat",
     "watcher": "workers.watcher",
     "web": "webapp.asgi:application",
     "broker": "valkey.sock",

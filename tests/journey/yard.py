@@ -36,8 +36,9 @@ class Yard:
         return self.folder / "var"
 
     def environment(self) -> dict[str, str]:
-        """The caller's environment without what would make this a different installation."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MODELYARD_", "DJANGO_"))}
+        """The caller's environment without what would make this another installation, or another Python."""
+        others = ("MODELYARD_", "DJANGO_", "PYTHON")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         cache = os.environ.get("MODELYARD_CACHE_DIR") or str(Path.home() / ".cache" / "modelyard")
         return {**kept, "MODELYARD_PORT": str(self.port), "MODELYARD_CACHE_DIR": cache}
 

@@ -1,10 +1,12 @@
 """Who may listen to a live page, from where, and for how long."""
 
 import pytest
+from allauth.mfa.models import Authenticator
 
 from tests.live.communicator import Socket
 from tests.live.scenes import ORIGIN, quiet, run, said, stop
-from webapp.accounts.models import Membership
+from webapp.accounts import sign_in
+from webapp.accounts.models import Membership, SignInSettings
 from webapp.asgi import application
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -97,4 +99,48 @@ def test_someone_who_left_the_team_hears_nothing_more(listen, bob, ada, deployme
         assert "asked to stop" not in message["content"]
         assert (await said(socket))["code"] == 4404
 
+    run(scene())
+
+
+@pytest.fixture
+def unasked():
+    """Processes remember the rule for a few seconds."""
+    sign_in.forget()
+    yield
+    sign_in.forget()
+
+
+@pytest.fixture
+def required(db, unasked):
+    SignInSettings.objects.create(is_second_factor_required=True)
+
+
+def test_where_everybody_needs_a_second_factor_a_session_without_one_hears_nothing(listen, ada, deployment, required):
+    async def scene():
+        socket = await listen(ada, f"deployment:{deployment.pk}", last="-1")
+        await socket.connect()
+        assert await said(socket) == {"type": "websocket.close", "code": 4401}
+
+    run(scene())
+
+
+def test_the_rule_shuts_sockets_that_are_open(listen, ada, deployment, quick, unasked):
+    async def scene():
+        socket = await listen(ada, f"deployment:{deployment.pk}")
+        await socket.connect()
+        await SignInSettings.objects.acreate(is_second_factor_required=True)
+        sign_in.forget()
+        assert (await said(socket))["code"] == 4401
+
+    run(scene())
+
+
+def test_whoever_has_a_second_factor_hears_as_before(listen, ada, deployment, required):
+    async def scene():
+        socket = await listen(ada, f"deployment:{deployment.pk}", last="-1")
+        await socket.connect()
+        assert "deployment-panel" in (await said(socket))["content"]
+        await socket.disconnect()
+
+    Authenticator.objects.create(user=ada, type=Authenticator.Type.TOTP, data={"secret": "sealed"})
     run(scene())

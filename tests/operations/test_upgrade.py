@@ -178,7 +178,7 @@ def test_processes_end_with_a_sentence(newer: None, capsys: pytest.CaptureFixtur
     "command",
     [
         ["-m", "workers.watcher"],
-        ["-m", "celery", "-A", "workers.app", "worker", "--pool", "solo"],
+        ["-m", "workers"],
         ["-m", "uvicorn", "webapp.asgi:application", "--uds", "{run}/refused.sock"],
     ],
 )

@@ -33,17 +33,13 @@ class Stack:
             self._start(name)
 
     def _start(self, name: str) -> None:
-        celery = [sys.executable, "-m", "celery"]
         argv = {
             "broker": [
                 _valkey(), "--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no",
                 "--dir", str(STATE / "run"), "--logfile", "",
             ],
-            "worker": [
-                *celery, "-A", "workers.app", "worker", "--concurrency", "2", "--without-gossip", "--without-mingle",
-                "--without-heartbeat", "--loglevel", "INFO",
-            ],
-            "beat": [*celery, "-A", "workers.beat", "beat", "--loglevel", "INFO"],
+            "worker": [sys.executable, "-m", "workers"],
+            "beat": [sys.executable, "-m", "workers.beat"],
             "watcher": [sys.executable, "-m", "workers.watcher"],
             "web": [
                 sys.executable, "-m", "uvicorn", "webapp.asgi:application", "--uds", str(self.web), "--no-access-log",

@@ -55,7 +55,7 @@ def test_the_preview_follows_what_is_typed(browser, half, host, team):  # noqa: 
     body |= {"shown_method": "gptq", "option-bits": 4, "option-group_size": 64, "option-samples": 8,
              "option-length": 128, "option-symmetric": "on"}  # fmt: skip
     text = browser.post(f"/quantise/artifacts/{half.pk}/preview/", body).content.decode()
-    assert "do not divide" not in text and "Steps: prepare, quantise, judge, publish" in text
+    assert "do not divide" not in text and "Steps: prepare, quantise, judge, speed, publish" in text
 
 
 def test_a_form_becomes_a_job_and_its_page_shows_the_steps(browser, half, host, team):  # noqa: F811
@@ -87,6 +87,15 @@ def test_the_models_page_shows_table_plot_and_lineage(browser, job, half):  # no
     for word in ("What quantising cost", "<svg", "best of its size", "Lineage", "2–5 % at 4 bits", "Passport"):
         assert word in text, word
     assert f"/quantise/artifacts/{made.pk}/again/" in text
+
+
+def test_the_models_page_says_why_a_speed_is_missing(browser, job):  # noqa: F811
+    why = "The image modelyard/vllm:cpu is not on local. Run `make quantizers` on that machine."
+    end(job, {**published(), "speed": {"missing": why}})
+    text = browser.get("/models/smollm2/").content.decode()
+    assert f"No load time, memory and speed: {why}" in text
+    text = browser.get(f"/jobs/{job.pk}/").content.decode()
+    assert "skipped" in text and why in text
 
 
 def test_the_models_page_asks_as_many_questions_for_one_variant_as_for_many(
@@ -142,7 +151,7 @@ def test_the_api_previews_quantises_and_tells_the_steps(program, half, host):  #
     body = {"artifact": half.pk, "recipe": {"options": {"type": "Q8_0"}}, "host": host.pk, "measure": {"chunks": 2}}
     reply = program("POST", "/quantisations", body)
     assert reply.status_code == 202 and reply.json()["steps"][0] == {
-        "name": "prepare", "state": "waiting", "seconds": None,
+        "name": "prepare", "state": "waiting", "seconds": None, "why": "",
     }  # fmt: skip
     body["recipe"] = {"options": {"type": "Q4_K_XXXL"}}
     reply = program("POST", "/quantisations", body)
@@ -183,6 +192,22 @@ def test_every_page_of_this_room_is_valid_html(browser, job, half, host, team): 
     ]  # fmt: skip
     for page in pages:
         assert faults(browser.get(page).content.decode()) == [], page
+
+
+def test_the_best_of_their_size_are_told_by_the_files_own_sizes(half, host, ada):  # noqa: F811
+    from webapp.quantisation import panels
+
+    rows = (("Q4_K_M", 100, 0.04), ("Q4_0", 102, 0.09), ("Q8_0", 140, 0.001))
+    made = []
+    for label, size, divergence in rows:
+        made.append(
+            Artifact.objects.create(
+                catalog_model=half.catalog_model, format="gguf", quantisation=label, main_file=label, size_bytes=size
+            )
+        )
+        values = {"kl_divergence": divergence}
+        Measurement.objects.create(artifact=made[-1], against=half, host=host, values=values, text_name="x")
+    assert [row.artifact.quantisation for row in panels.table(ada, made) if row.is_best] == ["Q4_K_M", "Q8_0"]
 
 
 def test_a_refusal_is_told_once_above_the_form(browser, half, host, team):  # noqa: F811

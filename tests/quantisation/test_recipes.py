@@ -101,6 +101,14 @@ def test_what_can_be_done_is_not_refused(facts, source_format, made):
     assert words(facts, source_format, made) == []
 
 
+@pytest.mark.parametrize(("chunks", "context", "tokens"), [(1, 128, 63), (3, 64, 93), (2, 104, 0), (1, 512, 0)])
+def test_a_measurement_that_would_say_nothing_is_refused(chunks, context, tokens):
+    """llama-perplexity ends well with fewer than 100 tokens and prints no divergence."""
+    found = refusing.too_little_judged(Measure(chunks=chunks, context=context))
+    assert [refusal.field for refusal in found] == (["chunks"] if tokens else [])
+    assert not tokens or found[0].what.startswith(f"Only {tokens} tokens")
+
+
 def test_a_host_without_room_is_named_with_both_numbers():
     needs = sizing.needs(BIG, "safetensors", recipe(), None)
     found = refusing.lack_of_room(needs, refusing.Room("attic", GIB, GIB))
@@ -115,7 +123,8 @@ def test_a_host_without_room_is_named_with_both_numbers():
         (recipe(imatrix=False), "gguf", Measure(speed=False), "prepare quantise logits judge publish"),
         (recipe(), "safetensors", None, "prepare convert calibrate quantise verify publish"),
         (recipe(type="F16"), "safetensors", Measure(), "prepare convert judge speed publish"),
-        (recipe("awq"), "safetensors", Measure(), "prepare quantise judge publish"),
+        (recipe("awq"), "safetensors", Measure(), "prepare quantise judge speed publish"),
+        (recipe("int8"), "safetensors", Measure(speed=False), "prepare quantise judge publish"),
         (recipe("fp8"), "safetensors", None, "prepare quantise verify publish"),
     ],
 )
@@ -136,6 +145,21 @@ def test_an_order_leads_from_the_parent_to_the_result():
     assert quantise["out"] == plan.order(params, "judge")["model"] == "/job/out/smol-Q6_K.gguf"
     assert plan.order(params, "judge")["base"] == plan.order(params, "logits")["out"]
     assert plan.order(params, "judge")["chunks"] == 5
+
+
+@pytest.mark.parametrize(
+    ("made", "image", "is_dispensable"),
+    [(recipe("awq"), "modelyard/vllm:cpu", True), (recipe(), "modelyard/quantizer-gguf:1", False)],
+)
+def test_speed_is_measured_by_the_engine_that_will_serve_it(made, image, is_dispensable):
+    params = {
+        "recipe": made.full(), "file": "smol.gguf", "steps": plan.steps(made, "safetensors", Measure()),
+        "source": {"format": "safetensors", "folder": "/models/3", "main": "/models/3/config.json"},
+    }  # fmt: skip
+    assert plan.program(params, "speed")[0] == image
+    assert plan.is_dispensable(params, "speed") is is_dispensable
+    assert not plan.is_dispensable(params, "quantise") and not plan.is_dispensable(params, "judge")
+    assert plan.order(params, "speed")["streams"] == [1, 8]
 
 
 def candidate(number, size, divergence=None, speed=None):

@@ -107,6 +107,22 @@ def test_the_end_brings_artifact_copy_and_measurements_together(job, half, host)
     assert host.booked_bytes == 0
 
 
+def test_speed_that_was_not_measured_says_why(job):
+    why = "The image modelyard/vllm:cpu is not on local. Run `make quantizers` on that machine."
+    judged = {"load_s": 0.3, "peak_memory_bytes": 5}
+    made = end(job, {**published(**judged), "speed": {"missing": why}})
+    values = Measurement.objects.get(artifact=made).values
+    assert values["speed_missing"] == why and values["perplexity"] == 21.3
+    assert not {"speed", "load_s", "peak_memory_bytes"} & set(values), "those of the judging program are no engine's"
+
+
+def test_who_measured_what_is_written_down(job, half):
+    made = end(job, {**published(), "speed": {"speed": [], "load_s": 30.5, "tool": "vllm 0.32.0"}})
+    row = Measurement.objects.get(artifact=made)
+    assert (row.tool, row.values["load_s"]) == ("llama.cpp, vllm 0.32.0", 30.5)
+    assert Measurement.objects.get(artifact=half).tool == "llama.cpp"
+
+
 def test_a_reserved_id_is_given_to_nobody_else(half):
     reserved = catalog.reserve_artifact_id(half.catalog_model)
     other = Artifact.objects.create(catalog_model=half.catalog_model, format="gguf", main_file="x")

@@ -86,7 +86,7 @@ def end_job(db: None) -> Callable[..., Any]:
     from webapp.jobs.states import JobState
     from webapp.quantisation import finishing
 
-    def end(job: Any, values: Any = None, failed: str = "") -> Any:
+    def end(job: Any, values: Any = None, failed: str = "", prompts: Any = None) -> Any:
         job = Job.objects.get(pk=job.pk)
         assert jobs.move(job, JobState.QUEUED, JobState.RUNNING, started_at=timezone.now())
         if failed:
@@ -100,7 +100,7 @@ def end_job(db: None) -> Callable[..., Any]:
             "facts": FACTS, "format": "gguf", "main_file": name,
             "files": [{"name": name, "size": 1000, "sha256": "cd" * 32}],
         }  # fmt: skip
-        finishing.finish(job, {"publish": published, "judge": values or GOOD})
+        finishing.finish(job, {"publish": published, "judge": values or GOOD, "prompts": prompts})
         assert jobs.move(job, JobState.RUNNING, JobState.SUCCEEDED)
         return job.artifact.made.get(pk=reserved)
 

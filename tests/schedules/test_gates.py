@@ -6,7 +6,8 @@ import pytest
 
 from webapp.schedules.gates import Gate, judge
 
-GOOD = {"kl_divergence": 0.02, "top1_agreement_percent": 95.0, "perplexity": 10.1, "base_perplexity": 10.0}
+GOOD = {"kl_divergence": 0.02, "top1_agreement_percent": 95.0, "perplexity": 10.1, "base_perplexity": 10.0,
+        "prompts_passed_percent": 80.0}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,8 @@ GOOD = {"kl_divergence": 0.02, "top1_agreement_percent": 95.0, "perplexity": 10.
         ({"min_top1_agreement_percent": 95.1}, False),
         ({"max_perplexity_ratio": 1.02}, True),
         ({"max_perplexity_ratio": 1.005}, False),
+        ({"min_prompts_passed_percent": 80}, True),
+        ({"min_prompts_passed_percent": 90}, False),
         ({"max_kl_divergence": 0.1, "min_top1_agreement_percent": 99}, False),
     ],
 )

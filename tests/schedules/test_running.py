@@ -259,3 +259,35 @@ def test_a_source_that_lies_elsewhere_is_fetched_first(make_schedule, go, source
     run.jobs.update(state="succeeded", ended_at=timezone.now())
     run = go(run, 2)
     assert sorted(job.kind for job in run.jobs.all()) == ["fetch", "quantise"]
+
+
+@pytest.fixture
+def prompts(ada, team):
+    from webapp.quantisation import services as quantisation
+
+    asked = [{"prompt": "What is the capital of France?", "way": "contains", "expected": "Paris"}]
+    return quantisation.add_prompts(ada, team, "capitals", asked)
+
+
+@pytest.mark.parametrize(("percent", "state"), [(100.0, "succeeded"), (50.0, "refused")])
+def test_golden_prompts_decide_without_any_other_measurement(make_schedule, go, end_job, prompts, percent, state):
+    gate = Gate(min_prompts_passed_percent=90)
+    schedule = make_schedule(prompts=prompts, gate=gate, measure=None)
+    run = begun(schedule, go)
+    job = run.jobs.get()
+    assert job.params["steps"][-2] == "prompts"
+    asked = {"passed": int(percent / 50), "total": 2, "passed_percent": percent, "missed": []}
+    end_job(job, prompts=asked)
+    run = go(run)
+    assert run.state == state
+    if state == "refused":
+        assert "Golden prompts passed in percent is 50, below the limit 90" in run.reason
+
+
+def test_prompts_that_a_schedule_asks_are_not_deleted(make_schedule, ada, prompts):
+    from webapp.errors import Conflict
+    from webapp.quantisation import services as quantisation
+
+    make_schedule(prompts=prompts, gate=Gate(min_prompts_passed_percent=90))
+    with pytest.raises(Conflict, match="asked by: nightly"):
+        quantisation.delete_prompts(ada, prompts)

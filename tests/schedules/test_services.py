@@ -38,6 +38,7 @@ def test_a_schedule_knows_its_next_time(schedule):
         ({"recipes": (Recipe(method="awq"),)}, "recipes", "AWQ"),
         ({"recipes": (Recipe(), Recipe(options={"type": "Q4_K_M"}))}, "recipes", "twice"),
         ({"gate": Gate(max_kl_divergence=1), "measure": None}, "gate", "not measured"),
+        ({"gate": Gate(min_prompts_passed_percent=90)}, "min_prompts_passed_percent", "none are chosen"),
         ({"keep_last": 0}, "keep_last", "1000"),
         ({"idle_min": 0}, "idle_min", "quiet"),
         ({"name": "  "}, "name", "name"),

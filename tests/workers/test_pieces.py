@@ -145,3 +145,30 @@ def test_a_docker_engine_that_is_away_is_told_in_the_systems_words(address: str,
 def test_any_other_fault_keeps_its_own_words() -> None:
     assert plainly(ValueError("no JSON")) == "no JSON"
     assert plainly(TimeoutError()) == "TimeoutError"
+
+
+def test_a_jobs_log_holds_what_its_tools_say_and_its_numbers_go_to_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[str] = []
+    numbers: list[Any] = []
+
+    async def call(function: Any, *arguments: Any) -> None:
+        if function is logs.rows.append_job_log:
+            kept.append(arguments[1])
+        elif function is logs.rows.record_job_progress:
+            numbers.append(arguments)
+
+    monkeypatch.setattr(logs.rows, "call", call)
+    lines = [
+        '{"step": "quantise", "done": 1, "total": 272, "unit": "tensors", "message": "blk.0"}',
+        "[   1/ 272] blk.0 - converting to q4_K",
+        '{"step": "copy", "done": 1, "total": 9, "unit": "bytes", "message": "a.gguf\\n{forged}"}',
+        '{"step": "copy", "done": 2, "total": 9, "unit": "bytes", "message": "a.gguf\\n{forged}"}',
+        '{"error": {"code": "disk_full", "message": "The disk is full.", "advice": "Make room."}}',
+        '{"step": "done", "result": {}}',
+        "{no json",
+    ]
+    asyncio.run(logs.JobLog((7, 1, 2)).flush([(f"2026-11-22T15:00:0{n}Z", line) for n, line in enumerate(lines)]))
+    assert "".join(kept).splitlines() == [
+        "[   1/ 272] blk.0 - converting to q4_K", "copy: a.gguf {forged}", "The disk is full. Make room.", "{no json",
+    ]  # fmt: skip
+    assert numbers == [(7, "copy", 2, 9, "bytes", None, "a.gguf\n{forged}")]

@@ -60,6 +60,16 @@ def end_sessions(request: HttpRequest, person_id: int) -> Status[None]:
     return Status(204, None)
 
 
+@router.post(
+    "/people/{person_id}/remove-second-factor",
+    response={204: None},
+    summary="Take a lost second factor away",
+)
+def remove_second_factor(request: HttpRequest, person_id: int) -> Status[None]:
+    people.remove_second_factor(caller(request), _person(request, person_id))
+    return Status(204, None)
+
+
 @router.post("/people/{person_id}/password-link", response={201: LinkOut}, summary="A link to set a new password")
 def password_link(request: HttpRequest, person_id: int) -> Status[OneTimeLink]:
     link, address = links.password_link(caller(request), _person(request, person_id))

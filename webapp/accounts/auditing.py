@@ -32,8 +32,15 @@ class Asker:
 asker: ContextVar[Asker | None] = ContextVar("modelyard_asker", default=None)
 
 
-def audit(user: User | None, team: Team | None, verb: str, subject: str, detail: dict[str, Any] | None = None) -> None:
-    """Write down who changed what, in the caller's transaction.
+def audit(
+    user: User | None,
+    team: Team | None,
+    verb: str,
+    subject: str,
+    detail: dict[str, Any] | None = None,
+    who: str = "system",
+) -> None:
+    """Write down who changed what, in the caller's transaction. Without a user it was `who`.
 
     `detail` says what changed: `difference(before, after)` where there is a before. What looks like a secret is
     hidden, by name of the field and by form of the text.
@@ -41,7 +48,7 @@ def audit(user: User | None, team: Team | None, verb: str, subject: str, detail:
     source = asker.get() or Asker()
     AuditEntry.objects.create(
         user=user,
-        username=user.username if user else "system",
+        username=user.username if user else who,
         team=team,
         team_name=team.name if team else "",
         verb=verb,

@@ -35,6 +35,24 @@ def end_sessions(user: User, person: User, request: HttpRequest | None = None) -
         update_session_auth_hash(request, user)
 
 
+def remove_second_factor(user: User | None, person: User) -> None:
+    """For somebody who lost telephone, keys and recovery codes: every factor and every session of theirs ends, the
+    password stays. Not for oneself, where that page asks for the password first. None is whoever holds the machine."""
+    require_installation_admin(user)
+    if user is not None and user.pk == person.pk:
+        raise Conflict("Your own is on your page Security.", "Another admin of this Modelyard can remove it too.")
+    # Imported late: it wants the apps loaded.
+    from allauth.mfa.models import Authenticator
+
+    with transaction.atomic():
+        kinds = sorted(Authenticator.objects.filter(user=person).values_list("type", flat=True))
+        if not kinds:
+            raise Conflict(f"{person} has no second factor.")
+        Authenticator.objects.filter(user=person).delete()
+        User.objects.filter(pk=person.pk).update(session_epoch=F("session_epoch") + 1)
+        audit(user, None, "person.remove-second-factor", person.username, {"removed": kinds})
+
+
 def set_installation_admin(user: User, person: User, is_admin: bool) -> None:
     """Give or take the rights over everything. The last one keeps them."""
     require_installation_admin(user)

@@ -70,7 +70,7 @@ class InvitationOut(Schema):
     id: int
     role: str
     note: str
-    state: str = Field(description="pending, used, revoked or expired")
+    state: str = Field(description="pending, used, revoked, expired, or void: who made it may not invite now")
     created_by: str | None = Field(None, alias="created_by.username")
     used_by: str | None = Field(None, alias="used_by.username")
     created_at: datetime

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.db import transaction
+from django.http import HttpRequest
 
 from webapp import sealing
 from webapp.accounts import teams
@@ -50,6 +51,23 @@ def is_second_factor_required() -> bool:
     if _remembered is None or now - _remembered[0] > REMEMBERED_S:
         _remembered = (now, current().is_second_factor_required)
     return _remembered[1]
+
+
+def lets_in(request: HttpRequest) -> bool:
+    """Whether the rule about second factors lets this signed-in person go on; a socket shows a request that has a user
+    and a session.
+
+    Whom the single sign-on let in is not asked: there it is the provider's duty.
+    """
+    if not is_second_factor_required():
+        return True
+    # Imported late: these modules want the apps loaded.
+    from allauth.account.internal.flows.login import get_authentication_records
+    from allauth.mfa.utils import is_mfa_enabled
+
+    if any(step.get("method") == "socialaccount" for step in get_authentication_records(request, request.user)):
+        return True
+    return bool(is_mfa_enabled(request.user))
 
 
 def forget() -> None:

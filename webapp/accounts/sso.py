@@ -19,7 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from webapp.accounts import sign_in
+from webapp.accounts import sessions, sign_in
 from webapp.accounts.auditing import audit
 from webapp.accounts.models import SignInSettings, User
 
@@ -30,6 +30,8 @@ ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "E
 # Clocks of two machines differ.
 LEEWAY_S = 60
 MAX_GROUPS = 1000
+# The status of a refusal for which nobody tried to sign in.
+PROVIDER_SILENT = 502
 
 
 class SignOnAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
@@ -170,7 +172,9 @@ def groups_of(claims: dict[str, Any], found: SignInSettings) -> list[str]:
 
 
 def refused(request: HttpRequest, what: str, advice: str, status: int = 403) -> ImmediateHttpResponse:
-    """To be raised: ends the dance with a page that says why."""
+    """To be raised: ends the dance with a page that says why; the audit log hears of it too."""
+    if status != PROVIDER_SILENT:
+        sessions.refused(None, f"single sign-on: {what}")
     response: HttpResponse = render(
         request, "account/sso_refused.html", {"what": what, "advice": advice}, status=status
     )

@@ -32,6 +32,7 @@ people_patterns = [
     path("<int:pk>/deactivate/", people.deactivate, name="deactivate"),
     path("<int:pk>/reactivate/", people.reactivate, name="reactivate"),
     path("<int:pk>/end-sessions/", people.end_sessions, name="end_sessions"),
+    path("<int:pk>/remove-second-factor/", people.remove_second_factor, name="remove_second_factor"),
     path("<int:pk>/make-admin/", people.make_admin, name="make_admin"),
     path("<int:pk>/take-admin/", people.take_admin, name="take_admin"),
     path("<int:pk>/password-link/", people.password_link, name="password_link"),

@@ -1,12 +1,14 @@
 """What models take on each host, and what of it nobody uses."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.apps import apps
 from django.db.models import Count, QuerySet
+from django.db.models.functions import Coalesce
 
 from webapp.catalog.fits import Room
-from webapp.catalog.models import ArtifactCopy
+from webapp.catalog.models import Artifact, ArtifactCopy
 from webapp.inventory.models import Host, HostState
 
 
@@ -16,10 +18,15 @@ class Held:
 
     copy: ArtifactCopy
     deployments: int
+    is_served: bool = False  # a replica with it is ready now
 
     @property
     def is_unused(self) -> bool:
         return self.deployments == 0
+
+    @property
+    def last_used_at(self) -> datetime | None:
+        return self.copy.artifact.last_used_at
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,14 @@ class HostDisk:
 
 
 def by_host(hosts: QuerySet[Host]) -> list[HostDisk]:
-    """These hosts with their copies, large before small. The number of queries is constant."""
+    """These hosts with their copies: unused before used, large before small. The number of queries is constant."""
     copies = ArtifactCopy.objects.filter(host__in=hosts).select_related("artifact__catalog_model", "host")
-    uses = _uses()
+    uses, served = _uses(), served_now()
     lists: dict[int, list[Held]] = {}
     for copy in copies.order_by("-artifact__size_bytes", "id"):
-        lists.setdefault(copy.host_id, []).append(Held(copy, uses.get(copy.artifact_id, 0)))
+        lists.setdefault(copy.host_id, []).append(Held(copy, uses.get(copy.artifact_id, 0), copy.artifact_id in served))
+    for held in lists.values():
+        held.sort(key=lambda item: not item.is_unused)
     return [HostDisk(host, tuple(lists.get(host.pk, ()))) for host in hosts.order_by("name")]
 
 
@@ -58,6 +67,13 @@ def rooms(hosts: QuerySet[Host]) -> list[Room]:
         )
         for host in hosts.filter(state=HostState.ONLINE).prefetch_related("accelerators").order_by("name")
     ]
+
+
+def served_now() -> dict[int, int]:
+    """The artifacts with which a replica is ready at this moment, each with its model."""
+    rows = apps.get_model("deployments", "Replica").objects.filter(state="ready").order_by()
+    ids = rows.values_list(Coalesce("revision__artifact", "deployment__artifact"), flat=True).distinct()
+    return dict(Artifact.objects.filter(pk__in=ids).values_list("pk", "catalog_model_id"))
 
 
 def _uses() -> dict[int, int]:

@@ -17,6 +17,11 @@ class Room:
     memory_bytes: int
     cards: tuple[int, ...] = ()
 
+    @property
+    def most_bytes(self) -> int:
+        """What it holds in one kind of memory."""
+        return max(self.memory_bytes, sum(self.cards))
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -34,6 +39,15 @@ def rough_bytes(weights_bytes: float) -> int:
 def places(need_bytes: int, rooms: Iterable[Room]) -> list[Fit]:
     """For every host the smallest number of its GPUs that hold it, else its memory."""
     return [Fit(room.name, _where(need_bytes, room)) for room in rooms]
+
+
+def leading(rooms: Iterable[Room]) -> list[Room]:
+    """Those that hold more than every one before them: whatever fits somewhere has its first place among these."""
+    found: list[Room] = []
+    for room in rooms:
+        if not found or room.most_bytes > found[-1].most_bytes:
+            found.append(room)
+    return found
 
 
 def _where(need_bytes: int, room: Room) -> str:

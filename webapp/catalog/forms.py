@@ -9,6 +9,7 @@ from webapp.accounts.models import Team
 from webapp.catalog.models import DEFAULT_ENDPOINT, Hub
 from webapp.errors import Refused
 from webapp.inventory.models import Host
+from webapp.picking import Pick
 
 QUIET = {"autocomplete": "off", "spellcheck": "false"}
 
@@ -33,19 +34,28 @@ class RefusableForm(forms.Form):
 class FetchForm(RefusableForm):
     """Who asks for files, and where they go."""
 
-    team = forms.ModelChoiceField(
-        Team.objects.none(), empty_label=None, help_text="Who asks: the job is shown to this team."
-    )
-    host = forms.ModelChoiceField(Host.objects.none(), empty_label=None, help_text="Where the files go.")
+    team = Pick(
+        Team.objects.none(), empty_label=None, help_text="Who asks: the job is shown to this team.",
+        search=("name", "slug"), what="teams",
+    )  # fmt: skip
+    host = Pick(
+        Host.objects.none(), empty_label=None, help_text="Where the files go.", search=("name",), what="hosts"
+    )  # fmt: skip
 
     def __init__(self, data: Any, *, teams: list[Team], initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
-        team, host = (
-            cast("forms.ModelChoiceField[Team]", self.fields["team"]),
-            cast("forms.ModelChoiceField[Host]", self.fields["host"]),
-        )
+        team, host = cast(Pick, self.fields["team"]), cast(Pick, self.fields["host"])
         team.queryset = Team.objects.filter(pk__in=[row.pk for row in teams]).order_by("name")
         host.queryset = Host.objects.online().open_to(teams).order_by("name")
+
+    def narrow(self) -> None:
+        """Offer a screenful of teams and hosts, with a search beside them. For pages that show `_pick.html`."""
+        for name in ("team", "host"):
+            try:
+                chosen = self.fields[name].clean(self[name].value())
+            except forms.ValidationError:
+                chosen = None
+            cast(Pick, self.fields[name]).narrow(name, self.data, chosen)
 
 
 class ImportForm(FetchForm):
@@ -70,6 +80,7 @@ class ImportForm(FetchForm):
 
     def __init__(self, data: Any, *, teams: list[Team]) -> None:
         super().__init__(data, teams=teams)
+        self.narrow()
         self.roots = [str(root) for root in paths.import_roots()]
 
 
@@ -86,6 +97,10 @@ class AddressForm(FetchForm):
     model_name = forms.CharField(
         label="Model name", max_length=120, required=False, help_text="Empty: the name that the file's header gives."
     )
+
+    def __init__(self, data: Any, *, teams: list[Team]) -> None:
+        super().__init__(data, teams=teams)
+        self.narrow()
 
 
 class GetForm(FetchForm):

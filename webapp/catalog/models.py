@@ -14,9 +14,11 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 
 class CatalogModelQuerySet(models.QuerySet["CatalogModel"]):
     def for_list(self) -> "CatalogModelQuerySet":
-        return self.annotate(file_count=Count("artifacts"), size_bytes=models.Sum("artifacts__size_bytes")).order_by(
-            "name"
-        )
+        return self.annotate(
+            file_count=Count("artifacts"),
+            size_bytes=models.Sum("artifacts__size_bytes"),
+            last_used_at=models.Max("artifacts__last_used_at"),
+        ).order_by("name")
 
 
 class CatalogModel(models.Model):
@@ -74,6 +76,8 @@ class Artifact(models.Model):
     made_by = models.ForeignKey("jobs.Job", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     # Somebody asked for it to go; the row follows when its last copy has gone.
     is_leaving = models.BooleanField(default=False)
+    # Its last request, or when a replica with it last became ready or ceased to be; exact to a minute.
+    last_used_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[models.Manager["Artifact"]] = ArtifactQuerySet.as_manager()

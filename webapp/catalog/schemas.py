@@ -23,6 +23,7 @@ class ModelOut(Schema):
     licence: str
     artifacts: int = Field(alias="file_count")
     size_bytes: int | None = Field(None, description="all artifacts together")
+    last_used_at: datetime | None = Field(None, description="when one of its artifacts was last used")
 
 
 class CopyOut(Schema):
@@ -45,6 +46,9 @@ class ArtifactOut(Schema):
         description="where it came from: a hub's repository and commit, an address or a path"
     )
     is_leaving: bool = Field(description="somebody asked for it to be deleted")
+    last_used_at: datetime | None = Field(
+        description="its last request, or when a replica with it last became ready or ceased to be"
+    )
     copies: list[CopyOut]
     created_at: datetime
 
@@ -88,6 +92,7 @@ class HeldOut(Schema):
     size_bytes: int
     state: str
     deployments: int = Field(description="how many use the artifact")
+    last_used_at: datetime | None
 
 
 class HostDiskOut(Schema):
@@ -116,6 +121,7 @@ class HostDiskOut(Schema):
                     size_bytes=held.copy.artifact.size_bytes,
                     state=held.copy.state,
                     deployments=held.deployments,
+                    last_used_at=held.copy.artifact.last_used_at,
                 )
                 for held in item.held
             ],

@@ -1,10 +1,13 @@
 """Every change of the catalogue: what is known, where it lies, what may be asked."""
 
+from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.db import transaction
-from django.db.models import ProtectedError
+from django.db.models import ProtectedError, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.text import slugify
 
@@ -17,6 +20,7 @@ from webapp.events import services as events
 from webapp.inventory.models import Host
 from webapp.sealing import seal, unseal
 
+USE_NOTED_EVERY = timedelta(minutes=1)
 # Addresses of pages beside those of models.
 RESERVED = frozenset({"import", "address", "hubs", "disk", "known", "artifacts", "copies", "repo"})
 
@@ -176,6 +180,12 @@ def forget_artifact(artifact: Artifact) -> None:
     if not model.artifacts.exists():
         model.delete()
     events.publish("catalog")
+
+
+def note_use(artifact_ids: Iterable[int]) -> None:
+    """These files answered a request, or are about to or were until now. Written once a minute at most."""
+    stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - USE_NOTED_EVERY)
+    Artifact.objects.filter(stale, pk__in=sorted(set(artifact_ids))).update(last_used_at=Now())
 
 
 def save_hub(

@@ -17,6 +17,12 @@ from webapp.doors import carry_out, door, page_or_panel, person, teams_of
 from webapp.errors import Refused
 from webapp.inventory.models import Host
 from webapp.listings import listing
+from webapp.picking import hush, is_search
+
+# Copies that the disk page lists of each of several hosts, and of one host alone; unused ones come first.
+FEW_COPIES, MOST_COPIES = 20, 200
+# Deployments that a model's page lists.
+MOST_RUNNING = 50
 
 
 def jobs_verb(name: str) -> Callable[..., Any]:
@@ -36,12 +42,15 @@ def index(request: HttpRequest) -> HttpResponse:
             "parameters": ("parameters",),
             "size": ("size_bytes",),
             "context": ("context_length",),
+            "used": ("last_used_at",),
         },
     )
     here = {name.lower() for name in CatalogModel.objects.values_list("name", flat=True)}
-    rooms = disk.rooms(Host.objects.visible_to(user))
+    # The page names the first host that holds a model, so of many hosts few have to be asked.
+    rooms = fits.leading(disk.rooms(Host.objects.visible_to(user)))
     context = {
         "listing": found,
+        "served": set(disk.served_now().values()),
         "may_import": bool(teams_of(user, Role.OPERATOR)),
         "known": [_known_row(model, here, rooms) for model in known.matching(found.q)],
         "hub_results": _search_hubs(user, found.q) if "hubs" in request.GET else None,
@@ -79,11 +88,17 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(user))
     # By name: that room stands above this one.
     quant = import_string("webapp.quantisation.panels.of_model")(user, model, artifacts)
+    rows = list(deployments.visible_to(user).for_list().filter(artifact__catalog_model=model)[: MOST_RUNNING + 1])
+    asked = next((row for row in rows if row.state == "ready"), None)
     context: dict[str, Any] = {
         "model": model,
         "artifacts": artifacts,
+        "served": disk.served_now(),
         "quant": quant,
-        "deployments": deployments.visible_to(user).for_list().filter(artifact__catalog_model=model),
+        "deployments": rows[:MOST_RUNNING],
+        "has_more": len(rows) > MOST_RUNNING,
+        "asked": asked,
+        "snippets": import_string("webapp.deployments.sharing.code")(asked) if asked else [],
         "may_deploy": bool(teams),
         "teams": teams,
         "hosts": list(Host.objects.online().open_to(teams).order_by("name")) if teams else [],
@@ -96,7 +111,7 @@ def import_file(request: HttpRequest) -> HttpResponse:
     """Have files of an allowed folder copied to a host; goes on as a job."""
     user = person(request)
     form = ImportForm(request.POST if request.method == "POST" else None, teams=teams_of(user, Role.OPERATOR))
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and not is_search(request) and form.is_valid():
         typed = form.cleaned_data
         words = (typed["source_path"], typed["member"] or None, typed["model_name"] or None)
         try:
@@ -106,6 +121,8 @@ def import_file(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, "The import is queued.")
             return redirect("jobs:detail", job.pk)
+    if is_search(request):
+        hush(form)
     return render(request, "models/import.html", {"form": form}, status=422 if form.errors else 200)
 
 
@@ -114,7 +131,7 @@ def from_address(request: HttpRequest) -> HttpResponse:
     """Fetch one file by its web address; goes on as a job."""
     user = person(request)
     form = AddressForm(request.POST if request.method == "POST" else None, teams=teams_of(user, Role.OPERATOR))
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and not is_search(request) and form.is_valid():
         typed = form.cleaned_data
         try:
             job = jobs_verb("fetching.from_url")(user, typed["team"], typed["host"], typed["url"], typed["model_name"])
@@ -123,6 +140,8 @@ def from_address(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, "The fetch is queued.")
             return redirect("jobs:detail", job.pk)
+    if is_search(request):
+        hush(form)
     return render(request, "models/address.html", {"form": form}, status=422 if form.errors else 200)
 
 
@@ -169,10 +188,9 @@ def _delete(request: HttpRequest, artifact: Artifact, copy: ArtifactCopy | None,
             model = CatalogModel.objects.filter(pk=artifact.catalog_model_id).first()
             return redirect("catalog:detail", model.slug) if model else redirect("catalog:index")
     # What people may not see by name is still said to be there.
-    names = apps.get_model("deployments", "Deployment").objects.visible_to(user).filter(artifact=artifact)
-    seen = [name for name in names.values_list("name", flat=True) if name in loss.users]
-    context = {"artifact": artifact, "copy": copy, "loss": loss, "seen": seen, "teams": teams}
-    return render(request, "models/delete.html", {**context, "hidden": len(loss.users) - len(seen)})
+    context = {"artifact": artifact, "copy": copy, "loss": loss, "teams": teams}
+    context |= {"told": loss.told_to(user), "hidden": loss.hidden_from(user)}
+    return render(request, "models/delete.html", context)
 
 
 def _named_team(teams: list[Team], key: str | None) -> Team | None:
@@ -181,9 +199,15 @@ def _named_team(teams: list[Team], key: str | None) -> Team | None:
 
 @door("GET")
 def disk_use(request: HttpRequest) -> HttpResponse:
+    """Hosts a page at a time; what one host holds is shown in full when the search leaves that one alone."""
+    user = person(request)
+    hosts = listing(Host.objects.visible_to(user).order_by("name"), request.GET, search=("name",), sorts={})
+    shown = [host.pk for host in hosts.page]
     context = {
-        "disks": disk.by_host(Host.objects.visible_to(person(request))),
-        "may_delete": bool(teams_of(person(request), Role.OPERATOR)),
+        "listing": hosts,
+        "disks": disk.by_host(Host.objects.filter(pk__in=shown)),
+        "most": f":{MOST_COPIES if len(shown) == 1 else FEW_COPIES}",
+        "may_delete": bool(teams_of(user, Role.OPERATOR)),
         "deletable": [CopyState.PRESENT, CopyState.FAILED],
     }
-    return render(request, "models/disk.html", context)
+    return page_or_panel(request, "models/disk.html", "models/_disk.html", context)

@@ -48,7 +48,7 @@ class Step:
 # What a thing is called in the API's answers, by what it is called in requests.
 _ANSWERED = {
     "deployment": {"artifact": "artifact_id", "replicas": "desired_replicas"},
-    "schedule": {"artifact": "artifact_id", "hub": "hub_id", "deployment": "deployment_id"},
+    "schedule": {"artifact": "artifact_id", "hub": "hub_id", "deployment": "deployment_id", "prompts": "prompts_id"},
 }
 
 

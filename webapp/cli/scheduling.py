@@ -12,7 +12,7 @@ PATH = "/schedules"
 # What stands in the file under a name and is sent as an id: key in the file, key sent, list it is found in.
 NAMED = (
     ("model", "artifact", "/artifacts"), ("hub", "hub", "/hubs"), ("host", "host", "/hosts"),
-    ("deployment", "deployment", "/deployments"),
+    ("deployment", "deployment", "/deployments"), ("prompts", "prompts", "/golden-prompts"),
 )  # fmt: skip
 _KEPT = (
     "repo", "revision", "variant", "host", "recipes", "when", "crontab", "interval_min", "zone", "opens_at", "shuts_at",
@@ -71,7 +71,13 @@ def _declared(session: Session, one: dict[str, Any], artifacts: dict[int, Any]) 
         label = f"{artifact.get('model')}/{artifact.get('quantisation')}"
         if sum(label in lookup.names_of(other) for other in artifacts.values()) != 1:
             label = one["artifact_id"]
-    found = {"team": one["team"], "name": one["name"], "model": label, "hub": one["hub_id"]}
+    found = {
+        "team": one["team"],
+        "name": one["name"],
+        "model": label,
+        "hub": one["hub_id"],
+        "prompts": one["prompts_id"],
+    }
     found |= {name: one[name] for name in _KEPT} | {"deployment": one["deployment"]}
     for name in ("opens_at", "shuts_at"):
         found[name] = found[name][:5] if found[name] else None

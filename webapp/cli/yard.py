@@ -197,6 +197,7 @@ SCHEDULE_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "idle_min": _NUMBER,
     "measure": (lambda value: value is None or isinstance(value, dict), "a group of `key: value`, or null,"),
     "gate": _GROUP,
+    "prompts": _REFERENCE,
     "deployment": _REFERENCE,
     "may_gap": (lambda value: isinstance(value, bool), "true or false"),
     "keep_last": _NUMBER,

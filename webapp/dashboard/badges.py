@@ -29,11 +29,15 @@ LOOKS: dict[str, Look] = {
     "deleting": Look("yellow", "trash"),
     "failed": _BAD,
     "lost": Look("orange", "plug-connected-x"),
+    # rollouts
+    "done": _GOOD,
+    "superseded": Look("secondary", "circle-minus"),
     # jobs
     "queued": Look("azure", "hourglass"),
     "running": _BUSY,
     "succeeded": _GOOD,
     "cancelled": Look("secondary", "ban"),
+    "skipped": Look("secondary", "circle-minus"),
     "cancelling": Look("yellow", "ban"),
     # schedules and their messages
     "waiting": Look("azure", "hourglass"),

@@ -72,5 +72,5 @@ def _deployment_progress(deployment: Deployment) -> Progress:
         return Progress("failed", f"{replica.reason} {replica.advice}".strip() if replica else "failed")
     if state in ("stopped", "stopping", "deleting"):
         return Progress("skipped", f"{deployment.name} is {state}")
-    text = f"{state} {replica.progress_text or replica.reason}" if replica else state
-    return Progress("loading", text.strip())
+    text = (replica.progress_text or replica.reason) if replica else ""
+    return Progress("loading", text or state)

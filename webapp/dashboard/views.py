@@ -14,6 +14,7 @@ from webapp.catalog.models import Artifact
 from webapp.dashboard import help_pages
 from webapp.dashboard.attention import concerns
 from webapp.dashboard.search import MAX_CHARS, find
+from webapp.deployments import sharing
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired
 from webapp.doors import door, page_or_panel, person, teams_of
@@ -93,15 +94,17 @@ def playground_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[st
 @never_cache
 @door("POST")
 def playground_token(request: HttpRequest) -> JsonResponse:
-    """A five-minute token for one deployment; the gateway checks it without asking anybody."""
+    """A five-minute token for one deployment and where to send it; the gateway checks it without asking anybody."""
     user = person(request)
     wanted = request.POST.get("deployment", "")
     rows = Deployment.objects.visible_to(user).select_related("team")
     deployment = rows.filter(pk=int(wanted)).first() if wanted.isascii() and wanted.isdigit() else None
     if deployment is None:
         return JsonResponse({"error": "There is no such deployment."}, status=404)
-    token = accounts.inference_token(user, deployment.team, [deployment.pk])
-    return JsonResponse({"token": token, "expires_in_s": accounts.INFERENCE_TOKEN_S})
+    token = accounts.inference_token(user, sharing.asking_team(user, deployment), [deployment.pk])
+    # By its path: a name may mean another deployment to the team that asks.
+    url = f"{deployment.path}/chat/completions"
+    return JsonResponse({"token": token, "url": url, "expires_in_s": accounts.INFERENCE_TOKEN_S})
 
 
 @door("GET")

@@ -13,10 +13,11 @@ from webapp.accounts.api import team_of
 from webapp.accounts.callers import caller
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact
-from webapp.deployments import fitting, searching, services
+from webapp.deployments import checking, fitting, searching, services
 from webapp.deployments.api_history import router as history
 from webapp.deployments.api_sharing import router as sharing
 from webapp.deployments.models import Deployment, DeploymentAlias
+from webapp.deployments.revisions import Contents
 from webapp.deployments.schemas import (
     DeploymentIn,
     DeploymentOut,
@@ -55,9 +56,8 @@ def list_engines(request: HttpRequest) -> list[dict[str, Any]]:
 @router.post("/estimates", response=EstimateOut, summary="How much memory it would take, and where it would fit")
 def estimate_memory(request: HttpRequest, data: EstimateIn) -> fitting.Fit:
     artifact = get_object_or_404(Artifact, pk=data.artifact)
-    if data.engine not in engines.names():
-        raise Invalid(f"There is no engine {data.engine!r}.", f"Choose among {', '.join(engines.names())}.")
-    found = fitting.fit(artifact, data.engine, data.options, team=team_of(caller(request), None))
+    contents = checking.checked(Contents(artifact, data.engine, options=data.options))
+    found = fitting.fit(artifact, contents.engine, contents.options, team=team_of(caller(request), None))
     if found.problem:
         raise Invalid(found.problem)
     return found
@@ -89,7 +89,7 @@ def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = 
         engine=data.engine,
         options=data.options,
         replicas=data.replicas,
-        host=get_object_or_404(Host.objects.visible_to(caller(request)), pk=data.host) if data.host else None,
+        host=_host(request, data.host),
         image=data.image,
         aliases=tuple(data.aliases),
     )
@@ -99,6 +99,10 @@ def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = 
         return Status(200, _plan_out(services.Plan(contents, [], False, False, None, ""), team))
     deployment = services.create(caller(request), team, wish)
     return Status(202, get_deployment(request, deployment.pk))
+
+
+def _host(request: HttpRequest, host_id: int | None) -> Host | None:
+    return get_object_or_404(Host.objects.visible_to(caller(request)), pk=host_id) if host_id is not None else None
 
 
 def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
@@ -126,14 +130,14 @@ def get_deployment(request: HttpRequest, deployment_id: int) -> Deployment:
 )
 def edit_deployment(request: HttpRequest, deployment_id: int, data: EditIn, dry_run: bool = False) -> Status[Any]:
     deployment = get_deployment(request, deployment_id)
-    wanted = _edit(data)
+    wanted = _edit(request, data)
     if dry_run:
         return Status(200, _plan_out(services.check_edit(caller(request), deployment, wanted), deployment.team))
     services.edit(caller(request), deployment, wanted)
     return Status(202, get_deployment(request, deployment_id))
 
 
-def _edit(data: EditIn) -> services.Edit:
+def _edit(request: HttpRequest, data: EditIn) -> services.Edit:
     given = data.dict(exclude_unset=True)
     contents: dict[str, Any] = {
         name: given[name] for name in ("engine", "image", "options") if given.get(name) is not None
@@ -141,7 +145,7 @@ def _edit(data: EditIn) -> services.Edit:
     if given.get("artifact") is not None:
         contents["artifact"] = get_object_or_404(Artifact, pk=given["artifact"])
     if "host" in given:
-        contents["host"] = get_object_or_404(Host, pk=given["host"]) if given["host"] is not None else None
+        contents["host"] = _host(request, given["host"])
     aliases = None if data.aliases is None else tuple(data.aliases)
     return services.Edit(contents, data.replicas, aliases, data.note, data.allow_gap, data.base_revision)
 

@@ -12,7 +12,7 @@ from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact, CopyState
 from webapp.engines.base import Engine, EngineOptions, HardwareGrant, Vendor
 from webapp.inventory.managing import hosts_for
-from webapp.inventory.models import Accelerator, Host, HostState
+from webapp.inventory.models import Accelerator, Host, HostQuerySet, HostState
 from webapp.planner import placement
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Capacity, Term, fits
@@ -21,6 +21,8 @@ MIB = 1024**2
 # An estimate is not a promise: engines get a quarter more host memory, and some on top, before the kernel ends them.
 MARGIN = 1.25
 HEADROOM_BYTES = 256 * MIB
+# Hosts that a page answers for one by one; of the others it says how many there are.
+SHOWN = 6
 
 Candidate = tuple[Host, placement.Host]
 
@@ -63,6 +65,9 @@ class Fit:
     terms: tuple[Term, ...] = ()
     places: tuple[Place, ...] = ()
     problem: str = ""
+    # Hosts beyond `places`, and how many of those would take it.
+    others: int = 0
+    others_fit: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -86,9 +91,10 @@ def fit(
     options: dict[str, Any] | None,
     pinned: Host | None = None,
     team: Team | None = None,
+    most: int | None = None,
 ) -> Fit:
     """`options` as typed and valid so far, None while they are not. `pinned` leaves the other hosts out, `team` those
-    that it may not use."""
+    that it may not use; at most `most` hosts answer one by one, the likely ones first."""
     if options is None:
         return Fit(problem="Mend the options first.")
     engine = engines.get(engine_name)
@@ -98,14 +104,18 @@ def fit(
         return Fit(problem="The file's header says too little for an estimate.")
     try:
         chosen = engine.Options.model_validate(options)
-        pairs = [pair for pair in candidates(artifact, team=team) if pinned is None or pair[0].pk == pinned.pk]
-        places = [_place(host, candidate, engine, facts, chosen) for host, candidate in pairs]
-        places.sort(key=lambda place: (not place.fits, place.host.name))
+        hosts = hosts_for(team) if pinned is None else hosts_for(team).filter(pk=pinned.pk)
+        pairs = _likely_ones(artifact, hosts, most)
+        known: dict[frozenset[str], placement.Demand] = {}
+        judged = [_judge(pair, engine, facts, chosen, known) for pair in pairs]
+        judged.sort(key=lambda one: (bool(one.why), not one.offer.has_artifact, one.host.name))
+        places = [_place(one, engine, facts, chosen) for one in judged[:most]]
+        others_fit = sum(not one.why for one in judged[len(places) :])
         # Without a host the terms are still worth knowing.
         terms = places[0].terms if places else tuple(engine.memory_terms(facts, chosen, HardwareGrant("cpu")))
     except ValueError as error:
         return Fit(problem=f"These options do not go together: {error}")
-    return Fit(terms, tuple(places))
+    return Fit(terms, tuple(places), others=hosts.count() - len(places), others_fit=others_fit)
 
 
 def booked(terms: Iterable[Term]) -> placement.Need:
@@ -124,6 +134,19 @@ def candidates(
 ) -> list[Candidate]:
     """Every host that the team may use, with what the planner must know of it; `replicas_by_host` counts the
     deployment's others."""
+    return _candidates(artifact, hosts_for(team).for_list(), replicas_by_host or {})
+
+
+def _likely_ones(artifact: Artifact, hosts: HostQuerySet, most: int | None) -> list[Candidate]:
+    """The hosts that have the files, without which none takes it, and so many more that `most` can be shown."""
+    there = artifact.copies.filter(state=CopyState.PRESENT).values("host")
+    found = list(hosts.filter(pk__in=there).for_list())
+    rest = hosts.exclude(pk__in=there).for_list()
+    found += rest if most is None else rest[: max(0, most - len(found))]
+    return _candidates(artifact, found, {})
+
+
+def _candidates(artifact: Artifact, hosts: Iterable[Host], replicas_by_host: Mapping[int, int]) -> list[Candidate]:
     present = set(artifact.copies.filter(state=CopyState.PRESENT).values_list("host_id", flat=True))
     return [
         (
@@ -137,11 +160,11 @@ def candidates(
                 free_memory_bytes=host.free_bytes,
                 free_disk_bytes=host.disk_free_bytes,
                 has_artifact=host.pk in present,
-                replicas=(replicas_by_host or {}).get(host.pk, 0),
+                replicas=replicas_by_host.get(host.pk, 0),
                 accelerators=tuple(_card(card) for card in host.accelerators.all() if card.is_present),
             ),
         )
-        for host in hosts_for(team).for_list()
+        for host in hosts
     ]
 
 
@@ -183,14 +206,41 @@ def _card(card: Accelerator) -> placement.Accelerator:
     )
 
 
-def _place(host: Host, candidate: placement.Host, engine: Engine, facts: ModelFacts, options: EngineOptions) -> Place:
-    wanted = demand(engine, facts, options, [candidate])
-    decision = placement.place(wanted, [candidate])
-    choice = decision.chosen or _likely(candidate, engine)
+@dataclass(frozen=True)
+class _Judged:
+    """What placement says of one host by itself."""
+
+    host: Host
+    offer: placement.Host
+    wanted: placement.Demand
+    decision: placement.Decision
+
+    @property
+    def why(self) -> str:
+        return self.decision.reasons_by_host.get(self.offer.id, "")
+
+
+def _judge(
+    pair: Candidate,
+    engine: Engine,
+    facts: ModelFacts,
+    options: EngineOptions,
+    known: dict[frozenset[str], placement.Demand],
+) -> _Judged:
+    """`known` keeps the demand on each mixture of hardware, which is the same for all hosts that have it."""
+    host, offer = pair
+    kinds = frozenset(card.vendor for card in offer.accelerators)
+    if kinds not in known:
+        known[kinds] = demand(engine, facts, options, [offer])
+    return _Judged(host, offer, known[kinds], placement.place(known[kinds], [offer]))
+
+
+def _place(judged: _Judged, engine: Engine, facts: ModelFacts, options: EngineOptions) -> Place:
+    host, wanted, why = judged.host, judged.wanted, judged.why
+    choice = judged.decision.chosen or _likely(judged.offer, engine)
     hardware = grant(host, choice, wanted.needs.get(choice.vendor, placement.Need(0)))
     terms = tuple(engine.memory_terms(facts, options, hardware))
     stores = _stores(host, hardware, booked(terms))
-    why = decision.reasons_by_host.get(candidate.id, "")
     instead = _instead(engine, facts, options, hardware, stores) if why else ""
     return Place(host, terms, stores, why, instead)
 

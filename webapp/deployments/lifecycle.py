@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from webapp import queue
+from webapp.catalog import services as catalog
 from webapp.deployments.models import Deployment, LogChunk, Replica, ReplicaEvent
 from webapp.deployments.states import BACKOFF_RESET_AFTER_READY_S, Desired, ReplicaState, backoff_s, may_move
 from webapp.deployments.waking import ROLL, topics
@@ -115,6 +116,8 @@ def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Why, **col
             reason_code=why.code,
             text=why.text[:500],
         )
+        if ReplicaState.READY in (old, new):
+            catalog.note_use([replica.contents.artifact_id])
         events.publish(*topics(replica.deployment))
         if new in TELLS_ROLLOUTS and Deployment.objects.rolling().filter(pk=replica.deployment_id).exists():
             queue.enqueue(ROLL, replica.deployment_id)

@@ -99,7 +99,12 @@ class Deployment(models.Model):
     @property
     def endpoint(self) -> str:
         """The base URL for OpenAI clients that serves this deployment alone."""
-        return f"{settings.MODELYARD_URL}/d/{self.team.slug}/{self.name}/v1"
+        return f"{settings.MODELYARD_URL}{self.path}"
+
+    @property
+    def path(self) -> str:
+        """Where on this Modelyard that is."""
+        return f"/d/{self.team.slug}/{self.name}/v1"
 
     @property
     def state(self) -> str:

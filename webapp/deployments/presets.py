@@ -1,6 +1,5 @@
 """Named sets of options to begin with: ours for every engine, and those that teams keep."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,9 +40,9 @@ OURS = (
 )  # fmt: skip
 
 
-def available(teams: Iterable[Team], engine: str | None = None) -> list[Preset]:
-    """Ours, then those of the teams."""
-    kept = OptionPreset.objects.filter(team__in=list(teams)).select_related("team").order_by("name", "id")
+def available(user: User, engine: str | None = None) -> list[Preset]:
+    """Ours, then those of the person's teams."""
+    kept = OptionPreset.objects.visible_to(user).select_related("team").order_by("name", "id")
     own = [shown(row) for row in kept]
     return [preset for preset in (*OURS, *own) if engine in (None, preset.engine)]
 

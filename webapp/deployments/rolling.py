@@ -114,7 +114,7 @@ def _goal(deployment: Deployment) -> Goal:
         wanted=deployment.desired_replicas,
         generation=deployment.generation,
         is_rolling=is_rolling,
-        can_go_back=is_rolling and _last_good(deployment) is not None,
+        can_go_back=is_rolling and last_good(deployment) is not None,
         may_gap=may_gap,
         has_room=not is_mixed or room.beside(deployment, deployment),
         quiet_s=_quiet_s(deployment, rollout) if is_rolling and rollout else 0.0,
@@ -180,7 +180,7 @@ def _retire(deployment: Deployment, step: Retire) -> None:
 
 
 def _go_back(deployment: Deployment, step: GoBack) -> None:
-    bad, good = current(deployment), _last_good(deployment)
+    bad, good = current(deployment), last_good(deployment)
     assert bad is not None and good is not None
     Rollout.objects.filter(pk=bad.pk).update(
         state=RolloutState.FAILED, reason=step.why[:500], ended_at=timezone.now()
@@ -193,7 +193,7 @@ def _go_back(deployment: Deployment, step: GoBack) -> None:
     events.publish(*topics(deployment))
 
 
-def _last_good(deployment: Deployment) -> Rollout | None:
+def last_good(deployment: Deployment) -> Rollout | None:
     """The newest rollout before the wanted one that came to its end and whose files still exist."""
     done = deployment.rollouts.filter(
         state=RolloutState.DONE, number__lt=deployment.generation, revision__artifact__isnull=False

@@ -13,7 +13,7 @@ class DeploymentIn(Schema):
     name: str = Field(max_length=63, min_length=1, description="unique in the team; clients send it as `model`")
     artifact: int = Field(description="id of the artifact to serve")
     team: str | None = Field(None, description="the team's slug; your first team when absent")
-    engine: str = Field("llamacpp", max_length=20)
+    engine: str = Field("", max_length=20, description="the one that loads the artifact's files when absent")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the engine; see /api/v1/engines")
     replicas: int = Field(1, ge=1, le=64)
     host: int | None = Field(None, description="pin to this host; chosen by the planner when absent")
@@ -25,7 +25,7 @@ class EditIn(Schema):
     """Fields that are left out stay as they are."""
 
     artifact: int | None = Field(None, description="id of the artifact to serve")
-    engine: str | None = Field(None, max_length=20)
+    engine: str | None = Field(None, max_length=20, description="another one begins with its default options")
     options: dict[str, Any] | None = Field(None, description="all options; those left out go back to their defaults")
     host: int | None = Field(None, description="pin to this host; null: wherever it fits")
     image: str | None = Field(None, max_length=200, description="empty: the engine's own")
@@ -162,7 +162,7 @@ class EngineOut(Schema):
 
 class EstimateIn(Schema):
     artifact: int
-    engine: str = Field("llamacpp", max_length=20)
+    engine: str = Field("", max_length=20, description="the one that loads the artifact's files when absent")
     options: dict[str, Any] = Field(default_factory=dict)
 
 

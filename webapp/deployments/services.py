@@ -6,13 +6,14 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
-from pydantic import ValidationError as OptionsError
 
 from webapp import engines
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
-from webapp.catalog.models import Artifact, CopyState
+from webapp.catalog.models import Artifact
 from webapp.deployments import names, revisions, rolling, room, timeline
+from webapp.deployments.checking import check_count, check_files, checked, hold_files
+from webapp.deployments.checking import checked_options as checked_options
 from webapp.deployments.models import MAX_REPLICAS as MAX_REPLICAS
 from webapp.deployments.models import Deployment, ReplicaEvent, Revision
 from webapp.deployments.revisions import Change, Contents
@@ -31,7 +32,7 @@ class Wish:
 
     name: str
     artifact: Artifact
-    engine: str = "llamacpp"
+    engine: str = ""  # empty: the one that loads the artifact's files
     options: dict[str, Any] = field(default_factory=dict)
     replicas: int = 1
     host: Host | None = None
@@ -92,6 +93,7 @@ def create(user: User | None, team: Team, wish: Wish) -> Deployment:
         fields = {name: " ".join(messages) for name, messages in error.message_dict.items()}
         raise Invalid(" ".join(fields.values()), fields=fields) from error
     with transaction.atomic():
+        hold_files(contents.artifact)
         names.hold(team)
         names.check_free(team, wish.name)
         _save_new(deployment)
@@ -107,8 +109,8 @@ def create(user: User | None, team: Team, wish: Wish) -> Deployment:
 def check(user: User | None, team: Team, wish: Wish) -> Contents:
     """What would run, with options as they are stored. Raises Invalid or NotAllowed."""
     require(user, team, Role.OPERATOR)
-    _check_count(wish.replicas)
-    return _checked(wish.contents)
+    check_count(wish.replicas)
+    return checked(wish.contents)
 
 
 def check_edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
@@ -117,16 +119,18 @@ def check_edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
     _check_base(deployment, wanted.base)
     planned = plan(deployment, wanted)
     if wanted.replicas is not None:
-        _check_count(wanted.replicas)
+        check_count(wanted.replicas)
     if planned.changes:
-        _check_files(planned.contents)
+        check_files(planned.contents)
     return planned
 
 
 def plan(deployment: Deployment, edit: Edit) -> Plan:
     """What the edit would do. Raises Invalid for contents that cannot be."""
-    old = revisions.wanted(deployment)
-    new = _checked(replace(old, **edit.contents))
+    old, given = revisions.wanted(deployment), dict(edit.contents)
+    if given.get("engine", old.engine) != old.engine:
+        given.setdefault("options", {})  # those of one engine mean nothing to another
+    new = checked(replace(old, **given))
     changes = revisions.diff(old, new)
     runs = deployment.desired_state == Desired.RUNNING and deployment.replicas.present().exists()
     rolls = bool(changes) and runs
@@ -148,7 +152,8 @@ def edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
         _check_base(deployment, wanted.base)
         planned = plan(deployment, wanted)
         if planned.changes:
-            _check_files(planned.contents)
+            hold_files(planned.contents.artifact)
+            check_files(planned.contents)
             _check_room(planned, wanted.may_gap)
             revision = revisions.write(deployment, planned.contents, _actor(user), wanted.note)
             rolling.begin(deployment, "edit", revision, _actor(user), wanted.may_gap)
@@ -203,11 +208,12 @@ def roll_back(user: User | None, deployment: Deployment, number: int, may_gap: b
         contents = revisions.of(earlier)
         if contents is None:
             raise Conflict(f"The files of {earlier.artifact_name} have been deleted.", "Fetch them again, then edit.")
-        contents = _checked(contents)
+        contents = checked(contents)
         changes = revisions.diff(revisions.wanted(deployment), contents)
         if not changes:
             raise Conflict(f"It runs what revision {number} ran already.", "Restart it to replace its replicas.")
-        _check_files(contents)
+        hold_files(contents.artifact)
+        check_files(contents)
         _check_room(plan(deployment, Edit({name: getattr(contents, name) for name in _FIELDS})), may_gap)
         note = f"back to revision {number}"
         revision = revisions.write(deployment, contents, _actor(user), note)
@@ -284,7 +290,7 @@ def _held(deployment: Deployment) -> Deployment:
 
 
 def _scale(user: User | None, deployment: Deployment, replicas: int) -> None:
-    _check_count(replicas)
+    check_count(replicas)
     before = deployment.desired_replicas
     if replicas == before:
         return
@@ -327,59 +333,27 @@ def _check_room(planned: Plan, may_gap: bool) -> None:
         )
 
 
-def _check_files(contents: Contents) -> None:
-    """There must be a host that has the files, else nothing could ever start."""
-    copies = contents.artifact.copies.filter(state=CopyState.PRESENT)
-    if contents.host is not None:
-        copies = copies.filter(host=contents.host)
-    if not copies.exists():
-        where = contents.host.name if contents.host else "any host"
-        message = f"The files of {contents.artifact} are not on {where}."
-        raise Invalid(message, "Get them there first.", fields={"artifact": message})
-
-
-def _check_count(replicas: int) -> None:
-    if not 0 <= replicas <= MAX_REPLICAS:
-        message = f"Between 0 and {MAX_REPLICAS} replicas, not {replicas}."
-        raise Invalid(message, fields={"replicas": message})
-
-
-def _checked(contents: Contents) -> Contents:
-    """The contents with options as they are stored: only what was chosen, so that defaults may improve."""
-    options = checked_options(contents.engine, contents.options)
-    engine = engines.get(contents.engine)
-    if contents.artifact.format not in engine.formats:
-        message = f"{engine.title} does not load {contents.artifact.format} files."
-        raise Invalid(message, "Choose another artifact or engine.", fields={"artifact": message})
-    return replace(contents, options=options)
-
-
-def checked_options(engine: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Options as they are stored. Raises Invalid with a message per option."""
-    if engine not in engines.names():
-        message = f"There is no engine {engine!r}; choose among {', '.join(engines.names())}."
-        raise Invalid(message, fields={"engine": message})
-    try:
-        checked = engines.get(engine).Options.model_validate(options)
-    except OptionsError as error:
-        fields = {
-            "options." + ".".join(str(part) for part in problem["loc"]): str(problem["msg"])
-            for problem in error.errors()
-        }
-        text = "; ".join(f"{name.removeprefix('options.')}: {message}" for name, message in fields.items())
-        raise Invalid(text, fields=fields) from error
-    return checked.model_dump(mode="json", exclude_unset=True)
-
-
 def _save_new(deployment: Deployment) -> None:
     try:
         with transaction.atomic():
             deployment.save(force_insert=True)
     except IntegrityError as error:
-        message = f"The team has a deployment named {deployment.name} already."
-        raise Conflict(
-            message, "Choose another name, or delete the other one first.", fields={"name": message}
-        ) from error
+        raise _taken(deployment) from error
+
+
+def _taken(wanted: Deployment) -> Conflict:
+    """Why the name is not free, and when it will be."""
+    other = Deployment.objects.filter(team=wanted.team, name=wanted.name).first()
+    if other is None or other.desired_state != Desired.DELETED:
+        message = f"The team has a deployment named {wanted.name} already."
+        return Conflict(message, "Choose another name, or delete the other one first.", fields={"name": message})
+    left = other.replicas.present().count()
+    engine = engines.get(other.engine)
+    message = (
+        f"{wanted.name} is being deleted; its name is free when {left} replica{'' if left == 1 else 's'} "
+        f"ha{'s' if left == 1 else 've'} stopped, which takes up to {engine.drain_s + engine.stop_timeout_s} s."
+    )
+    return Conflict(message, "Wait for that, or choose another name.", fields={"name": message})
 
 
 def _write(deployment: Deployment, user: User | None, text: str) -> None:

@@ -1,5 +1,6 @@
 """Let other teams use a deployment: they may ask it and see its state, no more."""
 
+from django.conf import settings
 from django.db import transaction
 
 from webapp.accounts.models import Role, Team, User
@@ -8,6 +9,7 @@ from webapp.deployments.models import Deployment, DeploymentGrant, Replica, Repl
 from webapp.deployments.waking import topics
 from webapp.errors import Invalid
 from webapp.events import services as events
+from webapp.snippets import Snippet, snippets
 
 
 def grant(user: User | None, deployment: Deployment, slug: str) -> DeploymentGrant:
@@ -42,6 +44,27 @@ def _tell(user: User | None, deployment: Deployment, team: Team, verb: str, text
     who = user.username if user else "modelyard"
     ReplicaEvent.objects.create(deployment=deployment, text=text, actor=who)
     audit(user, deployment.team, verb, deployment.name, {"team": team.slug})
+
+
+def asking_team(user: User, deployment: Deployment) -> Team:
+    """The team in whose name this person asks it: its own where they are in that, else one that it was granted to.
+
+    For a deployment out of `visible_to`. The installation's admin, who is in none of them, asks in its owner's name.
+    """
+    granted = DeploymentGrant.objects.filter(deployment=deployment).values("team")
+    mine = Team.objects.filter(memberships__user=user)
+    own = mine.filter(pk=deployment.team_id).first()
+    return own or mine.filter(pk__in=granted).order_by("name", "pk").first() or deployment.team
+
+
+def code(deployment: Deployment) -> list[Snippet]:
+    """Code that asks it. Another team's is asked by its own address: its name may mean something else to mine.
+
+    For a deployment out of `visible_to`, which says whose it is.
+    """
+    is_own = deployment.is_own  # type: ignore[attr-defined]
+    base = settings.MODELYARD_URL if is_own else deployment.endpoint.removesuffix("/v1")
+    return snippets(base, deployment.name)
 
 
 def shown_replicas(deployment: Deployment) -> list[Replica]:

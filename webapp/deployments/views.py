@@ -17,7 +17,6 @@ from webapp.deployments.states import RolloutState
 from webapp.doors import answer, carry_out, door, may, page_or_panel, person, teams_of
 from webapp.following import follow
 from webapp.inventory.models import Host
-from webapp.snippets import snippets
 
 DIARY_LINES = 40
 
@@ -87,8 +86,8 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "following": following,
         "shown": replica,
         "log": piece,
-        "base_url": settings.MODELYARD_URL,
-        "snippets": snippets(settings.MODELYARD_URL, deployment.name),
+        "base_url": settings.MODELYARD_URL + "/v1" if is_own else deployment.endpoint,
+        "snippets": sharing.code(deployment),
     }
     return page_or_panel(request, "deployments/detail.html", panel, page)
 

@@ -16,6 +16,7 @@ from webapp.deployments.options import OptionsForm, options_form
 from webapp.deployments.views_history import own
 from webapp.doors import carry_out, door, may, person, teams_of
 from webapp.errors import Refused
+from webapp.picking import hush, is_search
 
 
 @door("GET", "POST")
@@ -23,7 +24,8 @@ def new(request: HttpRequest) -> HttpResponse:
     """What, how and where on one page; the fit panel answers while people choose."""
     user = person(request)
     form, options = _forms(user, request.POST if request.method == "POST" else None, request.GET)
-    if request.method == "POST" and form.is_bound and form.is_valid() and options.is_valid():
+    is_sent = request.method == "POST" and form.is_bound and not is_search(request)
+    if is_sent and form.is_valid() and options.is_valid():
         try:
             deployment = services.create(user, form.cleaned_data["team"], form.wish(options.chosen()))
         except Refused as refusal:
@@ -34,23 +36,41 @@ def new(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "options": options,
+        "engine": form.engine_name(),
         "kept": OptionPreset.objects.visible_to(user).select_related("team"),
-        "presets": presets.available(teams_of(user), form.engine_name()),
+        "presets": presets.available(user, form.engine_name()),
         "fit": _fit(form, options),
         "has_artifacts": Artifact.objects.deployable().exists(),
     }
-    return render(request, "deployments/new.html", context, status=422 if form.errors or options.errors else 200)
+    return _page(request, "deployments/new.html", context)
+
+
+def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+    """422 says what is wrong; who only searched in a list is not told what is still missing."""
+    form, options = context["form"], context["options"]
+    if is_search(request):
+        hush(form, options)
+    return render(request, template, context, status=422 if form.errors or options.errors else 200)
 
 
 @door("GET", "POST")
 def fit(request: HttpRequest) -> HttpResponse:
-    """The fit panel for what is typed so far."""
-    form, options = _forms(person(request), request.POST, request.GET)
-    return render(request, "deployments/_fit.html", {"fit": _fit(form, options)})
+    """The fit panel for what is typed so far, and the parts of the form that it changes."""
+    user = person(request)
+    form, options = _forms(user, request.POST, request.GET, is_preview=True)
+    context = {"fit": _fit(form, options), "form": form, "options": options, "engine": form.engine_name()}
+    if not options.is_bound:
+        context["presets"] = presets.available(user, form.engine_name())
+    return render(request, "deployments/_fit_reply.html", context)
 
 
-def _forms(user: User, typed: QueryDict | None, asked: QueryDict) -> tuple[DeploymentForm, OptionsForm]:
-    """The two forms of the page. `asked` prefills: ?artifact=3 comes from a model's page, ?from=7 clones."""
+def _forms(
+    user: User, typed: QueryDict | None, asked: QueryDict, is_preview: bool = False
+) -> tuple[DeploymentForm, OptionsForm]:
+    """The two forms of the page. `asked` prefills: ?artifact=3 comes from a model's page, ?from=7 clones.
+
+    The options are unbound where those that came along are of another engine than the one that will load the model.
+    """
     initial: dict[str, Any] = {"artifact": asked.get("artifact", "")}
     chosen: dict[str, Any] = {}
     source = _to_clone(user, asked.get("from", "")) if typed is None else None
@@ -65,9 +85,22 @@ def _forms(user: User, typed: QueryDict | None, asked: QueryDict) -> tuple[Deplo
         # What was typed stays; only the options begin anew.
         initial = {**initial, "engine": preset.engine, **(typed.dict() if typed is not None else {})}
         chosen, typed = preset.options, None
-    form = DeploymentForm(typed, teams=teams_of(user, Role.OPERATOR), initial=initial)
-    engine = engines.get(form.engine_name())
-    return form, options_form(engine.Options)(typed, prefix="options", initial=chosen)
+    teams = teams_of(user, Role.OPERATOR)
+    form = DeploymentForm(typed, teams=teams, initial=initial)
+    if preset is not None and typed is None and preset.engine != form.engine_name():
+        chosen = {}
+    is_stale = form.is_of_another_engine()
+    if is_preview and typed is not None:
+        form = DeploymentForm(_settled(typed, form), teams=teams, initial=initial)
+    kind = options_form(engines.get(form.engine_name()).Options)
+    return form, kind(None if is_stale else typed, prefix="options", initial=chosen)
+
+
+def _settled(typed: QueryDict, form: Parts) -> QueryDict:
+    """What was typed, with the engine that will load the model in the place of one that cannot."""
+    settled = typed.copy()
+    settled["engine"] = settled["options_of"] = form.engine_name()
+    return settled
 
 
 def _to_clone(user: User, key: str) -> Deployment | None:
@@ -77,7 +110,7 @@ def _to_clone(user: User, key: str) -> Deployment | None:
 
 
 def _preset(user: User, key: str) -> presets.Preset | None:
-    return next((preset for preset in presets.available(teams_of(user)) if preset.key == key), None)
+    return next((preset for preset in presets.available(user) if preset.key == key), None)
 
 
 def _fit(form: Parts, options: OptionsForm) -> fitting.Fit | None:
@@ -86,7 +119,7 @@ def _fit(form: Parts, options: OptionsForm) -> fitting.Fit | None:
     if artifact is None:
         return None
     typed = options.chosen() if not options.is_bound or options.is_valid() else None
-    return fitting.fit(artifact, form.engine_name(), typed, form.chosen("host"), form.owner())
+    return fitting.fit(artifact, form.engine_name(), typed, form.chosen("host"), form.owner(), fitting.SHOWN)
 
 
 @door("GET", "POST")
@@ -94,7 +127,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     """The settings with what a change of them would do, before it is applied."""
     deployment, user = own(request, pk), person(request)
     form, options = _edit_forms(deployment, request.POST if request.method == "POST" else None)
-    is_applied = request.method == "POST" and "preview" not in request.POST
+    is_applied = request.method == "POST" and "preview" not in request.POST and not is_search(request)
     planned, problem = _plan(user, deployment, form, options)
     if is_applied and form.is_valid() and options.is_valid():
         try:
@@ -109,35 +142,42 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
         "deployment": deployment,
         "form": form,
         "options": options,
+        "engine": form.engine_name(),
         "plan": planned,
         "problem": problem,
         "fit": _fit(form, options),
         "may_operate": may(user, deployment.team, Role.OPERATOR),
     }
-    return render(request, "deployments/edit.html", context, status=422 if form.errors or options.errors else 200)
+    return _page(request, "deployments/edit.html", context)
 
 
 @door("POST")
 def change(request: HttpRequest, pk: int) -> HttpResponse:
     """What would change by what is typed so far, and whether it fits."""
     deployment, user = own(request, pk), person(request)
-    form, options = _edit_forms(deployment, request.POST)
+    form, options = _edit_forms(deployment, request.POST, is_preview=True)
     planned, problem = _plan(user, deployment, form, options)
-    context = {"plan": planned, "problem": problem, "fit": _fit(form, options), "form": form}
-    return render(request, "deployments/_change.html", context)
+    context = {"plan": planned, "problem": problem, "fit": _fit(form, options), "form": form, "options": options}
+    return render(request, "deployments/_change_reply.html", {**context, "engine": form.engine_name()})
 
 
-def _edit_forms(deployment: Deployment, typed: QueryDict | None) -> tuple[EditForm, OptionsForm]:
+def _edit_forms(
+    deployment: Deployment, typed: QueryDict | None, is_preview: bool = False
+) -> tuple[EditForm, OptionsForm]:
     form = EditForm(typed, deployment)
+    is_stale = form.is_of_another_engine()
+    if is_preview and typed is not None:
+        form = EditForm(_settled(typed, form), deployment)
     kind = options_form(engines.get(form.engine_name()).Options)
-    return form, kind(typed, prefix="options", initial=deployment.options)
+    stored = deployment.options if form.engine_name() == deployment.engine else {}
+    return form, kind(None if is_stale else typed, prefix="options", initial=stored)
 
 
 def _plan(user: User, deployment: Deployment, form: EditForm, options: OptionsForm) -> tuple[services.Plan | None, str]:
     """What the edit would do, or what keeps us from saying it."""
     if not form.is_bound:
         return None, ""
-    if not (form.is_valid() and options.is_valid()):
+    if not form.is_valid() or (options.is_bound and not options.is_valid()):
         return None, "Mend what is marked first."
     try:
         return services.check_edit(user, deployment, form.wanted(options.chosen())), ""

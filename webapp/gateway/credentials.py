@@ -47,6 +47,8 @@ class Knows(Protocol):
     keys: dict[bytes, Principal]
     session_secret: bytes
 
+    def lets(self, user: int, deployment: int) -> bool: ...
+
 
 class SeenCredential:
     """The last Authorization header of one connection and its key's digest: a client repeats its key, so it need not
@@ -67,7 +69,7 @@ def authenticate(fields: dict[bytes, bytes], known: Knows, seen: SeenCredential)
     else:
         credential = presented(fields)
         if credential.startswith(playground_tokens.PREFIX):
-            return _from_token(credential, known.session_secret)
+            return _from_token(credential, known)
         digest = sha256(credential).digest()
         if b"x-api-key" not in fields and b"api-key" not in fields:
             seen.authorization, seen.digest = authorization, digest
@@ -81,11 +83,14 @@ def authenticate(fields: dict[bytes, bytes], known: Knows, seen: SeenCredential)
     return principal
 
 
-def _from_token(credential: bytes, session_secret: bytes) -> Principal:
-    claims = playground_tokens.verify(credential, session_secret, time.time())
+def _from_token(credential: bytes, known: Knows) -> Principal:
+    claims = playground_tokens.verify(credential, known.session_secret, time.time())
     if claims is None:
         raise _refused("invalid_token", "This playground token is not valid any more: reload the page")
-    return Principal(None, claims.user, claims.team, True, claims.exp, frozenset(claims.deployments))
+    usable = frozenset(number for number in claims.deployments if known.lets(claims.user, number))
+    if claims.deployments and not usable:
+        raise _refused("invalid_token", "The person with this playground token may not use the model any more")
+    return Principal(None, claims.user, claims.team, True, claims.exp, usable)
 
 
 def _bearer(authorization: bytes) -> bytes:

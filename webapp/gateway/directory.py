@@ -54,6 +54,7 @@ class Directory:
         self._team_ids = {team.slug: team.id for team in snapshot.teams}
         slugs = {team.id: team.slug for team in snapshot.teams}
         self._keys_by_id = {principal.key: principal for principal in self.keys.values()}
+        self._people = {person.id: person for person in snapshot.people}
         self._by_id: dict[int, Deployment] = {}
         self._own: dict[tuple[int, str], Deployment] = {}
         self._granted: dict[tuple[int, str], Deployment] = {}
@@ -79,6 +80,14 @@ class Directory:
 
     def by_id(self, number: int) -> Deployment | None:
         return self._by_id.get(number)
+
+    def lets(self, user: int, deployment: int) -> bool:
+        """Whether a person whose page got a token may use the deployment now. Somebody who is newer than this snapshot,
+        and a deployment that is gone from it, are the token's own to judge."""
+        person, found = self._people.get(user), self._by_id.get(deployment)
+        if person is None or found is None:
+            return True
+        return person.is_admin or any(found.is_for(team) for team in person.teams)
 
     def by_model(self, principal: Principal, model: str) -> Deployment:
         """What `model` means to this principal: its own team's first, then what was granted. Raises Problem 404."""

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from webapp import paths
@@ -35,6 +36,8 @@ class Settings:
     client_stall_timeout_s: float
     drain_s: float
     poll_s: float
+    # Networks of proxies that are believed about whom they speak for.
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
 def from_environment(index: int, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -62,6 +65,7 @@ def from_environment(index: int, environment: Mapping[str, str] = os.environ) ->
         client_stall_timeout_s=_seconds(environment, "MODELYARD_CLIENT_STALL_TIMEOUT_S", 300),
         drain_s=_seconds(environment, "MODELYARD_DRAIN_S", 300),
         poll_s=_seconds(environment, "MODELYARD_POLL_S", 1),
+        trusted_proxies=_networks(environment, "MODELYARD_TRUSTED_PROXIES"),
     )
 
 
@@ -114,3 +118,15 @@ def _seconds(environment: Mapping[str, str], name: str, default: float) -> float
     if not 0 < value <= 86_400:
         raise SettingError(f"{name}={text!r} is not a number of seconds from 0 to 86400")
     return value
+
+
+def _networks(environment: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """From `10.0.0.0/8, 127.0.0.1`."""
+    parts = [part.strip() for part in environment.get(name, "").split(",") if part.strip()]
+    try:
+        found = tuple(ip_network(part, strict=False) for part in parts)
+    except ValueError as error:
+        raise SettingError(f"{name} lists networks like 10.0.0.0/8, separated by commas: {error}") from error
+    if any(network.prefixlen == 0 for network in found):
+        raise SettingError(f"{name} names everybody: then anyone could choose the address that is written down")
+    return found

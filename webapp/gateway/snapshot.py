@@ -19,6 +19,14 @@ class TeamEntry(msgspec.Struct, frozen=True):
     slug: str
 
 
+class PersonEntry(msgspec.Struct, frozen=True):
+    """Everybody who has an account; whoever is shut out has no teams."""
+
+    id: int
+    teams: list[int] = []
+    is_admin: bool = False
+
+
 class ReplicaEntry(msgspec.Struct, frozen=True):
     """`url` is http://address:port or unix:///path."""
 
@@ -56,6 +64,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     generated_at: float = 0
     keys: list[KeyEntry] = []
     teams: list[TeamEntry] = []
+    people: list[PersonEntry] = []
     deployments: list[DeploymentEntry] = []
 
 

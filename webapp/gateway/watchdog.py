@@ -5,6 +5,7 @@ import logging
 from time import monotonic
 
 from webapp.gateway.front import FrontConnection
+from webapp.gateway.proxies import ProxiedConnection
 from webapp.gateway.state import State
 
 log = logging.getLogger(__name__)
@@ -17,6 +18,7 @@ class Watchdog:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._kind = ProxiedConnection if state.settings.trusted_proxies else FrontConnection
         self._timer: asyncio.TimerHandle | None = None
         self._expects_one = False
 
@@ -26,7 +28,7 @@ class Watchdog:
         self._expects_one = True
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-        return FrontConnection(self._state)
+        return self._kind(self._state)
 
     def _tick(self) -> None:
         self._timer = None

@@ -1,6 +1,6 @@
 """REST doors of jobs."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
@@ -13,16 +13,17 @@ from webapp.catalog.api import router as catalog_router
 from webapp.catalog.models import Artifact, ArtifactCopy, Hub
 from webapp.errors import Conflict, Invalid
 from webapp.inventory.models import Host
-from webapp.jobs import deleting, fetching, services
+from webapp.jobs import deleting, fetching, logs, services
 from webapp.jobs.models import Job
-from webapp.jobs.schemas import CopyIn, FetchIn, ImportIn, JobOut
+from webapp.jobs.schemas import CopyIn, FetchIn, ImportIn, JobLogOut, JobOut
+from webapp.log_text import Place
 from webapp.pagination import Pages
 
 # What a database holds as an id.
 MOST = 2**63 - 1
 router = Router(tags=["jobs"])
 StateFilter = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-KindFilter = Literal["fetch", "delete_copy"]
+KindFilter = Literal["fetch", "delete_copy", "quantise"]
 
 
 @router.get("/jobs", response=list[JobOut], summary="Jobs, newest first")
@@ -40,6 +41,15 @@ def list_jobs(  # type: ignore[no-untyped-def]
 @router.get("/jobs/{job_id}", response=JobOut, summary="One job")
 def get_job(request: HttpRequest, job_id: int) -> Job:
     return get_object_or_404(Job.objects.visible_to(caller(request)).for_list(), pk=job_id)
+
+
+@router.get("/jobs/{job_id}/log", response=JobLogOut, summary="A job's log")
+def read_job_log(request: HttpRequest, job_id: int, place: Annotated[str, Field(max_length=60)] = "") -> dict[str, Any]:
+    job = get_job(request, job_id)
+    piece = logs.since(job, Place.parse(place)) if place else logs.beginning(job)
+    if piece is None:
+        return {"text": "", "next_place": place, "is_fresh": False, "has_more": False}
+    return {"text": piece.text, "next_place": str(piece.place), "is_fresh": piece.fresh, "has_more": piece.more}
 
 
 @router.post("/imports", response={202: JobOut}, summary="Import a model file or folder of this machine")

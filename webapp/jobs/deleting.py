@@ -1,11 +1,12 @@
 """Take model files off hosts: what it frees, who uses them, and the job, as one verb."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from django.apps import apps
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils.module_loading import import_string
 
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
@@ -18,38 +19,77 @@ from webapp.jobs.models import Job, JobKind
 from webapp.jobs.states import ENDED
 
 
+class Use(Protocol):
+    """Who needs the files. `why` goes on from the name; people of other teams are not told either."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def team(self) -> int: ...
+    @property
+    def why(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Making:
+    """A job that makes something out of the files at this moment."""
+
+    name: str
+    team: int
+    why: str = "is working on it"
+
+
 @dataclass(frozen=True)
 class Loss:
-    """What a deletion would take away. `users`: names of what still needs it; then it is refused."""
+    """What a deletion would take away. `users` are those that still need it; while there are any it is refused."""
 
     freed_bytes: int
-    users: tuple[str, ...]
+    users: tuple[Use, ...]
+
+    def told_to(self, user: User | None) -> list[Use]:
+        """The users that this person may know by name, each with its first reason."""
+        if user is None or user.is_superuser:
+            seen = self.users
+        else:
+            teams = set(user.teams.values_list("pk", flat=True))
+            seen = tuple(use for use in self.users if use.team in teams)
+        return list({(use.team, use.name): use for use in reversed(seen)}.values())[::-1]
+
+    def hidden_from(self, user: User | None) -> int:
+        """How many there are besides."""
+        return len({(use.team, use.name) for use in self.users}) - len(self.told_to(user))
 
 
 def loss_of_copy(copy: ArtifactCopy) -> Loss:
-    """A copy is used by replicas on its host, and by every deployment when it is the last one."""
-    replicas = apps.get_model("deployments", "Replica").objects.filter(
-        deployment__artifact=copy.artifact_id, host=copy.host_id
-    )
-    users = set(replicas.exclude(state="stopped").values_list("deployment__name", flat=True))
+    """A copy is used by what runs on its host or is pinned to it, and by everything when it is the last one."""
+    users: list[Use] = list(_using("uses_on")(copy.artifact_id, copy.host_id))
     others = ArtifactCopy.objects.filter(artifact=copy.artifact_id, state=CopyState.PRESENT).exclude(pk=copy.pk)
     if copy.state == CopyState.PRESENT and not others.exists():
-        users |= set(_deployments(copy.artifact_id))
-    users |= {str(job) for job in _jobs(copy.artifact_id).filter(host=copy.host_id)}
-    return Loss(copy.artifact.size_bytes, tuple(sorted(users)))
+        users += _using("uses")(copy.artifact_id)
+    users += [Making(str(job), job.team_id or 0) for job in _jobs(copy.artifact_id).filter(host=copy.host_id)]
+    return Loss(copy.artifact.size_bytes, tuple(users))
 
 
 def loss_of_artifact(artifact: Artifact) -> Loss:
     present = artifact.copies.filter(state=CopyState.PRESENT).count()
-    users = [*_deployments(artifact.pk), *map(str, _jobs(artifact.pk))]
-    return Loss(artifact.size_bytes * present, tuple(sorted(users)))
+    users: list[Use] = [
+        *_using("uses")(artifact.pk),
+        *(Making(str(job), job.team_id or 0) for job in _jobs(artifact.pk)),
+    ]
+    return Loss(artifact.size_bytes * present, tuple(users))
+
+
+def _using(name: str) -> Callable[..., list[Use]]:
+    """Asked by name: that room stands beside this one in the house."""
+    return import_string(f"webapp.deployments.using.{name}")  # type: ignore[no-any-return]
 
 
 def delete_copy(user: User | None, team: Team, copy: ArtifactCopy) -> Job:
     """Have the files removed from the copy's host. Raises NotAllowed, Conflict when something uses them."""
     require(user, team, Role.OPERATOR)
     with transaction.atomic():
-        _refuse_use(loss_of_copy(copy), f"The copy of {copy.artifact} on {copy.host.name}")
+        _hold(copy.artifact)
+        _refuse_use(user, loss_of_copy(copy), f"The copy of {copy.artifact} on {copy.host.name}")
         catalog.begin_deletion(copy)
         return _queue(user, team, copy.artifact, copy.host)
 
@@ -58,7 +98,8 @@ def delete_artifact(user: User | None, team: Team, artifact: Artifact) -> list[J
     """Have the files removed from every host; the catalogue forgets the artifact when the last copy is gone."""
     require(user, team, Role.OPERATOR)
     with transaction.atomic():
-        _refuse_use(loss_of_artifact(artifact), str(artifact))
+        _hold(artifact)
+        _refuse_use(user, loss_of_artifact(artifact), str(artifact))
         audit(user, team, "artifact.delete", str(artifact), {"size_bytes": artifact.size_bytes})
         copies = list(artifact.copies.select_related("host"))
         if not copies:
@@ -75,7 +116,8 @@ def begin_again(job: Job) -> None:
     if job.artifact is None:
         raise Conflict("The artifact is gone already.")
     for copy in ArtifactCopy.objects.filter(artifact=job.artifact, host=job.host).exclude(state=CopyState.DELETING):
-        _refuse_use(loss_of_copy(copy), f"The copy of {job.artifact} on {job.host.name}")
+        _hold(copy.artifact)
+        _refuse_use(job.requested_by, loss_of_copy(copy), f"The copy of {job.artifact} on {job.host.name}")
         catalog.begin_deletion(copy)
 
 
@@ -99,14 +141,18 @@ def _jobs(artifact_id: int) -> QuerySet[Job]:
     return Job.objects.filter(kind=JobKind.QUANTISE, artifact=artifact_id).exclude(state__in=ended)
 
 
-def _deployments(artifact_id: int) -> list[str]:
-    deployments = apps.get_model("deployments", "Deployment").objects.filter(artifact=artifact_id)
-    return list(deployments.values_list("name", flat=True))
+def _refuse_use(user: User | None, loss: Loss, what: str) -> None:
+    if not loss.users:
+        return
+    told, hidden = loss.told_to(user), loss.hidden_from(user)
+    words = [f"{use.name} {use.why}" for use in told[:5]]
+    if len(told) > 5:
+        words.append(f"{len(told) - 5} more use it")
+    if hidden:
+        words.append(f"{hidden} of other teams use{'s' if hidden == 1 else ''} it")
+    raise Conflict(f"{what} is used: {'; '.join(words)}.", "Delete or move those deployments first.")
 
 
-def _refuse_use(loss: Loss, what: str) -> None:
-    if loss.users:
-        more = f" and {len(loss.users) - 5} more" if len(loss.users) > 5 else ""
-        raise Conflict(
-            f"{what} is used by {', '.join(loss.users[:5])}{more}.", "Delete or move those deployments first."
-        )
+def _hold(artifact: Artifact) -> None:
+    """No deployment begins to use it until the transaction ends."""
+    Artifact.objects.select_for_update().filter(pk=artifact.pk).first()

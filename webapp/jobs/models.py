@@ -90,15 +90,18 @@ class Job(models.Model):
 
     @property
     def plan(self) -> list[dict[str, Any]]:
-        """Its steps as {name, state, seconds}; empty for work of one step. `seconds` is the program's own time."""
+        """Its steps as {name, state, seconds, why}; empty for work of one step. `seconds` is the program's own time,
+        `why` the reason of a step that the job could do without."""
         rows = []
         for number, name in enumerate(self.params.get("steps") or ()):
             state = "done" if number < self.phase or self.state == JobState.SUCCEEDED else "waiting"
             if number == self.phase and self.state in (JobState.RUNNING, JobState.FAILED, JobState.CANCELLED):
                 state = str(self.state)
             said = self.result.get(name)
-            seconds = said.get("seconds") if isinstance(said, dict) and state == "done" else None
-            rows.append({"name": name, "state": state, "seconds": seconds})
+            found = said if isinstance(said, dict) and state == "done" else {}
+            why = str(found.get("missing", ""))
+            state = "skipped" if why else state
+            rows.append({"name": name, "state": state, "seconds": found.get("seconds"), "why": why})
         return rows
 
     @property
@@ -120,3 +123,20 @@ class JobEvent(models.Model):
 
     class Meta:
         ordering = ["id"]
+
+
+class JobLogChunk(models.Model):
+    """A piece of what a step's container printed, as the watcher read it. `offset` counts the characters before it."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="log_chunks")
+    attempt = models.PositiveIntegerField()
+    # Which of its kind's steps, counted from 1.
+    step = models.PositiveSmallIntegerField()
+    offset = models.BigIntegerField()
+    text = models.TextField()
+    # Docker's timestamp of the last line inside: where the watcher goes on after a restart.
+    until = models.CharField(max_length=40)
+
+    class Meta:
+        ordering = ["job_id", "attempt", "step", "offset"]
+        constraints = [models.UniqueConstraint(fields=["job", "attempt", "step", "offset"], name="job_log_chunk_once")]

@@ -36,8 +36,16 @@ class CopyIn(Schema):
 
 class StepOut(Schema):
     name: str
-    state: str = Field(description="waiting, running, done, failed or cancelled")
+    state: str = Field(description="waiting, running, done, skipped, failed or cancelled")
     seconds: float | None = Field(description="the program's own time, when it is done")
+    why: str = Field(description="why it was skipped")
+
+
+class JobLogOut(Schema):
+    text: str = Field(description="plain text, each step under its name")
+    next_place: str = Field(description="send it as `place` to read on")
+    is_fresh: bool = Field(description="it does not go on at `place`: what lay between is no longer kept")
+    has_more: bool = Field(description="there is more to read right now")
 
 
 class JobOut(Schema):

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, render
 
 from webapp.accounts.models import Role, User
 from webapp.catalog.models import Artifact
 from webapp.doors import answer, carry_out, door, may, page_or_panel, person, teams_of
 from webapp.following import follow
-from webapp.jobs import services
+from webapp.jobs import logs, services
 from webapp.jobs.models import Job, JobKind
 from webapp.jobs.states import ENDED, JobState
 from webapp.listings import listing
@@ -48,9 +48,34 @@ def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
 
 @door("GET")
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
-    following = follow([f"job:{pk}"])
-    panel, context = detail_panel(person(request), pk)
-    return page_or_panel(request, "jobs/detail.html", panel, {**context, "following": following})
+    user = person(request)
+    topics, seen, piece = [f"job:{pk}"], {}, None
+    job = Job.objects.visible_to(user).filter(pk=pk).first()
+    if job is not None:
+        piece = logs.tail(job)
+        topics.append(logs.topic(pk))
+        seen[topics[-1]] = str(piece.place)
+    following = follow(topics, seen=seen)
+    panel, context = detail_panel(user, pk)
+    page = {**context, "following": following, "log": piece, "log_topic": logs.topic(pk)}
+    return page_or_panel(request, "jobs/detail.html", panel, page)
+
+
+@door("GET")
+def log(request: HttpRequest, pk: int) -> HttpResponse:
+    """What is kept of its log as a page (one step of it, searched by `q`) or, with `download`, as a file."""
+    job = get_object_or_404(Job.objects.visible_to(person(request)), pk=pk)
+    kept = logs.parts(job)
+    chosen = next((part for part in kept if part.key == request.GET.get("step")), None)
+    text = logs.whole(job, chosen)
+    if "download" in request.GET:
+        name = f"job-{pk}{f'-{chosen.key}' if chosen else ''}.log"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return HttpResponse(text, content_type="text/plain; charset=utf-8", headers=headers)
+    q = request.GET.get("q", "").strip()[:200]
+    lines = [line for line in text.splitlines() if q.lower() in line.lower()]
+    context = {"job": job, "kept": kept, "chosen": chosen, "q": q, "lines": lines}
+    return render(request, "jobs/log.html", context)
 
 
 def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:

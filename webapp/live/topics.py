@@ -13,14 +13,17 @@ from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 
 from webapp import following
+from webapp.accounts import sign_in
 from webapp.accounts.models import User
 from webapp.deployments import logs
 from webapp.deployments import views as deployments
 from webapp.deployments.models import Deployment, Replica
 from webapp.inventory import views as inventory
 from webapp.inventory.models import Host
+from webapp.jobs import logs as job_logs
 from webapp.jobs import views as jobs
 from webapp.jobs.models import Job
+from webapp.log_text import Piece, Place
 from webapp.schedules import views as schedules
 from webapp.schedules.models import Schedule
 
@@ -65,7 +68,7 @@ class Look:
 
 
 class SignedOut(Exception):
-    """The session has ended, or the person may not sign in any more."""
+    """The session has ended, or it lets its person do nothing before a second factor is set up."""
 
 
 class Gone(Exception):
@@ -87,9 +90,13 @@ def may_follow(user: User, topic: str) -> bool:
 def check(session_key: str, topics: Iterable[str]) -> User:
     """The person behind the session, if everything may still be followed. Raises SignedOut or Gone."""
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    # It reads nothing of the request but the session.
-    user = get_user(cast(HttpRequest, SimpleNamespace(session=session)))
+    # What is asked here reads nothing of the request but the session and the user.
+    request = cast(HttpRequest, SimpleNamespace(session=session))
+    user = get_user(request)
     if not isinstance(user, User):
+        raise SignedOut
+    request.user = user
+    if not sign_in.lets_in(request):
         raise SignedOut
     for topic in topics:
         kind, _, key = topic.partition(":")
@@ -104,7 +111,7 @@ def look(session_key: str, subscription: Subscription, forced: Iterable[str] = (
     Versions are read before the rows, so a change in between is sent twice rather than never.
     """
     user = check(session_key, subscription.topics)
-    numbers = following.versions(name for name in subscription.topics if not name.startswith("replica-log:"))
+    numbers = following.versions(name for name in subscription.topics if not _is_log(name))
     forced = set(forced)
     changed = [name for name, number in numbers.items() if name in forced or subscription.last.get(name) != str(number)]
     html = "".join(
@@ -114,7 +121,7 @@ def look(session_key: str, subscription: Subscription, forced: Iterable[str] = (
     last = {name: str(numbers[name]) for name in changed}
     texts, more = [], []
     for name in subscription.topics:
-        if name.startswith("replica-log:"):
+        if _is_log(name):
             piece = _log(name, subscription.last.get(name, ""))
             if piece is not None:
                 texts.append({"id": name, "text": piece.text, "fresh": piece.fresh})
@@ -144,9 +151,27 @@ def _panels(user: User, subscription: Subscription, changed: list[str]) -> list[
     return list(panels.values())
 
 
-def _log(topic: str, last: str) -> logs.Piece | None:
-    replica = Replica.objects.filter(pk=int(topic.partition(":")[2])).first()
-    return logs.since(replica, logs.Place.parse(last)) if replica else None
+def _is_log(topic: str) -> bool:
+    return topic.partition(":")[0] in _LOGS
+
+
+def _log(topic: str, last: str) -> Piece | None:
+    kind, _, key = topic.partition(":")
+    return _LOGS[kind](int(key), Place.parse(last))
+
+
+def _replica_log(pk: int, seen: Place) -> Piece | None:
+    replica = Replica.objects.filter(pk=pk).first()
+    return logs.since(replica, seen) if replica else None
+
+
+def _job_log(pk: int, seen: Place) -> Piece | None:
+    job = Job.objects.filter(pk=pk).first()
+    return job_logs.since(job, seen) if job else None
+
+
+# Sent as text with a place of their own, never as a rendered part of the page.
+_LOGS: dict[str, Callable[[int, Place], Piece | None]] = {"replica-log": _replica_log, "job-log": _job_log}
 
 
 def _is_in(user: User, team: str) -> bool:
@@ -161,6 +186,7 @@ _MAY_FOLLOW: dict[str, Callable[[User, str], bool]] = {
     "schedules": _is_in,
     "schedule": lambda user, key: Schedule.objects.visible_to(user).filter(pk=key).exists(),
     "job": lambda user, key: Job.objects.visible_to(user).filter(pk=key).exists(),
+    "job-log": lambda user, key: Job.objects.visible_to(user).filter(pk=key).exists(),
     "host": lambda user, key: Host.objects.visible_to(user).filter(pk=key).exists(),
     "hosts": lambda user, key: True,
 }

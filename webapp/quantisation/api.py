@@ -18,7 +18,7 @@ from webapp.jobs.models import Job
 from webapp.jobs.schemas import JobOut
 from webapp.pagination import Pages
 from webapp.quantisation import panels, picking, services
-from webapp.quantisation.models import CalibrationSet, Measurement
+from webapp.quantisation.models import CalibrationSet, Measurement, PromptSet
 from webapp.quantisation.passports import passport
 from webapp.quantisation.recipes import METHODS
 from webapp.quantisation.schemas import (
@@ -31,6 +31,8 @@ from webapp.quantisation.schemas import (
     PickQuery,
     PreviewIn,
     PreviewOut,
+    PromptSetIn,
+    PromptSetOut,
     QuantisationIn,
     RecipeOut,
 )
@@ -70,7 +72,8 @@ def quantise(request: HttpRequest, data: QuantisationIn) -> Status[Job]:
     user = caller(request)
     artifact = get_object_or_404(Artifact.objects.select_related("catalog_model"), pk=data.artifact)
     texts = (_text(user, data.calibration), data.measure, _text(user, data.judging))
-    job = services.queue(user, team_of(user, data.team), artifact, data.recipe, _host(user, data.host), *texts)
+    prompts = get_object_or_404(PromptSet.objects.visible_to(user), pk=data.prompts) if data.prompts else None
+    job = services.queue(user, team_of(user, data.team), artifact, data.recipe, _host(user, data.host), *texts, prompts)
     return Status(202, Job.objects.for_list().get(pk=job.pk))
 
 
@@ -130,6 +133,30 @@ def get_text(request: HttpRequest, text_id: RowId) -> CalibrationSet:
 @router.delete("/calibration-sets/{text_id}", response={204: None}, summary="Forget a text")
 def delete_text(request: HttpRequest, text_id: RowId) -> Status[None]:
     services.delete_text(caller(request), get_text(request, text_id))
+    return Status(204, None)
+
+
+@router.get("/golden-prompts", response=list[PromptSetOut], summary="Golden prompts")
+@paginate(Pages)
+def list_prompts(request: HttpRequest):  # type: ignore[no-untyped-def]
+    return PromptSet.objects.visible_to(caller(request)).for_list()
+
+
+@router.post("/golden-prompts", response={201: PromptSetOut}, summary="Keep golden prompts")
+def add_prompts(request: HttpRequest, data: PromptSetIn) -> Status[PromptSet]:
+    user = caller(request)
+    prompts = [one.dict() for one in data.prompts]
+    return Status(201, services.add_prompts(user, team_of(user, data.team), data.name, prompts))
+
+
+@router.get("/golden-prompts/{prompts_id}", response=PromptSetOut, summary="Golden prompts by id")
+def get_prompts(request: HttpRequest, prompts_id: RowId) -> PromptSet:
+    return get_object_or_404(PromptSet.objects.visible_to(caller(request)).select_related("team"), pk=prompts_id)
+
+
+@router.delete("/golden-prompts/{prompts_id}", response={204: None}, summary="Forget golden prompts")
+def delete_prompts(request: HttpRequest, prompts_id: RowId) -> Status[None]:
+    services.delete_prompts(caller(request), get_prompts(request, prompts_id))
     return Status(204, None)
 
 

@@ -76,6 +76,7 @@ def _kept(job: Job, result: dict[str, Any], parent: Artifact) -> dict[str, Any]:
         "calibration": job.params.get("calibration"),
         "judging": job.params.get("judging"),
         "measure": job.params.get("measure"),
+        "prompts": job.params.get("prompts"),
         "tools": tools,
         "image": recipe.what.image,
         "steps": {name: result.get(name, {}).get("seconds") for name in job.params["steps"]},
@@ -87,23 +88,31 @@ def _kept(job: Job, result: dict[str, Any], parent: Artifact) -> dict[str, Any]:
 
 
 def _measure(job: Job, artifact: Artifact, parent: Artifact, result: dict[str, Any]) -> None:
-    wanted = job.params.get("measure")
-    if not wanted:
+    wanted, asked = job.params.get("measure"), result.get("prompts")
+    if not wanted and not asked:
         return
+    size = wanted or {"context": 0, "chunks": 0}
     judged, speed = result.get("judge", {}), result.get("speed", {})
     values = {name: judged[name] for name in MEASURED if name in judged}
     values |= _sizes(artifact)
     base = judged.get("base_perplexity")
     if base:
         values["loss_percent"] = round((judged["perplexity"] / base - 1) * 100, 3)
-    measured = {**judged, **speed}
-    values |= {name: measured[name] for name in ("load_s", "peak_memory_bytes", "speed") if measured.get(name)}
+    # The judging program's own load and memory are those of no engine: transformers, two models at once.
+    values |= {name: speed[name] for name in ("load_s", "peak_memory_bytes", "speed") if speed.get(name)}
+    if speed.get("missing"):
+        values["speed_missing"] = str(speed["missing"])[:400]
+    if asked:
+        values |= {f"prompts_{name}": asked[name] for name in ("passed", "total", "passed_percent")}
+        values["prompts_name"] = job.params["prompts"]["name"]
     about = {
         "host": job.host, "job": job, "text_name": job.params["judging"]["name"],
-        "text_sha256": job.params["judging"]["sha256"], "context": wanted["context"], "chunks": wanted["chunks"],
+        "text_sha256": job.params["judging"]["sha256"], "context": size["context"], "chunks": size["chunks"],
         "tool": judged.get("tool", "")[:120],
     }  # fmt: skip
-    Measurement.objects.create(artifact=artifact, against=parent, values=values, **about)
+    tools = [said["tool"] for said in (judged, asked or {}, speed) if said.get("tool")]
+    told = {**about, "tool": ", ".join(dict.fromkeys(tools))[:120]}
+    Measurement.objects.create(artifact=artifact, against=parent, values=values, **told)
     if base:
         own = {"perplexity": base, "perplexity_error": judged.get("base_perplexity_error"), **_sizes(parent)}
         same = {name: about[name] for name in ("text_sha256", "context", "chunks", "tool")}

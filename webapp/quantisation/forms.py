@@ -11,16 +11,24 @@ from webapp.catalog.forms import RefusableForm
 from webapp.catalog.models import Artifact, CopyState
 from webapp.deployments.options import OptionsForm, options_form
 from webapp.inventory.models import Host
-from webapp.quantisation.models import CalibrationSet
+from webapp.quantisation import golden
+from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.recipes import METHODS, Measure, Recipe
 
 PREFIX = "option"
+EXAMPLE = """What is the capital of France?
+contains: Paris
+
+Answer with one word: what colour is the sky?
+matches: (?i)\\bblue\\b"""
 
 
 class QuantiseForm(RefusableForm):
     """What to make, where, and how it is judged. The method's own options are a form of their own."""
 
-    method = forms.ChoiceField(help_text="Which programs will serve it decides.")
+    method = forms.ChoiceField(
+        help_text="It depends on what will serve the result: GGUF is for llama.cpp, the others are for vLLM."
+    )
     team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="The job is shown to this team.")
     host = forms.ModelChoiceField(Host.objects.none(), empty_label=None, help_text="Hosts that have the source.")
     calibration = forms.ModelChoiceField(
@@ -35,6 +43,10 @@ class QuantiseForm(RefusableForm):
         CalibrationSet.objects.none(), required=False, empty_label="The one that ships",
         label="Text to judge with", help_text="Not the one to calibrate on; the same one for all variants.",
     )  # fmt: skip
+    prompts = forms.ModelChoiceField(
+        PromptSet.objects.none(), required=False, empty_label="None", label="Golden prompts",
+        help_text="Questions of your team; how many are answered as expected is kept with the result.",
+    )  # fmt: skip
     chunks = forms.IntegerField(
         min_value=1, max_value=2000, initial=16, label="Pieces to judge",
         help_text="Pieces of 512 tokens, at most; more are more exact and take longer.",
@@ -43,7 +55,7 @@ class QuantiseForm(RefusableForm):
     def __init__(self, data: Any, *, artifact: Artifact, teams: list[Team]) -> None:
         super().__init__(data)
         fitting = [method for method in METHODS.values() if artifact.format in method.takes]
-        self.methods = [(method.name, f"{method.title}: {method.summary}") for method in fitting]
+        self.methods = [(method.name, method.title) for method in fitting]
         cast(forms.ChoiceField, self.fields["method"]).choices = self.methods
         _rows(self, "team", Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name"))
         present = artifact.copies.filter(state=CopyState.PRESENT).values("host")
@@ -51,6 +63,7 @@ class QuantiseForm(RefusableForm):
         texts = CalibrationSet.objects.filter(Q(team=None) | Q(team__in=teams)).for_list()
         _rows(self, "calibration", texts)
         _rows(self, "judging", texts)
+        _rows(self, "prompts", PromptSet.objects.filter(team__in=teams).for_list())
         self.options = self._options(data)
 
     def method_name(self) -> str:
@@ -102,6 +115,28 @@ class TextForm(RefusableForm):
     def __init__(self, data: Any, *, teams: list[Team]) -> None:
         super().__init__(data)
         _rows(self, "team", Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name"))
+
+
+class PromptsForm(RefusableForm):
+    """Golden prompts as people write them."""
+
+    name = forms.CharField(max_length=80, help_text="What people choose them by.")
+    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Who may use them.")
+    prompts = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 12, "spellcheck": "false", "placeholder": EXAMPLE}),
+        help_text="A prompt, and on its last line what the answer must hold: “contains:” a text in whatever case, "
+        "“matches:” a regular expression, “equals:” the whole answer. An empty line begins the next one.",
+    )  # fmt: skip
+
+    def __init__(self, data: Any, *, teams: list[Team]) -> None:
+        super().__init__(data)
+        _rows(self, "team", Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name"))
+
+    def clean_prompts(self) -> list[golden.Prompt]:
+        try:
+            return golden.parse(self.cleaned_data["prompts"])
+        except golden.BadPrompts as error:
+            raise forms.ValidationError(str(error)) from error
 
 
 def _rows(form: forms.Form, name: str, rows: Any) -> None:

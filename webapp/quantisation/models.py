@@ -58,6 +58,45 @@ class CalibrationSet(models.Model):
         return {"id": self.pk, "name": self.name, "sha256": self.sha256}
 
 
+class PromptSetQuerySet(models.QuerySet["PromptSet"]):
+    def visible_to(self, user: User) -> "PromptSetQuerySet":
+        return self if user.is_superuser else self.filter(team__members=user)
+
+    def for_list(self) -> "PromptSetQuerySet":
+        return self.select_related("team").order_by("team__name", "name", "id")
+
+
+class PromptSet(models.Model):
+    """A team's golden prompts: [{prompt, way, expected}] as webapp.quantisation.golden has them. Never changed."""
+
+    name = models.CharField(max_length=80)
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="prompt_sets")
+    prompts = models.JSONField(default=list)
+    sha256 = models.CharField(max_length=64)
+    created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager["PromptSet"]] = PromptSetQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["team", "name"],
+                name="prompt_set_once_per_team",
+                violation_error_message="The team has golden prompts of this name.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """What a job and a passport keep of it."""
+        return {"id": self.pk, "name": self.name, "sha256": self.sha256}
+
+
 class MeasurementQuerySet(models.QuerySet["Measurement"]):
     def for_list(self, user: User) -> "MeasurementQuerySet":
         """Newest first; a host that the person may not see is nobody's business."""
@@ -68,7 +107,9 @@ class Measurement(models.Model):
     """What was measured of an artifact, where, with what and on which text. Appended, never changed.
 
     `values`: size_bytes, bits_per_weight, perplexity, kl_divergence, top1_agreement_percent (each with its _error),
-    loss_percent, load_s, peak_memory_bytes, speed [{streams, prompt_per_s, decode_per_s}]; absent when not measured.
+    loss_percent, load_s, peak_memory_bytes, speed [{streams, prompt_per_s, decode_per_s}], prompts_passed,
+    prompts_total, prompts_passed_percent, prompts_name; absent when not measured, and then speed_missing says why
+    where a job tried.
     """
 
     artifact = models.ForeignKey(Artifact, on_delete=models.CASCADE, related_name="measurements")

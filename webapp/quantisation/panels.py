@@ -31,6 +31,11 @@ class Row:
         return dict(self.measurement.values)
 
     @property
+    def speed_missing(self) -> str:
+        """Why load, memory and speed are not there; empty when they are or nobody asked."""
+        return str(self.values.get("speed_missing", ""))
+
+    @property
     def load_s(self) -> float | None:
         return self.values.get("load_s")
 
@@ -79,11 +84,7 @@ def table(user: User, artifacts: list[Artifact]) -> list[Row]:
     for row in Measurement.objects.filter(artifact__in=artifacts).for_list(user):
         newest.setdefault(row.artifact_id, row)
     by_id = {artifact.pk: artifact for artifact in artifacts}
-    points = [
-        (key, float(row.values.get("size_bytes") or 0), _loss(row))
-        for key, row in newest.items()
-        if _loss(row) is not None
-    ]
+    points = [(key, float(by_id[key].size_bytes), _loss(row)) for key, row in newest.items() if _loss(row) is not None]
     best = front((key, int(size), loss) for key, size, loss in points if loss is not None)
     rows = [Row(by_id[key], row, expected_loss(by_id[key]), key in best) for key, row in newest.items()]
     return sorted(rows, key=lambda row: row.artifact.size_bytes)

@@ -79,7 +79,7 @@ def _why(candidate: Candidate, priority: Priority, count: int, needed: int) -> s
     said: Mapping[str, Any] = {
         "quality": "It stays closest to the original"
         if candidate.divergence
-        else "It is the most exact of what is known",
+        else "It is the most exact, as far as was measured,",
         "speed": "It was measured the fastest"
         if candidate.decode_per_s
         else "It is the smallest; nobody measured speed",

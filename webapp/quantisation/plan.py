@@ -1,14 +1,14 @@
 """A job's steps and what each step's program is told. Pure: everything comes from the job's parameters.
 
-Parameters of a job (made by services.queue): recipe, source {format, folder, main}, name (the model's),
-file (the result's),
-calibration and measure (None, or with the text's id, name and sha256), needs, steps, and artifact_id once reserved.
+Parameters of a job (made by services.queue): recipe, source {format, folder, main}, name (the model's), file (the
+result's), calibration, judging, prompts (None, or with id, name and sha256), measure, needs, steps, and artifact_id
+once reserved.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from webapp.quantisation.recipes import PLAIN_TYPES, GgufOptions, Measure, Recipe, of_json
+from webapp.quantisation.recipes import PLAIN_TYPES, VLLM_IMAGE, GgufOptions, Measure, Recipe, of_json
 
 MODELS = "/models"
 WORK = "/job"
@@ -18,15 +18,28 @@ MATRIX = f"{WORK}/imatrix.gguf"
 LOGITS = f"{WORK}/logits.kld"
 CALIBRATION = f"{WORK}/calibration.txt"
 JUDGING = f"{WORK}/judging.txt"
+PROMPTS = f"{WORK}/prompts.json"
 # Steps of our own tools' image; all others run in the recipe's.
 OURS = ("prepare", "publish")
+# Enough to see that a result loads and makes sense of a text; a large model takes seconds for each of them.
+VERIFY_TOKENS = 64
 PROMPT_TOKENS, GENERATED_TOKENS, STREAMS = 128, 32, (1, 8)
+VLLM_PROGRAM = ("python3", "/opt/modelyard/speed.py")
+# How long an answer to a golden prompt may be.
+ANSWER_TOKENS = 128
 
 
-def steps(recipe: Recipe, source_format: str, measure: Measure | None) -> list[str]:
+def steps(recipe: Recipe, source_format: str, measure: Measure | None, *, has_prompts: bool = False) -> list[str]:
     """The steps in their order."""
+    *before, last = _steps(recipe, source_format, measure)
+    return [*before, *(["prompts"] if has_prompts else []), last]
+
+
+def _steps(recipe: Recipe, source_format: str, measure: Measure | None) -> list[str]:
     if recipe.what.makes != "gguf":
-        return ["prepare", "quantise", "judge" if measure else "verify", "publish"]
+        if measure is None:
+            return ["prepare", "quantise", "verify", "publish"]
+        return ["prepare", "quantise", "judge", *(["speed"] if measure.speed else []), "publish"]
     chosen = recipe.chosen
     assert isinstance(chosen, GgufOptions)
     is_plain = chosen.type in PLAIN_TYPES
@@ -50,6 +63,23 @@ def order(params: Mapping[str, Any], step: str) -> dict[str, Any]:
     return {"step": step, **made[step]}
 
 
+def program(params: Mapping[str, Any], step: str) -> tuple[str, tuple[str, ...] | None]:
+    """The image of a step that is not ours, and its program where that is not what the image runs by itself.
+
+    What the quantiser of safetensors made is timed by the engine that will serve it.
+    """
+    recipe = of_json(params["recipe"])
+    if step == "speed" and recipe.what.makes != "gguf":
+        return VLLM_IMAGE, VLLM_PROGRAM
+    return recipe.what.image, None
+
+
+def is_dispensable(params: Mapping[str, Any], step: str) -> bool:
+    """Whether the result is worth publishing without this step: vLLM's image is not on every host, and it does not run
+    on a host's processors all that it runs on cards."""
+    return program(params, step)[0] == VLLM_IMAGE
+
+
 def folder(job_id: int) -> str:
     """The job's own folder inside the models volume."""
     return f".work/job-{job_id}"
@@ -63,7 +93,7 @@ def _gguf(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[str, Any]
     parent = HALF if is_from_folder else source["main"]
     is_plain = is_from_folder and chosen.type in PLAIN_TYPES
     measure = params.get("measure") or {}
-    judged = {"text": JUDGING, "context": measure.get("context", 256), "chunks": measure.get("chunks", 1)}
+    judged = {"text": JUDGING, "context": measure.get("context", VERIFY_TOKENS), "chunks": measure.get("chunks", 1)}
     base = LOGITS if "logits" in params["steps"] else None
     return {
         "convert": {
@@ -83,14 +113,15 @@ def _gguf(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[str, Any]
         "logits": {"model": parent, "out": LOGITS, **judged},
         "judge": {"model": out, "base": base, **judged},
         "verify": {"model": out, "base": None, **judged},
-        "speed": {"model": out, "prompt": PROMPT_TOKENS, "generate": GENERATED_TOKENS, "streams": list(STREAMS)},
+        "prompts": {"model": out, "prompts": PROMPTS, "tokens": ANSWER_TOKENS},
+        "speed": _timed(out),
     }
 
 
 def _safetensors(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[str, Any]]:
     source = params["source"]["folder"]
     measure = params.get("measure") or {}
-    judged = {"text": JUDGING, "context": measure.get("context", 256), "chunks": measure.get("chunks", 1)}
+    judged = {"text": JUDGING, "context": measure.get("context", VERIFY_TOKENS), "chunks": measure.get("chunks", 1)}
     chosen = recipe.chosen.model_dump()
     return {
         "quantise": {
@@ -102,7 +133,13 @@ def _safetensors(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[st
         },
         "judge": {"model": OUT, "base": source, **judged},
         "verify": {"model": OUT, "base": None, **judged},
+        "prompts": {"model": OUT, "prompts": PROMPTS, "tokens": ANSWER_TOKENS},
+        "speed": _timed(OUT),
     }
+
+
+def _timed(model: str) -> dict[str, Any]:
+    return {"model": model, "prompt": PROMPT_TOKENS, "generate": GENERATED_TOKENS, "streams": list(STREAMS)}
 
 
 def seconds_of(result: Mapping[str, Any], names: Sequence[str]) -> float:

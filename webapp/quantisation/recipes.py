@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 GGUF_IMAGE = "modelyard/quantizer-gguf:1"
 LLMCOMPRESSOR_IMAGE = "modelyard/quantizer-llmcompressor:1"
+# vLLM as it serves on processors, with a program beside it that measures.
+VLLM_IMAGE = "modelyard/vllm:cpu"
 
 GgufType = Literal[
     "Q4_K_M", "Q2_K", "Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_0", "Q4_1", "Q4_K_S", "Q5_0", "Q5_1", "Q5_K_S",
@@ -35,7 +37,10 @@ class Options(BaseModel):
 
 
 class GgufOptions(Options):
-    type: GgufType = Field("Q4_K_M", description="How the weights are stored; Q4_K_M suits most uses.")
+    type: GgufType = Field(
+        "Q4_K_M",
+        description="How the weights are stored, named after about how many bits each has; Q4_K_M suits most uses.",
+    )
     imatrix: bool = Field(True, description="Weigh errors by what the calibration text uses: better below 6 bits.")
     calibration_chunks: int = Field(0, ge=0, le=10_000, description="Pieces of 512 tokens to calibrate on; 0: all.")
     requantise: bool = Field(False, description="Allow a source that is quantised already: errors add up.")
@@ -152,7 +157,7 @@ class Measure(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     context: int = Field(512, ge=64, le=8192, description="tokens of each piece of the judging text")
     chunks: int = Field(16, ge=1, le=2000, description="pieces that are judged, at most")
-    speed: bool = Field(True, description="measure tokens per second with 1 and 8 streams (GGUF)")
+    speed: bool = Field(True, description="measure load time, memory and tokens per second with 1 and 8 streams")
 
 
 def group_size_of(recipe: Recipe) -> int | None:

@@ -6,11 +6,13 @@ from functools import cache
 from pathlib import Path
 
 from webapp.planner.facts import ModelFacts
-from webapp.quantisation.recipes import WANTS_IMATRIX, GgufOptions, Recipe, group_size_of
-from webapp.quantisation.sizing import Needs
+from webapp.quantisation.recipes import WANTS_IMATRIX, GgufOptions, Measure, Recipe, group_size_of
+from webapp.quantisation.sizing import Needs, judged_tokens
 
 SIXTEEN_BIT = frozenset({"", "F16", "BF16", "F32", "FP16"})
 GROUPS = (128, 64, 32)
+# Of fewer llama-perplexity prints no statistics, which would be seen when everything else is done.
+LEAST_JUDGED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,14 @@ def refusals(facts: ModelFacts, source_format: str, recipe: Recipe) -> list[Refu
     if size:
         found += _indivisible(facts, size)
     return found
+
+
+def too_little_judged(measure: Measure | None) -> list[Refusal]:
+    """A measurement that would say nothing."""
+    if measure is None or judged_tokens(measure) >= LEAST_JUDGED:
+        return []
+    said = f"Only {judged_tokens(measure)} tokens would be judged; {LEAST_JUDGED} are the least."
+    return [Refusal(said, "Take more pieces of text, or longer ones.", "chunks")]
 
 
 def lack_of_room(needs: Needs, room: Room) -> list[Refusal]:

@@ -1,7 +1,7 @@
 """The API's words for recipes, texts and measurements. Sizes are bytes."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from ninja import Field, Schema
 
@@ -35,6 +35,30 @@ class QuantisationIn(AskIn):
     team: str | None = Field(None, max_length=40, description="the team's slug; your first team when absent")
     calibration: RowId | None = Field(None, description="a calibration set; the one that ships when absent")
     judging: RowId | None = Field(None, description="the text to judge with; the one that ships when absent")
+    prompts: RowId | None = Field(None, description="golden prompts that the result is asked")
+
+
+class GoldenPrompt(Schema):
+    prompt: str = Field(min_length=1, max_length=4000)
+    way: Literal["contains", "matches", "equals"] = Field(
+        "contains", description="a text in whatever case, a regular expression, or the whole answer"
+    )
+    expected: str = Field(min_length=1, max_length=500)
+
+
+class PromptSetIn(Schema):
+    name: Name
+    team: str | None = Field(None, max_length=40, description="the team's slug; your first team when absent")
+    prompts: list[GoldenPrompt] = Field(min_length=1, max_length=100)
+
+
+class PromptSetOut(Schema):
+    id: int
+    name: str
+    team: str = Field(alias="team.slug")
+    sha256: str
+    prompts: list[GoldenPrompt]
+    created_at: datetime
 
 
 class AgainIn(Schema):

@@ -1,9 +1,12 @@
 """Every change of this room: ask for a quantised artifact, make one again, keep texts."""
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import RestrictedError
 from pydantic import ValidationError
 
 from webapp.accounts.models import Role, Team, User
@@ -15,8 +18,8 @@ from webapp.inventory.models import Host
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job, JobKind
 from webapp.planner.facts import ModelFacts
-from webapp.quantisation import plan, refusing, shipping, sizing
-from webapp.quantisation.models import CalibrationSet
+from webapp.quantisation import golden, plan, refusing, shipping, sizing
+from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.recipes import Measure, Recipe
 from webapp.quantisation.refusing import Refusal, Room
 from webapp.quantisation.sizing import Needs
@@ -40,7 +43,9 @@ class Preview:
         return not self.refusals
 
 
-def preview(artifact: Artifact, recipe: Recipe, host: Host | None, measure: Measure | None = None) -> Preview:
+def preview(
+    artifact: Artifact, recipe: Recipe, host: Host | None, measure: Measure | None = None, *, has_prompts: bool = False
+) -> Preview:
     """Sizes, and every reason why it cannot be done. Raises Invalid for options that do not exist."""
     _check_options(recipe)
     try:
@@ -50,12 +55,12 @@ def preview(artifact: Artifact, recipe: Recipe, host: Host | None, measure: Meas
     # What a header does not say, the catalogue may know by the file's name.
     facts_named = facts if facts.quantisation else replace(facts, quantisation=artifact.quantisation)
     needs = sizing.needs(facts, artifact.format, recipe, measure)
-    found = refusing.refusals(facts_named, artifact.format, recipe)
+    found = refusing.refusals(facts_named, artifact.format, recipe) + refusing.too_little_judged(measure)
     if host is not None:
         found += _of_host(artifact, host, needs)
     return Preview(
-        tuple(found), needs, tuple(plan.steps(recipe, artifact.format, measure)), recipe.label,
-        result_file(artifact, recipe),
+        tuple(found), needs, tuple(plan.steps(recipe, artifact.format, measure, has_prompts=has_prompts)),
+        recipe.label, result_file(artifact, recipe),
     )  # fmt: skip
 
 
@@ -68,10 +73,15 @@ def queue(
     calibration: CalibrationSet | None = None,
     measure: Measure | None = None,
     judging: CalibrationSet | None = None,
+    prompts: PromptSet | None = None,
 ) -> Job:
     """Have the artifact made and measured on the host, as a job. Raises Invalid with the refusals, Conflict."""
     require(user, team, Role.OPERATOR)
-    looked = preview(artifact, recipe, host, measure)
+    if prompts is not None and prompts.team_id != team.pk:
+        raise Invalid(
+            f"The golden prompts {prompts.name} belong to another team.", fields={"prompts": "another team's"}
+        )
+    looked = preview(artifact, recipe, host, measure, has_prompts=prompts is not None)
     if looked.refusals:
         first = looked.refusals[0]
         fields = {refusal.field: refusal.what for refusal in looked.refusals if refusal.field}
@@ -87,6 +97,7 @@ def queue(
         # Without measuring a piece of the judging text still proves that the result loads.
         "judging": (judging or shipped(shipping.JUDGING)).reference,
         "measure": measure.model_dump() if measure else None,
+        "prompts": prompts.reference if prompts else None,
         "needs": {"disk_bytes": looked.needs.disk_bytes, "memory_bytes": looked.needs.memory_bytes},
         "steps": list(looked.steps),
     }
@@ -104,7 +115,8 @@ def again(user: User | None, team: Team, artifact: Artifact, host: Host) -> Job:
     calibration, judging = (_text_again(kept.get(name)) for name in ("calibration", "judging"))
     measure = Measure.model_validate(kept["measure"]) if kept.get("measure") else None
     recipe = Recipe.model_validate(kept["recipe"])
-    return queue(user, team, artifact.parent, recipe, host, calibration, measure, judging)
+    prompts = _prompts_again(team, kept.get("prompts"))
+    return queue(user, team, artifact.parent, recipe, host, calibration, measure, judging, prompts)
 
 
 def add_text(user: User, team: Team | None, name: str, text: str, licence: str = "") -> CalibrationSet:
@@ -137,6 +149,39 @@ def delete_text(user: User, text: CalibrationSet) -> None:
     with transaction.atomic():
         audit(user, text.team, "calibration.delete", text.name, {"sha256": text.sha256})
         text.delete()
+
+
+def add_prompts(user: User, team: Team, name: str, prompts: Sequence[Mapping[str, str]]) -> PromptSet:
+    """Keep golden prompts for a team. Raises Invalid for what cannot be asked or judged, Conflict for a name twice."""
+    require(user, team, Role.OPERATOR)
+    if not name.strip():
+        raise Invalid("The prompts need a name.", fields={"name": "needed"})
+    try:
+        kept = golden.checked(prompts)
+    except golden.BadPrompts as error:
+        raise Invalid(str(error), fields={"prompts": str(error)}) from error
+    digest = shipping.digest(json.dumps(kept, sort_keys=True))
+    try:
+        with transaction.atomic():
+            row = PromptSet.objects.create(
+                name=name.strip()[:80], team=team, prompts=kept, sha256=digest, created_by=user
+            )
+            audit(user, team, "prompts.add", row.name, {"sha256": digest})
+    except IntegrityError as error:
+        raise Conflict("The team has golden prompts of this name.", fields={"name": "taken"}) from error
+    return row
+
+
+def delete_prompts(user: User, row: PromptSet) -> None:
+    """Forget golden prompts; measurements keep their name. Raises Conflict while a schedule asks them."""
+    require(user, row.team, Role.OPERATOR)
+    with transaction.atomic():
+        audit(user, row.team, "prompts.delete", row.name, {"sha256": row.sha256})
+        try:
+            row.delete()
+        except RestrictedError as error:
+            names = ", ".join(sorted({str(one) for one in error.restricted_objects}))
+            raise Conflict(f"{row.name} are asked by: {names}.", "Choose other prompts there first.") from error
 
 
 def shipped(name: str) -> CalibrationSet:
@@ -195,6 +240,15 @@ def _source(artifact: Artifact) -> dict[str, Any]:
     folder = f"{plan.MODELS}/{artifact.pk}"
     files = [{"name": file["name"], "size_bytes": file["size_bytes"]} for file in artifact.files]
     return {"format": artifact.format, "folder": folder, "main": f"{folder}/{artifact.main_file}", "files": files}
+
+
+def _prompts_again(team: Team, kept: dict[str, Any] | None) -> PromptSet | None:
+    if kept is None:
+        return None
+    found = PromptSet.objects.filter(team=team, sha256=kept["sha256"]).first()
+    if found is None:
+        raise Conflict(f"The golden prompts {kept['name']} are gone.", "Quantise anew, with others or without.")
+    return found
 
 
 def _text_again(kept: dict[str, Any] | None) -> CalibrationSet | None:

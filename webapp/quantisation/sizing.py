@@ -21,6 +21,8 @@ FALLBACK = 1.26
 BATCH_TOKENS = 2048
 # What the tools need beside the model: an interpreter, PyTorch, buffers (measured 0.6 to 0.9 GiB with SmolLM2).
 TOOL_BYTES = GIB
+# vLLM in one process beside the weights: 1 GiB of cache, and 0.7 GiB of its own as measured with SmolLM2.
+VLLM_BYTES = 2 * GIB
 IMATRIX_SHARE = 0.01
 MARGIN = 1.05
 
@@ -60,14 +62,20 @@ def needs(facts: ModelFacts, source_format: str, recipe: Recipe, measure: Measur
         memory = TOOL_BYTES + int(2.5 * half)
         if measure is not None:
             memory = max(memory, TOOL_BYTES + 2 * half + 4 * measure.context * facts.vocabulary * 4)
+            # Some of vLLM's kernels keep the weights in an order of their own, and read both while they load.
+            memory = max(memory, VLLM_BYTES + 2 * result) if measure.speed else memory
     return Needs(result, work, memory, notes)
 
 
 def logits_bytes(vocabulary: int, measure: Measure) -> int:
     """The file of `llama-perplexity --kl-divergence-base`: 16 bits per word of the vocabulary and two floats for each
     judged token, which are the second half of every piece."""
-    tokens = measure.chunks * (measure.context - 1 - measure.context // 2)
-    return tokens * (2 * (vocabulary + vocabulary % 2) + 8)
+    return judged_tokens(measure) * (2 * (vocabulary + vocabulary % 2) + 8)
+
+
+def judged_tokens(measure: Measure) -> int:
+    """Of how many tokens the expectations are compared."""
+    return measure.chunks * (measure.context - 1 - measure.context // 2)
 
 
 def _result(facts: ModelFacts, parameters: int, recipe: Recipe) -> tuple[int, tuple[str, ...]]:

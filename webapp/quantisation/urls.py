@@ -11,6 +11,8 @@ urlpatterns = [
     path("artifacts/<int:pk>/again/", views.again, name="again"),
     path("artifacts/<int:pk>/passport/", views.show_passport, name="passport"),
     path("pick/<slug:slug>/", views.pick, name="pick"),
+    path("prompts/", views.prompts, name="prompts"),
+    path("prompts/<int:prompts_id>/delete/", views.delete_prompts, name="delete_prompts"),
     path("texts/", views.texts, name="texts"),
     path("texts/<int:text_id>/delete/", views.delete_text, name="delete_text"),
 ]

@@ -11,9 +11,10 @@ from webapp.catalog.models import Artifact, CatalogModel, CopyState
 from webapp.doors import carry_out, door, person, teams_of
 from webapp.errors import Refused
 from webapp.quantisation import panels, services
-from webapp.quantisation.forms import QuantiseForm, TextForm
-from webapp.quantisation.models import CalibrationSet
+from webapp.quantisation.forms import PromptsForm, QuantiseForm, TextForm
+from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.passports import passport
+from webapp.quantisation.recipes import METHODS
 
 
 @door("GET", "POST")
@@ -24,7 +25,7 @@ def quantise(request: HttpRequest, pk: int) -> HttpResponse:
     form = QuantiseForm(request.POST or None, artifact=artifact, teams=teams_of(user, Role.OPERATOR))
     if request.method == "POST" and form.is_valid() and (recipe := form.recipe()) is not None:
         typed = form.cleaned_data
-        texts = (typed["calibration"], form.measured(), typed["judging"])
+        texts = (typed["calibration"], form.measured(), typed["judging"], typed["prompts"])
         try:
             job = services.queue(user, typed["team"], artifact, recipe, typed["host"], *texts)
         except Refused as refusal:
@@ -49,11 +50,12 @@ def _shown(artifact: Artifact, form: QuantiseForm) -> dict[str, Any]:
     recipe, looked = form.recipe(), None
     if recipe is not None:
         host = form.chosen("host") if form.is_bound else form.fields["host"].queryset.first()  # type: ignore[attr-defined]
-        looked = services.preview(artifact, recipe, host, form.measured())
+        asks = form.is_bound and form.chosen("prompts") is not None
+        looked = services.preview(artifact, recipe, host, form.measured(), has_prompts=asks)
     is_somewhere = any(copy.state == CopyState.PRESENT for copy in artifact.copies.all())
     return {
         "artifact": artifact, "form": form, "preview": looked, "is_somewhere": is_somewhere,
-        "method": form.method_name(),
+        "method": form.method_name(), "what": METHODS[form.method_name()],
     }  # fmt: skip
 
 
@@ -112,6 +114,34 @@ def texts(request: HttpRequest) -> HttpResponse:
     rows = CalibrationSet.objects.visible_to(user).for_list()
     context = {"texts": rows, "form": form, "may_add": bool(teams), "own": {team.pk for team in teams}}
     return render(request, "quantisation/texts.html", context, status=422 if form.errors else 200)
+
+
+@door("GET", "POST")
+def prompts(request: HttpRequest) -> HttpResponse:
+    """Golden prompts of the person's teams; add some."""
+    user = person(request)
+    teams = teams_of(user, Role.OPERATOR)
+    form = PromptsForm(request.POST or None, teams=teams)
+    if request.method == "POST" and form.is_valid():
+        typed = form.cleaned_data
+        try:
+            services.add_prompts(user, typed["team"], typed["name"], typed["prompts"])
+        except Refused as refusal:
+            form.take(refusal)
+        else:
+            messages.success(request, "The prompts are kept.")
+            return redirect("quantisation:prompts")
+    rows = PromptSet.objects.visible_to(user).for_list()
+    context = {"sets": rows, "form": form, "may_add": bool(teams), "own": {team.pk for team in teams}}
+    return render(request, "quantisation/prompts.html", context, status=422 if form.errors else 200)
+
+
+@door("POST")
+def delete_prompts(request: HttpRequest, prompts_id: int) -> HttpResponse:
+    user = person(request)
+    row = get_object_or_404(PromptSet.objects.visible_to(user).select_related("team"), pk=prompts_id)
+    carry_out(request, lambda: services.delete_prompts(user, row), "The prompts are gone.")
+    return redirect("quantisation:prompts")
 
 
 @door("POST")

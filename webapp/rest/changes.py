@@ -35,10 +35,10 @@ MOST_TOLD = 150
 MOST_LOOKED_AT = 5000
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 # Lines of a log have a reader of their own.
-NOT_TOLD = frozenset({"replica-log"})
+NOT_TOLD = frozenset({"replica-log", "job-log"})
 
 
-class ChangeOut(Schema):
+class SubjectChangeOut(Schema):
     kind: str = Field(description="`deployment`, `job`, `host` …; in the plural: the list of the team with that id")
     id: int | None
     version: int = Field(description="the number of this change of this subject")
@@ -46,7 +46,7 @@ class ChangeOut(Schema):
 
 
 class ChangesOut(Schema):
-    changes: list[ChangeOut]
+    changes: list[SubjectChangeOut]
     cursor: str = Field(description="send it as `since` the next time")
     has_more: bool = Field(description="there is more right now")
 

@@ -16,7 +16,7 @@ from webapp.catalog.models import Artifact, Hub
 from webapp.deployments.models import Deployment
 from webapp.inventory.models import Host
 from webapp.pagination import Pages
-from webapp.quantisation.models import CalibrationSet
+from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.schedules import services
 from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.schemas import CheckedOut, RunOut, ScheduleEdit, ScheduleIn, ScheduleOut
@@ -107,6 +107,7 @@ def _rows(user: User, said: dict[str, Any], data: ScheduleIn | ScheduleEdit) -> 
     seen: dict[str, Any] = {
         "artifact": Artifact.objects.select_related("catalog_model"), "hub": Hub.objects.visible_to(user),
         "host": Host.objects.visible_to(user), "calibration": texts, "judging": texts,
+        "prompts": PromptSet.objects.visible_to(user),
         "deployment": Deployment.objects.belonging_to(user).select_related("team"),
     }  # fmt: skip
     for name, rows in seen.items():

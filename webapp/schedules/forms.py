@@ -10,6 +10,7 @@ from webapp.catalog.forms import QUIET, RefusableForm
 from webapp.catalog.models import Artifact, Hub
 from webapp.deployments.models import Deployment
 from webapp.inventory.models import Host
+from webapp.quantisation.models import PromptSet
 from webapp.quantisation.recipes import METHODS, GgufOptions, Measure, Recipe
 from webapp.schedules import notifying
 from webapp.schedules.gates import Gate
@@ -41,7 +42,9 @@ class ScheduleForm(RefusableForm):
         help_text="The files to make smaller ones of; 16-bit ones are best.",
     )  # fmt: skip
     hub = forms.ModelChoiceField(Hub.objects.none(), required=False, empty_label="No hub")
-    repo = forms.CharField(max_length=200, required=False, label="Repository", widget=forms.TextInput(QUIET))
+    repo = forms.CharField(
+        max_length=200, required=False, label="Repository", help_text="owner/name", widget=forms.TextInput(QUIET)
+    )
     revision = forms.CharField(
         max_length=200, required=False, help_text="Branch or tag; the main branch when empty.",
         widget=forms.TextInput(QUIET),
@@ -54,17 +57,23 @@ class ScheduleForm(RefusableForm):
         widget=forms.CheckboxSelectMultiple, help_text="The first one in this order whose result passes is served."
     )
     host = forms.ModelChoiceField(Host.objects.none(), empty_label=None, help_text="Where the work is done.")
-    when = forms.ChoiceField(choices=WHEN_WORDS)
+    when = forms.ChoiceField(
+        choices=WHEN_WORDS, help_text="The fields below count as far as they belong to it. Missed times are one run."
+    )
     crontab = forms.CharField(
         max_length=120, required=False, initial="0 2 * * *", widget=forms.TextInput(QUIET), label="Crontab line",
         help_text="Minute, hour, day of month, month, day of week. 0 2 * * * is every night at two.",
     )  # fmt: skip
-    interval_min = forms.IntegerField(min_value=0, max_value=527_040, required=False, label="Minutes between runs")
+    interval_min = forms.IntegerField(min_value=0, max_value=527_040, required=False, label="Minutes between runs",
+        help_text="For “every so many minutes”, at least 5; 1440 is once a day.",
+    )  # fmt: skip
     zone = forms.CharField(
         max_length=60, initial="UTC", label="Time zone", widget=forms.TextInput(QUIET), help_text="Like Europe/Berlin."
     )
     opens_at = forms.TimeField(required=False, label="Begin only from", help_text="Local time, 22:00; empty: always.")
-    shuts_at = forms.TimeField(required=False, label="and until")
+    shuts_at = forms.TimeField(required=False, label="and until",
+        help_text="Runs that have begun go on; 06:00.",
+    )  # fmt: skip
     idle_min = forms.IntegerField(
         min_value=1, max_value=1440, required=False, label="Only after minutes of quiet",
         help_text="No request to the host's deployments and no job there for so long; empty: at once.",
@@ -77,11 +86,23 @@ class ScheduleForm(RefusableForm):
         min_value=0, max_value=100, required=False, label="KL divergence at most", help_text="0.05 is strict at 4 bits."
     )
     min_top1_agreement_percent = forms.FloatField(
-        min_value=0, max_value=100, required=False, label="Top-1 agreement at least, in percent"
+        min_value=0,
+        max_value=100,
+        required=False,
+        label="Top-1 agreement at least, in percent",
+        help_text="How often the most likely next token is the source's; 90 is strict at 4 bits.",
     )
     max_perplexity_ratio = forms.FloatField(
         min_value=0.5, max_value=100, required=False, label="Perplexity ratio at most",
         help_text="1.02: two percent worse than the source.",
+    )  # fmt: skip
+    prompts = forms.ModelChoiceField(
+        PromptSet.objects.none(), required=False, empty_label="None", label="Golden prompts",
+        help_text="Questions of your team that every result is asked; kept under Models > Golden prompts.",
+    )  # fmt: skip
+    min_prompts_passed_percent = forms.FloatField(
+        min_value=0, max_value=100, required=False, label="Golden prompts passed at least, in percent",
+        help_text="100: every answer must hold what is expected.",
     )  # fmt: skip
     deployment = forms.ModelChoiceField(
         Deployment.objects.none(), required=False, empty_label="None: only make it", label="Serve it as",
@@ -105,6 +126,8 @@ class ScheduleForm(RefusableForm):
         _rows(self, "artifact", leaving.order_by("catalog_model__name", "id"))
         _rows(self, "hub", Hub.objects.visible_to(user))
         _rows(self, "host", Host.objects.open_to(teams).order_by("name"))
+        of_team = PromptSet.objects.filter(team__in=[schedule.team] if schedule else teams)
+        _rows(self, "prompts", of_team.for_list())
         of_teams = Deployment.objects.filter(team__in=[schedule.team] if schedule else teams)
         _rows(self, "deployment", of_teams.exclude(desired_state="deleted").order_by("name"))
         own = schedule.recipe_list if schedule else []
@@ -122,7 +145,7 @@ class ScheduleForm(RefusableForm):
         asked = {**(before.model_dump() if before else {"speed": False}), "chunks": typed["chunks"]}
         plain = (
             "name", "host", "artifact", "hub", "repo", "revision", "variant", "when", "crontab", "zone", "opens_at",
-            "shuts_at", "idle_min", "deployment", "may_gap", "keep_last",
+            "shuts_at", "idle_min", "prompts", "deployment", "may_gap", "keep_last",
         )  # fmt: skip
         return Wish(
             recipes=tuple(Recipe.model_validate(json.loads(key)) for key in typed["recipes"]),
@@ -151,7 +174,7 @@ def _initial(schedule: Schedule) -> dict[str, Any]:
     measure = schedule.measuring
     columns = (
         "name", "artifact", "hub", "repo", "revision", "variant", "host", "when", "crontab", "interval_min", "zone",
-        "opens_at", "shuts_at", "idle_min", "deployment", "may_gap", "keep_last",
+        "opens_at", "shuts_at", "idle_min", "prompts", "deployment", "may_gap", "keep_last",
     )  # fmt: skip
     found = {name: getattr(schedule, name) for name in columns}
     keys = [_key(recipe) for recipe in schedule.recipe_list]

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+PROMPTS = "min_prompts_passed_percent"
+
 
 class Gate(BaseModel):
     """Limits; what is absent is not looked at."""
@@ -19,9 +21,18 @@ class Gate(BaseModel):
         None, ge=0.5, le=100, description="perplexity over the source's; 1.02 is two percent worse"
     )
 
+    min_prompts_passed_percent: float | None = Field(
+        None, ge=0, le=100, description="how many of the golden prompts are answered as expected"
+    )
+
     @property
     def is_set(self) -> bool:
         return any(value is not None for value in self.model_dump().values())
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether a limit is on what is measured against the source."""
+        return any(value is not None for name, value in self.model_dump().items() if name != PROMPTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,7 @@ def judge(gate: Gate, values: Mapping[str, Any]) -> list[Check]:
         ("max_kl_divergence", "KL divergence", _number(values.get("kl_divergence"))),
         ("min_top1_agreement_percent", "Top-1 agreement", _number(values.get("top1_agreement_percent"))),
         ("max_perplexity_ratio", "Perplexity ratio", _ratio(values)),
+        (PROMPTS, "Golden prompts passed in percent", _number(values.get("prompts_passed_percent"))),
     ):
         limit = getattr(gate, name)
         if limit is None:

@@ -12,7 +12,7 @@ from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact, Hub
 from webapp.deployments.models import Deployment
 from webapp.inventory.models import Host
-from webapp.quantisation.models import CalibrationSet
+from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.recipes import Measure, Recipe, of_json
 from webapp.schedules.gates import Gate
 from webapp.schedules.states import ENDED, RunState
@@ -31,7 +31,15 @@ class ScheduleQuerySet(models.QuerySet["Schedule"]):
 
     def for_list(self) -> "ScheduleQuerySet":
         return self.select_related(
-            "team", "host", "artifact__catalog_model", "hub", "deployment", "created_by", "calibration", "judging"
+            "team",
+            "host",
+            "artifact__catalog_model",
+            "hub",
+            "deployment",
+            "created_by",
+            "calibration",
+            "judging",
+            "prompts",
         ).order_by("name", "id")
 
 
@@ -56,6 +64,8 @@ class Schedule(models.Model):
     measure = models.JSONField(null=True, blank=True)
     calibration = models.ForeignKey(CalibrationSet, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     judging = models.ForeignKey(CalibrationSet, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    # Asked of every result. Restricted: a schedule whose gate needs them would refuse everything without them.
+    prompts = models.ForeignKey(PromptSet, null=True, blank=True, on_delete=models.RESTRICT, related_name="schedules")
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="schedules")
     when = models.CharField(max_length=12, choices=[(when.value, when.value) for when in When])
     crontab = models.CharField(max_length=120, blank=True)

@@ -33,7 +33,7 @@ def check(schedule: Schedule, recipe: Recipe) -> None:
 
 def queue(schedule: Schedule, source: Artifact, recipe: Recipe) -> Job:
     """Have it made. Raises Refused."""
-    texts = (schedule.calibration, schedule.measuring, schedule.judging)
+    texts = (schedule.calibration, schedule.measuring, schedule.judging, schedule.prompts)
     return quantisation.queue(None, schedule.team, source, recipe, schedule.host, *texts)
 
 

@@ -98,6 +98,7 @@ def _claim(run_id: int) -> ScheduleRun | None:
     related = (
         "schedule__team", "schedule__host", "schedule__hub", "schedule__artifact__catalog_model",
         "source__catalog_model", "schedule__deployment", "schedule__calibration", "schedule__judging",
+        "schedule__prompts",
     )  # fmt: skip
     return ScheduleRun.objects.select_related(*related).get(pk=run_id)
 

@@ -30,6 +30,7 @@ class ScheduleFields(Schema):
     )
     calibration: RowId | None = Field(None, description="a calibration set; the one that ships when absent")
     judging: RowId | None = Field(None, description="the text to judge with; the one that ships when absent")
+    prompts: RowId | None = Field(None, description="golden prompts that every result is asked")
     when: WhenWord = "crontab"
     crontab: str = Field("", max_length=120, description="minute, hour, day of month, month, day of week")
     interval_min: int = Field(0, ge=0, le=10**7, description="minutes between runs")
@@ -76,6 +77,7 @@ class ScheduleOut(Schema):
     measure: dict[str, Any] | None
     calibration_id: int | None
     judging_id: int | None
+    prompts_id: int | None
     host: str = Field(alias="host.name")
     when: str
     crontab: str

@@ -19,9 +19,9 @@ from webapp.deployments.states import Desired
 from webapp.errors import Conflict, Invalid
 from webapp.events import services as events
 from webapp.inventory.models import Host
-from webapp.quantisation.models import CalibrationSet
+from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.recipes import Measure, Recipe
-from webapp.schedules import crontab, firing, quantising
+from webapp.schedules import crontab, firing, gates, quantising
 from webapp.schedules.gates import Gate
 from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.timing import When
@@ -45,6 +45,7 @@ class Wish:
     measure: Measure | None = field(default_factory=lambda: Measure(speed=False))
     calibration: CalibrationSet | None = None
     judging: CalibrationSet | None = None
+    prompts: PromptSet | None = None
     when: str = When.CRONTAB
     crontab: str = ""
     interval_min: int = 0
@@ -180,14 +181,23 @@ def _check(user: User | None, schedule: Schedule, wish: Wish) -> None:
     _check_recipes(schedule, wish)
     if not Host.objects.open_to([schedule.team]).filter(pk=wish.host.pk).exists():
         raise _wrong("host", f"{wish.host.name} is not open to team {schedule.team.name}.")
-    if wish.gate.is_set and wish.measure is None:
+    if wish.gate.needs_source and wish.measure is None:
         raise _wrong("gate", "The gate needs what is not measured.", "Turn measuring on, or take the limits away.")
+    _check_prompts(schedule, wish)
     for text in (wish.calibration, wish.judging):
         if text is not None and text.team_id not in (None, schedule.team_id):
             raise _wrong("calibration", f"The text {text.name} belongs to another team.")
     if wish.keep_last is not None and not 1 <= wish.keep_last <= 1000:
         raise _wrong("keep_last", "Between 1 and 1000 results can be kept.")
     _check_deployment(schedule, wish)
+
+
+def _check_prompts(schedule: Schedule, wish: Wish) -> None:
+    if wish.prompts is not None and wish.prompts.team_id != schedule.team_id:
+        raise _wrong("prompts", f"The golden prompts {wish.prompts.name} belong to another team.")
+    if wish.gate.min_prompts_passed_percent is not None and wish.prompts is None:
+        what = "The gate needs golden prompts, and none are chosen."
+        raise _wrong(gates.PROMPTS, what, "Choose some, or take the limit away.")
 
 
 def _check_source(wish: Wish) -> None:

@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils import timezone
 
 from webapp.accounts.models import ApiKey, User
+from webapp.catalog import services as catalog
 from webapp.deployments.models import Deployment, Replica
 from webapp.events import services as events
 from webapp.usage import incoming, rollups
@@ -110,7 +111,10 @@ def _touch_keys(rows: list[UsageRecord]) -> None:
 
 
 def _touch_replicas(rows: list[UsageRecord]) -> None:
-    """A request that an engine answered well proves the replica, so that no probe has to."""
+    """A request that an engine answered well proves the replica, so that no probe has to, and uses its files."""
     proven = {row.replica_number for row in rows if row.replica_number and row.outcome == "ok" and row.status < 400}
     if proven:
-        Replica.objects.filter(pk__in=proven).update(proven_at=Now())
+        rows = Replica.objects.filter(pk__in=proven)
+        rows.update(proven_at=Now())
+        used = rows.values_list(Coalesce("revision__artifact", "deployment__artifact"), flat=True)
+        catalog.note_use(list(used.distinct().order_by()))

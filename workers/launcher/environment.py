@@ -141,7 +141,9 @@ def install_command(folder: Path, lock: Path, uv: str | None) -> list[str]:
     """The command that installs exactly what the lock names."""
     python = str(folder / "bin" / "python")
     if uv:
-        return [uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", python, "-r", str(lock)]
+        # As pip does by itself. Where every process compiles for itself, each keeps a fifth more memory for it.
+        command = [uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--compile-bytecode"]
+        return [*command, "--python", python, "-r", str(lock)]
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]
     return [*pip, "--require-hashes", "--only-binary=:all:", "-r", str(lock)]
 

@@ -108,10 +108,8 @@ def _gateway(settings: RunSettings, index: int, env: Mapping[str, str]) -> Proce
 
 
 def _workers(env: Mapping[str, str], needs: tuple[str, ...]) -> list[ProcessSpec]:
-    celery = [sys.executable, "-m", "celery", "-A"]
-    worker = [*celery, "workers.app", "worker", "--pool", "prefork", "--concurrency", "2", "--loglevel", "INFO"]
-    worker += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    beat = [*celery, "workers.beat", "beat", "--schedule", str(paths.run_dir() / "beat-schedule"), "--pidfile", ""]
+    worker = [sys.executable, "-m", "workers"]
+    beat = [sys.executable, "-m", "workers.beat"]
     watcher = [sys.executable, "-m", "workers.watcher"]
     # Celery loads Django wherever this variable stands; the clock needs none of it and is 50 MB smaller without.
     without_django = {name: value for name, value in env.items() if name != "DJANGO_SETTINGS_MODULE"}

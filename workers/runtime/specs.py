@@ -147,13 +147,24 @@ def shelf_container(*, name: str, who: Mapping[str, str], order: Mapping[str, An
 
 
 def quantiser_container(
-    *, name: str, who: Mapping[str, str], image: str, order: Mapping[str, Any], work: str, memory_bytes: int
+    *,
+    name: str,
+    who: Mapping[str, str],
+    image: str,
+    order: Mapping[str, Any],
+    work: str,
+    memory_bytes: int,
+    program: tuple[str, ...] | None = None,
 ) -> ContainerSpec:
-    """One step of a quantiser: no network, models read-only, `work` (a path of the host) to write to."""
+    """One step of a quantiser: no network, models read-only, `work` (a path of the host) to write to.
+
+    `program` stands for what the image runs by itself.
+    """
     spec = ContainerSpec(
         name=name,
         image=image,
         labels=who,
+        entrypoint=program,
         env={**ALWAYS_ENV, "MODELYARD_JOB": json.dumps(order), "PYTHONUNBUFFERED": "1"},
         mounts={MODELS_VOLUME: (MODELS_PATH, "ro"), work: (WORK, "rw")},
         memory_bytes=memory_bytes,

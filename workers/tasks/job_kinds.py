@@ -46,6 +46,10 @@ class Kind(Protocol):
         """What is kept of a step's last line; None when it does not say what it must."""
         ...
 
+    def instead(self, job: Job, step: str, why: str) -> dict[str, Any] | None:
+        """What is kept of a step that failed for this reason, where the job can do without it; else None."""
+        ...
+
     def keeps(self, code: str) -> bool:
         """Whether what was done is worth going on with after a failure of this code."""
         ...
@@ -66,6 +70,9 @@ class Fetch:
 
     def memory_bytes(self, job: Job) -> int:
         return 0
+
+    def instead(self, job: Job, step: str, why: str) -> dict[str, Any] | None:
+        return None
 
     def keeps(self, code: str) -> bool:
         return False
@@ -111,6 +118,9 @@ class DeleteCopy:
 
     def memory_bytes(self, job: Job) -> int:
         return 0
+
+    def instead(self, job: Job, step: str, why: str) -> dict[str, Any] | None:
+        return None
 
     def keeps(self, code: str) -> bool:
         return False

@@ -1,5 +1,6 @@
 """Reconcile one job: create its container once, look how it does, bring the result or the reason home."""
 
+import errno
 import json
 import logging
 import time
@@ -46,9 +47,13 @@ MAX_STALLS = 3
 # Killed, terminated, lost with its engine, and the programs' own "try again".
 ENDED_FROM_OUTSIDE = (137, 143, 255, 75)
 CLEAN_UP_S = 8.0
-LOG_LINES = 120
+# Enough to hold a program's own line among what its tool says.
+LOG_LINES = 400
 MOST_LOG = 8000
 KEPT_S = 24 * 3600
+# A disk so full that Docker makes no container has no room for the one that takes files away either: it is tried again.
+CLEAN_AGAIN_S = 60
+DISK_ADVICE = "Remove models that nobody uses on this host, or give Docker's data folder more room. Then try again."
 WAIT_FOR_MEMORY_S = 15.0
 BUDGET_S = 12.0
 
@@ -102,7 +107,7 @@ def _walk(job: Job) -> tuple[Job, Pause]:
 def _step(job: Job) -> Pause:
     """One step; seconds until the next look, None when the job has ended, GO_ON to look again now."""
     state = JobState(job.state)
-    if state == JobState.FAILED and job.result.get("work_kept"):
+    if state in (JobState.FAILED, JobState.CANCELLED) and (job.result.get("work_kept") or job.result.get("work_left")):
         return _let_go(job)
     if state not in (JobState.QUEUED, JobState.RUNNING):
         return None
@@ -132,7 +137,8 @@ def _containers(runtime: Runtime, job: Job) -> tuple[ContainerFacts | None, list
 def _create(runtime: Runtime, job: Job) -> Pause:
     installation = str(inventory.installation().pk)
     runtime.ensure_volume(MODELS_VOLUME, {LABEL_INSTALLATION: installation})
-    who = specs.labels(installation, "job", job.pk, 1, job.attempt)
+    # Which of its steps stands where a replica has its generation: so the watcher knows whose log it reads.
+    who = specs.labels(installation, "job", job.pk, job.phase + 1, job.attempt)
     kind = job_kinds.of(job)
     if not _has_memory(job, kind.memory_bytes(job)):
         return WAIT_FOR_MEMORY_S
@@ -147,14 +153,9 @@ def _create(runtime: Runtime, job: Job) -> Pause:
             )
         container_id = there.id
     except ImageMissing:
-        return _fail(
-            runtime,
-            job,
-            f"The image {spec.image} is not on {job.host.name}.",
-            kind.image_advice,
-        )
+        return _fail_step(runtime, job, f"The image {spec.image} is not on {job.host.name}.", kind.image_advice)
     except StartRefused as fault:
-        return _fail(runtime, job, f"Docker did not make the container: {fault}", "Look at the host's Docker.")
+        return _refused(runtime, job, "make", fault)
     jobs.note(job, container_id=container_id, missing_since=None)
     return GO_ON
 
@@ -167,8 +168,14 @@ def _start(runtime: Runtime, job: Job, mine: ContainerFacts) -> Pause:
     except ContainerMissing:
         return GO_ON
     except StartRefused as fault:
-        return _fail(runtime, job, f"Docker did not start the container: {fault}", "Look at the host's Docker.")
+        return _refused(runtime, job, "start", fault)
     return GO_ON
+
+
+def _refused(runtime: Runtime, job: Job, verb: str, fault: StartRefused) -> Pause:
+    if "no space left on device" in str(fault).lower():
+        return _fail(runtime, job, f"The disk of {job.host.name} is full.", DISK_ADVICE)
+    return _fail(runtime, job, f"Docker did not {verb} the container: {fault}", "Look at the host's Docker.")
 
 
 def _has_memory(job: Job, wanted_bytes: int) -> bool:
@@ -205,7 +212,7 @@ def _again(runtime: Runtime, job: Job, why: str, reached: int = 0) -> Pause:
     """The next attempt goes on where this one was cut off, unless several in a row came no further."""
     stalls = 1 if reached > job.reached else job.stalls + 1
     if stalls >= MAX_STALLS:
-        return _fail(runtime, job, f"{why} It was tried {stalls} times.", "Look at what ends containers there.")
+        return _fail_step(runtime, job, f"{why} It was tried {stalls} times.", "Look at what ends containers there.")
     logger.info("%s: %s Trying again.", job, why)
     jobs.note(
         job,
@@ -232,13 +239,24 @@ def _ended(runtime: Runtime, job: Job, mine: ContainerFacts) -> Pause:
     if job_kinds.of(job).steps(job)[1:]:
         jobs.note(job, result={**job.result, "log": plain_lines(log)})
     if ending.message:
-        return _fail(runtime, job, ending.message, ending.advice, keeps=ending.keeps or _keeps(job, ending.code))
+        return _fail_step(runtime, job, ending.message, ending.advice, keeps=ending.keeps or _keeps(job, ending.code))
     if container.oom_killed:
         keeps = _keeps(job, "out_of_memory")
-        return _fail(runtime, job, "It used more memory than it was given.", kind.memory_advice, keeps=keeps)
+        return _fail_step(runtime, job, "It used more memory than it was given.", kind.memory_advice, keeps=keeps)
+    if container.exit_code == errno.ENOSPC:  # its words found no room either
+        return _fail_step(runtime, job, f"The disk of {job.host.name} is full.", DISK_ADVICE)
     if container.exit_code in ENDED_FROM_OUTSIDE:
         return _again(runtime, job, "It was ended from outside.", ending.reached)
-    return _fail(runtime, job, f"It ended with exit code {container.exit_code}.", "Look at the job's log.")
+    return _fail_step(runtime, job, f"It ended with exit code {container.exit_code}.", "Look at the job's log.")
+
+
+def _fail_step(runtime: Runtime, job: Job, message: str, advice: str, *, keeps: bool = False) -> Pause:
+    """This step has no result: the end of the job, unless it can do without."""
+    kind = job_kinds.of(job)
+    instead = kind.instead(job, kind.steps(job)[job.phase], f"{message} {advice}")
+    if instead is not None:
+        return _advance(runtime, job, instead)
+    return _fail(runtime, job, message, advice, keeps=keeps)
 
 
 def read_ending(log: str) -> Ending:
@@ -297,27 +315,31 @@ def _advance(runtime: Runtime, job: Job, result: dict[str, Any]) -> Pause:
 
 
 def _fail(runtime: Runtime, job: Job, message: str, advice: str, *, keeps: bool = False) -> Pause:
-    if not keeps:
-        _clean_up(runtime, job)
+    is_clean = keeps or _clean_up(runtime, job)
     name = job.container_name
     more: dict[str, Any] = {}
-    if job.phase:
+    if job.phase or not is_clean:
         # Finished steps wait a day for another try; then the space is given back.
-        later = timezone.now() + timedelta(seconds=KEPT_S) if keeps else None
-        more = {"result": {**job.result, "work_kept": keeps}, "next_due_at": later}
+        later_s = KEPT_S if keeps else CLEAN_AGAIN_S
+        more = {"result": {**job.result, "work_kept": keeps, "work_left": not is_clean}}
+        if keeps or not is_clean:
+            more["next_due_at"] = timezone.now() + timedelta(seconds=later_s)
     if _end_badly(job, JobState.FAILED, message, advice=advice[:500], **more):
         runtime.remove(name)
     return None
 
 
 def _let_go(job: Job) -> Pause:
-    """A failed job whose finished steps nobody went on with: give the space back."""
+    """An ended job whose files are still there: those of finished steps that nobody went on with, and what could not be
+    taken away at once."""
     ended = job.ended_at or timezone.now()
     left_s = KEPT_S - (timezone.now() - ended).total_seconds()
-    if left_s > 0:
+    if job.result.get("work_kept") and left_s > 0:
         return left_s
-    _clean_up(docker_runtime.connect(job.host.endpoint), job)
-    jobs.note(job, result={**job.result, "work_kept": False})
+    runtime = docker_runtime.connect(job.host.endpoint)
+    if not _clean_up(runtime, job) and left_s > 0:
+        return CLEAN_AGAIN_S
+    jobs.note(job, result={**job.result, "work_kept": False, "work_left": False})
     return None
 
 
@@ -341,18 +363,26 @@ def _cancel(runtime: Runtime, job: Job, mine: ContainerFacts | None) -> Pause:
     if mine is not None:
         runtime.remove(mine.id)
         jobs.note(job, container_id="")
-    _clean_up(runtime, job)
-    _end_badly(job, JobState.CANCELLED, "cancelled", phase=0, result={}, reached=0)
+    more: dict[str, Any] = {"result": {}}
+    if not _clean_up(runtime, job):
+        more = {"result": {"work_left": True}, "next_due_at": timezone.now() + timedelta(seconds=CLEAN_AGAIN_S)}
+    _end_badly(job, JobState.CANCELLED, "cancelled", phase=0, reached=0, **more)
     return None
 
 
-def _clean_up(runtime: Runtime, job: Job) -> None:
-    """Take away what was done in part. Finished files have their final names and stay."""
+def _clean_up(runtime: Runtime, job: Job) -> bool:
+    """Take away what was done in part; whether that is done. Finished files have their final names and stay."""
     who = specs.labels(str(inventory.installation().pk), "probe", job.pk, 1, job.attempt)
     try:
         spec = job_kinds.of(job).clean_up(job, who)
-        if spec is not None:
-            runtime.remove(spec.name)
-            runtime.run(spec, CLEAN_UP_S)
-    except (CannotBegin, ImageMissing, NameTaken, StartRefused) as fault:
+        if spec is None:
+            return True
+        runtime.remove(spec.name)
+        code, _said = runtime.run(spec, CLEAN_UP_S)
+    except (CannotBegin, ImageMissing) as fault:
         logger.warning("%s: partial files stay: %s", job, fault)
+        return True  # nor could another try
+    except (NameTaken, StartRefused) as fault:
+        logger.warning("%s: partial files stay for now: %s", job, fault)
+        return False
+    return code == 0

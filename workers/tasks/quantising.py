@@ -4,6 +4,7 @@ Each has no network, the models volume read-only and one folder of its own to wr
 volume: the result gets its place by a rename.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +15,7 @@ from webapp.errors import Refused
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 from webapp.quantisation import plan
-from webapp.quantisation.models import CalibrationSet
-from webapp.quantisation.recipes import of_json
+from webapp.quantisation.models import CalibrationSet, PromptSet
 from workers.runtime import specs
 from workers.runtime.base import MODELS_VOLUME, ContainerSpec, Runtime
 from workers.tasks.beginning import CannotBegin
@@ -47,10 +47,12 @@ class Quantise:
                 name=job.container_name, who=who, order=self._own_order(job, step), reads_input=step == "prepare"
             )
         work = f"{runtime.volume_path(MODELS_VOLUME)}/{plan.folder(job.pk)}"
+        image, program = plan.program(job.params, step)
         return specs.quantiser_container(
             name=job.container_name,
             who=who,
-            image=of_json(job.params["recipe"]).what.image,
+            image=image,
+            program=program,
             order=plan.order(job.params, step),
             work=work,
             memory_bytes=max(LEAST_MEMORY_BYTES, int(self.memory_bytes(job) * MEMORY_MARGIN)),
@@ -64,6 +66,8 @@ class Quantise:
         for name, kept in (("calibration.txt", job.params["calibration"]), ("judging.txt", job.params["judging"])):
             if kept is not None:
                 texts[name] = _text(kept)
+        if job.params.get("prompts") is not None:
+            texts["prompts.json"] = _prompts(job.params["prompts"])
         return {"texts": texts}
 
     def result(self, job: Job, said: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -71,6 +75,9 @@ class Quantise:
         step = self.steps(job)[job.phase]
         found = said.get("result")
         return {step: {**found, "ended_at": timezone.now().isoformat()}} if isinstance(found, dict) else None
+
+    def instead(self, job: Job, step: str, why: str) -> dict[str, Any] | None:
+        return {step: {"missing": why}} if plan.is_dispensable(job.params, step) else None
 
     def keeps(self, code: str) -> bool:
         return code not in THROWN_AWAY
@@ -98,6 +105,13 @@ def _reserved(job: Job) -> int:
         there = catalog.reserve_artifact_id(job.artifact.catalog_model)
         jobs.note(job, params={**job.params, "artifact_id": there})
     return int(there)
+
+
+def _prompts(kept: Mapping[str, Any]) -> str:
+    row = PromptSet.objects.filter(pk=kept["id"], sha256=kept["sha256"]).first()
+    if row is None:
+        raise CannotBegin(Refused(f"The golden prompts {kept['name']} are gone.", "Choose others and quantise anew."))
+    return json.dumps(row.prompts)
 
 
 def _text(kept: Mapping[str, Any]) -> str:

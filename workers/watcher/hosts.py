@@ -166,7 +166,9 @@ class HostWatch:
             log = logs.ReplicaLog(run, target.engine)
             self._begin("log", facts.id, logs.follow(docker, facts.id, since, log.flush))
         elif facts.kind == "job":
-            self._begin("log", facts.id, logs.follow(docker, facts.id, "", logs.JobLog(facts.row_id).flush))
+            step = (facts.row_id, facts.attempt, facts.generation)
+            since = await rows.call(rows.job_log_until, step)
+            self._begin("log", facts.id, logs.follow(docker, facts.id, since, logs.JobLog(step).flush))
 
     async def attend(self) -> None:
         """Called every few seconds: pull what replicas wait for, and probe what an event was lost for."""

@@ -18,6 +18,7 @@ from django.db.utils import DatabaseError
 from webapp.engines.base import Engine
 from workers.watcher import rows
 from workers.watcher.board import Run
+from workers.watcher.rows import JobRun
 
 logger = logging.getLogger(__name__)
 
@@ -152,24 +153,61 @@ def _text(batch: list[tuple[str, str]]) -> tuple[str, int]:
 
 @dataclass
 class JobLog:
-    """Reads a job's lines of JSON; the newest numbers of each batch go to its row."""
+    """Keeps what a step's tool says and reads our programs' lines of JSON; the newest numbers go to the job's row."""
 
-    job_id: int
+    run: JobRun
     said_at: float = 0.0
+    told: str = ""
 
     async def flush(self, batch: list[tuple[str, str]]) -> None:
-        for _stamp, line in reversed(batch):
-            try:
-                said = json.loads(line)
-            except ValueError:
+        newest: dict[str, Any] | None = None
+        words: list[tuple[str, str]] = []
+        for stamp, line in batch:
+            said = _object(line)
+            if said is None:
+                words.append((stamp, line))
                 continue
-            if isinstance(said, dict) and isinstance(said.get("step"), str) and said["step"] != "done":
-                done, total = _number(said.get("done")), _number(said.get("total"))
-                speed = float(said["speed"]) if _number(said.get("speed")) is not None else None
-                unit, message = str(said.get("unit") or ""), str(said.get("message") or "")
-                await rows.call(rows.record_job_progress, self.job_id, said["step"], done, total, unit, speed, message)
-                self.said_at = time.monotonic()
-                return
+            if isinstance(said.get("step"), str) and said["step"] != "done":
+                newest = said
+            words += [(stamp, told) for told in self._told(said)]
+        if words:
+            text, left_out = _text(words)
+            note = f"[{left_out} lines left out]\n" if left_out else ""
+            await rows.call(rows.append_job_log, self.run, note + text, batch[-1][0])
+        if newest is not None:
+            await self._record(newest)
+
+    async def _record(self, said: dict[str, Any]) -> None:
+        done, total = _number(said.get("done")), _number(said.get("total"))
+        speed = float(said["speed"]) if _number(said.get("speed")) is not None else None
+        unit, message = str(said.get("unit") or ""), str(said.get("message") or "")
+        await rows.call(rows.record_job_progress, self.run[0], said["step"], done, total, unit, speed, message)
+        self.said_at = time.monotonic()
+
+    def _told(self, said: dict[str, Any]) -> list[str]:
+        """The line of the log for a line of JSON: a failure, or files by name. Tools name their layers themselves."""
+        error = said.get("error")
+        if isinstance(error, dict):
+            told = f"{error.get('message', '')} {error.get('advice', '')}".strip()
+        elif said.get("unit") == "bytes" and said.get("message"):
+            told = f"{said.get('step')}: {said['message']}"
+        else:
+            return []
+        if told == self.told:
+            return []
+        self.told = told
+        # The words may come from outside: one line stays one.
+        return [_capped(" ".join(told.splitlines()))]
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def _number(value: object) -> int | None:

@@ -21,12 +21,15 @@ from webapp.deployments.states import ReplicaState
 from webapp.engines.base import Engine
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
+from webapp.jobs import logs as job_logs
 from webapp.jobs import services as jobs
 from webapp.jobs.services import RECONCILE as RECONCILE_JOB
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+# One step of one attempt: (job id, attempt, step counted from 1).
+JobRun = tuple[int, int, int]
 S = ReplicaState
 
 # One thread: one database connection, and writes of one watcher never wait for each other.
@@ -183,6 +186,15 @@ def record_engine_facts(
         lifecycle.record_observed(replica_id, sizes)
     if progress:
         lifecycle.record_progress(replica_id, *progress)
+
+
+def job_log_until(run: JobRun) -> str:
+    """Docker's date of the last stored line of this step's container, "" when there is none."""
+    return job_logs.until(*run)
+
+
+def append_job_log(run: JobRun, text: str, until: str) -> None:
+    job_logs.append(*run, text, until)
 
 
 def record_job_progress(

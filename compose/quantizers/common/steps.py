@@ -4,7 +4,10 @@ A program does one step of a job, named by MODELYARD_JOB (JSON), and prints one 
 
     progress  {"step": "quantise", "done": 8, "total": 272, "unit": "tensors", "message": "blk.0.ffn_down.weight"}
     result    {"step": "done", "result": {...}}
-    failure   {"error": {"code": "...", "message": "what happened", "advice": "what to do"}}, exit code 1
+    failure   {"error": {"code": "...", "message": "what happened", "advice": "what to do"}}, exit code 1; or 28 for a
+              full disk, on which the line itself may find no room
+
+Whoever is terminated says nothing and ends with 143: that is no fault of the step.
 
 Codes: disk_full, out_of_memory, unknown_architecture, bad_source, bad_calibration, group_size, tool_failed, bad_job.
 Standard library alone.
@@ -29,8 +32,13 @@ from typing import Any
 
 REPORT_EVERY_S = 0.5
 READ_BYTES = 8192
+# What a child of ours begins a line of its result with.
+RESULT = "modelyard-result "
 KEPT_LINES = 60
 PARTIAL = ".partial-"
+TERMINATED = 128 + signal.SIGTERM
+# What changes in a bar: numbers, blanks and blocks.
+COUNTED = re.compile(r"[\d.\s\u2580-\u259f#]+")
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -44,7 +52,7 @@ class StepError(Exception):
 
 def main(steps: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]) -> int:
     """Do the step that the order names and print how it went. Returns the exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         order = json.loads(os.environ.get("MODELYARD_JOB", "null"))
         step = steps.get(order.get("step", "")) if isinstance(order, dict) else None
@@ -56,7 +64,7 @@ def main(steps: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]) -> int
         say({"step": "done", "result": {**result, "seconds": round(time.monotonic() - began, 3)}})
     except StepError as error:
         say({"error": {"code": error.code, "message": str(error), "advice": error.advice}})
-        return 1
+        return errno.ENOSPC if error.code == "disk_full" else 1
     return 0
 
 
@@ -119,6 +127,22 @@ class Meter:
         return {"speed": round((done - first) / (now - began), 4)} if done > first and now - began >= 2 else {}
 
 
+class Echo:
+    """Passes a tool's words on to the job's log. Of a bar that is drawn anew, two a second."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._shape, self._said_at = "", float("-inf")
+
+    def say(self, text: str) -> None:
+        shape, now = COUNTED.sub("#", text), self._clock()
+        if shape == self._shape and now - self._said_at < REPORT_EVERY_S:
+            return
+        self._shape, self._said_at = shape, now
+        # Our own lines are the ones that begin with a brace.
+        print(text if not text.startswith("{") else f" {text}", file=sys.stderr, flush=True)
+
+
 def run(argv: Sequence[str], on_text: Callable[[str], None], env: Mapping[str, str] | None = None) -> str:
     """Run a tool, hand over each piece of text that it prints (lines, or pieces ended by a carriage return or a comma:
     some tools count on one endless line), and return its last lines. Raises StepError when it fails."""
@@ -126,23 +150,24 @@ def run(argv: Sequence[str], on_text: Callable[[str], None], env: Mapping[str, s
         list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**os.environ, **(env or {})},
     )  # fmt: skip
-    forward = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     out = child.stdout
     assert out is not None
-    kept: deque[str] = deque(maxlen=KEPT_LINES)
+    kept, echo = deque[str](maxlen=KEPT_LINES), Echo()
     try:
         for piece in pieces(iter(lambda: os.read(out.fileno(), READ_BYTES), b"")):
             kept.append(piece)
+            echo.say(piece)
             on_text(piece)
         code = child.wait()
     finally:
         child.kill()
         out.close()
-        signal.signal(signal.SIGTERM, forward)
+        signal.signal(signal.SIGTERM, before)
     text = "\n".join(kept)
+    if code in (-signal.SIGTERM, TERMINATED):
+        sys.exit(TERMINATED)
     if code != 0:
-        # For the job's log; the failure itself is one line.
-        print(text, file=sys.stderr, flush=True)
         raise failure(Path(argv[0]).name, code, text)
     return text
 
@@ -219,6 +244,30 @@ def _sync(path: Path, *, inside: bool = True) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def ask(argv: Sequence[str], order: Mapping[str, Any], env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Have a child answer the order's golden prompts, one line of JSON behind RESULT each, and judge the answers."""
+    import golden  # only the images whose programs answer carry it
+
+    prompts = json.loads(Path(order["prompts"]).read_text(encoding="utf-8"))
+    meter, answers = Meter("prompts", "prompts"), list[str]()
+    meter.at(0, len(prompts))
+
+    def heard(text: str) -> None:
+        if text.startswith(RESULT):
+            answers.append(json.loads(text.removeprefix(RESULT)))
+            meter.at(len(answers), len(prompts))
+
+    run(argv, heard, env={**(env or {}), "MODELYARD_JOB": json.dumps(order)})
+    if len(answers) != len(prompts):
+        raise StepError("tool_failed", f"{len(answers)} of {len(prompts)} prompts were answered.", "Look at the log.")
+    return golden.summary(prompts, answers)
+
+
+def answer(text: str) -> None:
+    """Said by that child: one answer on one line, and without commas, which may end a piece."""
+    print(RESULT + json.dumps(text).replace(",", "\\u002c"), flush=True)
 
 
 def sha256(path: Path) -> str:

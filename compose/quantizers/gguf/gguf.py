@@ -11,6 +11,7 @@ Orders (paths inside the container; sizes in tokens):
     judge     {"step": "judge", "model": ..., "base": "/job/base.kld" | null, "text": ..., "context": 512, "chunks": 0}
     verify    like judge; proves that the file loads
     speed     {"step": "speed", "model": ..., "prompt": 256, "generate": 64, "streams": [1, 8]}
+    prompts   {"step": "prompts", "model": ..., "prompts": "/job/prompts.json", "tokens": 128}
 
 `chunks` 0 means the whole text. `threads` may stand in each.
 """
@@ -29,6 +30,8 @@ from steps import Meter, StepError, run, whole
 TOOLS = Path(os.environ.get("MODELYARD_GGUF_TOOLS", "/opt/llama.cpp/bin"))
 CONVERTER = Path(os.environ.get("MODELYARD_GGUF_CONVERTER", "/opt/llama.cpp/convert_hf_to_gguf.py"))
 
+# The longest prompt has 4,000 characters.
+CHAT_TOKENS = 8192
 SOURCE = Path(__file__).with_name("llama-cpp-source.lock")
 
 WRITING = re.compile(r"Writing:\s+(\d+)%")
@@ -168,6 +171,35 @@ def speed(order: dict[str, Any]) -> dict[str, Any]:
     return {"speed": measured, "load_s": load_s, "peak_memory_bytes": steps.peak_memory_bytes()}
 
 
+def prompts(order: dict[str, Any]) -> dict[str, Any]:
+    """How many golden prompts are answered as expected, each asked as a chat without chance."""
+    library = os.environ.get("MODELYARD_GGUF_SERVER", "/opt/xllamacpp")
+    found = steps.ask([sys.executable, __file__, "--answer"], order, env={"PYTHONPATH": library})
+    return {**found, "tool": version(), "peak_memory_bytes": steps.peak_memory_bytes()}
+
+
+def _answer(order: dict[str, Any]) -> None:
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path, params.n_ctx, params.n_parallel, params.warmup = order["model"], CHAT_TOKENS, 1, False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads(order)
+    server = xllamacpp.Server(params)
+    for one in json.loads(Path(order["prompts"]).read_text(encoding="utf-8")):
+        said = server.handle_chat_completions(
+            {
+                "messages": [{"role": "user", "content": one["prompt"]}],
+                "max_tokens": int(order["tokens"]),
+                "temperature": 0,
+                "seed": 0,
+            }
+        )
+        steps.answer((said.get("choices") or [{}])[0].get("message", {}).get("content") or "")
+    # The library's own end waits for its threads.
+    sys.stdout.flush()
+    os._exit(0)
+
+
 class ChunkMeter:
     """Follows `[1]56.9,[2]45.5` or the numbered lines of the KL table until the number of chunks that was announced."""
 
@@ -214,5 +246,7 @@ def _threads(order: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    each = (convert, calibrate, quantise, logits, judge, verify, speed)
+    if "--answer" in sys.argv:
+        _answer(json.loads(os.environ["MODELYARD_JOB"]))
+    each = (convert, calibrate, quantise, logits, judge, verify, speed, prompts)
     sys.exit(steps.main({step.__name__: step for step in each}))

@@ -6,6 +6,7 @@
     judge     {"step": "judge", "model": "/job/out", "base": "/models/7" | null, "text": ..., "context": 512,
                "chunks": 16}
     verify    like judge; proves that the folder loads
+    prompts   {"step": "prompts", "model": "/job/out", "prompts": "/job/prompts.json", "tokens": 128}
     check     {"step": "check", "source": "/models/7", "group_size": 128, "ignore": ["lm_head"]}
 
 The result is a folder in the compressed-tensors format with tokenizer and configuration. Nothing is fetched, no code of
@@ -25,7 +26,6 @@ from steps import Meter, StepError
 
 METHODS = ("awq", "gptq", "int8", "fp8")
 PIECE = re.compile(r"^\[(\d+)/(\d+)\]$")
-RESULT = "modelyard-result "
 LAYER = re.compile(r"\((\d+)/(\d+)\): (Calibrating|Propagating|Compressing)")
 
 
@@ -91,8 +91,8 @@ def judge(order: dict[str, Any]) -> dict[str, Any]:
         found = PIECE.match(text)
         if found:
             meter.at(int(found.group(1)), int(found.group(2)))
-        if text.startswith(RESULT):
-            said.append(text.removeprefix(RESULT))
+        if text.startswith(steps.RESULT):
+            said.append(text.removeprefix(steps.RESULT))
 
     steps.run([sys.executable, __file__, "--judge"], heard, env={"MODELYARD_JOB": json.dumps(order)})
     if not said:
@@ -127,7 +127,32 @@ def _judge(order: dict[str, Any]) -> None:
             piece = torch.tensor([tokens[number * context : (number + 1) * context]])
             rows.append(_compare(torch, model, base, piece))
             print(f"[{number + 1}/{count}]", flush=True)
-    print(RESULT + json.dumps({**_summary(torch, rows), "load_s": load_s, "chunks": count}), flush=True)
+    print(steps.RESULT + json.dumps({**_summary(torch, rows), "load_s": load_s, "chunks": count}), flush=True)
+
+
+def prompts(order: dict[str, Any]) -> dict[str, Any]:
+    """How many golden prompts are answered as expected, each asked as a chat without chance."""
+    found = steps.ask([sys.executable, __file__, "--answer"], order)
+    return {**found, "tool": f"transformers {version('transformers')}", "peak_memory_bytes": steps.peak_memory_bytes()}
+
+
+def _answer(order: dict[str, Any]) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(
+        order["model"], dtype=torch.bfloat16, local_files_only=True, trust_remote_code=False
+    ).eval()
+    tokenizer = AutoTokenizer.from_pretrained(order["model"], local_files_only=True, trust_remote_code=False)
+    for one in json.loads(Path(order["prompts"]).read_text(encoding="utf-8")):
+        text = one["prompt"]
+        if tokenizer.chat_template:
+            chat = [{"role": "user", "content": text}]
+            text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        asked = tokenizer(text, return_tensors="pt", add_special_tokens=not tokenizer.chat_template)
+        with torch.inference_mode():
+            made = model.generate(**asked, max_new_tokens=int(order["tokens"]), do_sample=False)
+        steps.answer(tokenizer.decode(made[0, asked["input_ids"].shape[1] :], skip_special_tokens=True))
 
 
 def _compare(torch: Any, model: Any, base: Any, piece: Any) -> tuple[Any, ...]:
@@ -241,5 +266,8 @@ if __name__ == "__main__":
         _child(json.loads(os.environ["MODELYARD_JOB"]))
     elif "--judge" in sys.argv:
         _judge(json.loads(os.environ["MODELYARD_JOB"]))
+    elif "--answer" in sys.argv:
+        _answer(json.loads(os.environ["MODELYARD_JOB"]))
     else:
-        sys.exit(steps.main({"check": check, "quantise": quantise, "judge": judge, "verify": judge}))
+        each = {"check": check, "quantise": quantise, "judge": judge, "verify": judge, "prompts": prompts}
+        sys.exit(steps.main(each))

@@ -8,7 +8,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from webapp.accounts import links
+from webapp.accounts import links, sessions
 from webapp.accounts.forms import NewAccountForm, NewPasswordForm
 from webapp.accounts.models import LinkKind, OneTimeLink
 from webapp.doors import carry_out, door, person
@@ -44,6 +44,7 @@ def _new_account(request: HttpRequest, link: OneTimeLink, token: str) -> HttpRes
                 form.add_error(name, text)
         else:
             login(request, user, _BACKEND)
+            sessions.begun(user, [{"method": "invitation"}])
             assert link.team is not None
             messages.success(request, f"Welcome. You are {link.role} in {link.team.name}.")
             return redirect("dashboard:home")

@@ -42,6 +42,11 @@ def end_sessions(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @door("POST")
+def remove_second_factor(request: HttpRequest, pk: int) -> HttpResponse:
+    return _ask(request, pk, people.remove_second_factor, "{} signs in with the password alone now.")
+
+
+@door("POST")
 def end_my_sessions(request: HttpRequest) -> HttpResponse:
     """Sign oneself out everywhere but here."""
     user = person(request)

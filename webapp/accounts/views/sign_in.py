@@ -19,7 +19,7 @@ from webapp.accounts import sign_in
 from webapp.accounts.auditing import audit
 from webapp.accounts.forms import SignInForm
 from webapp.accounts.models import SignInRule, SignInSettings
-from webapp.accounts.sso import PROVIDER, OidcAdapter, SignOnAdapter, refused
+from webapp.accounts.sso import PROVIDER, PROVIDER_SILENT, OidcAdapter, SignOnAdapter, refused
 from webapp.accounts.views.people import admin
 from webapp.doors import door, person
 from webapp.errors import Refused
@@ -71,7 +71,10 @@ def sso_start(request: HttpRequest) -> HttpResponse:
     except (RequestException, OAuth2Error, KeyError, ValueError):
         return _page(
             refused(
-                request, "The provider of single sign-on does not answer as it should.", "Try again in a minute.", 502
+                request,
+                "The provider of single sign-on does not answer as it should.",
+                "Try again in a minute.",
+                PROVIDER_SILENT,
             )
         )
     if reply.status_code != 302:

@@ -1,0 +1,151 @@
+"""Files that a deployment runs, comes from or goes back to are not deleted, and the refusal says which it is."""
+
+from typing import Any
+
+import pytest
+
+from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
+from webapp.deployments import services, using
+from webapp.deployments.models import Deployment, Replica, Rollout
+from webapp.deployments.states import RolloutState
+from webapp.errors import Conflict, Invalid
+from webapp.jobs import deleting
+from webapp.jobs.models import Job
+
+pytestmark = pytest.mark.django_db
+
+
+def sibling(artifact: Any, host: Any, main_file: str = "q4.gguf", **columns: Any) -> Any:
+    other = Artifact.objects.create(
+        catalog_model=artifact.catalog_model, format="gguf", quantisation="Q4_0", main_file=main_file, **columns
+    )
+    ArtifactCopy.objects.create(artifact=other, host=host, state=CopyState.PRESENT)
+    return other
+
+
+@pytest.fixture
+def served(artifact: Any, ada: Any, team: Any) -> Any:
+    """A deployment whose first rollout has come to its end."""
+    made = services.create(ada, team, services.Wish("chat", artifact))
+    Rollout.objects.update(state=RolloutState.DONE)
+    Replica.objects.update(state="ready")
+    return Deployment.objects.get(pk=made.pk)
+
+
+def refusal(user: Any, team: Any, artifact: Any) -> str:
+    with pytest.raises(Conflict) as refused:
+        deleting.delete_artifact(user, team, artifact)
+    assert not Job.objects.filter(kind="delete_copy").exists()
+    assert not Artifact.objects.get(pk=artifact.pk).is_leaving
+    return str(refused.value)
+
+
+def test_what_is_served_stays_and_so_does_what_a_stopped_deployment_would_serve(
+    served: Any, ada: Any, team: Any, artifact: Any
+) -> None:
+    assert "chat serves it" in refusal(ada, team, artifact)
+    services.stop(ada, served)
+    assert "chat would serve it when it is started" in refusal(ada, team, artifact)
+    services.delete(ada, served)
+    assert "chat is being deleted and has not stopped yet" in refusal(ada, team, artifact)
+
+
+def test_during_a_rollout_both_the_new_files_and_those_it_would_go_back_to_stay(
+    served: Any, ada: Any, team: Any, artifact: Any, host: Any
+) -> None:
+    newer = sibling(artifact, host)
+    services.edit(ada, served, services.Edit({"artifact": newer}))
+    assert "chat serves it" in refusal(ada, team, newer)
+    assert "chat still runs it in replica #1" in refusal(ada, team, artifact)
+    Replica.objects.filter(number=1).update(state="stopped")
+    assert "chat goes back to it, as revision 1, if its change fails" in refusal(ada, team, artifact)
+    with pytest.raises(Conflict, match="goes back to it"):
+        deleting.delete_copy(ada, team, artifact.copies.get())
+    Rollout.objects.filter(state="running").update(state=RolloutState.DONE)
+    assert deleting.delete_artifact(ada, team, artifact), "a change that has come to its end needs its past no more"
+
+
+def test_a_rollout_of_another_deployment_keeps_nothing(
+    served: Any, ada: Any, team: Any, artifact: Any, host: Any
+) -> None:
+    newer, newest = sibling(artifact, host), sibling(artifact, host, "q2.gguf")
+    services.edit(ada, served, services.Edit({"artifact": newer}))
+    Rollout.objects.update(state=RolloutState.DONE)
+    Replica.objects.update(state="stopped")
+    services.edit(ada, Deployment.objects.get(), services.Edit({"artifact": newest}))
+    assert [use.why for use in using.uses(newer.pk)] == ["goes back to it, as revision 2, if its change fails"]
+    assert using.uses(artifact.pk) == [], "only the last good one is gone back to"
+
+
+def test_the_copy_on_the_host_that_a_stopped_deployment_is_pinned_to_stays(
+    served: Any, ada: Any, team: Any, artifact: Any, host: Any
+) -> None:
+    from webapp.inventory.models import Host
+
+    other = Host.objects.create(name="other", endpoint="unix:///other.sock")
+    ArtifactCopy.objects.create(artifact=artifact, host=other, state=CopyState.PRESENT)
+    services.stop(ada, served)
+    Replica.objects.update(state="stopped")
+    Deployment.objects.update(host=host)
+    with pytest.raises(Conflict, match="chat would serve it"):
+        deleting.delete_copy(ada, team, artifact.copies.get(host=host))
+    assert deleting.delete_copy(ada, team, artifact.copies.get(host=other))
+
+
+def test_a_stranger_is_told_how_many_use_it_and_no_name(served: Any, eve: Any, artifact: Any) -> None:
+    said = refusal(eve, eve.teams.get(), artifact)
+    assert "1 of other teams uses it" in said and "chat" not in said
+
+
+def test_files_that_are_being_deleted_are_not_deployed(ada: Any, team: Any, artifact: Any, host: Any) -> None:
+    spare = sibling(artifact, host)
+    kept = services.create(ada, team, services.Wish("kept", artifact))
+    deleting.delete_artifact(ada, team, spare)
+    stale = Artifact.objects.get(pk=spare.pk)
+    stale.is_leaving = False  # as somebody read it a moment before
+    for seen in (stale, Artifact.objects.get(pk=spare.pk)):
+        with pytest.raises(Conflict, match="being deleted"):
+            services.create(ada, team, services.Wish("late", seen))
+        with pytest.raises(Conflict, match="being deleted"):
+            services.edit(ada, kept, services.Edit({"artifact": seen}))
+    assert [row.name for row in Deployment.objects.all()] == ["kept"]
+
+
+def test_the_name_of_a_deployment_that_is_being_deleted_says_when_it_is_free(
+    served: Any, ada: Any, team: Any, artifact: Any
+) -> None:
+    services.delete(ada, served)
+    with pytest.raises(Conflict, match="is being deleted; its name is free when 1 replica has stopped") as refused:
+        services.create(ada, team, services.Wish("chat", artifact))
+    assert "name" in refused.value.fields
+
+
+def test_an_engine_that_cannot_load_the_files_is_refused_with_the_one_that_can(
+    ada: Any, team: Any, artifact: Any, served: Any, host: Any
+) -> None:
+    halves = sibling(artifact, host, "config.json")
+    Artifact.objects.filter(pk=halves.pk).update(format="safetensors", quantisation="F16")
+    halves.refresh_from_db()
+    for engine, files, can in (("vllm", artifact, "llama.cpp does"), ("llamacpp", halves, "vLLM does")):
+        with pytest.raises(Invalid, match=can) as refused:
+            services.create(ada, team, services.Wish("wrong", files, engine=engine))
+        assert list(refused.value.fields) == ["engine"]
+    with pytest.raises(Invalid, match=r"llama.cpp does not load safetensors files.*vLLM does"):
+        services.edit(ada, served, services.Edit({"artifact": halves}))
+
+
+def test_nobody_has_to_name_the_engine(ada: Any, team: Any, artifact: Any, host: Any) -> None:
+    halves = sibling(artifact, host, "config.json")
+    Artifact.objects.filter(pk=halves.pk).update(format="safetensors")
+    halves.refresh_from_db()
+    made = [services.create(ada, team, services.Wish(f"d{files.pk}", files)).engine for files in (artifact, halves)]
+    assert made == ["llamacpp", "vllm"]
+
+
+def test_another_engine_begins_with_its_own_options(ada: Any, team: Any, artifact: Any, host: Any) -> None:
+    halves = sibling(artifact, host, "config.json")
+    Artifact.objects.filter(pk=halves.pk).update(format="safetensors")
+    halves.refresh_from_db()
+    made = services.create(ada, team, services.Wish("chat", artifact, options={"batch_size": 512}))
+    planned = services.plan(made, services.Edit({"artifact": halves, "engine": "vllm"}))
+    assert planned.contents.options == {}

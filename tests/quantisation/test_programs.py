@@ -1,0 +1,50 @@
+"""What the quantisers' programs share, run here without their tools."""
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from webapp.paths import REPOSITORY
+
+FOLDER = REPOSITORY / "compose/quantizers"
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return program("common/steps.py", monkeypatch)
+
+
+def program(path: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A program's module, as its container would import it."""
+    file = FOLDER / path
+    spec = spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, file.stem, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_tools_words_reach_the_log_and_its_failure_is_one_line(steps: ModuleType, capfd: Any) -> None:
+    heard: list[str] = []
+    argv = [sys.executable, "-c", "print('loading'); print('{\"step\": \"done\"}'); raise SystemExit(3)"]
+    with pytest.raises(steps.StepError, match="exit code 3"):
+        steps.run(argv, heard.append)
+    said = capfd.readouterr()
+    assert heard == ["loading", '{"step": "done"}']
+    # What a tool prints is never taken for a line of ours.
+    assert (said.out, said.err.splitlines()) == ("", ["loading", ' {"step": "done"}'])
+
+
+def test_of_a_bar_that_is_drawn_anew_two_a_second_are_kept(steps: ModuleType, capfd: Any) -> None:
+    now = [0.0]
+    echo = steps.Echo(clock=lambda: now[0])
+    for percent in range(100):
+        now[0] += 0.01
+        echo.say(f"Calibrating: {percent}%|{'█' * (percent // 10)}▌ | {percent}/100")
+    echo.say("saved")
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 3 and lines[-1] == "saved"

@@ -1,0 +1,161 @@
+"""Quantised, measured, deployed: real workers, vLLM in real containers, an answer through the gateway."""
+
+import contextlib
+import http.client
+import json
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import docker
+import pytest
+
+from tests.parts.stack import Stack
+from tests.workers.acting import inspect, reload
+from tests.workers.test_stack import wait_until_up
+from workers.launcher import images, python_images
+from workers.watcher import readings
+
+pytestmark = [pytest.mark.docker, pytest.mark.quant]
+
+# Few samples: what is proved is the chain, not the quality that the methods can reach.
+FEW = {
+    "awq": {"group_size": 64, "samples": 4, "length": 64, "grid": 4},
+    "gptq": {"group_size": 64, "samples": 4, "length": 64},
+}
+# A start is mostly imports: half a minute on idle processors, five minutes where ten programs share two of them.
+READY_S = 900
+GIB = 1024**3
+
+
+@pytest.fixture(scope="module")
+def vllm(quantisers: Any) -> None:
+    client = docker.DockerClient(quantisers.endpoint, timeout=600)
+    with contextlib.closing(client):
+        images.ensure_local(client, python_images.VLLM)
+
+
+@pytest.fixture(autouse=True)
+def sent_tasks() -> None:
+    """Messages go to the real broker here."""
+
+
+@pytest.fixture
+def stack(machine: Any, quantisers: Any) -> Iterator[Stack]:
+    stack = Stack()
+    try:
+        stack.start("broker", "worker", "beat", "watcher", "web", "gateway")
+        wait_until_up(stack)
+        yield stack
+    finally:
+        stack.stop()
+        with contextlib.closing(quantisers.client()) as client:
+            for container in client.containers(all=True):
+                client.remove_container(container["Id"], force=True)
+        # pytest shows it when the test failed.
+        print("\n".join(f"--- {name}\n{stack.log(name)[-3000:]}" for name in ("worker", "watcher", "gateway")))
+
+
+@pytest.fixture
+def made(stack: Stack, published: Any, machine: Any, ada: Any, team: Any) -> Callable[[str], tuple[Any, Any]]:
+    """SmolLM2 imported and quantised by jobs that real workers carry out: the source, and the job."""
+
+    def make(method: str) -> tuple[Any, Any]:
+        from webapp.jobs import fetching
+        from webapp.quantisation import services
+        from webapp.quantisation.recipes import Measure, Recipe
+
+        source = until_done(fetching.import_file(ada, team, machine, str(published))).artifact
+        recipe = Recipe(method=method, options=FEW[method])
+        job = until_done(services.queue(ada, team, source, recipe, machine, None, Measure(chunks=2, context=256)))
+        return source, job
+
+    return make
+
+
+def until_done(job: Any) -> Any:
+    wait_for(lambda: reload(job).state not in ("queued", "running"), READY_S, lambda: f"{job.state} at {job.phase}")
+    assert job.state == "succeeded", (job.reason, job.advice, job.result)
+    return job
+
+
+def wait_for(condition: Callable[[], Any], limit_s: float, say: Callable[[], Any]) -> float:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < limit_s, say()
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
+def ask(port: int, key: str, model: str) -> Any:
+    """One question through the gateway."""
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    question = {"role": "user", "content": "What is the capital of France?"}
+    body = {"model": model, "messages": [question], "max_tokens": 12, "temperature": 0}
+    with contextlib.closing(line):
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        line.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+        answer = line.getresponse()
+        return SimpleNamespace(status=answer.status, body=json.loads(answer.read()))
+
+
+def check_measured(source: Any, made: Any, job: Any) -> None:
+    """Quality is judged on the scale of all methods, speed by the engine that will serve it."""
+    from webapp.quantisation.models import Measurement
+    from webapp.quantisation.recipes import of_json
+
+    assert (made.format, made.main_file) == ("safetensors", "config.json")
+    assert made.quantisation == of_json(job.params["recipe"]).label
+    assert made.facts["parameters"] == source.facts["parameters"]
+    row = Measurement.objects.get(artifact=made)
+    values, took = row.values, {name: job.result[name]["seconds"] for name in ("quantise", "judge", "speed")}
+    print(f"{made.quantisation}: {took} s; {json.dumps(values)}")
+    # The source itself differs by rounding alone; what is broken would be in the thousands.
+    assert 10 < values["base_perplexity"] < 60 and 10 < values["perplexity"] < 120
+    assert 0 < values["kl_divergence"] < 2 and 40 < values["top1_agreement_percent"] <= 100
+    assert values["size_bytes"] == sum(file["size_bytes"] for file in made.files) < source.size_bytes
+    assert {"config.json", "tokenizer.json"} <= {file["name"] for file in made.files}
+    assert "speed_missing" not in values and "vllm 0." in row.tool
+    assert [one["streams"] for one in values["speed"]] == [1, 8]
+    assert all(one["prompt_per_s"] > 1 and one["decode_per_s"] > 1 for one in values["speed"])
+    assert values["load_s"] > 1
+    # Its cache alone has 1 GiB; the container had no more than what the job booked, and a margin.
+    assert GIB < values["peak_memory_bytes"] < job.params["needs"]["memory_bytes"]
+
+
+@pytest.mark.parametrize("method", FEW)
+def test_a_quantised_model_is_measured_and_served_by_vllm(
+    vllm: None, stack: Stack, made: Any, quantisers: Any, machine: Any, ada: Any, team: Any, method: str
+) -> None:
+    from webapp.accounts import services as accounts
+    from webapp.catalog.models import Artifact
+    from webapp.deployments import services
+
+    key = accounts.create_key(ada, team, "reader", ["inference"])[1]
+    source, job = made(method)
+    artifact = Artifact.objects.get(parent=source)
+    check_measured(source, artifact, job)
+    wish = services.Wish("capital", artifact, engine="vllm", options={"context_length": 512, "parallel_slots": 4})
+    replica = services.create(ada, team, wish).replicas.get(number=1)
+    ready_s = wait_for(lambda: reload(replica).state == "ready", READY_S, lambda: (replica.state, replica.reason))
+    answer = ask(stack.port, key, "capital")
+    assert answer.status == 200, answer.body
+    assert "Paris" in answer.body["choices"][0]["message"]["content"]
+    assert inspect(quantisers, replica.container_name)["Config"]["Image"] == "modelyard/vllm:cpu"
+    used_bytes, estimated_bytes = held_bytes(quantisers, replica), sum(term["bytes"] for term in replica.estimate)
+    print(f"ready after {ready_s:.1f} s, {used_bytes / GIB:.2f} GiB, estimated {estimated_bytes / GIB:.2f} GiB")
+    assert 0.7 < used_bytes / estimated_bytes < 1.25, "a limit of 1.25 times the estimate must do"
+    assert reload(replica).observed == {"vllm kv_cache": GIB}
+    services.delete(ada, replica.deployment)
+    stopped_s = wait_for(lambda: not type(replica).objects.exists(), 120, lambda: reload(replica).state)
+    print(f"gone after {stopped_s:.1f} s")
+    assert reload(machine).booked_bytes == 0
+
+
+def held_bytes(engine: Any, replica: Any) -> float:
+    """What its processes hold; files that the kernel keeps for them are not theirs."""
+    with contextlib.closing(engine.client()) as client:
+        usage = readings.container(client.stats(replica.container_name, stream=False))
+    assert usage is not None
+    return usage.values["memory_bytes"]

@@ -1,0 +1,26 @@
+"""The way back in for the only admin of this Modelyard, who has lost the second factor."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from webapp.accounts import people
+from webapp.accounts.models import User
+from webapp.errors import Refused
+
+
+class Command(BaseCommand):
+    help = "Remove the second factor of somebody who lost it, and end their sessions. The password stays."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        person = User.objects.people().filter(username=options["username"]).first()
+        if person is None:
+            raise CommandError(f"There is nobody called {options['username']!r}.")
+        try:
+            people.remove_second_factor(None, person)
+        except Refused as refusal:
+            raise CommandError(str(refusal)) from refusal
+        self.stdout.write(f"{person} signs in with the password alone now.")

@@ -1,0 +1,68 @@
+"""Which deployments need an artifact's files, and what for: nobody deletes those."""
+
+from dataclasses import dataclass
+
+from django.db.models import Q
+
+from webapp.deployments import rolling
+from webapp.deployments.models import Deployment, Replica, Rollout
+from webapp.deployments.states import Desired, ReplicaState, RolloutState
+
+
+@dataclass(frozen=True)
+class Use:
+    """One deployment's need. `why` goes on from the deployment's name."""
+
+    name: str
+    team: int
+    why: str
+
+
+def uses(artifact_id: int) -> list[Use]:
+    """Everything that would break without the files, on whatever host."""
+    wanted = [_wanted(row) for row in Deployment.objects.filter(artifact=artifact_id)]
+    return [*wanted, *_running(artifact_id), *_ways_back(artifact_id)]
+
+
+def uses_on(artifact_id: int, host_id: int) -> list[Use]:
+    """Everything that needs the copy on this host: what runs there, and what is pinned to it."""
+    pinned = [_wanted(row) for row in Deployment.objects.filter(artifact=artifact_id, host=host_id)]
+    there = Replica.objects.filter(deployment__artifact=artifact_id, host=host_id).exclude(state=ReplicaState.STOPPED)
+    runs = [
+        Use(row.deployment.name, row.deployment.team_id, "runs there") for row in there.select_related("deployment")
+    ]
+    return [*pinned, *runs, *_running(artifact_id, host_id)]
+
+
+def _wanted(deployment: Deployment) -> Use:
+    why = {
+        Desired.RUNNING: "serves it",
+        Desired.STOPPED: "would serve it when it is started",
+        Desired.DELETED: "is being deleted and has not stopped yet",
+    }[Desired(deployment.desired_state)]
+    return Use(deployment.name, deployment.team_id, why)
+
+
+def _running(artifact_id: int, host_id: int | None = None) -> list[Use]:
+    """Replicas of earlier revisions that have not stopped."""
+    rows = Replica.objects.filter(revision__artifact=artifact_id).exclude(deployment__artifact=artifact_id)
+    if host_id is not None:
+        rows = rows.filter(host=host_id)
+    rows = rows.exclude(state=ReplicaState.STOPPED).select_related("deployment", "revision").order_by("pk")
+    return [
+        Use(row.deployment.name, row.deployment.team_id, f"still runs it in replica #{row.number}, which is replaced")
+        for row in rows
+    ]
+
+
+def _ways_back(artifact_id: int) -> list[Use]:
+    """Rollouts that are under way and would go back to these files if they failed."""
+    is_good = Q(rollouts__state=RolloutState.DONE, rollouts__revision__artifact=artifact_id)
+    rolling_now = Rollout.objects.filter(state=RolloutState.RUNNING).values("deployment")
+    found = []
+    for row in Deployment.objects.filter(is_good, pk__in=rolling_now).exclude(artifact=artifact_id).distinct():
+        good = rolling.last_good(row)
+        if good is not None and good.revision.artifact_id == artifact_id:
+            why = f"goes back to it, as revision {good.revision.number}, if its change fails"
+            found.append(Use(row.name, row.team_id, why))
+    return found
