@@ -105,13 +105,15 @@ def test_a_crash_loop_is_left_alone_for_longer_and_longer(serve: Serve, work: An
         work.pass_time(replica, 4)
         assert reload(replica).attempt == crash + 1
         assert len(containers(engine)) <= 1
-    assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
+    # Less what a busy machine took to look at the row.
+    assert waits == pytest.approx([10, 20, 40, 80, 160, 300, 300, 300], abs=2)
 
 
 def test_a_person_who_presses_start_does_not_wait(serve: Serve, work: Any, engine: Any, way: Way, ada: Any) -> None:
     from webapp.deployments import services
 
-    replica = die(serve(image=way("crashing", exit_after_ms=50)), work, engine)
+    # Long enough that its second life is seen before it ends, too.
+    replica = die(serve(image=way("crashing", exit_after_ms=1000)), work, engine)
     services.start(ada, replica.deployment)
     work()
     assert reload(replica).attempt == 2 and replica.crash_count == 0

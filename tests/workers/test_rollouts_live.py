@@ -121,7 +121,9 @@ def test_three_rollouts_one_of_them_hopeless_fail_no_request(
 
     deployment = serve(replicas=2, image=way("steady", token_ms=15, load_ms=300)).deployment
     wait_for(deployment, "done")
-    broken = way("broken", exit_after_ms=200, exit_code=1, last_words="error: unknown argument: --nonsense")
+    # It never answers: one that did for a moment would be given requests, and take them along when it ends.
+    ways = {"load_ms": 60_000, "exit_after_ms": 200, "exit_code": 1}
+    broken = way("broken", **ways, last_words="error: unknown argument: --nonsense")
     with Traffic(stack.port, key, "tiny", per_s=50) as traffic:
         services.edit(ada, deployment, services.Edit({"image": way("better", token_ms=12, load_ms=300)}))
         wait_for(deployment, "done")

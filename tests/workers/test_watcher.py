@@ -31,7 +31,7 @@ async def watching() -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(condition: Callable[[], Any], limit_s: float = 15) -> None:
+async def until(condition: Callable[[], Any], limit_s: float = 30) -> None:
     """Ask the database beside the loop until it says yes."""
     async with asyncio.timeout(limit_s):
         while not await asyncio.to_thread(_with_connection, condition):
