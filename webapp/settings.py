@@ -101,6 +101,11 @@ TEMPLATES = [
 def database_from_url(url: str) -> dict[str, Any]:
     """Django's settings for sqlite:///path or postgresql://user:password@host:port/name?option=value."""
     parts = urlsplit(url)
+    if parts.scheme not in ("sqlite", "postgres", "postgresql"):
+        raise ValueError(f"MODELYARD_DATABASE_URL starts with {parts.scheme!r}: use sqlite:///path or postgresql://…")
+    # libpq's service file may name it instead.
+    if not parts.path.strip("/") and "service" not in dict(parse_qsl(parts.query)):
+        raise ValueError("The address names no database: sqlite:///path or postgresql://user:password@host/name.")
     if parts.scheme == "sqlite":
         return {
             "ENGINE": "django.db.backends.sqlite3",
@@ -115,20 +120,18 @@ def database_from_url(url: str) -> dict[str, Any]:
             },
             "TEST": {"NAME": os.environ.get("MODELYARD_TEST_DATABASE") or None},
         }
-    if parts.scheme in ("postgres", "postgresql"):
-        options = dict(parse_qsl(parts.query))
-        return {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": unquote(parts.path.lstrip("/")),
-            "USER": unquote(parts.username or ""),
-            "PASSWORD": unquote(parts.password or ""),
-            "HOST": options.pop("host", None) or parts.hostname or "",
-            "PORT": str(parts.port or ""),
-            # Under ASGI every request has a thread of its own: a connection that outlives it would never be used again.
-            "CONN_MAX_AGE": 0,
-            "OPTIONS": {"options": "-c lock_timeout=5s -c statement_timeout=30s", **options},
-        }
-    raise ValueError(f"MODELYARD_DATABASE_URL starts with {parts.scheme!r}: use sqlite:///path or postgresql://…")
+    options = dict(parse_qsl(parts.query))
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": options.pop("host", None) or parts.hostname or "",
+        "PORT": str(parts.port or ""),
+        # Under ASGI every request has a thread of its own: a connection that outlives it would never be used again.
+        "CONN_MAX_AGE": 0,
+        "OPTIONS": {"options": "-c lock_timeout=5s -c statement_timeout=30s", **options},
+    }
 
 
 DATABASES = {

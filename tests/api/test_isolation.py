@@ -221,6 +221,24 @@ def test_whatever_changes_something_is_written_down(own, root, who):
     assert changed > 15
 
 
+@pytest.mark.parametrize("scope", ["inference", "read"])
+def test_a_keys_scope_holds_on_every_operation(own, root, scope):
+    """Even of somebody who may do everything."""
+    _key, text = keys.create_key(root, own.team, "program", scopes=(scope,))
+    api = Client(raise_request_exception=False, headers={"X-API-Key": text})
+    wrong, asked = [], 0
+    for route in operations():
+        [method] = route.methods
+        if scope == "read" and method not in UNSAFE:
+            continue
+        asked += 1
+        status, told, writes = ask(api, method, route.path(own), route.body)
+        if status != 403 or "lacks the scope" not in told or writes:
+            wrong.append((method, route.template, status, writes[:1]))
+    assert not wrong
+    assert asked > 50
+
+
 def test_an_operator_governs_nothing(own, browser, program):
     """Members, people, sign-in and hosts are for admins."""
     page, api = browser("operator"), program("operator")

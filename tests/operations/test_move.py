@@ -183,6 +183,15 @@ def test_an_address_of_another_kind_is_refused() -> None:
         move("mysql://somewhere/x")
 
 
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:s3cret@127.0.0.1:1/", "postgresql://me:s3cret@127.0.0.1:1", "sqlite://"]
+)
+def test_an_address_that_names_no_database_is_refused_in_words(url: str) -> None:
+    with pytest.raises(CommandError, match="names no database") as refused:
+        move(url)
+    assert "s3cret" not in str(refused.value)
+
+
 def test_a_password_is_not_shown() -> None:
     assert moving.shown("postgresql://me:s3cret@host:5432/db") == "postgresql://me:…@host:5432/db"
 

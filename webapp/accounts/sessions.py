@@ -51,6 +51,8 @@ def refused(account: User | None, reason: str, verb: str = REFUSED) -> None:
 def account_of(credentials: Mapping[str, Any]) -> User | None:
     """Whose account was meant, by the user name or address that was typed."""
     name = credentials.get("username") or credentials.get("email") or ""
-    found = User.objects.people().filter(Q(username__iexact=name) | Q(email__iexact=name)) if name else ()
+    if not name:
+        return None
+    found = list(User.objects.people().filter(Q(username__iexact=name) | Q(email__iexact=name))[:2])
     # Two people may share an address; then it is nobody's.
     return found[0] if len(found) == 1 else None

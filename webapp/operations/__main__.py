@@ -59,7 +59,8 @@ def _backup(target: Path | None, row: int | None) -> int:
         done = backups.take(target)
     except backups.BackupFailed as error:
         raise Stop(str(error)) from error
-    print(f"Backup: {done.path} ({done.size_bytes / 1e6:.1f} MB)")
+    size = done.size_bytes
+    print(f"Backup: {done.path} ({f'{size / 1e6:.1f} MB' if size >= 1e6 else f'{size / 1e3:.0f} kB'})")
     print("The master key is not in it. Keep both apart, and the key at all: make backup-key")
     return 0
 
