@@ -50,7 +50,7 @@ class Pick(forms.ModelChoiceField):  # type: ignore[type-arg]  # no generic clas
             found.insert(0, chosen)
         empty = [] if self.empty_label is None else [("", self.empty_label)]
         choices = [*empty, *((row.pk, self.label_from_instance(row)) for row in found)]
-        self.widget.choices = choices  # type: ignore[attr-defined]
+        self.widget.choices = choices
         if self.q:
             # An open list shows what was found while people type.
             self.widget.attrs["size"] = min(8, max(2, len(choices)))

@@ -58,7 +58,7 @@ def test_choosing_another_kind_of_file_brings_its_engine_and_options_along(
     client.force_login(ada)
     typed = {"artifact": halves.pk, "team": team.pk, "engine": "llamacpp", "options_of": "llamacpp"}
     text = client.post(FIT, typed).content.decode()
-    assert '<fieldset class="step" id="how" hx-swap-oob="true">' in text
+    assert '<fieldset class="step" id="how" hx-swap-oob="outerHTML settle:0">' in text
     assert options_in(text, "engine") == ["vLLM"] and 'name="options_of" value="vllm"' in text
     assert "Its options are shown now" not in text
     same = client.post(FIT, typed | {"artifact": artifact.pk}).content.decode()
@@ -136,7 +136,7 @@ def test_typing_in_the_search_box_brings_the_narrowed_choice_and_nothing_else(
     client.force_login(ada)
     typed = {"artifact": artifact.pk, "team": team.pk, "artifact-q": "needle", "artifact-asked": ""}
     text = client.post(FIT, typed).content.decode()
-    assert 'id="pick-artifact" hx-swap-oob="true"' in text and 'id="pick-host"' not in text
+    assert 'id="pick-artifact" hx-swap-oob="outerHTML settle:0"' in text and 'id="pick-host"' not in text
     assert "needle (gguf)" in options_in(text, "artifact")
     again = client.post(FIT, typed | {"artifact-asked": "needle"}).content.decode()
     assert "hx-swap-oob" not in again, "a list under somebody's hand is not exchanged"

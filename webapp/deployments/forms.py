@@ -121,7 +121,7 @@ class Parts(forms.Form):
     def settle(self) -> None:
         """Offer only what fits together: engines that load the model, and a screenful of models and hosts."""
         for pick in self.picks():
-            pick.field.narrow(pick.name, self.data, self.chosen(pick.name))
+            cast(Pick, pick.field).narrow(pick.name, self.data, self.chosen(pick.name))
         artifact = self.chosen("artifact")
         fitting = (checking.loading(artifact) if artifact is not None else []) or list(engines.names())
         # All of them may be sent; what does not fit is refused in words of ours.

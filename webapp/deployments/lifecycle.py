@@ -116,8 +116,9 @@ def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Why, **col
             reason_code=why.code,
             text=why.text[:500],
         )
-        if ReplicaState.READY in (old, new):
-            catalog.note_use([replica.contents.artifact_id])
+        files = replica.contents.artifact_id
+        if ReplicaState.READY in (old, new) and files is not None:
+            catalog.note_use([files])
         events.publish(*topics(replica.deployment))
         if new in TELLS_ROLLOUTS and Deployment.objects.rolling().filter(pk=replica.deployment_id).exists():
             queue.enqueue(ROLL, replica.deployment_id)

@@ -58,7 +58,8 @@ def fit(request: HttpRequest) -> HttpResponse:
     """The fit panel for what is typed so far, and the parts of the form that it changes."""
     user = person(request)
     form, options = _forms(user, request.POST, request.GET, is_preview=True)
-    context = {"fit": _fit(form, options), "form": form, "options": options, "engine": form.engine_name()}
+    context: dict[str, Any] = {"fit": _fit(form, options), "form": form, "options": options}
+    context["engine"] = form.engine_name()
     if not options.is_bound:
         context["presets"] = presets.available(user, form.engine_name())
     return render(request, "deployments/_fit_reply.html", context)

@@ -114,7 +114,7 @@ def _touch_replicas(rows: list[UsageRecord]) -> None:
     """A request that an engine answered well proves the replica, so that no probe has to, and uses its files."""
     proven = {row.replica_number for row in rows if row.replica_number and row.outcome == "ok" and row.status < 400}
     if proven:
-        rows = Replica.objects.filter(pk__in=proven)
-        rows.update(proven_at=Now())
-        used = rows.values_list(Coalesce("revision__artifact", "deployment__artifact"), flat=True)
+        replicas = Replica.objects.filter(pk__in=proven)
+        replicas.update(proven_at=Now())
+        used = replicas.values_list(Coalesce("revision__artifact", "deployment__artifact"), flat=True)
         catalog.note_use(list(used.distinct().order_by()))
