@@ -75,7 +75,10 @@ def made(stack: Stack, published: Any, machine: Any, ada: Any, team: Any) -> Cal
 
 
 def until_done(job: Any) -> Any:
-    wait_for(lambda: reload(job).state not in ("queued", "running"), READY_S, lambda: f"{job.state} at {job.phase}")
+    """Each step has the whole time: how long they take together is the machine's affair."""
+    while reload(job).state in ("queued", "running"):
+        seen = job.phase, job.state
+        wait_for(lambda seen=seen: (reload(job).phase, job.state) != seen, READY_S, lambda: job.step)
     assert job.state == "succeeded", (job.reason, job.advice, job.result)
     return job
 
