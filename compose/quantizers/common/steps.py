@@ -256,7 +256,8 @@ def ask(argv: Sequence[str], order: Mapping[str, Any], env: Mapping[str, str] | 
     run(argv, heard, env={**(env or {}), "MODELYARD_JOB": json.dumps(order)})
     if len(answers) != len(prompts):
         raise StepError("tool_failed", f"{len(answers)} of {len(prompts)} prompts were answered.", "Look at the log.")
-    return golden.summary(prompts, answers)
+    found: dict[str, Any] = golden.summary(prompts, answers)
+    return found
 
 
 def answer(text: str) -> None:
