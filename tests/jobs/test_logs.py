@@ -6,6 +6,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
+from tests.browser.markup import faults
 from webapp.jobs import logs, services
 from webapp.jobs.models import Job, JobKind, JobLogChunk
 from webapp.log_text import PIECE_CHARS, Place
@@ -99,6 +100,7 @@ def test_hostile_words_stay_text_on_the_page(client, request, job, person):
     client.force_login(request.getfixturevalue(person))
     for name in ("detail", "log"):
         text = client.get(reverse(f"jobs:{name}", args=[job.pk])).content.decode()
+        assert faults(text) == []
         assert "&lt;script&gt;alert(1)&lt;/script&gt;red gnp" in text and "<script>alert" not in text
 
 

@@ -17,25 +17,31 @@ from workers.launcher import images
 pytestmark = [pytest.mark.docker, pytest.mark.quant]
 
 
-# The first is easy for SmolLM2 at any number of bits, the second never true, the third a whole answer nobody gives.
+# The first is easy for SmolLM2 at any number of bits, the second never true, the third an answer nobody gives.
 ASKED = [
-    {"prompt": "What is the capital of France?", "way": "contains", "expected": "paris"},
-    {"prompt": "Say hello.", "way": "matches", "expected": "(?!)"},
+    {"prompt": "Say hello.", "way": "contains", "expected": "hello"},
+    {"prompt": "What is the capital of France?", "way": "matches", "expected": "(?!)"},
     {"prompt": "Count from one to three, with commas.", "way": "equals", "expected": "[1],[2],"},
 ]
+# Answering takes transformers some seconds: one method of theirs is enough.
+ASKS = ("gguf", "fp8")
 
 
 def quantise(ada: Any, team: Any, source: Any, machine: Any, method: str, measure: Any, **options: Any) -> Any:
     from webapp.quantisation import services
     from webapp.quantisation.recipes import Measure, Recipe
 
-    recipe, asked = Recipe(method=method, options=options), services.add_prompts(ada, team, "capitals", ASKED)
+    recipe = Recipe(method=method, options=options)
+    asked = services.add_prompts(ada, team, "easy and not", ASKED) if method in ASKS else None
     wanted = Measure(**measure) if measure else None
     return services.queue(ada, team, source, recipe, machine, None, wanted, prompts=asked)
 
 
 def was_asked(job: Any, values: Any) -> None:
     """One of the three golden prompts was answered as expected, and what was answered to the others is told."""
+    if job.params["prompts"] is None:
+        assert "prompts_total" not in values
+        return
     assert (values["prompts_passed"], values["prompts_total"], values["prompts_passed_percent"]) == (1, 3, 33.33)
     assert all(one["answer"] for one in job.result["prompts"]["missed"])
     print("golden prompts:", job.result["prompts"])

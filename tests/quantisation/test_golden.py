@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from tests.browser.markup import faults
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact
 from webapp.errors import Conflict, Invalid, NotAllowed
@@ -184,4 +185,5 @@ def test_the_model_page_shows_how_many_were_met(browser, ada, team, half, host, 
     assert Artifact.objects.filter(parent=half).exists()
     assert "9 of 10" in browser.get(f"/models/{half.catalog_model.slug}/").content.decode()
     page = browser.get(f"/jobs/{job.pk}/").content.decode()
+    assert all(faults(text) == [] for text in (page, browser.get("/quantise/prompts/").content.decode()))
     assert "9 of 10 were answered as expected" in page and "&lt;b&gt;five" in page

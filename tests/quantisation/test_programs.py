@@ -1,5 +1,6 @@
 """What the quantisers' programs share, run here without their tools."""
 
+import json
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from webapp.paths import REPOSITORY
+from webapp.quantisation import golden
 
 FOLDER = REPOSITORY / "compose/quantizers"
 
@@ -48,3 +50,24 @@ def test_of_a_bar_that_is_drawn_anew_two_a_second_are_kept(steps: ModuleType, ca
     echo.say("saved")
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 3 and lines[-1] == "saved"
+
+
+def test_answers_come_home_whole_between_the_lines_of_a_chatty_library(
+    steps: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capfd: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "golden", golden)
+    asked = [
+        {"prompt": "1?", "way": "contains", "expected": "1,[2"},
+        {"prompt": "2?", "way": "equals", "expected": "x"},
+    ]
+    file = tmp_path / "prompts.json"
+    file.write_text(json.dumps(asked))
+    child = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import steps\n"
+        "print('slot is', end='', flush=True); steps.answer('one: 1,[2,\\nthree 3,')\n"
+        "print('and on', end='', flush=True); steps.answer('é\u2028')\n"
+    )
+    found = steps.ask([sys.executable, "-c", child, str(FOLDER / "common")], {"prompts": str(file)})
+    assert (found["passed"], found["total"], found["missed"][0]["answer"]) == (1, 2, "é\u2028")
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(line["step"], line["done"], line["total"]) for line in lines][-1] == ("prompts", 2, 2)

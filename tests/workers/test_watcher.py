@@ -163,8 +163,11 @@ def test_an_image_that_cannot_be_pulled_is_told_with_advice(serve: Serve, work: 
     asyncio.run(story())
 
 
-def test_a_jobs_progress_reaches_its_row(machine: Any, engine: Any, ada: Any, team: Any, work: Any) -> None:
+def test_a_jobs_progress_reaches_its_row_and_its_words_its_log(
+    machine: Any, engine: Any, ada: Any, team: Any, work: Any
+) -> None:
     from tests.workers.conftest import make_artifact
+    from webapp.jobs import logs
     from webapp.jobs import services as jobs
 
     engine.import_fake_tools()
@@ -177,6 +180,11 @@ def test_a_jobs_progress_reaches_its_row(machine: Any, engine: Any, ada: Any, te
             await do(work)
             await until(lambda: reload(job).step == "copy")
             assert (job.done, job.total, job.unit) == (512, 1024, "bytes")
+            await until(lambda: logs.tail(job).text == "copy: x\n")
+        async with watching():  # started again, it reads nothing twice
+            await do(engine.remove_containers)
+            await until(lambda: ("jobs.reconcile", job.pk) in work.now)
+        assert (await do(logs.whole, job)) == "copy: x\n"
 
     asyncio.run(story())
 

@@ -80,7 +80,7 @@ class ScheduleForm(RefusableForm):
     )  # fmt: skip
     chunks = forms.IntegerField(
         min_value=1, max_value=2000, initial=16, required=False, label="Pieces of text to judge with",
-        help_text="Pieces of 512 tokens; more are more exact and take longer. Empty: nothing is measured.",
+        help_text="Pieces of 512 tokens; more are more exact and take longer. Empty: not compared.",
     )  # fmt: skip
     max_kl_divergence = forms.FloatField(
         min_value=0, max_value=100, required=False, label="KL divergence at most", help_text="0.05 is strict at 4 bits."

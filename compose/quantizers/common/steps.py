@@ -262,12 +262,17 @@ def ask(argv: Sequence[str], order: Mapping[str, Any], env: Mapping[str, str] | 
     run(argv, heard, env={**(env or {}), "MODELYARD_JOB": json.dumps(order)})
     if len(answers) != len(prompts):
         raise StepError("tool_failed", f"{len(answers)} of {len(prompts)} prompts were answered.", "Look at the log.")
-    return golden.summary(prompts, answers)
+    found: dict[str, Any] = golden.summary(prompts, answers)
+    return found
 
 
 def answer(text: str) -> None:
-    """Said by that child: one answer on one line, and without commas, which may end a piece."""
-    print(RESULT + json.dumps(text).replace(",", "\\u002c"), flush=True)
+    """Said by that child: one answer on a line of its own, and without commas, which may end a piece.
+
+    In one call: a library's threads write their log to the same pipe at any time.
+    """
+    said = json.dumps(text).replace(",", "\\u002c")
+    os.write(sys.stdout.fileno(), f"\n{RESULT}{said}\n".encode())
 
 
 def sha256(path: Path) -> str:

@@ -21,6 +21,7 @@ import os
 import re
 import sys
 import time
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,9 @@ def prompts(order: dict[str, Any]) -> dict[str, Any]:
     """How many golden prompts are answered as expected, each asked as a chat without chance."""
     library = os.environ.get("MODELYARD_GGUF_SERVER", "/opt/xllamacpp")
     found = steps.ask([sys.executable, __file__, "--answer"], order, env={"PYTHONPATH": library})
-    return {**found, "tool": version(), "peak_memory_bytes": steps.peak_memory_bytes()}
+    served = [one.version for one in distributions(path=[library]) if one.name == "xllamacpp"]
+    tool_name = f"llama.cpp of xllamacpp {served[0]}" if served else "llama.cpp"
+    return {**found, "tool": tool_name, "peak_memory_bytes": steps.peak_memory_bytes()}
 
 
 def _answer(order: dict[str, Any]) -> None:
