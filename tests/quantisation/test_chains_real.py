@@ -126,6 +126,7 @@ FEW = {
 }
 
 
+@pytest.mark.usefixtures("torch_quantisers")
 @pytest.mark.parametrize("method", FEW)
 def test_a_method_for_vllm_is_measured_on_the_same_scale(
     source: Any, machine: Any, ada: Any, team: Any, driver: Any, method: str
