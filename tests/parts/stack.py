@@ -16,11 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 class Stack:
     """Start and stop the processes one by one; `stop` ends all that still run.
 
-    Web and gateway (on `port`) run only where a test starts them by name.
+    Web and gateway (on `port`) run only where a test starts them by name. A second stack, of another `name`, shares
+    the first one's broker.
     """
 
-    def __init__(self) -> None:
-        self.logs = STATE / "stack-logs"
+    def __init__(self, name: str = "stack") -> None:
+        self.logs = STATE / f"{name}-logs"
         self.logs.mkdir(exist_ok=True)
         (STATE / "run").mkdir(mode=0o700, exist_ok=True)
         self.socket = STATE / "run" / "valkey.sock"

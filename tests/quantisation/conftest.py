@@ -1,4 +1,5 @@
-"""A Docker engine with the quantisers' images, SmolLM2 as its publisher has it, and a driver that plays worker."""
+"""A Docker engine with the quantisers' images, SmolLM2 as its publisher has it, and who carries jobs on: a driver that
+plays worker, or the real processes."""
 
 import contextlib
 import os
@@ -12,10 +13,13 @@ from typing import Any
 import docker
 import pytest
 
-from tests.parts import smollm2
+from tests.parts import llamacpp, smollm2
 from tests.parts.dockerd import running_dockerd
+from tests.parts.stack import Stack
 from tests.workers.acting import reload
 from tests.workers.conftest import register
+from tests.workers.test_stack import wait_until_up
+from webapp.paths import cache_dir
 from workers.launcher import images, python_images
 
 # Docker answers late while two processors quantise.
@@ -27,7 +31,7 @@ def quantisers() -> Iterator[Any]:
     """An engine with the images; MODELYARD_TEST_QUANT_ENGINE names one that is there already."""
     there = os.environ.get("MODELYARD_TEST_QUANT_ENGINE")
     if there:
-        _put_images(there)
+        _put_images(there, python_images.GGUF)
         with (
             contextlib.closing(docker.APIClient(there, timeout=60)) as client,
             contextlib.suppress(docker.errors.NotFound),
@@ -35,16 +39,23 @@ def quantisers() -> Iterator[Any]:
             client.remove_volume("modelyard-models", force=True)
         yield SimpleNamespace(endpoint=there, client=lambda: docker.APIClient(there, timeout=60))
         return
-    with running_dockerd(83) as engine:
-        _put_images(engine.endpoint)
+    with running_dockerd(86) as engine:
+        _put_images(engine.endpoint, python_images.GGUF)
         yield engine
 
 
-def _put_images(endpoint: str) -> None:
+@pytest.fixture(scope="session")
+def torch_quantisers(quantisers: Any) -> Any:
+    """The same engine with the image for safetensors, which is large."""
+    _put_images(quantisers.endpoint, python_images.LLMCOMPRESSOR)
+    return quantisers
+
+
+def _put_images(endpoint: str, *contexts: images.Context) -> None:
     client = docker.DockerClient(endpoint, timeout=600)
     with contextlib.closing(client):
         images.ensure_tools_image(client)
-        for context in (python_images.GGUF, python_images.LLMCOMPRESSOR):
+        for context in contexts:
             images.ensure_local(client, context)
 
 
@@ -114,3 +125,31 @@ def source(machine: Any, published: Path, ada: Any, team: Any, driver: Driver) -
     driver.until_ended(job)
     assert job.state == "succeeded", job.reason
     return job.artifact
+
+
+@pytest.fixture
+def gguf_source(machine: Any, import_folder: Path, ada: Any, team: Any, driver: Driver) -> Any:
+    """SmolLM2 in Q4_1 as one file: what is made of it again takes seconds."""
+    from webapp.jobs import fetching
+
+    file = llamacpp.model_file(cache_dir())
+    if not (import_folder / file.name).exists():
+        shutil.copy(file, import_folder)
+    job = fetching.import_file(ada, team, machine, str(import_folder / file.name))
+    driver.until_ended(job)
+    assert job.state == "succeeded", job.reason
+    return job.artifact
+
+
+@pytest.fixture
+def plant(machine: Any) -> Iterator[Stack]:
+    """The real processes at work. Modules that use it let messages through, and import their source before."""
+    stack = Stack()
+    try:
+        stack.start()
+        wait_until_up(stack)
+        yield stack
+    finally:
+        stack.stop()
+        # pytest shows it when the test failed.
+        print("\n".join(f"--- {name}\n{stack.log(name)[-4000:]}" for name in ("worker", "beat", "watcher")))

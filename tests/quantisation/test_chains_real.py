@@ -157,6 +157,7 @@ def without_vllm(quantisers: Any) -> Iterator[None]:
             client.images.remove(kept)
 
 
+@pytest.mark.usefixtures("torch_quantisers")
 def test_without_vllm_the_result_is_published_and_says_why_its_speed_is_missing(
     without_vllm: None, source: Any, machine: Any, ada: Any, team: Any, driver: Any
 ) -> None:

@@ -121,7 +121,7 @@ def test_workers_killed_at_random_lose_nothing(stack: Stack, serve: Callable[...
 
 
 def wait_until_up(stack: Stack) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while "ready." not in stack.log("worker") or "watching" not in stack.log("watcher"):
         assert time.monotonic() < deadline, stack.log("worker") + stack.log("watcher")
         time.sleep(0.1)

@@ -36,6 +36,8 @@ READ_BYTES = 8192
 RESULT = "modelyard-result "
 KEPT_LINES = 60
 PARTIAL = ".partial-"
+# A disk with less is full: no tool of ours writes files that small.
+LEAST_FREE_BYTES = 1024**2
 TERMINATED = 128 + signal.SIGTERM
 # What changes in a bar: numbers, blanks and blocks.
 COUNTED = re.compile(r"[\d.\s\u2580-\u259f#]+")
@@ -213,20 +215,35 @@ def failure(tool: str, code: int, text: str) -> StepError:
 
 @contextmanager
 def whole(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
-    """A path to write to; it gets its real name when everything is on the disk. What is left of a failed try goes."""
+    """A path to write to; it gets its real name when everything is on the disk. What is left of a failed try goes.
+
+    Raises StepError for a full disk whatever the tool said: llama-quantize calls it an "iostream error", and
+    llama-perplexity does not look whether its file was written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if needed_bytes > shutil.disk_usage(path.parent).free:
         raise disk_full()
     draft = path.with_name(PARTIAL + path.name)
     _remove(draft)
     try:
-        yield draft
+        try:
+            yield draft
+        except StepError as error:
+            if _is_full(path.parent):
+                raise disk_full() from error
+            raise
+        if _is_full(path.parent):
+            raise disk_full()
         _sync(draft)
         _remove(path)
         draft.rename(path)
         _sync(path.parent, inside=False)
     finally:
         _remove(draft)
+
+
+def _is_full(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < LEAST_FREE_BYTES
 
 
 def _remove(path: Path) -> None:
