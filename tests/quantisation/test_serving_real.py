@@ -30,8 +30,8 @@ GIB = 1024**3
 
 
 @pytest.fixture(scope="module")
-def vllm(quantisers: Any) -> None:
-    client = docker.DockerClient(quantisers.endpoint, timeout=600)
+def vllm(torch_quantisers: Any) -> None:
+    client = docker.DockerClient(torch_quantisers.endpoint, timeout=600)
     with contextlib.closing(client):
         images.ensure_local(client, python_images.VLLM)
 
