@@ -158,17 +158,27 @@ def without_vllm(quantisers: Any) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("torch_quantisers")
+@pytest.mark.parametrize(
+    ("label", "options"), [("FP8", {}), ("INT8 W8A8", {"samples": 4, "length": 64})], ids=("fp8", "int8")
+)
 def test_without_vllm_the_result_is_published_and_says_why_its_speed_is_missing(
-    without_vllm: None, source: Any, machine: Any, ada: Any, team: Any, driver: Any
+    without_vllm: None,
+    source: Any,
+    machine: Any,
+    ada: Any,
+    team: Any,
+    driver: Any,
+    label: str,
+    options: Any,
 ) -> None:
     from webapp.catalog.models import Artifact
     from webapp.quantisation.models import Measurement
 
-    job = quantise(ada, team, source, machine, "fp8", {"chunks": 2, "context": 256})
+    job = quantise(ada, team, source, machine, label.split()[0].lower(), {"chunks": 2, "context": 256}, **options)
     driver.until_ended(job)
     assert job.state == "succeeded", (job.reason, job.advice, job.result)
     made = Artifact.objects.get(parent=source)
-    assert (made.format, made.main_file, made.quantisation) == ("safetensors", "config.json", "FP8")
+    assert (made.format, made.main_file, made.quantisation) == ("safetensors", "config.json", label)
     values = Measurement.objects.get(artifact=made).values
     assert 0 < values["kl_divergence"] < 2 and 40 < values["top1_agreement_percent"] <= 100
     assert values["speed_missing"].startswith("The image modelyard/vllm:cpu is not on quantisers.")

@@ -100,7 +100,7 @@ def test_the_snapshot_takes_the_same_queries_for_many_deployments(
     secret = {"X-Modelyard-Internal": secrets.derive("internal").hex()}
     for number in range(10):
         make_deployment(f"more-{number}", replicas=2)
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         client.get("/internal/gateway/snapshot?version=none", headers=secret)
 
 
