@@ -71,3 +71,8 @@ def test_answers_come_home_whole_between_the_lines_of_a_chatty_library(
     assert (found["passed"], found["total"], found["missed"][0]["answer"]) == (1, 2, "é\u2028")
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [(line["step"], line["done"], line["total"]) for line in lines][-1] == ("prompts", 2, 2)
+
+
+def test_a_counter_is_told_at_once_and_a_comma_at_the_end_of_a_read_cuts_nothing_else(steps: ModuleType) -> None:
+    said = steps.pieces(iter([b"[1]8.5,[2]", b"8.6,", b'\nmodelyard-result {"speed": 1,', b'"load_s": 2}\n']))
+    assert list(said) == ["[1]8.5", "[2]8.6", 'modelyard-result {"speed": 1,"load_s": 2}']

@@ -173,9 +173,11 @@ def _start(runtime: Runtime, job: Job, mine: ContainerFacts) -> Pause:
 
 
 def _refused(runtime: Runtime, job: Job, verb: str, fault: StartRefused) -> Pause:
+    """Full disks stay full; for anything else one refusal may be a daemon that was ending."""
     if "no space left on device" in str(fault).lower():
         return _fail(runtime, job, f"The disk of {job.host.name} is full.", DISK_ADVICE)
-    return _fail(runtime, job, f"Docker did not {verb} the container: {fault}", "Look at the host's Docker.")
+    pause = _again(runtime, job, f"Docker did not {verb} the container: {fault}.", advice="Look at the host's Docker.")
+    return LOOK_AGAIN_S if pause == GO_ON else pause
 
 
 def _has_memory(job: Job, wanted_bytes: int) -> bool:
@@ -208,11 +210,13 @@ def _absent(runtime: Runtime, job: Job) -> Pause:
     return left_s if left_s > 0 else _again(runtime, job, "Its container was removed.")
 
 
-def _again(runtime: Runtime, job: Job, why: str, reached: int = 0) -> Pause:
+def _again(
+    runtime: Runtime, job: Job, why: str, reached: int = 0, advice: str = "Look at what ends containers there."
+) -> Pause:
     """The next attempt goes on where this one was cut off, unless several in a row came no further."""
     stalls = 1 if reached > job.reached else job.stalls + 1
     if stalls >= MAX_STALLS:
-        return _fail_step(runtime, job, f"{why} It was tried {stalls} times.", "Look at what ends containers there.")
+        return _fail_step(runtime, job, f"{why} It was tried {stalls} times.", advice)
     logger.info("%s: %s Trying again.", job, why)
     jobs.note(
         job,

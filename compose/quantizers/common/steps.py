@@ -41,6 +41,8 @@ LEAST_FREE_BYTES = 1024**2
 TERMINATED = 128 + signal.SIGTERM
 # What changes in a bar: numbers, blanks and blocks.
 COUNTED = re.compile(r"[\d.\s\u2580-\u259f#]+")
+# What llama.cpp's programs print of each piece of a text, with nothing behind it until the next: `[12]8.6042,`
+COUNTER = re.compile(r"\[\d+\]-?[\d.]+,")
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -179,7 +181,9 @@ def pieces(chunks: Iterator[bytes]) -> Iterator[str]:
     rest = ""
     for chunk in chunks:
         rest += ANSI.sub("", chunk.decode(errors="replace"))
-        *whole, rest = re.split(r"[\r\n]+|(?<=\d),(?=\[|$)", rest)
+        *whole, rest = re.split(r"[\r\n]+|(?<=\d),(?=\[)", rest)
+        if COUNTER.fullmatch(rest):
+            whole, rest = [*whole, rest[:-1]], ""
         yield from (text for text in whole if text.strip())
         if len(rest) > 100_000:
             yield rest
