@@ -125,7 +125,9 @@ def _refused(request: HttpRequest, error: Refused) -> HttpResponse:
 
 @api.exception_handler(AuthenticationError)
 def _unknown(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-    response = problem(request, 401, "No valid API key.", "Create one on the page Keys and send it as a Bearer token.")
+    response = problem(
+        request, 401, "No valid API key.", "Create one on the page API keys and send it as a Bearer token."
+    )
     response["WWW-Authenticate"] = "Bearer"
     return response
 

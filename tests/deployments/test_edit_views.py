@@ -82,6 +82,12 @@ def test_what_was_typed_wrong_keeps_its_value_and_says_why(client: Any, ada: Any
     assert served.revisions.count() == 1
 
 
+def test_the_panel_of_changes_names_what_to_mend(client: Any, ada: Any, served: Any) -> None:
+    client.force_login(ada)
+    shown = client.post(address("change", served), typed(served, **{"options-context_length": 999_999_999}))
+    assert "Context length: " in shown.content.decode() and "less than or equal to" in shown.content.decode()
+
+
 def test_who_looked_at_an_older_revision_is_told(client: Any, ada: Any, bob: Any, served: Any) -> None:
     services.edit(bob, served, Edit({"options": {"context_length": 1024}}))
     client.force_login(ada)

@@ -50,7 +50,7 @@ def login(
     before = known.get(name)
     address = url or session.url or typer.prompt("Address", default=before.url if before else profiles.DEFAULT_URL)
     address = profiles.checked_url(address)
-    text = (key or typer.prompt("API key (made on the page Keys)", hide_input=True)).strip()
+    text = (key or typer.prompt("API key (made on the page API keys)", hide_input=True)).strip()
     me = Api(address, text).get("/me")
     known[name] = profiles.Profile(address, text)
     profiles.save(file, profile or default or name, known)

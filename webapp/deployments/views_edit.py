@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 
@@ -179,11 +180,20 @@ def _plan(user: User, deployment: Deployment, form: EditForm, options: OptionsFo
     if not form.is_bound:
         return None, ""
     if not form.is_valid() or (options.is_bound and not options.is_valid()):
-        return None, "Mend what is marked first."
+        return None, _first_fault(form, options)
     try:
         return services.check_edit(user, deployment, form.wanted(options.chosen())), ""
     except Refused as refusal:
         return None, str(refusal)
+
+
+def _first_fault(*forms: BaseForm) -> str:
+    """What to mend first, by the label of its field: what is typed is looked at without drawing the fields anew."""
+    for form in forms:
+        for name, faults in form.errors.items():
+            label = form.fields[name].label if name in form.fields else ""
+            return f"{label}: {faults[0]}" if label else str(faults[0])
+    return ""
 
 
 @door("POST")
