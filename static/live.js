@@ -160,6 +160,18 @@
       const text = !size ? "just now" : seconds < 0 ? `in ${number} ${name}` : `${number} ${name} ago`;
       if (time.textContent !== text) time.textContent = text;
     }
+    for (const time of document.querySelectorAll("time[data-running]")) {
+      time.textContent = span(Math.max(0, Math.round((Date.now() - Date.parse(time.dateTime)) / 1000)));
+    }
+  }
+
+  // As the server writes it: 2 d 3 h, 1 h 12 min, 3 min 4 s, 12 s.
+  function span(seconds) {
+    const names = ["d", "h", "min", "s"];
+    const parts = [Math.floor(seconds / 86400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60];
+    const first = parts.findIndex((part) => part > 0);
+    if (first < 0) return "0 s";
+    return parts.slice(first, first + 2).map((part, place) => `${part} ${names[first + place]}`).join(" ");
   }
   setInterval(relate, 1000);
 

@@ -42,7 +42,7 @@ def test_what_a_jobs_tools_say_follows_as_text_and_is_searched(site, open_page):
     assert page.locator("img[src=x]").count() == 0 and page.title() != "owned"
     # The panel is drawn anew and the log beside it stays.
     site.do(PROGRESS.format(pk=pk))
-    page.get_by_text("8 tensors of 272 tensors").wait_for()
+    page.get_by_text("8 of 272 tensors").wait_for()
     page.get_by_label("Search the log").fill("56.9")
     assert log.inner_text().strip() == "[1] 56.9"
     page.get_by_label("Search the log").press("Enter")
@@ -51,3 +51,22 @@ def test_what_a_jobs_tools_say_follows_as_text_and_is_searched(site, open_page):
     with page.expect_download() as download:
         page.get_by_role("link", name="Download").click()
     assert download.value.suggested_filename == f"job-{pk}.log"
+
+
+LONG_AGO = """
+from datetime import timedelta
+from django.utils import timezone
+from webapp.jobs.models import Job
+Job.objects.filter(pk={pk}).update(started_at=timezone.now() - timedelta(hours=1, minutes=12, seconds=30))
+"""
+
+
+def test_how_long_a_job_has_run_is_counted_on_while_nothing_happens(site, open_page):
+    pk = site.do(QUEUE)
+    page = open_page(f"/jobs/{pk}/")
+    running = page.locator("dd time[data-running]")
+    for seconds in ("3 s", "4 s"):
+        running.get_by_text(seconds, exact=True).wait_for()
+    site.do(LONG_AGO.format(pk=pk))
+    page.reload()
+    running.get_by_text("1 h 12 min", exact=True).wait_for()

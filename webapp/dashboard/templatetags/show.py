@@ -75,6 +75,12 @@ def amount(number: int | float | None, unit: str = "") -> str:
     return f"{count(number)} {unit}".strip()
 
 
+@register.simple_tag
+def part_of(done: int | float, total: int | float, unit: str) -> str:
+    """12 of 272 tensors; 1.2 GiB of 4.1 GiB, where each may have a unit of its own."""
+    return f"{amount(done, unit if unit in ('bytes', 'byte', 'B') else '')} of {amount(total, unit)}"
+
+
 @register.filter
 def duration(value: timedelta | float | int | None) -> str:
     """Seconds as 1 h 12 min, 3 min 4 s, 12 s or 0.4 s."""
@@ -198,10 +204,13 @@ def left(job: Any) -> str:
 
 @register.simple_tag
 def elapsed(job: Any) -> str:
-    """How long a job has run, or took."""
+    """How long a job took, or has run: the page counts on."""
     if not job.started_at:
         return "–"
-    return duration((job.ended_at or timezone.now()) - job.started_at)
+    if job.ended_at:
+        return duration(job.ended_at - job.started_at)
+    since = job.started_at.isoformat(timespec="seconds")
+    return format_html('<time datetime="{}" data-running>{}</time>', since, duration(timezone.now() - job.started_at))
 
 
 @register.filter

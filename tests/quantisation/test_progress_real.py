@@ -1,0 +1,110 @@
+"""Progress of a job that real processes carry out, as an open page hears of it."""
+
+import contextlib
+import json
+import threading
+import time
+from datetime import datetime
+from typing import Any
+
+import docker
+import pytest
+from django.core.management import call_command
+from django.test import Client
+from websockets.sync.client import unix_connect
+
+from tests.parts.stack import Stack
+from tests.workers.acting import reload
+
+pytestmark = [pytest.mark.docker, pytest.mark.quant]
+LIMIT_S = 300
+# The page is told of a report within this time.
+TOLD_S = 2.0
+
+
+@pytest.fixture(autouse=True)
+def sent_tasks() -> None:
+    """Messages go to the real broker here."""
+
+
+@pytest.fixture
+def job(gguf_source: Any, plant: Stack, machine: Any, ada: Any, team: Any) -> Any:
+    """A job with a long step: both files read a text."""
+    from webapp.quantisation import services
+    from webapp.quantisation.recipes import Measure, Recipe
+
+    call_command("collectstatic", interactive=False, verbosity=0)
+    plant.start("web")
+    recipe = Recipe(options={"type": "Q8_0", "requantise": True, "imatrix": False})
+    return services.queue(ada, team, gguf_source, recipe, machine, None, Measure(context=128, chunks=60, speed=False))
+
+
+class Page:
+    """A browser's socket on the page of the job; when it was sent something anew, in seconds since 1970."""
+
+    def __init__(self, stack: Stack, user: Any, job: Any) -> None:
+        client = Client()
+        client.force_login(user)
+        cookie = f"modelyard_session={client.cookies['modelyard_session'].value}"
+        self.socket = unix_connect(
+            str(stack.web),
+            f"ws://127.0.0.1:8000/ws/live/?topics=job:{job.pk}&last=0",
+            origin="http://127.0.0.1:8000",  # type: ignore[arg-type]
+            additional_headers={"Cookie": cookie},
+            max_size=None,
+        )
+        self.told_at: list[float] = []
+        self.thread = threading.Thread(target=self._listen, daemon=True)
+        self.thread.start()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(Exception):  # closed
+            for message in self.socket:
+                if "content" in json.loads(message):
+                    self.told_at.append(time.time())
+
+
+class Reports:
+    """When the tools said how far they were, by Docker's own clock; step by step."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine, self.said_at = engine, dict[str, list[float]]()
+        self.followed: set[str] = set()
+
+    def follow(self, name: str) -> None:
+        if name in self.followed:
+            return
+        self.followed.add(name)
+        threading.Thread(target=self._read, args=(name,), daemon=True).start()
+
+    def _read(self, name: str) -> None:
+        with contextlib.closing(self.engine.client()) as client, contextlib.suppress(docker.errors.APIError):
+            for chunk in client.logs(name, stream=True, follow=True, timestamps=True):
+                for line in chunk.decode().splitlines():
+                    stamp, _, words = line.partition(" ")
+                    if words.startswith('{"step"') and '"done":' in words:
+                        at = datetime.fromisoformat(stamp[:26] + "+00:00").timestamp()
+                        self.said_at.setdefault(json.loads(words)["step"], []).append(at)
+
+
+def test_an_open_page_is_told_of_each_report_within_two_seconds(
+    plant: Stack, job: Any, quantisers: Any, ada: Any
+) -> None:
+    page, reports = Page(plant, ada, job), Reports(quantisers)
+    deadline = time.monotonic() + LIMIT_S
+    while reload(job).state in ("queued", "running"):
+        assert time.monotonic() < deadline, job.state
+        if job.container_id:
+            with contextlib.closing(quantisers.client()) as client, contextlib.suppress(docker.errors.NotFound):
+                reports.follow(client.inspect_container(job.container_name)["Id"])
+        time.sleep(0.05)
+    page.socket.close()
+    assert job.state == "succeeded", (job.reason, job.advice)
+    late = {
+        step: max(min((told - at for told in page.told_at if told >= at), default=LIMIT_S) for at in times)
+        for step, times in reports.said_at.items()
+    }
+    counts = {step: len(times) for step, times in reports.said_at.items()}
+    print(f"reports {counts}, page told {len(page.told_at)} times, at most late by {late}")
+    assert counts["judge"] > 5 and len(page.told_at) > counts["judge"] // 2
+    assert max(late.values()) <= TOLD_S
