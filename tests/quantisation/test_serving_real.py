@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.quant]
 FEW = {
     "awq": {"group_size": 64, "samples": 4, "length": 64, "grid": 4},
     "gptq": {"group_size": 64, "samples": 4, "length": 64},
+    "int8": {"samples": 4, "length": 64},
 }
 # A start is mostly imports: half a minute on idle processors, five minutes where ten programs share two of them.
 READY_S = 900
