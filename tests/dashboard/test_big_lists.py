@@ -47,7 +47,7 @@ PAGES = [
 
 
 def fill(number, owner, team):
-    """Bring every kind to `number` rows, wholly visible to the owner."""
+    """Bring every kind to `number` rows, wholly visible to the owner; those that PAGES name have numbers from 1."""
     start = Deployment.objects.count()
     span = range(start, number)
     hosts = Host.objects.bulk_create(
@@ -57,15 +57,17 @@ def fill(number, owner, team):
     Accelerator.objects.bulk_create(Accelerator(host=host, index=0, uuid=f"g{host.pk}") for host in hosts)
     models = CatalogModel.objects.bulk_create(CatalogModel(name=f"d model {n}", slug=f"m{n}") for n in span)
     artifacts = Artifact.objects.bulk_create(
-        Artifact(catalog_model=model, format="gguf", main_file=f"{model.slug}.gguf", size_bytes=5, facts=FACTS)
-        for model in models
+        Artifact(
+            pk=n + 1, catalog_model=model, format="gguf", main_file=f"{model.slug}.gguf", size_bytes=5, facts=FACTS
+        )
+        for n, model in zip(span, models, strict=True)
     )
     ArtifactCopy.objects.bulk_create(
         ArtifactCopy(artifact=artifact, host=host, state="present")
         for artifact, host in zip(artifacts, hosts, strict=True)
     )
     rows = Deployment.objects.bulk_create(
-        Deployment(team=team, name=f"d{n}", artifact=artifact, engine="llamacpp")
+        Deployment(pk=n + 1, team=team, name=f"d{n}", artifact=artifact, engine="llamacpp")
         for n, artifact in zip(span, artifacts, strict=True)
     )
     Replica.objects.bulk_create(

@@ -55,6 +55,10 @@ class Stack:
             environment.pop("DJANGO_SETTINGS_MODULE")
         if name == "gateway":
             environment |= {"MODELYARD_PORT": str(self.port), "MODELYARD_GATEWAY_PROCESSES": "1"}
+        if name == "web" and not (STATE / "static" / "staticfiles.json").exists():
+            # Pages name files by their content.
+            command = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
+            subprocess.run(command, cwd=ROOT, env=environment, check=True)
         with (self.logs / f"{name}.log").open("wb") as log:
             self._running[name] = subprocess.Popen(
                 argv, stdout=log, stderr=log, cwd=ROOT, env=environment, start_new_session=True
