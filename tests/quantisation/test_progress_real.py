@@ -10,7 +10,7 @@ from typing import Any
 import docker
 import pytest
 from django.test import Client
-from websockets.exceptions import ConnectionClosed
+from websockets import Origin
 from websockets.sync.client import unix_connect
 
 from tests.parts.stack import Stack
@@ -45,25 +45,29 @@ class Page:
         client = Client()
         client.force_login(user)
         cookie = f"modelyard_session={client.cookies['modelyard_session'].value}"
-        self.socket = unix_connect(
-            str(stack.web),
-            f"ws://127.0.0.1:8000/ws/live/?topics=job:{job.pk}&last=0",
-            origin="http://127.0.0.1:8000",  # type: ignore[arg-type]
-            additional_headers={"Cookie": cookie},
-            max_size=None,
-        )
         self.told_at: list[float] = []
-        self.ended_with: Exception | None = None
-        self.thread = threading.Thread(target=self._listen, daemon=True)
-        self.thread.start()
+        self._is_over = threading.Event()
+        self._failure: Exception | None = None
+        where = str(stack.web), f"ws://127.0.0.1:8000/ws/live/?topics=job:{job.pk}&last=0"
+        self._thread = threading.Thread(target=self._listen, args=(*where, {"Cookie": cookie}))
+        self._thread.start()
 
-    def _listen(self) -> None:
+    def _listen(self, path: str, url: str, headers: dict[str, str]) -> None:
+        origin = Origin("http://127.0.0.1:8000")
         try:
-            while True:
-                if "content" in json.loads(self.socket.recv()):
-                    self.told_at.append(time.time())
-        except ConnectionClosed as error:
-            self.ended_with = error
+            with unix_connect(path, url, origin=origin, additional_headers=headers, max_size=None) as socket:
+                while not self._is_over.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        if "content" in json.loads(socket.recv(timeout=0.5)):
+                            self.told_at.append(time.time())
+        except Exception as failure:
+            self._failure = failure
+
+    def close(self) -> Exception | None:
+        """Leave the page; what ended it before, if anything did."""
+        self._is_over.set()
+        self._thread.join()
+        return self._failure
 
 
 class Reports:
@@ -100,8 +104,8 @@ def test_an_open_page_is_told_of_each_report_within_two_seconds(
             with contextlib.closing(quantisers.client()) as client, contextlib.suppress(docker.errors.NotFound):
                 reports.follow(client.inspect_container(job.container_name)["Id"])
         time.sleep(0.05)
-    assert page.ended_with is None, (page.ended_with, plant.log("web")[-3000:])
-    page.socket.close()
+    failure = page.close()
+    assert failure is None, (failure, plant.log("web")[-3000:])
     assert job.state == "succeeded", (job.reason, job.advice)
     late = {
         step: max(min((told - at for told in page.told_at if told >= at), default=LIMIT_S) for at in times)
