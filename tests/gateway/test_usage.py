@@ -1,5 +1,6 @@
 """Usage records: one per request, right, on disk before anything else, at web exactly once in effect."""
 
+import contextlib
 import json
 import signal
 from collections.abc import Callable
@@ -16,7 +17,11 @@ from webapp.gateway.segments import Segments
 def stored(yard: Yard) -> list[dict[str, Any]]:
     """The records on disk that web has not confirmed."""
     files = sorted((yard.folder / "gateway" / "usage").glob("*/*.jsonl"))
-    return [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    found = []
+    for path in files:
+        with contextlib.suppress(FileNotFoundError):  # confirmed, and so removed, since it was listed
+            found += [json.loads(line) for line in path.read_text().splitlines()]
+    return found
 
 
 def test_a_record_says_who_what_where_and_how_long(yard: Yard) -> None:
