@@ -17,9 +17,14 @@ Replica.objects.exclude(deployment_id={pk}).filter(state="ready").update(state="
 """
 
 
+@pytest.fixture
+def key(site):
+    """Made before the engine's deployment, so that a gateway that knows that one knows this too."""
+    return site.do(KEY)
+
+
 @pytest.mark.parametrize("where", ["deployment", "model"])
-def test_code_from_a_page_gets_an_answer(open_page, site, engine, where):
-    key = site.do(KEY)
+def test_code_from_a_page_gets_an_answer(open_page, site, key, engine, where):
     page = open_page(f"/deployments/{engine.deployment}/")
     if where == "model":
         site.do(ALONE.format(pk=engine.deployment))

@@ -71,6 +71,8 @@ def table(settings: RunSettings, environ: Mapping[str, str] = os.environ) -> lis
         "MODELYARD_GATEWAY_PROCESSES": str(settings.gateways),
         "DJANGO_SETTINGS_MODULE": "webapp.settings",
         "PYTHONUNBUFFERED": "1",
+        # glibc gives every thread a heap of its own, and keeps what it held; Python lets one thread run at a time.
+        "MALLOC_ARENA_MAX": environ.get("MALLOC_ARENA_MAX") or "1",
     }
     broker = [] if settings.redis_url else [_valkey(settings.valkey, env)]
     needs = tuple(spec.name for spec in broker)
