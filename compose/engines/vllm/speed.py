@@ -21,7 +21,6 @@ from typing import Any
 import steps
 from steps import Meter, StepError
 
-RESULT = "modelyard-result "
 COUNT = "modelyard-count "
 SAMPLE_EVERY_S = 0.25
 WARM_UP_TOKENS = 4
@@ -35,8 +34,8 @@ def speed(order: dict[str, Any]) -> dict[str, Any]:
         if text.startswith(COUNT):
             done, total = text.removeprefix(COUNT).split("/")
             meter.at(int(done), int(total))
-        elif text.startswith(RESULT):
-            said.append(text.removeprefix(RESULT))
+        elif text.startswith(steps.RESULT):
+            said.append(text.removeprefix(steps.RESULT))
 
     env = {
         "MODELYARD_JOB": json.dumps({**order, "began": time.monotonic()}),
@@ -107,7 +106,7 @@ def _child(order: dict[str, Any]) -> None:
     for count in streams:
         rows.append(run.time(str(count), count, prompt, generate, meter.heard))
         meter.before += count * generate
-    print(RESULT + json.dumps({"speed": rows, "load_s": load_s, "tool": f"vllm {_version()}"}), flush=True)
+    print(steps.RESULT + json.dumps({"speed": rows, "load_s": load_s, "tool": f"vllm {_version()}"}), flush=True)
 
 
 class Run:
