@@ -46,8 +46,6 @@ def side(name: str, host: Any, artifact: Any) -> Side:
     from webapp.catalog.models import Hub
     from webapp.deployments.models import Deployment, LogChunk, OptionPreset, Replica, ReplicaEvent
     from webapp.jobs.models import Job, JobLogChunk
-    from webapp.quantisation.models import CalibrationSet, PromptSet
-    from webapp.schedules.models import Notification, Schedule, ScheduleRun, Target
 
     made = Side(Team.objects.create(name=f"{name} team", slug=name))
     for role in Role:
@@ -71,13 +69,6 @@ def side(name: str, host: Any, artifact: Any) -> Side:
         reason=f"{name} job",
     )
     JobLogChunk.objects.create(job=made.job, attempt=1, step=1, offset=0, text=f"{name} job log\n", until="")
-    made.prompts = PromptSet.objects.create(
-        team=made.team, name=f"{name} prompts", sha256="0" * 64,
-        prompts=[{"prompt": f"{name} asks", "way": "contains", "expected": "x"}],
-    )  # fmt: skip
-    made.text = CalibrationSet.objects.create(
-        team=made.team, name=f"{name} text", text=f"{name} says", sha256="0" * 64, size_bytes=10
-    )
     made.key = keys.create_key(admin, made.team, f"{name} key")[0]
     made.service_key = keys.create_service_key(admin, made.team, f"{name} service")[0]
     made.invitation = links.invite(admin, made.team, Role.VIEWER, f"{name} guest")[0]
@@ -88,18 +79,33 @@ def side(name: str, host: Any, artifact: Any) -> Side:
     made.preset = OptionPreset.objects.create(team=made.team, engine="llamacpp", name=f"{name} preset", options={})
     made.hub = Hub.objects.create(name=f"{name} hub", endpoint="https://hub.example", is_enabled=True)
     made.hub.teams.add(made.team)
+    _quantising(made, name, host, artifact)
+    made.connection = SocialAccount.objects.create(user=made.member, provider="sso", uid=f"{name}-uid")
+    return made
+
+
+def _quantising(made: Side, name: str, host: Any, artifact: Any) -> None:
+    """What a team keeps to quantise with, a schedule with a run, and who is told of it."""
+    from webapp.quantisation.models import CalibrationSet, PromptSet
+    from webapp.schedules.models import Notification, Schedule, ScheduleRun, Target
+
+    made.prompts = PromptSet.objects.create(
+        team=made.team, name=f"{name} prompts", sha256="0" * 64,
+        prompts=[{"prompt": f"{name} asks", "way": "contains", "expected": "x"}],
+    )  # fmt: skip
+    made.text = CalibrationSet.objects.create(
+        team=made.team, name=f"{name} text", text=f"{name} says", sha256="0" * 64, size_bytes=10
+    )
     recipes = [{"method": "gguf", "options": {}}]
     made.schedule = Schedule.objects.create(
         team=made.team, name=f"{name} schedule", artifact=artifact, host=host, recipes=recipes, when="interval",
-        interval_min=600, created_by=admin,
+        interval_min=600, created_by=made.people["admin"],
     )  # fmt: skip
     made.run = ScheduleRun.objects.create(schedule=made.schedule, due_at=made.schedule.created_at, reason=f"{name} run")
     made.target = Target.objects.create(
         team=made.team, kind="webhook", address=f"https://{name}.example/hook", events=["job.failed"]
     )
     Notification.objects.create(target=made.target, event="test", key=f"{name} key", payload={"text": f"{name} text"})
-    made.connection = SocialAccount.objects.create(user=made.member, provider="sso", uid=f"{name}-uid")
-    return made
 
 
 @dataclass(frozen=True)
