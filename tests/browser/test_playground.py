@@ -43,6 +43,12 @@ def answers(page, pane):
     return page.locator(f"#turns-{pane} .turn-assistant .words")
 
 
+def answered(page):
+    """Wait for the end of the answer: its last word is seen a moment earlier."""
+    expect(answers(page, "a")).to_contain_text("How are you?")
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+
+
 def test_two_models_are_asked_the_same_and_keep_their_own_talk(open_page, engine, second, shoot):
     page = open_page(f"/playground/?deployment={engine.deployment}&with={second.deployment}")
     page.get_by_label("Seed").fill("7")
@@ -51,6 +57,7 @@ def test_two_models_are_asked_the_same_and_keep_their_own_talk(open_page, engine
     for pane in "ab":
         expect(answers(page, pane)).to_contain_text("How are you?")
         expect(page.locator(f"#measured-{pane}")).to_contain_text(re.compile(r"first token after \d+ ms"))
+    answered(page)
     page.get_by_label("Your message").fill("More")
     page.get_by_role("button", name="Send").click()
     expect(answers(page, "b")).to_have_count(2)
@@ -66,7 +73,7 @@ def test_the_talk_is_kept_in_this_tab_alone(open_page, engine):
     page.get_by_label("System prompt").fill("Be brief.")
     page.get_by_label("Your message").fill("Remember me")
     page.keyboard.press("Enter")
-    expect(answers(page, "a")).to_contain_text("How are you?")
+    answered(page)
     page.goto("/hosts/")
     page.goto("/playground/")
     expect(page.locator("#turns-a .turn-user .words")).to_have_text("Remember me")
@@ -138,7 +145,7 @@ def test_the_chat_as_code_works_as_it_is_shown(open_page, site, engine):
     page.get_by_label("Temperature").fill("0.5")
     page.get_by_label("Your message").fill("Hi")
     page.keyboard.press("Enter")
-    expect(answers(page, "a")).to_contain_text("How are you?")
+    answered(page)
     wanted = engine.asked[-1]["messages"] + [
         {"role": "assistant", "content": "Hello there, <b>friend</b>!\nHow are you?"}
     ]

@@ -44,7 +44,8 @@ class CatalogModel(models.Model):
 class ArtifactQuerySet(models.QuerySet["Artifact"]):
     def deployable(self) -> "ArtifactQuerySet":
         """Artifacts with a complete, verified copy somewhere."""
-        return self.filter(copies__state=CopyState.PRESENT, is_leaving=False).distinct()
+        ready = ArtifactCopy.objects.filter(artifact=models.OuterRef("pk"), state=CopyState.PRESENT)
+        return self.filter(models.Exists(ready), is_leaving=False)
 
     def for_list(self, user: User) -> "ArtifactQuerySet":
         """With the copies on hosts that the person may see."""

@@ -25,8 +25,7 @@ IMAGE_HELP = "Another image than the engine's own."
 
 def deployable() -> QuerySet[Artifact]:
     """What can be chosen for a new deployment, by name."""
-    ready = Artifact.objects.deployable().values("pk")
-    return Artifact.objects.filter(pk__in=ready).select_related("catalog_model").order_by("catalog_model__name", "pk")
+    return Artifact.objects.deployable().select_related("catalog_model").order_by("catalog_model__name", "pk")
 
 
 class PickArtifact(Pick):
