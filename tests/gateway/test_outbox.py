@@ -16,6 +16,8 @@ class Line:
         self.closing = False
 
     def write(self, data: bytes) -> None:
+        if self.closing:
+            raise RuntimeError("the handler is closed")
         self.sent.append(data)
 
     def is_closing(self) -> bool:
@@ -29,12 +31,13 @@ def line() -> Any:
 
 def test_writes_wait_for_the_end_of_the_round_and_keep_their_order(line: Any) -> None:
     async def scene() -> None:
-        outbox.write(line, b"one")
-        outbox.write(line, b"two")
+        write = outbox.writer(line)
+        write(b"one")
+        write(b"two")
         assert (line.sent, outbox.waiting_bytes(line)) == ([], 6)
         await asyncio.sleep(0)
         assert (line.sent, outbox.waiting_bytes(line)) == ([b"one", b"two"], 0)
-        outbox.write(line, b"three")
+        write(b"three")
         await asyncio.sleep(0)
         assert line.sent[2:] == [b"three"]
 
@@ -43,8 +46,9 @@ def test_writes_wait_for_the_end_of_the_round_and_keep_their_order(line: Any) ->
 
 def test_a_large_piece_takes_everything_before_it_along_at_once(line: Any) -> None:
     async def scene() -> None:
-        outbox.write(line, b"head")
-        outbox.write(line, b"x" * 65_537)
+        write = outbox.writer(line)
+        write(b"head")
+        write(b"x" * 65_537)
         assert [len(data) for data in line.sent] == [4, 65_537]
         await asyncio.sleep(0)
         assert len(line.sent) == 2
@@ -55,8 +59,8 @@ def test_a_large_piece_takes_everything_before_it_along_at_once(line: Any) -> No
 def test_a_transport_that_closed_meanwhile_is_left_alone_and_the_others_are_served(line: Any) -> None:
     async def scene() -> None:
         other = cast(Any, Line())
-        outbox.write(line, b"gone")
-        outbox.write(other, b"here")
+        outbox.writer(line)(b"gone")
+        outbox.writer(other)(b"here")
         line.closing = True
         outbox.flush()
         assert (line.sent, other.sent) == ([], [b"here"])

@@ -181,6 +181,8 @@ class Client:
 
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+EVENT = b'data: {"n":1}\n\n'
+CHUNK = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
 ODD_PAYLOADS = [b"\r\n", b"5\r\n", b"data: x\r\n\r\n", b"\n\n", b"\n", b'data: {"usage":null}\n\n']
 
 
@@ -226,15 +228,9 @@ def receive(reads: list[bytes]) -> Client:
 
 
 def test_an_event_alone_in_a_read_needs_no_parser_and_is_passed_on_as_it_is() -> None:
-    event = b'data: {"n":1}\n\n'
-    chunk = b"%x\r\n%b\r\n" % (len(event), event)
-    assert chunks.is_event(chunk)
-    assert chunks.payload(chunk) == event
-    for other in (chunk.upper(), chunk[:-1], chunk + b"0", chunk * 2, b"0\r\n\r\n", b"1\r\n\n\r\n", b""):
-        assert not chunks.is_event(other)
-    assert not chunks.is_event(b"%x\r\n%b\r\n" % (9000, b"x" * 8998 + b"\n\n"))
-    again = b"%b" % chunk[:5] + chunk[5:]
-    client = receive([STREAM_HEAD, chunk, again, b"0\r\n\r\n"])
+    assert chunks.payload(CHUNK) == EVENT
+    again = b"%b" % CHUNK[:5] + CHUNK[5:]
+    client = receive([STREAM_HEAD, CHUNK, again, b"0\r\n\r\n"])
     assert any(piece is again for piece in client.out)
     assert client.upstream.chunks == 2
 
@@ -264,3 +260,21 @@ def test_what_looks_like_a_chunk_and_is_not_one_is_not_taken_for_one(reads: list
     client = receive([STREAM_HEAD, *reads, b"0\r\n\r\n"])
     assert client.done
     assert client.body() == body
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        CHUNK.upper(),
+        CHUNK[:-1],
+        CHUNK + b"0",
+        CHUNK * 2,
+        b"0\r\n\r\n",
+        b"1\r\n\n\r\n",
+        b"",
+        b"%x\r\n%b\r\n" % (9000, b"x" * 8998 + b"\n\n"),
+    ],
+)
+def test_a_read_that_is_not_one_event_goes_through_the_parser(other: bytes) -> None:
+    client = receive([STREAM_HEAD, CHUNK, other])
+    assert not any(piece is other for piece in client.out)

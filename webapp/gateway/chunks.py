@@ -1,28 +1,26 @@
 """Events in chunks of their own (RFC 9112, 7.1), told without a parser."""
 
-_MAX_BYTES = 4096
+# A read at the border of two chunks is one event, in one chunk that is spelled as the gateway spells chunks, if
+#
+#     len(data) < TOO_LONG and data.startswith(OPENINGS[len(data)]) and data.endswith(EVENT_END)
+#
+# No function asks this, because it is asked once per token.
+TOO_LONG = 4096
+EVENT_END = b"\n\n\r\n"
 _NO_CHUNK = b"\0"
-_END = b"\n\n\r\n"
 
 
 def _openings() -> list[bytes]:
     """For every length that one whole chunk can have: what it begins with."""
-    openings = [_NO_CHUNK] * _MAX_BYTES
-    for size in range(2, _MAX_BYTES):
+    openings = [_NO_CHUNK] * TOO_LONG
+    for size in range(2, TOO_LONG):
         opening = b"%x\r\n" % size
-        if len(opening) + size + 2 < _MAX_BYTES:
+        if len(opening) + size + 2 < TOO_LONG:
             openings[len(opening) + size + 2] = opening
     return openings
 
 
-_OPENINGS = _openings()
-
-
-def is_event(data: bytes) -> bool:
-    """Whether `data`, read at the border of two chunks, is exactly one chunk, spelled as the gateway spells chunks, and
-    ends with the end of an event."""
-    length = len(data)
-    return length < _MAX_BYTES and data.startswith(_OPENINGS[length]) and data.endswith(_END)
+OPENINGS = _openings()
 
 
 def ends_event(data: bytes, pieces: list[bytes]) -> bool:
@@ -31,9 +29,9 @@ def ends_event(data: bytes, pieces: list[bytes]) -> bool:
     The read's last line end stands behind an empty line, so it does not end a line that announces a chunk; and if it
     were payload, the last piece would end with it.
     """
-    return data.endswith(_END) and bool(pieces) and not pieces[-1].endswith(b"\r\n")
+    return data.endswith(EVENT_END) and bool(pieces) and not pieces[-1].endswith(b"\r\n")
 
 
 def payload(chunk: bytes) -> bytes:
-    """What is in a chunk that `is_event`."""
+    """What is in a chunk that is one event."""
     return chunk[chunk.index(b"\n") + 1 : -2]

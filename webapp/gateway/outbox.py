@@ -6,6 +6,10 @@ as there is one event loop.
 """
 
 import asyncio
+import logging
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 # More than this is not held back: many large pieces in one round would be a lot of memory.
 _LARGE_BYTES = 64 * 1024
@@ -17,14 +21,23 @@ _add_transport = _transports.append
 _add_data = _data.append
 
 
-def write(transport: asyncio.Transport, data: bytes) -> None:
-    """Like `transport.write`, a moment later and in order. Whoever closes a transport in good order flushes first."""
-    if not _data:
-        asyncio.get_running_loop().call_soon(flush)
-    _add_transport(transport)
-    _add_data(data)
-    if len(data) > _LARGE_BYTES:
-        flush()
+def writer(transport: asyncio.Transport) -> Callable[[bytes], None]:
+    """Like `transport.write`, a moment later and in order. Whoever closes a transport in good order flushes first.
+
+    A closure, because it is called once per token: the interpreter goes into one without leaving its own loop, which a
+    `partial` makes it do.
+    """
+    schedule = asyncio.get_running_loop().call_soon
+
+    def write(data: bytes) -> None:
+        if not _data:
+            schedule(flush)
+        _add_transport(transport)
+        _add_data(data)
+        if len(data) > _LARGE_BYTES:
+            flush()
+
+    return write
 
 
 def waiting_bytes(transport: asyncio.Transport) -> int:
@@ -38,6 +51,10 @@ def flush() -> None:
     _transports.clear()
     _data.clear()
     for transport, data in zip(transports, batch, strict=True):
-        # It may have broken since: its protocol is told of that by itself.
-        if not transport.is_closing():
+        # Asking each transport first whether it is closed would cost every token something.
+        try:
             transport.write(data)
+        except RuntimeError:
+            # It has broken since: its protocol is told of that by itself.
+            if not transport.is_closing():
+                log.exception("%d bytes could not be written", len(data))

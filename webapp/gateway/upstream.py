@@ -9,7 +9,7 @@ import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from webapp.gateway import outbox
-from webapp.gateway.chunks import ends_event, is_event
+from webapp.gateway.chunks import EVENT_END, OPENINGS, TOO_LONG, ends_event
 from webapp.gateway.delivery import nothing_arrived
 from webapp.gateway.framing import Header, lower_name
 from webapp.gateway.head_memory import HeadMemory
@@ -77,6 +77,7 @@ class Upstream(asyncio.Protocol):
         "_take",
         "_tunnel",
         "_wants_events",
+        "_write",
         "chunks",
         "has_answered",
         "idle_since",
@@ -124,11 +125,11 @@ class Upstream(asyncio.Protocol):
         self._head_bytes = self.chunks = 0
         self._sent_before = self._sent_bytes
         self._sent_bytes += len(data)
-        outbox.write(self.transport, data)
+        self._write(data)
 
     def write(self, data: bytes) -> None:
         self._sent_bytes += len(data)
-        outbox.write(self.transport, data)
+        self._write(data)
 
     def send_events_to(self, take: Callable[[bytes], None]) -> None:
         """Asked from within `response_started`: a chunk that is one event and comes alone goes to `take` as it is, with
@@ -156,6 +157,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self._write = outbox.writer(self.transport)
         self.transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
 
     def data_received(self, data: bytes) -> None:
@@ -163,7 +165,9 @@ class Upstream(asyncio.Protocol):
         if receiver is None:
             self._data_without_request(data)
             return
-        if self._chunk_border and is_event(data):
+        # One event in a chunk of its own (see chunks.py).
+        size = len(data)
+        if self._chunk_border and size < TOO_LONG and data.startswith(OPENINGS[size]) and data.endswith(EVENT_END):
             # The parser stays where it is, between two chunks.
             self.chunks += 1
             take = self.take_event  # calling an attribute in a slot takes a slower way
