@@ -215,6 +215,10 @@ class World(RuleBasedStateMachine):
             onward = {S.READY: S.DRAINING, S.DRAINING: S.STOPPING, S.LOADING: S.STOPPING}
             return replace(m, state=onward.get(m.state, S.STOPPED), no_room_s=None, crash_count=0, is_final=False)
         match m.state:
+            case S.DRAINING:
+                return replace(m, state=S.STOPPING)
+            case S.STOPPING:
+                return replace(m, state=S.STOPPED)
             case S.STOPPED:
                 return replace(m, state=S.PENDING)
             case S.PENDING if self.held() < self.room:
