@@ -1,5 +1,6 @@
 """The cast and the stage of all tests: ada owns, bob is on her team, eve is a stranger."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ GIB = 1024**3
 
 def pytest_configure(config: pytest.Config) -> None:
     """Run without a broker, without collected static files and with a fast password hash."""
+    import hypothesis
     from django.conf import settings
+
+    # The same examples each time: a red suite means that a change is wrong. MODELYARD_TEST_EXPLORE=1 looks further.
+    hypothesis.settings.register_profile("same", derandomize=True)
+    if not os.environ.get("MODELYARD_TEST_EXPLORE"):
+        hypothesis.settings.load_profile("same")
 
     settings.STORAGES = {
         **settings.STORAGES,

@@ -31,6 +31,9 @@ PROGRAMS = {
     "openssl": "openssl",
 }
 SUITES = ("check", "unit", "postgres", "fuzz", "docker", "browser", "journey", "compose", "quant")
+# Tests that share nothing run in a process per core and one more, because many of them wait.
+SPREAD = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
+SPREAD_SUITES = ("unit", "fuzz")
 # Minutes each: `make soak`, and CI.
 LONG_SUITES = ("soak",)
 
@@ -102,9 +105,10 @@ def run_suite(name: str, more: list[str]) -> int:
 
         with postgres() as url:
             marks = "database and not docker and not browser and not slow and not fuzz and not compose"
-            code = _pytest(marks, more, MODELYARD_DATABASE_URL=url)
+            code = _pytest(marks, [*SPREAD, *more], MODELYARD_DATABASE_URL=url)
             # What a database refuses, PostgreSQL refuses more of; all cases run on SQLite.
-            return code or _pytest("fuzz", more, MODELYARD_DATABASE_URL=url, MODELYARD_TEST_FUZZ_CASES="1000")
+            cases = {"MODELYARD_DATABASE_URL": url, "MODELYARD_TEST_FUZZ_CASES": "1000"}
+            return code or _pytest("fuzz", [*SPREAD, *more], **cases)
     marks = {
         "unit": "not docker and not browser and not slow and not journey and not fuzz and not compose",
         "fuzz": "fuzz",
@@ -115,7 +119,7 @@ def run_suite(name: str, more: list[str]) -> int:
         "quant": "quant and not slow",
         "soak": "slow",
     }
-    return _pytest(marks[name], more)
+    return _pytest(marks[name], [*SPREAD, *more] if name in SPREAD_SUITES else more)
 
 
 def _pytest(marks: str, more: list[str], **environment: str) -> int:

@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,9 +32,11 @@ def test_grafanas_provisioning_names_what_is_there() -> None:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    prepare(tmp_path / "state")
-    return tmp_path / "state"
+def state() -> Iterator[Path]:
+    # Sockets will stand in it, and the path of a socket may not be long.
+    with tempfile.TemporaryDirectory(prefix="yard-") as folder:
+        prepare(Path(folder, "state"))
+        yield Path(folder, "state")
 
 
 def prepare(folder: Path, *more: str) -> "subprocess.CompletedProcess[str]":
