@@ -48,9 +48,13 @@ def test_a_schedule_lives_from_post_to_delete(caller, ada, said, deployment):
     run = send(client, "POST", f"{path}/runs")
     assert (run.status_code, run.json()["state"]) == (202, "waiting")
     assert send(client, "POST", f"{path}/runs").status_code == 409
+    assert send(client, "DELETE", f"{path}?dry_run=true").status_code == 409
     assert send(client, "POST", f"/schedule-runs/{run.json()['id']}/cancel").status_code == 202
     assert client.get(f"/api/v1{path}/runs").json()["count"] == 1
     ScheduleRun.objects.update(state="cancelled")
+    assert send(client, "PATCH", f"{path}?dry_run=true", {"keep_last": 9}).json()["keep_last"] == 9
+    assert send(client, "DELETE", f"{path}?dry_run=true").status_code == 204
+    assert client.get(f"/api/v1{path}").json()["keep_last"] is None
     assert send(client, "DELETE", path).status_code == 204
     assert not Schedule.objects.exists()
 

@@ -30,9 +30,10 @@ from webapp.deployments.schemas import (
     RollBackIn,
     ScaleIn,
 )
-from webapp.errors import Invalid
+from webapp.errors import Conflict, Invalid
 from webapp.inventory.models import Host
 from webapp.pagination import Pages
+from webapp.rehearsal import rehearse
 
 router = Router(tags=["deployments"])
 router.add_router("", history)
@@ -96,6 +97,7 @@ def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = 
     team = team_of(caller(request), data.team)
     if dry_run:
         contents = services.check(caller(request), team, wish)
+        rehearse(lambda: services.create(caller(request), team, wish))
         return Status(200, _plan_out(services.Plan(contents, [], False, False, None, ""), team))
     deployment = services.create(caller(request), team, wish)
     return Status(202, get_deployment(request, deployment.pk))
@@ -114,6 +116,7 @@ def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
         "needs_gap": planned.needs_gap,
         "gap_s": planned.gap_s,
         "refusal": planned.refusal,
+        "refused": "",
         "fit": None if found.problem else found,
     }
 
@@ -132,9 +135,19 @@ def edit_deployment(request: HttpRequest, deployment_id: int, data: EditIn, dry_
     deployment = get_deployment(request, deployment_id)
     wanted = _edit(request, data)
     if dry_run:
-        return Status(200, _plan_out(services.check_edit(caller(request), deployment, wanted), deployment.team))
+        planned = _plan_out(services.check_edit(caller(request), deployment, wanted), deployment.team)
+        return Status(200, planned | {"refused": _refused(request, deployment, wanted)})
     services.edit(caller(request), deployment, wanted)
     return Status(202, get_deployment(request, deployment_id))
+
+
+def _refused(request: HttpRequest, deployment: Deployment, wanted: services.Edit) -> str:
+    """The conflict that the edit would meet now. Raises Invalid for what can never be."""
+    try:
+        rehearse(lambda: services.edit(caller(request), deployment, wanted))
+    except Conflict as conflict:
+        return str(conflict)
+    return ""
 
 
 def _edit(request: HttpRequest, data: EditIn) -> services.Edit:
@@ -188,8 +201,15 @@ def stop_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployme
     return Status(202, get_deployment(request, deployment_id))
 
 
-@router.delete("/deployments/{deployment_id}", response={202: DeploymentOut}, summary="Delete")
-def delete_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployment]:
+@router.delete(
+    "/deployments/{deployment_id}",
+    response={200: DeploymentOut, 202: DeploymentOut},
+    summary="Delete, or only say whether that may be",
+)
+def delete_deployment(request: HttpRequest, deployment_id: int, dry_run: bool = False) -> Status[Deployment]:
     deployment = get_deployment(request, deployment_id)
+    if dry_run:
+        rehearse(lambda: services.delete(caller(request), deployment))
+        return Status(200, get_deployment(request, deployment_id))
     services.delete(caller(request), deployment)
     return Status(202, get_deployment(request, deployment_id))

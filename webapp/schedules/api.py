@@ -17,6 +17,7 @@ from webapp.deployments.models import Deployment
 from webapp.inventory.models import Host
 from webapp.pagination import Pages
 from webapp.quantisation.models import CalibrationSet, PromptSet
+from webapp.rehearsal import rehearse
 from webapp.schedules import services
 from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.schemas import CheckedOut, RunOut, ScheduleEdit, ScheduleIn, ScheduleOut
@@ -41,7 +42,9 @@ def create_schedule(request: HttpRequest, data: ScheduleIn) -> Status[Schedule]:
 @router.post("/schedules/check", response=CheckedOut, summary="Whether a schedule could be kept, and what is odd")
 def check_schedule(request: HttpRequest, data: ScheduleIn) -> dict[str, Any]:
     user = caller(request)
-    return {"warnings": services.check(user, team_of(user, data.team), Wish(**_rows(user, data.dict(), data)))}
+    team, wish = team_of(user, data.team), Wish(**_rows(user, data.dict(), data))
+    rehearse(lambda: services.create(user, team, wish))
+    return {"warnings": services.check(user, team, wish)}
 
 
 @router.get("/schedules/{schedule_id}", response=ScheduleOut, summary="One schedule")
@@ -50,18 +53,30 @@ def get_schedule(request: HttpRequest, schedule_id: RowId) -> Schedule:
 
 
 @router.patch("/schedules/{schedule_id}", response=ScheduleOut, summary="Change a schedule")
-def edit_schedule(request: HttpRequest, schedule_id: RowId, data: ScheduleEdit) -> Schedule:
+def edit_schedule(request: HttpRequest, schedule_id: RowId, data: ScheduleEdit, dry_run: bool = False) -> Schedule:
+    """With `dry_run` the answer is the schedule as it would be."""
     user = caller(request)
     schedule = get_schedule(request, schedule_id)
-    changes = _rows(user, data.dict(exclude_unset=True), data)
-    changes = {name: value for name, value in changes.items() if value is not None or name not in _NEEDED}
-    services.edit(user, schedule, replace(services.wish_of(schedule), **changes))
+    wish = _changed(user, schedule, data)
+    if dry_run:
+        rehearse(lambda: services.edit(user, schedule, wish))
+        return schedule
+    services.edit(user, schedule, wish)
     return get_schedule(request, schedule_id)
 
 
+def _changed(user: User, schedule: Schedule, data: ScheduleEdit) -> Wish:
+    changes = _rows(user, data.dict(exclude_unset=True), data)
+    changes = {name: value for name, value in changes.items() if value is not None or name not in _NEEDED}
+    return replace(services.wish_of(schedule), **changes)
+
+
 @router.delete("/schedules/{schedule_id}", response={204: None}, summary="Forget a schedule; its results stay")
-def delete_schedule(request: HttpRequest, schedule_id: RowId) -> Status[None]:
-    services.delete(caller(request), get_schedule(request, schedule_id))
+def delete_schedule(request: HttpRequest, schedule_id: RowId, dry_run: bool = False) -> Status[None]:
+    """With `dry_run` it is only said whether that may be."""
+    schedule = get_schedule(request, schedule_id)
+    verb = lambda: services.delete(caller(request), schedule)  # noqa: E731
+    rehearse(verb) if dry_run else verb()
     return Status(204, None)
 
 
