@@ -45,8 +45,8 @@ def test_a_patch_is_a_wish_and_makes_a_revision(as_caller: Any, ada: Any, bob: A
     ("method", "path", "data", "status", "words"),
     [
         ("patch", "", {"replicas": 1000}, 422, "replicas"),
-        ("patch", "", {"artifact": 4711}, 404, "no such thing"),
-        ("patch", "", {"host": 4711}, 404, "no such thing"),
+        ("patch", "", {"artifact": 4711}, 404, "no artifact 4711"),
+        ("patch", "", {"host": 4711}, 404, "no host 4711"),
         ("patch", "", {"options": {"rm": "-rf"}}, 422, "rm"),
         ("patch", "", {"engine": "abacus"}, 422, "abacus"),
         ("patch", "", {"base_revision": 7, "note": "x"}, 409, "at revision 1"),

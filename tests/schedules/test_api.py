@@ -69,7 +69,7 @@ def test_a_schedule_lives_from_post_to_delete(caller, ada, said, deployment):
         ({"gate": {"max_kl_divergence": -1}}, 422, "gate"),
         ({"gate": {"golden": 1}}, 422, "golden"),
         ({"measure": None}, 422, "not measured"),
-        ({"artifact": 987654}, 404, "no such thing"),
+        ({"artifact": 987654}, 404, "no artifact 987654 that you may use"),
         ({"zone": "X/Y"}, 422, "time zone"),
         ({"opens_at": "22:00"}, 422, "both ends"),
         ({"opens_at": "25:00"}, 422, "opens_at"),

@@ -33,6 +33,7 @@ from webapp.deployments.schemas import (
 from webapp.errors import Conflict, Invalid
 from webapp.inventory.models import Host
 from webapp.pagination import Pages
+from webapp.references import referred
 from webapp.rehearsal import rehearse
 
 router = Router(tags=["deployments"])
@@ -56,7 +57,7 @@ def list_engines(request: HttpRequest) -> list[dict[str, Any]]:
 
 @router.post("/estimates", response=EstimateOut, summary="How much memory it would take, and where it would fit")
 def estimate_memory(request: HttpRequest, data: EstimateIn) -> fitting.Fit:
-    artifact = get_object_or_404(Artifact, pk=data.artifact)
+    artifact = referred(artifact=(Artifact.objects.all(), data.artifact))["artifact"]
     contents = checking.checked(Contents(artifact, data.engine, options=data.options))
     found = fitting.fit(artifact, contents.engine, contents.options, team=team_of(caller(request), None))
     if found.problem:
@@ -86,13 +87,12 @@ def list_deployments(  # type: ignore[no-untyped-def]
 def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = False) -> Status[Any]:
     wish = services.Wish(
         name=data.name,
-        artifact=get_object_or_404(Artifact, pk=data.artifact),
         engine=data.engine,
         options=data.options,
         replicas=data.replicas,
-        host=_host(request, data.host),
         image=data.image,
         aliases=tuple(data.aliases),
+        **_rows(request, data.dict()),
     )
     team = team_of(caller(request), data.team)
     if dry_run:
@@ -103,8 +103,10 @@ def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = 
     return Status(202, get_deployment(request, deployment.pk))
 
 
-def _host(request: HttpRequest, host_id: int | None) -> Host | None:
-    return get_object_or_404(Host.objects.visible_to(caller(request)), pk=host_id) if host_id is not None else None
+def _rows(request: HttpRequest, said: dict[str, Any]) -> dict[str, Any]:
+    """The artifact and the host of what was said, as far as it says them."""
+    rows = {"artifact": Artifact.objects.all(), "host": Host.objects.visible_to(caller(request))}
+    return referred(**{name: (rows[name], said[name]) for name in rows if name in said})
 
 
 def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
@@ -155,10 +157,9 @@ def _edit(request: HttpRequest, data: EditIn) -> services.Edit:
     contents: dict[str, Any] = {
         name: given[name] for name in ("engine", "image", "options") if given.get(name) is not None
     }  # fmt: skip
-    if given.get("artifact") is not None:
-        contents["artifact"] = get_object_or_404(Artifact, pk=given["artifact"])
-    if "host" in given:
-        contents["host"] = _host(request, given["host"])
+    rows = _rows(request, given)
+    # Without a host it runs wherever it fits; without an artifact it would not run.
+    contents |= {name: row for name, row in rows.items() if row is not None or name == "host"}
     aliases = None if data.aliases is None else tuple(data.aliases)
     return services.Edit(contents, data.replicas, aliases, data.note, data.allow_gap, data.base_revision)
 

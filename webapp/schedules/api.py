@@ -17,6 +17,7 @@ from webapp.deployments.models import Deployment
 from webapp.inventory.models import Host
 from webapp.pagination import Pages
 from webapp.quantisation.models import CalibrationSet, PromptSet
+from webapp.references import referred
 from webapp.rehearsal import rehearse
 from webapp.schedules import services
 from webapp.schedules.models import Schedule, ScheduleRun
@@ -125,9 +126,7 @@ def _rows(user: User, said: dict[str, Any], data: ScheduleIn | ScheduleEdit) -> 
         "prompts": PromptSet.objects.visible_to(user),
         "deployment": Deployment.objects.belonging_to(user).select_related("team"),
     }  # fmt: skip
-    for name, rows in seen.items():
-        if found.get(name) is not None:
-            found[name] = get_object_or_404(rows, pk=found[name])
+    found |= referred(**{name: (rows, found[name]) for name, rows in seen.items() if name in found})
     for name in ("gate", "measure"):
         if name in found:
             found[name] = getattr(data, name)
