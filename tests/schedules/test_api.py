@@ -82,6 +82,21 @@ def test_bad_words_are_refused_with_the_reason_and_nothing_is_kept(caller, ada, 
     assert not Schedule.objects.exists()
 
 
+def test_every_fault_is_told_at_once(caller, ada, said, schedule):
+    wrong = {
+        "name": "nightly", "crontab": "often", "zone": "X/Y", "opens_at": "22:00", "measure": None, "hub": None,
+        "recipes": [{"options": {"type": "Q99"}}, {"method": "awq"}],
+    }  # fmt: skip
+    for method, path in (("POST", "/schedules"), ("POST", "/schedules/check"), ("PATCH", f"/schedules/{schedule.pk}")):
+        own = {} if method == "PATCH" else {"name"}
+        answer = send(caller(ada), method, path, {**said, **wrong})
+        assert answer.status_code == 422, answer.content
+        told = answer.json()
+        assert set(told["errors"]) == {"crontab", "zone", "shuts_at", "gate", "recipes", *own}
+        assert ("type" in told["errors"]["recipes"], "AWQ" in told["errors"]["recipes"]) == (True, True)
+        assert "zone: There is no time zone 'X/Y'. Write it like" in told["detail"]
+
+
 def test_checking_keeps_nothing_and_says_what_is_odd(caller, ada, said):
     odd = {**said, "opens_at": "10:00", "shuts_at": "11:00"}
     answer = send(caller(ada), "POST", "/schedules/check", odd)

@@ -61,6 +61,28 @@ def test_a_wrong_form_comes_back_with_the_reason(typed, ada, change, word):
     assert not Schedule.objects.exists()
 
 
+def shown_errors(answer):
+    """Field names with the errors beside them; what stands at the top is under an empty name."""
+    form = answer.context["form"]
+    return {"" if name == "__all__" else name: " ".join(said) for name, said in form.errors.items()}
+
+
+def test_every_fault_is_told_beside_its_field(typed, ada):
+    wrong = {"crontab": "often", "zone": "Nowhere", "opens_at": "22:00", "chunks": "", "artifact": ""}
+    answer = signed_in(ada).post("/schedules/new/", {**typed, **wrong})
+    told = shown_errors(answer)
+    assert set(told) == {"crontab", "zone", "shuts_at", "chunks", "artifact"}
+    assert "Write it like Europe/Berlin" in told["zone"]
+    page = answer.content.decode()
+    assert all(page.count(f'id="id_{name}_error"') == 1 for name in told)
+
+
+def test_a_field_that_cannot_be_read_hides_no_other_fault(typed, ada):
+    wrong = {"name": "", "recipes": [], "keep_last": "many", "opens_at": "late", "crontab": "often", "artifact": ""}
+    told = shown_errors(signed_in(ada).post("/schedules/new/", {**typed, **wrong}))
+    assert set(told) == {"name", "recipes", "keep_last", "opens_at", "crontab", "artifact"}
+
+
 def test_the_list_shows_the_coming_week_and_the_last_run(schedule, ada):
     ScheduleRun.objects.create(schedule=schedule, due_at=timezone.now(), state="refused", reason="not good enough")
     page = signed_in(ada).get("/schedules/").content.decode()

@@ -1,6 +1,7 @@
 """The form of a schedule, and the one of a notification target."""
 
 import json
+from types import SimpleNamespace
 from typing import Any, cast
 
 from django import forms
@@ -9,14 +10,15 @@ from webapp.accounts.models import Team, User
 from webapp.catalog.forms import QUIET, RefusableForm
 from webapp.catalog.models import Artifact, Hub
 from webapp.deployments.models import Deployment
+from webapp.errors import Refused
 from webapp.inventory.models import Host
 from webapp.quantisation.models import PromptSet
 from webapp.quantisation.recipes import METHODS, GgufOptions, Measure, Recipe
-from webapp.schedules import notifying
+from webapp.schedules import checking, notifying
 from webapp.schedules.gates import Gate
 from webapp.schedules.models import Schedule, TargetKind
-from webapp.schedules.services import Wish
 from webapp.schedules.timing import When
+from webapp.schedules.wishes import Wish
 
 # What people choose from; the API takes every option.
 TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "Q3_K_M", "IQ4_XS")
@@ -134,6 +136,27 @@ class ScheduleForm(RefusableForm):
         offered = [*own, *(recipe for recipe in OFFERED if recipe.full() not in [one.full() for one in own])]
         choices = [(_key(recipe), _title(recipe)) for recipe in offered]
         cast(forms.MultipleChoiceField, self.fields["recipes"]).choices = choices
+
+    def clean(self) -> dict[str, Any]:
+        """Where a field cannot be read no service is asked; what is wrong beside it is told all the same."""
+        typed = super().clean() or self.cleaned_data
+        if self.errors:
+            read = {name: typed.get(name, field.initial) for name, field in self.fields.items()}
+            rough = SimpleNamespace(**read | {"interval_min": read["interval_min"] or 0})
+            for fault in (*checking.of_source(rough), *checking.of_times(rough)):
+                if fault.field not in self.errors:
+                    self.add_error(fault.field, str(fault))
+        return typed
+
+    def take(self, refusal: Refused) -> None:
+        """Several faults stand beside their fields and nowhere else."""
+        # Judging is what a gate needs, and has a field; limits have one each.
+        fields = {"chunks" if name == "gate" else name: said for name, said in refusal.fields.items()}
+        if len(fields) < 2 or not fields.keys() <= self.fields.keys():
+            super().take(refusal)
+            return
+        for name, said in fields.items():
+            self.add_error(name, said)
 
     def wish(self) -> Wish:
         """What was typed."""
