@@ -2,14 +2,16 @@
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Case, Exists, OuterRef, Q, When
 
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.deployments.models import Deployment, DeploymentGrant, Replica, ReplicaEvent
+from webapp.deployments.states import Desired, ReplicaState
 from webapp.deployments.waking import topics
 from webapp.errors import Invalid
 from webapp.events import services as events
-from webapp.snippets import Snippet, snippets
+from webapp.snippets import KEY, Snippet, snippets
 
 
 def grant(user: User | None, deployment: Deployment, slug: str) -> DeploymentGrant:
@@ -57,14 +59,33 @@ def asking_team(user: User, deployment: Deployment) -> Team:
     return own or mine.filter(pk__in=granted).order_by("name", "pk").first() or deployment.team
 
 
-def code(deployment: Deployment) -> list[Snippet]:
-    """Code that asks it. Another team's is asked by its own address: its name may mean something else to mine.
+def asked_by(team: Team) -> Deployment | None:
+    """What to show somebody who has a new key of this team: one that answers now before others, own before granted."""
+    granted = DeploymentGrant.objects.filter(team=team).values("deployment")
+    is_ready = Exists(Replica.objects.present().filter(deployment=OuterRef("pk"), state=ReplicaState.READY))
+    is_own, runs = Q(team=team), Q(desired_state=Desired.RUNNING)
+    reached = Deployment.objects.filter(is_own | Q(pk__in=granted)).exclude(desired_state=Desired.DELETED)
+    ranks = {name: Case(When(one, then=1), default=0) for name, one in (("is_own", is_own), ("runs", runs))}
+    return (
+        reached.select_related("team")
+        .annotate(is_ready=is_ready, **ranks)
+        .order_by("-is_ready", "-runs", "-is_own", "name", "pk")
+        .first()
+    )
 
-    For a deployment out of `visible_to`, which says whose it is.
+
+def base_url(deployment: Deployment) -> str:
+    """What comes before /v1. Another team's is asked by its own address: its name may mean something else to mine.
+
+    For a deployment out of `visible_to` or `asked_by`, which say whose it is.
     """
     is_own = deployment.is_own  # type: ignore[attr-defined]
-    base = settings.MODELYARD_URL if is_own else deployment.endpoint.removesuffix("/v1")
-    return snippets(base, deployment.name)
+    return settings.MODELYARD_URL if is_own else deployment.endpoint.removesuffix("/v1")
+
+
+def code(deployment: Deployment, key: str = KEY) -> list[Snippet]:
+    """Code that asks it, with a deployment as `base_url` takes it."""
+    return snippets(base_url(deployment), deployment.name, key)
 
 
 def shown_replicas(deployment: Deployment) -> list[Replica]:
