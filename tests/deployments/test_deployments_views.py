@@ -252,3 +252,25 @@ def test_htmx_gets_the_list_alone(client, ada, deployment):
     reply = client.get(reverse("deployments:index"), headers={"HX-Request": "true", "HX-Request-Type": "partial"})
     assert reply.content.startswith(b'<section id="deployments">')
     assert "HX-Request" in reply.headers["Vary"]
+
+
+def test_among_many_hosts_the_filter_takes_a_part_of_a_name(client, ada, deployment, host):
+    from webapp.inventory.models import Host
+
+    deployment.replicas.update(host=host)
+    client.force_login(ada)
+    address = reverse("deployments:index")
+    assert f"<option>{host.name}</option>" in client.get(address).content.decode()
+    Host.objects.bulk_create(Host(name=f"gpu-{n:04}", endpoint=f"unix:///{n}.sock") for n in range(1000))
+    text = client.get(address).content.decode()
+    assert "gpu-0" not in text and 'name="host"' in text
+    for typed, is_there in ((host.name[:3], True), (host.name, True), ("gpu-0001", False), ("gpu", False)):
+        found = client.get(address, {"host": typed}).content.decode()
+        assert (f"/deployments/{deployment.pk}/" in found) is is_there, typed
+
+
+def test_hosts_that_a_person_does_not_see_are_not_in_the_filter(client, eve, deployment, host):
+    host.is_shared = False
+    host.save()
+    client.force_login(eve)
+    assert host.name not in client.get(reverse("deployments:index")).content.decode()

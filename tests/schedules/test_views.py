@@ -4,6 +4,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from webapp.inventory.models import Host
 from webapp.schedules import firing
 from webapp.schedules.models import Schedule, ScheduleRun
 
@@ -59,6 +60,21 @@ def test_a_wrong_form_comes_back_with_the_reason(typed, ada, change, word):
     assert answer.status_code == 422
     assert word in answer.content.decode()
     assert not Schedule.objects.exists()
+
+
+def test_a_thousand_hosts_are_fifty_and_a_search(typed, ada, host):
+    rows = [Host(name=f"gpu-{number:04}", endpoint=f"unix:///{number}.sock", state="online") for number in range(1000)]
+    Host.objects.bulk_create(rows)
+    client = signed_in(ada)
+    assert client.get("/schedules/new/").content.decode().count("gpu-") <= 50
+    found = client.post("/schedules/new/", {**typed, "name": "", "search": "host", "host-q": "0777"})
+    page = found.content.decode()
+    assert (found.status_code, "gpu-0777" in page, "gpu-0778" in page) == (200, True, False)
+    assert f'value="{host.pk}" selected' in page, "what was chosen stays"
+    assert "field-error" not in page and not Schedule.objects.exists()
+    far = Host.objects.get(name="gpu-0999")
+    assert client.post("/schedules/new/", {**typed, "host": far.pk}).status_code == 302
+    assert Schedule.objects.get().host == far
 
 
 def shown_errors(answer):
