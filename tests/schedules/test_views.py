@@ -151,6 +151,30 @@ def test_a_schedule_that_was_made_with_more_options_keeps_them_over_an_edit(make
     assert made.recipe_list == [fine]
 
 
+def test_who_deletes_a_source_is_told_which_schedules_lose_it(schedule, source, ada, eve):
+    address = f"/models/artifacts/{source.pk}/delete/"
+    page = signed_in(ada).get(address).content.decode()
+    assert "<strong>nightly</strong> makes results out of it on local" in page
+    assert 'type="submit">' in page, "it may be deleted all the same"
+    hidden = signed_in(eve).get(address).content.decode()
+    assert "nightly" not in hidden and "1 schedule of other teams" in hidden
+
+
+def test_a_schedule_without_its_source_says_what_is_gone_and_what_to_do(schedule, source, ada):
+    name = str(source)
+    source.delete()
+    page = signed_in(ada).get(f"/schedules/{schedule.pk}/").content.decode()
+    assert f"Its source is gone: {name} was deleted." in page
+    assert "Choose another source" in page and f"/schedules/{schedule.pk}/edit/" in page
+    assert f"{name} (deleted)" in signed_in(ada).get("/schedules/").content.decode()
+
+
+def test_a_schedule_whose_hub_is_gone_says_so(schedule, ada):
+    Schedule.objects.update(artifact=None, source_name="", repo="org/model", variant="Q8_0")
+    page = signed_in(ada).get(f"/schedules/{schedule.pk}/").content.decode()
+    assert "the hub that org/model was fetched from was deleted" in page
+
+
 def test_every_page_is_valid_html(schedule, ada, team):
     from tests.browser.markup import faults
     from webapp.schedules.models import Target

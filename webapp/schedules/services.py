@@ -38,6 +38,8 @@ def check(user: User | None, team: Team, wish: Wish) -> list[str]:
 def warnings(schedule: Schedule) -> list[str]:
     """What is allowed and yet probably not meant."""
     found = []
+    if schedule.lacks:
+        found.append(f"Its source is gone: {schedule.lacks} was deleted. Every run fails until it has another one.")
     if schedule.timing.never_meets_window(timezone.now()):
         found.append("No time of the crontab lies in the window: every run will wait until the window opens.")
     if schedule.is_served and not schedule.limits.is_set:
@@ -115,6 +117,7 @@ def _filled(schedule: Schedule, wish: Wish) -> Schedule:
     for part in fields(Wish):
         setattr(schedule, part.name, getattr(wish, part.name))
     schedule.name = wish.name.strip()
+    schedule.source_name = str(wish.artifact)[:200] if wish.artifact else ""
     schedule.recipes = [recipe.model_dump() for recipe in wish.recipes]
     schedule.measure = wish.measure.model_dump() if wish.measure else None
     schedule.gate = wish.gate.model_dump(exclude_none=True)
