@@ -3,6 +3,7 @@
 import pytest
 from django.urls import reverse
 
+from webapp.deployments import services
 from webapp.deployments.models import Deployment
 
 
@@ -274,3 +275,28 @@ def test_hosts_that_a_person_does_not_see_are_not_in_the_filter(client, eve, dep
     host.save()
     client.force_login(eve)
     assert host.name not in client.get(reverse("deployments:index")).content.decode()
+
+
+@pytest.mark.parametrize("actor", ["", "modelyard", "Modelyard"])
+def test_the_diary_calls_modelyard_by_its_name(client, ada, deployment, actor):
+    from webapp.deployments.models import ReplicaEvent
+
+    services.scale(None, deployment, 2)
+    assert ReplicaEvent.objects.filter(deployment=deployment).first().actor == "Modelyard"
+    ReplicaEvent.objects.update(actor=actor)
+    client.force_login(ada)
+    for page in ("detail", "history"):
+        text = client.get(reverse(f"deployments:{page}", args=[deployment.pk])).content.decode()
+        assert "Modelyard asked for 2 replicas" in text, page
+
+
+def test_the_audit_log_calls_modelyard_by_its_name(client, root, team):
+    from webapp.accounts.auditing import audit
+    from webapp.accounts.models import AuditEntry
+
+    audit(None, team, "team.rename", "x")
+    audit(None, team, "team.rename", "y", who="system")
+    assert AuditEntry.objects.filter(username="Modelyard").exists()
+    client.force_login(root)
+    text = client.get(reverse("audit:index")).content.decode()
+    assert text.count('<td data-label="Who">Modelyard') == 2

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Case, Exists, OuterRef, Q, When
 
+from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.deployments.models import Deployment, DeploymentGrant, Replica, ReplicaEvent
@@ -23,7 +24,7 @@ def grant(user: User | None, deployment: Deployment, slug: str) -> DeploymentGra
         raise Invalid(message, "Type another team's short name.", fields={"team": message})
     with transaction.atomic():
         made, is_new = DeploymentGrant.objects.get_or_create(
-            deployment=deployment, team=team, defaults={"actor": user.username if user else "modelyard"}
+            deployment=deployment, team=team, defaults={"actor": actor_name(user)}
         )
         if is_new:
             _tell(user, deployment, team, "deployment.grant", f"let team {team.name} use it")
@@ -43,7 +44,7 @@ def withdraw(user: User | None, deployment: Deployment, team: Team) -> None:
 
 
 def _tell(user: User | None, deployment: Deployment, team: Team, verb: str, text: str) -> None:
-    who = user.username if user else "modelyard"
+    who = actor_name(user)
     ReplicaEvent.objects.create(deployment=deployment, text=text, actor=who)
     audit(user, deployment.team, verb, deployment.name, {"team": team.slug})
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.errors import Conflict
@@ -64,7 +65,7 @@ def run_now(user: User | None, schedule: Schedule) -> ScheduleRun:
     require(user, schedule.team, Role.OPERATOR)
     with transaction.atomic():
         audit(user, schedule.team, "schedule.run", schedule.name)
-        run = firing.begin(schedule, timezone.now(), user.username if user else "modelyard")
+        run = firing.begin(schedule, timezone.now(), actor_name(user))
     if run is None:
         raise Conflict(f"{schedule.name} runs already.", "Wait for its end, or cancel the run.")
     return run
