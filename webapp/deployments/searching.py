@@ -29,7 +29,7 @@ def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Listing:
     if is_part:
         # Of one's own teams only: what another team lets mine use keeps its hosts to itself.
         on_host = Deployment.objects.filter(replicas__host__name__icontains=host)
-        rows = rows.filter(is_own=True, pk__in=on_host.values("pk"))
+        rows = rows.filter(Q(is_own=True), pk__in=on_host.values("pk"))
     return listing(
         narrow(rows, filters | {"host": ""} if is_part else filters),
         asked,

@@ -66,10 +66,13 @@ def asked_by(team: Team) -> Deployment | None:
     is_ready = Exists(Replica.objects.present().filter(deployment=OuterRef("pk"), state=ReplicaState.READY))
     is_own, runs = Q(team=team), Q(desired_state=Desired.RUNNING)
     reached = Deployment.objects.filter(is_own | Q(pk__in=granted)).exclude(desired_state=Desired.DELETED)
-    ranks = {name: Case(When(one, then=1), default=0) for name, one in (("is_own", is_own), ("runs", runs))}
     return (
         reached.select_related("team")
-        .annotate(is_ready=is_ready, **ranks)
+        .annotate(
+            is_ready=is_ready,
+            runs=Case(When(runs, then=1), default=0),
+            is_own=Case(When(is_own, then=1), default=0),
+        )
         .order_by("-is_ready", "-runs", "-is_own", "name", "pk")
         .first()
     )

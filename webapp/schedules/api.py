@@ -76,8 +76,10 @@ def _changed(user: User, schedule: Schedule, data: ScheduleEdit) -> Wish:
 def delete_schedule(request: HttpRequest, schedule_id: RowId, dry_run: bool = False) -> Status[None]:
     """With `dry_run` it is only said whether that may be."""
     schedule = get_schedule(request, schedule_id)
-    verb = lambda: services.delete(caller(request), schedule)  # noqa: E731
-    rehearse(verb) if dry_run else verb()
+    if dry_run:
+        rehearse(lambda: services.delete(caller(request), schedule))
+    else:
+        services.delete(caller(request), schedule)
     return Status(204, None)
 
 
