@@ -46,3 +46,44 @@ def test_another_teams_deployment_is_asked_by_its_own_address(client, ada, eve, 
     for name, key in (("deployments:detail", ready.pk), ("catalog:detail", ready.artifact.catalog_model.slug)):
         text = client.get(reverse(name, args=[key])).content.decode()
         assert "http://127.0.0.1:8000/d/research/smollm2/v1/chat/completions" in text, name
+
+
+@pytest.fixture
+def shown(client, ada, team):
+    """What the page of a new key of ada's says."""
+    client.force_login(ada)
+
+    def make():
+        typed = {"team": team.pk, "name": "laptop", "scopes": ["inference"]}
+        answer = client.post("/keys/new/", typed)
+        assert answer.status_code == 200, answer.content
+        return answer.content.decode()
+
+    return make
+
+
+def test_a_new_key_asks_what_is_ready_before_what_is_not(shown, ready, artifact, team):
+    Deployment.objects.create(team=team, name="a-first-by-name", artifact=artifact, engine="llamacpp")
+    page = shown()
+    assert f"This asks <code>{ready.name}</code>." in page
+    assert f"&quot;model&quot;: &quot;{ready.name}&quot;" in page and "MODEL" not in page
+    ready.replicas.update(state="failed")
+    assert "which is not ready yet" in shown()
+
+
+def test_a_new_key_of_a_team_that_was_granted_something_asks_by_its_address(shown, eve, ready, team):
+    strangers = eve.teams.get()
+    Deployment.objects.filter(pk=ready.pk).update(team=strangers)
+    assert "has nothing to ask yet" in shown()
+    ready.refresh_from_db()
+    sharing.grant(eve, ready, team.slug)
+    page = shown()
+    assert f"of team {strangers.name}" in page
+    assert f"/d/{strangers.slug}/{ready.name}/v1/chat/completions" in page
+
+
+def test_without_a_deployment_a_new_key_says_what_to_put_in_place_of_the_word(shown, ready):
+    Deployment.objects.update(desired_state="deleted")
+    page = shown()
+    assert "put the deployment&#x27;s name in place of" in page or "put the deployment's name in place of" in page
+    assert "&quot;model&quot;: &quot;MODEL&quot;" in page

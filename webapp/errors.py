@@ -2,6 +2,7 @@
 
 Refused
 ├── Invalid      something typed is wrong; `fields` says where
+├── Absent       what was named is not there, or not theirs to see; `fields` says which
 ├── NotAllowed   the person may not
 ├── Conflict     the state of things does not allow it now
 └── Unavailable  something Modelyard needs is down
@@ -25,6 +26,10 @@ class Refused(Exception):
 
 class Invalid(Refused):
     status = 422
+
+
+class Absent(Refused):
+    status = 404
 
 
 class NotAllowed(Refused):

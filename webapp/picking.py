@@ -63,3 +63,14 @@ class Pick(forms.ModelChoiceField):  # type: ignore[type-arg]  # no generic clas
                 any_of |= Q(**{f"{column}__icontains": word})
             every &= any_of
         return every
+
+
+def narrow_all(form: forms.Form, typed: Mapping[str, Any]) -> None:
+    """Narrow every Pick of the form by what was typed beside it. Their querysets are set already."""
+    for name, field in form.fields.items():
+        if isinstance(field, Pick):
+            try:
+                chosen = field.clean(form[name].value())
+            except forms.ValidationError:
+                chosen = None
+            field.narrow(name, typed, chosen)

@@ -47,7 +47,7 @@ def test_the_next_request_does_not_inherit_the_key_of_the_one_before(client, ada
     _key, text = keys.create_key(ada, team, "laptop")
     client.get("/api/v1/me", headers={"X-API-Key": text})
     audit(None, None, "test.verb", "after")
-    assert (AuditEntry.objects.first().key_prefix, AuditEntry.objects.first().username) == ("", "system")
+    assert (AuditEntry.objects.first().key_prefix, AuditEntry.objects.first().username) == ("", "Modelyard")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from django.test import Client
 
 from tests.parts import oidc
 from webapp.accounts import keys, sign_in
-from webapp.accounts.models import Membership, Role, SignInSettings, Team, User
+from webapp.accounts.models import AuditEntry, Membership, Role, SignInSettings, Team, User
 from webapp.errors import Invalid, NotAllowed
 
 pytestmark = pytest.mark.django_db
@@ -137,6 +137,26 @@ def test_the_highest_of_several_rules_counts_and_a_role_given_by_hand_is_kept(cl
     dance(Client())
     membership.refresh_from_db()
     assert membership.role == "viewer"
+
+
+@pytest.mark.parametrize("groups", [[], ["readers"]], ids=["none of the team's groups", "a lesser group"])
+def test_a_team_keeps_its_last_admin_until_there_is_another(client, root, wish, provider, ada, team, groups):
+    sign_in.configure(root, wish(rules=(("ml", team, Role.ADMIN), ("readers", team, Role.VIEWER))))
+    dance(client)
+    team.memberships.exclude(user__username="zoe").update(role=Role.OPERATOR)
+    _key, text = keys.create_key(User.objects.get(username="zoe"), team, "laptop")
+    provider.person["groups"] = groups
+    dance(Client())
+    zoe = team.memberships.get(user__username="zoe")
+    assert (zoe.role, zoe.is_by_rule) == ("admin", True)
+    assert keys.find_key(text) is not None
+    kept = AuditEntry.objects.get(verb="member.last-admin-kept")
+    assert (kept.subject, kept.team, kept.detail["role"]["before"]) == ("zoe", team, "admin")
+    team.memberships.filter(user=ada).update(role=Role.ADMIN)
+    dance(Client())
+    left = list(team.memberships.filter(user__username="zoe").values_list("role", flat=True))
+    assert left == (["viewer"] if groups else [])
+    assert AuditEntry.objects.filter(verb="member.last-admin-kept").count() == 1
 
 
 def forged_state(client, path):

@@ -45,8 +45,8 @@ def test_a_patch_is_a_wish_and_makes_a_revision(as_caller: Any, ada: Any, bob: A
     ("method", "path", "data", "status", "words"),
     [
         ("patch", "", {"replicas": 1000}, 422, "replicas"),
-        ("patch", "", {"artifact": 4711}, 404, "no such thing"),
-        ("patch", "", {"host": 4711}, 404, "no such thing"),
+        ("patch", "", {"artifact": 4711}, 404, "no artifact 4711"),
+        ("patch", "", {"host": 4711}, 404, "no host 4711"),
         ("patch", "", {"options": {"rm": "-rf"}}, 422, "rm"),
         ("patch", "", {"engine": "abacus"}, 422, "abacus"),
         ("patch", "", {"base_revision": 7, "note": "x"}, 409, "at revision 1"),
@@ -155,3 +155,51 @@ def test_a_dry_run_of_a_new_deployment_makes_none(as_caller: Any, ada: Any, arti
     answer = send(as_caller(ada), "post", "/deployments?dry_run=true", {"name": "x", "artifact": artifact.pk})
     assert (answer.status_code, answer.json()["changes"]) == (200, [])
     assert not Deployment.objects.exists()
+
+
+def test_a_dry_run_refuses_a_name_that_is_taken(as_caller: Any, ada: Any, served: Any, artifact: Any) -> None:
+    wish = {"name": "chat", "artifact": artifact.pk}
+    dry, real = (send(as_caller(ada), "post", f"/deployments{query}", wish) for query in ("?dry_run=true", ""))
+    assert (dry.status_code, real.status_code) == (409, 409)
+    assert dry.json()["title"] == real.json()["title"]
+
+
+def test_a_dry_run_says_the_conflict_that_the_change_would_meet(
+    as_caller: Any, ada: Any, served: Any, team: Any
+) -> None:
+    services.create(ada, team, services.Wish("other", served.artifact, aliases=("gpt-4o",)))
+    change = {"aliases": ["gpt-4o"]}
+    dry = send(as_caller(ada), "patch", f"/deployments/{served.pk}?dry_run=true", change)
+    real = send(as_caller(ada), "patch", f"/deployments/{served.pk}", change)
+    assert (dry.status_code, real.status_code) == (200, 409)
+    assert dry.json()["refused"] == f"{real.json()['title']} {real.json()['detail']}"
+    change = {"aliases": ["gpt-5"]}
+    dry = send(as_caller(ada), "patch", f"/deployments/{served.pk}?dry_run=true", change)
+    assert dry.json()["refused"] == ""
+    assert served.aliases == []
+
+
+def test_a_dry_run_says_the_gap_unless_it_is_allowed(
+    as_caller: Any, ada: Any, artifact: Any, team: Any, host: Any
+) -> None:
+    from workers.tasks import placing
+
+    artifact.facts = {
+        "architecture": "llama", "layers": 2, "heads": 2, "kv_heads": 2, "embedding_length": 64,
+        "weights_bytes": 1 << 20,
+    }  # fmt: skip
+    artifact.save()
+    one = services.create(ada, team, services.Wish("one", artifact))
+    placing.place(one.replicas.get())
+    type(host).objects.update(usable_bytes=int(host.bookings.filter(accelerator=None).get().size_bytes * 1.5))
+    for allowed, words in ((False, "There is no room for the old and the new together"), (True, "")):
+        change = {"options": {"context_length": 2048}, "allow_gap": allowed}
+        refused = send(as_caller(ada), "patch", f"/deployments/{one.pk}?dry_run=true", change).json()["refused"]
+        assert refused.startswith(words) and bool(refused) == bool(words)
+    assert one.revisions.count() == 1
+
+
+def test_a_dry_run_of_a_deletion_deletes_nothing(as_caller: Any, ada: Any, served: Any) -> None:
+    assert send(as_caller(ada), "delete", f"/deployments/{served.pk}?dry_run=true").status_code == 200
+    served.refresh_from_db()
+    assert served.desired_state == "running"

@@ -31,7 +31,7 @@ def test_creating_a_deployment_answers_202_and_wakes_the_workers(
     [
         ({"name": "Not Good!"}, 422, "lower-case letters"),
         ({"name": ""}, 422, "name"),
-        ({"artifact": 4711}, 404, "no such thing"),
+        ({"artifact": 4711}, 404, "no artifact 4711"),
         ({"engine": "abacus"}, 422, "no engine 'abacus'"),
         ({"options": {"context_length": -1}}, 422, "context_length"),
         ({"options": {"rm": "-rf"}}, 422, "rm"),
@@ -45,6 +45,44 @@ def test_a_bad_wish_is_refused_with_its_field_and_nothing_is_made(as_caller, ada
     assert answer.status_code == status
     assert words in answer.content.decode()
     assert not Deployment.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "missing"),
+    [
+        ("deployments", {"name": "chat"}, {"artifact", "host"}),
+        ("estimates", {}, {"artifact"}),
+        ("imports", {"source_path": "/x.gguf"}, {"host"}),
+        ("fetches", {"repo": "o/r", "variant": "v"}, {"hub", "host"}),
+        ("artifacts/{artifact}/copies", {}, {"host"}),
+        ("artifacts/{artifact}/again", {}, {"host"}),
+        ("quantisations/preview", {"recipe": {}}, {"artifact", "host"}),
+        ("quantisations", {"recipe": {}}, {"artifact", "host", "calibration", "judging", "prompts"}),
+        (
+            "schedules",
+            {"name": "nightly", "recipes": [{}], "crontab": "0 2 * * *"},
+            {"artifact", "host", "hub", "calibration", "judging", "prompts", "deployment"},
+        ),
+    ],
+)
+def test_every_id_that_names_nothing_is_told_by_its_field(as_caller, ada, artifact, path, said, missing):
+    answer = post(as_caller(ada), f"/api/v1/{path.format(artifact=artifact.pk)}", said | dict.fromkeys(missing, 4711))
+    assert answer.status_code == 404, answer.content
+    told = answer.json()
+    assert set(told["errors"]) == missing
+    assert all("4711 that you may use" in words for words in told["errors"].values())
+    assert "/api/v1/" in told["detail"]
+
+
+def test_what_strangers_have_is_told_like_what_is_not_there(as_caller, ada, eve, artifact, host):
+    host.is_shared = False
+    host.save()
+    client = as_caller(eve)
+    told = [
+        post(client, "/api/v1/deployments", {"name": "x", "artifact": artifact.pk, "host": number}).json()
+        for number in (host.pk, 4711)
+    ]
+    assert told[0]["errors"] == {"host": told[1]["errors"]["host"].replace("4711", str(host.pk))}
 
 
 def test_a_name_that_is_taken_is_a_conflict(as_caller, ada, deployment, artifact):

@@ -200,6 +200,58 @@ def test_an_artifact_is_fetched_to_another_host(client, bob, team, host, hub, re
     assert "is on local already" in reply.content.decode()
 
 
+@pytest.fixture
+def thousand_hosts(host):
+    from webapp.inventory.models import Host
+
+    rows = [Host(name=f"gpu-{number:04}", endpoint=f"unix:///{number}.sock", state="online") for number in range(1000)]
+    Host.objects.bulk_create(rows)
+
+
+def test_the_page_to_fetch_to_another_host_says_where_it_is_and_shows_fifty_hosts(
+    client, bob, team, host, hub, artifact, thousand_hosts, count_queries
+):
+    artifact.source = {"kind": "url", "url": "https://example.org/m.gguf"}
+    artifact.save()
+    client.force_login(bob)
+    address = reverse("catalog:fetch", args=[artifact.pk])
+    assert f'href="{address}"' in page(client, "catalog:detail", artifact.catalog_model.slug)
+    assert count_queries(client, address) < 15
+    text = page(client, "catalog:fetch", artifact.pk)
+    assert "It is on local already" in text and "There are more than these" in text
+    assert text.count("<option") <= 52
+    found = client.post(address, {"team": team.pk, "host-q": "0777", "search": "host"}).content.decode()
+    assert "gpu-0777" in found and "gpu-0778" not in found and not Job.objects.exists()
+    from webapp.inventory.models import Host
+
+    client.post(address, {"team": team.pk, "host": Host.objects.get(name="gpu-0777").pk, "host-q": "0777"})
+    assert Job.objects.get().host.name == "gpu-0777"
+
+
+def test_who_may_not_fetch_sees_no_way_there_and_a_wrong_host_is_said_beside_its_field(
+    client, ada, bob, team, artifact
+):
+    client.force_login(bob)
+    reply = client.post(reverse("catalog:fetch", args=[artifact.pk]), {"team": team.pk, "host": 4711})
+    assert reply.status_code == 422 and "host" in reply.context["form"].errors
+    bob.memberships.update(role="viewer")
+    assert "Fetch to another host" not in page(client, "catalog:detail", artifact.catalog_model.slug)
+
+
+def test_a_repository_offers_fifty_of_a_thousand_hosts_and_finds_the_others(
+    client, ada, team, host, hub, repo, thousand_hosts
+):
+    client.force_login(ada)
+    asked = {"name": "org/Tiny-GGUF"}
+    text = page(client, "catalog:repo", hub.pk, **asked)
+    assert "There are more than these" in text and text.count("<option") <= 52
+    form = {"repo": "org/Tiny-GGUF", "revision": COMMIT, "team": team.pk, "search": "host", "host-q": "0777"}
+    reply = client.post(reverse("catalog:get", args=[hub.pk]), form, follow=True)
+    found = reply.content.decode()
+    assert "gpu-0777" in found and "gpu-0778" not in found and 'value="0777"' in found
+    assert not Job.objects.exists()
+
+
 def test_deleting_says_what_it_frees_and_is_a_job(client, bob, team, artifact):
     client.force_login(bob)
     address = reverse("catalog:delete", args=[artifact.pk])

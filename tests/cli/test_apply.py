@@ -1,5 +1,7 @@
 """`modelyard apply` and `export` against a running Modelyard."""
 
+from uuid import uuid4
+
 import pytest
 
 from webapp.cli.applying import ONE
@@ -24,7 +26,8 @@ deployments:
 
 @pytest.fixture
 def name(request):
-    return request.node.name.replace("_", "-").replace("test-", "")[:30].rstrip("-")
+    # One site serves all tests, and cases of one test begin alike.
+    return f"{request.node.name.replace('_', '-').replace('test-', '')[:25].rstrip('-')}-{uuid4().hex[:4]}"
 
 
 @pytest.fixture
@@ -109,6 +112,70 @@ def test_when_one_is_refused_the_rest_is_said_to_be_left(ada, path, name):
     assert refused.code == 1
     assert f"research/{name}-b" in refused.err
     assert "1 of 2 changes were made" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("team: research", "engine: abacus", "There is no engine 'abacus'; choose among"),
+        ("team: research", "engine: vllm", "vLLM does not load GGUF files"),
+        ("team: research", "options: {{rm: -rf}}", "rm: Extra inputs are not permitted"),
+        ("team: research", "aliases: [{name}-b]", "is its name already"),
+        ("-b\n", "_B c\n", "begin and end with a letter or digit"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_refuses_with_the_same_words(ada, path, name, old, new, words):
+    path.write_text(path.read_text().replace(old, new.format(name=name)))
+    dry = ada("apply", "-f", str(path), "--dry-run")
+    assert (dry.code, words in dry.err) == (1, True), dry
+    assert ada("deployments", "get", f"{name}-a").code == 2
+    real = ada("apply", "-f", str(path))
+    assert real.code == 1
+    assert dry.err.partition("\n  request ")[0] in real.err
+
+
+def test_a_dry_run_tells_every_refusal(ada, path, name):
+    text = path.read_text().replace("context_length: 2048", "context_length: -1")
+    path.write_text(text.replace("team: research", "engine: abacus"))
+    dry = ada("apply", "-f", str(path), "--dry-run", "--json")
+    assert (dry.code, f"{name}-a: context_length" in dry.err, "'abacus'" in dry.err) == (1, True, True), dry
+    assert dry.json["applied"] is False
+
+
+def test_a_dry_run_of_a_change_and_of_a_deletion_is_refused_to_a_viewer(as_person, yard, path, name):
+    ada = as_person("ada")
+    assert ada("apply", "-f", str(path)).code == 0
+    change = """
+from webapp.accounts.models import Membership
+Membership.objects.filter(user__username="ada").update(role={role!r})
+result = None
+"""
+    yard.site.do(change.format(role="viewer"))
+    try:
+        path.write_text(path.read_text().replace("2048", "1024").replace(f"{name}-b", f"{name}-c"))
+        dry = ada("apply", "-f", str(path), "--dry-run", "--prune")
+    finally:
+        yard.site.do(change.format(role="admin"))
+    assert dry.code == 1
+    for part in ("a", "b", "c"):
+        assert f"{name}-{part}: " in dry.err
+
+
+def test_a_name_may_move_within_a_file_and_stand_there_once(ada, path, name):
+    base = path.read_text()
+    path.write_text(base.replace("replicas: 2", f"replicas: 2\n    aliases: [{name}-x]"))
+    assert ada("apply", "-f", str(path)).code == 0
+    moved = base.replace("replicas: 2", "replicas: 2\n    aliases: []")
+    path.write_text(moved.replace("desired: stopped", f"desired: stopped\n    aliases: [{name}-x]"))
+    dry = ada("apply", "-f", str(path), "--dry-run")
+    assert dry.code == 0, dry
+    assert ada("apply", "-f", str(path)).code == 0
+    twice = path.read_text().replace("aliases: []", f"aliases: [{name}-y]")
+    path.write_text(twice.replace(f"[{name}-x]", f"[{name}-y]"))
+    dry, real = ada("apply", "-f", str(path), "--dry-run"), ada("apply", "-f", str(path))
+    assert (dry.code, real.code) == (1, 1)
+    for said in (dry.err, real.err):
+        assert f"{name}-b: The team uses {name}-y already.\n  Choose other aliases." in said
 
 
 def test_a_file_that_is_not_there_is_said(ada):

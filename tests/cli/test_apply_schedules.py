@@ -64,3 +64,24 @@ def test_a_mistake_is_told_with_its_line_before_anything_is_done(ada, path, old,
     refused = ada("apply", "-f", str(path))
     assert (refused.code, word in refused.err) == (2, True), refused.err
     assert "yard.yaml:" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ("0 2 * * *", "0 2 31 2 *", "no such date"),
+        ("Europe/Berlin", "Europe/Atlantis", "There is no time zone"),
+        ("type: Q5_K_M", "kind: Q5_K_M", "kind"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_refuses(ada, path, old, new, word):
+    good = path.read_text()
+    for is_there in (False, True):
+        path.write_text(good.replace(old, new))
+        dry, real = ada("apply", "-f", str(path), "--dry-run"), ada("apply", "-f", str(path))
+        assert (dry.code, word in dry.err) == (1, True), dry
+        assert dry.err.partition("\n  request ")[0] in real.err
+        path.write_text(good)
+        # A good file is not refused, and the second time round there is something to change.
+        if not is_there:
+            assert [ada("apply", "-f", str(path), *more).code for more in (["--dry-run"], [])] == [0, 0]

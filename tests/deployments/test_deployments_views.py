@@ -3,6 +3,7 @@
 import pytest
 from django.urls import reverse
 
+from webapp.deployments import services
 from webapp.deployments.models import Deployment
 
 
@@ -252,3 +253,50 @@ def test_htmx_gets_the_list_alone(client, ada, deployment):
     reply = client.get(reverse("deployments:index"), headers={"HX-Request": "true", "HX-Request-Type": "partial"})
     assert reply.content.startswith(b'<section id="deployments">')
     assert "HX-Request" in reply.headers["Vary"]
+
+
+def test_among_many_hosts_the_filter_takes_a_part_of_a_name(client, ada, deployment, host):
+    from webapp.inventory.models import Host
+
+    deployment.replicas.update(host=host)
+    client.force_login(ada)
+    address = reverse("deployments:index")
+    assert f"<option>{host.name}</option>" in client.get(address).content.decode()
+    Host.objects.bulk_create(Host(name=f"gpu-{n:04}", endpoint=f"unix:///{n}.sock") for n in range(1000))
+    text = client.get(address).content.decode()
+    assert "gpu-0" not in text and 'name="host"' in text
+    for typed, is_there in ((host.name[:3], True), (host.name, True), ("gpu-0001", False), ("gpu", False)):
+        found = client.get(address, {"host": typed}).content.decode()
+        assert (f"/deployments/{deployment.pk}/" in found) is is_there, typed
+
+
+def test_hosts_that_a_person_does_not_see_are_not_in_the_filter(client, eve, deployment, host):
+    host.is_shared = False
+    host.save()
+    client.force_login(eve)
+    assert host.name not in client.get(reverse("deployments:index")).content.decode()
+
+
+@pytest.mark.parametrize("actor", ["", "modelyard", "Modelyard"])
+def test_the_diary_calls_modelyard_by_its_name(client, ada, deployment, actor):
+    from webapp.deployments.models import ReplicaEvent
+
+    services.scale(None, deployment, 2)
+    assert ReplicaEvent.objects.filter(deployment=deployment).first().actor == "Modelyard"
+    ReplicaEvent.objects.update(actor=actor)
+    client.force_login(ada)
+    for page in ("detail", "history"):
+        text = client.get(reverse(f"deployments:{page}", args=[deployment.pk])).content.decode()
+        assert "Modelyard asked for 2 replicas" in text, page
+
+
+def test_the_audit_log_calls_modelyard_by_its_name(client, root, team):
+    from webapp.accounts.auditing import audit
+    from webapp.accounts.models import AuditEntry
+
+    audit(None, team, "team.rename", "x")
+    audit(None, team, "team.rename", "y", who="system")
+    assert AuditEntry.objects.filter(username="Modelyard").exists()
+    client.force_login(root)
+    text = client.get(reverse("audit:index")).content.decode()
+    assert text.count('<td data-label="Who">Modelyard') == 2

@@ -221,6 +221,10 @@ class World(RuleBasedStateMachine):
                 return replace(m, state=S.STOPPED)
             case S.STOPPED:
                 return replace(m, state=S.PENDING)
+            case S.DRAINING:  # a stop that has begun is carried out, whatever is wished by then
+                return replace(m, state=S.STOPPING)
+            case S.STOPPING:
+                return replace(m, state=S.STOPPED)
             case S.PENDING if self.held() < self.room:
                 return replace(m, state=S.LOADING, no_room_s=None)
             case S.PENDING:

@@ -320,3 +320,21 @@ def test_memory_terms_follow_the_options() -> None:
     large = ENGINE.memory_terms(facts, LlamaCppOptions(context_length=1024, parallel_slots=4), CPU)
     kv = [next(term.bytes for term in terms if term.name == "kv_cache") for terms in (small, large)]
     assert kv == [2 * 1024 * 256, 4 * 2 * 1024 * 256]
+
+
+@pytest.mark.parametrize(
+    ("line", "is_ours"),
+    [
+        ("0.02.035.048 I srv  update_slots: all slots are idle", True),
+        ("srv  update_slots: all slots are idle", True),
+        ("srv  log_server_r: request: GET /health 172.29.230.1 200", True),
+        ("0.02.035.048 I srv  log_server_r: request: GET /metrics 172.29.230.1 200", True),
+        ("srv  log_server_r: request: GET /health 172.29.230.1 503", False),
+        ("srv  log_server_r: request: POST /v1/completions 172.29.230.1 200", False),
+        ("srv  log_server_r: request: GET /v1/models 172.29.230.1 200", False),
+        ("somebody wrote: all slots are idle", False),
+        ("x" * 5000 + "request: GET /health 172.29.230.1 200", False),
+    ],
+)
+def test_only_answers_to_our_own_questions_are_left_out_of_the_log(line: str, is_ours: bool) -> None:
+    assert ENGINE.is_our_asking(line) is is_ours

@@ -125,3 +125,17 @@ def test_what_does_not_fit_is_offered_with_a_smaller_cache() -> None:
     verdict = fits(ENGINE.estimate(FACTS, VllmOptions(cache_gib=8), CPU), Capacity(6 * GIB))
     assert not verdict.fits
     assert verdict.suggestion == "fits with a cache of 3 GiB"
+
+
+@pytest.mark.parametrize(
+    ("line", "is_ours"),
+    [
+        ('INFO:     172.29.230.1:48250 - "GET /health HTTP/1.1" 200 OK', True),
+        ('(APIServer pid=1) INFO:     172.29.230.1:48250 - "GET /metrics HTTP/1.1" 200 OK', True),
+        ('INFO:     172.29.230.1:48250 - "GET /health HTTP/1.1" 503 Service Unavailable', False),
+        ('INFO:     172.29.230.1:48250 - "POST /v1/completions HTTP/1.1" 200 OK', False),
+        ('INFO:     172.29.230.1:48250 - "GET /health/x HTTP/1.1" 200 OK', False),
+    ],
+)
+def test_only_answers_to_our_own_questions_are_left_out_of_the_log(line: str, is_ours: bool) -> None:
+    assert ENGINE.is_our_asking(line) is is_ours

@@ -48,6 +48,38 @@ def test_the_form_shows_every_method_and_what_the_default_takes(browser, half): 
     assert "AWQ 4-bit" in text and "GPTQ" in text and "Disk while it runs" in text and "Steps: prepare" in text
 
 
+@pytest.mark.parametrize(
+    ("facts", "method", "is_said"),
+    [
+        ({}, "gguf", False),  # nobody has looked
+        ({"quantiser_images": []}, "gguf", True),
+        ({"quantiser_images": ["modelyard/quantizer-gguf:1"]}, "gguf", False),
+        ({"quantiser_images": ["modelyard/quantizer-gguf:1"]}, "gptq", True),
+    ],
+)
+def test_a_missing_image_is_said_before_anything_is_queued(
+    browser,
+    program,
+    half,  # noqa: F811
+    host,
+    team,
+    facts,
+    method,
+    is_said,
+):
+    host.facts = facts
+    host.save()
+    words = f"{host.name} does not have the image"
+    body = typed(half, host, team, method=method)
+    text = browser.post(f"/quantise/artifacts/{half.pk}/preview/", body).content.decode()
+    assert (words in text, "`make quantizers` on that machine" in text) == (is_said, is_said)
+    asked = {"artifact": half.pk, "host": host.pk, "recipe": {"method": method}}
+    notes = " ".join(program("POST", "/quantisations/preview", asked).json()["notes"])
+    assert (words in notes) is is_said
+    page = browser.get(f"/models/{half.catalog_model.slug}/").content.decode()
+    assert ("make quantizers" in page) is (facts == {"quantiser_images": []})
+
+
 def test_the_preview_follows_what_is_typed(browser, half, host, team):  # noqa: F811
     body = typed(half, host, team, method="gptq")
     text = browser.post(f"/quantise/artifacts/{half.pk}/preview/", body).content.decode()

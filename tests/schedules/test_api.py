@@ -48,9 +48,13 @@ def test_a_schedule_lives_from_post_to_delete(caller, ada, said, deployment):
     run = send(client, "POST", f"{path}/runs")
     assert (run.status_code, run.json()["state"]) == (202, "waiting")
     assert send(client, "POST", f"{path}/runs").status_code == 409
+    assert send(client, "DELETE", f"{path}?dry_run=true").status_code == 409
     assert send(client, "POST", f"/schedule-runs/{run.json()['id']}/cancel").status_code == 202
     assert client.get(f"/api/v1{path}/runs").json()["count"] == 1
     ScheduleRun.objects.update(state="cancelled")
+    assert send(client, "PATCH", f"{path}?dry_run=true", {"keep_last": 9}).json()["keep_last"] == 9
+    assert send(client, "DELETE", f"{path}?dry_run=true").status_code == 204
+    assert client.get(f"/api/v1{path}").json()["keep_last"] is None
     assert send(client, "DELETE", path).status_code == 204
     assert not Schedule.objects.exists()
 
@@ -65,7 +69,7 @@ def test_a_schedule_lives_from_post_to_delete(caller, ada, said, deployment):
         ({"gate": {"max_kl_divergence": -1}}, 422, "gate"),
         ({"gate": {"golden": 1}}, 422, "golden"),
         ({"measure": None}, 422, "not measured"),
-        ({"artifact": 987654}, 404, "no such thing"),
+        ({"artifact": 987654}, 404, "no artifact 987654 that you may use"),
         ({"zone": "X/Y"}, 422, "time zone"),
         ({"opens_at": "22:00"}, 422, "both ends"),
         ({"opens_at": "25:00"}, 422, "opens_at"),
@@ -76,6 +80,21 @@ def test_bad_words_are_refused_with_the_reason_and_nothing_is_kept(caller, ada, 
     answer = send(caller(ada), "POST", "/schedules", {**said, **change})
     assert (answer.status_code, words in answer.content.decode()) == (status, True), answer.content
     assert not Schedule.objects.exists()
+
+
+def test_every_fault_is_told_at_once(caller, ada, said, schedule):
+    wrong = {
+        "name": "nightly", "crontab": "often", "zone": "X/Y", "opens_at": "22:00", "measure": None, "hub": None,
+        "recipes": [{"options": {"type": "Q99"}}, {"method": "awq"}],
+    }  # fmt: skip
+    for method, path in (("POST", "/schedules"), ("POST", "/schedules/check"), ("PATCH", f"/schedules/{schedule.pk}")):
+        own = {} if method == "PATCH" else {"name"}
+        answer = send(caller(ada), method, path, {**said, **wrong})
+        assert answer.status_code == 422, answer.content
+        told = answer.json()
+        assert set(told["errors"]) == {"crontab", "zone", "shuts_at", "gate", "recipes", *own}
+        assert ("type" in told["errors"]["recipes"], "AWQ" in told["errors"]["recipes"]) == (True, True)
+        assert "zone: There is no time zone 'X/Y'. Write it like" in told["detail"]
 
 
 def test_checking_keeps_nothing_and_says_what_is_odd(caller, ada, said):

@@ -112,3 +112,14 @@ def test_a_schedule_that_runs_is_not_deleted(schedule, ada):
 def test_what_is_read_back_is_what_was_wished(schedule, wish):
     schedule.refresh_from_db()
     assert services.wish_of(schedule) == replace(wish, name="nightly")
+
+
+def test_the_migration_writes_down_what_sources_are_called(schedule):
+    from importlib import import_module
+
+    from django.apps import apps
+
+    Schedule.objects.update(source_name="")
+    import_module("webapp.schedules.migrations.0003_source_name").fill(apps, None)
+    schedule.refresh_from_db()
+    assert schedule.source_name == str(schedule.artifact)

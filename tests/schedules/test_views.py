@@ -4,6 +4,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from webapp.inventory.models import Host
 from webapp.schedules import firing
 from webapp.schedules.models import Schedule, ScheduleRun
 
@@ -61,6 +62,43 @@ def test_a_wrong_form_comes_back_with_the_reason(typed, ada, change, word):
     assert not Schedule.objects.exists()
 
 
+def test_a_thousand_hosts_are_fifty_and_a_search(typed, ada, host):
+    rows = [Host(name=f"gpu-{number:04}", endpoint=f"unix:///{number}.sock", state="online") for number in range(1000)]
+    Host.objects.bulk_create(rows)
+    client = signed_in(ada)
+    assert client.get("/schedules/new/").content.decode().count("gpu-") <= 50
+    found = client.post("/schedules/new/", {**typed, "name": "", "search": "host", "host-q": "0777"})
+    page = found.content.decode()
+    assert (found.status_code, "gpu-0777" in page, "gpu-0778" in page) == (200, True, False)
+    assert f'value="{host.pk}" selected' in page, "what was chosen stays"
+    assert "field-error" not in page and not Schedule.objects.exists()
+    far = Host.objects.get(name="gpu-0999")
+    assert client.post("/schedules/new/", {**typed, "host": far.pk}).status_code == 302
+    assert Schedule.objects.get().host == far
+
+
+def shown_errors(answer):
+    """Field names with the errors beside them; what stands at the top is under an empty name."""
+    form = answer.context["form"]
+    return {"" if name == "__all__" else name: " ".join(said) for name, said in form.errors.items()}
+
+
+def test_every_fault_is_told_beside_its_field(typed, ada):
+    wrong = {"crontab": "often", "zone": "Nowhere", "opens_at": "22:00", "chunks": "", "artifact": ""}
+    answer = signed_in(ada).post("/schedules/new/", {**typed, **wrong})
+    told = shown_errors(answer)
+    assert set(told) == {"crontab", "zone", "shuts_at", "chunks", "artifact"}
+    assert "Write it like Europe/Berlin" in told["zone"]
+    page = answer.content.decode()
+    assert all(page.count(f'id="id_{name}_error"') == 1 for name in told)
+
+
+def test_a_field_that_cannot_be_read_hides_no_other_fault(typed, ada):
+    wrong = {"name": "", "recipes": [], "keep_last": "many", "opens_at": "late", "crontab": "often", "artifact": ""}
+    told = shown_errors(signed_in(ada).post("/schedules/new/", {**typed, **wrong}))
+    assert set(told) == {"name", "recipes", "keep_last", "opens_at", "crontab", "artifact"}
+
+
 def test_the_list_shows_the_coming_week_and_the_last_run(schedule, ada):
     ScheduleRun.objects.create(schedule=schedule, due_at=timezone.now(), state="refused", reason="not good enough")
     page = signed_in(ada).get("/schedules/").content.decode()
@@ -111,6 +149,30 @@ def test_a_schedule_that_was_made_with_more_options_keeps_them_over_an_edit(make
     assert signed_in(ada).post(f"/schedules/{made.pk}/edit/", {**typed, "recipes": [key]}).status_code == 302
     made.refresh_from_db()
     assert made.recipe_list == [fine]
+
+
+def test_who_deletes_a_source_is_told_which_schedules_lose_it(schedule, source, ada, eve):
+    address = f"/models/artifacts/{source.pk}/delete/"
+    page = signed_in(ada).get(address).content.decode()
+    assert "<strong>nightly</strong> makes results out of it on local" in page
+    assert 'type="submit">' in page, "it may be deleted all the same"
+    hidden = signed_in(eve).get(address).content.decode()
+    assert "nightly" not in hidden and "1 schedule of other teams" in hidden
+
+
+def test_a_schedule_without_its_source_says_what_is_gone_and_what_to_do(schedule, source, ada):
+    name = str(source)
+    source.delete()
+    page = signed_in(ada).get(f"/schedules/{schedule.pk}/").content.decode()
+    assert f"Its source is gone: {name} was deleted." in page
+    assert "Choose another source" in page and f"/schedules/{schedule.pk}/edit/" in page
+    assert f"{name} (deleted)" in signed_in(ada).get("/schedules/").content.decode()
+
+
+def test_a_schedule_whose_hub_is_gone_says_so(schedule, ada):
+    Schedule.objects.update(artifact=None, source_name="", repo="org/model", variant="Q8_0")
+    page = signed_in(ada).get(f"/schedules/{schedule.pk}/").content.decode()
+    assert "the hub that org/model was fetched from was deleted" in page
 
 
 def test_every_page_is_valid_html(schedule, ada, team):

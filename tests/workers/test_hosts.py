@@ -251,3 +251,17 @@ def test_a_database_older_than_the_host_goes_on_with_what_runs(
     assert replica.container_id == serving["Id"]
     [still] = containers(engine)
     assert still["Id"] == serving["Id"] and still["State"] == "running"
+
+
+def test_a_look_at_a_host_finds_the_quantisers_images(engine: Any, machine: Any) -> None:
+    from webapp.quantisation.recipes import GGUF_IMAGE
+    from workers.tasks import hosts
+
+    assert machine.facts["quantiser_images"] == []
+    with contextlib.closing(engine.client()) as client:
+        client.tag("modelyard-test/engine:1", *GGUF_IMAGE.split(":"))
+        try:
+            hosts.probe(machine.pk)
+            assert reload(machine).facts["quantiser_images"] == [GGUF_IMAGE]
+        finally:
+            client.remove_image(GGUF_IMAGE)

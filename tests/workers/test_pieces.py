@@ -128,6 +128,22 @@ def test_buffers_of_one_kind_add_up_but_a_compute_buffer_replaces_itself(monkeyp
     assert stored == [{"CPU kv_cache": 15 << 20, "CPU compute_buffer": 14 << 20}]
 
 
+def test_what_only_says_that_we_looked_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[str] = []
+
+    async def call(function: Any, *arguments: Any) -> None:
+        assert function is logs.rows.append_log
+        kept.append(arguments[1])
+
+    monkeypatch.setattr(logs.rows, "call", call)
+    reader = logs.ReplicaLog((1, 1, 1), engines.get("llamacpp"))
+    idle = "0.02.035.048 I srv  update_slots: all slots are idle"
+    asyncio.run(reader.flush([("2026-11-22T15:00:00Z", idle)]))
+    assert kept == []
+    asyncio.run(reader.flush([("2026-11-22T15:00:01Z", line) for line in (idle, "somebody's line", idle)]))
+    assert kept == ["somebody's line\n"]
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [("unix:///nowhere/docker.sock", "no such file or directory"), ("tcp://127.0.0.1:9", "connection refused")],

@@ -12,6 +12,8 @@ from django.db import transaction
 from webapp.accounts.models import AuditEntry, AuditRetention, Team, User
 
 HIDDEN = "(hidden)"
+# Who did what nobody asked for at that moment, as diaries and the audit log say it.
+SYSTEM = "Modelyard"
 _SECRET_NAME = re.compile(
     r"(^|[_-])(password|passphrase|secret|token|digest|credentials?|authorization|api_?key)$", re.IGNORECASE
 )
@@ -32,13 +34,18 @@ class Asker:
 asker: ContextVar[Asker | None] = ContextVar("modelyard_asker", default=None)
 
 
+def actor_name(user: User | None) -> str:
+    """Who acts, as diaries keep it: the name outlives the account."""
+    return user.username if user else SYSTEM
+
+
 def audit(
     user: User | None,
     team: Team | None,
     verb: str,
     subject: str,
     detail: dict[str, Any] | None = None,
-    who: str = "system",
+    who: str = SYSTEM,
 ) -> None:
     """Write down who changed what, in the caller's transaction. Without a user it was `who`.
 

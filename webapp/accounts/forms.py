@@ -164,7 +164,8 @@ class SignInForm(forms.Form):
         required=False,
         widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
         label="Groups become roles",
-        help_text="One rule a line: group = team : role. These memberships are given and taken away at sign-in.",
+        help_text="One rule a line: group = team : role. These memberships are given and taken away at sign-in; "
+        "a team keeps its last admin.",
     )
 
     def clean_rules(self) -> tuple[tuple[str, Team, Role], ...]:

@@ -121,25 +121,36 @@ def facts(settings: SignInSettings) -> dict[str, Any]:
 
 
 def apply_rules(person: User, groups: list[str]) -> None:
-    """Make the person's memberships by rule what the provider's groups say; those given by hand stay as they are."""
+    """Make the person's memberships by rule what the provider's groups say; those given by hand stay as they are.
+
+    A team keeps its last admin: that is written down, and made up for at a sign-in after somebody else became one.
+    """
     wanted: dict[int, Role] = {}
     for rule in SignInRule.objects.filter(group__in=groups):
         role = Role(rule.role)
         wanted[rule.team_id] = higher(role, wanted[rule.team_id]) if rule.team_id in wanted else role
     with transaction.atomic():
         present = {row.team_id: row for row in Membership.objects.filter(user=person).select_related("team", "user")}
-        for team in Team.objects.filter(pk__in=wanted).order_by("pk"):
+        for team in Team.objects.filter(pk__in={*wanted, *present}).order_by("pk"):
             membership = present.get(team.pk)
             if membership is None:
                 teams.join(None, team, person, wanted[team.pk], "member.add-by-rule", is_by_rule=True)
-            elif membership.is_by_rule and membership.role != wanted[team.pk]:
-                change = difference({"role": membership.role}, {"role": str(wanted[team.pk])})
-                Membership.objects.filter(pk=membership.pk).update(role=wanted[team.pk])
-                audit(None, team, "member.role-by-rule", person.username, change)
-                teams.announce()
-        for membership in present.values():
-            if membership.is_by_rule and membership.team_id not in wanted:
-                teams.remove_member(None, membership, "member.remove-by-rule")
+            elif membership.is_by_rule and membership.role != wanted.get(team.pk):
+                _follow(membership, wanted.get(team.pk))
+
+
+def _follow(membership: Membership, role: Role | None) -> None:
+    """Give the member by rule another role, or none, unless that leaves the team without an admin."""
+    team, person = membership.team, membership.user
+    change = difference({"role": membership.role}, {"role": str(role) if role else None})
+    if teams.is_last_admin(membership):
+        audit(None, team, "member.last-admin-kept", person.username, change)
+    elif role is None:
+        teams.remove_member(None, membership, "member.remove-by-rule")
+    else:
+        Membership.objects.filter(pk=membership.pk).update(role=role)
+        audit(None, team, "member.role-by-rule", person.username, change)
+        teams.announce()
 
 
 def _check(wish: Wish) -> None:

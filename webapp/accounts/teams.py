@@ -86,7 +86,7 @@ def change_role(user: User | None, membership: Membership, role: Role) -> None:
         if before.role == role:
             return
         if role != Role.ADMIN:
-            _keep_an_admin(team, before)
+            _keep_an_admin(before)
         Membership.objects.filter(pk=membership.pk).update(role=role, is_by_rule=False)
         audit(user, team, "member.role", person.username, difference({"role": before.role}, {"role": str(role)}))
         announce()
@@ -106,7 +106,7 @@ def remove_member(user: User | None, membership: Membership, verb: str = "member
         if current is None:
             return
         if user is not None:
-            _keep_an_admin(team, current)
+            _keep_an_admin(current)
         keys = ApiKey.objects.filter(user=person, team=team, revoked_at=None)
         ended = list(keys.values_list("prefix", flat=True))
         keys.update(revoked_at=timezone.now())
@@ -120,12 +120,20 @@ def announce() -> None:
     events.publish("gateway")
 
 
-def _keep_an_admin(team: Team, leaving: Membership) -> None:
-    if leaving.role != Role.ADMIN:
-        return
+def is_last_admin(membership: Membership) -> bool:
+    """Whether the team has no other admin who could act. Inside a transaction, which keeps it so until its end."""
+    team = Team.objects.select_for_update().get(pk=membership.team_id)
+    if not team.memberships.filter(pk=membership.pk, role=Role.ADMIN).exists():
+        return False
     others = team.memberships.filter(role=Role.ADMIN, user__is_active=True, user__is_service=False)
-    if not others.exclude(pk=leaving.pk).exists():
-        raise Conflict(f"{leaving.user} is the last admin of {team.name}.", "Make somebody else an admin first.")
+    return not others.exclude(pk=membership.pk).exists()
+
+
+def _keep_an_admin(leaving: Membership) -> None:
+    if is_last_admin(leaving):
+        raise Conflict(
+            f"{leaving.user} is the last admin of {leaving.team.name}.", "Make somebody else an admin first."
+        )
 
 
 def _owned(team: Team) -> list[str]:

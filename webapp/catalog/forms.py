@@ -1,5 +1,6 @@
 """Forms of the catalogue."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from django import forms
@@ -9,7 +10,7 @@ from webapp.accounts.models import Team
 from webapp.catalog.models import DEFAULT_ENDPOINT, Hub
 from webapp.errors import Refused
 from webapp.inventory.models import Host
-from webapp.picking import Pick
+from webapp.picking import Pick, narrow_all
 
 QUIET = {"autocomplete": "off", "spellcheck": "false"}
 
@@ -48,14 +49,9 @@ class FetchForm(RefusableForm):
         team.queryset = Team.objects.filter(pk__in=[row.pk for row in teams]).order_by("name")
         host.queryset = Host.objects.online().open_to(teams).order_by("name")
 
-    def narrow(self) -> None:
-        """Offer a screenful of teams and hosts, with a search beside them. For pages that show `_pick.html`."""
-        for name in ("team", "host"):
-            try:
-                chosen = self.fields[name].clean(self[name].value())
-            except forms.ValidationError:
-                chosen = None
-            cast(Pick, self.fields[name]).narrow(name, self.data, chosen)
+    def narrow(self, typed: Mapping[str, Any]) -> None:
+        """Offer a screenful of teams and hosts, with a search beside them. `typed` holds what was searched for."""
+        narrow_all(self, typed)
 
 
 class ImportForm(FetchForm):
@@ -80,7 +76,7 @@ class ImportForm(FetchForm):
 
     def __init__(self, data: Any, *, teams: list[Team]) -> None:
         super().__init__(data, teams=teams)
-        self.narrow()
+        self.narrow(self.data)
         self.roots = [str(root) for root in paths.import_roots()]
 
 
@@ -100,7 +96,7 @@ class AddressForm(FetchForm):
 
     def __init__(self, data: Any, *, teams: list[Team]) -> None:
         super().__init__(data, teams=teams)
-        self.narrow()
+        self.narrow(self.data)
 
 
 class GetForm(FetchForm):

@@ -17,6 +17,9 @@ from webapp.catalog.views import jobs_verb
 from webapp.doors import carry_out, door, person, teams_of
 from webapp.errors import Refused
 from webapp.inventory.models import Host
+from webapp.picking import is_search
+
+PICKS = ("host", "team")
 
 
 @door("GET")
@@ -46,7 +49,9 @@ def repo(request: HttpRequest, pk: int) -> HttpResponse:
     ]
     approved = CodeApproval.objects.filter(hub=hub, repo=found.name, commit=found.commit).exists()
     context |= {"repo": found, "rows": rows, "offer": offer, "is_approved": approved}
-    return render(request, "models/repo.html", {**context, "form": FetchForm(None, teams=context["teams"])})
+    form = FetchForm(None, teams=context["teams"], initial={name: request.GET.get(name) for name in PICKS})
+    form.narrow(request.GET)
+    return render(request, "models/repo.html", {**context, "form": form})
 
 
 @door("POST")
@@ -55,6 +60,11 @@ def get(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     hub = get_object_or_404(Hub.objects.visible_to(user).filter(is_enabled=True), pk=pk)
     form = GetForm(request.POST, teams=teams_of(user, Role.OPERATOR))
+    page = _page(hub, request.POST.get("repo", ""), request.POST.get("revision", ""))
+    if is_search(request):
+        # Back to the page, which looks at the repository, with what was searched for and chosen.
+        kept = {name: request.POST.get(name, "")[:100] for pick in PICKS for name in (pick, f"{pick}-q")}
+        return redirect(f"{page}&{urlencode(kept)}")
     if form.is_valid():
         typed = form.cleaned_data
         words = (typed["team"], typed["host"], hub, typed["repo"], typed["variant"], typed["revision"])
@@ -63,7 +73,7 @@ def get(request: HttpRequest, pk: int) -> HttpResponse:
             return redirect("jobs:detail", queued[0].pk)
     else:
         messages.error(request, "Choose one of your teams and a host that is online.")
-    return redirect(_page(hub, request.POST.get("repo", ""), request.POST.get("revision", "")))
+    return redirect(page)
 
 
 @door("POST")

@@ -23,6 +23,8 @@ from webapp.picking import hush, is_search
 FEW_COPIES, MOST_COPIES = 20, 200
 # Deployments that a model's page lists.
 MOST_RUNNING = 50
+# Hosts that have an artifact, before somebody fetches it to one more.
+MOST_NAMED = 20
 
 
 def jobs_verb(name: str) -> Callable[..., Any]:
@@ -101,7 +103,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
         "snippets": import_string("webapp.deployments.sharing.code")(asked) if asked else [],
         "may_deploy": bool(teams),
         "teams": teams,
-        "hosts": list(Host.objects.online().open_to(teams).order_by("name")) if teams else [],
+        "has_hosts": Host.objects.online().open_to(teams).exists() if teams else False,
     }
     return render(request, "models/detail.html", context)
 
@@ -145,20 +147,28 @@ def from_address(request: HttpRequest) -> HttpResponse:
     return render(request, "models/address.html", {"form": form}, status=422 if form.errors else 200)
 
 
-@door("POST")
+@door("GET", "POST")
 def fetch_to_host(request: HttpRequest, pk: int) -> HttpResponse:
     """Fetch an artifact to one more host, or again to one where it failed."""
     user = person(request)
     artifact = get_object_or_404(Artifact.objects.select_related("catalog_model"), pk=pk)
-    form = FetchForm(request.POST, teams=teams_of(user, Role.OPERATOR))
-    if not form.is_valid():
-        messages.error(request, "Choose one of your teams and a host that is online.")
-        return redirect("catalog:detail", artifact.catalog_model.slug)
-    queued: list[Any] = []
-    verb, typed = jobs_verb("fetching.to_host"), form.cleaned_data
-    if carry_out(request, lambda: queued.append(verb(user, typed["team"], artifact, typed["host"])), "It is queued."):
-        return redirect("jobs:detail", queued[0].pk)
-    return redirect("catalog:detail", artifact.catalog_model.slug)
+    form = FetchForm(request.POST if request.method == "POST" else None, teams=teams_of(user, Role.OPERATOR))
+    if request.method == "POST" and not is_search(request) and form.is_valid():
+        typed = form.cleaned_data
+        try:
+            job = jobs_verb("fetching.to_host")(user, typed["team"], artifact, typed["host"])
+        except Refused as refusal:
+            form.take(refusal)
+        else:
+            messages.success(request, "It is queued.")
+            return redirect("jobs:detail", job.pk)
+    if is_search(request):
+        hush(form)
+    form.narrow(form.data)
+    there = Host.objects.visible_to(user).filter(copies__artifact=artifact, copies__state=CopyState.PRESENT)
+    holders = list(there.order_by("name").values_list("name", flat=True)[: MOST_NAMED + 1])
+    context = {"form": form, "artifact": artifact, "holders": holders[:MOST_NAMED], "more": len(holders) > MOST_NAMED}
+    return render(request, "models/fetch.html", context, status=422 if form.errors else 200)
 
 
 @door("GET", "POST")
@@ -189,7 +199,8 @@ def _delete(request: HttpRequest, artifact: Artifact, copy: ArtifactCopy | None,
             return redirect("catalog:detail", model.slug) if model else redirect("catalog:index")
     # What people may not see by name is still said to be there.
     context = {"artifact": artifact, "copy": copy, "loss": loss, "teams": teams}
-    context |= {"told": loss.told_to(user), "hidden": loss.hidden_from(user)}
+    context |= {"told": loss.users.told_to(user), "hidden": loss.users.hidden_from(user)}
+    context |= {"losing": loss.schedules.told_to(user), "losing_hidden": loss.schedules.hidden_from(user)}
     return render(request, "models/delete.html", context)
 
 

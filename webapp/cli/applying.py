@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from webapp.cli import lookup, plan, show
+from webapp.cli import lookup, plan, rehearsing, show
 from webapp.cli.errors import DIFFERENT, Problem, Usage
 from webapp.cli.plan import Step, Want
 from webapp.cli.session import Session, print_json
@@ -22,7 +22,7 @@ ONE = "/deployments/{deployment_id}"
 def apply(
     context: typer.Context,
     file: Annotated[str, typer.Option("--file", "-f", help="The YAML file; - reads standard input.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done or refused.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Delete what the file's teams have besides.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")] = False,
     allow_gap: Annotated[bool, typer.Option("--allow-gap", help="Where there is no room for old and new together, the "
@@ -47,13 +47,17 @@ def apply(
     _check(session, steps)
     steps += scheduling.steps(session, [one for one in declared if one.kind == "schedule"], source, prune)
     changes = [step for step in steps if step.is_change]
+    may_gap = allow_gap and session.description.takes("PATCH", ONE, "allow_gap")
     if not session.is_json:
         _show(session, steps)
+    refused = [one for one in rehearsing.refusals(session, changes, may_gap) if one is not None] if dry_run else []
     if not dry_run and changes:
         _confirm(changes, yes)
-        _carry_out(session, changes, allow_gap and session.description.takes("PATCH", ONE, "allow_gap"))
+        _carry_out(session, changes, may_gap)
     if session.is_json:
         print_json({"steps": [step.as_json() for step in steps], "applied": not dry_run})
+    if refused:
+        raise Problem(refused[0].status, "\n".join(map(str, refused)))
     if dry_run and exit_code and changes:
         raise typer.Exit(DIFFERENT)
 

@@ -30,9 +30,11 @@ from webapp.deployments.schemas import (
     RollBackIn,
     ScaleIn,
 )
-from webapp.errors import Invalid
+from webapp.errors import Conflict, Invalid
 from webapp.inventory.models import Host
 from webapp.pagination import Pages
+from webapp.references import referred
+from webapp.rehearsal import rehearse
 
 router = Router(tags=["deployments"])
 router.add_router("", history)
@@ -55,7 +57,7 @@ def list_engines(request: HttpRequest) -> list[dict[str, Any]]:
 
 @router.post("/estimates", response=EstimateOut, summary="How much memory it would take, and where it would fit")
 def estimate_memory(request: HttpRequest, data: EstimateIn) -> fitting.Fit:
-    artifact = get_object_or_404(Artifact, pk=data.artifact)
+    artifact = referred(artifact=(Artifact.objects.all(), data.artifact))["artifact"]
     contents = checking.checked(Contents(artifact, data.engine, options=data.options))
     found = fitting.fit(artifact, contents.engine, contents.options, team=team_of(caller(request), None))
     if found.problem:
@@ -85,24 +87,26 @@ def list_deployments(  # type: ignore[no-untyped-def]
 def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = False) -> Status[Any]:
     wish = services.Wish(
         name=data.name,
-        artifact=get_object_or_404(Artifact, pk=data.artifact),
         engine=data.engine,
         options=data.options,
         replicas=data.replicas,
-        host=_host(request, data.host),
         image=data.image,
         aliases=tuple(data.aliases),
+        **_rows(request, data.dict()),
     )
     team = team_of(caller(request), data.team)
     if dry_run:
         contents = services.check(caller(request), team, wish)
+        rehearse(lambda: services.create(caller(request), team, wish))
         return Status(200, _plan_out(services.Plan(contents, [], False, False, None, ""), team))
     deployment = services.create(caller(request), team, wish)
     return Status(202, get_deployment(request, deployment.pk))
 
 
-def _host(request: HttpRequest, host_id: int | None) -> Host | None:
-    return get_object_or_404(Host.objects.visible_to(caller(request)), pk=host_id) if host_id is not None else None
+def _rows(request: HttpRequest, said: dict[str, Any]) -> dict[str, Any]:
+    """The artifact and the host of what was said, as far as it says them."""
+    rows = {"artifact": Artifact.objects.all(), "host": Host.objects.visible_to(caller(request))}
+    return referred(**{name: (rows[name], said[name]) for name in rows if name in said})
 
 
 def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
@@ -114,6 +118,7 @@ def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
         "needs_gap": planned.needs_gap,
         "gap_s": planned.gap_s,
         "refusal": planned.refusal,
+        "refused": "",
         "fit": None if found.problem else found,
     }
 
@@ -132,9 +137,19 @@ def edit_deployment(request: HttpRequest, deployment_id: int, data: EditIn, dry_
     deployment = get_deployment(request, deployment_id)
     wanted = _edit(request, data)
     if dry_run:
-        return Status(200, _plan_out(services.check_edit(caller(request), deployment, wanted), deployment.team))
+        planned = _plan_out(services.check_edit(caller(request), deployment, wanted), deployment.team)
+        return Status(200, planned | {"refused": _refused(request, deployment, wanted)})
     services.edit(caller(request), deployment, wanted)
     return Status(202, get_deployment(request, deployment_id))
+
+
+def _refused(request: HttpRequest, deployment: Deployment, wanted: services.Edit) -> str:
+    """The conflict that the edit would meet now. Raises Invalid for what can never be."""
+    try:
+        rehearse(lambda: services.edit(caller(request), deployment, wanted))
+    except Conflict as conflict:
+        return str(conflict)
+    return ""
 
 
 def _edit(request: HttpRequest, data: EditIn) -> services.Edit:
@@ -142,10 +157,9 @@ def _edit(request: HttpRequest, data: EditIn) -> services.Edit:
     contents: dict[str, Any] = {
         name: given[name] for name in ("engine", "image", "options") if given.get(name) is not None
     }  # fmt: skip
-    if given.get("artifact") is not None:
-        contents["artifact"] = get_object_or_404(Artifact, pk=given["artifact"])
-    if "host" in given:
-        contents["host"] = _host(request, given["host"])
+    rows = _rows(request, given)
+    # Without a host it runs wherever it fits; without an artifact it would not run.
+    contents |= {name: row for name, row in rows.items() if row is not None or name == "host"}
     aliases = None if data.aliases is None else tuple(data.aliases)
     return services.Edit(contents, data.replicas, aliases, data.note, data.allow_gap, data.base_revision)
 
@@ -188,8 +202,15 @@ def stop_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployme
     return Status(202, get_deployment(request, deployment_id))
 
 
-@router.delete("/deployments/{deployment_id}", response={202: DeploymentOut}, summary="Delete")
-def delete_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployment]:
+@router.delete(
+    "/deployments/{deployment_id}",
+    response={200: DeploymentOut, 202: DeploymentOut},
+    summary="Delete, or only say whether that may be",
+)
+def delete_deployment(request: HttpRequest, deployment_id: int, dry_run: bool = False) -> Status[Deployment]:
     deployment = get_deployment(request, deployment_id)
+    if dry_run:
+        rehearse(lambda: services.delete(caller(request), deployment))
+        return Status(200, get_deployment(request, deployment_id))
     services.delete(caller(request), deployment)
     return Status(202, get_deployment(request, deployment_id))

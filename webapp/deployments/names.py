@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from django.core.exceptions import ValidationError
 
+from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Team, User
 from webapp.accounts.services import audit
 from webapp.deployments.models import NAME, Deployment, DeploymentAlias, ReplicaEvent
@@ -42,7 +43,7 @@ def replace(user: User | None, deployment: Deployment, aliases: Iterable[str]) -
     hold(deployment.team)
     before = deployment.aliases
     wanted = write(deployment, aliases)
-    who = user.username if user else "modelyard"
+    who = actor_name(user)
     said = f"asked for the aliases {', '.join(wanted)}" if wanted else "removed all aliases"
     ReplicaEvent.objects.create(deployment=deployment, text=said[:500], actor=who)
     audit(user, deployment.team, "deployment.aliases", deployment.name, {"from": before, "to": wanted})

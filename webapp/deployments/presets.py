@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.deployments.models import OptionPreset
@@ -66,7 +67,7 @@ def save(user: User | None, team: Team, engine: str, name: str, options: dict[st
         try:
             with transaction.atomic():
                 kept = OptionPreset.objects.create(
-                    team=team, engine=engine, name=name, options=checked, actor=user.username if user else "modelyard"
+                    team=team, engine=engine, name=name, options=checked, actor=actor_name(user)
                 )
         except IntegrityError as error:
             message = f"The team has a preset named {name} already."

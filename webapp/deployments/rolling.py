@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from webapp import queue
+from webapp.accounts.auditing import SYSTEM
 from webapp.deployments import lifecycle, revisions, room
 from webapp.deployments.models import Deployment, Replica, ReplicaEvent, Revision, Rollout
 from webapp.deployments.rollout import Add, Finish, Goal, GoBack, Hold, Member, Rest, Retire, decide
@@ -237,7 +238,7 @@ def _write(deployment: Deployment, text: str, replica: Replica | None = None) ->
         replica_number=replica.number if replica else None,
         revision_number=revision.number if revision else None,
         text=text[:500],
-        actor="modelyard",
+        actor=SYSTEM,
     )
 
 

@@ -203,6 +203,7 @@ class PlanOut(Schema):
     needs_gap: bool = Field(description="memory cannot hold old and new together: an old one would have to go first")
     gap_s: float | None = Field(description="how long one replica would be missing, judged by the last start")
     refusal: str = Field(description="why it fits nowhere; empty when it does")
+    refused: str = Field(description="what stands in the way now, given allow_gap; empty: it would be carried out")
     fit: EstimateOut | None = Field(description="null when nothing could be calculated")
 
 

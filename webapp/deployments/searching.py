@@ -7,6 +7,7 @@ from django.db.models import Case, CharField, Count, F, Q, QuerySet, Value, When
 
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired, ReplicaState
+from webapp.inventory.models import Host
 from webapp.listings import Listing, listing
 
 S = ReplicaState
@@ -20,10 +21,17 @@ FILTERS = ("state", "engine", "host", "team")
 
 
 def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Listing:
-    """The page of the list that was asked for by `q`, `sort`, `page` and the filters."""
+    """The page of the list that was asked for by `q`, `sort`, `page` and the filters. `rows` come from `visible_to`."""
     filters = {name: str(asked[name])[:100] for name in FILTERS if asked.get(name)}
+    host = filters.get("host", "")
+    # Among many hosts people type, and see what they mean before the name is whole.
+    is_part = bool(host) and not Host.objects.filter(name=host).exists()
+    if is_part:
+        # Of one's own teams only: what another team lets mine use keeps its hosts to itself.
+        on_host = Deployment.objects.filter(replicas__host__name__icontains=host)
+        rows = rows.filter(Q(is_own=True), pk__in=on_host.values("pk"))
     return listing(
-        narrow(rows, filters),
+        narrow(rows, filters | {"host": ""} if is_part else filters),
         asked,
         search=("name", "artifact__catalog_model__name", "team__name", "engine"),
         sorts={

@@ -8,6 +8,7 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from webapp import engines
+from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog.models import Artifact
@@ -99,7 +100,7 @@ def create(user: User | None, team: Team, wish: Wish) -> Deployment:
         _save_new(deployment)
         names.write(deployment, wish.aliases)
         _write(deployment, user, "asked to run")
-        rolling.first(deployment, _actor(user))
+        rolling.first(deployment, actor_name(user))
         detail = {"artifact": str(wish.artifact), "options": contents.options}
         audit(user, team, "deployment.create", deployment.name, detail)
         _announce(deployment)
@@ -155,8 +156,8 @@ def edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
             hold_files(planned.contents.artifact)
             check_files(planned.contents)
             _check_room(planned, wanted.may_gap)
-            revision = revisions.write(deployment, planned.contents, _actor(user), wanted.note)
-            rolling.begin(deployment, "edit", revision, _actor(user), wanted.may_gap)
+            revision = revisions.write(deployment, planned.contents, actor_name(user), wanted.note)
+            rolling.begin(deployment, "edit", revision, actor_name(user), wanted.may_gap)
             _tell_change(user, deployment, revision, planned.changes, wanted.note)
         if wanted.aliases is not None and sorted(set(wanted.aliases)) != deployment.aliases:
             names.replace(user, deployment, wanted.aliases)
@@ -188,8 +189,8 @@ def restart(user: User | None, deployment: Deployment, may_gap: bool = False) ->
         needs_gap = not room.beside(deployment, contents)
         gap_s = timeline.last_start_s(deployment) if needs_gap else None
         _check_room(Plan(contents, [], True, needs_gap, gap_s, ""), may_gap)
-        revision = deployment.revision or revisions.write(deployment, contents, _actor(user))
-        rolling.begin(deployment, "restart", revision, _actor(user), may_gap)
+        revision = deployment.revision or revisions.write(deployment, contents, actor_name(user))
+        rolling.begin(deployment, "restart", revision, actor_name(user), may_gap)
         _write(deployment, user, "asked for a restart")
         audit(user, deployment.team, "deployment.restart", deployment.name)
         rolling.advance(deployment.pk)
@@ -216,8 +217,8 @@ def roll_back(user: User | None, deployment: Deployment, number: int, may_gap: b
         check_files(contents)
         _check_room(plan(deployment, Edit({name: getattr(contents, name) for name in _FIELDS})), may_gap)
         note = f"back to revision {number}"
-        revision = revisions.write(deployment, contents, _actor(user), note)
-        rolling.begin(deployment, "rollback", revision, _actor(user), may_gap)
+        revision = revisions.write(deployment, contents, actor_name(user), note)
+        rolling.begin(deployment, "rollback", revision, actor_name(user), may_gap)
         _tell_change(user, deployment, revision, changes, note)
         rolling.advance(deployment.pk)
         _announce(deployment)
@@ -358,11 +359,7 @@ def _taken(wanted: Deployment) -> Conflict:
 
 def _write(deployment: Deployment, user: User | None, text: str) -> None:
     number = deployment.revision.number if deployment.revision else None
-    ReplicaEvent.objects.create(deployment=deployment, revision_number=number, text=text[:500], actor=_actor(user))
-
-
-def _actor(user: User | None) -> str:
-    return user.username if user else "modelyard"
+    ReplicaEvent.objects.create(deployment=deployment, revision_number=number, text=text[:500], actor=actor_name(user))
 
 
 def _announce(deployment: Deployment) -> None:

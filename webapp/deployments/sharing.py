@@ -2,14 +2,17 @@
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Case, Exists, OuterRef, Q, When
 
+from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.deployments.models import Deployment, DeploymentGrant, Replica, ReplicaEvent
+from webapp.deployments.states import Desired, ReplicaState
 from webapp.deployments.waking import topics
 from webapp.errors import Invalid
 from webapp.events import services as events
-from webapp.snippets import Snippet, snippets
+from webapp.snippets import KEY, Snippet, snippets
 
 
 def grant(user: User | None, deployment: Deployment, slug: str) -> DeploymentGrant:
@@ -21,7 +24,7 @@ def grant(user: User | None, deployment: Deployment, slug: str) -> DeploymentGra
         raise Invalid(message, "Type another team's short name.", fields={"team": message})
     with transaction.atomic():
         made, is_new = DeploymentGrant.objects.get_or_create(
-            deployment=deployment, team=team, defaults={"actor": user.username if user else "modelyard"}
+            deployment=deployment, team=team, defaults={"actor": actor_name(user)}
         )
         if is_new:
             _tell(user, deployment, team, "deployment.grant", f"let team {team.name} use it")
@@ -41,7 +44,7 @@ def withdraw(user: User | None, deployment: Deployment, team: Team) -> None:
 
 
 def _tell(user: User | None, deployment: Deployment, team: Team, verb: str, text: str) -> None:
-    who = user.username if user else "modelyard"
+    who = actor_name(user)
     ReplicaEvent.objects.create(deployment=deployment, text=text, actor=who)
     audit(user, deployment.team, verb, deployment.name, {"team": team.slug})
 
@@ -57,14 +60,36 @@ def asking_team(user: User, deployment: Deployment) -> Team:
     return own or mine.filter(pk__in=granted).order_by("name", "pk").first() or deployment.team
 
 
-def code(deployment: Deployment) -> list[Snippet]:
-    """Code that asks it. Another team's is asked by its own address: its name may mean something else to mine.
+def asked_by(team: Team) -> Deployment | None:
+    """What to show somebody who has a new key of this team: one that answers now before others, own before granted."""
+    granted = DeploymentGrant.objects.filter(team=team).values("deployment")
+    is_ready = Exists(Replica.objects.present().filter(deployment=OuterRef("pk"), state=ReplicaState.READY))
+    is_own, runs = Q(team=team), Q(desired_state=Desired.RUNNING)
+    reached = Deployment.objects.filter(is_own | Q(pk__in=granted)).exclude(desired_state=Desired.DELETED)
+    return (
+        reached.select_related("team")
+        .annotate(
+            is_ready=is_ready,
+            runs=Case(When(runs, then=1), default=0),
+            is_own=Case(When(is_own, then=1), default=0),
+        )
+        .order_by("-is_ready", "-runs", "-is_own", "name", "pk")
+        .first()
+    )
 
-    For a deployment out of `visible_to`, which says whose it is.
+
+def base_url(deployment: Deployment) -> str:
+    """What comes before /v1. Another team's is asked by its own address: its name may mean something else to mine.
+
+    For a deployment out of `visible_to` or `asked_by`, which say whose it is.
     """
     is_own = deployment.is_own  # type: ignore[attr-defined]
-    base = settings.MODELYARD_URL if is_own else deployment.endpoint.removesuffix("/v1")
-    return snippets(base, deployment.name)
+    return settings.MODELYARD_URL if is_own else deployment.endpoint.removesuffix("/v1")
+
+
+def code(deployment: Deployment, key: str = KEY) -> list[Snippet]:
+    """Code that asks it, with a deployment as `base_url` takes it."""
+    return snippets(base_url(deployment), deployment.name, key)
 
 
 def shown_replicas(deployment: Deployment) -> list[Replica]:

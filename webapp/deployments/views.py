@@ -17,6 +17,7 @@ from webapp.deployments.states import RolloutState
 from webapp.doors import answer, carry_out, door, may, page_or_panel, person, teams_of
 from webapp.following import follow
 from webapp.inventory.models import Host
+from webapp.picking import SHOWN
 
 DIARY_LINES = 40
 
@@ -31,10 +32,16 @@ def index(request: HttpRequest) -> HttpResponse:
         "following": following,
         "words": searching.WORDS,
         "engines": [engines.get(name) for name in engines.names()],
-        "hosts": Host.objects.order_by("name").values_list("name", flat=True),
+        "hosts": _host_names(user),
         "teams": teams_of(user),
     }
     return page_or_panel(request, "deployments/index.html", panel, page)
+
+
+def _host_names(user: User) -> list[str] | None:
+    """The hosts to choose from; None where there are so many that people type instead."""
+    names = list(Host.objects.visible_to(user).order_by("name").values_list("name", flat=True)[: SHOWN + 1])
+    return names if len(names) <= SHOWN else None
 
 
 def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

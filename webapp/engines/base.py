@@ -184,6 +184,10 @@ class Engine(Protocol):
         """What the line says, or None for the many that say nothing we use."""
         ...
 
+    def is_our_asking(self, line: str) -> bool:
+        """Whether the line only says that we looked: a health or metrics question answered well."""
+        ...
+
     def explain_exit(self, facts: ExitFacts) -> ExitReason:
         """Why it is not running."""
         ...

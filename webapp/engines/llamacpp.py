@@ -245,6 +245,10 @@ class LlamaCpp:
         """Stages of loading, buffer sizes (keys are planner terms) and complaints."""
         return llamacpp_log.parse(line)
 
+    def is_our_asking(self, line: str) -> bool:
+        """Whether the line only says that we looked; the gateway lets nobody else ask for these."""
+        return llamacpp_log.is_our_asking(line)
+
     def explain_exit(self, facts: ExitFacts) -> ExitReason:
         """Why it is not running, from everything known together."""
         return llamacpp_exits.explain(facts)

@@ -34,6 +34,11 @@ _STAGES = (
     ("load_model: initializing", "slots", "preparing the slots"),
     ("model loaded", "loaded", "model loaded"),
 )
+# Builds that log requests say the first; every question for metrics makes an idle server say the second.
+_OUR_ASKING = re.compile(
+    r"(?:request: GET /(?:v1/)?(?:health|metrics) \S+ 200"
+    r"|^(?:[\d.]+ [A-Z] )?srv\s+update_slots: all slots are idle)\s*$"
+)
 _MOST = 4096  # longer lines are text that users sent, never facts
 
 
@@ -57,6 +62,11 @@ def parse(line: str) -> LogFact | None:
         if marker in text:
             return LogFact("progress", key, fraction=number / len(_STAGES), text=words)
     return None
+
+
+def is_our_asking(line: str) -> bool:
+    """Whether the line only says that health or metrics were asked for, and answered."""
+    return len(line) <= _MOST and _OUR_ASKING.search(line) is not None
 
 
 def reported(lines: Iterable[str]) -> dict[str, int]:

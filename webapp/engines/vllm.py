@@ -174,6 +174,10 @@ class Vllm:
         """Stages of loading, sizes (keys are planner terms) and complaints."""
         return vllm_log.parse(line)
 
+    def is_our_asking(self, line: str) -> bool:
+        """Whether the line only says that we looked; the gateway lets nobody else ask for these."""
+        return vllm_log.is_our_asking(line)
+
     def explain_exit(self, facts: ExitFacts) -> ExitReason:
         """Why it is not running, from everything known together."""
         return vllm_exits.explain(facts)

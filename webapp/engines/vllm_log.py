@@ -25,6 +25,7 @@ _STAGES = (
     ("init engine (profile", "warm_up", "warmed up"),
     ("Application startup complete", "loaded", "model loaded"),
 )
+_OUR_ASKING = re.compile(r'"GET /(?:health|metrics) HTTP/1\.1" 200(?: OK)?\s*$')
 _READING = next(number for number, (_marker, key, _words) in enumerate(_STAGES, start=1) if key == "weights")
 _PLAIN_VERSION = "vLLM server version"
 
@@ -47,3 +48,8 @@ def parse(line: str) -> LogFact | None:
     if _ERROR.search(line):
         return LogFact("error", "error", text=line.strip())
     return None
+
+
+def is_our_asking(line: str) -> bool:
+    """Whether the line only says that health or metrics were asked for, and answered."""
+    return len(line) <= _MOST and _OUR_ASKING.search(line) is not None

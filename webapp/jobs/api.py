@@ -18,6 +18,7 @@ from webapp.jobs.models import Job
 from webapp.jobs.schemas import CopyIn, FetchIn, ImportIn, JobLogOut, JobOut
 from webapp.log_text import Place
 from webapp.pagination import Pages
+from webapp.references import referred
 
 # What a database holds as an id.
 MOST = 2**63 - 1
@@ -65,7 +66,8 @@ def fetch(request: HttpRequest, data: FetchIn) -> Status[Job]:
     if (data.hub is None) == (not data.url):
         raise Invalid("Name a hub with a repository, or an address.", fields={"hub": "or url", "url": "or hub"})
     hubs = Hub.objects.visible_to(user).filter(is_enabled=True)
-    hub = None if data.hub is None else get_object_or_404(hubs, pk=data.hub)
+    # Both are looked for together, so that a refusal names both.
+    hub = referred(hub=(hubs, data.hub), host=(Host.objects.visible_to(user), data.host))["hub"]
     team, host = team_of(user, data.team), _host(request, data.host)
     if hub is None:
         job = fetching.from_url(user, team, host, data.url, data.model_name)
@@ -114,7 +116,7 @@ def retry_job(request: HttpRequest, job_id: int) -> Status[Job]:
 
 def _host(request: HttpRequest, host_id: int | None) -> Host:
     hosts = Host.objects.visible_to(caller(request)).order_by("id")
-    host = get_object_or_404(hosts, pk=host_id) if host_id else hosts.first()
+    host: Host | None = referred(host=(hosts, host_id))["host"] or hosts.first()
     if host is None:
         raise Conflict("There is no host yet.", "Register one first.")
     return host

@@ -40,24 +40,32 @@ class Making:
 
 
 @dataclass(frozen=True)
-class Loss:
-    """What a deletion would take away. `users` are those that still need it; while there are any it is refused."""
+class Uses:
+    """Who needs something, as far as a person may know."""
 
-    freed_bytes: int
-    users: tuple[Use, ...]
+    all: tuple[Use, ...] = ()
 
     def told_to(self, user: User | None) -> list[Use]:
-        """The users that this person may know by name, each with its first reason."""
+        """Those that this person may know by name, each with its first reason."""
         if user is None or user.is_superuser:
-            seen = self.users
+            seen = self.all
         else:
             teams = set(user.teams.values_list("pk", flat=True))
-            seen = tuple(use for use in self.users if use.team in teams)
+            seen = tuple(use for use in self.all if use.team in teams)
         return list({(use.team, use.name): use for use in reversed(seen)}.values())[::-1]
 
     def hidden_from(self, user: User | None) -> int:
         """How many there are besides."""
-        return len({(use.team, use.name) for use in self.users}) - len(self.told_to(user))
+        return len({(use.team, use.name) for use in self.all}) - len(self.told_to(user))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a deletion would take away. While it has users it is refused; schedules only lose their source."""
+
+    freed_bytes: int
+    users: Uses
+    schedules: Uses = Uses()
 
 
 def loss_of_copy(copy: ArtifactCopy) -> Loss:
@@ -67,7 +75,7 @@ def loss_of_copy(copy: ArtifactCopy) -> Loss:
     if copy.state == CopyState.PRESENT and not others.exists():
         users += _using("uses")(copy.artifact_id)
     users += [Making(str(job), job.team_id or 0) for job in _jobs(copy.artifact_id).filter(host=copy.host_id)]
-    return Loss(copy.artifact.size_bytes, tuple(users))
+    return Loss(copy.artifact.size_bytes, Uses(tuple(users)))
 
 
 def loss_of_artifact(artifact: Artifact) -> Loss:
@@ -76,7 +84,9 @@ def loss_of_artifact(artifact: Artifact) -> Loss:
         *_using("uses")(artifact.pk),
         *(Making(str(job), job.team_id or 0) for job in _jobs(artifact.pk)),
     ]
-    return Loss(artifact.size_bytes * present, tuple(users))
+    # By name too: that room stands above this one.
+    losing = import_string("webapp.schedules.sources.losing")(artifact.pk)
+    return Loss(artifact.size_bytes * present, Uses(tuple(users)), Uses(tuple(losing)))
 
 
 def _using(name: str) -> Callable[..., list[Use]]:
@@ -142,9 +152,9 @@ def _jobs(artifact_id: int) -> QuerySet[Job]:
 
 
 def _refuse_use(user: User | None, loss: Loss, what: str) -> None:
-    if not loss.users:
+    if not loss.users.all:
         return
-    told, hidden = loss.told_to(user), loss.hidden_from(user)
+    told, hidden = loss.users.told_to(user), loss.users.hidden_from(user)
     words = [f"{use.name} {use.why}" for use in told[:5]]
     if len(told) > 5:
         words.append(f"{len(told) - 5} more use it")

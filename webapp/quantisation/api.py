@@ -5,7 +5,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
-from ninja import Query, Router, Status
+from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 
 from webapp.accounts.api import team_of
@@ -36,6 +36,7 @@ from webapp.quantisation.schemas import (
     QuantisationIn,
     RecipeOut,
 )
+from webapp.references import absent, referred
 
 router = Router(tags=["quantisation"])
 
@@ -53,9 +54,8 @@ def list_recipes(request: HttpRequest) -> list[dict[str, Any]]:
 
 @router.post("/quantisations/preview", response=PreviewOut, summary="What would become of a recipe, and why not")
 def preview_quantisation(request: HttpRequest, data: PreviewIn) -> dict[str, Any]:
-    artifact = get_object_or_404(Artifact.objects.select_related("catalog_model"), pk=data.artifact)
-    host = _host(caller(request), data.host) if data.host else None
-    found = services.preview(artifact, data.recipe, host, data.measure)
+    rows = _rows(caller(request), data, "artifact", "host")
+    found = services.preview(rows["artifact"], data.recipe, rows["host"], data.measure)
     said: dict[str, Any] = {
         "is_possible": found.is_possible, "label": found.label, "file": found.file, "steps": list(found.steps),
         "refusals": [asdict(refusal) for refusal in found.refusals],
@@ -63,17 +63,15 @@ def preview_quantisation(request: HttpRequest, data: PreviewIn) -> dict[str, Any
     if found.needs is not None:
         needs = found.needs
         said |= {"result_bytes": needs.result_bytes, "disk_bytes": needs.disk_bytes, "memory_bytes": needs.memory_bytes}
-        said["notes"] = list(needs.notes)
+        said["notes"] = [*needs.notes, *([found.first] if found.first else [])]
     return said
 
 
 @router.post("/quantisations", response={202: JobOut}, summary="Quantise an artifact")
 def quantise(request: HttpRequest, data: QuantisationIn) -> Status[Job]:
     user = caller(request)
-    artifact = get_object_or_404(Artifact.objects.select_related("catalog_model"), pk=data.artifact)
-    texts = (_text(user, data.calibration), data.measure, _text(user, data.judging))
-    prompts = get_object_or_404(PromptSet.objects.visible_to(user), pk=data.prompts) if data.prompts else None
-    job = services.queue(user, team_of(user, data.team), artifact, data.recipe, _host(user, data.host), *texts, prompts)
+    rows = _rows(user, data, "artifact", "host", "calibration", "judging", "prompts")
+    job = services.queue(user, team_of(user, data.team), recipe=data.recipe, measure=data.measure, **rows)
     return Status(202, Job.objects.for_list().get(pk=job.pk))
 
 
@@ -81,7 +79,7 @@ def quantise(request: HttpRequest, data: QuantisationIn) -> Status[Job]:
 def make_again(request: HttpRequest, artifact_id: RowId, data: AgainIn) -> Status[Job]:
     user = caller(request)
     artifact = get_object_or_404(Artifact.objects.select_related("catalog_model", "parent"), pk=artifact_id)
-    job = services.again(user, team_of(user, data.team), artifact, _host(user, data.host))
+    job = services.again(user, team_of(user, data.team), artifact, _rows(user, data, "host")["host"])
     return Status(202, Job.objects.for_list().get(pk=job.pk))
 
 
@@ -101,7 +99,9 @@ def list_measurements(request: HttpRequest, artifact: RowId | None = None):  # t
 @router.get("/picks", response=PickOut, summary="Which variant of a model to take")
 def pick(request: HttpRequest, asked: Query[PickQuery]) -> dict[str, Any]:
     user = caller(request)
-    model = get_object_or_404(CatalogModel, slug=asked.model)
+    model = CatalogModel.objects.filter(slug=asked.model).first()
+    if model is None:
+        raise absent(model=asked.model)
     artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(user))
     candidates = panels.candidates(user, artifacts)
     found = picking.pick(candidates, asked.memory_bytes, asked.context, asked.users, asked.priority)
@@ -160,9 +160,11 @@ def delete_prompts(request: HttpRequest, prompts_id: RowId) -> Status[None]:
     return Status(204, None)
 
 
-def _host(user: User, host_id: int) -> Host:
-    return get_object_or_404(Host.objects.visible_to(user), pk=host_id)
-
-
-def _text(user: User, text_id: int | None) -> CalibrationSet | None:
-    return get_object_or_404(CalibrationSet.objects.visible_to(user), pk=text_id) if text_id else None
+def _rows(user: User, data: Schema, *names: str) -> dict[str, Any]:
+    """The rows that these fields of the body name."""
+    texts = CalibrationSet.objects.visible_to(user)
+    rows: dict[str, Any] = {
+        "artifact": Artifact.objects.select_related("catalog_model"), "host": Host.objects.visible_to(user),
+        "calibration": texts, "judging": texts, "prompts": PromptSet.objects.visible_to(user),
+    }  # fmt: skip
+    return referred(**{name: (rows[name], getattr(data, name)) for name in names})

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from webapp.accounts.models import User
-from webapp.catalog.models import Artifact, CatalogModel
+from webapp.catalog.models import Artifact, CatalogModel, CopyState
 from webapp.planner.facts import ModelFacts
 from webapp.quantisation.models import Measurement
 from webapp.quantisation.passports import lineage
 from webapp.quantisation.picking import Candidate, Pick, Priority, front, pick
-from webapp.quantisation.recipes import METHODS
+from webapp.quantisation.recipes import IMAGES, METHODS, lacks_image
 
 GIB = 1024**3
 WIDTH, HEIGHT, EDGE = 640, 260, 48
@@ -74,6 +74,7 @@ def of_model(user: User, model: CatalogModel, artifacts: list[Artifact]) -> dict
         "points": plot(rows),
         "lineage": lineage(artifacts) if any(artifact.parent_id for artifact in artifacts) else [],
         "quantisable": {artifact.pk for artifact in artifacts if _takes(artifact)},
+        "unprepared": {artifact.pk for artifact in artifacts if _is_unprepared(artifact)},
         "priorities": PRIORITIES,
     }
 
@@ -162,3 +163,9 @@ def _loss(row: Measurement) -> float | None:
 
 def _takes(artifact: Artifact) -> bool:
     return any(artifact.format in method.takes for method in METHODS.values())
+
+
+def _is_unprepared(artifact: Artifact) -> bool:
+    """It lies on hosts, and on none of them is a quantiser's image."""
+    hosts = [copy.host for copy in artifact.copies.all() if copy.state == CopyState.PRESENT]
+    return bool(hosts) and all(lacks_image(host.facts, *IMAGES) for host in hosts)

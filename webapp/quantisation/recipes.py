@@ -112,6 +112,17 @@ METHODS: dict[str, Method] = {
 }  # fmt: skip
 
 
+# What a host keeps in its facts: which of the images it has. Hosts that nobody has looked at say nothing.
+IMAGES = tuple(dict.fromkeys(method.image for method in METHODS.values()))
+IMAGES_FACT = "quantiser_images"
+
+
+def lacks_image(host_facts: Mapping[str, Any], *images: str) -> bool:
+    """Whether a host, by its facts, is known to have none of these images."""
+    there = host_facts.get(IMAGES_FACT)
+    return there is not None and not set(images) & set(there)
+
+
 class Recipe(BaseModel):
     """A method with its options, as it is stored and asked for."""
 

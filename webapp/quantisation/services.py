@@ -20,7 +20,7 @@ from webapp.jobs.models import Job, JobKind
 from webapp.planner.facts import ModelFacts
 from webapp.quantisation import golden, plan, refusing, shipping, sizing
 from webapp.quantisation.models import CalibrationSet, PromptSet
-from webapp.quantisation.recipes import Measure, Recipe
+from webapp.quantisation.recipes import Measure, Recipe, lacks_image
 from webapp.quantisation.refusing import Refusal, Room
 from webapp.quantisation.sizing import Needs
 
@@ -37,6 +37,8 @@ class Preview:
     steps: tuple[str, ...] = ()
     label: str = ""
     file: str = ""
+    # What somebody has to do on the host before the work can be done; empty for nothing.
+    first: str = ""
 
     @property
     def is_possible(self) -> bool:
@@ -60,8 +62,18 @@ def preview(
         found += _of_host(artifact, host, needs)
     return Preview(
         tuple(found), needs, tuple(plan.steps(recipe, artifact.format, measure, has_prompts=has_prompts)),
-        recipe.label, result_file(artifact, recipe),
+        recipe.label, result_file(artifact, recipe), _first(recipe, host),
     )  # fmt: skip
+
+
+def _first(recipe: Recipe, host: Host | None) -> str:
+    """Not a refusal: the image may have come since the host was looked at."""
+    if host is None or not lacks_image(host.facts, recipe.what.image):
+        return ""
+    return (
+        f"{host.name} does not have the image for {recipe.what.title} yet, so the job would fail there. An admin runs "
+        "`make quantizers` on that machine first: once, about 20 minutes."
+    )
 
 
 def queue(

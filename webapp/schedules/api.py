@@ -17,6 +17,8 @@ from webapp.deployments.models import Deployment
 from webapp.inventory.models import Host
 from webapp.pagination import Pages
 from webapp.quantisation.models import CalibrationSet, PromptSet
+from webapp.references import referred
+from webapp.rehearsal import rehearse
 from webapp.schedules import services
 from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.schemas import CheckedOut, RunOut, ScheduleEdit, ScheduleIn, ScheduleOut
@@ -41,7 +43,9 @@ def create_schedule(request: HttpRequest, data: ScheduleIn) -> Status[Schedule]:
 @router.post("/schedules/check", response=CheckedOut, summary="Whether a schedule could be kept, and what is odd")
 def check_schedule(request: HttpRequest, data: ScheduleIn) -> dict[str, Any]:
     user = caller(request)
-    return {"warnings": services.check(user, team_of(user, data.team), Wish(**_rows(user, data.dict(), data)))}
+    team, wish = team_of(user, data.team), Wish(**_rows(user, data.dict(), data))
+    rehearse(lambda: services.create(user, team, wish))
+    return {"warnings": services.check(user, team, wish)}
 
 
 @router.get("/schedules/{schedule_id}", response=ScheduleOut, summary="One schedule")
@@ -50,18 +54,32 @@ def get_schedule(request: HttpRequest, schedule_id: RowId) -> Schedule:
 
 
 @router.patch("/schedules/{schedule_id}", response=ScheduleOut, summary="Change a schedule")
-def edit_schedule(request: HttpRequest, schedule_id: RowId, data: ScheduleEdit) -> Schedule:
+def edit_schedule(request: HttpRequest, schedule_id: RowId, data: ScheduleEdit, dry_run: bool = False) -> Schedule:
+    """With `dry_run` the answer is the schedule as it would be."""
     user = caller(request)
     schedule = get_schedule(request, schedule_id)
-    changes = _rows(user, data.dict(exclude_unset=True), data)
-    changes = {name: value for name, value in changes.items() if value is not None or name not in _NEEDED}
-    services.edit(user, schedule, replace(services.wish_of(schedule), **changes))
+    wish = _changed(user, schedule, data)
+    if dry_run:
+        rehearse(lambda: services.edit(user, schedule, wish))
+        return schedule
+    services.edit(user, schedule, wish)
     return get_schedule(request, schedule_id)
 
 
+def _changed(user: User, schedule: Schedule, data: ScheduleEdit) -> Wish:
+    changes = _rows(user, data.dict(exclude_unset=True), data)
+    changes = {name: value for name, value in changes.items() if value is not None or name not in _NEEDED}
+    return replace(services.wish_of(schedule), **changes)
+
+
 @router.delete("/schedules/{schedule_id}", response={204: None}, summary="Forget a schedule; its results stay")
-def delete_schedule(request: HttpRequest, schedule_id: RowId) -> Status[None]:
-    services.delete(caller(request), get_schedule(request, schedule_id))
+def delete_schedule(request: HttpRequest, schedule_id: RowId, dry_run: bool = False) -> Status[None]:
+    """With `dry_run` it is only said whether that may be."""
+    schedule = get_schedule(request, schedule_id)
+    if dry_run:
+        rehearse(lambda: services.delete(caller(request), schedule))
+    else:
+        services.delete(caller(request), schedule)
     return Status(204, None)
 
 
@@ -110,9 +128,7 @@ def _rows(user: User, said: dict[str, Any], data: ScheduleIn | ScheduleEdit) -> 
         "prompts": PromptSet.objects.visible_to(user),
         "deployment": Deployment.objects.belonging_to(user).select_related("team"),
     }  # fmt: skip
-    for name, rows in seen.items():
-        if found.get(name) is not None:
-            found[name] = get_object_or_404(rows, pk=found[name])
+    found |= referred(**{name: (rows, found[name]) for name, rows in seen.items() if name in found})
     for name in ("gate", "measure"):
         if name in found:
             found[name] = getattr(data, name)

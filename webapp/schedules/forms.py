@@ -1,6 +1,7 @@
 """The form of a schedule, and the one of a notification target."""
 
 import json
+from types import SimpleNamespace
 from typing import Any, cast
 
 from django import forms
@@ -9,14 +10,16 @@ from webapp.accounts.models import Team, User
 from webapp.catalog.forms import QUIET, RefusableForm
 from webapp.catalog.models import Artifact, Hub
 from webapp.deployments.models import Deployment
+from webapp.errors import Refused
 from webapp.inventory.models import Host
+from webapp.picking import Pick, narrow_all
 from webapp.quantisation.models import PromptSet
 from webapp.quantisation.recipes import METHODS, GgufOptions, Measure, Recipe
-from webapp.schedules import notifying
+from webapp.schedules import checking, notifying
 from webapp.schedules.gates import Gate
 from webapp.schedules.models import Schedule, TargetKind
-from webapp.schedules.services import Wish
 from webapp.schedules.timing import When
+from webapp.schedules.wishes import Wish
 
 # What people choose from; the API takes every option.
 TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "Q3_K_M", "IQ4_XS")
@@ -37,9 +40,10 @@ class ScheduleForm(RefusableForm):
 
     name = forms.CharField(max_length=80, help_text="What people know it by.")
     team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Whose schedule it is.")
-    artifact = forms.ModelChoiceField(
+    artifact = Pick(
         Artifact.objects.none(), required=False, empty_label="A repository of a hub, see below", label="Source",
-        help_text="The files to make smaller ones of; 16-bit ones are best.",
+        help_text="The files to make smaller ones of; 16-bit ones are best.", what="models",
+        search=("catalog_model__name", "quantisation", "format"),
     )  # fmt: skip
     hub = forms.ModelChoiceField(Hub.objects.none(), required=False, empty_label="No hub")
     repo = forms.CharField(
@@ -56,7 +60,9 @@ class ScheduleForm(RefusableForm):
     recipes = forms.MultipleChoiceField(
         widget=forms.CheckboxSelectMultiple, help_text="The first one in this order whose result passes is served."
     )
-    host = forms.ModelChoiceField(Host.objects.none(), empty_label=None, help_text="Where the work is done.")
+    host = Pick(
+        Host.objects.none(), empty_label=None, help_text="Where the work is done.", search=("name",), what="hosts"
+    )
     when = forms.ChoiceField(
         choices=WHEN_WORDS, help_text="The fields below count as far as they belong to it. Missed times are one run."
     )
@@ -104,9 +110,9 @@ class ScheduleForm(RefusableForm):
         min_value=0, max_value=100, required=False, label="Golden prompts passed at least, in percent",
         help_text="100: every answer must hold what is expected.",
     )  # fmt: skip
-    deployment = forms.ModelChoiceField(
+    deployment = Pick(
         Deployment.objects.none(), required=False, empty_label="None: only make it", label="Serve it as",
-        help_text="Rolled to the result that passes, without a failed request.",
+        help_text="Rolled to the result that passes, without a failed request.", search=("name",), what="deployments",
     )  # fmt: skip
     may_gap = forms.BooleanField(
         required=False, label="The old one may go first where there is no room for both: a gap in service"
@@ -134,6 +140,28 @@ class ScheduleForm(RefusableForm):
         offered = [*own, *(recipe for recipe in OFFERED if recipe.full() not in [one.full() for one in own])]
         choices = [(_key(recipe), _title(recipe)) for recipe in offered]
         cast(forms.MultipleChoiceField, self.fields["recipes"]).choices = choices
+        narrow_all(self, self.data)
+
+    def clean(self) -> dict[str, Any]:
+        """Where a field cannot be read no service is asked; what is wrong beside it is told all the same."""
+        typed = super().clean() or self.cleaned_data
+        if self.errors:
+            read = {name: typed.get(name, field.initial) for name, field in self.fields.items()}
+            rough = SimpleNamespace(**read | {"interval_min": read["interval_min"] or 0})
+            for fault in (*checking.of_source(rough), *checking.of_times(rough)):
+                if fault.field not in self.errors:
+                    self.add_error(fault.field, str(fault))
+        return typed
+
+    def take(self, refusal: Refused) -> None:
+        """Several faults stand beside their fields and nowhere else."""
+        # Judging is what a gate needs, and has a field; limits have one each.
+        fields = {"chunks" if name == "gate" else name: said for name, said in refusal.fields.items()}
+        if len(fields) < 2 or not fields.keys() <= self.fields.keys():
+            super().take(refusal)
+            return
+        for name, said in fields.items():
+            self.add_error(name, said)
 
     def wish(self) -> Wish:
         """What was typed."""

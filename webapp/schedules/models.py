@@ -52,6 +52,8 @@ class Schedule(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     # The source: an artifact, or a hub's repository at whatever commit its revision is when the run begins.
     artifact = models.ForeignKey(Artifact, null=True, blank=True, on_delete=models.SET_NULL, related_name="schedules")
+    # What the artifact was called, for the time after it was deleted.
+    source_name = models.CharField(max_length=200, blank=True, default="")
     hub = models.ForeignKey(Hub, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     repo = models.CharField(max_length=200, blank=True)
     revision = models.CharField(max_length=200, blank=True)
@@ -130,7 +132,14 @@ class Schedule(models.Model):
         """What it is made from, in words."""
         if self.repo:
             return f"{self.repo}@{self.revision or 'main'}"
-        return str(self.artifact) if self.artifact else "a deleted artifact"
+        return str(self.artifact) if self.artifact else f"{self.source_name or 'an artifact'} (deleted)"
+
+    @property
+    def lacks(self) -> str:
+        """What of its source is gone; empty while nothing is."""
+        if self.repo:
+            return "" if self.hub_id else f"the hub that {self.repo} was fetched from"
+        return "" if self.artifact_id else self.source_name or "the artifact that it made its results of"
 
     @property
     def rhythm(self) -> str:

@@ -15,6 +15,7 @@ from webapp.doors import answer, carry_out, door, may, page_or_panel, person, te
 from webapp.errors import Refused
 from webapp.following import follow
 from webapp.listings import listing
+from webapp.picking import hush, is_search
 from webapp.schedules import services
 from webapp.schedules.forms import ScheduleForm
 from webapp.schedules.models import Schedule, ScheduleRun
@@ -93,7 +94,9 @@ def new(request: HttpRequest) -> HttpResponse:
     user = person(request)
     teams = teams_of(user, Role.OPERATOR)
     form = ScheduleForm(request.POST or None, user=user, teams=teams)
-    if request.method == "POST" and form.is_valid():
+    if is_search(request):
+        hush(form)
+    elif request.method == "POST" and form.is_valid():
         try:
             schedule = services.create(user, form.cleaned_data["team"], form.wish())
         except Refused as refusal:
@@ -108,7 +111,9 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     schedule = _one(user, pk)
     form = ScheduleForm(request.POST or None, user=user, teams=[schedule.team], schedule=schedule)
-    if request.method == "POST" and form.is_valid():
+    if is_search(request):
+        hush(form)
+    elif request.method == "POST" and form.is_valid():
         try:
             services.edit(user, _one(user, pk), form.wish())
         except Refused as refusal:

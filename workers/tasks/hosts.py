@@ -14,6 +14,7 @@ from webapp.deployments.services import RECONCILE
 from webapp.deployments.states import ReplicaState
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host, HostState
+from webapp.quantisation import recipes
 from workers.runtime import docker as docker_runtime
 from workers.runtime.base import (
     ENGINE_NETWORK,
@@ -68,6 +69,7 @@ def read_facts(runtime: Runtime, host: Host) -> inventory.HostFacts:
     root = Path(str(info.get("DockerRootDir") or "/nowhere"))
     total, _used, free = shutil.disk_usage(root) if _is_local(runtime, root) else (0, 0, 0)
     facts: dict[str, Any] = {name: info[name] for name in KEPT_INFO if name in info}
+    facts[recipes.IMAGES_FACT] = [image for image in recipes.IMAGES if runtime.find_image(image)]
     facts["runtimes"] = sorted((info.get("Runtimes") or {}).keys())
     asked_at = float(host.facts.get("accelerators_at", 0))
     is_due = host.state != HostState.ONLINE or time.time() - asked_at > ACCELERATORS_EVERY_S

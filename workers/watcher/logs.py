@@ -119,10 +119,13 @@ class ReplicaLog:
     sizes: dict[str, int] = field(default_factory=dict)
 
     async def flush(self, batch: list[tuple[str, str]]) -> None:
-        text, left_out = _text(batch)
-        if left_out:
-            text += f"[{left_out} lines left out]\n"
-        await rows.call(rows.append_log, self.run, text, batch[-1][0])
+        # What says no more than that we looked would fill an idle engine's log, and push the rest out of it.
+        kept = [pair for pair in batch if not self.engine.is_our_asking(pair[1])]
+        if kept:
+            text, left_out = _text(kept)
+            if left_out:
+                text += f"[{left_out} lines left out]\n"
+            await rows.call(rows.append_log, self.run, text, batch[-1][0])
         progress: tuple[float | None, str] | None = None
         before = dict(self.sizes)
         for _stamp, line in batch:

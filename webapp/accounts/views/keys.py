@@ -1,5 +1,7 @@
 """Pages of personal API keys; rotation and end of service keys too."""
 
+from importlib import import_module
+
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -84,9 +86,12 @@ def revoke_key(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def shown_once(request: HttpRequest, key: ApiKey, text: str) -> HttpResponse:
-    """The page that shows a new key's text."""
-    base_url = settings.MODELYARD_URL
-    shown = {"key": key, "text": text, "base_url": base_url, "snippets": snippets(base_url, "MODEL", text)}
+    """The page that shows a new key's text, with code that works as it stands where the team has something to ask."""
+    sharing = import_module("webapp.deployments.sharing")  # by name: that room stands above this one
+    asked = sharing.asked_by(key.team)
+    base_url = sharing.base_url(asked) if asked else settings.MODELYARD_URL
+    code = sharing.code(asked, text) if asked else snippets(base_url, "MODEL", text)
+    shown = {"key": key, "text": text, "base_url": base_url, "asked": asked, "snippets": code}
     return render(request, "keys/created.html", shown)
 
 

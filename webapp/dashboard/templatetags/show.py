@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from webapp.accounts.auditing import SYSTEM
 from webapp.dashboard.badges import look
 
 register = template.Library()
@@ -247,6 +248,12 @@ DOCKER_FACTS = {
 def docker_facts(facts: dict[str, Any]) -> list[tuple[str, Any]]:
     """Names and values of what is known of a host's Docker engine, in one order."""
     return [(label, facts[name]) for name, label in DOCKER_FACTS.items() if name in facts]
+
+
+@register.filter
+def who(name: str) -> str:
+    """Who did it. Rows from before it had one name call Modelyard itself by others, and diaries are never rewritten."""
+    return SYSTEM if name in ("", "modelyard", "system") else name
 
 
 @register.filter

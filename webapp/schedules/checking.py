@@ -1,0 +1,149 @@
+"""What is wrong with a schedule before its first run: every fault, each with the field that it is about."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import ValidationError
+
+from webapp import engines
+from webapp.deployments.states import Desired
+from webapp.errors import Invalid
+from webapp.inventory.models import Host
+from webapp.schedules import crontab, gates, quantising
+from webapp.schedules.models import Schedule
+from webapp.schedules.timing import When
+from webapp.schedules.wishes import Wish
+
+MOST_RECIPES = 12
+MOST_INTERVAL_MIN = 60 * 24 * 366
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`field` has the name that it has in a Wish; `advice` may be empty."""
+
+    field: str
+    what: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.advice}".strip()
+
+
+def faults(schedule: Schedule, wish: Wish) -> list[Fault]:
+    """All faults of the wish. `schedule` holds it already, unsaved."""
+    found = [*of_name(schedule.name), *of_source(wish), *of_times(wish), *_of_recipes(schedule, wish)]
+    if not Host.objects.open_to([schedule.team]).filter(pk=wish.host.pk).exists():
+        found.append(Fault("host", f"{wish.host.name} is not open to team {schedule.team.name}."))
+    if wish.gate.needs_source and wish.measure is None:
+        advice = "Turn measuring on, or take the limits away."
+        found.append(Fault("gate", "The gate needs what is not measured.", advice))
+    found += _of_texts(schedule, wish)
+    if wish.keep_last is not None and not 1 <= wish.keep_last <= 1000:
+        found.append(Fault("keep_last", "Between 1 and 1000 results can be kept."))
+    return [*found, *_of_deployment(schedule, wish)]
+
+
+def refusal(faults: Iterable[Fault]) -> Invalid:
+    """One refusal for all of them."""
+    by_field: dict[str, list[Fault]] = {}
+    for fault in faults:
+        by_field.setdefault(fault.field, []).append(fault)
+    every = [fault for found in by_field.values() for fault in found]
+    if len(every) == 1:
+        [fault] = every
+        return Invalid(fault.what, fault.advice, fields={fault.field: fault.what})
+    said = {name: " ".join(map(str, found)) for name, found in by_field.items()}
+    told = "; ".join(f"{name}: {words}" for name, words in said.items())
+    return Invalid("Some values are not valid.", told, fields=said)
+
+
+def of_name(name: str) -> Iterator[Fault]:
+    if not 1 <= len(name) <= 80:
+        yield Fault("name", "A name of 1 to 80 characters is needed.")
+
+
+def of_source(wish: Any) -> Iterator[Fault]:
+    """`wish`: a Wish, or as much of one as could be read."""
+    if (wish.artifact is None) == (not wish.repo):
+        yield Fault("artifact", "Name one source: an artifact, or a repository of a hub.")
+    if wish.repo and (wish.hub is None or not wish.variant):
+        yield Fault("variant" if wish.hub else "hub", "A repository needs its hub and the variant to fetch.")
+    if wish.artifact is not None and wish.artifact.is_leaving:
+        yield Fault("artifact", f"{wish.artifact} is being deleted.")
+    if wish.when == When.NEW_REVISION and not wish.repo:
+        yield Fault("when", "Only a repository of a hub can have a new revision.", "Choose one, or a crontab.")
+
+
+def of_times(wish: Any) -> Iterator[Fault]:
+    """`wish`: a Wish, or as much of one as could be read."""
+    try:
+        ZoneInfo(wish.zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        yield Fault("zone", f"There is no time zone {wish.zone!r}.", "Write it like Europe/Berlin, or UTC.")
+    if wish.when not in list(When):
+        yield Fault("when", f"{wish.when!r} is none of {', '.join(When)}.")
+    if wish.when == When.CRONTAB:
+        try:
+            crontab.parse(wish.crontab)
+        except crontab.BadCrontab as error:
+            yield Fault("crontab", str(error))
+    if wish.when == When.INTERVAL and not 5 <= wish.interval_min <= MOST_INTERVAL_MIN:
+        yield Fault("interval_min", "An interval is 5 minutes to 366 days.")
+    if (wish.opens_at is None) != (wish.shuts_at is None):
+        yield Fault("opens_at" if wish.opens_at is None else "shuts_at", "A window needs both ends.")
+    if wish.opens_at is not None and wish.opens_at == wish.shuts_at:
+        yield Fault("shuts_at", "The window shuts when it opens.", "Leave both empty for no window.")
+    if wish.idle_min is not None and not 1 <= wish.idle_min <= 1440:
+        yield Fault("idle_min", "Between 1 minute and a day of quiet can be waited for.")
+
+
+def _of_recipes(schedule: Schedule, wish: Wish) -> Iterator[Fault]:
+    if not 1 <= len(wish.recipes) <= MOST_RECIPES:
+        yield Fault("recipes", f"Choose 1 to {MOST_RECIPES} recipes.")
+    seen = []
+    for recipe in wish.recipes:
+        try:
+            full = recipe.full()
+            quantising.check(schedule, recipe)
+        except ValidationError as error:
+            said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            yield Fault("recipes", f"{recipe.method}: {said}")
+            continue
+        except Invalid as refused:
+            yield Fault("recipes", refused.what, refused.advice)
+        if full in seen:
+            yield Fault("recipes", f"{recipe.label} stands there twice.")
+        seen.append(full)
+
+
+def _of_texts(schedule: Schedule, wish: Wish) -> Iterator[Fault]:
+    if wish.prompts is not None and wish.prompts.team_id != schedule.team_id:
+        yield Fault("prompts", f"The golden prompts {wish.prompts.name} belong to another team.")
+    if wish.gate.min_prompts_passed_percent is not None and wish.prompts is None:
+        what = "The gate needs golden prompts, and none are chosen."
+        yield Fault(gates.PROMPTS, what, "Choose some, or take the limit away.")
+    for name in ("calibration", "judging"):
+        text = getattr(wish, name)
+        if text is not None and text.team_id not in (None, schedule.team_id):
+            yield Fault(name, f"The text {text.name} belongs to another team.")
+
+
+def _of_deployment(schedule: Schedule, wish: Wish) -> Iterator[Fault]:
+    deployment = wish.deployment
+    if deployment is None:
+        return
+    if deployment.team_id != schedule.team_id:
+        yield Fault("deployment", f"{deployment.name} belongs to another team.")
+        return
+    if deployment.desired_state == Desired.DELETED:
+        yield Fault("deployment", f"{deployment.name} is being deleted.")
+    engine = engines.get(deployment.engine)
+    if wish.recipes and not any(recipe.what.makes in engine.formats for recipe in wish.recipes):
+        made = ", ".join(sorted({recipe.what.makes for recipe in wish.recipes}))
+        yield Fault("deployment", f"{engine.title}, which runs {deployment.name}, does not load {made}.")
+    if deployment.host_id is not None and deployment.host_id != wish.host.pk:
+        where = f"{deployment.name} is pinned to another host than the one where results are made."
+        yield Fault("deployment", where, "Make them on that host.")
