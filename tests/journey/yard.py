@@ -58,7 +58,7 @@ class Yard:
         self.runs.append((text, time.monotonic() - began))
         return self.runs[-1]
 
-    def interrupt(self, limit_s: float = 60) -> float:
+    def interrupt(self, limit_s: float = 120) -> float:
         """Ctrl-C, as a terminal sends it: to the whole foreground group. Seconds until everything had ended."""
         assert self.process is not None
         began = time.monotonic()
