@@ -10,6 +10,14 @@ from django.http import QueryDict
 
 PER_PAGE = 25
 MAX_SEARCH = 100
+MOST_NUMBER = 2**63 - 1
+
+
+def number(text: str) -> int | None:
+    """A row's number out of an address or a form; None for anything else."""
+    # Python reads no number of more than 4300 digits, and no database keeps one of more than 19.
+    found = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+    return None if found is None or found > MOST_NUMBER else found
 
 
 @dataclass(frozen=True)

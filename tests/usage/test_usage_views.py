@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from webapp.accounts import services as accounts
+from webapp.accounts.models import Team
 from webapp.usage import services
 from webapp.usage.models import UsageRecord
 
@@ -53,6 +54,18 @@ def test_a_stranger_sees_nothing_of_it(client, eve, used, url):
     assert "smollm2" not in text
     assert "laptop" not in text
     assert "<strong>72</strong>" not in text and "44" not in text.partition("<main")[2]
+
+
+@pytest.mark.parametrize("url", [INDEX, REQUESTS])
+def test_a_stranger_learns_no_name_by_its_number(client, eve, bob, team, used, deployment, url):
+    Team.objects.filter(pk=team.pk).update(name="Secret Research")
+    asked = {"team": team.pk, "person": bob.pk, "key": used.pk, "deployment": deployment.pk}
+    for name, number in asked.items():
+        text = shown(client, eve, f"{url}?{name}={number}")
+        assert f"#{number}" in text
+        for word in ("Secret Research", "bob", "laptop", "smollm2"):
+            assert word not in text
+    assert "laptop" in shown(client, bob, f"{url}?key={used.pk}")
 
 
 @pytest.mark.parametrize("url", [INDEX, REQUESTS, CSV])

@@ -38,14 +38,17 @@ def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Listing:
 
 
 def narrow(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> "QuerySet[Deployment]":
-    """Those that match every filter that is given; a filter that matches nothing leaves nothing."""
+    """Those that match every filter that is given; a filter that matches nothing leaves nothing.
+
+    Of rows out of `visible_to`: where another team's deployment runs is not found out by guessing.
+    """
     if asked.get("team"):
         rows = rows.filter(team__slug=asked["team"])
     if asked.get("engine"):
         rows = rows.filter(engine=asked["engine"])
     if asked.get("host"):
         on_host = Q(replicas__host__name=asked["host"])
-        rows = rows.filter(pk__in=Deployment.objects.filter(on_host).values("pk"))
+        rows = rows.filter(is_own=True, pk__in=Deployment.objects.filter(on_host).values("pk"))
     if asked.get("state"):
         summed_up = with_word(Deployment.objects.all()).filter(Q(word=asked["state"]))
         rows = rows.filter(pk__in=summed_up.values("pk"))

@@ -17,6 +17,7 @@ from webapp.deployments.options import OptionsForm, options_form
 from webapp.deployments.views_history import own
 from webapp.doors import carry_out, door, may, person, teams_of
 from webapp.errors import Refused
+from webapp.listings import number
 from webapp.picking import hush, is_search
 
 
@@ -106,9 +107,7 @@ def _settled(typed: QueryDict, form: Parts) -> QueryDict:
 
 
 def _to_clone(user: User, key: str) -> Deployment | None:
-    if not (key.isascii() and key.isdigit() and len(key) < 16):
-        return None
-    return Deployment.objects.belonging_to(user).filter(pk=int(key)).first()
+    return Deployment.objects.belonging_to(user).filter(pk=number(key)).first()
 
 
 def _preset(user: User, key: str) -> presets.Preset | None:

@@ -9,6 +9,7 @@ from webapp.accounts.models import Role, Team
 from webapp.deployments import logs, revisions, sharing, timeline
 from webapp.deployments.models import Deployment
 from webapp.doors import carry_out, door, may, person
+from webapp.listings import number
 
 MOST_ENTRIES = 200
 MOST_STARTS = 12
@@ -24,7 +25,7 @@ def own(request: HttpRequest, pk: int) -> Deployment:
 def history(request: HttpRequest, pk: int) -> HttpResponse:
     """Revisions with what each changed, the starts and how long they took, and the diary, filtered."""
     deployment = own(request, pk)
-    diary, asked = deployment.diary.all(), {name: _number(request, name) for name in ("replica", "revision")}
+    diary, asked = deployment.diary.all(), {n: number(request.GET.get(n, "")) for n in ("replica", "revision")}
     if asked["replica"]:
         diary = diary.filter(replica_number=asked["replica"])
     if asked["revision"]:
@@ -42,11 +43,6 @@ def history(request: HttpRequest, pk: int) -> HttpResponse:
         "may_operate": may(person(request), deployment.team, Role.OPERATOR),
     }
     return render(request, "deployments/history.html", context)
-
-
-def _number(request: HttpRequest, name: str) -> int | None:
-    text = request.GET.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _is_asked(start: timeline.Start, asked: dict[str, int | None]) -> bool:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from webapp.accounts.models import User
 from webapp.errors import Invalid
-from webapp.usage import asking
+from webapp.usage import asking, naming
 from webapp.usage.models import UsageRecord, UsageRecordQuerySet
 
 PER_PAGE = 50
@@ -22,7 +22,6 @@ WINDOWS = (timedelta(days=1, hours=1), timedelta(days=8), None)
 # What the gateway writes of a request whose client went away; it is no failure.
 CLIENT_LEFT = 499
 OUTCOMES = {"failed": "Failed", "ok": "Served"}
-_COLUMNS = {"team": "team_id", "person": "user_id", "key": "key_id", "deployment": "deployment_id"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def find(user: User, asked: Mapping[str, Any]) -> UsageRecordQuerySet:
     q, a whole request id. Raises Invalid."""
     rows: UsageRecordQuerySet = UsageRecord.objects.all().visible_to(user)
     chosen = asking.filters(user, asked)
-    rows = rows.filter(**{_COLUMNS[name]: number for name, number in chosen.items()})
+    rows = rows.filter(**{naming.COLUMNS[name]: number for name, number in chosen.items()})
     outcome, status, q = (str(asked.get(name) or "").strip() for name in ("outcome", "status", "q"))
     if outcome == "failed":
         rows = rows.failed()
