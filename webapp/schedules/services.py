@@ -109,10 +109,10 @@ def run_now(user: User | None, schedule: Schedule) -> ScheduleRun:
     """Run once at once: its window and the wish for quiet do not count. Raises Conflict while one runs."""
     require(user, schedule.team, Role.OPERATOR)
     with transaction.atomic():
-        audit(user, schedule.team, "schedule.run", schedule.name)
         run = firing.begin(schedule, timezone.now(), user.username if user else "modelyard")
-    if run is None:
-        raise Conflict(f"{schedule.name} runs already.", "Wait for its end, or cancel the run.")
+        if run is None:
+            raise Conflict(f"{schedule.name} runs already.", "Wait for its end, or cancel the run.")
+        audit(user, schedule.team, "schedule.run", schedule.name)
     return run
 
 
