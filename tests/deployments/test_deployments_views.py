@@ -62,6 +62,15 @@ def test_a_number_that_no_row_has_is_answered(client, ada, page, deployment, num
     assert client.get("/playground/", {"deployment": number}).status_code == 200
 
 
+def test_a_nul_is_no_error_of_the_database(client, ada, page, deployment):
+    client.force_login(ada)
+    for name in ("q", "state", "host", "team", "engine"):
+        assert client.get("/deployments/", {name: "a\0b"}).status_code == 200
+    assert client.post(f"{page}share/", {"team": "a\0b"}).status_code == 422
+    assert client.post(f"{page}preset/", {"name": "a\0b"}).status_code == 302
+    assert client.get("/usage/requests/", {"q": "a\0b"}).status_code == 200
+
+
 def test_hosts_of_other_teams_are_neither_offered_nor_found_out(client, ada, eve, host, deployment, advance):
     from webapp.deployments import sharing
 

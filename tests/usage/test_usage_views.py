@@ -220,7 +220,7 @@ def test_requests_say_what_makes_no_sense(client, ada, used, query):
 
 
 def test_a_broken_place_in_the_list_shows_its_beginning(client, ada, used):
-    for place in ("x", "2026-01-01_zz", "2026-01-01T00:00:00_" + "0" * 32):
+    for place in ("x", f"0001-01-01T00:00:00+00:00_{'0' * 32}", "2026-01-01_zz", "2026-01-01T00:00:00_" + "0" * 32):
         assert shown(client, ada, f"{REQUESTS}?behind={place}").count('<tr id="request-') == 4
 
 

@@ -23,7 +23,7 @@ from webapp.inventory.models import Host
 from webapp.jobs import views as jobs
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
-from webapp.listings import number
+from webapp.listings import number, typed
 from webapp.usage import services as usage
 
 HOME_ROWS = 12
@@ -63,7 +63,7 @@ def home_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
 @door("GET")
 def search(request: HttpRequest) -> HttpResponse:
     """What is called like this, in every room."""
-    text = request.GET.get("q", "").replace("\0", " ").strip()[:MAX_CHARS]
+    text = typed(request.GET.get("q"), MAX_CHARS)
     return render(request, "dashboard/search.html", {"q": text, "groups": find(person(request), text)})
 
 

@@ -7,7 +7,7 @@ from django.db.models import Case, CharField, Count, F, Q, QuerySet, Value, When
 
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired, ReplicaState
-from webapp.listings import Listing, listing
+from webapp.listings import Listing, listing, typed
 
 S = ReplicaState
 
@@ -21,7 +21,7 @@ FILTERS = ("state", "engine", "host", "team")
 
 def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Listing:
     """The page of the list that was asked for by `q`, `sort`, `page` and the filters."""
-    filters = {name: str(asked[name])[:100] for name in FILTERS if asked.get(name)}
+    filters = {name: word for name in FILTERS if (word := typed(asked.get(name)))}
     return listing(
         narrow(rows, filters),
         asked,

@@ -9,7 +9,7 @@ from django.utils import timezone
 from webapp.accounts.models import Team, User
 from webapp.doors import teams_of
 from webapp.errors import Invalid
-from webapp.listings import number
+from webapp.listings import number, typed
 from webapp.usage import ranges
 from webapp.usage.reports import GROUPS, SORTS, Question
 
@@ -32,7 +32,7 @@ def question(user: User, asked: Mapping[str, Any], today: date | None = None) ->
         range=_range(asked, today or timezone.now().date()),
         group=group,
         filters=filters(user, asked),
-        q=str(asked.get("q") or "").replace("\0", " ").strip()[:100],
+        q=typed(asked.get("q")),
         sort=sort,
     )
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from webapp.accounts.models import User
 from webapp.errors import Invalid
+from webapp.listings import typed
 from webapp.usage import asking, naming
 from webapp.usage.models import UsageRecord, UsageRecordQuerySet
 
@@ -38,7 +39,7 @@ def find(user: User, asked: Mapping[str, Any]) -> UsageRecordQuerySet:
     rows: UsageRecordQuerySet = UsageRecord.objects.all().visible_to(user)
     chosen = asking.filters(user, asked)
     rows = rows.filter(**{naming.COLUMNS[name]: number for name, number in chosen.items()})
-    outcome, status, q = (str(asked.get(name) or "").strip() for name in ("outcome", "status", "q"))
+    outcome, status, q = (typed(asked.get(name)) for name in ("outcome", "status", "q"))
     if outcome == "failed":
         rows = rows.failed()
     elif outcome == "ok":
@@ -85,6 +86,7 @@ def _place(text: str) -> tuple[datetime, UUID] | None:
     at, _, identity = text.partition("_")
     try:
         moment = datetime.fromisoformat(at)
-        return (moment, UUID(identity)) if moment.tzinfo is not None else None
+        is_sound = moment.tzinfo is not None and 1970 <= moment.year <= 9998  # windows are reckoned from it
+        return (moment, UUID(identity)) if is_sound else None
     except ValueError:
         return None
