@@ -254,6 +254,22 @@ def test_a_stranger_learns_no_name_of_what_uses_it(client, eve, deployment):
     assert "1 of other teams uses it" in told and "smollm2 serves" not in told
 
 
+def test_a_copy_on_a_host_that_one_does_not_see_is_a_404(client, ada, eve, team, host, artifact):
+    from webapp.inventory.models import HostGrant
+
+    host.is_shared = False
+    host.save()
+    HostGrant.objects.create(host=host, team=team)
+    address = reverse("catalog:delete_copy", args=[ArtifactCopy.objects.get().pk])
+    client.force_login(eve)
+    assert client.get(address).status_code == 404
+    assert client.post(address, {"team": eve.teams.get().pk}).status_code == 404
+    assert client.delete(f"/api/v1/artifacts/{artifact.pk}/copies/{host.pk}").status_code == 404
+    assert not Job.objects.exists()
+    client.force_login(ada)
+    assert client.get(address).status_code == 200
+
+
 def test_a_viewer_deletes_nothing(client, bob, team, artifact):
     bob.memberships.update(role="viewer")
     client.force_login(bob)

@@ -208,8 +208,8 @@ def test_the_page_shows_the_secret_once_and_the_log(receiver, ada, bob, eve, tea
     client = Client()
     client.force_login(ada)
     typed = {"kind": "webhook", "address": receiver.url, "events": ["job.failed"]}
-    first = client.post("/schedules/notifications/research/", typed).content.decode()
-    assert "whsec_" in first
+    first = client.post("/schedules/notifications/research/", typed)
+    assert "whsec_" in first.content.decode() and "no-store" in first.headers["Cache-Control"]
     target = Target.objects.get()
     assert client.post(f"/schedules/targets/{target.pk}/test/").status_code == 302
     page = client.get("/schedules/notifications/research/").content.decode()
