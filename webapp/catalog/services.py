@@ -28,13 +28,7 @@ RESERVED = frozenset({"import", "address", "hubs", "disk", "known", "artifacts",
 def add_artifact(inspected: Inspected, model_name: str = "") -> Artifact:
     """The catalogue's row for these files; the row that is there when they were added before."""
     name = (model_name or inspected.model_name).strip()[:120]
-    slug = slugify(name)[:110]
-    if not slug:
-        raise Invalid(
-            "The model needs a name with letters or digits.", fields={"model_name": "needs letters or digits"}
-        )
-    slug = f"{slug}-model" if slug in RESERVED else slug
-    facts = inspected.facts
+    slug, facts = _slug(name), inspected.facts
     with transaction.atomic():
         model, _created = CatalogModel.objects.get_or_create(
             slug=slug,
@@ -69,6 +63,15 @@ def add_artifact(inspected: Inspected, model_name: str = "") -> Artifact:
             raise Conflict(f"{artifact} is being deleted.", "Wait until its files are gone, then fetch it again.")
         events.publish("catalog")
     return artifact
+
+
+def _slug(name: str) -> str:
+    slug = slugify(name)[:110]
+    if not slug:
+        raise Invalid(
+            "The model needs a name with letters or digits.", fields={"model_name": "needs letters or digits"}
+        )
+    return f"{slug}-model" if slug in RESERVED else slug
 
 
 def reserve_artifact_id(model: CatalogModel) -> int:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, fields
 from datetime import time
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
@@ -278,8 +277,3 @@ def _switch(user: User | None, schedule: Schedule, is_paused: bool) -> None:
 
 def _wrong(field: str, what: str, advice: str = "") -> Invalid:
     return Invalid(what, advice, fields={field: what})
-
-
-def json_of(schedule: Schedule) -> dict[str, Any]:
-    """What a notification says of a schedule."""
-    return {"id": schedule.pk, "name": schedule.name, "source": schedule.source, "host": schedule.host.name}
