@@ -26,7 +26,7 @@ def streaming(yard: Yard, tokens: int, delay: float) -> socket.socket:
 
 def test_a_drain_finishes_streams_refuses_newcomers_and_ends_idle_connections(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard().start()
-    lines = [streaming(yard, 30, 0.05) for _ in range(5)]
+    lines = [streaming(yard, 100, 0.05) for _ in range(5)]
     idle = socket.create_connection(("127.0.0.1", yard.port), timeout=30)
     eventually(lambda: yard.metric("connections") == 6)
     (gateway,) = yard.processes
@@ -92,7 +92,7 @@ def test_siblings_share_the_port_the_load_table_and_the_snapshot(make_yard: Call
     eventually(lambda: len({a.connection for a in yard.web.server.asked if a.target == asked_with}) == 2)
     lines = []
     for number in range(40):
-        body = chat_body("pair", {"tokens": 2, "delay": 1}, stream=True)
+        body = chat_body("pair", {"tokens": 1000, "delay": 0.3}, stream=True)
         line = socket.create_connection(("127.0.0.1", yard.port), timeout=30)
         line.sendall(post(json.dumps(body).encode()))
         eventually(lambda: sum(e.running for e in yard.engines) == number + 1)  # noqa: B023
