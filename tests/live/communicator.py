@@ -4,8 +4,8 @@ from urllib.parse import unquote, urlsplit
 
 from asgiref.testing import ApplicationCommunicator
 
-# Longer than anything takes; what comes in time is not waited for.
-PATIENCE_S = 15
+# Longer than anything takes, and shorter than the poll's period: what comes in it came because somebody said so.
+PATIENCE_S = 12
 
 
 class Socket(ApplicationCommunicator):

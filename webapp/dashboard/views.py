@@ -92,7 +92,7 @@ def playground_token(request: HttpRequest) -> JsonResponse:
     """A five-minute token for one deployment and where to send it; the gateway checks it without asking anybody."""
     user = person(request)
     rows = Deployment.objects.visible_to(user).select_related("team")
-    deployment = rows.filter(pk=number(request.POST.get("deployment", ""))).first()
+    deployment = rows.filter(pk=number(request.POST.get("deployment", "")) or 0).first()
     if deployment is None:
         return JsonResponse({"error": "There is no such deployment."}, status=404)
     token = accounts.inference_token(user, sharing.asking_team(user, deployment), [deployment.pk])

@@ -48,7 +48,7 @@ def narrow(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> "QuerySet[
         rows = rows.filter(engine=asked["engine"])
     if asked.get("host"):
         on_host = Q(replicas__host__name=asked["host"])
-        rows = rows.filter(is_own=True, pk__in=Deployment.objects.filter(on_host).values("pk"))
+        rows = rows.filter(Q(is_own=True), pk__in=Deployment.objects.filter(on_host).values("pk"))
     if asked.get("state"):
         summed_up = with_word(Deployment.objects.all()).filter(Q(word=asked["state"]))
         rows = rows.filter(pk__in=summed_up.values("pk"))

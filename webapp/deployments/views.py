@@ -181,7 +181,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _replica(deployment: Deployment, asked: str) -> Replica | None:
     replicas = deployment.replicas.present().order_by("number")
-    return replicas.filter(number=number(asked)).first() or replicas.first()
+    return replicas.filter(number=number(asked) or 0).first() or replicas.first()
 
 
 def _memory(replica: Replica) -> list[dict[str, Any]]:

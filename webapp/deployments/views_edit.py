@@ -106,7 +106,7 @@ def _settled(typed: QueryDict, form: Parts) -> QueryDict:
 
 
 def _to_clone(user: User, key: str) -> Deployment | None:
-    return Deployment.objects.belonging_to(user).filter(pk=listings.number(key)).first()
+    return Deployment.objects.belonging_to(user).filter(pk=listings.number(key) or 0).first()
 
 
 def _preset(user: User, key: str) -> presets.Preset | None:
