@@ -79,7 +79,7 @@ class Dockerd:
                 return False
 
     def client(self) -> docker.APIClient:
-        return docker.APIClient(self.endpoint, timeout=20)
+        return docker.APIClient(self.endpoint, timeout=60)
 
     def freeze(self) -> None:
         """Stop answering without dying."""

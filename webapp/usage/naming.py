@@ -46,7 +46,7 @@ def labels(user: User, group: str, keys: Iterable[Any]) -> dict[Any, Label]:
 def asked_for(user: User, group: str, number: int) -> str:
     """The number that a filter asks for, in words where the person may know them: nobody reads names by counting."""
     told = Rollup.objects.visible_to(user).filter(**{COLUMNS[group]: number})
-    if told.exists() or _OWN[group](user).filter(pk=number).exists():
+    if not number or told.exists() or _OWN[group](user).filter(pk=number).exists():
         return labels(user, group, [number])[number].text
     return f"#{number}"
 
