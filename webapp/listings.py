@@ -10,6 +10,19 @@ from django.http import QueryDict
 
 PER_PAGE = 25
 MAX_SEARCH = 100
+MOST_NUMBER = 2**63 - 1
+
+
+def typed(text: object, most: int = MAX_SEARCH) -> str:
+    """What somebody typed, to be looked for in a database: PostgreSQL takes no NUL."""
+    return str(text or "").replace("\0", " ").strip()[:most]
+
+
+def number(text: str) -> int | None:
+    """A row's number out of an address or a form; None for anything else."""
+    # Python reads no number of more than 4300 digits, and no database keeps one of more than 19.
+    found = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+    return None if found is None or found > MOST_NUMBER else found
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def listing(
 
     What nobody may ask for (an unknown column, page 999) falls back to what is there.
     """
-    q = str(asked.get("q", "")).replace("\0", " ").strip()[:MAX_SEARCH]  # PostgreSQL takes no NUL
+    q = typed(asked.get("q"))
     for word in q.split():
         found = Q()
         for column in search:

@@ -7,7 +7,7 @@ from django import forms
 from django.db.models import Model, Q
 from django.http import HttpRequest
 
-from webapp.listings import MAX_SEARCH
+from webapp import listings
 
 SHOWN = 50
 
@@ -41,7 +41,7 @@ class Pick(forms.ModelChoiceField):  # type: ignore[type-arg]  # no generic clas
         """Show what matches the search that was typed beside the field `name`, and always the row that is chosen."""
         rows = self.queryset
         assert rows is not None
-        self.q = str(typed.get(f"{name}-q", "")).replace("\0", " ").strip()[:MAX_SEARCH]
+        self.q = listings.typed(typed.get(f"{name}-q"))
         self.is_asked_anew = self.q != typed.get(f"{name}-asked", "")
         found = list(rows.filter(self._matching())[: SHOWN + 1])
         self.left_out, found = len(found) > SHOWN, found[:SHOWN]

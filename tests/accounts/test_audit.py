@@ -170,6 +170,8 @@ def test_who_administers_no_team_has_no_such_page(client, bob, entries):
         ("verb=deployment.stop", 2),
         ("person=ada", 1),
         ("person=nobody", 0),
+        ("person=a%00da", 0),
+        ("verb=%00", 3),
         ("since=2020-01-01", 3),
         ("until=2020-01-01", 0),
         ("since=nonsense", 3),

@@ -7,7 +7,7 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 from django.test import Client
 
-from tests.live.communicator import Socket
+from tests.live.communicator import PATIENCE_S, Socket
 from webapp.accounts import people, teams
 from webapp.accounts.models import Membership, User
 from webapp.asgi import application
@@ -71,12 +71,12 @@ def test_the_socket_closes_although_nobody_says_that_anything_changed(loss, root
         client, socket = await database_sync_to_async(opened)()
         assert await socket.connect()
         await database_sync_to_async(lose)(client, root, bob, ada)
-        while (said := await socket.receive_output(timeout=5))["type"] != "websocket.close":
+        while (said := await socket.receive_output(timeout=PATIENCE_S))["type"] != "websocket.close":
             assert "deployment-panel" not in said.get("text", "")
         assert said["code"] == code
-        await socket.wait(5)
+        await socket.wait(PATIENCE_S)
 
-    asyncio.run(asyncio.wait_for(scene(), 20))
+    asyncio.run(asyncio.wait_for(scene(), 60))
 
 
 def test_the_check_comes_round_within_thirty_seconds():

@@ -356,6 +356,7 @@ def test_the_page_saves_the_settings_and_never_shows_the_secret(client, root, pr
     [
         ({"issuer": "http://login.example.org"}, "issuer"),
         ({"issuer": "javascript:alert(1)"}, "issuer"),
+        ({"issuer": "https://[::1"}, "issuer"),
         ({"issuer": ""}, "issuer"),
         ({"client_id": ""}, "client_id"),
         ({"client_secret": ""}, "client_secret"),

@@ -107,6 +107,6 @@ def _example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
         return [_example(schema["items"], schemas)] * schema.get("minItems", 0)
     if kind == "string":
         return (
-            "2027-01-01T00:00:00Z" if schema.get("format") == "date-time" else "x" * max(1, schema.get("minLength", 1))
+            "2099-01-01T00:00:00Z" if schema.get("format") == "date-time" else "x" * max(1, schema.get("minLength", 1))
         )
     return {"integer": schema.get("minimum", 1), "number": schema.get("minimum", 1), "boolean": True}.get(kind)

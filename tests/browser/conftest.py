@@ -91,7 +91,6 @@ def chromium():
 def session_of_ada(site, chromium):
     """Signed in once by the form."""
     context = chromium.new_context(base_url=site.url)
-    context.set_default_timeout(8000)
     page = context.new_page()
     page.goto("/")
     page.get_by_label("Username or e-mail").fill("ada")
@@ -131,7 +130,6 @@ def open_page(site, chromium, session_of_ada, allowed_noise):
         context = chromium.new_context(
             base_url=site.url, storage_state=session_of_ada if signed_in else None, **options
         )
-        context.set_default_timeout(8000)
         contexts.append(context)
         page = context.new_page()
         watch(page)

@@ -104,7 +104,6 @@ class Visitor:
         self.site, self.axe = site, axe
         # Without motion a colour is measured when it has arrived.
         self.context = chromium.new_context(base_url=site.url, storage_state=state, reduced_motion="reduce")
-        self.context.set_default_timeout(10_000)
         self.context.add_init_script(VIOLATIONS)
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))

@@ -5,6 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.site import wait_until
+
 pytestmark = pytest.mark.browser
 
 
@@ -16,17 +18,18 @@ def test_a_slash_finds_anything_and_the_menu_has_keys(open_page, deploy, site):
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r"/search/\?q=findable"))
     page.locator("#content").get_by_role("link", name="findable").click()
-    expect(page).to_have_url(site.url + f"/deployments/{pk}/")
+    page.wait_for_url(site.url + f"/deployments/{pk}/")
     for keys, path in (("go", "/hosts/"), ("gm", "/models/"), ("g?", "/help/"), ("gs", "/settings/"), ("gh", "/")):
         for key in keys:
             page.keyboard.press(key)
-        expect(page).to_have_url(site.url + path)
+        # The address changes before the new page listens to keys.
+        page.wait_for_url(site.url + path)
 
 
 def test_n_makes_something_new_where_a_page_can(open_page, site):
     page = open_page("/deployments/")
     page.keyboard.press("n")
-    expect(page).to_have_url(site.url + "/deployments/new/")
+    page.wait_for_url(site.url + "/deployments/new/")
     page.get_by_label("Name", exact=True).press("n")
     expect(page).to_have_url(site.url + "/deployments/new/")
     page.goto("/keys/")
@@ -129,7 +132,7 @@ def test_a_command_is_copied_without_its_prompt(open_page, site):
     example = page.locator("[data-language=console]").first
     expect(example).to_contain_text("$ curl")
     page.locator(f"[data-copy={example.get_attribute('id')}]").click()
-    assert page.evaluate("navigator.clipboard.readText()").startswith("curl ")
+    wait_until(lambda: page.evaluate("navigator.clipboard.readText()").startswith("curl "))
 
 
 def test_destructive_actions_ask_first(open_page, deploy, allowed_noise):
@@ -143,9 +146,11 @@ def test_destructive_actions_ask_first(open_page, deploy, allowed_noise):
         dialog.dismiss()
 
     page.on("dialog", refuse)
-    page.get_by_role("button", name="Stop").click()
+    with page.expect_event("dialog"):
+        page.get_by_role("button", name="Stop").click()
     page.goto("/hosts/1/")
-    page.get_by_role("button", name="Drain").click()
+    with page.expect_event("dialog"):
+        page.get_by_role("button", name="Drain").click()
     assert len(asked) == 2 and "Nothing new is placed here" in asked[1]
     expect(page.get_by_role("button", name="Drain")).to_be_visible()
     page.goto(f"/deployments/{pk}/delete/")

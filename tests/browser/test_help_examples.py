@@ -23,7 +23,7 @@ from webapp.dashboard import help_pages
 pytestmark = pytest.mark.browser
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LIMIT_S = 60
+LIMIT_S = 120
 
 
 def examples():

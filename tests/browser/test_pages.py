@@ -83,16 +83,18 @@ def test_a_search_stays_a_search_when_the_socket_renders(open_page, deploy, move
 
 
 def test_a_dead_web_process_is_shown_and_what_was_missed_is_caught_up(open_page, site, deploy, move, allowed_noise):
-    allowed_noise += ["WebSocket", "ERR_CONNECTION_REFUSED", "htmx:ws:error"]
+    # A chart that wants newer numbers meanwhile is told by the gateway to come again.
+    allowed_noise += ["WebSocket", "ERR_CONNECTION_REFUSED", "htmx:ws:error", "503"]
     pk = deploy("survivor")
     page = open_page(f"/deployments/{pk}/")
     is_live(page)
+    expect(page.locator(f"#charts-deployment-{pk}[data-chart-url]")).to_be_attached()
     page.evaluate("window.stillHere = true")
     site.kill_web()
     expect(page.get_by_text("reconnecting…")).to_be_visible()
     move(pk, "placing", "failed", text="The disk is full.", advice="Free some space.")
     site.start_web()
-    expect(page.get_by_text("reconnecting…")).to_be_hidden(timeout=10_000)
+    expect(page.get_by_text("reconnecting…")).to_be_hidden()
     expect(page.locator("#deployment-panel")).to_contain_text("The disk is full.")
     assert page.evaluate("window.stillHere")
 
@@ -107,7 +109,7 @@ def test_a_connection_that_died_without_a_word_is_noticed_and_made_anew(open_pag
     expect(page.locator(f"#charts-deployment-{pk}[data-chart-url]")).to_be_attached()
     site.web.send_signal(signal.SIGSTOP)
     try:
-        expect(page.get_by_text("reconnecting…")).to_be_visible(timeout=40_000)
+        expect(page.get_by_text("reconnecting…")).to_be_visible(timeout=60_000)
     finally:
         site.web.send_signal(signal.SIGCONT)
     is_live(page)
@@ -141,7 +143,7 @@ def test_without_a_broker_pages_open_and_go_on_by_the_poll(open_page, site, depl
         page = open_page(f"/deployments/{pk}/")
         is_live(page)
         move(pk, "placing")
-        expect(page.locator("#deployment-panel")).to_contain_text("placing", timeout=20_000)
+        expect(page.locator("#deployment-panel")).to_contain_text("placing", timeout=60_000)
     finally:
         site.start_broker()
 
@@ -258,7 +260,7 @@ def test_stopping_an_answer_reaches_the_engine(open_page, engine):
     expect(page.locator(".turn-assistant .words")).to_contain_text("How are you")
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#measured-a")).to_contain_text("stopped")
-    assert engine.left.wait(5)
+    assert engine.left.wait(30)
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
 
 

@@ -18,7 +18,6 @@ Membership.objects.create(user=carol, team=Team.objects.get(slug="research"), ro
 def localhost(site, chromium):
     """A browser at http://localhost, where passkeys are allowed without TLS, with an authenticator that says yes."""
     context = chromium.new_context(base_url=site.url.replace("127.0.0.1", "localhost"))
-    context.set_default_timeout(8000)
     page = context.new_page()
     complaints = []
     page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)

@@ -152,7 +152,7 @@ def test_the_chat_as_code_works_as_it_is_shown(open_page, site, engine):
     codes = {name: page.locator(f"#code-{name}").text_content() for name in ("curl", "python", "javascript")}
     assert all("YOUR_API_KEY" in code for code in codes.values())
     engine.asked.clear()
-    run = {"text": True, "capture_output": True, "timeout": 30, "env": {**os.environ, "NO_PROXY": "127.0.0.1"}}
+    run = {"text": True, "capture_output": True, "timeout": 120, "env": {**os.environ, "NO_PROXY": "127.0.0.1"}}
     curl = subprocess.run(["bash", "-c", codes["curl"].replace("YOUR_API_KEY", key)], **run)
     assert "data: [DONE]" in curl.stdout, curl.stderr
     python = subprocess.run([sys.executable, "-c", codes["python"].replace("YOUR_API_KEY", key)], **run)

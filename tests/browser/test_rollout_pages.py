@@ -10,10 +10,11 @@ from tests.browser.test_pages import LOOKS, TOO_WIDE, is_live
 pytestmark = pytest.mark.browser
 
 SETTLE = """
+from datetime import timedelta
 from django.utils import timezone
 from webapp.deployments import rolling
 from webapp.deployments.models import Replica
-Replica.objects.filter(deployment_id={pk}, state="ready").update(ready_at="2026-01-01T00:00:00Z")
+Replica.objects.filter(deployment_id={pk}, state="ready").update(ready_at=timezone.now() - timedelta(days=1))
 rolling.advance({pk})
 """
 UP = ("placing", "starting", "loading", "ready")
@@ -61,6 +62,7 @@ def test_the_log_of_each_replica_is_one_key_away(open_page, site, deploy, move):
     expect(page.locator(".log-text")).to_have_text("line of replica 2\n")
     assert page.evaluate(TOO_WIDE) == []
     page.get_by_role("link", name="All attempts").press("Enter")
+    page.wait_for_url("**/log/2/")
     expect(page.locator(".log-text")).to_contain_text("line of replica 2")
     page.keyboard.press("f")
     page.keyboard.type("nothing like it")

@@ -31,7 +31,7 @@ def test_code_from_a_page_gets_an_answer(open_page, site, key, engine, where):
         page.locator(".status-line a").first.click()
         page.locator("#use").wait_for()
     texts = [page.locator(f"#snippet-{number}").text_content().replace("YOUR_API_KEY", key) for number in (1, 2, 3)]
-    run = {"text": True, "capture_output": True, "timeout": 30, "env": {**os.environ, "NO_PROXY": "127.0.0.1"}}
+    run = {"text": True, "capture_output": True, "timeout": 120, "env": {**os.environ, "NO_PROXY": "127.0.0.1"}}
     curl = subprocess.run(["bash", "-c", texts[0]], **run)
     assert "Hello there" in curl.stdout, curl.stderr
     python = subprocess.run([sys.executable, "-c", texts[1]], **run)

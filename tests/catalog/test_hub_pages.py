@@ -80,6 +80,26 @@ def test_a_stranger_cannot_get_it_for_the_team(client, eve, team, host, hub, rep
     assert not Job.objects.exists() and not Artifact.objects.exists()
 
 
+def test_a_hub_that_is_switched_off_is_not_asked_by_page_either(client, root, hub, repo, small_hub):
+    Hub.objects.update(is_enabled=False)
+    client.force_login(root)
+    reply = client.get(reverse("catalog:repo", args=[hub.pk]), {"name": "org/Tiny-GGUF"})
+    assert reply.status_code == 409 and "is switched off" in reply.content.decode()
+    assert small_hub.asked == []
+
+
+def test_what_changed_in_a_hub_stands_in_the_audit_log(root, team, hub):
+    from webapp.accounts.models import AuditEntry
+
+    services.save_hub(root, hub, name="Small", endpoint=hub.endpoint, allows_private=True, teams=[team], token="t")
+    told = AuditEntry.objects.get(verb="hub.change").detail
+    assert told["teams"] == {"before": [], "after": ["research"]} and told["token_kept"]["after"] is True
+    assert "allows_private" not in told
+    services.save_hub(root, hub, name="Small", endpoint="https://hub.example", is_enabled=False, teams=[team])
+    told = AuditEntry.objects.filter(verb="hub.change").latest("pk").detail
+    assert told["allows_private"] == {"before": True, "after": False} and told["is_enabled"]["after"] is False
+
+
 def test_a_hub_of_another_team_is_a_404(client, eve, team, hub):
     hub.teams.add(team)
     client.force_login(eve)
@@ -176,6 +196,7 @@ def test_a_file_is_fetched_by_its_address_and_what_is_secret_in_it_is_kept_so(
         ("https://user:pw@example.org/m.gguf", "user name or password"),
         ("https://example.org/m.safetensors", "Only GGUF files"),
         ("file:///etc/passwd.gguf", "no web address"),
+        ("https://[::1/m.gguf", "Only GGUF files"),
     ],
 )
 def test_an_address_that_may_not_be_asked_is_refused_beside_its_field(client, ada, team, host, url, words):
@@ -283,6 +304,22 @@ def test_a_stranger_learns_no_name_of_what_uses_it(client, eve, deployment):
     post = {"team": eve.teams.get().pk}
     told = client.post(reverse("catalog:delete", args=[deployment.artifact_id]), post, follow=True).content.decode()
     assert "1 of other teams uses it" in told and "smollm2 serves" not in told
+
+
+def test_a_copy_on_a_host_that_one_does_not_see_is_a_404(client, ada, eve, team, host, artifact):
+    from webapp.inventory.models import HostGrant
+
+    host.is_shared = False
+    host.save()
+    HostGrant.objects.create(host=host, team=team)
+    address = reverse("catalog:delete_copy", args=[ArtifactCopy.objects.get().pk])
+    client.force_login(eve)
+    assert client.get(address).status_code == 404
+    assert client.post(address, {"team": eve.teams.get().pk}).status_code == 404
+    assert client.delete(f"/api/v1/artifacts/{artifact.pk}/copies/{host.pk}").status_code == 404
+    assert not Job.objects.exists()
+    client.force_login(ada)
+    assert client.get(address).status_code == 200
 
 
 def test_a_viewer_deletes_nothing(client, bob, team, artifact):

@@ -42,6 +42,7 @@ def test_a_network_that_an_admin_allowed_is_admitted_and_no_more():
     [
         "ftp://example.org/x", "//example.org", "example.org", "https://", "https://a b.example/", "https://x.example:0x/",
         "https://x.example:99999/", "https://user@x.example/", "http://x.example/", "https://x.example/\r\nHost: y",
+        "https://[::1/x", "https://[x]/",
     ],
 )  # fmt: skip
 def test_what_is_no_address_or_not_allowed_is_refused_before_a_name_is_resolved(url, monkeypatch):
@@ -83,6 +84,14 @@ def test_a_circle_of_redirects_ends():
         hub.add("o/m", {"f": b"x" * 5000})
         hub.redirect_to = f"{hub.url}/o/m/resolve/main/f"
         with pytest.raises(OutboundError, match="without end"):
+            outbound.get(f"{hub.url}/o/m/resolve/main/f", OPEN)
+
+
+def test_a_redirect_to_what_is_no_address_is_refused():
+    with running_hub() as hub:
+        hub.add("o/m", {"f": b"x" * 5000})
+        hub.redirect_to = "https://[::1/f"
+        with pytest.raises(OutboundError, match="no web address"):
             outbound.get(f"{hub.url}/o/m/resolve/main/f", OPEN)
 
 

@@ -29,6 +29,27 @@ def test_a_file_inside_an_archive_is_read_in_place(import_dir):
         inspect_path(archive, "pkg/other.gguf")
 
 
+def test_an_archive_that_is_locked_or_damaged_is_refused(import_dir):
+    archive = import_dir / "tiny.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("tiny.gguf", gguf_bytes())
+    sound = archive.read_bytes()
+    directory = sound.index(b"PK\x01\x02")
+    # Bit 0 of the flags means encrypted: in the file's own head, and in the archive's list.
+    locked = bytearray(sound)
+    locked[6] |= 1
+    locked[directory + 8] |= 1
+    # 99 is a way of packing that zipfile does not know.
+    unknown = bytearray(sound)
+    unknown[8], unknown[directory + 10] = 99, 99
+    damaged = bytearray(sound)
+    damaged[60:90] = b"\xff" * 30
+    for content in (locked, unknown, damaged):
+        archive.write_bytes(content)
+        with pytest.raises(Invalid, match="cannot be read"):
+            inspect_path(archive, "tiny.gguf")
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -98,7 +98,7 @@ def test_the_clients_own_address_is_known_behind_the_front(yard: ComposeYard, an
         lines = [json.loads(row) for text in texts for row in text.splitlines() if row.endswith("}")]
         return [row["client"] for row in lines if row["request_id"] == "elsewhere"]
 
-    assert until("its access line", logged, 10) == ["127.0.0.2"]
+    assert until("its access line", logged, 60) == ["127.0.0.2"]
 
 
 def test_prometheus_scrapes_it(yard: ComposeYard, answered: dict[str, Any]) -> None:

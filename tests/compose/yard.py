@@ -109,7 +109,7 @@ class ComposeYard:
 
     def prometheus(self, path: str) -> Any:
         """One question to Prometheus' own API."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.prometheus_port}/api/v1/{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.prometheus_port}/api/v1/{path}", timeout=60) as answer:
             return json.load(answer)["data"]
 
     def diagnose(self) -> str:

@@ -99,7 +99,7 @@ def test_a_stranger_gets_no_token(client, eve, deployment):
     assert token_for(client, deployment.pk).status_code == 404
 
 
-@pytest.mark.parametrize("wanted", ["", "x", "1 or 1", "²", "-1"])
+@pytest.mark.parametrize("wanted", ["", "x", "1 or 1", "²", "-1", "9" * 19, "9" * 5000])
 def test_a_token_for_nonsense_is_a_404(client, ada, deployment, wanted):
     client.force_login(ada)
     assert token_for(client, wanted).status_code == 404

@@ -42,7 +42,9 @@ def test_a_job_is_found_by_its_number(ada, things):
     assert titles(ada, f"#{job.pk}")["Jobs"] == [f"fetch #{job.pk}"]
 
 
-@pytest.mark.parametrize("text", ["", "   ", "%", "'; drop table", "²", "#99999999999999999999", "\x00", "x" * 500])
+@pytest.mark.parametrize(
+    "text", ["", "   ", "%", "'; drop table", "²", "#99999999999999999999", "9" * 19, "\x00", "x" * 500]
+)
 def test_nonsense_is_answered(client, ada, things, text):
     client.force_login(ada)
     assert client.get("/search/", {"q": text}).status_code == 200
@@ -64,6 +66,17 @@ def test_many_rows_cost_as_many_queries_as_few(client, ada, make_deployment, cou
     for number in range(40):
         make_deployment(f"needle-{number}")
     assert count_queries(client, "/search/?q=needle") == few
+
+
+def test_the_way_to_everything_keeps_the_words_as_they_were_typed(client, ada, make_deployment):
+    for number in range(10):
+        make_deployment(f"r-d-{number}")
+    from webapp.catalog.models import CatalogModel
+
+    CatalogModel.objects.update(name="R&D #1")
+    assert [group.more for group in search.find(ada, "R&D #1") if group.title == "Deployments"] == [
+        "/deployments/?q=R%26D+%231"
+    ]
 
 
 def test_words_are_all_wanted(ada, make_deployment):

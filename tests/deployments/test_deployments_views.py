@@ -54,6 +54,40 @@ def test_a_strangers_list_does_not_name_it(client, eve, deployment):
     assert "Nothing is deployed yet" in text
 
 
+@pytest.mark.parametrize("number", ["²", "-1", "9" * 19, "9" * 5000])
+def test_a_number_that_no_row_has_is_answered(client, ada, page, deployment, number):
+    client.force_login(ada)
+    assert client.get(page, {"replica": number}).status_code == 200
+    assert client.get(reverse("deployments:history", args=[deployment.pk]), {"replica": number}).status_code == 200
+    assert client.get("/deployments/new/", {"from": number}).status_code == 200
+    assert client.get("/playground/", {"deployment": number}).status_code == 200
+
+
+def test_a_nul_is_no_error_of_the_database(client, ada, page, deployment):
+    client.force_login(ada)
+    for name in ("q", "state", "host", "team", "engine"):
+        assert client.get("/deployments/", {name: "a\0b"}).status_code == 200
+    assert client.post(f"{page}share/", {"team": "a\0b"}).status_code == 422
+    assert client.post(f"{page}preset/", {"name": "a\0b"}).status_code == 302
+    assert client.get("/usage/requests/", {"q": "a\0b"}).status_code == 200
+
+
+def test_hosts_of_other_teams_are_neither_offered_nor_found_out(client, ada, eve, host, deployment, advance):
+    from webapp.deployments import sharing
+
+    advance(deployment.replicas.get(), "placing", host=host)
+    sharing.grant(ada, deployment, "strangers")
+    host.is_shared = False
+    host.save()
+    client.force_login(eve)
+    text = client.get("/deployments/").content.decode()
+    assert ">smollm2<" in text and "local" not in text
+    assert ">smollm2<" not in client.get("/deployments/?host=local").content.decode()
+    assert client.get("/api/v1/deployments?host=local").json()["count"] == 0
+    client.force_login(ada)
+    assert ">smollm2<" in client.get("/deployments/?host=local").content.decode()
+
+
 def test_the_owner_stops_and_starts_it(client, ada, deployment):
     client.force_login(ada)
     reply = client.post(reverse("deployments:stop", args=[deployment.pk]))

@@ -215,10 +215,6 @@ class World(RuleBasedStateMachine):
             onward = {S.READY: S.DRAINING, S.DRAINING: S.STOPPING, S.LOADING: S.STOPPING}
             return replace(m, state=onward.get(m.state, S.STOPPED), no_room_s=None, crash_count=0, is_final=False)
         match m.state:
-            case S.DRAINING:
-                return replace(m, state=S.STOPPING)
-            case S.STOPPING:
-                return replace(m, state=S.STOPPED)
             case S.STOPPED:
                 return replace(m, state=S.PENDING)
             case S.DRAINING:  # a stop that has begun is carried out, whatever is wished by then

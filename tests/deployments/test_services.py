@@ -45,6 +45,14 @@ def test_stopping_and_starting_make_every_replica_due(ada, make_deployment):
     assert Deployment.objects.get(pk=deployment.pk).desired_state == "running"
 
 
+def test_starting_takes_back_no_number_that_was_asked_for_meanwhile(ada, deployment):
+    services.scale(ada, deployment, 0)
+    seen = Deployment.objects.select_related("team").get()
+    services.scale(ada, deployment, 3)
+    services.start(ada, seen)
+    assert Deployment.objects.get().desired_replicas == 3
+
+
 def test_starting_a_failed_deployment_forgets_its_crashes(ada, deployment):
     Replica.objects.update(state="failed", crash_count=6, next_due_at=None)
     services.start(ada, deployment)

@@ -88,9 +88,11 @@ def test_the_cap_counts_over_all_gateway_processes(make_yard: Callable[..., Yard
     eventually(lambda: "snapshot 1" in yard.log(1))
     with held_streams(yard, 40) as lines:
         eventually(lambda: yard.engine.running >= 8)
+        told = 'refused_total{code="too_many_requests"} '
+        eventually(lambda: sum(int(yard.metrics(n).partition(told)[2].split()[0]) for n in (0, 1)) == 32)
         refused = 0
         for line in lines:
-            line.settimeout(0.05)
+            line.settimeout(0.2)
             refused += b"HTTP/1.1 429 " in read_all(line)
         assert (yard.engine.running, refused) == (8, 32)
 
@@ -108,7 +110,7 @@ def test_500_streams_by_one_key_and_200_slow_heads_leave_others_as_fast_as_befor
         eventually(lambda: yard.metric("connections") >= 500 + 200)
         eventually(lambda: 'refused_total{code="too_many_requests"} 400' in yard.metrics())
         # The machine may be busy with something else for a while; the flood goes on as long as it takes.
-        eventually(lambda: p95_ms(yard) < 2 * before, 20)
+        eventually(lambda: p95_ms(yard) < 2 * before)
         assert yard.engine.running == CAP
 
 
@@ -116,7 +118,7 @@ def test_500_streams_by_one_key_and_200_slow_heads_leave_others_as_fast_as_befor
 def test_a_body_of_a_gigabyte_is_refused_long_before_it_is_there(yard: Yard, framing: str) -> None:
     piece = b"10000\r\n" + b"x" * 65536 + b"\r\n" if "chunked" in framing else b"x" * 65536
     sent = 0
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=10) as line:
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=30) as line:
         line.sendall(announced(framing))
         try:
             while sent < 1 << 30:

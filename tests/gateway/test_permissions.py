@@ -47,7 +47,7 @@ def test_a_withdrawn_grant_refuses_newcomers_and_ends_streams(make_yard: Callabl
     assert yard.ask("POST", path, chat_body("smol"), EVE).status == 404
     with pytest.raises(http.client.IncompleteRead) as broken, answers[0]:
         answers[0].read()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 15
     assert b'"code":"grant_withdrawn"' in broken.value.partial
     assert b"[DONE]" not in broken.value.partial
     assert answers[1].read().rstrip().endswith(b"data: [DONE]")

@@ -18,7 +18,7 @@ from tests.gateway.yard import Yard, chat_body, eventually, post, read_all
 
 def streaming(yard: Yard, tokens: int, delay: float) -> socket.socket:
     """A stream that has begun."""
-    line = socket.create_connection(("127.0.0.1", yard.port), timeout=10)
+    line = socket.create_connection(("127.0.0.1", yard.port), timeout=30)
     line.sendall(post(json.dumps(chat_body("smol", {"tokens": tokens, "delay": delay}, stream=True)).encode()))
     assert line.recv(10)
     return line
@@ -26,8 +26,8 @@ def streaming(yard: Yard, tokens: int, delay: float) -> socket.socket:
 
 def test_a_drain_finishes_streams_refuses_newcomers_and_ends_idle_connections(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard().start()
-    lines = [streaming(yard, 30, 0.05) for _ in range(5)]
-    idle = socket.create_connection(("127.0.0.1", yard.port), timeout=5)
+    lines = [streaming(yard, 100, 0.05) for _ in range(5)]
+    idle = socket.create_connection(("127.0.0.1", yard.port), timeout=30)
     eventually(lambda: yard.metric("connections") == 6)
     (gateway,) = yard.processes
     gateway.send_signal(signal.SIGTERM)
@@ -40,7 +40,7 @@ def test_a_drain_finishes_streams_refuses_newcomers_and_ends_idle_connections(ma
         assert b"[DONE]" in answer
         assert answer.endswith(b"0\r\n\r\n")
         line.close()
-    assert gateway.wait(5) == 0
+    assert gateway.wait(30) == 0
     idle.close()
 
 
@@ -51,7 +51,7 @@ def test_a_second_signal_cuts_the_drain_short(make_yard: Callable[..., Yard]) ->
     gateway.send_signal(signal.SIGTERM)
     eventually(lambda: not yard._listens())
     gateway.send_signal(signal.SIGTERM)
-    assert gateway.wait(5) == 0
+    assert gateway.wait(30) == 0
     assert not read_all(line).endswith(b"0\r\n\r\n")
     line.close()
 
@@ -69,7 +69,7 @@ def test_a_port_that_somebody_else_holds_is_a_clear_refusal(make_yard: Callable[
         other.bind(("127.0.0.1", yard.port))
         other.listen()
         process = yard.launch(wait=False)
-        assert process.wait(10) == 1
+        assert process.wait(30) == 1
     assert f"127.0.0.1 port {yard.port} cannot be used" in yard.log()
     assert "MODELYARD_PORT" in yard.log()
     assert "Traceback" not in yard.log()
@@ -79,7 +79,7 @@ def test_a_port_shared_with_another_installation_is_refused_too(make_yard: Calla
     """The trap of SO_REUSEPORT: the kernel would let both listen and give each half of the connections."""
     first, second = make_yard().start(), make_yard()
     process = second.launch(wait=False, MODELYARD_PORT=str(first.port))
-    assert process.wait(10) == 1
+    assert process.wait(30) == 1
     assert "another program listens there" in second.log()
 
 
@@ -92,8 +92,8 @@ def test_siblings_share_the_port_the_load_table_and_the_snapshot(make_yard: Call
     eventually(lambda: len({a.connection for a in yard.web.server.asked if a.target == asked_with}) == 2)
     lines = []
     for number in range(40):
-        body = chat_body("pair", {"tokens": 2, "delay": 1}, stream=True)
-        line = socket.create_connection(("127.0.0.1", yard.port), timeout=10)
+        body = chat_body("pair", {"tokens": 1000, "delay": 0.3}, stream=True)
+        line = socket.create_connection(("127.0.0.1", yard.port), timeout=30)
         line.sendall(post(json.dumps(body).encode()))
         eventually(lambda: sum(e.running for e in yard.engines) == number + 1)  # noqa: B023
         lines.append(line)
@@ -139,7 +139,7 @@ def test_load_returns_to_zero_after_every_kind_of_end(make_yard: Callable[..., Y
 )
 def test_a_setting_that_makes_no_sense_is_named(make_yard: Callable[..., Yard], name: str, value: str) -> None:
     yard = make_yard()
-    assert yard.launch(wait=False, **{name: value}).wait(10) == 1
+    assert yard.launch(wait=False, **{name: value}).wait(30) == 1
     assert name in yard.log()
     assert "Traceback" not in yard.log()
 
@@ -153,7 +153,7 @@ def test_tls_is_spoken_when_there_is_a_certificate(make_yard: Callable[..., Yard
     )
     yard = make_yard(MODELYARD_TLS_CERT=str(certificate), MODELYARD_TLS_KEY=str(secret)).start()
     context = ssl.create_default_context(cafile=str(certificate))
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=5) as plain:
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=30) as plain:
         line = context.wrap_socket(plain, server_hostname="localhost")
         line.sendall(post(json.dumps(chat_body("smol", {"tokens": 200}, stream=True)).encode()))
         answer = b""
@@ -174,7 +174,7 @@ def test_a_broken_certificate_is_named(make_yard: Callable[..., Yard], tmp_path:
     bad.write_text("nothing")
     yard = make_yard()
     process = yard.launch(wait=False, MODELYARD_TLS_CERT=str(bad), MODELYARD_TLS_KEY=str(bad))
-    assert process.wait(10) == 1
+    assert process.wait(30) == 1
     assert "MODELYARD_TLS_CERT" in yard.log()
     assert "Traceback" not in yard.log()
 
@@ -211,7 +211,7 @@ def test_an_idle_gateway_costs_next_to_nothing(make_yard: Callable[..., Yard]) -
     (gateway,) = yard.processes
     eventually(lambda: yard.web.polls >= 2)
     before, started = cpu_ns(gateway.pid), time.monotonic()
-    eventually(lambda: time.monotonic() - started > 3, 5)
+    eventually(lambda: time.monotonic() - started > 3)
     share = (cpu_ns(gateway.pid) - before) / 1e9 / (time.monotonic() - started)
     assert share < 0.01, f"{share:.2%} of a core"
     pss = next(

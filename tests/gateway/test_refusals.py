@@ -144,7 +144,7 @@ def test_a_refused_small_body_costs_no_connection(yard: Yard) -> None:
 
 def test_a_300_mb_body_is_refused_before_it_is_sent(yard: Yard) -> None:
     started = time.monotonic()
-    answer = yard.raw(announced("Content-Length: 314572800"), timeout=1)
+    answer = yard.raw(announced("Content-Length: 314572800"))
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"connection: close" in answer
     assert b"body_too_large" in answer
@@ -153,7 +153,7 @@ def test_a_300_mb_body_is_refused_before_it_is_sent(yard: Yard) -> None:
 
 def test_a_client_that_sends_a_refused_body_anyway_still_reads_the_answer(yard: Yard) -> None:
     size = 30_000_000
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=10) as line:
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=30) as line:
         line.sendall(announced(f"Content-Length: {size}") + b" " * size)
         assert read_all(line).startswith(b"HTTP/1.1 413 ")
 
@@ -161,7 +161,7 @@ def test_a_client_that_sends_a_refused_body_anyway_still_reads_the_answer(yard: 
 def test_a_chunked_body_is_refused_when_it_has_grown_too_large(yard: Yard) -> None:
     head = announced("Transfer-Encoding: chunked")
     chunk = b"%x\r\n%b\r\n" % (65536, b" " * 65536)
-    assert yard.raw(head + chunk * 20, timeout=1).startswith(b"HTTP/1.1 413 ")
+    assert yard.raw(head + chunk * 20).startswith(b"HTTP/1.1 413 ")
     assert yard.metric("buffered_request_bytes") == 0
 
 
@@ -169,7 +169,7 @@ def test_an_unknown_client_cannot_make_the_gateway_hold_its_body(yard: Yard) -> 
     head = (
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer no\r\nContent-Length: 900000\r\n\r\n"
     )
-    assert yard.raw(head + b"x" * 1000, timeout=1).startswith(b"HTTP/1.1 401 ")
+    assert yard.raw(head + b"x" * 1000).startswith(b"HTTP/1.1 401 ")
 
 
 def test_errors_are_answered_to_pipelined_neighbours_in_order(yard: Yard) -> None:

@@ -85,7 +85,7 @@ def test_a_large_upload_streams_through(yard: Yard, chunked: bool) -> None:
 
 
 def test_an_upload_may_wait_for_100_continue(yard: Yard) -> None:
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=5) as line:
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=30) as line:
         line.sendall(
             b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
             b"Expect: 100-continue\r\nConnection: close\r\n\r\n"
@@ -117,7 +117,7 @@ def test_an_answer_that_web_breaks_off_is_broken_for_the_client_too(yard: Yard) 
 
 def websocket(yard: Yard, extra: str = "") -> tuple[socket.socket, bytes]:
     """An open WebSocket and the head of the answer (RFC 6455's own example key)."""
-    line = socket.create_connection(("127.0.0.1", yard.port), timeout=5)
+    line = socket.create_connection(("127.0.0.1", yard.port), timeout=30)
     head = "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n"
     head += "Upgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n"
     line.sendall(f"{head}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extra}\r\n".encode())

@@ -62,8 +62,10 @@ def replace(yard: Yard, old: FakeEngine, number: int) -> FakeEngine:
     new = FakeEngine().start()
     yard.engines.append(new)
     rollout(yard, at(old, number - 1, "draining"), at(new, number))
+    # What was on its way to the old one when the gateway heard of the new one has been read by then.
+    eventually(lambda: len(new.asked) >= 2)
     asked = len(old.asked)
-    eventually(lambda: len(new.asked) >= 5)
+    eventually(lambda: len(new.asked) >= 7)
     assert len(old.asked) == asked
     eventually(lambda: old.running == 0)
     rollout(yard, at(new, number))

@@ -13,13 +13,17 @@ import pytest
 from tests.gateway.yard import ADA, SESSION_SECRET, Yard, chat_body, eventually, key
 
 
-def test_a_revoked_key_is_refused_within_a_second(make_yard: Callable[..., Yard]) -> None:
+def test_a_revoked_key_is_refused_after_the_next_question_to_web(make_yard: Callable[..., Yard]) -> None:
+    """Questions come once a second: counted, not timed, so that a busy machine does not fail the test."""
     yard = make_yard(MODELYARD_POLL_S="").start()
     assert yard.chat().status == 200
+    started, before = time.monotonic(), yard.web.polls
+    eventually(lambda: yard.web.polls >= before + 2)
+    assert 0.9 < time.monotonic() - started < 20
     yard.web.publish(keys=[])
-    started = time.monotonic()
-    eventually(lambda: yard.chat().status == 401, 3)
-    assert time.monotonic() - started < 1.3
+    before = yard.web.polls
+    eventually(lambda: yard.chat().status == 401)
+    assert yard.web.polls - before <= 2
 
 
 def test_a_new_key_a_new_deployment_and_a_moved_replica_are_learned(make_yard: Callable[..., Yard]) -> None:
@@ -41,7 +45,7 @@ def test_a_key_expires_on_time_whatever_web_says(make_yard: Callable[..., Yard])
     yard.publish(keys=[key(1, ADA, user=3, team=2, expires_at=time.time() + 3)])
     assert yard.chat().status == 200
     yard.web.stop()
-    eventually(lambda: yard.chat().status == 401, 6)
+    eventually(lambda: yard.chat().status == 401)
 
 
 def test_a_stored_snapshot_is_replaced_at_the_start_even_when_its_number_is_current(
@@ -74,10 +78,12 @@ def test_a_replica_that_became_ready_since_the_last_poll_is_found(make_yard: Cal
 
 def test_many_requests_for_a_model_that_is_not_up_ask_web_a_few_times(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard(MODELYARD_POLL_S="3").start()
-    before = len(yard.web.server.asked)
+    before, started = yard.web.polls, time.monotonic()
     for _ in range(50):
         assert yard.chat("waking").status == 503
-    assert len(yard.web.server.asked) - before < 30
+    took_s = time.monotonic() - started
+    # Ten a second at most, and its own question every three seconds.
+    assert yard.web.polls - before <= 10 * took_s + took_s / 3 + 3
 
 
 def test_a_draining_replica_finishes_its_stream_and_gets_nothing_new(make_yard: Callable[..., Yard]) -> None:

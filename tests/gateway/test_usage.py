@@ -37,7 +37,7 @@ def test_a_record_says_who_what_where_and_how_long(yard: Yard) -> None:
     assert (record["endpoint"], record["status"], record["outcome"]) == ("chat/completions", 200, "ok")
     assert (record["stream"], record["prompt_tokens"], record["completion_tokens"]) == (False, 7, 3)
     assert (record["counted_by"], record["request_id"]) == ("engine", answer.request_id)
-    assert 0 < record["ttft_ms"] <= record["duration_ms"] < 5000
+    assert 0 < record["ttft_ms"] <= record["duration_ms"]
     assert record["bytes_out"] > len(answer.body)
     assert record["id"] == answer.request_id
     assert set(record) == {
@@ -57,9 +57,9 @@ def test_a_record_says_who_what_where_and_how_long(yard: Yard) -> None:
 
 def test_a_stream_tells_its_first_token_and_its_longest_gap(yard: Yard) -> None:
     record = yard.record(yard.chat(stream=True, fake={"tokens": 3, "delay": 0.2}).request_id)
-    assert 150 < record["max_gap_ms"] < 1000
-    assert record["ttft_ms"] < 200
-    assert record["duration_ms"] > 500
+    # Two pauses of 200 ms lie behind the first token, whatever the machine does besides.
+    assert 150 < record["max_gap_ms"] < record["duration_ms"] - 150
+    assert record["ttft_ms"] + 300 < record["duration_ms"]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(what: Callable[[], Any], within_s: float = 20.0) -> Any:
+def eventually(what: Callable[[], Any], within_s: float = 60.0) -> Any:
     """The first true answer of `what`; other processes are watched, so there is nothing to await."""
     deadline = time.monotonic() + within_s
     while not (answer := what()):
@@ -118,7 +118,7 @@ class Yard:
         log.close()
         self.processes.append(process)
         if wait:
-            eventually(lambda: self._listens() or process.poll() is not None, 10)
+            eventually(lambda: self._listens() or process.poll() is not None)
             assert process.poll() is None, self.log(index)
         return process
 
@@ -138,7 +138,7 @@ class Yard:
     def end(self) -> int:
         """SIGTERM to the last process and its exit status."""
         self.processes[-1].send_signal(signal.SIGTERM)
-        return self.processes[-1].wait(20)
+        return self.processes[-1].wait(60)
 
     def usual_snapshot(self) -> dict[str, Any]:
         return {
@@ -182,12 +182,12 @@ class Yard:
     def learned(self, version: str) -> None:
         """Wait until the gateway has asked with this version, which means that it answers from it."""
         target = f"/internal/gateway/snapshot?version={version}"
-        eventually(lambda: any(asked.target == target for asked in self.web.server.asked), 8)
+        eventually(lambda: any(asked.target == target for asked in self.web.server.asked))
 
     # --- asking
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def ask(self, method: str, path: str, body: Any = None, key: str | None = ADA, **headers: str) -> Answer:
         connection = self.connect()

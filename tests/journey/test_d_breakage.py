@@ -81,9 +81,9 @@ def test_killing_one_process_fails_no_request_and_heals(yard, key, victim):
             os.kill(pid, signal.SIGKILL)
         began = time.monotonic()
         while not (new := set(yard.pids(VICTIMS[victim])) - set(killed)):
-            assert time.monotonic() - began < 30, f"{victim} did not come back"
+            assert time.monotonic() - began < 60, f"{victim} did not come back"
             time.sleep(0.05)
-        after = yard.wait_for("smollm2", "ready", key, limit_s=30)
+        after = yard.wait_for("smollm2", "ready", key, limit_s=60)
         time.sleep(2)
     assert new
     assert streams.failures == []
@@ -97,14 +97,15 @@ def test_an_engine_that_is_killed_is_shown_restarting_and_comes_back(yard, key):
     [container] = engine.containers.list(filters={"label": "modelyard.kind=replica"})
     began = time.monotonic()
     container.kill()
-    found = yard.wait_for("smollm2", "restarting", key, limit_s=20)
+    found = yard.wait_for("smollm2", "restarting", key, limit_s=30)
     seen_after = time.monotonic() - began
     assert found["replicas"][0]["reason_code"] == "killed"
     status, headers = ask(yard, key)
     assert status == 503
     assert int(headers["Retry-After"]) > 0
-    yard.wait_for("smollm2", "ready", key, limit_s=40)
-    assert seen_after < 2
+    yard.wait_for("smollm2", "ready", key, limit_s=90)
+    # The sweep, which would have found it without the watcher, comes every 15 s.
+    assert seen_after < 8
     assert [c.status for c in engine.containers.list(all=True, filters={"label": "modelyard.kind=replica"})] == [
         "running"
     ]
@@ -122,10 +123,10 @@ def test_a_container_removed_behind_our_back_is_made_again_without_the_watcher(y
         container.remove(force=True)
         began = time.monotonic()
         while yard.deployment("smollm2", key)["state"] == "ready":
-            assert time.monotonic() - began < 35
+            assert time.monotonic() - began < 90
             time.sleep(0.2)
     finally:
         for pid in watchers:
             os.kill(pid, signal.SIGCONT)
-    yard.wait_for("smollm2", "ready", key, limit_s=60)
+    yard.wait_for("smollm2", "ready", key, limit_s=120)
     engine.close()

@@ -1,5 +1,6 @@
 """A checkout of its own that `make run` is called in, and what its output says."""
 
+import http.client
 import json
 import os
 import re
@@ -8,7 +9,6 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ class Yard:
         self.runs.append((text, time.monotonic() - began))
         return self.runs[-1]
 
-    def interrupt(self, limit_s: float = 60) -> float:
+    def interrupt(self, limit_s: float = 120) -> float:
         """Ctrl-C, as a terminal sends it: to the whole foreground group. Seconds until everything had ended."""
         assert self.process is not None
         began = time.monotonic()
@@ -109,7 +109,7 @@ class Yard:
         while True:
             try:
                 found = self.deployment(name, key)
-            except (OSError, urllib.error.URLError):
+            except (OSError, http.client.HTTPException):
                 found = None
             if found and found["state"] == state:
                 return found

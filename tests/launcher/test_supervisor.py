@@ -77,7 +77,7 @@ def test_what_dies_is_started_again_with_growing_pauses(start: Start, tmp_path: 
     moments = [float(word) for word in starts.read_text().split()[:4]]
     gaps = [later - earlier for earlier, later in pairwise(moments)]
     for gap, least_s in zip(gaps, (0.3, 0.5, 0.9), strict=True):
-        assert least_s <= gap < least_s + 1.5, gaps
+        assert least_s <= gap < least_s + 10, gaps
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -92,7 +92,7 @@ def test_a_signal_stops_everything_in_reverse_order(start: Start, tmp_path: Path
     )
     states = all_ready(tmp_path)
     supervisor.send_signal(number)
-    assert supervisor.wait(20) == 0
+    assert supervisor.wait(60) == 0
     assert (tmp_path / "ends").read_text().split() == ["door", "site", "store"]
     assert not any(lives(state["pid"]) for state in states.values())
 
@@ -102,8 +102,8 @@ def test_who_does_not_end_in_its_time_is_killed(start: Start, tmp_path: Path) ->
     pid = all_ready(tmp_path)["deaf"]["pid"]
     began = time.monotonic()
     supervisor.send_signal(signal.SIGINT)
-    assert supervisor.wait(20) == 0
-    assert 0.4 < time.monotonic() - began < 5
+    assert supervisor.wait(60) == 0
+    assert 0.4 < time.monotonic() - began < 30
     assert not lives(pid)
 
 
@@ -113,7 +113,7 @@ def test_a_second_signal_kills_at_once(start: Start, tmp_path: Path) -> None:
     supervisor.send_signal(signal.SIGINT)
     eventually((tmp_path / "asked").exists, "the first signal was passed on")
     supervisor.send_signal(signal.SIGINT)
-    assert supervisor.wait(10) == 0
+    assert supervisor.wait(30) == 0
 
 
 def test_killing_the_supervisor_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_three_deaths_before_ready_stop_everything_with_the_last_lines(start: St
         {"name": "good", "shell": f"echo $$ >> good.pids; {FOREVER}"},
         {"name": "broken", "shell": "echo no module named webapp; exit 3", "ready_file": "never"},
     )
-    _, complaint = supervisor.communicate(timeout=20)
+    _, complaint = supervisor.communicate(timeout=60)
     assert supervisor.returncode == 1
     assert "broken ended with exit code 3 3 times" in complaint
     assert "no module named webapp" in complaint
@@ -162,7 +162,7 @@ def test_three_deaths_before_ready_stop_everything_with_the_last_lines(start: St
 
 def test_who_never_gets_ready_is_named(start: Start) -> None:
     supervisor = start({"name": "slow", "shell": FOREVER, "ready_file": "never", "ready_limit_s": 0.5})
-    _, complaint = supervisor.communicate(timeout=20)
+    _, complaint = supervisor.communicate(timeout=60)
     assert supervisor.returncode == 1
     assert "slow is not ready after" in complaint
 
@@ -174,7 +174,7 @@ def test_a_program_that_does_not_exist_ends_the_start(tmp_path: Path) -> None:
         "s = Supervisor([ProcessSpec('gone', ['/no/such/program'])], Logs(Path(sys.argv[1]), ['gone'], echo=False));"
         "asyncio.run(s.run())"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "gone cannot be started" in done.stderr
 
@@ -183,7 +183,7 @@ def test_a_second_one_on_the_same_folder_is_refused(start: Start, tmp_path: Path
     first = start({"name": "one", "shell": FOREVER})
     all_ready(tmp_path)
     second = start({"name": "one", "shell": FOREVER})
-    _, complaint = second.communicate(timeout=20)
+    _, complaint = second.communicate(timeout=60)
     assert second.returncode == 1
     assert f"already runs here (process {first.pid}" in complaint
     assert "MODELYARD_STATE_DIR" in complaint
@@ -215,7 +215,7 @@ def test_lines_reach_console_and_file_with_their_process(start: Start, tmp_path:
     log = tmp_path / "log" / "one.log"
     eventually(lambda: log.exists() and "hello" in log.read_text(), "the line is in the file")
     supervisor.send_signal(signal.SIGINT)
-    output, _ = supervisor.communicate(timeout=20)
+    output, _ = supervisor.communicate(timeout=60)
     assert "one | hello" in output
     assert log.read_text() == "hello\nhalf\n"
 
@@ -225,7 +225,7 @@ def test_a_failed_helper_stops_everything(start: Start, tmp_path: Path) -> None:
         {"name": "one", "shell": f"echo $$ >> one.pids; touch up; {FOREVER}", "ready_file": "up"},
         {"name": "beside", "shell": "while ! test -e up; do sleep 0.05; done; exit 7"},
     )
-    _, complaint = supervisor.communicate(timeout=20)
+    _, complaint = supervisor.communicate(timeout=60)
     assert supervisor.returncode == 1
     assert "beside failed with 7" in complaint
     assert not any(lives(pid) for pid in pids(tmp_path, "one"))
@@ -239,7 +239,7 @@ def test_a_helper_ends_with_the_rest(start: Start, tmp_path: Path) -> None:
     all_ready(tmp_path)
     family = eventually(lambda: pids(tmp_path, "beside"), "the helper runs")
     supervisor.send_signal(signal.SIGINT)
-    assert supervisor.wait(20) == 0
+    assert supervisor.wait(60) == 0
     assert not any(lives(pid) for pid in family)
 
 
@@ -255,5 +255,5 @@ def test_the_reaper_takes_strangers_and_leaves_known_children_their_status() -> 
 def test_the_supervisors_helper_is_known_to_the_reaper(start: Start) -> None:
     # Many orphans end around the helper's own end, so that the reaper runs while its status is still to be fetched.
     shell = "for i in 1 2 3 4 5 6 7 8 9; do sh -c 'sleep 0.05 &'; done; sleep 0.05; exit 7"
-    _, complaint = start({"name": "one", "shell": FOREVER}, {"name": "beside", "shell": shell}).communicate(timeout=20)
+    _, complaint = start({"name": "one", "shell": FOREVER}, {"name": "beside", "shell": shell}).communicate(timeout=60)
     assert "beside failed with 7" in complaint

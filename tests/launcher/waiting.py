@@ -7,7 +7,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 def eventually(question: Callable[[], T], what: str, limit_s: float = LIMIT_S) -> T:

@@ -4,6 +4,9 @@ from urllib.parse import unquote, urlsplit
 
 from asgiref.testing import ApplicationCommunicator
 
+# Longer than anything takes, and shorter than the poll's period: what comes in it came because somebody said so.
+PATIENCE_S = 12
+
 
 class Socket(ApplicationCommunicator):
     """Speaks the application's side of one handshake and what follows."""
@@ -24,7 +27,7 @@ class Socket(ApplicationCommunicator):
     async def connect(self):
         """Whether the handshake was accepted."""
         await self.send_input({"type": "websocket.connect"})
-        reply = await self.receive_output(timeout=3)
+        reply = await self.receive_output(timeout=PATIENCE_S)
         return reply["type"] == "websocket.accept"
 
     async def say(self, text):
@@ -32,4 +35,4 @@ class Socket(ApplicationCommunicator):
 
     async def disconnect(self):
         await self.send_input({"type": "websocket.disconnect", "code": 1000})
-        await self.wait(3)
+        await self.wait(PATIENCE_S)

@@ -5,16 +5,17 @@ import json
 
 from asgiref.sync import sync_to_async
 
+from tests.live.communicator import PATIENCE_S
 from webapp.deployments import services
 
 ORIGIN = (b"origin", b"http://127.0.0.1:8000")
 
 
 def run(coroutine):
-    asyncio.run(asyncio.wait_for(coroutine, 20))
+    asyncio.run(asyncio.wait_for(coroutine, 60))
 
 
-async def said(socket, timeout=3):
+async def said(socket, timeout=PATIENCE_S):
     """The next thing the server says that is not a sign of life."""
     while True:
         output = await socket.receive_output(timeout=timeout)

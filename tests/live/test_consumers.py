@@ -6,6 +6,7 @@ import json
 import pytest
 from asgiref.sync import sync_to_async
 
+from tests.live.communicator import PATIENCE_S
 from tests.live.scenes import quiet, run, said, stop
 from webapp.deployments import lifecycle
 from webapp.deployments.models import Deployment, Replica
@@ -116,7 +117,7 @@ def test_signs_of_life_come_while_nothing_happens(listen, ada, quick):
     async def scene():
         socket = await listen(ada, "hosts")
         await socket.connect()
-        output = await socket.receive_output(timeout=2)
+        output = await socket.receive_output(timeout=PATIENCE_S)
         assert json.loads(output["text"]) == {"beat": True}
         await socket.disconnect()
 

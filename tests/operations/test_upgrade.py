@@ -192,7 +192,7 @@ def test_the_real_processes_refuse_an_empty_database(command: list[str], tmp_pat
     }
     words = [word.replace("{run}", str(tmp_path / "run")) for word in command]
     done = subprocess.run(
-        [sys.executable, *words], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, *words], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240
     )
     assert done.returncode != 0
     assert "The database is empty" in done.stderr + done.stdout

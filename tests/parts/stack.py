@@ -66,7 +66,7 @@ class Stack:
         if name == "broker":
             _wait_until(self.socket.is_socket)
         if name == "web":
-            _wait_until(self.web.is_socket, 30)
+            _wait_until(self.web.is_socket)
         if name == "gateway":
             _wait_until(self._listens)
 
@@ -105,7 +105,7 @@ def _valkey() -> str:
     return str(get_binary_path())
 
 
-def _wait_until(condition: object, limit_s: float = 10) -> None:
+def _wait_until(condition: object, limit_s: float = 60) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, "it did not come to pass"

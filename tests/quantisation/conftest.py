@@ -23,7 +23,7 @@ from webapp.paths import cache_dir
 from workers.launcher import images, python_images
 
 # Docker answers late while two processors quantise.
-LIMIT_S = 240
+LIMIT_S = 600
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import docker
 
 from tests.workers.acting import reload
 
-LIMIT_S = 300
+LIMIT_S = 600
 
 
 class Scene:
@@ -38,7 +38,7 @@ class Scene:
 
     def _kill_container(self, job: Any) -> None:
         """Wait for the job's next container, so that there is one to kill."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while reload(job).state in ("queued", "running"):
             pid = self._pid(job)
             if pid:

@@ -70,7 +70,7 @@ def test_an_expression_that_never_ends_is_one_that_does_not_match(monkeypatch):
     monkeypatch.setattr(golden, "PATIENCE_S", 0.05)
     began = time.monotonic()
     assert not golden.is_met({"way": "matches", "expected": "(a+)+$"}, "a" * 60 + "b")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_a_summary_counts_and_shows_what_was_missed():

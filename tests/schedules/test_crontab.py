@@ -66,6 +66,7 @@ def test_the_next_time_is_the_first_one_strictly_after(line, after, expected):
         ("1.5 * * * *", "minute"),
         ("99999999999999999999 * * * *", "minute"),
         ("² * * * *", "minute"),
+        ("00000099 * * * *", "minute"),
         ("* * * * *; rm -rf /", "Five fields"),
     ],
 )

@@ -127,3 +127,12 @@ def test_a_server_that_asks_for_patience_gets_the_message_again_later(mailbox, t
     delivering.deliver(row.pk)
     row.refresh_from_db()
     assert (row.state, len(mailbox.messages), row.attempts) == ("sent", 1, 2)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "mail.example:25", "http://mail.example", "smtp://mail.example:99999", "smtp://[::1"]
+)
+def test_a_server_that_is_no_address_is_said(monkeypatch, url):
+    monkeypatch.setenv("MODELYARD_SMTP_URL", url)
+    with pytest.raises(mailing.MailError, match="no address like"):
+        mailing.send("team@example.org", "s", "t")

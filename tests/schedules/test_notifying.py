@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -131,11 +131,34 @@ def test_jobs_and_rollouts_that_ended_are_told_once_and_after_a_retry_again(told
     assert Notification.objects.filter(event="job.failed").count() == 2
 
 
+def test_old_messages_are_not_read_again_and_go_after_a_while(told, host, team, source):
+    target, _secret = told
+    old = Notification.objects.bulk_create(
+        Notification(target=target, event="job.failed", key=f"job.failed:{number}:1", state="sent")
+        for number in range(1_000_000, 1_000_900)
+    )
+    long_ago = timezone.now() - timedelta(days=200)
+    Notification.objects.filter(pk__in=[row.pk for row in old]).update(created_at=long_ago)
+    Job.objects.create(kind="fetch", team=team, host=host, artifact=source, state="failed", ended_at=timezone.now())
+    notifying.sweep()
+    assert Notification.objects.filter(state="pending").count() == 1
+    assert notifying.expire() == 900
+    notifying.sweep()
+    assert Notification.objects.count() == 1
+
+
 def test_what_ended_before_the_target_was_added_is_not_told(host, team, source, receiver, ada):
     Job.objects.create(kind="fetch", team=team, host=host, artifact=source, state="failed", ended_at=timezone.now())
     targets.add(ada, team, "webhook", receiver.url, ALL)
     notifying.sweep()
     assert not Notification.objects.exists()
+
+
+def test_a_second_target_is_not_told_what_ended_before_it_came(told, host, team, source, receiver, ada):
+    Job.objects.create(kind="fetch", team=team, host=host, artifact=source, state="failed", ended_at=timezone.now())
+    targets.add(ada, team, "webhook", f"{receiver.url}/late", ALL)
+    notifying.sweep()
+    assert Notification.objects.get().target == told[0]
 
 
 def test_other_teams_hear_nothing(told, host, eve, source):
@@ -153,6 +176,7 @@ def test_other_teams_hear_nothing(told, host, eve, source):
         ("webhook", "http://127.0.0.1/", ALL, "without encryption"),
         ("webhook", "https://127.0.0.1/", ALL, "private address"),
         ("webhook", "https://user:pw@1.1.1.1/", ALL, "password"),
+        ("webhook", "https://[::1/", ALL, "https"),
         ("webhook", "https://1.1.1.1/", ["nothing"], "Choose among"),
         ("webhook", "https://1.1.1.1/", [], "Choose among"),
         ("mail", "team@example.org", ALL, "MODELYARD_SMTP_URL"),
@@ -184,8 +208,8 @@ def test_the_page_shows_the_secret_once_and_the_log(receiver, ada, bob, eve, tea
     client = Client()
     client.force_login(ada)
     typed = {"kind": "webhook", "address": receiver.url, "events": ["job.failed"]}
-    first = client.post("/schedules/notifications/research/", typed).content.decode()
-    assert "whsec_" in first
+    first = client.post("/schedules/notifications/research/", typed)
+    assert "whsec_" in first.content.decode() and "no-store" in first.headers["Cache-Control"]
     target = Target.objects.get()
     assert client.post(f"/schedules/targets/{target.pk}/test/").status_code == 302
     page = client.get("/schedules/notifications/research/").content.decode()

@@ -104,6 +104,7 @@ def test_a_schedule_that_runs_is_not_deleted(schedule, ada):
     services.run_now(ada, schedule)
     with pytest.raises(Conflict, match="runs already"):
         services.run_now(ada, schedule)
+    assert AuditEntry.objects.filter(verb="schedule.run").count() == 1  # what was refused was not done
     with pytest.raises(Conflict, match="runs at this moment"):
         services.delete(ada, schedule)
     assert Schedule.objects.exists()

@@ -120,6 +120,7 @@ def test_usage_is_acknowledged_after_it_is_stored(record, client: Client):
         ({"prompt_tokens": 2**40}, {"prompt_tokens": None}),
         ({"completion_tokens": "7"}, {"completion_tokens": None}),
         ({"ttft_ms": float("nan")}, {"ttft_ms": None}),
+        ({"duration_ms": 10**400}, {"duration_ms": None}),
         ({"key": "3"}, {"key_id": None}),
         ({"deployment": 2**70}, {"deployment_id": None}),
         ({"request_id": "a\0b"}, {"request_id": "ab"}),

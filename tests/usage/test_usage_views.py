@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from webapp.accounts import services as accounts
+from webapp.accounts.models import Team
 from webapp.usage import services
 from webapp.usage.models import UsageRecord
 
@@ -53,6 +54,18 @@ def test_a_stranger_sees_nothing_of_it(client, eve, used, url):
     assert "smollm2" not in text
     assert "laptop" not in text
     assert "<strong>72</strong>" not in text and "44" not in text.partition("<main")[2]
+
+
+@pytest.mark.parametrize("url", [INDEX, REQUESTS])
+def test_a_stranger_learns_no_name_by_its_number(client, eve, bob, team, used, deployment, url):
+    Team.objects.filter(pk=team.pk).update(name="Secret Research")
+    asked = {"team": team.pk, "person": bob.pk, "key": used.pk, "deployment": deployment.pk}
+    for name, number in asked.items():
+        text = shown(client, eve, f"{url}?{name}={number}")
+        assert f"#{number}" in text
+        for word in ("Secret Research", "bob", "laptop", "smollm2"):
+            assert word not in text
+    assert "laptop" in shown(client, bob, f"{url}?key={used.pk}")
 
 
 @pytest.mark.parametrize("url", [INDEX, REQUESTS, CSV])
@@ -207,7 +220,7 @@ def test_requests_say_what_makes_no_sense(client, ada, used, query):
 
 
 def test_a_broken_place_in_the_list_shows_its_beginning(client, ada, used):
-    for place in ("x", "2026-01-01_zz", "2026-01-01T00:00:00_" + "0" * 32):
+    for place in ("x", f"0001-01-01T00:00:00+00:00_{'0' * 32}", "2026-01-01_zz", "2026-01-01T00:00:00_" + "0" * 32):
         assert shown(client, ada, f"{REQUESTS}?behind={place}").count('<tr id="request-') == 4
 
 

@@ -31,7 +31,7 @@ def has_ended(engine: Any, name: str) -> bool:
     return True
 
 
-def wait_for(condition: Callable[[], Any], limit_s: float = 30) -> None:
+def wait_for(condition: Callable[[], Any], limit_s: float = 60) -> None:
     """Ask a real part until it says yes."""
     deadline = time.monotonic() + limit_s
     while not condition():

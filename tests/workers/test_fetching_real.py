@@ -95,9 +95,10 @@ def files_of(tools: Dockerd) -> list[str]:
 def test_a_gated_file_arrives_and_its_token_is_nowhere_to_be_seen(
     get: Callable[..., Any], small: Hub, tools: Dockerd, work: Any
 ) -> None:
-    content = model_bytes(3 * MIB)
+    content = model_bytes(5 * MIB)
     small.add("org/Tiny-GGUF", {"Tiny-Q8_0.gguf": content}, gated="manual")
-    small.bytes_per_s = 2 * MIB
+    # Slow enough to look at it while it runs.
+    small.bytes_per_s = MIB
     job = get()
     assert job.state == "running", job.reason
     seen = str(inspect(tools, job.container_name))
@@ -121,12 +122,12 @@ def _killed(get: Callable[..., Any], small: Hub, tools: Dockerd, work: Any, kill
     job = get()
     for kill in range(1, kills + 1):
         wanted = kill * size // (kills + 1)
-        wait_for(lambda wanted=wanted: small.sent_bytes > wanted, limit_s=20)
+        wait_for(lambda wanted=wanted: small.sent_bytes > wanted)
         with contextlib.closing(tools.client()) as client:
             client.kill(job.container_name)
         look(job, work)
         assert (job.state, job.attempt) == ("running", kill + 1), job.reason
-    wait_for(lambda: has_ended(tools, job.container_name), limit_s=20)
+    wait_for(lambda: has_ended(tools, job.container_name))
     assert look(job, work).state == "succeeded", job.reason
     assert job.result["files"][0]["sha256"] == hashlib.sha256(content).hexdigest()
     header = size // 100  # the look into the header before it was queued
@@ -167,7 +168,7 @@ def test_a_model_too_large_for_the_disk_fails_at_once_and_nothing_is_visible(
     small.add("org/Tiny-GGUF", {"Tiny-Q8_0.gguf": model_bytes(200 * MIB)})
     job = get()
     asked = small.sent_bytes
-    wait_for(lambda: has_ended(tools, job.container_name), limit_s=10)
+    wait_for(lambda: has_ended(tools, job.container_name))
     look(job, work)
     assert (job.state, small.sent_bytes - asked) == ("failed", 0)
     assert "200 MiB are needed" in job.reason and "Remove models that nobody uses" in job.advice

@@ -37,6 +37,7 @@ def test_a_jobs_last_word_counts_and_noise_does_not() -> None:
     files = {"step": "done", "files": [{"name": "a"}]}
     assert jobs.read_ending(json.dumps(files)) == jobs.Ending(files)
     assert jobs.read_ending("{broken\n") == jobs.Ending()
+    assert jobs.read_ending(json.dumps(files) + "\n" + "[" * 100_000) == jobs.Ending(files)
 
 
 def test_an_engine_network_keeps_clear_of_every_other_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +162,19 @@ def test_a_docker_engine_that_is_away_is_told_in_the_systems_words(address: str,
 def test_any_other_fault_keeps_its_own_words() -> None:
     assert plainly(ValueError("no JSON")) == "no JSON"
     assert plainly(TimeoutError()) == "TimeoutError"
+
+
+@pytest.mark.parametrize("number", ["Infinity", "NaN", "1e400", "-1e30", "true", '"9"', "1" * 30])
+def test_a_number_that_no_row_holds_is_left_out(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    told: list[Any] = []
+
+    async def call(_function: Any, *arguments: Any) -> None:
+        told.append(arguments)
+
+    monkeypatch.setattr(logs.rows, "call", call)
+    line = f'{{"step": "copy", "done": {number}, "total": {number}, "speed": {number}, "unit": "bytes"}}'
+    asyncio.run(logs.JobLog((7, 1, 2)).flush([("2026-11-22T15:00:00Z", line)]))
+    assert told == [(7, "copy", None, None, "bytes", None, "")]
 
 
 def test_a_jobs_log_holds_what_its_tools_say_and_its_numbers_go_to_the_row(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,10 +213,10 @@ def test_running_requests_are_finished_before_the_engine_ends(
 
     from webapp.deployments import services
 
-    replica = serve(image=way("slow-tokens", tokens=20, token_ms=60))
+    replica = serve(image=way("slow-tokens", tokens=20, token_ms=250))
     work()
     prove(replica)
-    connection = http.client.HTTPConnection(replica.address, replica.port, timeout=20)
+    connection = http.client.HTTPConnection(replica.address, replica.port, timeout=60)
     connection.request("POST", "/v1/chat/completions", '{"stream":true}')
     response = connection.getresponse()
     services.stop(ada, replica.deployment)

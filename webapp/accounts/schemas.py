@@ -97,12 +97,12 @@ class KeyIn(Schema):
 class ServiceKeyIn(Schema):
     name: str = Field(max_length=80, min_length=1, description="what the key is for")
     scopes: list[Scope] = Field(["inference"], description="what the key opens")
-    expires_at: datetime | None = Field(None, description="when it stops working; never when absent")
+    expires_at: Moment | None = Field(None, description="when it stops working; never when absent")
 
 
 class KeyPatch(Schema):
     name: str | None = Field(None, max_length=80, min_length=1)
-    expires_at: datetime | None = Field(None, description="null: never")
+    expires_at: Moment | None = Field(None, description="null: never")
 
 
 class RotateIn(Schema):

@@ -156,7 +156,10 @@ def _follow(membership: Membership, role: Role | None) -> None:
 def _check(wish: Wish) -> None:
     fields: dict[str, str] = {}
     if wish.is_sso_on:
-        issuer = urlsplit(wish.issuer.strip())
+        try:
+            issuer = urlsplit(wish.issuer.strip())
+        except ValueError:  # half of an IPv6 address
+            issuer = urlsplit("")
         if not issuer.hostname or issuer.scheme not in ("https", "http") or issuer.query or issuer.fragment:
             fields["issuer"] = "The issuer's address, for example https://login.example.org/realms/main."
         elif issuer.scheme == "http" and issuer.hostname not in _LOCAL:

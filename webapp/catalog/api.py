@@ -23,7 +23,7 @@ from webapp.catalog.schemas import (
     ModelOut,
     RepoOut,
 )
-from webapp.errors import Conflict, Invalid
+from webapp.errors import Invalid
 from webapp.inventory.models import Host
 from webapp.pagination import Pages
 
@@ -128,8 +128,7 @@ def _hub(request: HttpRequest, hub_id: int) -> Hub:
 
 def _usable(request: HttpRequest, hub_id: int) -> Hub:
     hub = _hub(request, hub_id)
-    if not hub.is_enabled:
-        raise Conflict(f"The hub {hub.name} is switched off.", "Switch it on, or choose another.")
+    hubs.check_enabled(hub)
     return hub
 
 

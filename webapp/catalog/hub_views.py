@@ -32,6 +32,7 @@ def repo(request: HttpRequest, pk: int) -> HttpResponse:
         raise Http404
     context: dict[str, Any] = {"hub": hub, "name": name, "revision": revision, "teams": teams_of(user, Role.OPERATOR)}
     try:
+        hubs.check_enabled(hub)
         found = hubs.repo(hub, name, revision)
     except Refused as refusal:
         return render(request, "models/repo.html", {**context, "problem": str(refusal)}, status=refusal.status)

@@ -53,6 +53,12 @@ class Repo:
     updated_at: datetime | None = None
 
 
+def check_enabled(hub: Hub) -> None:
+    """Raise Conflict for a hub that is switched off: nobody asks it anything."""
+    if not hub.is_enabled:
+        raise Conflict(f"The hub {hub.name} is switched off.", "Switch it on, or choose another.")
+
+
 def search(hub: Hub, words: str) -> list[FoundRepo]:
     """The most downloaded repositories that match. Raises Refused."""
     with _asking(hub, words) as api:

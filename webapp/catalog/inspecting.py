@@ -5,6 +5,7 @@ Headers and configs are read, never more: a broken or hostile file is refused be
 
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -78,7 +79,7 @@ def inspect_path(path: Path, member: str = "") -> Inspected:
 
 def inspect_url(url: str) -> Inspected:
     """One GGUF file behind an address. Raises Invalid, Unavailable."""
-    name = PurePosixPath(unquote(urlsplit(url).path)).name
+    name = PurePosixPath(unquote(outbound.parts_of(url).path)).name
     if not name.endswith(".gguf"):
         raise Invalid(
             "Only GGUF files are fetched by their address.",
@@ -332,7 +333,8 @@ def _open_local(path: Path, member: str) -> Iterator[tuple[BinaryIO, str, int]]:
             size = archive.getinfo(member).file_size
             with archive.open(member) as inside:
                 yield cast(BinaryIO, inside), member, size
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        # RuntimeError: it is locked with a password, or packed in a way that zipfile does not know.
         what = f"{member} in {path.name}" if member else path.name
         raise Invalid(f"{what} cannot be read: {error}", fields={"source_path": "cannot be read"}) from error
 

@@ -49,7 +49,7 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
 
     def for_list(self, user: User) -> "ArtifactQuerySet":
         """With the copies on hosts that the person may see."""
-        copies = ArtifactCopy.objects.filter(host__in=Host.objects.visible_to(user)).select_related("host")
+        copies = ArtifactCopy.objects.visible_to(user).select_related("host")
         return (
             self.select_related("catalog_model")
             .prefetch_related(models.Prefetch("copies", copies))
@@ -103,6 +103,12 @@ class CopyState(models.TextChoices):
     DELETING = "deleting"
 
 
+class ArtifactCopyQuerySet(models.QuerySet["ArtifactCopy"]):
+    def visible_to(self, user: User) -> "ArtifactCopyQuerySet":
+        """Those on hosts that the person sees."""
+        return self if user.is_superuser else self.filter(host__in=Host.objects.visible_to(user))
+
+
 class ArtifactCopy(models.Model):
     """The artifact on one host, in that host's models volume under /models/<artifact id>/."""
 
@@ -110,6 +116,8 @@ class ArtifactCopy(models.Model):
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="copies")
     state = models.CharField(max_length=10, choices=CopyState.choices, default=CopyState.FETCHING)
     verified_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager["ArtifactCopy"]] = ArtifactCopyQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "artifact copies"

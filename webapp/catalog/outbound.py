@@ -132,13 +132,17 @@ def get(
     """
     origin = _origin(_split(url, policy))
     for _hop in range(MAX_REDIRECTS):
-        secrets = secret_headers if secret_headers and _origin(urlsplit(url)) == origin else {}
+        secrets = secret_headers if secret_headers and _origin(parts_of(url)) == origin else {}
         response = ask(url, policy, {"User-Agent": AGENT, **(headers or {}), **(secrets or {})}, timeout_s)
         target = response.headers.get("Location")
         if response.status not in REDIRECTS or not target:
             return response
         response.close()
-        url = urljoin(url, target)
+        try:
+            url = urljoin(url, target)
+        except ValueError as error:
+            message = f"{_host(url)} redirects to what is no web address."
+            raise OutboundError("not_allowed", message, "Check the address.") from error
     raise OutboundError("unreachable", f"{_host(url)} redirects without end.", "Check the address.")
 
 
@@ -184,12 +188,18 @@ def ask(
     return Response(answer.status, answer.headers, url, answer, connection)
 
 
-def _split(url: str, policy: Policy) -> SplitResult:
-    parts = urlsplit(url)
+def parts_of(url: str) -> SplitResult:
+    """The address in its parts; empty ones for what cannot be an address."""
     try:
+        parts = urlsplit(url)
         _port(parts)
     except ValueError:
-        parts = SplitResult("", "", "", "", "")
+        return SplitResult("", "", "", "", "")
+    return parts
+
+
+def _split(url: str, policy: Policy) -> SplitResult:
+    parts = parts_of(url)
     if parts.scheme not in ("https", "http") or not parts.hostname or any(ord(char) <= 32 for char in url):
         raise OutboundError("not_allowed", f"{url!r} is no web address.", "Give an address that begins with https://.")
     if parts.scheme == "http" and not (policy.allows_http or parts.hostname in policy.hosts):
@@ -303,7 +313,7 @@ def _origin(parts: SplitResult) -> tuple[str, str, int]:
 
 
 def _host(url: str) -> str:
-    return urlsplit(url).hostname or url
+    return parts_of(url).hostname or url
 
 
 def _plain(error: Exception) -> str:

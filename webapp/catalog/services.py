@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.text import slugify
 
 from webapp.accounts.models import Team, User
-from webapp.accounts.services import audit
+from webapp.accounts.services import audit, difference
 from webapp.catalog.inspecting import Inspected
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CodeApproval, CopyState, Hub
 from webapp.errors import Conflict, Invalid, NotAllowed
@@ -28,13 +28,7 @@ RESERVED = frozenset({"import", "address", "hubs", "disk", "known", "artifacts",
 def add_artifact(inspected: Inspected, model_name: str = "") -> Artifact:
     """The catalogue's row for these files; the row that is there when they were added before."""
     name = (model_name or inspected.model_name).strip()[:120]
-    slug = slugify(name)[:110]
-    if not slug:
-        raise Invalid(
-            "The model needs a name with letters or digits.", fields={"model_name": "needs letters or digits"}
-        )
-    slug = f"{slug}-model" if slug in RESERVED else slug
-    facts = inspected.facts
+    slug, facts = _slug(name), inspected.facts
     with transaction.atomic():
         model, _created = CatalogModel.objects.get_or_create(
             slug=slug,
@@ -69,6 +63,15 @@ def add_artifact(inspected: Inspected, model_name: str = "") -> Artifact:
             raise Conflict(f"{artifact} is being deleted.", "Wait until its files are gone, then fetch it again.")
         events.publish("catalog")
     return artifact
+
+
+def _slug(name: str) -> str:
+    slug = slugify(name)[:110]
+    if not slug:
+        raise Invalid(
+            "The model needs a name with letters or digits.", fields={"model_name": "needs letters or digits"}
+        )
+    return f"{slug}-model" if slug in RESERVED else slug
 
 
 def reserve_artifact_id(model: CatalogModel) -> int:
@@ -205,6 +208,7 @@ def save_hub(
     if Hub.objects.filter(name=name.strip()).exclude(pk=hub.pk if hub else 0).exists():
         raise Conflict("There is a hub of this name.", fields={"name": "taken"})
     with transaction.atomic():
+        before = _facts_of(Hub.objects.get(pk=hub.pk)) if hub else {}
         row = hub or Hub()
         row.name, row.endpoint, row.allows_private, row.is_enabled = name.strip(), endpoint, allows_private, is_enabled
         if hub is not None and token is None and Hub.objects.get(pk=hub.pk).url != row.url:
@@ -214,15 +218,20 @@ def save_hub(
             row.sealed_token = seal(token, row.token_place) if token else ""
             row.save(update_fields=["sealed_token"])
         row.teams.set(teams or [])
-        audit(
-            user,
-            None,
-            "hub.change" if hub else "hub.add",
-            row.name,
-            {"url": row.url, "has_token": bool(row.sealed_token)},
-        )
+        changes = difference(before, _facts_of(row)) if hub else _facts_of(row)
+        if token:
+            changes["token_replaced"] = True
+        audit(user, None, "hub.change" if hub else "hub.add", row.name, changes)
         events.publish("catalog")
     return row
+
+
+def _facts_of(hub: Hub) -> dict[str, Any]:
+    """A hub without its token, for the audit log."""
+    return {
+        "name": hub.name, "url": hub.url, "token_kept": bool(hub.sealed_token), "allows_private": hub.allows_private,
+        "is_enabled": hub.is_enabled, "teams": sorted(hub.teams.values_list("slug", flat=True)),
+    }  # fmt: skip
 
 
 def delete_hub(user: User, hub: Hub) -> None:

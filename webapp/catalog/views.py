@@ -180,7 +180,8 @@ def delete_artifact(request: HttpRequest, pk: int) -> HttpResponse:
 
 @door("GET", "POST")
 def delete_copy(request: HttpRequest, pk: int) -> HttpResponse:
-    copy = get_object_or_404(ArtifactCopy.objects.select_related("artifact__catalog_model", "host"), pk=pk)
+    copies = ArtifactCopy.objects.visible_to(person(request)).select_related("artifact__catalog_model", "host")
+    copy = get_object_or_404(copies, pk=pk)
     loss = jobs_verb("deleting.loss_of_copy")(copy)
     return _delete(request, copy.artifact, copy, loss, "deleting.delete_copy")
 

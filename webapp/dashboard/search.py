@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from django.db.models import Q
 from django.urls import reverse
+from django.utils.http import urlencode
 
 from webapp.accounts.models import ApiKey, User
 from webapp.catalog.models import CatalogModel
@@ -12,6 +13,7 @@ from webapp.dashboard import help_pages
 from webapp.deployments.models import Deployment
 from webapp.inventory.models import Host
 from webapp.jobs.models import Job
+from webapp.listings import number
 
 # Of each kind; its list has the rest.
 MOST = 8
@@ -47,7 +49,7 @@ def find(user: User, text: str) -> list[Group]:
     for title, ask, everything in _ROOMS:
         hits = ask(user, words)
         if hits:
-            more = f"{reverse(everything)}?q={'+'.join(words)}" if len(hits) > MOST else ""
+            more = f"{reverse(everything)}?{urlencode({'q': ' '.join(words)})}" if len(hits) > MOST else ""
             groups.append(Group(title, tuple(hits[:MOST]), more))
     return groups
 
@@ -80,9 +82,9 @@ def _hosts(user: User, words: list[str]) -> list[Hit]:
 
 def _jobs(user: User, words: list[str]) -> list[Hit]:
     wanted = _named(words, "kind", "artifact__catalog_model__name", "host__name")
-    number = "".join(words).lstrip("#")
-    if number.isascii() and number.isdigit() and len(number) < 16:
-        wanted |= Q(pk=int(number))
+    pk = number("".join(words).lstrip("#"))
+    if pk is not None:
+        wanted |= Q(pk=pk)
     rows = Job.objects.visible_to(user).filter(wanted).for_list().distinct()[: MOST + 1]
     return [
         Hit(f"{row.kind} #{row.pk}", reverse("jobs:detail", args=[row.pk]), str(row.artifact or ""), row.state)

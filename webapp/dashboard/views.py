@@ -23,6 +23,7 @@ from webapp.inventory.models import Host
 from webapp.jobs import views as jobs
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
+from webapp.listings import number, typed
 from webapp.usage import services as usage
 
 HOME_ROWS = 12
@@ -44,7 +45,7 @@ def home(request: HttpRequest) -> HttpResponse:
 def home_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     hosts = Host.objects.visible_to(user).for_list()
     rows = Deployment.objects.visible_to(user).for_list()
-    rates = last_hour(user)
+    rates = usage.last_hour(user)
     return "dashboard/_home.html", {
         "concerns": concerns(user),
         "hosts": hosts[:HOST_STRIP],
@@ -59,16 +60,10 @@ def home_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
     }
 
 
-def last_hour(user: User) -> dict[int, Any]:
-    """Rates by deployment: requests_per_min, tokens_per_min, ttft_ms_p50, failed. Empty where nobody asked anything."""
-    ask = getattr(usage, "last_hour", None)
-    return ask(user) if ask is not None else {}
-
-
 @door("GET")
 def search(request: HttpRequest) -> HttpResponse:
     """What is called like this, in every room."""
-    text = request.GET.get("q", "").replace("\0", " ").strip()[:MAX_CHARS]
+    text = typed(request.GET.get("q"), MAX_CHARS)
     return render(request, "dashboard/search.html", {"q": text, "groups": find(person(request), text)})
 
 
@@ -85,8 +80,8 @@ def playground(request: HttpRequest) -> HttpResponse:
 def playground_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The choice of deployments; the conversation lives in the browser."""
     rows = Deployment.objects.visible_to(user).filter(desired_state=Desired.RUNNING).for_list()
-    chosen = [asked.get(name, "") for name in ("deployment", "with")]
-    named = rows.filter(pk__in=[int(pk) for pk in chosen if pk.isascii() and pk.isdigit() and len(pk) < 16])
+    chosen = [number(asked.get(name, "")) for name in ("deployment", "with")]
+    named = rows.filter(pk__in=[pk for pk in chosen if pk is not None])
     offered = {row.pk: row for row in [*named, *rows[:CHOICES]]}
     return "dashboard/_choices.html", {"deployments": list(offered.values())}
 
@@ -96,9 +91,8 @@ def playground_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[st
 def playground_token(request: HttpRequest) -> JsonResponse:
     """A five-minute token for one deployment and where to send it; the gateway checks it without asking anybody."""
     user = person(request)
-    wanted = request.POST.get("deployment", "")
     rows = Deployment.objects.visible_to(user).select_related("team")
-    deployment = rows.filter(pk=int(wanted)).first() if wanted.isascii() and wanted.isdigit() else None
+    deployment = rows.filter(pk=number(request.POST.get("deployment", "")) or 0).first()
     if deployment is None:
         return JsonResponse({"error": "There is no such deployment."}, status=404)
     token = accounts.inference_token(user, sharing.asking_team(user, deployment), [deployment.pk])

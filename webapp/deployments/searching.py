@@ -8,7 +8,7 @@ from django.db.models import Case, CharField, Count, F, Q, QuerySet, Value, When
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired, ReplicaState
 from webapp.inventory.models import Host
-from webapp.listings import Listing, listing
+from webapp.listings import Listing, listing, typed
 
 S = ReplicaState
 
@@ -22,7 +22,7 @@ FILTERS = ("state", "engine", "host", "team")
 
 def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Listing:
     """The page of the list that was asked for by `q`, `sort`, `page` and the filters. `rows` come from `visible_to`."""
-    filters = {name: str(asked[name])[:100] for name in FILTERS if asked.get(name)}
+    filters = {name: word for name in FILTERS if (word := typed(asked.get(name)))}
     host = filters.get("host", "")
     # Among many hosts people type, and see what they mean before the name is whole.
     is_part = bool(host) and not Host.objects.filter(name=host).exists()
@@ -46,14 +46,17 @@ def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Listing:
 
 
 def narrow(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> "QuerySet[Deployment]":
-    """Those that match every filter that is given; a filter that matches nothing leaves nothing."""
+    """Those that match every filter that is given; a filter that matches nothing leaves nothing.
+
+    Of rows out of `visible_to`: where another team's deployment runs is not found out by guessing.
+    """
     if asked.get("team"):
         rows = rows.filter(team__slug=asked["team"])
     if asked.get("engine"):
         rows = rows.filter(engine=asked["engine"])
     if asked.get("host"):
         on_host = Q(replicas__host__name=asked["host"])
-        rows = rows.filter(pk__in=Deployment.objects.filter(on_host).values("pk"))
+        rows = rows.filter(Q(is_own=True), pk__in=Deployment.objects.filter(on_host).values("pk"))
     if asked.get("state"):
         summed_up = with_word(Deployment.objects.all()).filter(Q(word=asked["state"]))
         rows = rows.filter(pk__in=summed_up.values("pk"))

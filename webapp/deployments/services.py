@@ -231,6 +231,7 @@ def start(user: User | None, deployment: Deployment) -> None:
     """Ask for a stopped or failed deployment to run; a failed replica is tried again at once."""
     require(user, deployment.team, Role.OPERATOR)
     with transaction.atomic():
+        deployment = _held(deployment)
         _wish(deployment, Desired.RUNNING)
         if not deployment.desired_replicas:
             _scale(user, deployment, 1)

@@ -17,6 +17,7 @@ from webapp.deployments.states import RolloutState
 from webapp.doors import answer, carry_out, door, may, page_or_panel, person, teams_of
 from webapp.following import follow
 from webapp.inventory.models import Host
+from webapp.listings import number
 from webapp.picking import SHOWN
 
 DIARY_LINES = 40
@@ -54,7 +55,7 @@ def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
 def bulk(request: HttpRequest) -> HttpResponse:
     """One verb for every deployment that was ticked; what refuses says why, the others go on."""
     user, verb = person(request), request.POST.get("verb", "")
-    ticked = [int(key) for key in request.POST.getlist("pk")[:200] if key.isascii() and key.isdigit() and len(key) < 16]
+    ticked = [pk for pk in map(number, request.POST.getlist("pk")[:200]) if pk is not None]
     rows = list(Deployment.objects.visible_to(user).select_related("team").filter(pk__in=ticked).order_by("name"))
     if not rows or verb not in _BULK:
         messages.warning(request, "Tick the deployments first, then choose what to do with them.")
@@ -140,9 +141,9 @@ def _wish(request: HttpRequest, pk: int, verb: Callable[[User, Deployment], None
 
 @door("POST")
 def scale(request: HttpRequest, pk: int) -> HttpResponse:
-    text = request.POST.get("replicas", "")
+    asked = number(request.POST.get("replicas", ""))
     # What is no number is refused by the service like any number out of range.
-    wanted = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else -1
+    wanted = -1 if asked is None else asked
     return _wish(request, pk, partial(_scale, wanted), f"Asked {{}} for {wanted} replica{'' if wanted == 1 else 's'}.")
 
 
@@ -161,13 +162,13 @@ def _restart(may_gap: bool, user: User, deployment: Deployment) -> None:
 
 
 @door("POST")
-def roll_back(request: HttpRequest, pk: int, number: int) -> HttpResponse:
-    verb = partial(_roll_back, number, "may_gap" in request.POST)
-    return _wish(request, pk, verb, f"Asked {{}} to run what revision {number} ran.")
+def roll_back(request: HttpRequest, pk: int, revision: int) -> HttpResponse:
+    verb = partial(_roll_back, revision, "may_gap" in request.POST)
+    return _wish(request, pk, verb, f"Asked {{}} to run what revision {revision} ran.")
 
 
-def _roll_back(number: int, may_gap: bool, user: User, deployment: Deployment) -> None:
-    services.roll_back(user, deployment, number, may_gap)
+def _roll_back(revision: int, may_gap: bool, user: User, deployment: Deployment) -> None:
+    services.roll_back(user, deployment, revision, may_gap)
 
 
 @door("GET", "POST")
@@ -185,10 +186,9 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "deployments/delete.html", context, status=422 if error else 200)
 
 
-def _replica(deployment: Deployment, number: str) -> Replica | None:
+def _replica(deployment: Deployment, asked: str) -> Replica | None:
     replicas = deployment.replicas.present().order_by("number")
-    wanted = replicas.filter(number=int(number)).first() if number.isascii() and number.isdigit() else None
-    return wanted or replicas.first()
+    return replicas.filter(number=number(asked) or 0).first() or replicas.first()
 
 
 def _memory(replica: Replica) -> list[dict[str, Any]]:

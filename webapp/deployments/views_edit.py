@@ -7,7 +7,7 @@ from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 
-from webapp import engines
+from webapp import engines, listings
 from webapp.accounts.models import Role, User
 from webapp.catalog.models import Artifact
 from webapp.deployments import fitting, presets, services
@@ -106,9 +106,7 @@ def _settled(typed: QueryDict, form: Parts) -> QueryDict:
 
 
 def _to_clone(user: User, key: str) -> Deployment | None:
-    if not (key.isascii() and key.isdigit() and len(key) < 16):
-        return None
-    return Deployment.objects.belonging_to(user).filter(pk=int(key)).first()
+    return Deployment.objects.belonging_to(user).filter(pk=listings.number(key) or 0).first()
 
 
 def _preset(user: User, key: str) -> presets.Preset | None:
@@ -199,9 +197,9 @@ def _first_fault(*forms: BaseForm) -> str:
 @door("POST")
 def keep_preset(request: HttpRequest, pk: int) -> HttpResponse:
     """Keep the deployment's options for the team, under a name."""
-    deployment, user, name = own(request, pk), person(request), request.POST.get("name", "")
+    deployment, user, name = own(request, pk), person(request), listings.typed(request.POST.get("name"))
     verb = lambda: presets.save(user, deployment.team, deployment.engine, name, deployment.options)  # noqa: E731
-    carry_out(request, verb, f"Kept as the preset {name.strip()}.")
+    carry_out(request, verb, f"Kept as the preset {name}.")
     return redirect("deployments:detail", pk)
 
 

@@ -9,6 +9,7 @@ from webapp.accounts.models import Role, Team
 from webapp.deployments import logs, revisions, sharing, timeline
 from webapp.deployments.models import Deployment
 from webapp.doors import carry_out, door, may, person
+from webapp.listings import number, typed
 
 MOST_ENTRIES = 200
 MOST_STARTS = 12
@@ -24,7 +25,7 @@ def own(request: HttpRequest, pk: int) -> Deployment:
 def history(request: HttpRequest, pk: int) -> HttpResponse:
     """Revisions with what each changed, the starts and how long they took, and the diary, filtered."""
     deployment = own(request, pk)
-    diary, asked = deployment.diary.all(), {name: _number(request, name) for name in ("replica", "revision")}
+    diary, asked = deployment.diary.all(), {n: number(request.GET.get(n, "")) for n in ("replica", "revision")}
     if asked["replica"]:
         diary = diary.filter(replica_number=asked["replica"])
     if asked["revision"]:
@@ -42,11 +43,6 @@ def history(request: HttpRequest, pk: int) -> HttpResponse:
         "may_operate": may(person(request), deployment.team, Role.OPERATOR),
     }
     return render(request, "deployments/history.html", context)
-
-
-def _number(request: HttpRequest, name: str) -> int | None:
-    text = request.GET.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _is_asked(start: timeline.Start, asked: dict[str, int | None]) -> bool:
@@ -91,16 +87,16 @@ def log(request: HttpRequest, pk: int, number: int) -> HttpResponse:
 @door("GET", "POST")
 def share(request: HttpRequest, pk: int) -> HttpResponse:
     """Which other teams may use it."""
-    deployment, user, error, typed = own(request, pk), person(request), "", ""
+    deployment, user, error, asked = own(request, pk), person(request), "", ""
     if request.method == "POST":
-        typed = request.POST.get("team", "").strip()[:40]
-        if carry_out(request, lambda: sharing.grant(user, deployment, typed), f"Team {typed} may use it now."):
+        asked = typed(request.POST.get("team"), 40)
+        if carry_out(request, lambda: sharing.grant(user, deployment, asked), f"Team {asked} may use it now."):
             return redirect("deployments:share", pk)
         error = "refused"
     context = {
         "deployment": deployment,
         "grants": deployment.grants.select_related("team"),
-        "typed": typed,
+        "typed": asked,
         "may_operate": may(user, deployment.team, Role.OPERATOR),
     }
     return render(request, "deployments/share.html", context, status=422 if error else 200)

@@ -86,7 +86,7 @@ def add_copy(request: HttpRequest, artifact_id: int, data: CopyIn) -> Status[Job
 
 @router.delete("/artifacts/{artifact_id}/copies/{host_id}", response={202: JobOut}, summary="Delete one host's copy")
 def delete_copy(request: HttpRequest, artifact_id: int, host_id: int, team: str | None = None) -> Status[Job]:
-    copies = ArtifactCopy.objects.select_related("artifact__catalog_model", "host")
+    copies = ArtifactCopy.objects.visible_to(caller(request)).select_related("artifact__catalog_model", "host")
     copy = get_object_or_404(copies, artifact=artifact_id, host=host_id)
     job = deleting.delete_copy(caller(request), team_of(caller(request), team), copy)
     return Status(202, get_job(request, job.pk))

@@ -5,7 +5,7 @@ result's), calibration, judging, prompts (None, or with id, name and sha256), me
 once reserved.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from webapp.quantisation.recipes import PLAIN_TYPES, VLLM_IMAGE, GgufOptions, Measure, Recipe, of_json
@@ -140,8 +140,3 @@ def _safetensors(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[st
 
 def _timed(model: str) -> dict[str, Any]:
     return {"model": model, "prompt": PROMPT_TOKENS, "generate": GENERATED_TOKENS, "streams": list(STREAMS)}
-
-
-def seconds_of(result: Mapping[str, Any], names: Sequence[str]) -> float:
-    """The tools' own time over all steps."""
-    return sum(float(result.get(name, {}).get("seconds") or 0) for name in names)

@@ -7,6 +7,7 @@ from ninja import Field, Router
 
 from webapp.accounts.callers import caller
 from webapp.errors import Invalid
+from webapp.listings import number
 from webapp.samples import charts
 from webapp.samples.schemas import ChartsOut
 
@@ -19,9 +20,10 @@ def read_samples(
     subject: Annotated[str, Field(max_length=40, description="host:1, deployment:7 or replica:12")],
     range: Literal["1h", "24h", "30d"] = "1h",
 ) -> dict[str, Any]:
-    kind, _, number = subject.partition(":")
-    if not (number.isascii() and number.isdigit() and len(number) < 16):
+    kind, _, key = subject.partition(":")
+    pk = number(key)
+    if pk is None:
         message = f"{subject!r} names nothing. Write host:1, deployment:7 or replica:12."
         raise Invalid(message, fields={"subject": message})
-    found = charts.of(caller(request), kind, int(number), range)
+    found = charts.of(caller(request), kind, pk, range)
     return {"subject": subject, "range": range, "charts": [chart.as_json() for chart in found]}

@@ -118,7 +118,7 @@ def _numbers(text: str, low: int, high: int, what: str, names: tuple[str, ...] =
 def _number(word: str, low: int, high: int, what: str, names: tuple[str, ...], first: int) -> int:
     if word in names:
         return names.index(word) + first
-    if not word.isdigit() or not low <= int(word[:6]) <= high:
+    if not word.isdigit() or len(word) > 6 or not low <= int(word) <= high:
         raise BadCrontab(f"{word!r} is no {what}: {low} to {high}.")
     return int(word)
 

@@ -4,7 +4,9 @@ import os
 import smtplib
 import ssl
 from email.message import EmailMessage
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
+
+from webapp.catalog import outbound
 
 SILENCE_S = 15.0
 
@@ -22,7 +24,7 @@ def send(to: str, subject: str, text: str) -> str:
 
     smtp:// is encrypted by STARTTLS where the server offers it, and always before a password is sent.
     """
-    where = urlsplit(os.environ.get("MODELYARD_SMTP_URL", ""))
+    where = outbound.parts_of(os.environ.get("MODELYARD_SMTP_URL", ""))
     if where.scheme not in ("smtp", "smtps") or not where.hostname:
         raise MailError("MODELYARD_SMTP_URL is not set, or no address like smtp://host:587.")
     message = EmailMessage()

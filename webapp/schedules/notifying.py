@@ -14,7 +14,7 @@ from webapp.deployments.states import ReplicaState, RolloutState
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
 from webapp.schedules import firing
-from webapp.schedules.models import Notification, ScheduleRun, Target
+from webapp.schedules.models import Notification, NotificationState, ScheduleRun, Target
 from webapp.schedules.states import RunState
 
 # What people can be told, by the name that a target keeps.
@@ -29,6 +29,10 @@ EVENTS = {
 TEST = "test"
 # How far back the sweep looks for ends that nobody was told of: workers may have been away.
 LOOK_BACK = timedelta(hours=24)
+# What became of a message can be looked up for so long.
+KEPT = timedelta(days=90)
+# One sweep removes at most so many: a long delete would hold up everybody who writes.
+EXPIRE_AT_ONCE = 1000
 _RUN_EVENTS = {
     RunState.SUCCEEDED: "schedule.succeeded",
     RunState.REFUSED: "schedule.refused",
@@ -53,11 +57,16 @@ def tell_run(run: ScheduleRun) -> None:
     tell(run.schedule.team, event, f"run:{run.pk}", said, about)
 
 
-def tell(team: Team, event: str, key: str, text: str, about: dict[str, Any]) -> None:
-    """Write a message for every target of the team that wants the event; once per key."""
+def tell(team: Team, event: str, key: str, text: str, about: dict[str, Any], ended_at: Any = None) -> None:
+    """Write a message for every target of the team that wants the event and was there when it happened; once per key.
+    `ended_at`: None is now."""
     for target in Target.objects.filter(team=team):
-        if event in target.events:
+        if _wants(target, event, ended_at):
             send_to(target, event, key, text, about)
+
+
+def _wants(target: Target, event: str, ended_at: Any) -> bool:
+    return event in target.events and (ended_at is None or target.created_at < ended_at)
 
 
 def send_to(target: Target, event: str, key: str, text: str, about: dict[str, Any]) -> Notification:
@@ -90,31 +99,34 @@ def sweep() -> None:
             _tell_deployments(team, after)
 
 
+def expire(now: Any = None) -> int:
+    """Remove old messages that were sent or given up; how many."""
+    old = Notification.objects.filter(created_at__lt=(now or timezone.now()) - KEPT)
+    ended = old.exclude(state=NotificationState.PENDING).order_by("pk").values_list("pk", flat=True)
+    return Notification.objects.filter(pk__in=list(ended[:EXPIRE_AT_ONCE])).delete()[0]
+
+
 def _tell_jobs(team: Team, after: Any) -> None:
-    ended = Job.objects.filter(team=team, ended_at__gt=after, state__in=[JobState.SUCCEEDED, JobState.FAILED])
-    for job in ended.exclude(pk__in=_told(team, "job.")).select_related("artifact__catalog_model", "host"):
+    for job in Job.objects.filter(pk__in=_untold(team, after)).select_related("artifact__catalog_model", "host"):
         about = {"job": {"id": job.pk, "kind": job.kind, "about": job.about, "host": job.host.name}}
         link = {"reason": job.reason, "link": f"{settings.MODELYARD_URL}/jobs/{job.pk}/"}
         said = f"Job {job.pk} ({job.kind} of {job.about}): {job.state}. {job.reason}".strip()
-        tell(team, f"job.{job.state}", f"{job.pk}:{job.attempt}", said, {**about, **link})
+        tell(team, f"job.{job.state}", f"{job.pk}:{job.attempt}", said, {**about, **link}, job.ended_at)
 
 
-def _told(team: Team, prefix: str) -> list[int]:
-    """Jobs whose last attempt every target has been told of: one query instead of one per job."""
-    targets = [
-        target for target in Target.objects.filter(team=team) if any(e.startswith(prefix) for e in target.events)
+def _untold(team: Team, after: Any) -> list[int]:
+    """Ended jobs of which a target has yet to be told: three queries, however many there are."""
+    targets = list(Target.objects.filter(team=team))
+    # A message is younger than what it is about; so what was told in all the years before is not read.
+    rows = Notification.objects.filter(target__in=targets, event__startswith="job.", created_at__gt=after)
+    told = set(rows.values_list("target_id", "key"))
+    ended = Job.objects.filter(team=team, ended_at__gt=after, state__in=[JobState.SUCCEEDED, JobState.FAILED])
+    return [
+        pk
+        for pk, attempt, state, ended_at in ended.values_list("pk", "attempt", "state", "ended_at")
+        for target in targets
+        if _wants(target, f"job.{state}", ended_at) and (target.pk, f"job.{state}:{pk}:{attempt}") not in told
     ]
-    rows = Notification.objects.filter(target__in=targets, event__startswith=prefix).values_list("key", flat=True)
-    counts: dict[str, int] = {}
-    for key in rows:
-        counts[key] = counts.get(key, 0) + 1
-    last: dict[int, int] = {}
-    for key, count in counts.items():
-        if count == len(targets):
-            number, attempt = (int(part) for part in key.split(":")[1:])
-            last[number] = max(last.get(number, 0), attempt)
-    attempts = dict(Job.objects.filter(pk__in=last).values_list("pk", "attempt"))
-    return [number for number, attempt in last.items() if attempts.get(number) == attempt]
 
 
 def _tell_deployments(team: Team, after: Any) -> None:
@@ -122,14 +134,15 @@ def _tell_deployments(team: Team, after: Any) -> None:
     for rollout in given_up.select_related("deployment"):
         deployment = rollout.deployment
         said = f"Deployment {deployment.name} went back to what it served before. {rollout.reason}"
-        tell(team, "deployment.failed", f"rollout:{rollout.pk}", said, _about(deployment, rollout.reason))
+        about = _about(deployment, rollout.reason)
+        tell(team, "deployment.failed", f"rollout:{rollout.pk}", said, about, rollout.ended_at)
     dead = Replica.objects.filter(
         deployment__team=team, state=ReplicaState.FAILED, next_due_at=None, retired_at=None, state_at__gt=after
     )
     for replica in dead.select_related("deployment"):
         said = f"Deployment {replica.deployment.name}, replica {replica.number} failed. {replica.reason}"
         key = f"replica:{replica.pk}:{replica.attempt}"
-        tell(team, "deployment.failed", key, said, _about(replica.deployment, replica.reason))
+        tell(team, "deployment.failed", key, said, _about(replica.deployment, replica.reason), replica.state_at)
 
 
 def _about(deployment: Any, reason: str) -> dict[str, Any]:

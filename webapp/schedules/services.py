@@ -1,7 +1,6 @@
 """What people ask of schedules: one function per verb, called by page, API and command line alike."""
 
 from dataclasses import fields
-from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -64,10 +63,10 @@ def run_now(user: User | None, schedule: Schedule) -> ScheduleRun:
     """Run once at once: its window and the wish for quiet do not count. Raises Conflict while one runs."""
     require(user, schedule.team, Role.OPERATOR)
     with transaction.atomic():
-        audit(user, schedule.team, "schedule.run", schedule.name)
         run = firing.begin(schedule, timezone.now(), actor_name(user))
-    if run is None:
-        raise Conflict(f"{schedule.name} runs already.", "Wait for its end, or cancel the run.")
+        if run is None:
+            raise Conflict(f"{schedule.name} runs already.", "Wait for its end, or cancel the run.")
+        audit(user, schedule.team, "schedule.run", schedule.name)
     return run
 
 
@@ -153,8 +152,3 @@ def _switch(user: User | None, schedule: Schedule, is_paused: bool) -> None:
         schedule.save(update_fields=["is_paused", "next_due_at"])
         audit(user, schedule.team, "schedule.pause" if is_paused else "schedule.resume", schedule.name)
         announce(schedule)
-
-
-def json_of(schedule: Schedule) -> dict[str, Any]:
-    """What a notification says of a schedule."""
-    return {"id": schedule.pk, "name": schedule.name, "source": schedule.source, "host": schedule.host.name}

@@ -2,7 +2,6 @@
 
 import secrets
 from email.headerregistry import Address
-from urllib.parse import urlsplit
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -70,7 +69,7 @@ def test(user: User | None, target: Target) -> Notification:
 def _check(kind: str, address: str, events: list[str]) -> None:
     _check_events(events)
     if kind == TargetKind.WEBHOOK:
-        if len(address) > 500 or urlsplit(address).scheme not in ("https", "http"):
+        if len(address) > 500 or outbound.parts_of(address).scheme not in ("https", "http"):
             raise _wrong("address", "An address that begins with https:// is needed.")
         try:
             outbound.check(address, outbound.environment_policy())
@@ -104,7 +103,7 @@ def _is_mail(address: str) -> bool:
 
 def shown(address: str) -> str:
     """Without what may be a secret in a web address."""
-    parts = urlsplit(address)
+    parts = outbound.parts_of(address)
     return f"{parts.scheme}://{parts.hostname}" if parts.hostname else address
 
 

@@ -3,6 +3,7 @@
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
 
 from webapp.accounts.models import Role, Team, User
 from webapp.doors import carry_out, door, may, person
@@ -14,6 +15,7 @@ from webapp.schedules.models import Notification, Target
 SHOWN = 50
 
 
+@never_cache
 @door("GET", "POST")
 def index(request: HttpRequest, slug: str) -> HttpResponse:
     """Where the team is told, what was sent lately, and a form for one more."""

@@ -9,11 +9,11 @@ from django.utils import timezone
 from webapp.accounts.models import Team, User
 from webapp.doors import teams_of
 from webapp.errors import Invalid
+from webapp.listings import number, typed
 from webapp.usage import ranges
 from webapp.usage.reports import GROUPS, SORTS, Question
 
 FILTERS = ("team", "person", "key", "deployment")
-MOST_ID = 2**63 - 1
 DEFAULT_RANGE, DEFAULT_GROUP = "7d", "deployment"
 
 
@@ -32,7 +32,7 @@ def question(user: User, asked: Mapping[str, Any], today: date | None = None) ->
         range=_range(asked, today or timezone.now().date()),
         group=group,
         filters=filters(user, asked),
-        q=str(asked.get("q") or "").replace("\0", " ").strip()[:100],
+        q=typed(asked.get("q")),
         sort=sort,
     )
 
@@ -44,8 +44,9 @@ def filters(user: User, asked: Mapping[str, Any]) -> dict[str, int]:
         text = str(asked.get(name) or "")
         if not text:
             continue
-        if text.isascii() and text.isdigit() and int(text) <= MOST_ID:
-            found[name] = int(text)
+        pk = number(text)
+        if pk is not None:
+            found[name] = pk
         elif name == "team":
             found[name] = _team(user, text).pk
         else:

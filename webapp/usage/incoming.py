@@ -88,8 +88,13 @@ def _whole(value: object, most: int = MOST_NUMBER) -> int | None:
 
 
 def _measure(value: object) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) and value >= 0 else None  # type: ignore[arg-type, operator]
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # JSON's whole numbers have no end
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
 
 
 def _text(value: object, most: int) -> str:

@@ -1,15 +1,19 @@
 """What people call the numbers in a report. What has been deleted keeps its number."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db.models import QuerySet
 from django.urls import reverse
 
 from webapp.accounts.models import ApiKey, Team, User
 from webapp.deployments.models import Deployment
+from webapp.usage.models import Rollup
 
+# Where a sum, and a record, keeps the number.
+COLUMNS = {"team": "team_id", "person": "user_id", "key": "key_id", "deployment": "deployment_id"}
 NOBODY = {"team": "no team", "person": "no person", "key": "playground", "deployment": "no deployment"}
 
 
@@ -37,6 +41,14 @@ def labels(user: User, group: str, keys: Iterable[Any]) -> dict[Any, Label]:
         return {key: Label(key or "unknown", key) for key in keys}
     known = _NAMES[group](user, [key for key in keys if key])
     return {key: known.get(key) or Label(gone(group, key), key) for key in keys}
+
+
+def asked_for(user: User, group: str, number: int) -> str:
+    """The number that a filter asks for, in words where the person may know them: nobody reads names by counting."""
+    told = Rollup.objects.visible_to(user).filter(**{COLUMNS[group]: number})
+    if not number or told.exists() or _OWN[group](user).filter(pk=number).exists():
+        return labels(user, group, [number])[number].text
+    return f"#{number}"
 
 
 def gone(group: str, number: int | None) -> str:
@@ -73,3 +85,9 @@ def _deployments(user: User, numbers: list[int]) -> dict[int, Label]:
 
 
 _NAMES = {"team": _teams, "person": _people, "key": _keys, "deployment": _deployments}
+_OWN: dict[str, Callable[[User], QuerySet[Any]]] = {
+    "team": lambda user: Team.objects.visible_to(user),
+    "person": lambda user: User.objects.filter(memberships__team__in=Team.objects.visible_to(user)),
+    "key": lambda user: ApiKey.objects.filter(team__in=Team.objects.visible_to(user)),
+    "deployment": lambda user: Deployment.objects.visible_to(user),
+}

@@ -21,14 +21,7 @@ GROUPS = {
     "endpoint": "Endpoint",
     "day": "Day",
 }
-COLUMNS = {
-    "team": "team_id",
-    "person": "user_id",
-    "key": "key_id",
-    "deployment": "deployment_id",
-    "endpoint": "endpoint",
-    "day": "at",
-}
+COLUMNS = {**naming.COLUMNS, "endpoint": "endpoint", "day": "at"}
 SORTS = ("name", "requests", "failed", "prompt", "completion", "tokens")
 # So many groups have a colour of their own in the chart; the rest is one.
 SHOWN_APART = 5

@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from webapp.accounts.models import User
 from webapp.errors import Invalid
-from webapp.usage import asking
+from webapp.listings import typed
+from webapp.usage import asking, naming
 from webapp.usage.models import UsageRecord, UsageRecordQuerySet
 
 PER_PAGE = 50
@@ -22,7 +23,6 @@ WINDOWS = (timedelta(days=1, hours=1), timedelta(days=8), None)
 # What the gateway writes of a request whose client went away; it is no failure.
 CLIENT_LEFT = 499
 OUTCOMES = {"failed": "Failed", "ok": "Served"}
-_COLUMNS = {"team": "team_id", "person": "user_id", "key": "key_id", "deployment": "deployment_id"}
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ def find(user: User, asked: Mapping[str, Any]) -> UsageRecordQuerySet:
     q, a whole request id. Raises Invalid."""
     rows: UsageRecordQuerySet = UsageRecord.objects.all().visible_to(user)
     chosen = asking.filters(user, asked)
-    rows = rows.filter(**{_COLUMNS[name]: number for name, number in chosen.items()})
-    outcome, status, q = (str(asked.get(name) or "").strip() for name in ("outcome", "status", "q"))
+    rows = rows.filter(**{naming.COLUMNS[name]: number for name, number in chosen.items()})
+    outcome, status, q = (typed(asked.get(name)) for name in ("outcome", "status", "q"))
     if outcome == "failed":
         rows = rows.failed()
     elif outcome == "ok":
@@ -86,6 +86,7 @@ def _place(text: str) -> tuple[datetime, UUID] | None:
     at, _, identity = text.partition("_")
     try:
         moment = datetime.fromisoformat(at)
-        return (moment, UUID(identity)) if moment.tzinfo is not None else None
+        is_sound = moment.tzinfo is not None and 1970 <= moment.year <= 9998  # windows are reckoned from it
+        return (moment, UUID(identity)) if is_sound else None
     except ValueError:
         return None

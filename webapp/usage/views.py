@@ -86,7 +86,7 @@ def report_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, A
         "ranges": ranges.NAMES,
         "groups": GROUPS,
         "heading": GROUPS[question.group],
-        "filters": _filters(user, question),
+        "filters": _filters(user, question.filters),
         "teams": teams_of(user),
         "chart": found.chart.as_json(),
     }
@@ -112,11 +112,9 @@ def _line(shown: Shown, row: Row, found: Report) -> Line:
     return Line(row, share, shown.to(**chosen, group="day", q="", sort=""), urlencode(chosen))
 
 
-def _filters(user: User, question: Question) -> list[tuple[str, str]]:
+def _filters(user: User, filters: Mapping[str, int]) -> list[tuple[str, str]]:
     """The filters in words."""
-    return [
-        (GROUPS[name], naming.labels(user, name, [number])[number].text) for name, number in question.filters.items()
-    ]
+    return [(GROUPS[name], naming.asked_for(user, name, number)) for name, number in filters.items()]
 
 
 @door("GET")
@@ -148,7 +146,6 @@ def request_list(request: HttpRequest) -> HttpResponse:
         rows = requests.find(user, asked)
     listed = requests.page(rows, asked.get("behind", ""))
     words = {name: asked.get(name, "") for name in (*asking.FILTERS, "outcome", "status", "q") if asked.get(name)}
-    chosen = asking.filters(user, asked)
     context = {
         "listed": listed,
         "rows": [_named(record) for record in listed.records],
@@ -156,7 +153,7 @@ def request_list(request: HttpRequest) -> HttpResponse:
         "is_later_page": bool(asked.get("behind")),
         "outcomes": requests.OUTCOMES,
         "asked": words,
-        "filters": [(GROUPS[n], naming.labels(user, n, [number])[number].text) for n, number in chosen.items()],
+        "filters": _filters(user, asking.filters(user, asked)),
         "complaint": complaint,
         "kept_days": RECORDS_KEPT_DAYS,
     }

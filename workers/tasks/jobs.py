@@ -269,7 +269,7 @@ def read_ending(log: str) -> Ending:
     for line in reversed(log.splitlines()):
         try:
             said = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if not isinstance(said, dict):
             continue

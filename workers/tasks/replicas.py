@@ -21,7 +21,7 @@ from workers.tasks.pauses import GO_ON
 
 logger = logging.getLogger(__name__)
 
-# A task is killed after 25 s and the claim ends after 40 s; Docker's own calls may take 10 s each.
+# A task is killed after 25 s and the claim ends after 28 s; Docker's own calls may take 10 s each.
 BUDGET_S = 12.0
 MAX_STEPS = 30
 SOON_S = 20.0

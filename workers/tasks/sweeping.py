@@ -37,6 +37,7 @@ def sweep() -> None:
         queue.send(RECONCILE_JOB, job_id)
     firing.sweep()
     notifying.sweep()
+    notifying.expire()
     usage.expire()
     stale = timezone.now() - timedelta(seconds=FACTS_EVERY_S)
     for host in Host.objects.all():

@@ -27,6 +27,7 @@ MOST_LINE = 2000
 # What one flush stores at most; an engine that prints more loses lines, and the log says how many.
 MOST_BATCH = 128 * 1024
 MOST_WAITING = 20_000
+MOST_NUMBER = 2**63
 STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\S+) ")
 
 Flush = Callable[[list[tuple[str, str]]], Awaitable[None]]
@@ -214,4 +215,7 @@ def _object(line: str) -> dict[str, Any] | None:
 
 
 def _number(value: object) -> int | None:
-    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """A number that a row can hold; JSON knows others."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < MOST_NUMBER:
+        return None
+    return int(value)

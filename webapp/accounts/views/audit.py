@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.utils.dateparse import parse_date
 
 from webapp.accounts.models import AuditEntry, AuditQuerySet, Team, User
 from webapp.doors import door, page_or_panel, person
-from webapp.listings import Listing, listing
+from webapp.listings import listing, typed
 
 COLUMNS = ("at", "username", "team_name", "verb", "subject", "key_prefix", "address", "request_id", "detail")
 FILTERS = ("verb", "person", "since", "until")
@@ -25,31 +25,17 @@ def index(request: HttpRequest) -> HttpResponseBase:
     rows = filtered(AuditEntry.objects.visible_to(user), request.GET).for_list()
     if request.GET.get("format") == "csv":
         return _csv(rows)
-    found = listing(
-        rows, request.GET, search=("username", "verb", "subject", "team_name", "address", "key_prefix"), sorts={}
-    )
-    query = QueryDict(mutable=True)
-    query.update({name: request.GET[name] for name in (*FILTERS, "q") if request.GET.get(name)})
+    asked = {name: typed(request.GET.get(name), 150) for name in FILTERS}
+    columns = ("username", "verb", "subject", "team_name", "address", "key_prefix")
+    found = listing(rows, request.GET, search=columns, sorts={}, kept=asked)
     verbs = AuditEntry.objects.visible_to(user).order_by("verb").values_list("verb", flat=True).distinct()
     context = {
-        "listing": FilteredListing(found.page, found.q, found.sort, query.urlencode()),
+        "listing": found,
         "verbs": list(verbs),
-        "asked": {name: request.GET.get(name, "") for name in FILTERS},
-        "csv_url": f"?{query.urlencode()}&format=csv",
+        "asked": asked,
+        "csv_url": f"{found.to_page(1)}&format=csv",
     }
     return page_or_panel(request, "audit/index.html", "audit/_list.html", context)
-
-
-class FilteredListing(Listing):
-    """A listing whose pages keep the filters in their addresses."""
-
-    def __init__(self, page: Any, q: str, sort: str, query: str) -> None:
-        super().__init__(page=page, q=q, sort=sort)
-        object.__setattr__(self, "query", query)
-
-    def _query(self, number: int) -> str:
-        kept: str = self.query  # type: ignore[attr-defined]
-        return f"{kept}&page={number}" if number > 1 else kept
 
 
 def may_read(user: User) -> bool:
@@ -58,10 +44,10 @@ def may_read(user: User) -> bool:
 
 def filtered(rows: AuditQuerySet, asked: Any) -> AuditQuerySet:
     """By exact verb, exact user name, and days (both included, in UTC); what makes no sense is passed over."""
-    if asked.get("verb"):
-        rows = rows.filter(verb=asked["verb"][:60])
-    if asked.get("person"):
-        rows = rows.filter(username=asked["person"][:150])
+    if verb := typed(asked.get("verb"), 60):
+        rows = rows.filter(verb=verb)
+    if name := typed(asked.get("person"), 150):
+        rows = rows.filter(username=name)
     since, until = (_midnight(asked.get(name)) for name in ("since", "until"))
     if since:
         rows = rows.filter(at__gte=since)
