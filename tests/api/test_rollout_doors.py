@@ -199,6 +199,22 @@ def test_a_dry_run_says_the_gap_unless_it_is_allowed(
     assert one.revisions.count() == 1
 
 
+def test_a_dry_run_wakes_nobody_and_writes_nothing_down(
+    as_caller: Any, ada: Any, served: Any, artifact: Any, sent_tasks: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    from webapp.accounts.models import AuditEntry
+    from webapp.events.services import version
+
+    sent_tasks.clear()
+    client, before = as_caller(ada), (AuditEntry.objects.count(), version("gateway"), served.diary.count())
+    with django_capture_on_commit_callbacks(execute=True) as callbacks:
+        send(client, "post", "/deployments?dry_run=true", {"name": "x", "artifact": artifact.pk})
+        send(client, "patch", f"/deployments/{served.pk}?dry_run=true", {"replicas": 3})
+        send(client, "delete", f"/deployments/{served.pk}?dry_run=true")
+    assert (sent_tasks, callbacks) == ([], [])
+    assert (AuditEntry.objects.count(), version("gateway"), served.diary.count()) == before
+
+
 def test_a_dry_run_of_a_deletion_deletes_nothing(as_caller: Any, ada: Any, served: Any) -> None:
     assert send(as_caller(ada), "delete", f"/deployments/{served.pk}?dry_run=true").status_code == 200
     served.refresh_from_db()

@@ -241,6 +241,7 @@ def test_the_page_to_fetch_to_another_host_says_where_it_is_and_shows_fifty_host
     text = page(client, "catalog:fetch", artifact.pk)
     assert "It is on local already" in text and "There are more than these" in text
     assert text.count("<option") <= 52
+    assert text.partition(" selected>")[2].startswith("gpu-0000<"), "one that lacks it is offered first"
     found = client.post(address, {"team": team.pk, "host-q": "0777", "search": "host"}).content.decode()
     assert "gpu-0777" in found and "gpu-0778" not in found and not Job.objects.exists()
     from webapp.inventory.models import Host

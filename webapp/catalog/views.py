@@ -152,7 +152,9 @@ def fetch_to_host(request: HttpRequest, pk: int) -> HttpResponse:
     """Fetch an artifact to one more host, or again to one where it failed."""
     user = person(request)
     artifact = get_object_or_404(Artifact.objects.select_related("catalog_model"), pk=pk)
-    form = FetchForm(request.POST if request.method == "POST" else None, teams=teams_of(user, Role.OPERATOR))
+    teams = teams_of(user, Role.OPERATOR)
+    lacking = Host.objects.online().open_to(teams).exclude(copies__artifact=artifact).order_by("name").first()
+    form = FetchForm(request.POST if request.method == "POST" else None, teams=teams, initial={"host": lacking})
     if request.method == "POST" and not is_search(request) and form.is_valid():
         typed = form.cleaned_data
         try:
