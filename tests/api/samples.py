@@ -137,6 +137,7 @@ SAMPLES: dict[str, Sample] = {
     "deployments pk": Sample(lambda side: side.deployment.pk),
     "deployment_id": Sample(lambda side: side.deployment.pk),
     "number": Sample(lambda side: 1, **SHARED),
+    "revision": Sample(lambda side: 1, **SHARED),
     "schedules pk": Sample(lambda side: side.schedule.pk),
     "schedules slug": Sample(lambda side: side.team.slug, ABSENT_WORD),
     "schedule_id": Sample(lambda side: side.schedule.pk),

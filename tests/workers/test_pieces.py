@@ -25,6 +25,9 @@ from workers.watcher.hosts import plainly
         ("# HELP llamacpp:requests_processing 9\nllamacpp:requests_processing 0\n", 0),
         ("process_cpu_seconds_total 12\n", None),
         ("", None),
+        ("tgi_queue_size 1e999\n", None),
+        ("tgi_queue_size 1.2.3\n", None),
+        ("tgi_queue_size 1e999\ntgi_batch_current_size 2\n", 2),
     ],
 )
 def test_running_requests_are_read_from_the_engines_own_words(text: str, running: int | None) -> None:

@@ -131,6 +131,13 @@ def test_each_engines_gauges_have_the_same_names():
     assert engine_metrics.gauges("vllm:num_requests_running ----\n<html>") == {}
 
 
+def test_a_number_beyond_counting_is_none():
+    """An infinity in one engine's words would keep the samples of all hosts out of PostgreSQL's JSON."""
+    assert engine_metrics.gauges("tgi_queue_size 1e999\ntgi_batch_current_size 2\n") == {"requests_running": 2}
+    assert engine_metrics.gauges("sglang:token_usage 1e308") == {}
+    assert engine_metrics.counters('sglang:prompt_tokens_total{a="1"} 1e308\nsglang:prompt_tokens_total 1e308') == {}
+
+
 def test_counters_become_rates_and_a_restart_becomes_nothing():
     before = engine_metrics.counters(LLAMACPP)
     after = engine_metrics.counters(LLAMACPP.replace(" 4096", " 4296").replace(" 1024", " 24"))

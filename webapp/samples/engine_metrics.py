@@ -33,6 +33,8 @@ _COUNTERS = {
     "sglang:generation_tokens_total": "completion_tokens_per_s",
 }
 _LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{[^}]*\})?\s+([-+0-9.eE]+)", re.MULTILINE)
+# No engine counts this far.
+_MOST = 1e18
 
 
 def gauges(text: str) -> dict[str, float]:
@@ -64,10 +66,13 @@ def rates(before: Mapping[str, float], now: Mapping[str, float], seconds: float)
 
 
 def _values(text: str) -> list[tuple[str, float]]:
+    """The lines with a number that can be counted on: sums and rates of it stay finite, as JSON must be."""
     found = []
     for name, number in _LINE.findall(text):
         try:
-            found.append((name, float(number)))
+            value = float(number)
         except ValueError:
             continue
+        if abs(value) < _MOST:
+            found.append((name, value))
     return found

@@ -26,6 +26,11 @@ def running_requests(address: str, port: int, timeout_s: float = 1.0) -> int | N
 
 
 def parse(text: str) -> int | None:
-    """The sum of all gauges of requests in a Prometheus text; None when it has none."""
-    found = _BUSY.findall(text)
-    return int(sum(float(value) for value in found)) if found else None
+    """The sum of all gauges of requests in a Prometheus text; None when it has none that is a number."""
+    values = []
+    for number in _BUSY.findall(text):
+        try:
+            values.append(int(float(number)))
+        except (ValueError, OverflowError):
+            continue
+    return sum(values) if values else None
