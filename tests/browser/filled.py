@@ -235,7 +235,7 @@ def _quantised(team: Any, host: Any, artifact: Any, job: Any) -> Any:
     values = {"size_bytes": 105_454_208, "perplexity": 21.3, "loss_percent": 2.4, "kl_divergence": 0.04, "speed": speed}
     values |= {"prompts_passed": 8, "prompts_total": 10, "prompts_passed_percent": 80, "prompts_name": HOSTILE[:80]}
     about = {"host": host, "text_name": SCRIPT[:80], "text_sha256": "c" * 64, "tool": HOSTILE[:120]}
-    Measurement.objects.create(artifact=artifact, values={"perplexity": 20.8}, **about)
+    Measurement.objects.create(artifact=artifact, values={"perplexity": 20.8, "speed": speed}, **about)
     Measurement.objects.create(artifact=made, against=artifact, values=values, **about)
     missed = [{"prompt": HOSTILE, "wanted": HOSTILE, "answer": HOSTILE}]
     Job.objects.create(

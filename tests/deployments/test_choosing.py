@@ -164,3 +164,28 @@ def test_the_fit_panel_answers_for_a_few_hosts_and_counts_the_others(
     assert text.count('<div class="place">') == 6
     assert text.index(f"<strong>{host.name}</strong>") < text.index("<strong>host 00</strong>"), "what fits comes first"
     assert "55 more hosts: none would take it" in text
+
+
+@pytest.mark.parametrize(
+    ("quantisation", "has_cards", "why"),
+    [("GPTQ 8-bit", False, "no kernel for GPTQ with 8 bits"), ("GPTQ 8-bit", True, ""), ("FP8", False, "")],
+)
+def test_what_vllm_does_not_run_on_processors_is_refused_before_anything_starts(
+    halves: Any, host: Any, ada: Any, team: Any, quantisation: str, has_cards: bool, why: str
+) -> None:
+    from tests.quantisation.test_recipes import SMOL
+    from webapp.deployments import fitting, lifecycle
+    from workers.tasks import placing
+
+    Artifact.objects.filter(pk=halves.pk).update(facts={**SMOL.as_json(), "quantisation": quantisation})
+    halves.refresh_from_db()
+    if not has_cards:
+        host.accelerators.all().delete()
+    place = fitting.fit(halves, "vllm", {}).places[0]
+    assert why in place.why and bool(place.why) == bool(why)
+    replica = services.create(ada, team, services.Wish("chat", halves, engine="vllm")).replicas.get()
+    claimed = lifecycle.claim(replica.pk)
+    assert claimed is not None
+    placing.place(claimed)
+    replica.refresh_from_db()
+    assert why in replica.reason and (replica.host is None) == bool(why)

@@ -101,6 +101,7 @@ def test_what_users_write_is_no_fact() -> None:
     ("log", "code"),
     [
         ("ValueError: Invalid quantization method: foo", ExitCode.MODEL_REFUSED),
+        ("ValueError: Failed to find a kernel that can implement the WNA16 linear layer", ExitCode.MODEL_REFUSED),
         ("safetensors_rust.SafetensorError: HeaderTooLarge", ExitCode.MODEL_REFUSED),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", ExitCode.GPU_OUT_OF_MEMORY),
         ("ValueError: To serve at least one request with the models's max seq len (9), (2 GiB KV cache is needed, "

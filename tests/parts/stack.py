@@ -28,6 +28,7 @@ class Stack:
         self.web = STATE / "run" / "web.sock"
         self.port = _free_port()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: dict[str, None] = {}
 
     def start(self, *names: str) -> None:
         for name in names or ("broker", "worker", "beat", "watcher"):
@@ -59,6 +60,7 @@ class Stack:
             # Pages name files by their content.
             command = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
             subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        self._started[name] = None
         with (self.logs / f"{name}.log").open("wb") as log:
             self._running[name] = subprocess.Popen(
                 argv, stdout=log, stderr=log, cwd=ROOT, env=environment, start_new_session=True
@@ -79,6 +81,10 @@ class Stack:
 
     def log(self, name: str) -> str:
         return (self.logs / f"{name}.log").read_text(errors="replace")
+
+    def last_words(self) -> str:
+        """The end of every process's log, for a test that failed."""
+        return "\n".join(f"--- {name}\n{self.log(name)[-4000:]}" for name in self._started)
 
     def kill(self, name: str) -> None:
         """kill -9 of the whole process group."""

@@ -36,6 +36,7 @@ def test_the_only_host_is_chosen() -> None:
         (CPU, {"is_allowed": False}, "team may not use"),
         (replace(CPU, pinned_host=7), {}, "pinned to another"),
         (replace(CPU, labels=frozenset({"lab", "gold"})), {"labels": frozenset({"lab"})}, "lacks the label gold"),
+        (Demand({}, {"cpu": "It has no kernel for that."}), {}, "no kernel for that"),
         (CPU, {"is_online": False}, "cannot be reached"),
         (CPU, {"is_draining": True}, "being drained"),
         (CPU, {"free_memory_bytes": GIB}, "needs 2.0 GiB of memory, 1.0 GiB are free"),

@@ -142,8 +142,9 @@ def gguf_source(machine: Any, import_folder: Path, ada: Any, team: Any, driver: 
 
 
 @pytest.fixture
-def plant(machine: Any) -> Iterator[Stack]:
-    """The real processes at work. Modules that use it let messages through, and import their source before."""
+def plant(machine: Any, quantisers: Any) -> Iterator[Stack]:
+    """The real processes at work. Modules that use it let messages through; those that import their source by a driver
+    do so before. No container is left behind."""
     stack = Stack()
     try:
         stack.start()
@@ -152,4 +153,7 @@ def plant(machine: Any) -> Iterator[Stack]:
     finally:
         stack.stop()
         # pytest shows it when the test failed.
-        print("\n".join(f"--- {name}\n{stack.log(name)[-4000:]}" for name in ("worker", "beat", "watcher")))
+        print(stack.last_words())
+        with contextlib.closing(quantisers.client()) as client:
+            for container in client.containers(all=True):
+                client.remove_container(container["Id"], force=True)

@@ -133,6 +133,11 @@ def test_a_folder_becomes_a_measured_q4_k_m(source: Any, machine: Any, ada: Any,
     print(f"{took:.1f} s, of which {tools:.1f} s are the tools' own; {json.dumps(measured.values)}")
     assert took <= tools * 1.1 + 5, f"{took:.1f} s for {tools:.1f} s of tools"
     was_asked(job, measured.values)
+    baseline = Measurement.objects.get(artifact=source)
+    for row in (measured, baseline):
+        assert [one["streams"] for one in row.values["speed"]] == [1, 8] and row.tool.startswith("llama.cpp")
+        assert 0 < row.values["load_s"] < took and row.values["peak_memory_bytes"] > made.size_bytes
+    assert baseline.values["peak_memory_bytes"] > measured.values["peak_memory_bytes"], "it is the larger file"
     assert made.facts["name"] == "SmolLM2-135M-Instruct" and made.recipe["tools"][0].startswith("llama.cpp")
     files = in_volume(driver.engine, f"import os; print(os.listdir('/models/{made.pk}'), os.listdir('/models/.work'))")
     assert made.main_file in files and files.strip().endswith("[]")

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from tests.quantisation.small_disk import SmallDisk, small_disk
-from tests.workers.acting import reload
+from tests.workers.acting import reload, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.quant]
 MIB = 1024**2
+# Until the converter writes it has read the model: seconds, more where others work too.
+CONVERTS_S = 120
 
 
 @pytest.fixture
@@ -31,6 +33,15 @@ def quantise(disk: SmallDisk, gguf_source: Any, machine: Any, ada: Any, team: An
         return services.queue(ada, team, gguf_source, recipe, machine, None, Measure(**measure) if measure else None)
 
     return ask
+
+
+@pytest.fixture
+def convert(disk: SmallDisk, source: Any, machine: Any, ada: Any, team: Any) -> Any:
+    """Ask for a conversion of the published files, which lie on the small disk."""
+    from webapp.quantisation import services
+    from webapp.quantisation.recipes import Recipe
+
+    return lambda: services.queue(ada, team, source, Recipe(options={"type": "F16"}), machine)
 
 
 def contents(disk: SmallDisk) -> dict[str, str]:
@@ -54,22 +65,56 @@ def has_failed_for_the_disk(job: Any) -> None:
     assert "Remove models" in job.advice, job.advice
 
 
-@pytest.mark.parametrize("step", ["quantise", "logits"])
+# What makes a job have the step.
+ASKED: dict[str, dict[str, Any]] = {
+    "calibrate": {"imatrix": True, "calibration_chunks": 4},
+    "quantise": {},
+    "logits": {"measure": {"chunks": 2, "context": 128, "speed": False}},
+}
+
+
+@pytest.mark.parametrize("step", ASKED)
 @pytest.mark.parametrize("when", ["before", "during"])
 def test_a_disk_that_is_full_at_a_step(quantise: Any, driver: Any, disk: SmallDisk, step: str, when: str) -> None:
-    from webapp.catalog.models import Artifact
-
     before, used = contents(disk), disk.used_bytes()
-    job = quantise({"chunks": 2, "context": 128, "speed": False} if step == "logits" else None)
-    steps = job.params["steps"]
+    job = quantise(**ASKED[step])
     if when == "during":
         driver.until_ended(job, lambda job: begun(job, step))
     else:
-        driver.until_ended(job, lambda job: begun(job, steps[steps.index(step) - 1]))
-        driver.wait(job)
+        until_done_before(driver, job, step)
     disk.fill()
     driver.until_ended(job)
     has_failed_for_the_disk(job)
+    gives_the_space_back(driver, disk, job, before, used)
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_disk_that_is_full_at_the_conversion(convert: Any, driver: Any, disk: SmallDisk, when: str) -> None:
+    """It writes the largest file of all; "during" is when some of it is written."""
+    before, used = contents(disk), disk.used_bytes()
+    job = convert()
+    if when == "during":
+        driver.until_ended(job, lambda job: begun(job, "convert"))
+        wait_for(lambda: disk.used_bytes() - used > 20 * MIB, CONVERTS_S)
+    else:
+        until_done_before(driver, job, "convert")
+    disk.fill()
+    driver.until_ended(job)
+    has_failed_for_the_disk(job)
+    gives_the_space_back(driver, disk, job, before, used)
+
+
+def until_done_before(driver: Any, job: Any, step: str) -> None:
+    """The step in front of it has ended, and nobody has looked yet."""
+    steps = job.params["steps"]
+    driver.until_ended(job, lambda job: begun(job, steps[steps.index(step) - 1]))
+    driver.wait(job)
+
+
+def gives_the_space_back(driver: Any, disk: SmallDisk, job: Any, before: dict[str, str], used: int) -> None:
+    """When there is room again, all is as it was: the source unchanged, nothing made, nothing booked."""
+    from webapp.catalog.models import Artifact
+
     disk.give_room()
     pass_time(driver, job)
     assert contents(disk) == before

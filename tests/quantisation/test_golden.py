@@ -157,7 +157,7 @@ def test_prompts_are_kept_and_forgotten_on_their_page(browser, team):  # noqa: F
 def test_the_form_asks_the_chosen_prompts(browser, half, host, team, prompts):  # noqa: F811
     body = typed(half, host, team, prompts=prompts.pk)
     text = browser.post(f"/quantise/artifacts/{half.pk}/preview/", body).content.decode()
-    assert "speed, prompts, publish" in text
+    assert "speed, baseline, prompts, publish" in text
     browser.post(f"/quantise/artifacts/{half.pk}/", body)
     assert half.jobs.get().params["prompts"]["name"] == "capitals"
 

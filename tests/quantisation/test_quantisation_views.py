@@ -87,7 +87,7 @@ def test_the_preview_follows_what_is_typed(browser, half, host, team):  # noqa: 
     body |= {"shown_method": "gptq", "option-bits": 4, "option-group_size": 64, "option-samples": 8,
              "option-length": 128, "option-symmetric": "on"}  # fmt: skip
     text = browser.post(f"/quantise/artifacts/{half.pk}/preview/", body).content.decode()
-    assert "do not divide" not in text and "Steps: prepare, quantise, judge, speed, publish" in text
+    assert "do not divide" not in text and "Steps: prepare, quantise, judge, speed, baseline, publish" in text
 
 
 def test_a_form_becomes_a_job_and_its_page_shows_the_steps(browser, half, host, team):  # noqa: F811

@@ -119,11 +119,11 @@ def test_a_host_without_room_is_named_with_both_numbers():
 @pytest.mark.parametrize(
     ("made", "source_format", "measure", "steps"),
     [
-        (recipe(), "safetensors", Measure(), "prepare convert calibrate quantise logits judge speed publish"),
+        (recipe(), "safetensors", Measure(), "prepare convert calibrate quantise logits judge speed baseline publish"),
         (recipe(imatrix=False), "gguf", Measure(speed=False), "prepare quantise logits judge publish"),
         (recipe(), "safetensors", None, "prepare convert calibrate quantise verify publish"),
         (recipe(type="F16"), "safetensors", Measure(), "prepare convert judge speed publish"),
-        (recipe("awq"), "safetensors", Measure(), "prepare quantise judge speed publish"),
+        (recipe("awq"), "safetensors", Measure(), "prepare quantise judge speed baseline publish"),
         (recipe("int8"), "safetensors", Measure(speed=False), "prepare quantise judge publish"),
         (recipe("fp8"), "safetensors", None, "prepare quantise verify publish"),
     ],
@@ -145,6 +145,8 @@ def test_an_order_leads_from_the_parent_to_the_result():
     assert quantise["out"] == plan.order(params, "judge")["model"] == "/job/out/smol-Q6_K.gguf"
     assert plan.order(params, "judge")["base"] == plan.order(params, "logits")["out"]
     assert plan.order(params, "judge")["chunks"] == 5
+    baseline = plan.order(params, "baseline")
+    assert baseline == {**plan.order(params, "speed"), "model": quantise["model"]}, "timed as the result is"
 
 
 @pytest.mark.parametrize(
@@ -156,8 +158,10 @@ def test_speed_is_measured_by_the_engine_that_will_serve_it(made, image, is_disp
         "recipe": made.full(), "file": "smol.gguf", "steps": plan.steps(made, "safetensors", Measure()),
         "source": {"format": "safetensors", "folder": "/models/3", "main": "/models/3/config.json"},
     }  # fmt: skip
+    assert plan.program(params, "speed") == plan.program(params, "baseline")
     assert plan.program(params, "speed")[0] == image
     assert plan.is_dispensable(params, "speed") is is_dispensable
+    assert plan.is_dispensable(params, "baseline")
     assert not plan.is_dispensable(params, "quantise") and not plan.is_dispensable(params, "judge")
     assert plan.order(params, "speed")["streams"] == [1, 8]
 

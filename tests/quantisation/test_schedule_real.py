@@ -3,14 +3,18 @@
 import contextlib
 import hashlib
 import hmac
+import html
 import http.server
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
+from django.test import Client
 
 from tests.parts.mail import MailServer, mail_server
 from tests.parts.stack import Stack
@@ -78,38 +82,56 @@ def key(ada: Any, team: Any) -> str:
 
 @pytest.fixture
 def served(gguf_source: Any, secret: str, key: str, plant: Stack, quantisers: Any, ada: Any, team: Any) -> Any:
-    """The source as a running deployment, behind web and gateway; a second worker and a second clock beside it."""
+    """The source as a running deployment, behind web and gateway."""
     from webapp.deployments import services
     from workers.launcher import images
 
     with contextlib.closing(docker.DockerClient(quantisers.endpoint, timeout=600)) as client:
-        images.ensure_llamacpp_image(client)
+        images.ensure_local(client, images.LLAMACPP)
+    plant.start("web", "gateway")
+    wish = services.Wish("tiny", gguf_source, options={"context_length": 512, "threads": 1})
+    deployment = services.create(ada, team, wish)
+    wait_for_rollout(deployment, "done", 120)
+    return deployment
+
+
+@pytest.fixture
+def rivals(served: Any) -> Iterator[None]:
+    """A second worker and a second clock beside the first ones."""
     second = Stack("second")
     try:
-        plant.start("web", "gateway")
         second.start("worker", "beat")
-        wish = services.Wish("tiny", gguf_source, options={"context_length": 512, "threads": 1})
-        deployment = services.create(ada, team, wish)
-        wait_for_rollout(deployment, "done", 120)
-        yield deployment
+        yield
     finally:
         second.stop()
 
 
 @pytest.fixture
-def schedule(served: Any, gguf_source: Any, machine: Any, ada: Any, team: Any) -> Any:
-    """Three bits if they are good enough, else eight."""
+def scheduled(served: Any, gguf_source: Any, machine: Any, ada: Any, team: Any) -> Callable[..., Any]:
+    """A schedule of these limits: three bits if they are good enough, else eight."""
     from webapp.quantisation.recipes import Measure, Recipe
     from webapp.schedules import services
     from webapp.schedules.gates import Gate
 
     recipes = tuple(Recipe(options={"type": name, "requantise": True, "imatrix": False}) for name in ("Q3_K_S", "Q8_0"))
-    wish = services.Wish(
-        name="nightly", host=machine, recipes=recipes, artifact=gguf_source, crontab="0 2 * * *", deployment=served,
-        measure=Measure(chunks=2, context=128, speed=False),
-        gate=Gate(max_kl_divergence=0.02, min_top1_agreement_percent=85), may_gap=True,
-    )  # fmt: skip
-    return services.create(ada, team, wish)
+
+    def make(**limits: float) -> Any:
+        wish = services.Wish(
+            name="nightly", host=machine, recipes=recipes, artifact=gguf_source, crontab="0 2 * * *", deployment=served,
+            measure=Measure(chunks=2, context=128, speed=False), gate=Gate(**limits), may_gap=True,
+        )  # fmt: skip
+        return services.create(ada, team, wish)
+
+    return make
+
+
+def is_due(schedule: Any) -> Any:
+    """Its time has come: the run that a sweep begins."""
+    from webapp.schedules.models import ScheduleRun
+
+    type(schedule).objects.filter(pk=schedule.pk).update(next_due_at=PAST)
+    wait_for(ScheduleRun.objects.exists, 60)
+    return ScheduleRun.objects.get()
 
 
 def ended(run: Any) -> Any:
@@ -118,15 +140,15 @@ def ended(run: Any) -> Any:
     return run
 
 
+@pytest.mark.usefixtures("rivals")
 def test_a_due_schedule_fires_once_and_serves_the_first_result_that_is_good_enough(
-    schedule: Any, served: Any, plant: Stack, secret: str, hook: Any, post: MailServer, key: str
+    scheduled: Any, served: Any, plant: Stack, secret: str, hook: Any, post: MailServer, key: str
 ) -> None:
     from webapp.schedules.models import Notification, ScheduleRun
 
+    schedule = scheduled(max_kl_divergence=0.02, min_top1_agreement_percent=85)
     with Traffic(plant.port, key, "tiny", per_s=0.5, tokens=4, are_numbered=False) as traffic:
-        type(schedule).objects.filter(pk=schedule.pk).update(next_due_at=PAST)
-        wait_for(ScheduleRun.objects.exists, 60)
-        run = ended(ScheduleRun.objects.get())
+        run = ended(is_due(schedule))
     assert (run.state, ScheduleRun.objects.count(), run.due_at) == ("succeeded", 1, PAST)
     small, large = run.results
     assert (small["is_passed"], large["is_passed"]) == (False, True)
@@ -138,6 +160,41 @@ def test_a_due_schedule_fires_once_and_serves_the_first_result_that_is_good_enou
     assert {row.event for row in Notification.objects.all()} == {"job.succeeded", "schedule.succeeded"}
     assert any("Schedule nightly: succeeded" in message["Subject"] for message in post.messages)
     assert all(is_genuine(secret, header, body) for header, body in hook.got) and len(hook.got) == 3
+
+
+def test_a_gate_that_refuses_every_result_keeps_them_and_serves_nothing_anew(
+    scheduled: Any, served: Any, gguf_source: Any, secret: str, hook: Any, quantisers: Any, ada: Any
+) -> None:
+    from webapp.catalog.models import Artifact
+
+    # No file of fewer bits is exactly like its source.
+    schedule = scheduled(max_kl_divergence=0, min_top1_agreement_percent=100)
+    run = ended(is_due(schedule))
+    assert (run.state, run.served, run.rollout) == ("refused", "", None)
+    for label in ("Q3_K_S", "Q8_0"):
+        assert f"{label}: KL divergence is" in run.reason
+    assert run.reason.startswith("Nothing is served anew.") and run.advice == "Loosen the gate or change the recipe."
+    made = Artifact.objects.filter(parent=gguf_source)
+    assert {artifact.pk for artifact in made} == {result["artifact"] for result in run.results}
+    assert all(on_disk(quantisers, artifact) == artifact.size_bytes for artifact in made)
+    assert reload(served).artifact_id == gguf_source.pk and served.rollouts.count() == 1
+    assert served.replicas.get().state == "ready"
+    page = Client()
+    page.force_login(ada)
+    text = html.unescape(page.get(f"/schedules/{schedule.pk}/").content.decode())
+    assert run.reason in text and run.advice in text and text.count("not passed") >= 2
+    wait_for(lambda: any(json.loads(body)["event"] == "schedule.refused" for _header, body in hook.got), 60)
+    header, body = next(got for got in hook.got if json.loads(got[1])["event"] == "schedule.refused")
+    said = json.loads(body)
+    assert is_genuine(secret, header, body) and said["reason"] == run.reason
+    assert [result["is_passed"] for result in said["results"]] == [False, False] and said["served"] == ""
+
+
+def on_disk(engine: Any, artifact: Any) -> int:
+    """Bytes of the artifact's main file in the models volume."""
+    with contextlib.closing(engine.client()) as client:
+        volume = Path(client.inspect_volume("modelyard-models")["Mountpoint"])
+    return (volume / str(artifact.pk) / artifact.main_file).stat().st_size
 
 
 def is_genuine(secret: str, header: str, body: bytes) -> bool:

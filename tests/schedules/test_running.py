@@ -50,6 +50,18 @@ def test_a_step_that_is_carried_out_twice_queues_nothing_twice(schedule, go):
     assert run.jobs.count() == 1 == Job.objects.count()
 
 
+def test_a_run_at_work_is_looked_at_again_before_a_sweep_would(schedule, monkeypatch):
+    sent = []
+    monkeypatch.setattr("webapp.queue.send", lambda task, row_id, in_s=None: sent.append((task, row_id, in_s)))
+    run = firing.begin(schedule, timezone.now())
+    sent.clear()
+    running.advance(run.pk)
+    assert [message for message in sent if message[2]] == [(firing.ADVANCE, run.pk, running.AGAIN_S)]
+    sent.clear()
+    running.advance(run.pk)
+    assert sent == [], "it came before its time"
+
+
 def test_two_workers_at_once_are_one_and_nobody(schedule):
     run = firing.begin(schedule, timezone.now())
     assert running._claim(run.pk) is not None

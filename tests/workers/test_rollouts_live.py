@@ -28,7 +28,7 @@ def stack(machine: Any) -> Iterator[Stack]:
     finally:
         stack.stop()
         # pytest shows it when the test failed.
-        print("\n".join(f"--- {name}\n{stack.log(name)[-3000:]}" for name in ("worker", "watcher", "gateway")))
+        print(stack.last_words())
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def stack(machine: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     finally:
         stack.stop()
         # pytest shows it when the test failed.
-        print("\n".join(f"--- {name}\n{stack.log(name)[-4000:]}" for name in ("worker", "beat", "watcher")))
+        print(stack.last_words())
 
 
 @pytest.fixture

@@ -180,13 +180,15 @@ def demand(
 
     Raises ValueError when the engine cannot say.
     """
-    vendors = sorted({card.vendor for host in hosts for card in host.accelerators})
+    vendors = [*sorted({card.vendor for host in hosts for card in host.accelerators}), "cpu"]
+    # What an image of somebody's own can run is theirs to know.
+    unfit = {} if own_image else {vendor: why for vendor in vendors if (why := engine.why_not_on(vendor, facts))}
     needs = {
         vendor: booked(engine.memory_terms(facts, options, HardwareGrant(cast(Vendor, vendor))))
-        for vendor in [*vendors, "cpu"]
-        if own_image or engine.images(vendor)
+        for vendor in vendors
+        if own_image or (engine.images(vendor) and vendor not in unfit)
     }
-    return placement.Demand(needs, may_fetch=False, pinned_host=pinned, strategy="spread")
+    return placement.Demand(needs, unfit, may_fetch=False, pinned_host=pinned, strategy="spread")
 
 
 def grant(host: Host, choice: placement.Choice, need: placement.Need) -> HardwareGrant:

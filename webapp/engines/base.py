@@ -160,6 +160,10 @@ class Engine(Protocol):
         """Image references for that hardware, best first; empty when the engine cannot run there."""
         ...
 
+    def why_not_on(self, vendor: str, meta: ModelFacts) -> str:
+        """Why it cannot run these files on that hardware, with what to do; empty when it can, as far as is known."""
+        ...
+
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
         """How to start it. Raises ValueError with a message for people when the three do not fit together."""
         ...

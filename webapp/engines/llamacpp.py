@@ -133,6 +133,10 @@ class LlamaCpp:
         """Image references for that hardware, best first; empty when it cannot run there."""
         return _IMAGES.get(vendor, ())
 
+    def why_not_on(self, vendor: str, meta: ModelFacts) -> str:
+        """It computes every type on everything."""
+        return ""
+
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
         """argv, environment and limits. `options` is a LlamaCppOptions.
 

@@ -31,6 +31,10 @@ _IMAGES: dict[str, tuple[str, ...]] = {
     "amd": ("vllm/vllm-openai-rocm:latest",),
     "intel": ("vllm/vllm-openai-xpu:latest",),
 }
+# 0.32 on processors: "Quant type (uint8b128) not supported by CPUWNA16". GPTQ and AWQ with 4 bits, INT8 and FP8 run.
+_NOT_ON_CPU = {
+    "GPTQ 8-bit": "vLLM has no kernel for GPTQ with 8 bits on processors. Use INT8, FP8, 4 bits or a GPU.",
+}
 
 
 class VllmOptions(EngineOptions):
@@ -94,6 +98,10 @@ class Vllm:
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""
         return _IMAGES.get(vendor, ())
+
+    def why_not_on(self, vendor: str, meta: ModelFacts) -> str:
+        """The kernels that are missing."""
+        return _NOT_ON_CPU.get(meta.quantisation, "") if vendor == "cpu" else ""
 
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
         """argv, environment and limits. `options` is a VllmOptions; the model is its folder.

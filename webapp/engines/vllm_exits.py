@@ -18,7 +18,8 @@ _WORDS = exits.Words(
     ),
     model_errors=(
         (
-            r"Invalid quantization method|Unknown quantization method|quantization is currently not supported",
+            r"Invalid quantization method|Unknown quantization method|quantization is currently not supported"
+            r"|Failed to find a kernel that can implement",
             "This vLLM does not serve the file's quantisation on this hardware",
             "Use another quantisation of the model, or a newer image.",
         ),

@@ -57,6 +57,8 @@ class Demand:
     """What is to be placed. `needs` names the kinds of hardware it can run on, the preferred first."""
 
     needs: Mapping[str, Need]
+    # Why it cannot run on a kind of hardware that the engine has an image for.
+    unfit: Mapping[str, str] = field(default_factory=dict)
     artifact_bytes: int = 0
     may_fetch: bool = True  # False: only hosts that have the files
     labels: frozenset[str] = frozenset()
@@ -167,6 +169,8 @@ def _lacks_files(demand: Demand, host: Host) -> str | None:
 def _lacks_hardware(demand: Demand, host: Host) -> str | None:
     if "cpu" in demand.needs or any(one.vendor in demand.needs and one.is_usable for one in host.accelerators):
         return None
+    if demand.unfit:
+        return " ".join(demand.unfit.values())
     return f"The host has no usable {_listed(demand.needs)} accelerator."
 
 

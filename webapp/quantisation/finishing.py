@@ -8,13 +8,8 @@ from webapp.errors import Conflict
 from webapp.inventory import services as inventory
 from webapp.jobs.models import Job
 from webapp.planner.facts import ModelFacts
-from webapp.quantisation.models import Measurement
+from webapp.quantisation import measuring
 from webapp.quantisation.recipes import of_json
-
-MEASURED = (
-    "perplexity", "perplexity_error", "base_perplexity", "base_perplexity_error", "kl_divergence",
-    "kl_divergence_error", "kl_divergence_p99", "top1_agreement_percent", "top1_agreement_percent_error",
-)  # fmt: skip
 
 
 def begin_again(job: Job) -> None:
@@ -52,7 +47,7 @@ def finish(job: Job, result: dict[str, Any]) -> None:
         made_by=job,
     )
     catalog.add_made(artifact, job.host)
-    _measure(job, artifact, parent, result)
+    measuring.keep(job, artifact, parent, result)
 
 
 def fail(job: Job) -> None:
@@ -85,43 +80,3 @@ def _kept(job: Job, result: dict[str, Any], parent: Artifact) -> dict[str, Any]:
             "files": parent.files,
         },
     }  # fmt: skip
-
-
-def _measure(job: Job, artifact: Artifact, parent: Artifact, result: dict[str, Any]) -> None:
-    wanted, asked = job.params.get("measure"), result.get("prompts")
-    if not wanted and not asked:
-        return
-    size = wanted or {"context": 0, "chunks": 0}
-    judged, speed = result.get("judge", {}), result.get("speed", {})
-    values = {name: judged[name] for name in MEASURED if name in judged}
-    values |= _sizes(artifact)
-    base = judged.get("base_perplexity")
-    if base:
-        values["loss_percent"] = round((judged["perplexity"] / base - 1) * 100, 3)
-    # The judging program's own load and memory are those of no engine: transformers, two models at once.
-    values |= {name: speed[name] for name in ("load_s", "peak_memory_bytes", "speed") if speed.get(name)}
-    if speed.get("missing"):
-        values["speed_missing"] = str(speed["missing"])[:400]
-    if asked:
-        values |= {f"prompts_{name}": asked[name] for name in ("passed", "total", "passed_percent")}
-        values["prompts_name"] = job.params["prompts"]["name"]
-    about = {
-        "host": job.host, "job": job, "text_name": job.params["judging"]["name"],
-        "text_sha256": job.params["judging"]["sha256"], "context": size["context"], "chunks": size["chunks"],
-        "tool": judged.get("tool", "")[:120],
-    }  # fmt: skip
-    tools = [said["tool"] for said in (judged, asked or {}, speed) if said.get("tool")]
-    told = {**about, "tool": ", ".join(dict.fromkeys(tools))[:120]}
-    Measurement.objects.create(artifact=artifact, against=parent, values=values, **told)
-    if base:
-        own = {"perplexity": base, "perplexity_error": judged.get("base_perplexity_error"), **_sizes(parent)}
-        same = {name: about[name] for name in ("text_sha256", "context", "chunks", "tool")}
-        if not Measurement.objects.filter(artifact=parent, **same).exists():
-            Measurement.objects.create(artifact=parent, values=own, **about)
-
-
-def _sizes(artifact: Artifact) -> dict[str, Any]:
-    parameters = artifact.facts.get("parameters")
-    weights = artifact.facts.get("weights_bytes") or artifact.size_bytes
-    sizes: dict[str, Any] = {"size_bytes": artifact.size_bytes}
-    return {**sizes, "bits_per_weight": round(weights * 8 / parameters, 3)} if parameters else sizes

@@ -106,6 +106,8 @@ class MeasurementQuerySet(models.QuerySet["Measurement"]):
 class Measurement(models.Model):
     """What was measured of an artifact, where, with what and on which text. Appended, never changed.
 
+    Of a result `against` is its source. Of a source it is nothing: that row is the base line of its results.
+
     `values`: size_bytes, bits_per_weight, perplexity, kl_divergence, top1_agreement_percent (each with its _error),
     loss_percent, load_s, peak_memory_bytes, speed [{streams, prompt_per_s, decode_per_s}], prompts_passed,
     prompts_total, prompts_passed_percent, prompts_name; absent when not measured, and then speed_missing says why

@@ -14,16 +14,18 @@ from webapp.quantisation.recipes import IMAGES, METHODS, lacks_image
 
 GIB = 1024**3
 WIDTH, HEIGHT, EDGE = 640, 260, 48
+LLAMACPP, VLLM = "llama.cpp", "vLLM"
 PRIORITIES: tuple[Priority, ...] = ("quality", "speed", "size")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One variant in the table; `expected` is the survey's loss for its method."""
+    """One variant in the table; `expected` is the survey's loss for its method, `engine` what a source was timed in."""
 
     artifact: Artifact
     measurement: Measurement
     expected: str
+    engine: str = ""
     is_best: bool = False
 
     @property
@@ -54,16 +56,22 @@ class Row:
     def speed_8(self) -> float | None:
         return self._speed(8)
 
+    @property
+    def is_as_served(self) -> bool:
+        """Whether the file itself was timed, not a conversion of it for the other engine."""
+        return self.engine in ("", LLAMACPP if self.artifact.format == "gguf" else VLLM)
+
 
 @dataclass(frozen=True)
 class Point:
-    """A variant on the plot, in the units of its view box."""
+    """A variant on the plot, in the units of its view box; `speed` in tokens per second of one stream."""
 
     label: str
     x: int
     y: int
     is_best: bool
     title: str
+    speed: float | None
 
 
 def of_model(user: User, model: CatalogModel, artifacts: list[Artifact]) -> dict[str, Any]:
@@ -80,15 +88,20 @@ def of_model(user: User, model: CatalogModel, artifacts: list[Artifact]) -> dict
 
 
 def table(user: User, artifacts: list[Artifact]) -> list[Row]:
-    """The newest measurement of each artifact, smallest file first."""
-    newest: dict[int, Measurement] = {}
-    for row in Measurement.objects.filter(artifact__in=artifacts).for_list(user):
-        newest.setdefault(row.artifact_id, row)
+    """One measurement of each artifact, and of a source one for each engine: sources first, then by size."""
     by_id = {artifact.pk: artifact for artifact in artifacts}
-    points = [(key, float(by_id[key].size_bytes), _loss(row)) for key, row in newest.items() if _loss(row) is not None]
-    best = front((key, int(size), loss) for key, size, loss in points if loss is not None)
-    rows = [Row(by_id[key], row, expected_loss(by_id[key]), key in best) for key, row in newest.items()]
-    return sorted(rows, key=lambda row: row.artifact.size_bytes)
+    shown: dict[tuple[int, str], Measurement] = {}
+    # Newest first; what was timed is worth more, and a result that became a source is still judged as a result.
+    rows = Measurement.objects.filter(artifact__in=artifacts).for_list(user)
+    for row in sorted(rows, key=lambda row: (_is_baseline(row), not row.values.get("speed"))):
+        if (row.artifact_id, "") not in shown:
+            shown.setdefault((row.artifact_id, _engine(row)), row)
+    points = [(key, by_id[key].size_bytes, loss) for (key, _), row in shown.items() if (loss := _loss(row)) is not None]
+    best = front((key, float(size), loss) for key, size, loss in points)
+    found = [
+        Row(by_id[key], row, expected_loss(by_id[key]), engine, key in best) for (key, engine), row in shown.items()
+    ]
+    return sorted(found, key=lambda row: (not row.engine, row.artifact.size_bytes, row.engine))
 
 
 def expected_loss(artifact: Artifact) -> str:
@@ -102,8 +115,12 @@ def expected_loss(artifact: Artifact) -> str:
 
 
 def plot(rows: list[Row]) -> list[Point]:
-    """Size against divergence for all that have both; nothing for fewer than two."""
-    known = [(row, loss) for row in rows if (loss := _loss(row.measurement)) is not None and row.artifact.size_bytes]
+    """Size against divergence for all that have both, each once; nothing for fewer than two."""
+    timed_last = sorted(rows, key=lambda row: row.speed_1 is not None)
+    found = {
+        row.artifact.pk: row for row in timed_last if _loss(row.measurement) is not None and row.artifact.size_bytes
+    }
+    known = [(row, _loss(row.measurement) or 0.0) for row in found.values()]
     if len(known) < 2:
         return []
     sizes, losses = [row.artifact.size_bytes for row, _loss in known], [loss for _row, loss in known]
@@ -114,6 +131,7 @@ def plot(rows: list[Row]) -> list[Point]:
             HEIGHT - EDGE - round((loss / (max(losses) or 1)) * (HEIGHT - 2 * EDGE)),
             row.is_best,
             f"{row.artifact.quantisation}: {row.artifact.size_bytes / GIB:.2f} GiB, divergence {loss:.4f}",
+            row.speed_1,
         )
         for row, loss in known
     ]
@@ -133,8 +151,10 @@ def picked(user: User, artifacts: list[Artifact], asked: Mapping[str, Any]) -> P
 
 
 def candidates(user: User, artifacts: list[Artifact]) -> list[Candidate]:
-    """The artifacts that can be served, with their newest measurement."""
-    rows = {row.artifact.pk: row for row in table(user, artifacts)}
+    """The artifacts that can be served, with what was measured of them."""
+    rows = table(user, artifacts)
+    losses = {row.artifact.pk: _loss(row.measurement) for row in rows}
+    speeds = {row.artifact.pk: row.speed_1 for row in rows if row.is_as_served}
     found = []
     for artifact in artifacts:
         if not any(copy.state == "present" for copy in artifact.copies.all()):
@@ -143,19 +163,27 @@ def candidates(user: User, artifacts: list[Artifact]) -> list[Candidate]:
             facts = ModelFacts.from_json(artifact.facts)
         except (TypeError, ValueError):
             continue
-        row = rows.get(artifact.pk)
-        found.append(
-            Candidate(
-                artifact.pk, artifact.quantisation or artifact.format, facts, artifact.size_bytes,
-                _loss(row.measurement) if row else None, row.speed_1 if row else None,
-            )
-        )  # fmt: skip
+        known = losses.get(artifact.pk), speeds.get(artifact.pk)
+        name = artifact.quantisation or artifact.format
+        found.append(Candidate(artifact.pk, name, facts, artifact.size_bytes, *known))
     return found
+
+
+def _is_baseline(row: Measurement) -> bool:
+    """Whether it is what others are compared with."""
+    return row.against_id is None and "perplexity" in row.values and "kl_divergence" not in row.values
+
+
+def _engine(row: Measurement) -> str:
+    """The engine of a base line; nothing for a result, which only one engine loads."""
+    if not _is_baseline(row):
+        return ""
+    return LLAMACPP if row.tool.startswith(LLAMACPP) else VLLM
 
 
 def _loss(row: Measurement) -> float | None:
     """Divergence from the parent; what everything is measured against has none."""
-    if row.against_id is None and "perplexity" in row.values:
+    if _is_baseline(row):
         return 0.0
     found = row.values.get("kl_divergence")
     return max(float(found), 0.0) if found is not None else None

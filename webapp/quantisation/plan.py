@@ -25,6 +25,8 @@ OURS = ("prepare", "publish")
 VERIFY_TOKENS = 64
 PROMPT_TOKENS, GENERATED_TOKENS, STREAMS = 128, 32, (1, 8)
 VLLM_PROGRAM = ("python3", "/opt/modelyard/speed.py")
+# The source is timed like the result, so that there is something to compare with.
+BASELINE = "baseline"
 # How long an answer to a golden prompt may be.
 ANSWER_TOKENS = 128
 
@@ -39,7 +41,7 @@ def _steps(recipe: Recipe, source_format: str, measure: Measure | None) -> list[
     if recipe.what.makes != "gguf":
         if measure is None:
             return ["prepare", "quantise", "verify", "publish"]
-        return ["prepare", "quantise", "judge", *(["speed"] if measure.speed else []), "publish"]
+        return ["prepare", "quantise", "judge", *(["speed", BASELINE] if measure.speed else []), "publish"]
     chosen = recipe.chosen
     assert isinstance(chosen, GgufOptions)
     is_plain = chosen.type in PLAIN_TYPES
@@ -52,32 +54,34 @@ def _steps(recipe: Recipe, source_format: str, measure: Measure | None) -> list[
         found.append("quantise")
     if measure is None:
         return [*found, "verify", "publish"]
-    found += ["logits", "judge"] if "quantise" in found else ["judge"]
-    return [*found, *(["speed"] if measure.speed else []), "publish"]
+    if "quantise" not in found:
+        # The source in another format is its own base line.
+        return [*found, "judge", *(["speed"] if measure.speed else []), "publish"]
+    return [*found, "logits", "judge", *(["speed", BASELINE] if measure.speed else []), "publish"]
 
 
 def order(params: Mapping[str, Any], step: str) -> dict[str, Any]:
     """What the step's program is told; see compose/quantizers and compose/tools/shelf.py."""
     recipe = of_json(params["recipe"])
     made = _gguf(params, recipe) if recipe.what.makes == "gguf" else _safetensors(params, recipe)
-    return {"step": step, **made[step]}
+    return {"step": "speed" if step == BASELINE else step, **made[step]}
 
 
 def program(params: Mapping[str, Any], step: str) -> tuple[str, tuple[str, ...] | None]:
     """The image of a step that is not ours, and its program where that is not what the image runs by itself.
 
-    What the quantiser of safetensors made is timed by the engine that will serve it.
+    What the quantiser of safetensors made, and its source, is timed by the engine that will serve it.
     """
     recipe = of_json(params["recipe"])
-    if step == "speed" and recipe.what.makes != "gguf":
+    if step in ("speed", BASELINE) and recipe.what.makes != "gguf":
         return VLLM_IMAGE, VLLM_PROGRAM
     return recipe.what.image, None
 
 
 def is_dispensable(params: Mapping[str, Any], step: str) -> bool:
     """Whether the result is worth publishing without this step: vLLM's image is not on every host, and it does not run
-    on a host's processors all that it runs on cards."""
-    return program(params, step)[0] == VLLM_IMAGE
+    on a host's processors all that it runs on cards; the base line says nothing about the result itself."""
+    return step == BASELINE or program(params, step)[0] == VLLM_IMAGE
 
 
 def folder(job_id: int) -> str:
@@ -115,6 +119,7 @@ def _gguf(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[str, Any]
         "verify": {"model": out, "base": None, **judged},
         "prompts": {"model": out, "prompts": PROMPTS, "tokens": ANSWER_TOKENS},
         "speed": _timed(out),
+        BASELINE: _timed(parent),
     }
 
 
@@ -135,6 +140,7 @@ def _safetensors(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[st
         "verify": {"model": OUT, "base": None, **judged},
         "prompts": {"model": OUT, "prompts": PROMPTS, "tokens": ANSWER_TOKENS},
         "speed": _timed(OUT),
+        BASELINE: _timed(source),
     }
 
 

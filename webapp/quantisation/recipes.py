@@ -168,7 +168,7 @@ class Measure(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     context: int = Field(512, ge=64, le=8192, description="tokens of each piece of the judging text")
     chunks: int = Field(16, ge=1, le=2000, description="pieces that are judged, at most")
-    speed: bool = Field(True, description="measure load time, memory and tokens per second with 1 and 8 streams")
+    speed: bool = Field(True, description="time 1 and 8 streams, loading and memory; once the source's too")
 
 
 def group_size_of(recipe: Recipe) -> int | None:

@@ -87,7 +87,7 @@ class PreviewOut(Schema):
 class MeasurementOut(Schema):
     id: int
     artifact_id: int
-    against_id: int | None
+    against_id: int | None = Field(description="the source; null for a source itself, the base line of its results")
     host: str | None = None
     job_id: int | None
     tool: str

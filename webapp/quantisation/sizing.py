@@ -62,8 +62,9 @@ def needs(facts: ModelFacts, source_format: str, recipe: Recipe, measure: Measur
         memory = TOOL_BYTES + int(2.5 * half)
         if measure is not None:
             memory = max(memory, TOOL_BYTES + 2 * half + 4 * measure.context * facts.vocabulary * 4)
-            # Some of vLLM's kernels keep the weights in an order of their own, and read both while they load.
-            memory = max(memory, VLLM_BYTES + 2 * result) if measure.speed else memory
+            # Some of vLLM's kernels keep the weights in an order of their own, and read both while they load. The
+            # source is timed too.
+            memory = max(memory, VLLM_BYTES + 2 * half) if measure.speed else memory
     return Needs(result, work, memory, notes)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from webapp import queue
 from webapp.catalog import hubs, inspecting
 from webapp.catalog import services as catalog
 from webapp.catalog.models import Artifact, CopyState
@@ -66,7 +67,10 @@ def advance(run_id: int) -> None:
     else:
         # Somebody who asked for a look meanwhile (a cancelled run) has put another time there, which stays.
         mine = ScheduleRun.objects.filter(pk=run.pk, next_look_at=run.next_look_at)
-        mine.update(next_look_at=timezone.now() + timedelta(seconds=outcome.in_s))
+        moved = mine.update(next_look_at=timezone.now() + timedelta(seconds=outcome.in_s))
+        if moved and outcome.in_s <= AGAIN_S:
+            # Sooner than a sweep would notice. Who comes before its time claims nothing, so there is one such chain.
+            queue.send(firing.ADVANCE, run.pk, in_s=outcome.in_s)
 
 
 def move(run: ScheduleRun, new: RunState, reason: str = "", **columns: Any) -> bool:

@@ -42,6 +42,10 @@ class Kind(Protocol):
         """What its program reads from its standard input, if its spec says so: never stored, never in an inspect."""
         ...
 
+    def known(self, job: Job, step: str) -> dict[str, Any] | None:
+        """What is kept of a step whose result is known without it: it is not run then."""
+        ...
+
     def result(self, job: Job, said: Mapping[str, Any]) -> dict[str, Any] | None:
         """What is kept of a step's last line; None when it does not say what it must."""
         ...
@@ -70,6 +74,9 @@ class Fetch:
 
     def memory_bytes(self, job: Job) -> int:
         return 0
+
+    def known(self, job: Job, step: str) -> dict[str, Any] | None:
+        return None
 
     def instead(self, job: Job, step: str, why: str) -> dict[str, Any] | None:
         return None
@@ -118,6 +125,9 @@ class DeleteCopy:
 
     def memory_bytes(self, job: Job) -> int:
         return 0
+
+    def known(self, job: Job, step: str) -> dict[str, Any] | None:
+        return None
 
     def instead(self, job: Job, step: str, why: str) -> dict[str, Any] | None:
         return None

@@ -135,14 +135,18 @@ def _containers(runtime: Runtime, job: Job) -> tuple[ContainerFacts | None, list
 
 
 def _create(runtime: Runtime, job: Job) -> Pause:
+    kind = job_kinds.of(job)
+    step = kind.steps(job)[job.phase]
+    known = kind.known(job, step)
+    if known is not None:
+        return _advance(runtime, job, known)
     installation = str(inventory.installation().pk)
     runtime.ensure_volume(MODELS_VOLUME, {LABEL_INSTALLATION: installation})
     # Which of its steps stands where a replica has its generation: so the watcher knows whose log it reads.
     who = specs.labels(installation, "job", job.pk, job.phase + 1, job.attempt)
-    kind = job_kinds.of(job)
     if not _has_memory(job, kind.memory_bytes(job)):
         return WAIT_FOR_MEMORY_S
-    spec = kind.container(runtime, job, kind.steps(job)[job.phase], who)
+    spec = kind.container(runtime, job, step, who)
     try:
         container_id = runtime.create(spec)
     except NameTaken:

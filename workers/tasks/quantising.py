@@ -14,7 +14,7 @@ from webapp.catalog import services as catalog
 from webapp.errors import Refused
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
-from webapp.quantisation import plan
+from webapp.quantisation import measuring, plan
 from webapp.quantisation.models import CalibrationSet, PromptSet
 from workers.runtime import specs
 from workers.runtime.base import MODELS_VOLUME, ContainerSpec, Runtime
@@ -75,6 +75,10 @@ class Quantise:
         step = self.steps(job)[job.phase]
         found = said.get("result")
         return {step: {**found, "ended_at": timezone.now().isoformat()}} if isinstance(found, dict) else None
+
+    def known(self, job: Job, step: str) -> dict[str, Any] | None:
+        why = measuring.why_no_baseline(job) if step == plan.BASELINE else ""
+        return {step: {"missing": why}} if why else None
 
     def instead(self, job: Job, step: str, why: str) -> dict[str, Any] | None:
         return {step: {"missing": why}} if plan.is_dispensable(job.params, step) else None
