@@ -30,7 +30,7 @@ def fill() -> dict[str, dict[str, Any]]:
     text = _quantised(team, host, artifact, job)
     return {
         "quantisation": {"pk": artifact.pk, "slug": model.slug, "text_id": text.pk, "prompts_id": _prompts(team).pk},
-        "deployments": {"pk": deployment.pk, "number": replica.number},
+        "deployments": {"pk": deployment.pk, "number": replica.number, "revision": 1},
         "catalog": {"slug": model.slug, "pk": artifact.pk},
         "jobs": {"pk": job.pk},
         "schedules": {"pk": schedule.pk, "run_id": run.pk, "target_id": target.pk, "slug": team.slug},
