@@ -23,8 +23,6 @@ ASKED = [
     {"prompt": "What is the capital of France?", "way": "matches", "expected": "(?!)"},
     {"prompt": "Count from one to three, with commas.", "way": "equals", "expected": "[1],[2],"},
 ]
-# Answering takes transformers some seconds: one method of theirs is enough.
-ASKS = ("gguf", "fp8")
 
 
 def quantise(ada: Any, team: Any, source: Any, machine: Any, method: str, measure: Any, **options: Any) -> Any:
@@ -32,16 +30,12 @@ def quantise(ada: Any, team: Any, source: Any, machine: Any, method: str, measur
     from webapp.quantisation.recipes import Measure, Recipe
 
     recipe = Recipe(method=method, options=options)
-    asked = services.add_prompts(ada, team, "easy and not", ASKED) if method in ASKS else None
-    wanted = Measure(**measure) if measure else None
-    return services.queue(ada, team, source, recipe, machine, None, wanted, prompts=asked)
+    asked = services.add_prompts(ada, team, "easy and not", ASKED)
+    return services.queue(ada, team, source, recipe, machine, None, Measure(**measure), prompts=asked)
 
 
 def was_asked(job: Any, values: Any) -> None:
     """One of the three golden prompts was answered as expected, and what was answered to the others is told."""
-    if job.params["prompts"] is None:
-        assert "prompts_total" not in values
-        return
     assert (values["prompts_passed"], values["prompts_total"], values["prompts_passed_percent"]) == (1, 3, 33.33)
     assert all(one["answer"] for one in job.result["prompts"]["missed"])
     print("golden prompts:", job.result["prompts"])
@@ -162,32 +156,23 @@ def without_vllm(quantisers: Any) -> Iterator[None]:
             client.images.remove(kept)
 
 
-@pytest.mark.usefixtures("torch_quantisers")
-@pytest.mark.parametrize(
-    ("label", "options"), [("FP8", {}), ("INT8 W8A8", {"samples": 4, "length": 64})], ids=("fp8", "int8")
-)
+@pytest.mark.usefixtures("torch_quantisers", "without_vllm")
 def test_without_vllm_the_result_is_published_and_says_why_its_speed_is_missing(
-    without_vllm: None,
-    source: Any,
-    machine: Any,
-    ada: Any,
-    team: Any,
-    driver: Any,
-    label: str,
-    options: Any,
+    source: Any, machine: Any, ada: Any, team: Any, driver: Any
 ) -> None:
     from webapp.catalog.models import Artifact
     from webapp.quantisation.models import Measurement
 
-    job = quantise(ada, team, source, machine, label.split()[0].lower(), {"chunks": 2, "context": 256}, **options)
+    job = quantise(ada, team, source, machine, "fp8", {"chunks": 2, "context": 256})
     driver.until_ended(job)
     assert job.state == "succeeded", (job.reason, job.advice, job.result)
     made = Artifact.objects.get(parent=source)
-    assert (made.format, made.main_file, made.quantisation) == ("safetensors", "config.json", label)
+    assert (made.format, made.main_file, made.quantisation) == ("safetensors", "config.json", "FP8")
     values = Measurement.objects.get(artifact=made).values
     assert 0 < values["kl_divergence"] < 2 and 40 < values["top1_agreement_percent"] <= 100
     assert values["speed_missing"].startswith("The image modelyard/vllm:cpu is not on quantisers.")
     assert "make quantizers" in values["speed_missing"] and "speed" not in values
+    assert job.result["baseline"]["missing"] == "The result was not timed, so there is nothing to compare."
     was_asked(job, values)
     assert values["size_bytes"] == sum(file["size_bytes"] for file in made.files) < source.size_bytes
     assert {"config.json", "tokenizer.json"} <= {file["name"] for file in made.files}
