@@ -1,6 +1,7 @@
 """Loads a model with the real llama.cpp server library and returns what it printed."""
 
 import json
+import os
 import subprocess
 import threading
 from pathlib import Path
@@ -49,8 +50,10 @@ def load(python: str, model: Path, settings: Settings, address_space: int = 0) -
         "embedding": settings.embeddings,
     }
     command = [python, "-c", _PROGRAM, json.dumps(wanted)]
+    # A heap per thread would take up to 128 MiB of the address space each, more or less of them by chance.
+    options: dict[str, Any] = {"env": {**os.environ, "MALLOC_ARENA_MAX": "1"}, "text": True}
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, **options) as process:
         assert process.stdin is not None and process.stdout is not None
         watchdog = threading.Timer(60, process.kill)
         watchdog.start()
