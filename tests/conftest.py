@@ -51,7 +51,7 @@ def django_db_keepdb(django_db_modify_db_settings: None) -> bool:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Tests with real transactions empty all tables behind them, which the triggers of the audit log would refuse;
     tests/accounts/test_audit.py puts them back for itself."""
     from django.db import connection
@@ -63,6 +63,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
         schema.keep(Path(connection.settings_dict["NAME"]))
     with django_db_blocker.unblock(), connection.schema_editor() as editor:
         audit_triggers.remove(editor)
+    yield
+    if connection.vendor == "postgresql":
+        # Threads of a pool keep their sessions for as long as this process lives; no database is dropped beside one.
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            cursor.execute(f"SELECT pg_terminate_backend(pid) {others}")
 
 
 @pytest.fixture(autouse=True)
