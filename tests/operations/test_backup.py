@@ -9,43 +9,22 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 
 from tests.operations import filler
 from tests.stage import STATE
-from webapp import secrets
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Installation
-from webapp.operations import archive, backups, heartbeats, master_key, restoring, schema, tables
-from webapp.operations.models import Backup, BackupState
+from webapp.operations import archive, backups, heartbeats, master_key, restoring, tables
+from webapp.operations.models import Backup
 from webapp.paths import REPOSITORY
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Backups go to a folder of the test's own; what a restore puts into the state folder is taken away."""
-    secrets.derive("make the key")
-    monkeypatch.setenv("MODELYARD_BACKUP_DIR", str(tmp_path / "backups"))
-    key = master_key.read()
-    before = set(STATE.iterdir())
-    yield tmp_path
-    master_key.write(key or b"")
-    import shutil
-
-    for path in set(STATE.iterdir()) - before:
-        if path.is_dir():
-            shutil.rmtree(path)
-    if schema.refusal():
-        raise AssertionError(schema.refusal())
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("places")]
 
 
 def test_a_restore_equals_the_original_row_by_row(places: Path) -> None:
@@ -322,70 +301,6 @@ def test_a_database_somebody_else_works_on_is_not_replaced(made: Backup) -> None
         restoring.restore(Path(made.path))
     else:
         refused(made, "worker worked on this database")
-
-
-# --- the daily one
-
-
-def test_a_daily_backup_is_begun_once_a_day_by_one_sweep() -> None:
-    now = timezone.now()
-    row = backups.begin_scheduled(now)
-    assert row is not None
-    assert backups.begin_scheduled(now) is None
-    backups.carry_out_scheduled(row)
-    assert Path(row.path).exists()
-    assert backups.begin_scheduled(now + timedelta(hours=23)) is None
-    assert backups.begin_scheduled(now + timedelta(hours=25)) is not None
-
-
-def test_a_failed_daily_backup_is_said_and_tried_again_after_an_hour(places: Path) -> None:
-    assert backups.warning() is None
-    (places / "backups").write_text("a file where the folder should be")
-    now = timezone.now()
-    row = backups.begin_scheduled(now)
-    assert row is not None
-    with pytest.raises(backups.BackupFailed):
-        backups.carry_out_scheduled(row)
-    assert "The last daily backup failed" in (backups.warning() or "")
-    assert backups.begin_scheduled(now + timedelta(minutes=50)) is None
-    again = backups.begin_scheduled(now + timedelta(minutes=70))
-    assert again is not None
-    (places / "backups").unlink()
-    backups.carry_out_scheduled(again)
-    assert backups.warning() is None
-
-
-def test_a_daily_backup_that_was_killed_does_not_block_the_next() -> None:
-    now = timezone.now()
-    row = backups.begin_scheduled(now)
-    assert row is not None
-    assert backups.begin_scheduled(now + timedelta(hours=5)) is None
-    assert backups.begin_scheduled(now + timedelta(hours=31)) is not None
-    row.refresh_from_db()
-    assert row.state == BackupState.FAILED
-
-
-def test_the_last_n_daily_backups_are_kept_and_nothing_else_is_touched(
-    places: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MODELYARD_BACKUP_KEEP", "2")
-    folder = places / "backups"
-    folder.mkdir()
-    names = [f"modelyard-2026110{day}-030000-daily.tar.gz" for day in range(1, 6)]
-    others = [
-        "modelyard-20261101-120000.tar.gz",
-        "modelyard-notes-daily.tar.gz",
-        "modelyard-20261101-120000-before-upgrade.tar.gz",
-    ]
-    for name in names + others:
-        (folder / name).write_text("x")
-    backups.forget_old()
-    assert {path.name for path in folder.iterdir()} == {*names[-2:], *others}
-
-
-def test_backups_are_switched_off_by_keeping_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MODELYARD_BACKUP_KEEP", "0")
-    assert backups.begin_scheduled() is None
 
 
 # --- as people call it

@@ -108,24 +108,33 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "models/detail.html", context)
 
 
+def _queued(request: HttpRequest, form: Any, queue: Callable[[dict[str, Any]], Any], said: str) -> HttpResponse | None:
+    """To the job that was queued with what was typed; None when the form is to be shown, with what is wrong in it."""
+    if is_search(request):
+        hush(form)
+    elif request.method == "POST" and form.is_valid():
+        try:
+            job = queue(form.cleaned_data)
+        except Refused as refusal:
+            form.take(refusal)
+        else:
+            messages.success(request, said)
+            return redirect("jobs:detail", job.pk)
+    return None
+
+
 @door("GET", "POST")
 def import_file(request: HttpRequest) -> HttpResponse:
     """Have files of an allowed folder copied to a host; goes on as a job."""
     user = person(request)
     form = ImportForm(request.POST if request.method == "POST" else None, teams=teams_of(user, Role.OPERATOR))
-    if request.method == "POST" and not is_search(request) and form.is_valid():
-        typed = form.cleaned_data
+
+    def queue(typed: dict[str, Any]) -> Any:
         words = (typed["source_path"], typed["member"] or None, typed["model_name"] or None)
-        try:
-            job = jobs_verb("fetching.import_file")(user, typed["team"], typed["host"], *words)
-        except Refused as refusal:
-            form.take(refusal)
-        else:
-            messages.success(request, "The import is queued.")
-            return redirect("jobs:detail", job.pk)
-    if is_search(request):
-        hush(form)
-    return render(request, "models/import.html", {"form": form}, status=422 if form.errors else 200)
+        return jobs_verb("fetching.import_file")(user, typed["team"], typed["host"], *words)
+
+    leave = _queued(request, form, queue, "The import is queued.")
+    return leave or render(request, "models/import.html", {"form": form}, status=422 if form.errors else 200)
 
 
 @door("GET", "POST")
@@ -133,18 +142,12 @@ def from_address(request: HttpRequest) -> HttpResponse:
     """Fetch one file by its web address; goes on as a job."""
     user = person(request)
     form = AddressForm(request.POST if request.method == "POST" else None, teams=teams_of(user, Role.OPERATOR))
-    if request.method == "POST" and not is_search(request) and form.is_valid():
-        typed = form.cleaned_data
-        try:
-            job = jobs_verb("fetching.from_url")(user, typed["team"], typed["host"], typed["url"], typed["model_name"])
-        except Refused as refusal:
-            form.take(refusal)
-        else:
-            messages.success(request, "The fetch is queued.")
-            return redirect("jobs:detail", job.pk)
-    if is_search(request):
-        hush(form)
-    return render(request, "models/address.html", {"form": form}, status=422 if form.errors else 200)
+
+    def queue(typed: dict[str, Any]) -> Any:
+        return jobs_verb("fetching.from_url")(user, typed["team"], typed["host"], typed["url"], typed["model_name"])
+
+    leave = _queued(request, form, queue, "The fetch is queued.")
+    return leave or render(request, "models/address.html", {"form": form}, status=422 if form.errors else 200)
 
 
 @door("GET", "POST")
@@ -155,17 +158,12 @@ def fetch_to_host(request: HttpRequest, pk: int) -> HttpResponse:
     teams = teams_of(user, Role.OPERATOR)
     lacking = Host.objects.online().open_to(teams).exclude(copies__artifact=artifact).order_by("name").first()
     form = FetchForm(request.POST if request.method == "POST" else None, teams=teams, initial={"host": lacking})
-    if request.method == "POST" and not is_search(request) and form.is_valid():
-        typed = form.cleaned_data
-        try:
-            job = jobs_verb("fetching.to_host")(user, typed["team"], artifact, typed["host"])
-        except Refused as refusal:
-            form.take(refusal)
-        else:
-            messages.success(request, "It is queued.")
-            return redirect("jobs:detail", job.pk)
-    if is_search(request):
-        hush(form)
+
+    def queue(typed: dict[str, Any]) -> Any:
+        return jobs_verb("fetching.to_host")(user, typed["team"], artifact, typed["host"])
+
+    if (leave := _queued(request, form, queue, "It is queued.")) is not None:
+        return leave
     form.narrow(form.data)
     there = Host.objects.visible_to(user).filter(copies__artifact=artifact, copies__state=CopyState.PRESENT)
     holders = list(there.order_by("name").values_list("name", flat=True)[: MOST_NAMED + 1])
