@@ -12,6 +12,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
+from webapp import body_limit
 from webapp.accounts.api import router as accounts
 from webapp.accounts.api_admin import router as administration
 from webapp.accounts.api_teams import router as teams
@@ -155,7 +156,7 @@ def _beyond(request: HttpRequest, error: Exception) -> HttpResponse:
 
 @api.exception_handler(RequestDataTooBig)
 def _too_big(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
-    return problem(request, 413, "The request is too large.", "Send 5 MiB at most.")
+    return problem(request, 413, body_limit.TITLE, body_limit.ADVICE)
 
 
 @api.exception_handler(HttpError)

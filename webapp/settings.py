@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from webapp import logs, paths, secrets
+from webapp.body_limit import MAX_BODY_BYTES
 
 BASE_DIR = paths.REPOSITORY
 STATE_DIR = paths.state_dir()
@@ -226,7 +227,8 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 
-DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+# The second keeps bodies in memory that are let in at all: nobody who has not signed in writes to this disk.
+DATA_UPLOAD_MAX_MEMORY_SIZE = FILE_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 SILENCED_SYSTEM_CHECKS = [
     # TLS ends at the gateway or at a front that people run; whether the site is https is MODELYARD_URL's to say.
     "security.W004",

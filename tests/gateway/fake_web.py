@@ -25,7 +25,7 @@ class FakeWeb:
     gone: int = 0
 
     def start(self) -> "FakeWeb":
-        self.server = MiniServer(self._answer, self.path).start()
+        self.server = MiniServer(self._answer, self.path, early=frozenset(("/early",))).start()
         return self
 
     def stop(self) -> None:
@@ -47,7 +47,7 @@ class FakeWeb:
             await self._usage(asked, line)
         elif path == "/download":
             await self._download(int(query), line)
-        elif path == "/socket":
+        elif path == "/ws/live/":
             await self._websocket(asked, line)
         elif path == "/cut":
             await line.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this")
@@ -58,6 +58,8 @@ class FakeWeb:
             await line.send(b"HTTP/1.1 204 No Content\r\n\r\n")
         elif path == "/early":
             await line.answer(403, b"no")
+        elif path == "/switches":
+            await line.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nframes")
         else:
             digest = hashlib.sha256(asked.body).hexdigest()
             seen = {"method": asked.method, "target": asked.target, "headers": asked.headers, "sha256": digest}
@@ -93,6 +95,9 @@ class FakeWeb:
 
     async def _websocket(self, asked: Asked, line: Line) -> None:
         """RFC 6455, as far as an echo of short frames needs it."""
+        if asked.header("upgrade") is None:
+            await line.answer(426, b"sockets only")
+            return
         if asked.header("origin") == "http://refused.example":
             await line.answer(403, b"not from there")
             return

@@ -37,7 +37,12 @@ def gateway() -> Iterator[None]:
     journal = SimpleNamespace(recorded=0, dropped=0, backlog_bytes=lambda: 0)
     replicas = SimpleNamespace(opened_connections=lambda: 0)
     state = SimpleNamespace(
-        metrics=counted, connections=[], buffered_bytes=0, replicas=replicas, journal=journal, polled_at=0.0
+        metrics=counted,
+        connections=[],
+        bodies=SimpleNamespace(held_bytes=0),
+        replicas=replicas,
+        journal=journal,
+        polled_at=0.0,
     )
     (STATE / "run").mkdir(exist_ok=True)
     end = served(STATE / "run" / "gateway-0.metrics.sock", State.render_metrics(cast(State, state)))

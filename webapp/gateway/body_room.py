@@ -1,25 +1,35 @@
-"""How much of clients' bodies one process holds in memory."""
+"""How much of clients' bodies one process holds, or has web hold, at once."""
+
+from collections.abc import Callable
 
 from webapp.gateway.errors import Problem, retry_after
-from webapp.gateway.framing import too_large_body
-from webapp.gateway.state import State
+
+# So much of a body is not worth counting: a page's form, a short question.
+SMALL_BYTES = 64 * 1024
 
 
-def hold(state: State, held: int, size: int) -> int:
-    """Count a body of `size` bytes, of which `held` are counted already; returns what is counted for it from now on.
-    Raises Problem 413 or 503."""
-    settings = state.settings
-    if size > settings.max_body_bytes:
-        raise too_large_body(settings.max_body_bytes)
-    others = state.buffered_bytes - held
-    if others + size > settings.max_buffered_bytes:
-        message = "The gateway holds as many request bodies as it may: try again shortly"
-        raise Problem(503, "gateway_busy", message, headers=retry_after(2), close=True)
-    # What is announced counts as held: many large bodies at once would otherwise all be let in.
-    held = max(held, size)
-    state.buffered_bytes = others + held
-    return held
+class BodyRoom:
+    """Limits for one kind of body, in bytes: for each, and for all of them together."""
 
+    def __init__(self, max_body_bytes: int, max_held_bytes: int, too_large: Callable[[int], Problem]) -> None:
+        self._max_body_bytes = max_body_bytes
+        self._max_held_bytes = max_held_bytes
+        self._too_large = too_large
+        self.held_bytes = 0
 
-def release(state: State, held: int) -> None:
-    state.buffered_bytes -= held
+    def hold(self, held: int, size: int) -> int:
+        """Count a body of `size` bytes, of which `held` are counted already; returns what is counted for it from now
+        on. Raises Problem 413 or 503."""
+        if size > self._max_body_bytes:
+            raise self._too_large(self._max_body_bytes)
+        others = self.held_bytes - held
+        if others + size > self._max_held_bytes:
+            message = "The gateway holds as many request bodies as it may. Try again shortly."
+            raise Problem(503, "gateway_busy", message, headers=retry_after(2), close=True)
+        # What is announced counts as held: many large bodies at once would otherwise all be let in.
+        held = max(held, size)
+        self.held_bytes = others + held
+        return held
+
+    def release(self, held: int) -> None:
+        self.held_bytes -= held

@@ -8,7 +8,6 @@ from time import monotonic
 
 from webapp.gateway import (
     accounting,
-    body_room,
     key_slots,
     permission,
     poller,
@@ -18,6 +17,7 @@ from webapp.gateway import (
     request_body,
 )
 from webapp.gateway.attempts import Attempts
+from webapp.gateway.body_room import SMALL_BYTES
 from webapp.gateway.credentials import Principal, authenticate
 from webapp.gateway.directory import Deployment, Directory
 from webapp.gateway.document_reply import DocumentReply
@@ -25,8 +25,6 @@ from webapp.gateway.engine_errors import EngineRefusal, crashed
 from webapp.gateway.errors import ENGINE, Problem, event_of
 from webapp.gateway.stream_reply import StreamReply
 from webapp.gateway.upstream import ResponseHead
-
-_SMALL_BODY_BYTES = 64 * 1024
 
 
 class Exchange(Attempts, eq=False):
@@ -68,8 +66,8 @@ class Exchange(Attempts, eq=False):
             if request.method != b"POST":
                 raise refusals.wrong_method(request.method)
             self._slot = key_slots.take(self.state, self.principal)
-            if request.content_length is not None and request.content_length > _SMALL_BODY_BYTES:
-                self._buffered = body_room.hold(self.state, self._buffered, request.content_length)
+            if request.content_length is not None and request.content_length > SMALL_BYTES:
+                self._buffered = self.state.bodies.hold(self._buffered, request.content_length)
         except Problem as problem:
             self._refuse(problem)
             return
@@ -81,9 +79,9 @@ class Exchange(Attempts, eq=False):
         request = self.request
         request.body.append(data)
         request.body_bytes += len(data)
-        if request.body_bytes > _SMALL_BODY_BYTES:
+        if request.body_bytes > SMALL_BYTES:
             try:
-                self._buffered = body_room.hold(self.state, self._buffered, request.body_bytes)
+                self._buffered = self.state.bodies.hold(self._buffered, request.body_bytes)
             except Problem as problem:
                 self._refuse(problem)
 
@@ -288,7 +286,7 @@ class Exchange(Attempts, eq=False):
 
     def _let_go_of_body(self) -> None:
         if self._buffered:
-            body_room.release(self.state, self._buffered)
+            self.state.bodies.release(self._buffered)
             self._buffered = 0
         self._body = b""
         self.request.body = []

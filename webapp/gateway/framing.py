@@ -1,5 +1,7 @@
 """One request as it arrives: what its headers say, and which framings are refused."""
 
+import re
+
 import msgspec
 
 from webapp.gateway.errors import Problem
@@ -16,7 +18,13 @@ READ_FIELDS = frozenset(
     + b"content-type accept x-request-id traceparent tracestate anthropic-version anthropic-beta".split()
 )
 _ONLY_ONCE = frozenset(b"host content-length transfer-encoding authorization x-api-key api-key".split())
+_LISTS = frozenset(b"connection upgrade expect accept".split())
 _RARE = frozenset(b"transfer-encoding expect upgrade".split())
+_VERSIONS = frozenset(("1.0", "1.1"))
+# The one place where a connection may become something else than HTTP: web's sockets.
+_SOCKETS = b"/ws/"
+# uri-host [":" port] (RFC 9110, 7.2), without the sub-delims that no name in use has; empty where there is no name.
+_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])?(?::[0-9]{0,5})?\Z")
 
 # Clients repeat the same spellings for ever, so what was found out about a name is remembered. Bounded, because names
 # come from outside. The second table holds _UNREAD for names that the gateway does not read.
@@ -83,6 +91,12 @@ class Request(msgspec.Struct, gc=False, eq=False):
         """Readable, and framed by its Content-Length with nothing special about it."""
         return bool(self.content_length) and self.problem is None and _RARE.isdisjoint(self.fields)
 
+    def without_upgrade(self) -> bytes:
+        """The head once more, as it would be had the client offered no other protocol."""
+        lines = [b"%b %b HTTP/%b" % (self.method, self.target, self.version.encode())]
+        lines += [b"%b: %b" % header for header in self.headers if lower_name(header[0]) != b"upgrade"]
+        return b"\r\n".join((*lines, b"", b""))
+
     def take_body(self) -> bytes:
         """The whole body, once; the pieces are let go."""
         pieces, self.body = self.body, []
@@ -115,14 +129,21 @@ class Request(msgspec.Struct, gc=False, eq=False):
             if field is None:
                 field = _field(name)
             if field:
-                if field in fields and field in _ONLY_ONCE:
-                    raise bad_request(f"two {field.decode()} headers: nobody can say which of them counts")
+                if field in fields:
+                    value = _again(field, fields[field], value)
                 fields[field] = value
 
     def _check(self) -> None:
         fields = self.fields
-        if b"host" not in fields and self.version != "1.0":
-            raise bad_request("the Host header is missing")
+        if self.version not in _VERSIONS:
+            message = f"HTTP/{self.version} is not spoken here: HTTP/1.1 is"
+            raise Problem(505, "http_version_not_supported", message, close=True)
+        host = fields.get(b"host")
+        if host is None:
+            if self.version != "1.0":
+                raise bad_request("the Host header is missing")
+        elif not _HOST.match(host):
+            raise bad_request("the Host header is not the name or address of one host")
         length = fields.get(b"content-length")
         if length is not None:
             self.content_length = int(length)
@@ -141,7 +162,19 @@ class Request(msgspec.Struct, gc=False, eq=False):
         if b"expect" in fields:
             self.awaits_continue = fields[b"expect"].lower() == b"100-continue" and self.version != "1.0"
         if b"upgrade" in fields:
-            self.wants_websocket = self.method == b"GET" and fields[b"upgrade"].lower() == b"websocket"
+            self.wants_websocket = self._opens_socket(fields)
+
+    def _opens_socket(self, fields: dict[bytes, bytes]) -> bool:
+        """RFC 6455, 4.1. Any other offer of a protocol is ignored, which RFC 9110, 7.8 allows: the request is served
+        as if it had not been made, its body included."""
+        return (
+            self.method == b"GET"
+            and self.version == "1.1"
+            and self.target.startswith(_SOCKETS)
+            and not self.expects_body
+            and b"upgrade" in _tokens(fields.get(b"connection", b""))
+            and b"websocket" in _tokens(fields[b"upgrade"])
+        )
 
     def _check_coding(self, coding: bytes) -> None:
         if self.version == "1.0" or coding.strip().lower() != b"chunked" or self.content_length is not None:
@@ -151,6 +184,17 @@ class Request(msgspec.Struct, gc=False, eq=False):
     @property
     def expects_body(self) -> bool:
         return self.is_chunked or bool(self.content_length)
+
+
+def _again(field: bytes, first: bytes, second: bytes) -> bytes:
+    """What a header says that comes twice: lists are one list in two lines (RFC 9110, 5.3)."""
+    if field in _ONLY_ONCE:
+        raise bad_request(f"two {field.decode()} headers: nobody can say which of them counts")
+    return b"%b, %b" % (first, second) if field in _LISTS else second
+
+
+def _tokens(value: bytes) -> list[bytes]:
+    return [token.strip().lower() for token in value.split(b",")]
 
 
 def bad_request(why: str) -> Problem:

@@ -198,6 +198,7 @@ class FrontConnection(Reading):
     def _enqueue(self, request: Request) -> None:
         self._queue.append(request)
         if len(self._queue) > _MAX_QUEUED_REQUESTS:
+            self._is_deaf = True
             self.transport.abort()
 
     def _next(self) -> None:
@@ -240,7 +241,7 @@ class FrontConnection(Reading):
     def _end(self) -> None:
         """Close after what was written. A client that still sends is heard out: a reset would destroy the answer."""
         request = self._incoming
-        if request is not None and request.is_complete:
+        if request is not None and request.is_complete and not self._is_deaf:
             self._close()
             return
         self._is_lingering = True

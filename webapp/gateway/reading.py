@@ -42,6 +42,8 @@ class Reading(asyncio.Protocol, ABC):
         self._is_lingering = False
         self._lingered_bytes = 0
         self._is_upgraded = False
+        self._is_declining = False  # this head is read again without its offer of another protocol
+        self._is_deaf = False  # nothing that arrives from now on is a request
         self._since = 0.0
         self._read_at = 0.0
         self.is_closed = False
@@ -76,7 +78,7 @@ class Reading(asyncio.Protocol, ABC):
             if self._handler is not None:
                 self._handler.tunnel_data(data)
             return
-        if self._is_lingering or self.is_closed:
+        if self._is_lingering or self.is_closed or self._is_deaf:
             self._lingered_bytes += len(data)
             if self._lingered_bytes > _LINGER_BYTES:
                 self.transport.abort()
@@ -89,15 +91,9 @@ class Reading(asyncio.Protocol, ABC):
         begun = self._begun
         self._got_body = False
         self._packet_bytes = len(data)
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            self._upgrade(data[upgrade.args[0] :])
-        except HttpParserError as error:
-            self._unreadable(error)
-        else:
-            if is_first and self._has_served and self._begun == begun + 1:
-                self._remember(data)
+        self._parse(data)
+        if is_first and self._has_served and self._begun == begun + 1:
+            self._remember(data)
         if self._in_head:
             self._head_bytes += len(data) if self._goes_on_with_head else 0
             if self._head_bytes > framing.MAX_HEAD_BYTES:
@@ -135,6 +131,8 @@ class Reading(asyncio.Protocol, ABC):
         request.read_head(self._parser.get_method(), self._parser.get_http_version())
         if self._goes_on_with_head or self._packet_bytes > framing.MAX_HEAD_BYTES:
             request.check_head_size()
+        if b"upgrade" in request.fields and self._declines(request):
+            return
         if self._request is None:
             self._begin(request)
         else:
@@ -156,6 +154,8 @@ class Reading(asyncio.Protocol, ABC):
             self.pause()
 
     def on_message_complete(self) -> None:
+        if self._is_declining:
+            return
         # llhttp answers this truthfully only inside this callback.
         self._message_complete(self._parser.should_keep_alive())
 
@@ -192,16 +192,40 @@ class Reading(asyncio.Protocol, ABC):
         else:
             self._read_out(request)
 
-    def _upgrade(self, rest: bytes) -> None:
-        """llhttp stops after a request for another protocol. Only WebSocket is taken up; others go on in HTTP."""
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+                return
+            except HttpParserUpgrade as upgrade:
+                data = self._behind_head(data[upgrade.args[0] :])
+            except HttpParserError as error:
+                self._unreadable(error)
+                return
+
+    def _declines(self, request: Request) -> bool:
+        """Whether llhttp must read this head again. It stops behind every head with Upgrade, body or not, and takes the
+        rest for the other protocol, which is right for a socket that is opened now and for nothing else."""
+        stops = self._parser.should_upgrade()
+        request.wants_websocket = request.wants_websocket and stops and self._request is None
+        self._is_declining = stops and not request.wants_websocket and request.problem is None
+        return self._is_declining
+
+    def _behind_head(self, rest: bytes) -> bytes:
+        """Called where llhttp has stopped behind a head; returns what is to be read as HTTP."""
         request = self._incoming
-        if request is not None and request.wants_websocket and request is self._request and self._handler is not None:
+        assert request is not None
+        self._parser = HttpRequestParser(self)
+        if self.is_closed or self._is_lingering:
+            return b""
+        if self._is_declining:
+            self._is_declining = False
+            return request.without_upgrade() + rest
+        if request.wants_websocket and request is self._request and self._handler is not None:
             self._is_upgraded = True
             if rest:
                 self._handler.tunnel_data(rest)
-            return
-        if request is not None:
-            request.wants_websocket = False
-        self._parser = HttpRequestParser(self)
-        if rest:
-            self.data_received(rest)
+            return b""
+        # CONNECT, or a head with something wrong in it: its answer ends the connection.
+        self._is_deaf = True
+        return b""

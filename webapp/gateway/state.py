@@ -7,9 +7,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from webapp.body_limit import MAX_BODY_BYTES
+from webapp.gateway import pages
 from webapp.gateway import settings as setting
 from webapp.gateway.access_log import AccessLog
+from webapp.gateway.body_room import BodyRoom
 from webapp.gateway.directory import Directory
+from webapp.gateway.framing import too_large_body
 from webapp.gateway.load_table import LoadTable
 from webapp.gateway.metrics import Metrics
 from webapp.gateway.replicas import Address, Pool, Replicas
@@ -40,7 +44,8 @@ class State:
         self.web_pool = Pool(Address("", 0, str(web_socket())))
         self.journal = UsageJournal(_segments(settings), self.web, self.disk)
         self.connections: set[FrontConnection] = set()
-        self.buffered_bytes = 0
+        self.bodies = BodyRoom(settings.max_body_bytes, settings.max_buffered_bytes, too_large_body)
+        self.page_bodies = BodyRoom(MAX_BODY_BYTES, 32 * MAX_BODY_BYTES, pages.too_large)
         self.is_draining = False
         self.polled_at = 0.0
         # A question asked between two polls, for a request that found nobody ready, and when it began.
@@ -69,7 +74,7 @@ class State:
             (
                 ("connections", "Open client connections", len(self.connections)),
                 ("requests_in_flight", "Requests being served", sum(c.is_busy for c in self.connections)),
-                ("buffered_request_bytes", "Request bodies held in memory", self.buffered_bytes),
+                ("buffered_request_bytes", "Request bodies held in memory", self.bodies.held_bytes),
                 ("upstream_connections_opened", "Connections opened to engines", self.replicas.opened_connections()),
                 ("usage_records", "Usage records made since start", self.journal.recorded),
                 ("usage_records_dropped", "Usage records lost because the disk was full", self.journal.dropped),

@@ -65,8 +65,10 @@ class Upstream(asyncio.Protocol):
         "_is_interim",
         "_is_overfull",
         "_is_started",
+        "_is_whole",
         "_keeps_alive",
         "_length",
+        "_may_switch",
         "_parser",
         "_pieces",
         "_pool",
@@ -106,7 +108,8 @@ class Upstream(asyncio.Protocol):
         self._sent_bytes = self._sent_before = self._head_bytes = 0
         self._length: int | None = None
         self._is_overfull = self._is_interim = self._is_started = self._is_head_told = self._is_finished = False
-        self._keeps_alive = self._ends_with_connection = self._is_head_request = False
+        self._keeps_alive = self._ends_with_connection = self._is_head_request = self._may_switch = False
+        self._is_whole = True
         self.chunks = 0
         self.has_answered = False
         self.is_dead = False
@@ -116,9 +119,19 @@ class Upstream(asyncio.Protocol):
 
     # --- asked by the owner
 
-    def send(self, receiver: Receiver, data: bytes, is_head_request: bool = False) -> None:
-        """Begin a request. `data` is its head and as much of its body as is there."""
+    def send(
+        self,
+        receiver: Receiver,
+        data: bytes,
+        is_head_request: bool = False,
+        is_whole: bool = True,
+        may_switch: bool = False,
+    ) -> None:
+        """Begin a request. `data` is its head and as much of its body as is there; if that is not all of it
+        (`is_whole`), `sent_all` follows. `may_switch`: it asks for another protocol, so 101 is an answer to it."""
         self._receiver = receiver
+        self._is_whole = is_whole
+        self._may_switch = may_switch
         self._is_head_request = is_head_request
         self._is_started = self._is_head_told = self._is_finished = self.has_answered = False
         self._chunk_border = self._wants_events = False
@@ -130,6 +143,10 @@ class Upstream(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         self._sent_bytes += len(data)
         self._write(data)
+
+    def sent_all(self) -> None:
+        """The request's last byte was written."""
+        self._is_whole = True
 
     def send_events_to(self, take: Callable[[bytes], None]) -> None:
         """Asked from within `response_started`: a chunk that is one event and comes alone goes to `take` as it is, with
@@ -179,6 +196,9 @@ class Upstream(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
+            if not self._may_switch:
+                self._fail("it changed the protocol without being asked to")
+                return
             self._switch_protocol(receiver, data[upgrade.args[0] :])
             return
         except HttpParserError as error:
@@ -328,7 +348,9 @@ class Upstream(asyncio.Protocol):
         self.was_used = True
         # Without a length it was chunked. An engine that hangs up behind those would take the next request with it.
         hangs_up = self._length is None and self._pool.closes_after_stream
-        if self._keeps_alive and not hangs_up and not self.transport.is_closing():
+        # One that answered before it had the whole request would take the next one for the rest of it.
+        is_free = self._is_whole and not self.transport.is_closing()
+        if self._keeps_alive and not hangs_up and is_free:
             if not self._reads:
                 self.resume()
             self.idle_since = time.monotonic()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from webapp.gateway import pages
 from webapp.gateway.access_log import plain_line
+from webapp.gateway.body_room import SMALL_BYTES
+from webapp.gateway.errors import Problem
 from webapp.gateway.framing import Header, Request, lower_name
 from webapp.gateway.upstream import ResponseHead, Upstream
 from webapp.gateway.writing import status_line
@@ -46,6 +48,8 @@ class WebRelay:
         self._connecting: asyncio.Task[None] | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._body_bytes = 0  # seen so far
+        self._buffered = 0  # counted in page_bodies
         self._is_chunked = False
         self._is_tunnel = False
         self._is_over = False
@@ -59,6 +63,9 @@ class WebRelay:
     def start(self) -> None:
         self._front.serve(self)
         self._state.metrics.relayed += 1
+        self._hold(self._request.content_length or 0)
+        if self._is_over:
+            return
         pooled = self._state.web_pool.take(self._started_at) if self._may_repeat else None
         if pooled is not None:
             self._send(pooled)
@@ -68,6 +75,10 @@ class WebRelay:
     # --- the client's side
 
     def body_arrived(self, data: bytes) -> None:
+        self._body_bytes += len(data)
+        self._hold(self._body_bytes)
+        if self._is_over:
+            return
         if self._request.is_chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self._pass_up(data)
@@ -75,6 +86,8 @@ class WebRelay:
     def body_finished(self) -> None:
         if self._request.is_chunked:
             self._pass_up(b"0\r\n\r\n")
+        if self._upstream is not None:
+            self._upstream.sent_all()
 
     def tunnel_data(self, data: bytes) -> None:
         if self._is_tunnel and self._upstream is not None:
@@ -199,7 +212,13 @@ class WebRelay:
         held: list[bytes] = []
         if not self._request.wants_websocket:
             held, self._held, self._held_bytes = self._held, [], 0
-        upstream.send(self, b"".join((self._head(), *held)), is_head_request=self._request.method == b"HEAD")
+        upstream.send(
+            self,
+            b"".join((self._head(), *held)),
+            is_head_request=self._request.method == b"HEAD",
+            is_whole=self._request.is_complete or not self._request.expects_body,
+            may_switch=self._request.wants_websocket,
+        )
         self._front.continue_expected()
         if held:
             self._front.resume()
@@ -236,6 +255,25 @@ class WebRelay:
         lines.append(b"\r\n")
         return b"".join(lines)
 
+    def _hold(self, size: int) -> None:
+        """Count the body, by what was announced or by what has come, and refuse one that may not grow so large."""
+        if size <= SMALL_BYTES:
+            return
+        try:
+            self._buffered = self._state.page_bodies.hold(self._buffered, size)
+        except Problem as problem:
+            self._refuse(problem)
+
+    def _refuse(self, problem: Problem) -> None:
+        self._drop_upstream()
+        self._state.metrics.refused[problem.code] += 1
+        self._log(problem.status)
+        if self.has_answered:
+            self._front.abort()
+            return
+        self._front.write(pages.refused(self._request, self._request_id, problem))
+        self._front.response_complete(False)
+
     def _answer_down(self, why: str, status: int) -> None:
         front = self._front
         self._log(status)
@@ -253,6 +291,8 @@ class WebRelay:
 
     def _log(self, status: int) -> None:
         self._is_over = True
+        self._state.page_bodies.release(self._buffered)
+        self._buffered = 0
         duration_s = monotonic() - self._started_at
         self._state.access_log.add(
             plain_line(self._request, self._request_id, self._front.client, status, duration_s, self._bytes_out)

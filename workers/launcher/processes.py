@@ -95,6 +95,8 @@ def _web(settings: RunSettings, env: Mapping[str, str], needs: tuple[str, ...]) 
     command = [sys.executable, "-m", "uvicorn", "webapp.asgi:application", "--uds", str(paths.web_socket())]
     # Only '*' trusts a peer on a unix socket; the gateway replaces the headers, so nothing forged gets here.
     command += ["--proxy-headers", "--forwarded-allow-ips=*", "--ws", "websockets-sansio", "--no-access-log"]
+    # Pages say which topics they follow and that they are alive; uvicorn would take 16 MiB at once.
+    command += ["--ws-max-size", "65536"]
     command += ["--timeout-graceful-shutdown", "5"]
     host = urlsplit(settings.url).netloc
     probe = probes.http_over_unix(paths.web_socket(), "/healthz", host)
