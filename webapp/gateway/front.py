@@ -274,11 +274,25 @@ class FrontConnection(Reading):
     def _unreadable(self, error: HttpParserError) -> None:
         if self._is_lingering or self.is_closed:
             return
-        if self._handler is not None and self._incoming is not self._request:
-            # The request before the broken one deserves its answer; it is the last one.
-            cast(Request, self._request).keeps_alive = False
-            return
-        self._fail(framing.bad_request(str(error)))
+        self._is_deaf = True
+        problem = framing.bad_request(str(error))
+        broken = self._incoming
+        if broken is not None and broken.is_complete:
+            if not broken.keeps_alive:
+                return  # what follows the last request of a connection is nobody's (RFC 9112, 9.6)
+            broken = None
+        if self._request is None:
+            self._fail(problem)
+        elif broken is not self._request:
+            # Those before it get their answers first.
+            if broken is not None and broken in self._queue:
+                broken.problem = problem
+            else:
+                self._enqueue(Request(problem=problem))
+        elif self._handler is not None:
+            self._fail(problem)
+        else:
+            self._close()  # the answer is out, only the rest of the body was to come
 
     def _check_body(self, now: float) -> None:
         if now - self._read_at > _BODY_GAP_S:
