@@ -60,7 +60,8 @@ class Context:
         """The name of this content."""
         locks = [self.wheel_lock] if self.wheel_lock else []
         below = self.parent.recipe(base_recipe) if self.parent else base_recipe
-        return content_key(self.dockerfile, *self.files.values(), *locks, *self.decided_by, extra=below)
+        extra = f"{below} {list(self.files)}"
+        return content_key(self.dockerfile, *self.files.values(), *locks, *self.decided_by, extra=extra)
 
 
 LLAMACPP = Context(
@@ -236,8 +237,10 @@ def _fill(tar: tarfile.TarFile, context: Context, python: str, on_progress: Prog
 
 
 def _owned_by_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    """For everybody to read and root's to change, whatever umask the folder was made with."""
     info.uid = info.gid = 0
     info.uname = info.gname = ""
+    info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
     return info
 
 
