@@ -74,9 +74,9 @@ LLAMACPP = Context(
 TOOLS_FILES = (
     *(
         f"compose/tools/{name}.py"
-        for name in ("failures", "meter", "content", "local", "web", "fetch", "remove", "shelf")
+        for name in ("failures", "meter", "modes", "content", "local", "web", "fetch", "remove", "shelf")
     ),
-    *(f"webapp/catalog/{name}.py" for name in ("gguf", "safetensors", "configs", "outbound")),
+    *(f"webapp/catalog/{name}.py" for name in ("gguf", "safetensors", "configs", "outbound", "reading")),
     *(f"webapp/planner/{name}.py" for name in ("facts", "geometry", "ggml", "weights")),
 )
 TOOLS_IMAGE = Context(TOOLS, TOOLS_DIR / "Dockerfile", {name: REPOSITORY / name for name in TOOLS_FILES})
