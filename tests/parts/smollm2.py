@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tests.parts import llamacpp
 from webapp.paths import REPOSITORY, cache_dir
-from workers.launcher.wheelhouse import site
+from workers.launcher import starter, wheelhouse
+from workers.launcher.cache import content_key
 
 # transformers will not save what it read from GGUF, so the weights go into a fresh model.
 PROGRAM = """
@@ -47,26 +48,33 @@ path.write_text(json.dumps(content, indent=2))
 """
 
 
+LOCKS = tuple(
+    REPOSITORY / f"compose/quantizers/{name}/requirements.lock" for name in ("llmcompressor", "gguf", "torch")
+)
+
+
+def key() -> str:
+    """Named for all that goes in: the program, the packages that it runs on, the model it reads and this Python."""
+    packages = " ".join(wheelhouse.key(lock, llamacpp.PYTHON) for lock in LOCKS)
+    return content_key(starter.LOCK, extra=f"{PROGRAM} {packages} {starter.MEMBER} {sys.version}")
+
+
 def folder() -> Path:
-    """The folder with config.json, model.safetensors (269 MB) and the tokenizer; 30 s and 1.3 GB the first time."""
-    target = cache_dir() / "smollm2-hf-2"
+    """The folder with config.json, model.safetensors (269 MB) and the tokenizer; 30 s and 1.3 GB the first time.
+
+    As the libraries leave it: the weights are for their owner alone.
+    """
+    target = cache_dir() / f"smollm2-hf-{key()}"
     if target.exists():
         return target
     draft = target.with_name(f".partial-smollm2-{os.getpid()}")
     shutil.rmtree(draft, ignore_errors=True)
-    packages = [
-        site(REPOSITORY / f"compose/quantizers/{name}/requirements.lock", _python(), cache_dir())
-        for name in ("llmcompressor", "gguf", "torch")
-    ]
+    packages = [wheelhouse.site(lock, llamacpp.PYTHON, cache_dir()) for lock in LOCKS]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, packages)), "HF_HUB_OFFLINE": "1"}
     gguf = str(llamacpp.model_file(cache_dir()))
     subprocess.run([sys.executable, "-c", PROGRAM, gguf, str(draft)], check=True, env=environment, capture_output=True)
     draft.rename(target)
     return target
-
-
-def _python() -> str:
-    return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 if __name__ == "__main__":

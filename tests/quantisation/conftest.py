@@ -15,6 +15,7 @@ import pytest
 
 from tests.parts import llamacpp, smollm2
 from tests.parts.dockerd import running_dockerd
+from tests.parts.importing import import_as_told
 from tests.parts.stack import Stack
 from tests.workers.acting import reload
 from tests.workers.conftest import register
@@ -66,9 +67,11 @@ def machine(quantisers: Any, transactional_db: None) -> Any:
 
 @pytest.fixture(scope="session")
 def published(import_folder: Path) -> Path:
-    """SmolLM2's 16-bit files in a folder that may be imported from."""
+    """SmolLM2's 16-bit files in a folder that may be imported from, as a current library saves them whoever filled the
+    cache: the weights for their owner alone."""
     target = import_folder / "SmolLM2-135M-Instruct"
     shutil.copytree(smollm2.folder(), target)
+    (target / "model.safetensors").chmod(0o600)
     return target
 
 
@@ -119,9 +122,7 @@ def driver(quantisers: Any) -> Driver:
 @pytest.fixture
 def source(machine: Any, published: Path, ada: Any, team: Any, driver: Driver) -> Any:
     """SmolLM2's safetensors as an artifact, imported through the catalogue."""
-    from webapp.jobs import fetching
-
-    job = fetching.import_file(ada, team, machine, str(published))
+    job = import_as_told(ada, team, machine, published)
     driver.until_ended(job)
     assert job.state == "succeeded", job.reason
     return job.artifact

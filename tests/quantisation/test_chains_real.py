@@ -48,6 +48,23 @@ def in_volume(engine: Any, code: str) -> str:
     return said.decode()
 
 
+def closed_in_volume(engine: Any, *artifacts: Any) -> str:
+    """What of these artifacts another user than the jobs' could not read."""
+    code = (
+        "import os, pathlib, sys\n"
+        "for root in map(pathlib.Path, sys.argv[1:]):\n"
+        "    for path in (root, *root.rglob('*')):\n"
+        "        if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)): print(path)\n"
+    )
+    folders = [f"/models/{artifact.pk}" for artifact in artifacts]
+    with contextlib.closing(docker.DockerClient(engine.endpoint)) as client:
+        said = client.containers.run(
+            "modelyard/tools:1", ["python3", "-c", code, *folders], user="0:0", cap_drop=["ALL"], remove=True,
+            volumes={"modelyard-models": {"bind": "/models", "mode": "ro"}},
+        )  # fmt: skip
+    return said.decode()
+
+
 def by_hand(engine: Any, source: Any) -> dict[str, str]:
     """What llama.cpp's own programs print when a person calls them with the same settings."""
     from webapp.quantisation import shipping
@@ -135,6 +152,7 @@ def test_a_folder_becomes_a_measured_q4_k_m(source: Any, machine: Any, ada: Any,
     assert made.facts["name"] == "SmolLM2-135M-Instruct" and made.recipe["tools"][0].startswith("llama.cpp")
     files = in_volume(driver.engine, f"import os; print(os.listdir('/models/{made.pk}'), os.listdir('/models/.work'))")
     assert made.main_file in files and files.strip().endswith("[]")
+    assert closed_in_volume(driver.engine, source, made) == ""
     assert driver.names() == []
     assert reload(machine).booked_bytes == 0
     hand = by_hand(driver.engine, source)
@@ -176,3 +194,4 @@ def test_without_vllm_the_result_is_published_and_says_why_its_speed_is_missing(
     was_asked(job, values)
     assert values["size_bytes"] == sum(file["size_bytes"] for file in made.files) < source.size_bytes
     assert {"config.json", "tokenizer.json"} <= {file["name"] for file in made.files}
+    assert closed_in_volume(driver.engine, source, made) == ""

@@ -11,6 +11,7 @@ from typing import Any
 import docker
 import pytest
 
+from tests.parts.importing import import_as_told
 from tests.parts.stack import Stack
 from tests.workers.acting import inspect, reload
 from workers.launcher import images, python_images
@@ -61,12 +62,11 @@ def made(
     """SmolLM2 imported and quantised by jobs that real workers carry out: the source, and the job."""
 
     def make(method: str, options: Any, measure: Any = None) -> tuple[Any, Any]:
-        from webapp.jobs import fetching
         from webapp.quantisation import services
         from webapp.quantisation.models import Measurement
         from webapp.quantisation.recipes import Measure, Recipe
 
-        source = until_done(fetching.import_file(ada, team, machine, str(published))).artifact
+        source = until_done(import_as_told(ada, team, machine, published)).artifact
         for row in baselines:
             Measurement.objects.create(artifact=source, host=machine, **row)
         recipe = Recipe(method=method, options=options)

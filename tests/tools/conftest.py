@@ -1,7 +1,8 @@
 """The programs of the tools image on ordinary folders."""
 
+import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,19 @@ class Yard:
 
     def names(self) -> list[str]:
         return sorted(path.name for path in self.target.iterdir()) if self.target.exists() else []
+
+
+def modes(folder: Path) -> dict[str, int]:
+    """The bits of a folder and of everything in it, by name."""
+    return {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], None]]:
+    """Sets this process's, until the test ends."""
+    before = os.umask(0o022)
+    yield lambda bits: (os.umask(bits), None)[1]
+    os.umask(before)
 
 
 @pytest.fixture

@@ -1,13 +1,16 @@
 """The fetch program on ordinary folders: resume, checks, and that nothing leaves the target."""
 
 import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from compose.tools import fetch, local
-from tests.tools.conftest import CONTENT, Yard
+from compose.tools.failures import FetchError
+from tests.parts.users import somebody, walkable_folder
+from tests.tools.conftest import CONTENT, Yard, modes
 
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
@@ -110,6 +113,78 @@ def test_a_source_that_is_not_there_is_named(yard: Yard, path: str, member: str 
     assert yard.refused(yard.job(path, member)) == code
 
 
+@pytest.fixture
+def open_yard() -> Iterator[Yard]:
+    """A yard that any user may walk to and write in."""
+    with walkable_folder() as folder:
+        yard = Yard(folder)
+        yard.models.chmod(0o777)
+        yield yard
+
+
+def told_to_somebody(yard: Yard, job: dict[str, Any]) -> FetchError:
+    with somebody(), pytest.raises(FetchError) as failure:
+        yard.run(job)
+    assert str(yard.imports) not in f"{failure.value} {failure.value.advice}", "the container's own path"
+    return failure.value
+
+
+def as_imported(yard: Yard, name: str, *names: str) -> dict[str, Any]:
+    """The job that an import of /srv/my models/`name` makes."""
+    job = yard.job(name)
+    job["source"]["shown"] = f"/srv/my models/{name}"
+    job["files"] = [{"name": one, "sha256": None, "size": None} for one in names or (name,)]
+    return job
+
+
+def test_a_file_that_was_closed_meanwhile_is_told_as_the_person_knows_it(open_yard: Yard) -> None:
+    (open_yard.imports / "m.gguf").chmod(0)
+    failure = told_to_somebody(open_yard, as_imported(open_yard, "m.gguf"))
+    assert failure.code == "source_missing"
+    assert str(failure).startswith("/srv/my models/m.gguf cannot be read by ")
+    assert failure.advice.endswith(": chmod a+r '/srv/my models/m.gguf'")
+
+
+@pytest.mark.parametrize("closed", ["m", "m/w.json"])
+def test_a_folder_that_was_closed_meanwhile_is_told_as_the_person_knows_it(open_yard: Yard, closed: str) -> None:
+    (open_yard.imports / "m").mkdir()
+    (open_yard.imports / "m" / "w.json").write_text("{}")
+    (open_yard.imports / closed).chmod(0)
+    failure = told_to_somebody(open_yard, as_imported(open_yard, "m", "w.json"))
+    assert str(failure).startswith(f"/srv/my models/{closed} cannot be ")
+    assert failure.advice.endswith(": chmod -R a+rX '/srv/my models/m'")
+
+
+def test_the_folder_around_it_that_was_closed_meanwhile_is_told_as_the_person_knows_it(open_yard: Yard) -> None:
+    open_yard.imports.chmod(0)
+    failure = told_to_somebody(open_yard, as_imported(open_yard, "m.gguf"))
+    assert str(failure).startswith("/srv/my models cannot be entered")
+    assert failure.advice.endswith(": chmod a+x '/srv/my models'")
+
+
+def test_an_archive_that_was_closed_meanwhile_is_told_as_the_person_knows_it(open_yard: Yard) -> None:
+    (open_yard.imports / "m.whl").chmod(0)
+    job = as_imported(open_yard, "m.whl", "m.gguf")
+    job["source"]["member"] = "pkg/m.gguf"
+    assert "chmod a+r '/srv/my models/m.whl'" in told_to_somebody(open_yard, job).advice
+
+
+def test_a_file_that_is_closed_between_two_looks_is_told_too(open_yard: Yard) -> None:
+    job = as_imported(open_yard, "m.gguf")
+    source = local.find(job["source"], "m.gguf", open_yard.imports, alone=True)
+    source.path.chmod(0)
+    with somebody(), pytest.raises(FetchError, match=r"^/srv/my models/m\.gguf cannot be read"), source.open(0):
+        pass
+
+
+@pytest.mark.parametrize("name", ["none.gguf", "away.gguf", "folder"])
+def test_what_is_gone_or_leads_away_is_told_as_the_person_knows_it(open_yard: Yard, name: str) -> None:
+    (open_yard.imports / "away.gguf").symlink_to("/etc/hostname")
+    (open_yard.imports / "folder").mkdir()
+    (open_yard.imports / "folder" / "folder").mkdir()
+    assert f"/srv/my models/{name}" in str(told_to_somebody(open_yard, as_imported(open_yard, name)))
+
+
 def test_a_damaged_archive_is_called_that(yard: Yard) -> None:
     whole = bytearray((yard.imports / "m.whl").read_bytes())
     whole[200] ^= 0xFF
@@ -132,3 +207,19 @@ def test_a_folder_gives_several_files(yard: Yard) -> None:
 )
 def test_a_job_made_wrongly_is_called_that(yard: Yard, change: dict[str, Any]) -> None:
     assert yard.refused({**yard.job(), **change}) == "bad_job"
+
+
+def test_what_was_fetched_is_for_every_user_to_read_whatever_the_umask(
+    yard: Yard, umask: Callable[[int], None]
+) -> None:
+    umask(0o077)
+    yard.run(yard.job())
+    assert modes(yard.target) == {"7": 0o755, "m.gguf": 0o644}
+
+
+def test_what_an_earlier_fetch_left_closed_is_opened(yard: Yard) -> None:
+    yard.run(yard.job())
+    yard.target.chmod(0o700)
+    (yard.target / "m.gguf").chmod(0o600)
+    yard.run(yard.job(sha256=SHA256))
+    assert modes(yard.target) == {"7": 0o755, "m.gguf": 0o644}

@@ -10,6 +10,7 @@ import pytest
 from compose.tools import shelf
 from compose.tools.failures import FetchError
 from tests.catalog.gguf_file import gguf_bytes, write_gguf
+from tests.tools.conftest import modes
 
 WORK = ".work/job-7"
 
@@ -75,6 +76,22 @@ def test_publish_gives_the_folder_its_place_and_says_what_is_in_it(made):
         {"name": "small.gguf", "size": len(gguf_bytes()), "sha256": hashlib.sha256(gguf_bytes()).hexdigest()}
     ]
     assert (said["format"], said["main_file"], said["facts"]["architecture"]) == ("gguf", "small.gguf", "llama")
+
+
+def test_what_is_published_is_for_every_user_to_read(made):
+    """safetensors 0.8 writes for the owner alone, and engines with AMD's and Intel's cards run as another user."""
+    (made / WORK / "out").chmod(0o700)
+    (made / WORK / "out" / "small.gguf").chmod(0o600)
+    (made / WORK / "out" / "original").mkdir(mode=0o700)
+    publish(made)
+    assert modes(made / "12") == {"12": 0o755, "original": 0o755, "small.gguf": 0o644}
+
+
+def test_prepare_makes_what_every_step_may_read(models, umask):
+    umask(0o077)
+    shelf.prepare(order(models), {"calibration.txt": "Some text."}, models)
+    assert modes(models / WORK) == {"job-7": 0o755, "calibration.txt": 0o644}
+    assert modes(models / ".work")[".work"] == 0o755
 
 
 def test_publish_after_a_death_behind_the_rename_says_the_same(made, monkeypatch):

@@ -10,11 +10,13 @@ from typing import Any
 import docker
 import pytest
 
-from tests.catalog.gguf_file import gguf_bytes
+from tests.catalog.gguf_file import gguf_bytes, write_gguf
 from tests.parts.dockerd import Dockerd, running_dockerd
 from tests.parts.hub import TOKEN, Hub, running_hub
+from tests.parts.importing import follow
 from tests.workers.acting import containers, has_ended, inspect, reload, wait_for
 from tests.workers.conftest import register
+from webapp.errors import Conflict
 from workers.launcher import images
 
 pytestmark = pytest.mark.docker
@@ -245,3 +247,32 @@ def test_a_worker_that_dies_before_it_said_the_secrets_is_replaced(
     assert look(job, work).attempt == 2
     wait_for(lambda: has_ended(tools, job.container_name))
     assert look(job, work).state == "succeeded", job.reason
+
+
+def test_an_import_that_was_closed_meanwhile_fails_with_the_command_and_then_is_for_every_user_to_read(
+    yard: Any, tools: Dockerd, work: Any, ada: Any, team: Any, import_dir: Path
+) -> None:
+    from webapp.jobs import fetching
+    from webapp.jobs import services as jobs
+
+    folder = import_dir / "ada's own"
+    folder.mkdir()
+    path = write_gguf(folder / "Tiny-Q8_0.gguf")
+    job = fetching.import_file(ada, team, yard, str(path))
+    path.chmod(0o600)
+    look(job, work)
+    wait_for(lambda: has_ended(tools, job.container_name))
+    assert look(job, work).state == "failed"
+    assert job.reason == f"{path} cannot be read by jobs, which run as user 65534."
+    follow(Conflict(job.reason, job.advice))
+    jobs.retry(ada, job)
+    look(job, work)
+    wait_for(lambda: has_ended(tools, job.container_name))
+    assert look(job, work).state == "succeeded", job.reason
+    code = f"print(open('/models/{job.artifact_id}/{path.name}', 'rb').read(4))"
+    with contextlib.closing(docker.DockerClient(tools.endpoint)) as client:
+        said = client.containers.run(
+            "modelyard/tools:1", ["python3", "-c", code], user="0:0", cap_drop=["ALL"], remove=True,
+            volumes={"modelyard-models": {"bind": "/models", "mode": "ro"}},
+        )  # fmt: skip
+    assert said == b"b'GGUF'\n"

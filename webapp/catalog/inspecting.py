@@ -3,6 +3,7 @@
 Headers and configs are read, never more: a broken or hostile file is refused before anything is queued.
 """
 
+import os
 import re
 import zipfile
 import zlib
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from webapp import paths
-from webapp.catalog import configs, gguf, hubs, outbound, safetensors
+from webapp.catalog import configs, gguf, hubs, outbound, reading, safetensors
 from webapp.catalog.configs import ConfigError
 from webapp.catalog.models import CodeApproval, Hub
 from webapp.catalog.outbound import OutboundError
@@ -60,6 +61,7 @@ def inspect_path(path: Path, member: str = "") -> Inspected:
     variant when it has several. Raises Invalid. Only what lies under the allowed import roots is opened.
     """
     source = _allowed(path)
+    _check_open(source)
     if source.is_dir():
         return _inspect_folder(source, member)
     with _open_local(source, member) as (file, name, size):
@@ -187,14 +189,14 @@ def _require_approval(hub: Hub, repo: hubs.Repo) -> None:
 
 
 def _inspect_folder(folder: Path, key: str) -> Inspected:
-    files = []
-    for path in sorted(folder.rglob("*"))[:MAX_FOLDER_FILES]:
-        if path.is_file() and path.resolve().is_relative_to(folder):
-            files.append(File(str(path.relative_to(folder)), path.stat().st_size))
+    files, stops = _listed(folder)
     found = group(files)
     if not key and len(found.variants) == 1:
         key = found.variants[0].key
+    if stops and found.find(key) is None:
+        raise _closed(folder, stops)
     variant = _usable(found, key, str(folder))
+    _check_open(folder, *(file.name for file in variant.files))
 
     @contextmanager
     def opened(file: File) -> Iterator[Readable]:
@@ -220,6 +222,20 @@ def _inspect_folder(folder: Path, key: str) -> Inspected:
         facts=facts.as_json(),
         licence=facts.licence,
     )
+
+
+def _listed(folder: Path) -> tuple[list[File], list[reading.Closed]]:
+    """The files in it and below, and the folders that do not let this process see theirs."""
+    files, stops = [], dict[Path, reading.Closed]()
+    for path in sorted(folder.rglob("*"))[:MAX_FOLDER_FILES]:
+        try:
+            if path.is_file() and path.resolve().is_relative_to(folder):
+                files.append(File(str(path.relative_to(folder)), path.stat().st_size))
+            elif path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+                stops[path] = reading.Closed(path, is_folder=True)
+        except PermissionError:  # what lies behind is no part of what is offered, unless nothing else is
+            stops[path.parent] = reading.Closed(path.parent, is_folder=True)
+    return files, list(stops.values())
 
 
 def _config(variant: Variant, opened: Opener) -> dict[str, Any]:
@@ -305,13 +321,33 @@ def _not_a_model(name: str, error: Exception, about: str = "source_path") -> Ref
     )
 
 
+def _check_open(source: Path, *names: str) -> None:
+    """Refuse what this process may not read: a folder itself, or files in it."""
+    stops = reading.closed(source, names, reading.may_here)
+    if not names and source.is_dir() and not os.access(source, os.R_OK | os.X_OK):
+        stops.append(reading.Closed(source, is_folder=True))
+    if stops:
+        raise _closed(source, stops)
+
+
+def _closed(source: Path, stops: list[reading.Closed]) -> Refused:
+    said = reading.command(source, stops, is_whole=reading.is_folder(source))
+    what, advice = reading.told(stops, said, who="Modelyard")
+    return Invalid(what, advice, fields={"source_path": what})
+
+
 def _allowed(path: Path) -> Path:
     """The real path of a file or folder under an import root; symbolic links are followed before the check."""
+    roots = paths.import_roots()
     try:
         real = path.resolve(strict=True)
     except (OSError, RuntimeError) as error:
+        named = Path(os.path.normpath(path))
+        folder = next((one for one in reversed(named.parents) if not reading.may_here(one, os.X_OK)), None)
+        # Of what is nobody's to import, nothing is told.
+        if folder is not None and any(named.is_relative_to(root) for root in roots):
+            raise _closed(named, [reading.Closed(folder, is_folder=True)]) from error
         raise Invalid(f"There is no file {path}.", fields={"source_path": "no such file"}) from error
-    roots = paths.import_roots()
     if not any(real.is_relative_to(root) for root in roots):
         raise Invalid(
             f"{path} is outside the folders that models may be imported from.",

@@ -1,5 +1,6 @@
 """Bring model files to a host: the look into the files, the catalogue's row and the job, as one verb per source."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,11 @@ from django.db import transaction
 
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import require
-from webapp.catalog import hubs, inspecting
+from webapp.catalog import hubs, inspecting, reading
 from webapp.catalog import services as catalog
 from webapp.catalog.inspecting import Inspected
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState, Hub
-from webapp.errors import Conflict, Invalid
+from webapp.errors import Conflict, Invalid, Refused
 from webapp.inventory.models import Host
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
@@ -31,6 +32,7 @@ def import_file(
     """
     require(user, team, Role.OPERATOR)
     inspected = inspecting.inspect_path(Path(source_path), member or "")
+    _check_open(host, inspected.source, inspected.files, Invalid)
     return _queue(user, team, host, inspected, model_name or "")
 
 
@@ -68,6 +70,7 @@ def to_host(user: User | None, team: Team, artifact: Artifact, host: Host) -> Jo
         raise Conflict(f"{artifact} was made here, not fetched.", "Fetch what it was made from, and quantise it there.")
     if artifact.source.get("kind") not in ("path", "hub", "url"):
         raise Conflict(f"Nobody knows where {artifact} came from.", "Import it again.")
+    _check_open(host, artifact.source, artifact.files, Conflict)
     _check_disk(host, artifact.size_bytes, str(artifact))
     with transaction.atomic():
         return _queue_copy(user, team, artifact, host)
@@ -77,6 +80,7 @@ def begin_again(job: Job) -> None:
     """The copy is on its way once more."""
     if job.artifact is None:
         raise Conflict("The artifact was deleted.", "Fetch it anew.")
+    _check_open(job.host, job.artifact.source, job.artifact.files, Conflict)
     catalog.begin_copy(job.artifact, job.host)
 
 
@@ -101,6 +105,24 @@ def _queue(
         if url is not None:
             catalog.keep_whole_url(artifact, url)
         return _queue_copy(user, team, artifact, host)
+
+
+def _check_open(host: Host, source: Mapping[str, Any], files: Iterable[Mapping[str, Any]], kind: type[Refused]) -> None:
+    """Refuse files of this machine that the job could not read; of other sources nothing is asked."""
+    # Where the engine gives containers other users (userns-remap, rootless), only the job finds out.
+    if source.get("kind") != "path" or _has_other_users(host):
+        return
+    path = Path(source["path"])
+    stops = reading.closed(path, (file["name"] for file in files), reading.may_jobs())
+    if stops:
+        said = reading.command(path, stops, is_whole=reading.is_folder(path))
+        what, advice = reading.told(stops, said)
+        raise kind(what, advice, fields={"source_path": what} if kind is Invalid else None)
+
+
+def _has_other_users(host: Host) -> bool:
+    options = host.facts.get("SecurityOptions") or []
+    return any("userns" in str(option) or "rootless" in str(option) for option in options)
 
 
 def _check_disk(host: Host, size_bytes: int, what: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +19,18 @@ def content_key(*files: Path, extra: str = "") -> str:
     return digest.hexdigest()[:16]
 
 
+def suits(python: str) -> str:
+    """What else decides which wheel of a version pip takes: the interpreter (like "3.11") and the processor."""
+    return f"{python} {platform.machine()}"
+
+
 def wheel(lock: Path, folder: Path, *, python: str | None = None, on_progress: Progress = silent) -> Path:
     """Download the one wheel that `lock` names, checked against its hashes by pip; from `folder` when it is there.
 
-    `python` (like "3.11") asks for a wheel of another interpreter than this one. Raises LauncherError with pip's words.
+    `python` (like "3.11") says for which interpreter; without it the lock must name a wheel that suits every one.
+    Raises LauncherError with pip's words.
     """
-    target = folder / f"{lock.stem}-{content_key(lock, extra=python or '')}"
+    target = folder / f"{lock.stem}-{content_key(lock, extra=suits(python) if python else '')}"
     ready = sorted(target.glob("*.whl"))
     if ready:
         return ready[0]

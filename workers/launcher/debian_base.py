@@ -55,7 +55,8 @@ def is_possible() -> bool:
 
 def recipe_key() -> str:
     """Changes when this recipe would make another base."""
-    text = repr((RECIPE, LIBRARIES, sorted(NOT_UNPACKED), LEFT_OUT.pattern, release(), architecture()))
+    written = (PASSWD, GROUP, MERGED, CERTIFICATES, BUNDLE)
+    text = repr((RECIPE, LIBRARIES, sorted(NOT_UNPACKED), LEFT_OUT.pattern, written, release(), architecture()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -60,7 +60,8 @@ class Context:
         """The name of this content."""
         locks = [self.wheel_lock] if self.wheel_lock else []
         below = self.parent.recipe(base_recipe) if self.parent else base_recipe
-        return content_key(self.dockerfile, *self.files.values(), *locks, *self.decided_by, extra=below)
+        extra = f"{below} {list(self.files)}"
+        return content_key(self.dockerfile, *self.files.values(), *locks, *self.decided_by, extra=extra)
 
 
 LLAMACPP = Context(
@@ -73,9 +74,9 @@ LLAMACPP = Context(
 TOOLS_FILES = (
     *(
         f"compose/tools/{name}.py"
-        for name in ("failures", "meter", "content", "local", "web", "fetch", "remove", "shelf")
+        for name in ("failures", "meter", "modes", "content", "local", "web", "fetch", "remove", "shelf")
     ),
-    *(f"webapp/catalog/{name}.py" for name in ("gguf", "safetensors", "configs", "outbound")),
+    *(f"webapp/catalog/{name}.py" for name in ("gguf", "safetensors", "configs", "outbound", "reading")),
     *(f"webapp/planner/{name}.py" for name in ("facts", "geometry", "ggml", "weights")),
 )
 TOOLS_IMAGE = Context(TOOLS, TOOLS_DIR / "Dockerfile", {name: REPOSITORY / name for name in TOOLS_FILES})
@@ -236,8 +237,10 @@ def _fill(tar: tarfile.TarFile, context: Context, python: str, on_progress: Prog
 
 
 def _owned_by_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    """For everybody to read and root's to change, whatever umask the folder was made with."""
     info.uid = info.gid = 0
     info.uname = info.gname = ""
+    info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
     return info
 
 

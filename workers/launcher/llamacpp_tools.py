@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -35,12 +36,17 @@ FLAGS = (
 NEEDED = {"cmake": "cmake", "ninja": "ninja-build", "g++": "g++"}
 
 
+def key() -> str:
+    """Named for all that decides what is in the folder but the compiler: a newer one is no reason to wait again."""
+    return content_key(LOCK, extra=repr((PROGRAMS, SCRIPTS, FLAGS, platform.machine())))
+
+
 def ensure(folder: Path, on_progress: Progress = silent) -> Path:
     """The folder with bin/ (the programs) and the converter; compiled once for this recipe (about 10 CPU minutes).
 
     Raises LauncherError when a compiler is missing or the build fails.
     """
-    target = folder / f"llamacpp-tools-{content_key(LOCK, extra=repr((PROGRAMS, SCRIPTS, FLAGS)))}"
+    target = folder / f"llamacpp-tools-{key()}"
     if target.exists():
         return target
     missing = [package for program, package in NEEDED.items() if not shutil.which(program)]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workers.launcher.cache import content_key
+from workers.launcher.cache import content_key, suits
 from workers.launcher.progress import LauncherError, Progress, silent
 
 # Found in no index that pip knows by itself; the CPU build is a tenth of the other one's size.
@@ -17,13 +17,32 @@ TORCH_ADVICE = (
     "PIP_EXTRA_INDEX_URL); pytorch.org names the address."
 )
 
+# Headers, static libraries and the packages' own tests: nothing imports them at run time.
+LEFT_OUT_FOLDERS = (
+    "torch/include",
+    "torch/test",
+    "torch/share",
+    "pyarrow/include",
+    "pyarrow/tests",
+    "pandas/tests",
+    "bin",
+)
+LEFT_OUT_FILES = "*.a"
+
+
+def key(lock: Path, python: str) -> str:
+    """Named for all that decides what is in such a folder."""
+    return content_key(lock, extra=f"{suits(python)} {LEFT_OUT_FOLDERS} {LEFT_OUT_FILES}")
+
 
 def site(lock: Path, python: str, folder: Path, on_progress: Progress = silent) -> Path:
     """A folder that PYTHONPATH can name with every package of `lock`, for the Python of an image (like "3.11").
 
     No package's own code runs. Raises LauncherError with pip's words.
     """
-    target = folder / f"site-{lock.parent.name}-{content_key(lock, extra=python)}"
+    # A lock of the repository's own folder has its name; that folder's name is the checkout's affair.
+    name = lock.parent.name if lock.stem == "requirements" else lock.stem
+    target = folder / f"site-{name}-{key(lock, python)}"
     if target.exists():
         return target
     draft = folder / f".partial-{target.name}-{os.getpid()}"
@@ -49,16 +68,7 @@ def site(lock: Path, python: str, folder: Path, on_progress: Progress = silent) 
 
 
 def _thin(folder: Path) -> None:
-    """Remove what nothing imports at run time: headers, static libraries and the packages' own tests."""
-    for name in (
-        "torch/include",
-        "torch/test",
-        "torch/share",
-        "pyarrow/include",
-        "pyarrow/tests",
-        "pandas/tests",
-        "bin",
-    ):
+    for name in LEFT_OUT_FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
-    for path in folder.rglob("*.a"):
+    for path in folder.rglob(LEFT_OUT_FILES):
         path.unlink()

@@ -164,7 +164,7 @@ def order(job: Job) -> dict[str, Any]:
     path, source = job.params.get("source_path"), job.params.get("source")
     if path:
         inside = f"/import/{PurePosixPath(path).name}"
-        said: dict[str, Any] = {"kind": "path", "path": inside, "member": job.params.get("member")}
+        said: dict[str, Any] = {"kind": "path", "path": inside, "shown": path, "member": job.params.get("member")}
         return {"source": said, "target_dir": _folder(job), "files": job.params["files"]}
     if source["kind"] == "hub":
         hub = _hub(source)
