@@ -72,9 +72,10 @@ def install_packages() -> None:
         sys.exit(f"The tests need these programs: {' '.join(missing)}. As root: apt-get install {' '.join(missing)}")
     print(f"installing {' '.join(missing)}", flush=True)
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["apt-get", "update", "-qq"], check=True, env=quiet)
+    apt = ["apt-get", "-qq", "-o", "Acquire::Retries=5"]
+    subprocess.run([*apt, "update"], check=True, env=quiet)
     subprocess.run(
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing],
+        [*apt, "install", "-y", "--no-install-recommends", *missing],
         check=True, env=quiet, stdout=subprocess.DEVNULL,
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ from tests.parts import debian_services
 from tests.parts.dockerd import Dockerd
 from webapp import paths
 from workers.launcher import cache, images
+from workers.launcher.environment import patiently
 
 # Whom Debian's base knows by name, as initdb wants it, and as whom jobs run.
 NOBODY = 65534
@@ -41,7 +42,8 @@ def wheels(lock: Path) -> Path:
         # pip would decide by this Python's patch level, which may be newer than Debian's.
         wanted = folder / lock.name
         wanted.write_text(PATCH_LEVEL.sub("", lock.read_text()))
-        subprocess.run([*PIP, "--dest", str(folder), "-r", str(wanted)], check=True)
+        done = patiently([*PIP, "--dest", str(folder), "-r", str(wanted)])
+        assert done.returncode == 0, done.stderr
         (folder / "complete").touch()
     return folder
 

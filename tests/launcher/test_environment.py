@@ -75,3 +75,34 @@ def test_a_failed_install_is_told_and_tried_again_next_time(tmp_path: Path) -> N
     assert "installing the locked packages failed" in done.stderr
     assert "modelyard-no-such-package" in done.stderr
     assert not (tmp_path / ".venv" / environment.STAMP).exists()
+
+
+# Fails twice as pip does when a server hangs up in the middle of a wheel.
+FLAKY = """
+import sys, pathlib
+tries = pathlib.Path(sys.argv[1])
+tries.write_text(tries.read_text() + "x")
+if len(tries.read_text()) <= int(sys.argv[2]):
+    sys.exit(sys.argv[3])
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "tries"),
+    [
+        ("pip._vendor.urllib3.exceptions.IncompleteRead: IncompleteRead(3 bytes read, 9 more expected)", 3),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", 3),
+        ("HTTPSConnectionPool(host='x', port=443): Read timed out.", 3),
+        ("error: Failed to fetch: `x/torch.whl`", 3),
+        ("ERROR: No matching distribution found for modelyard-no-such-package==1", 1),
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", 1),
+    ],
+)
+def test_a_download_that_broke_is_tried_again_and_no_other_failure(tmp_path: Path, said: str, tries: int) -> None:
+    count = tmp_path / "tries"
+    for failures, code in ((2, 0 if tries == 3 else 1), (9, 1)):
+        count.write_text("")
+        done = environment.patiently([sys.executable, "-c", FLAKY, str(count), str(failures), said], pause_s=0)
+        assert (done.returncode, len(count.read_text())) == (code, tries)
+    assert said in done.stderr

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import subprocess
 import sys
 from pathlib import Path
 
+from workers.launcher.environment import patiently
 from workers.launcher.progress import LauncherError, Progress, silent
 
 
@@ -40,7 +40,7 @@ def wheel(lock: Path, folder: Path, *, python: str | None = None, on_progress: P
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--dest", str(target), "-r", str(lock)]
     if python:
         command += ["--implementation", "cp", "--python-version", python]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = patiently(command)
     ready = sorted(target.glob("*.whl"))
     if done.returncode != 0 or not ready:
         said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-5:])

@@ -118,7 +118,7 @@ class _Apt:
             # As root apt would change to a user that cannot read our folder.
             ("APT::Sandbox::User", "root"),
             ("Acquire::Languages", "none"),
-            ("Acquire::Retries", "2"),
+            ("Acquire::Retries", "5"),
             ("Acquire::http::Timeout", "20"),
             ("Acquire::https::Timeout", "20"),
         ):

@@ -5,6 +5,7 @@ Usage: python3 workers/launcher/environment.py [--dev]
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,15 @@ from pathlib import Path
 OLDEST = (3, 11)
 ROOT = Path(__file__).resolve().parents[2]
 STAMP = "modelyard-lock"
+# pip asks again for a connection, and neither for a file that broke off nor for one that an archive sent in half.
+TRIES = 3
+PAUSE_S = 3.0
+BROKEN = re.compile(
+    r"IncompleteRead|ConnectionError|Connection(Reset|Aborted|Broken)|connection was|timed out|TimeoutError"
+    r"|ProtocolError|Temporary failure|Max retries|DO NOT MATCH THE HASHES|Hash mismatch|incomplete-download|BadZipFile|50[0234] "
+    r"|Failed to (fetch|download)|error sending request",
+    re.IGNORECASE,
+)
 
 
 class Incomplete(Exception):
@@ -148,12 +158,23 @@ def install_command(folder: Path, lock: Path, uv: str | None) -> list[str]:
     return [*pip, "--require-hashes", "--only-binary=:all:", "-r", str(lock)]
 
 
+def patiently(command: list[str], pause_s: float = PAUSE_S) -> "subprocess.CompletedProcess[str]":
+    """Run what downloads packages, again when a download broke; the last outcome, which may be a failure."""
+    for number in range(1, TRIES + 1):
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode == 0 or number == TRIES or not BROKEN.search(result.stdout + result.stderr):
+            return result
+        print(f"  a download broke, try {number + 1} of {TRIES}", file=sys.stderr, flush=True)
+        time.sleep(pause_s * number)
+    raise AssertionError("unreachable")
+
+
 def _run(command: list[str], what: str, began: float | None = None) -> None:
     done = threading.Event()
     if began is not None:
         threading.Thread(target=_say_elapsed, args=(done, what, began), daemon=True).start()
     try:
-        result = subprocess.run(command, capture_output=True, text=True)
+        result = patiently(command)
     finally:
         done.set()
     if result.returncode != 0:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from webapp.paths import REPOSITORY
 from workers.launcher.cache import content_key
+from workers.launcher.environment import patiently
 from workers.launcher.progress import LauncherError, Progress, silent
 
 LOCK = REPOSITORY / "compose/quantizers/gguf/llama-cpp-source.lock"
@@ -72,7 +73,7 @@ def _source(work: Path, on_progress: Progress) -> Path:
     on_progress("downloading llama.cpp's source")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--no-deps", "--require-hashes", "--no-binary=llama-cpp-python", "--dest", str(work), "-r", str(LOCK)]
-    _run(command, "pip could not download llama.cpp's source")
+    _check(patiently(command), "pip could not download llama.cpp's source")
     archive = next(work.glob("*.tar.gz"))
     with tarfile.open(archive) as tar:
         tar.extractall(work, filter="data")
@@ -100,7 +101,10 @@ def _collect(source: Path, built: Path, out: Path) -> None:
 
 
 def _run(command: list[str], fault: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    _check(subprocess.run(command, capture_output=True, text=True), fault)
+
+
+def _check(done: subprocess.CompletedProcess[str], fault: str) -> None:
     if done.returncode != 0:
         last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
         raise LauncherError(f"{fault}:\n{last}")

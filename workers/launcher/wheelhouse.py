@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from workers.launcher.cache import content_key, suits
+from workers.launcher.environment import patiently
 from workers.launcher.progress import LauncherError, Progress, silent
 
 # Found in no index that pip knows by itself; the CPU build is a tenth of the other one's size.
@@ -52,7 +52,7 @@ def site(lock: Path, python: str, folder: Path, on_progress: Progress = silent) 
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-compile", "--target", str(draft)]
     command += ["--implementation", "cp", "--python-version", python, "-r", str(lock)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = patiently(command)
     if done.returncode != 0:
         shutil.rmtree(draft, ignore_errors=True)
         said = (done.stderr or done.stdout).strip()
