@@ -221,6 +221,8 @@ class FrontConnection(Reading):
     def _serve_queued(self, request: Request) -> None:
         pieces, request.body = request.body, []
         self._queued_bytes -= sum(map(len, pieces))
+        if not request.is_complete:
+            self.resume()  # its beginning may have been too much for the queue
         self._begin(request)
         for piece in pieces:
             if self._handler is not None:
@@ -236,6 +238,8 @@ class FrontConnection(Reading):
             return request.keeps_alive
         if request.version == "1.0" or request.awaits_continue or request.is_chunked or request.asks_close:
             return False
+        if request.wants_websocket:
+            return False  # the parser has stopped behind it
         return (request.content_length or 0) <= _DRAINABLE_BODY_BYTES
 
     def _end(self) -> None:
@@ -260,6 +264,11 @@ class FrontConnection(Reading):
     def _fail(self, problem: Problem) -> None:
         """Answer the message that is being read, which cannot be served, and end the connection."""
         if self.is_closed or self._is_lingering:
+            return
+        if self._handler is not None and self._incoming is not self._request:
+            if not self._is_deaf:
+                self._is_deaf = True
+                self._enqueue(Request(problem=problem))
             return
         handler, self._handler = self._handler, None
         if handler is not None:

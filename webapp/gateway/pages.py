@@ -38,6 +38,10 @@ def too_large(limit: int) -> Problem:
     return Problem(413, "body_too_large", f"{body_limit.TITLE} {body_limit.ADVICE}", close=True)
 
 
+def too_slow() -> Problem:
+    return Problem(408, "slow_body", "The request took too long to arrive. Send it again.", close=True)
+
+
 def refused(request: Request, request_id: str, problem: Problem) -> bytes:
     """HTML for browsers, the REST API's shape of errors for everyone else. The connection ends with it."""
     is_head = request.method == b"HEAD"

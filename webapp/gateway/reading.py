@@ -26,6 +26,9 @@ class Reading(asyncio.Protocol, ABC):
         self._headers: list[Header] = []
         add_header = self._headers.append
         self.on_header = lambda name, value: add_header((name, value))  # called for every header: as short as can be
+        # Called for every chunk, which may be one byte long: what a read brings is handed on as one piece.
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
         self._parser: Any = HttpRequestParser(self)
         self._memory: HeadMemory[Request] = HeadMemory()
         self._incoming: Request | None = None  # being parsed
@@ -138,24 +141,11 @@ class Reading(asyncio.Protocol, ABC):
         else:
             self._enqueue(request)
 
-    def on_body(self, data: bytes) -> None:
-        self._got_body = True
-        request = self._incoming
-        assert request is not None
-        if request.discards_body or self._is_lingering:
-            return
-        if request is self._request:
-            if self._handler is not None:
-                self._handler.body_arrived(data)
-            return
-        request.body.append(data)
-        self._queued_bytes += len(data)
-        if self._queued_bytes > _MAX_QUEUED_BYTES:
-            self.pause()
-
     def on_message_complete(self) -> None:
         if self._is_declining:
             return
+        if self._pieces:
+            self._hand_on()
         # llhttp answers this truthfully only inside this callback.
         self._message_complete(self._parser.should_keep_alive())
 
@@ -168,8 +158,30 @@ class Reading(asyncio.Protocol, ABC):
         body = data[start:]
         request = self._incoming = known.again(len(body))
         self._begin(request)
-        self.on_body(body)
+        self._body_came(request, body)
         self._message_complete(known.keeps_alive)
+
+    def _hand_on(self) -> None:
+        """The body that came since the last time, as one piece."""
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._got_body = True
+        request = self._incoming
+        assert request is not None
+        self._body_came(request, body)
+
+    def _body_came(self, request: Request, data: bytes) -> None:
+        if request.discards_body or self._is_lingering:
+            return
+        if request is self._request:
+            if self._handler is not None:
+                self._handler.body_arrived(data)
+            return
+        request.body.append(data)
+        self._queued_bytes += len(data)
+        if self._queued_bytes > _MAX_QUEUED_BYTES:
+            self.pause()
 
     def _remember(self, data: bytes) -> None:
         """Know the head of this request again, if `data` is the whole of it. From a client's second one on, because
@@ -196,10 +208,13 @@ class Reading(asyncio.Protocol, ABC):
         while data:
             try:
                 self._parser.feed_data(data)
+                if self._pieces:
+                    self._hand_on()
                 return
             except HttpParserUpgrade as upgrade:
                 data = self._behind_head(data[upgrade.args[0] :])
             except HttpParserError as error:
+                self._pieces.clear()
                 self._unreadable(error)
                 return
 

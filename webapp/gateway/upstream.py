@@ -333,7 +333,8 @@ class Upstream(asyncio.Protocol):
     def _finish(self, receiver: Receiver) -> None:
         if self._receiver is not receiver:
             return
-        body = b"".join(self._pieces)
+        # A body behind the answer to HEAD would be taken for the next answer on the client's connection.
+        body = b"" if self._is_head_request else b"".join(self._pieces)
         self.chunks += len(self._pieces)
         self._pieces.clear()
         if self._is_finished:

@@ -118,7 +118,11 @@ class WebRelay:
             return
         if self._stalled_since and now - self._stalled_since > self._state.settings.client_stall_timeout_s:
             self._front.transport.abort()
-        elif not self.has_answered and self._request.is_complete and now - self._started_at > FIRST_BYTE_TIMEOUT_S:
+        elif not self.has_answered and now - self._started_at > FIRST_BYTE_TIMEOUT_S:
+            if not self._request.is_complete:
+                # A byte a minute would hold a place among the bodies for ever, and needs no key.
+                self._refuse(pages.too_slow())
+                return
             self._drop_upstream()
             self._answer_down("Web took too long to answer.", 504)
 
