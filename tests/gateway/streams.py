@@ -86,6 +86,8 @@ def _add(draw: Any, stream: Stream, ending: str) -> None:
             f"{draw(st.sampled_from(['/page', '/ws/live/x', '/api/v1/x']))}?{number}",
             draw(st.sampled_from(_LURES)),
         )
+    if method == "GET" and not body and target.startswith("/ws/"):
+        method = "PUT"  # a socket's opening is a request of its own kind, and the last one of its connection
     head = f"{method} {target} HTTP/{version}\r\nHost: a\r\n"
     # keep-alive in HTTP/1.0 would have nginx wait for more.
     head += "Connection: upgrade\r\nUpgrade: h2c\r\n" if version == "1.0" else ending or _offer(draw)

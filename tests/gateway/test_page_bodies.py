@@ -89,6 +89,11 @@ def test_many_bodies_at_once_are_limited_together(make_yard: Callable[..., Yard]
     for line in held:
         line.sendall(head + b"x")
     eventually(lambda: yard.metric("relayed_requests_total") >= 32)
+    # What is only announced shuts nobody out.
+    assert yard.ask("POST", "/page", b"x" * 100_000, None).status == 200
+    for line in held:
+        line.sendall(b"x" * (MAX_BODY_BYTES - 2))
+    eventually(lambda: yard.metric("page_body_bytes") >= 32 * (MAX_BODY_BYTES - 1))
     busy = yard.ask("POST", "/api/v1/deployments", b"x" * 100_000, None)
     assert busy.status == 503
     assert int(busy.headers["retry-after"]) > 0

@@ -40,6 +40,7 @@ def gateway() -> Iterator[None]:
         metrics=counted,
         connections=[],
         bodies=SimpleNamespace(held_bytes=0),
+        page_bodies=SimpleNamespace(held_bytes=0),
         replicas=replicas,
         journal=journal,
         polled_at=0.0,

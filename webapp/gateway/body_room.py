@@ -17,16 +17,20 @@ class BodyRoom:
         self._too_large = too_large
         self.held_bytes = 0
 
+    def check(self, size: int) -> None:
+        """Raises Problem 413 for a body that is too large by itself."""
+        if size > self._max_body_bytes:
+            raise self._too_large(self._max_body_bytes)
+
     def hold(self, held: int, size: int) -> int:
         """Count a body of `size` bytes, of which `held` are counted already; returns what is counted for it from now
         on. Raises Problem 413 or 503."""
-        if size > self._max_body_bytes:
-            raise self._too_large(self._max_body_bytes)
+        self.check(size)
         others = self.held_bytes - held
         if others + size > self._max_held_bytes:
             message = "The gateway holds as many request bodies as it may. Try again shortly."
             raise Problem(503, "gateway_busy", message, headers=retry_after(2), close=True)
-        # What is announced counts as held: many large bodies at once would otherwise all be let in.
+        # Never less than before: who announced a body counts all of it from the start, or many would be let in at once.
         held = max(held, size)
         self.held_bytes = others + held
         return held

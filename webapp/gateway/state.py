@@ -75,6 +75,11 @@ class State:
                 ("connections", "Open client connections", len(self.connections)),
                 ("requests_in_flight", "Requests being served", sum(c.is_busy for c in self.connections)),
                 ("buffered_request_bytes", "Request bodies held in memory", self.bodies.held_bytes),
+                (
+                    "page_body_bytes",
+                    "Request bodies that web holds for others than engines",
+                    self.page_bodies.held_bytes,
+                ),
                 ("upstream_connections_opened", "Connections opened to engines", self.replicas.opened_connections()),
                 ("usage_records", "Usage records made since start", self.journal.recorded),
                 ("usage_records_dropped", "Usage records lost because the disk was full", self.journal.dropped),

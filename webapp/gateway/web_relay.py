@@ -63,8 +63,10 @@ class WebRelay:
     def start(self) -> None:
         self._front.serve(self)
         self._state.metrics.relayed += 1
-        self._hold(self._request.content_length or 0)
-        if self._is_over:
+        try:
+            self._state.page_bodies.check(self._request.content_length or 0)
+        except Problem as problem:
+            self._refuse(problem)
             return
         pooled = self._state.web_pool.take(self._started_at) if self._may_repeat else None
         if pooled is not None:
@@ -260,7 +262,8 @@ class WebRelay:
         return b"".join(lines)
 
     def _hold(self, size: int) -> None:
-        """Count the body, by what was announced or by what has come, and refuse one that may not grow so large."""
+        """Count the body by what has come, and refuse one that may not grow so large. What is only announced does not
+        count: without a key, a byte each would shut out everybody else."""
         if size <= SMALL_BYTES:
             return
         try:

@@ -21,7 +21,8 @@ TRIES = 3
 PAUSE_S = 3.0
 BROKEN = re.compile(
     r"IncompleteRead|ConnectionError|Connection(Reset|Aborted|Broken)|connection was|timed out|TimeoutError"
-    r"|ProtocolError|Temporary failure|Max retries|DO NOT MATCH THE HASHES|Hash mismatch|incomplete-download|BadZipFile|50[0234] "
+    r"|ProtocolError|Temporary failure|Max retries|DO NOT MATCH THE HASHES|Hash mismatch|incomplete-download|BadZipFile"
+    r"|50[0234] "
     r"|Failed to (fetch|download)|error sending request",
     re.IGNORECASE,
 )
