@@ -17,7 +17,9 @@ def why(quantisation: str, flags: frozenset[str], vendor: str = "cpu", engine: s
     return engines.get(engine).why_not_on(vendor, ModelFacts("llama", quantisation=quantisation), flags)
 
 
-@pytest.mark.parametrize("flags", [AVX512, AMX, UNKNOWN], ids=["avx512", "amx", "nobody has looked"])
+@pytest.mark.parametrize(
+    "flags", [AVX512, AMX, UNKNOWN, frozenset({"zarch", "vx"})], ids=["avx512", "amx", "nobody has looked", "others"]
+)
 @pytest.mark.parametrize("quantisation", ["AWQ 4-bit", "GPTQ 4-bit", "packed 4-bit", "INT8 W8A8", "FP8", "BF16", ""])
 def test_vllm_runs_four_bits_where_it_has_the_kernel(quantisation: str, flags: frozenset[str]) -> None:
     assert why(quantisation, flags) == ""

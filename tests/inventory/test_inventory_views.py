@@ -3,6 +3,7 @@
 import pytest
 from django.urls import reverse
 
+from tests.browser.markup import faults
 from webapp.deployments.models import Replica
 from webapp.inventory import services
 from webapp.inventory.models import Host
@@ -108,6 +109,7 @@ def test_the_page_names_the_processors_and_what_they_can_do(client, ada, host):
     text = client.get(page).content.decode()
     assert "16 × EPYC &lt;7543&gt;" in text and "AVX2, F16C" in text
     assert "<summary>All flags</summary>" in text and "avx2 clflush f16c sse2" in " ".join(text.split())
+    assert faults(text) == []
 
 
 def test_the_api_tells_what_the_processors_can_do(client, ada, team, host):

@@ -13,6 +13,11 @@ def is_x86(flags: Flags) -> bool:
     return "sse2" in flags
 
 
+def is_arm(flags: Flags) -> bool:
+    """Arm's vector unit, which every one with 64 bits has."""
+    return "asimd" in flags
+
+
 def lacking(flags: Flags, *needed: str) -> tuple[str, ...]:
     """Which of these an x86 processor lacks, in capitals as people write them."""
     return tuple(name.upper() for name in needed if name not in flags) if is_x86(flags) else ()

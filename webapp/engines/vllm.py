@@ -122,7 +122,7 @@ class Vllm:
             return ""
         name = "packed integers" if packed[1] == "packed" else packed[1]
         bits = int(packed[2] or _KERNEL_BITS)
-        has_kernel = not flags or _KERNEL_FLAG in flags
+        has_kernel = not processors.lacking(flags, _KERNEL_FLAG) and not processors.is_arm(flags)
         if bits != _KERNEL_BITS:
             instead = "INT8, FP8, 4 bits or a GPU" if has_kernel else "INT8, FP8 or a GPU"
             return f"vLLM has no kernel for {name} with {bits} bits on processors. Use {instead}."
