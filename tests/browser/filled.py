@@ -89,7 +89,9 @@ def _hosts() -> Any:
         )
         for index in range(2)
     )
-    facts = {"operating_system": HOSTILE, "runtimes": ["runc", SCRIPT], "listeners": [{"address": "0.0.0.0:22"}]}
+    facts: dict[str, Any] = {"operating_system": HOSTILE, "runtimes": ["runc", SCRIPT]}
+    facts["listeners"] = [{"address": "0.0.0.0:22"}]
+    facts["processor"] = {"name": SCRIPT, "flags": ["sse2", "avx2", "avx512f", HOSTILE, *map(str, range(120))]}
     services.record_facts(
         host.pk,
         services.HostFacts(

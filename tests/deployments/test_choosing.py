@@ -179,11 +179,12 @@ def test_what_vllm_does_not_run_on_processors_is_refused_before_anything_starts(
 
     Artifact.objects.filter(pk=halves.pk).update(facts={**SMOL.as_json(), "quantisation": quantisation})
     halves.refresh_from_db()
+    # Asked for while the cards were there: what can never run is not taken at all.
+    replica = services.create(ada, team, services.Wish("chat", halves, engine="vllm")).replicas.get()
     if not has_cards:
         host.accelerators.all().delete()
     place = fitting.fit(halves, "vllm", {}).places[0]
     assert why in place.why and bool(place.why) == bool(why)
-    replica = services.create(ada, team, services.Wish("chat", halves, engine="vllm")).replicas.get()
     claimed = lifecycle.claim(replica.pk)
     assert claimed is not None
     placing.place(claimed)

@@ -107,6 +107,10 @@ def test_what_users_write_is_no_fact() -> None:
         ("ValueError: To serve at least one request with the models's max seq len (9), (2 GiB KV cache is needed, "
          "which is larger than the available KV cache memory", ExitCode.BAD_OPTION),
         ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory", ExitCode.OUT_OF_MEMORY),
+        ("AttributeError: '_OpNamespace' '_C' object has no attribute 'cpu_gemm_wna16'", ExitCode.KERNEL_MISSING),
+        ("AttributeError: '_OpNamespace' '_moe_C' object has no attribute 'topk_softmax'\nRuntimeError: Engine core "
+         "initialization failed. Failed to find a kernel", ExitCode.KERNEL_MISSING),
+        ("AttributeError: 'Config' object has no attribute 'cpu_gemm_wna16'", ExitCode.EXITED),
         ("something odd", ExitCode.EXITED),
     ],
 )  # fmt: skip
@@ -140,3 +144,10 @@ def test_what_does_not_fit_is_offered_with_a_smaller_cache() -> None:
 )
 def test_only_answers_to_our_own_questions_are_left_out_of_the_log(line: str, is_ours: bool) -> None:
     assert ENGINE.is_our_asking(line) is is_ours
+
+
+def test_a_missing_kernel_is_no_accident_and_says_what_runs_instead() -> None:
+    log = "AttributeError: '_OpNamespace' '_C' object has no attribute 'cpu_gemm_wna16'\n"
+    reason = ENGINE.explain_exit(ExitFacts(exit_code=1, log_tail=log))
+    assert "this processor or GPU (it lacks cpu_gemm_wna16)" in reason.message and not reason.retry
+    assert all(way in reason.advice for way in ("GGUF with llama.cpp", "INT8", "AVX-512", "GPU"))

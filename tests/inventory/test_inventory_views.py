@@ -3,6 +3,7 @@
 import pytest
 from django.urls import reverse
 
+from tests.browser.markup import faults
 from webapp.deployments.models import Replica
 from webapp.inventory import services
 from webapp.inventory.models import Host
@@ -97,3 +98,28 @@ def test_facts_are_told_in_words_and_what_is_the_programs_own_is_not(client, ada
     text = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
     assert "<dt>Docker</dt><dd>28.2</dd>" in text
     assert "1795382887" not in text
+
+
+def test_the_page_names_the_processors_and_what_they_can_do(client, ada, host):
+    client.force_login(ada)
+    page = reverse("inventory:detail", args=[host.pk])
+    assert "not known yet" in client.get(page).content.decode()
+    flags = ["sse2", "avx2", "f16c", "clflush"]
+    Host.objects.filter(pk=host.pk).update(facts={**host.facts, "processor": {"name": "EPYC <7543>", "flags": flags}})
+    text = client.get(page).content.decode()
+    assert "16 × EPYC &lt;7543&gt;" in text and "AVX2, F16C" in text
+    assert "<summary>All flags</summary>" in text and "avx2 clflush f16c sse2" in " ".join(text.split())
+    assert faults(text) == []
+
+
+def test_the_api_tells_what_the_processors_can_do(client, ada, team, host):
+    from webapp.accounts import keys
+
+    _key, secret = keys.create_key(ada, team, "program")
+    ask = lambda: client.get(f"/api/v1/hosts/{host.pk}", headers={"X-API-Key": secret}).json()  # noqa: E731
+    assert (ask()["cpu_name"], ask()["cpu_features"], ask()["cpu_flags"]) == ("", [], [])
+    stored = {"name": "EPYC", "flags": ["sse2", "avx512f", "avx2"]}
+    Host.objects.filter(pk=host.pk).update(facts={"processor": stored})
+    said = ask()
+    assert (said["cpu_name"], said["cpu_features"]) == ("EPYC", ["AVX2", "AVX-512"])
+    assert said["cpu_flags"] == ["avx2", "avx512f", "sse2"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webapp.inventory.probes import amd, docker_info, intel, listed, nvidia
+from webapp.inventory.probes import amd, docker_info, intel, listed, nvidia, processor
 from webapp.inventory.probes.devices import Device, ProbeError, number, pci_address, size
 
 CAPTURES = Path(__file__).parent / "captures"
@@ -266,3 +266,51 @@ def test_damaged_captures_give_devices_or_a_probe_error(text: str, data: st.Data
             if parser in (nvidia.parse_xml, nvidia.parse_csv, amd.parse, intel.parse):
                 assert isinstance(found, tuple)
                 assert all(isinstance(device, Device) for device in found)
+
+
+def test_the_processors_of_a_host_and_what_matters_of_them() -> None:
+    found = processor.parse(capture("cpuinfo_epyc_milan.txt"))
+    assert found.name == "AMD EPYC" and {"sse2", "avx2", "f16c"} <= found.flags and "avx512f" not in found.flags
+    assert found.features == ("AVX2", "FMA", "F16C")
+    assert processor.Processor.from_json(json.loads(json.dumps(found.as_json()))) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "features"),
+    [
+        ("model name\t: Xeon\nflags\t: sse2 avx2 avx512f avx512_bf16 amx_tile\n", "Xeon",
+         ("AVX2", "AVX-512", "AVX-512 BF16", "AMX")),
+        # Cores that differ: a container may run on any of them.
+        ("flags : sse2 avx2 avx512f\n\nflags : sse2 avx2\n", "", ("AVX2",)),
+        ("processor : 0\nFeatures : fp asimd asimddp sve\nCPU implementer : 0x41\n", "",
+         ("NEON", "dot product", "SVE")),
+        ("cpu\t\t: POWER9, altivec supported\n", "POWER9, altivec supported", ()),
+        ("model name : X\nflags :\n", "X", ()),
+    ],
+)  # fmt: skip
+def test_processors_of_other_kinds(text: str, name: str, features: tuple[str, ...]) -> None:
+    found = processor.parse(text)
+    assert (found.name, found.features) == (name, features)
+
+
+@given(st.text())
+def test_whatever_a_kernel_says_is_read_or_refused(text: str) -> None:
+    for said in (text, f"flags: {text}"):
+        try:
+            assert len(processor.parse(said).name) <= 100
+        except ProbeError:
+            assert said is text
+
+
+def test_the_command_prints_each_line_that_matters_once() -> None:
+    import subprocess
+    import sys
+
+    said = subprocess.run([sys.executable, *processor.COMMAND[1:]], capture_output=True, text=True, check=True).stdout
+    assert processor.parse(said) == processor.parse(Path("/proc/cpuinfo").read_text())
+    assert len(said) < 20_000
+
+
+@pytest.mark.parametrize("stored", [None, {}, [], {"name": "x"}, {"flags": None}])
+def test_what_was_never_stored_is_not_known(stored: Any) -> None:
+    assert processor.Processor.from_json(stored).flags == frozenset()

@@ -11,6 +11,7 @@ from webapp.planner.placement import GIB, Accelerator, Choice, Demand, Host, Nee
 
 CPU = Demand({"cpu": Need(2 * GIB)}, artifact_bytes=GIB)
 GPU = Demand({"nvidia": Need(GIB, 10 * GIB)}, artifact_bytes=GIB)
+OLD, NEW = frozenset({"sse2"}), frozenset({"sse2", "avx512f"})
 EITHER = Demand({"nvidia": Need(GIB, 10 * GIB), "cpu": Need(11 * GIB)})
 
 
@@ -36,7 +37,7 @@ def test_the_only_host_is_chosen() -> None:
         (CPU, {"is_allowed": False}, "team may not use"),
         (replace(CPU, pinned_host=7), {}, "pinned to another"),
         (replace(CPU, labels=frozenset({"lab", "gold"})), {"labels": frozenset({"lab"})}, "lacks the label gold"),
-        (Demand({}, {"cpu": "It has no kernel for that."}), {}, "no kernel for that"),
+        (Demand({"cpu": Need(GIB)}, {("cpu", OLD): "It has no kernel for that."}), {"cpu_flags": OLD}, "no kernel for"),
         (CPU, {"is_online": False}, "cannot be reached"),
         (CPU, {"is_draining": True}, "being drained"),
         (CPU, {"free_memory_bytes": GIB}, "needs 2.0 GiB of memory, 1.0 GiB are free"),

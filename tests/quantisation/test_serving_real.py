@@ -1,10 +1,14 @@
-"""Quantised, measured, deployed: real workers, vLLM in real containers, an answer through the gateway."""
+"""Quantised, measured, deployed: real workers, vLLM in real containers, an answer through the gateway.
+
+vLLM's kernel for 4 bits needs AVX-512. What is asserted of AWQ and GPTQ follows the host's own record of its
+processors: served where they have it, else made, judged and refused with the reason.
+"""
 
 import contextlib
 import http.client
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +32,14 @@ FEW = {
 # A start is mostly imports: half a minute on idle processors, five minutes where ten programs share two of them.
 READY_S = 900
 GIB = 1024**3
+FOUR_BITS = ("awq", "gptq")
+NO_KERNEL = "with 4 bits on processors without AVX-512."
+
+
+def runs_on(machine: Any, method: str) -> bool:
+    """Whether vLLM serves what the method makes on this machine's processors."""
+    assert machine.processor.flags, "nobody has looked at its processors"
+    return method not in FOUR_BITS or "avx512f" in machine.processor.flags
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +117,8 @@ def ask(port: int, key: str, model: str) -> Any:
         return SimpleNamespace(status=answer.status, body=json.loads(answer.read()))
 
 
-def check_measured(source: Any, made: Any, job: Any) -> None:
-    """Quality is judged on the scale of all methods, speed by the engine that will serve it."""
+def check_judged(source: Any, made: Any, job: Any) -> Any:
+    """Quality is judged on the scale of all methods; the row of what was measured."""
     from webapp.quantisation.models import Measurement
     from webapp.quantisation.recipes import of_json
 
@@ -114,19 +126,33 @@ def check_measured(source: Any, made: Any, job: Any) -> None:
     assert made.quantisation == of_json(job.params["recipe"]).label
     assert made.facts["parameters"] == source.facts["parameters"]
     row = Measurement.objects.get(artifact=made)
-    values, took = row.values, {name: job.result[name]["seconds"] for name in ("quantise", "judge", "speed")}
+    values, took = row.values, {name: said.get("seconds") for name, said in job.result.items()}
     print(f"{made.quantisation}: {took} s; {json.dumps(values)}")
     # The source itself differs by rounding alone; what is broken would be in the thousands.
     assert 10 < values["base_perplexity"] < 60 and 10 < values["perplexity"] < 120
     assert 0 < values["kl_divergence"] < 2 and 40 < values["top1_agreement_percent"] <= 100
     assert values["size_bytes"] == sum(file["size_bytes"] for file in made.files) < source.size_bytes
     assert {"config.json", "tokenizer.json"} <= {file["name"] for file in made.files}
+    return row
+
+
+def check_timed(row: Any, job: Any) -> None:
+    """Speed is measured by the engine that will serve it."""
+    values = row.values
     assert "speed_missing" not in values and "vllm 0." in row.tool
     assert [one["streams"] for one in values["speed"]] == [1, 8]
     assert all(one["prompt_per_s"] > 1 and one["decode_per_s"] > 1 for one in values["speed"])
     assert values["load_s"] > 1
     # Its cache alone has 1 GiB; the container had no more than what the job booked, and a margin.
     assert GIB < values["peak_memory_bytes"] < job.params["needs"]["memory_bytes"]
+
+
+def check_untimed(row: Any, job: Any, words: str) -> None:
+    """The job went on without the step, and tells why on its page and with its result."""
+    assert words in row.values["speed_missing"] and "speed" not in row.values
+    rows = {step["name"]: step for step in job.plan}
+    assert rows["speed"]["state"] == "skipped" and words in rows["speed"]["why"]
+    assert job.result["baseline"]["missing"] == "The result was not timed, so there is nothing to compare."
 
 
 def check_baseline(source: Any, job: Any, baselines: list[dict[str, Any]]) -> None:
@@ -172,15 +198,81 @@ def serve(vllm: None, stack: Stack, quantisers: Any, machine: Any, ada: Any, tea
     return served
 
 
+@pytest.fixture
+def is_refused(machine: Any, ada: Any, team: Any) -> Callable[[Any], None]:
+    """Before anything starts, with the reason and the ways out."""
+
+    def asked(artifact: Any) -> None:
+        from webapp.deployments import services
+        from webapp.errors import Invalid
+
+        for pinned in (None, machine):
+            with pytest.raises(Invalid, match=NO_KERNEL) as refusal:
+                services.create(ada, team, services.Wish("capital", artifact, engine="vllm", host=pinned))
+            assert "GGUF with llama.cpp" in str(refusal.value) and "INT8" in str(refusal.value)
+        assert reload(machine).booked_bytes == 0
+
+    return asked
+
+
 @pytest.mark.parametrize("method", FEW)
-def test_a_quantised_model_is_measured_and_served_by_vllm(made: Any, serve: Any, baselines: Any, method: str) -> None:
+def test_a_quantised_model_is_measured_and_served_by_vllm(
+    made: Any, serve: Any, is_refused: Any, machine: Any, baselines: Any, method: str
+) -> None:
     from webapp.catalog.models import Artifact
 
     source, job = made(method, FEW[method], {"chunks": 2, "context": 256})
     artifact = Artifact.objects.get(parent=source)
-    check_measured(source, artifact, job)
+    row = check_judged(source, artifact, job)
+    if not runs_on(machine, method):
+        check_untimed(row, job, NO_KERNEL)
+        is_refused(artifact)
+        return
+    check_timed(row, job)
     check_baseline(source, job, baselines)
     serve(artifact)
+
+
+@contextlib.contextmanager
+def recorded(machine: Any, flags: frozenset[str]) -> Iterator[None]:
+    """The host's record says other flags than its processors have, and no look at them mends it meanwhile."""
+    before = dict(machine.facts)
+    lie = {"name": machine.processor.name, "flags": sorted(flags)}
+    type(machine).objects.filter(pk=machine.pk).update(
+        facts={**before, "processor": lie, "accelerators_at": time.time() + 3600}
+    )
+    machine.refresh_from_db()
+    try:
+        yield
+    finally:
+        type(machine).objects.filter(pk=machine.pk).update(facts=before)
+
+
+def test_what_the_record_says_of_the_processors_decides_and_a_wrong_one_ends_in_words(
+    made: Any, vllm: None, is_refused: Any, machine: Any, ada: Any, team: Any
+) -> None:
+    """The other kind of machine: masked flags are refused where the processors have them; where they do not, flags that
+    are not there let vLLM try and find that it has no kernel."""
+    from webapp.catalog.models import Artifact
+    from webapp.deployments import services
+
+    can, flags = runs_on(machine, "awq"), machine.processor.flags
+    with recorded(machine, flags - {"avx512f"} if can else flags | {"avx512f"}):
+        source, job = made("awq", FEW["awq"], {"chunks": 2, "context": 256})
+        artifact = Artifact.objects.get(parent=source)
+        row = check_judged(source, artifact, job)
+        if can:
+            check_untimed(row, job, NO_KERNEL)
+            is_refused(artifact)
+            return
+        check_untimed(row, job, "vLLM has no kernel for this model on this processor or GPU (it lacks cpu_gemm_wna16).")
+        wish = services.Wish("capital", artifact, options={"context_length": 512, "parallel_slots": 4})
+        replica = services.create(ada, team, wish).replicas.get(number=1)
+        wait_for(lambda: reload(replica).state == "failed", READY_S, lambda: (replica.state, replica.reason))
+        assert (replica.reason_code, replica.next_due_at) == ("kernel_missing", None), replica.reason
+        assert "(it lacks cpu_gemm_wna16)" in replica.reason
+        services.delete(ada, replica.deployment)
+        wait_for(lambda: not type(replica).objects.exists(), 120, lambda: reload(replica).state)
 
 
 def test_eight_bit_floats_are_served_on_processors_too(made: Any, serve: Any) -> None:

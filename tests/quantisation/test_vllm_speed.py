@@ -75,6 +75,22 @@ def test_memory_is_what_all_processes_hold(speed, tmp_path: Path) -> None:
     assert speed.Memory(tmp_path).now_bytes() == (100 + 2000 + 7 + 7) * 1024
 
 
+def test_a_complaint_outlives_what_is_printed_behind_it(speed, monkeypatch, tmp_path: Path) -> None:
+    """PyTorch says goodbye behind the traceback, and the exit code alone says nothing."""
+    from webapp.engines import vllm_exits
+
+    words = "'_OpNamespace' '_C' object has no attribute 'cpu_gemm_wna16'"
+    lines = ("Traceback:", f"AttributeError: {words}", "[rank0]:[W] Warning: destroy_process_group() was not called")
+    child = tmp_path / "speed.py"
+    child.write_text(f"import sys\nprint({chr(10).join(lines)!r}, flush=True)\nsys.exit(1)")
+    monkeypatch.setattr(speed, "__file__", str(child))
+    found = speed.speed({"model": "/model"})
+    assert found["missing"] == f"vLLM did not run it: AttributeError: {words}"
+    told = vllm_exits.in_words(found["missing"])
+    assert "lacks cpu_gemm_wna16" in told and "AVX-512" in told and "GGUF" in told
+    assert vllm_exits.in_words("It used more memory than it was given.") == "It used more memory than it was given."
+
+
 def test_what_vllm_refuses_is_a_result_with_the_reason(speed, monkeypatch, tmp_path: Path) -> None:
     """The child is a real process here; without vLLM it ends with an ImportError."""
     order = {"model": str(tmp_path), "prompt": 8, "generate": 2, "streams": [1]}

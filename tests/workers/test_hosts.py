@@ -265,3 +265,39 @@ def test_a_look_at_a_host_finds_the_quantisers_images(engine: Any, machine: Any)
             assert reload(machine).facts["quantiser_images"] == [GGUF_IMAGE]
         finally:
             client.remove_image(GGUF_IMAGE)
+
+
+CPUINFO = "model name\t: {name}\nflags\t\t: {flags}\n"
+
+
+def test_a_look_at_a_host_reads_its_processors_and_keeps_what_was_read(
+    engine: Any, machine: Any, ada: Any, team: Any
+) -> None:
+    """The image that reads them comes later than the host; a host that another look finds without it loses nothing."""
+    from webapp.inventory.models import Host
+    from workers.tasks import hosts
+
+    assert "processor" not in machine.facts and machine.processor.flags == frozenset()
+    for flags in ("sse2 avx2 f16c", "sse2 avx2 f16c avx512f"):
+        engine.import_fake_tools(CPUINFO.format(name="Some CPU", flags=flags).encode())
+        Host.objects.filter(pk=machine.pk).update(facts={**machine.facts, "accelerators_at": 0})
+        hosts.probe(machine.pk)
+        assert reload(machine).processor.flags == set(flags.split()) and machine.processor.name == "Some CPU"
+        assert containers(engine, "probe") == []
+    with contextlib.closing(engine.client()) as client:
+        client.remove_image("modelyard/tools:1", force=True)
+    Host.objects.filter(pk=machine.pk).update(facts={**machine.facts, "accelerators_at": 0})
+    hosts.probe(machine.pk)
+    assert "avx512f" in reload(machine).processor.flags and machine.state == "online"
+
+
+def test_a_host_that_says_nothing_of_its_processors_is_online_all_the_same(engine: Any, machine: Any) -> None:
+    from workers.tasks import hosts
+
+    engine.import_fake_tools(b"no such thing")
+    try:
+        hosts.probe(machine.pk)
+        assert reload(machine).state == "online" and machine.processor.flags == frozenset()
+    finally:
+        with contextlib.closing(engine.client()) as client:
+            client.remove_image("modelyard/tools:1", force=True)

@@ -6,7 +6,9 @@ from typing import Any
 from pydantic import ValidationError as OptionsError
 
 from webapp import engines
+from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact, CopyState
+from webapp.deployments import fitting
 from webapp.deployments.models import MAX_REPLICAS
 from webapp.deployments.revisions import Contents
 from webapp.errors import Conflict, Invalid
@@ -90,6 +92,15 @@ def check_files(contents: Contents) -> None:
         where = contents.host.name if contents.host else "any host"
         message = f"The files of {contents.artifact} are not on {where}."
         raise Invalid(message, "Get them there first.", fields={"artifact": message})
+
+
+def check_hardware(contents: Contents, team: Team) -> None:
+    """Somewhere it must be able to run: Invalid when no host that has the files has processors or cards for it."""
+    if contents.image:  # what that can run is its maker's to know
+        return
+    why = fitting.why_on_no_hardware(contents.artifact, contents.engine, contents.host, team)
+    if why:
+        raise Invalid(why, fields={"host" if contents.host else "artifact": why})
 
 
 def check_count(replicas: int) -> None:

@@ -3,7 +3,7 @@
 Looks only: workers book.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,10 +21,13 @@ MIB = 1024**2
 # An estimate is not a promise: engines get a quarter more host memory, and some on top, before the kernel ends them.
 MARGIN = 1.25
 HEADROOM_BYTES = 256 * MIB
+MOST_WHY = 500
 # Hosts that a page answers for one by one; of the others it says how many there are.
 SHOWN = 6
 
 Candidate = tuple[Host, placement.Host]
+# Vendors of the cards, and what the processors can.
+_Kinds = tuple[frozenset[str], frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def fit(
         chosen = engine.Options.model_validate(options)
         hosts = hosts_for(team) if pinned is None else hosts_for(team).filter(pk=pinned.pk)
         pairs = _likely_ones(artifact, hosts, most)
-        known: dict[frozenset[str], placement.Demand] = {}
+        known: dict[_Kinds, placement.Demand] = {}
         judged = [_judge(pair, engine, facts, chosen, known) for pair in pairs]
         judged.sort(key=lambda one: (bool(one.why), not one.offer.has_artifact, one.host.name))
         places = [_place(one, engine, facts, chosen) for one in judged[:most]]
@@ -159,6 +162,7 @@ def _candidates(artifact: Artifact, hosts: Iterable[Host], replicas_by_host: Map
                 is_prepared=bool(host.engine_subnet),
                 free_memory_bytes=host.free_bytes,
                 free_disk_bytes=host.disk_free_bytes,
+                cpu_flags=host.processor.flags,
                 has_artifact=host.pk in present,
                 replicas=replicas_by_host.get(host.pk, 0),
                 accelerators=tuple(_card(card) for card in host.accelerators.all() if card.is_present),
@@ -172,7 +176,7 @@ def demand(
     engine: Engine,
     facts: ModelFacts,
     options: EngineOptions,
-    hosts: Iterable[placement.Host],
+    hosts: Sequence[placement.Host],
     pinned: int | None = None,
     own_image: bool = False,
 ) -> placement.Demand:
@@ -181,14 +185,45 @@ def demand(
     Raises ValueError when the engine cannot say.
     """
     vendors = [*sorted({card.vendor for host in hosts for card in host.accelerators}), "cpu"]
+    kinds = {(vendor, host.cpu_flags) for host in hosts for vendor in vendors}
     # What an image of somebody's own can run is theirs to know.
-    unfit = {} if own_image else {vendor: why for vendor in vendors if (why := engine.why_not_on(vendor, facts))}
+    unfit = {} if own_image else {kind: why for kind in kinds if (why := engine.why_not_on(kind[0], facts, kind[1]))}
     needs = {
         vendor: booked(engine.memory_terms(facts, options, HardwareGrant(cast(Vendor, vendor))))
         for vendor in vendors
-        if own_image or (engine.images(vendor) and vendor not in unfit)
+        if own_image or engine.images(vendor)
     }
     return placement.Demand(needs, unfit, may_fetch=False, pinned_host=pinned, strategy="spread")
+
+
+def why_on_no_hardware(
+    artifact: Artifact, engine_name: str, pinned: Host | None = None, team: Team | None = None
+) -> str:
+    """Why no host that has the files, and that it may go to, can run them however much is free.
+
+    Empty when one can, when that is not known, and when no host has them yet.
+    """
+    engine = engines.get(engine_name)
+    try:
+        facts = ModelFacts.from_json(artifact.facts)
+    except ValueError:
+        return ""
+    there = artifact.copies.filter(state=CopyState.PRESENT).values("host")
+    hosts = hosts_for(team).filter(pk__in=there)
+    whys: dict[str, str] = {}
+    for host in (hosts if pinned is None else hosts.filter(pk=pinned.pk)).for_list():
+        whys[host.name] = why_not_by(engine, facts, host)
+        if not whys[host.name]:
+            return ""
+    return " ".join(f"{name}: {why}" for name, why in whys.items())[:MOST_WHY]
+
+
+def why_not_by(engine: Engine, facts: ModelFacts, host: Host) -> str:
+    """Why neither the host's cards nor its processors can run it; empty when one can, as far as is known."""
+    # A card that was not found today may be there tomorrow: placement looks again.
+    kinds = [*dict.fromkeys(card.vendor for card in host.accelerators.all()), "cpu"]
+    whys = [engine.why_not_on(kind, facts, host.processor.flags) for kind in kinds if engine.images(kind)]
+    return " ".join(dict.fromkeys(whys)) if all(whys) else ""
 
 
 def grant(host: Host, choice: placement.Choice, need: placement.Need) -> HardwareGrant:
@@ -227,11 +262,11 @@ def _judge(
     engine: Engine,
     facts: ModelFacts,
     options: EngineOptions,
-    known: dict[frozenset[str], placement.Demand],
+    known: dict[_Kinds, placement.Demand],
 ) -> _Judged:
     """`known` keeps the demand on each mixture of hardware, which is the same for all hosts that have it."""
     host, offer = pair
-    kinds = frozenset(card.vendor for card in offer.accelerators)
+    kinds = frozenset(card.vendor for card in offer.accelerators), offer.cpu_flags
     if kinds not in known:
         known[kinds] = demand(engine, facts, options, [offer])
     return _Judged(host, offer, known[kinds], placement.place(known[kinds], [offer]))

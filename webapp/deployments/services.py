@@ -13,7 +13,7 @@ from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog.models import Artifact
 from webapp.deployments import names, revisions, rolling, room, timeline
-from webapp.deployments.checking import check_count, check_files, checked, hold_files
+from webapp.deployments.checking import check_count, check_files, check_hardware, checked, hold_files
 from webapp.deployments.checking import checked_options as checked_options
 from webapp.deployments.models import MAX_REPLICAS as MAX_REPLICAS
 from webapp.deployments.models import Deployment, ReplicaEvent, Revision
@@ -111,7 +111,9 @@ def check(user: User | None, team: Team, wish: Wish) -> Contents:
     """What would run, with options as they are stored. Raises Invalid or NotAllowed."""
     require(user, team, Role.OPERATOR)
     check_count(wish.replicas)
-    return checked(wish.contents)
+    contents = checked(wish.contents)
+    check_hardware(contents, team)
+    return contents
 
 
 def check_edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
@@ -123,6 +125,7 @@ def check_edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
         check_count(wanted.replicas)
     if planned.changes:
         check_files(planned.contents)
+        check_hardware(planned.contents, deployment.team)
     return planned
 
 
@@ -155,6 +158,7 @@ def edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
         if planned.changes:
             hold_files(planned.contents.artifact)
             check_files(planned.contents)
+            check_hardware(planned.contents, deployment.team)
             _check_room(planned, wanted.may_gap)
             revision = revisions.write(deployment, planned.contents, actor_name(user), wanted.note)
             rolling.begin(deployment, "edit", revision, actor_name(user), wanted.may_gap)
@@ -215,6 +219,7 @@ def roll_back(user: User | None, deployment: Deployment, number: int, may_gap: b
             raise Conflict(f"It runs what revision {number} ran already.", "Restart it to replace its replicas.")
         hold_files(contents.artifact)
         check_files(contents)
+        check_hardware(contents, deployment.team)
         _check_room(plan(deployment, Edit({name: getattr(contents, name) for name in _FIELDS})), may_gap)
         note = f"back to revision {number}"
         revision = revisions.write(deployment, contents, actor_name(user), note)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from webapp.engines.processors import UNKNOWN, Flags
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Term
 
@@ -124,6 +125,7 @@ class ExitCode(StrEnum):
     DAEMON_RESTART = "daemon_restart"
     UNHEALTHY = "unhealthy"
     MODEL_REFUSED = "model_refused"
+    KERNEL_MISSING = "kernel_missing"
     BAD_OPTION = "bad_option"
     IMAGE_MISSING = "image_missing"
     START_FAILED = "start_failed"
@@ -160,8 +162,11 @@ class Engine(Protocol):
         """Image references for that hardware, best first; empty when the engine cannot run there."""
         ...
 
-    def why_not_on(self, vendor: str, meta: ModelFacts) -> str:
-        """Why it cannot run these files on that hardware, with what to do; empty when it can, as far as is known."""
+    def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
+        """Why it cannot run these files on that hardware, with what to do; empty when it can, as far as is known.
+
+        `flags` are those of the host's processors; none while nobody has looked.
+        """
         ...
 
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:

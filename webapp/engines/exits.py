@@ -27,6 +27,9 @@ class Words:
     model_errors: tuple[tuple[str, str, str], ...]
     memory_advice: str
     gpu_advice: str
+    # Its one group is the name of what this build lacks for this hardware.
+    kernel: re.Pattern[str] | None = None
+    kernel_advice: str = ""
 
 
 def explain(facts: ExitFacts, words: Words) -> ExitReason:
@@ -107,6 +110,19 @@ def _gpu_memory(facts: ExitFacts, words: Words) -> ExitReason | None:
         f"The GPU's memory did not suffice ({_line_around(facts.log_tail, found.start())}).",
         words.gpu_advice,
         retry=True,
+    )
+
+
+def missing_kernel(text: str, words: Words) -> ExitReason | None:
+    """The log's text says that the program has no code for this on this hardware; None when it does not."""
+    found = words.kernel.search(text) if words.kernel is not None else None
+    if found is None:
+        return None
+    return ExitReason(
+        ExitCode.KERNEL_MISSING,
+        f"{words.program} has no kernel for this model on this processor or GPU (it lacks {found[1]}).",
+        words.kernel_advice,
+        retry=False,
     )
 
 
@@ -225,6 +241,7 @@ _JUDGES: tuple[Callable[[ExitFacts, Words], ExitReason | None], ...] = (
     _host_memory,
     _unhealthy,
     _daemon,
+    lambda facts, words: missing_kernel(facts.log_tail, words),
     _bad_option,
     _bad_model,
     _from_outside,

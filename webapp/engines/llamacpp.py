@@ -22,6 +22,7 @@ from webapp.engines.base import (
     ProbeSpec,
     Readiness,
 )
+from webapp.engines.processors import UNKNOWN, Flags
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import MIB, Estimate, Settings, Term, estimate_llamacpp
 
@@ -133,8 +134,12 @@ class LlamaCpp:
         """Image references for that hardware, best first; empty when it cannot run there."""
         return _IMAGES.get(vendor, ())
 
-    def why_not_on(self, vendor: str, meta: ModelFacts) -> str:
-        """It computes every type on everything."""
+    def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
+        """It computes every type on everything.
+
+        The image built here needs what processors.GGML names; the official one, which stands in for it, has code for
+        older processors too.
+        """
         return ""
 
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:

@@ -5,11 +5,12 @@ SIGTERM aborts what runs; the cache is taken whole at the start, so its size is 
 """
 
 import json
+import re
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from webapp.engines import vllm_exits, vllm_log
+from webapp.engines import processors, vllm_exits, vllm_log
 from webapp.engines.base import (
     EngineOptions,
     ExitFacts,
@@ -22,6 +23,7 @@ from webapp.engines.base import (
     ProbeSpec,
     Readiness,
 )
+from webapp.engines.processors import UNKNOWN, Flags
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import GIB, Estimate, Settings, Term, estimate_vllm
 
@@ -31,10 +33,18 @@ _IMAGES: dict[str, tuple[str, ...]] = {
     "amd": ("vllm/vllm-openai-rocm:latest",),
     "intel": ("vllm/vllm-openai-xpu:latest",),
 }
-# 0.32 on processors: "Quant type (uint8b128) not supported by CPUWNA16". GPTQ and AWQ with 4 bits, INT8 and FP8 run.
-_NOT_ON_CPU = {
-    "GPTQ 8-bit": "vLLM has no kernel for GPTQ with 8 bits on processors. Use INT8, FP8, 4 bits or a GPU.",
-}
+# Integers of a few bits, unpacked as they are multiplied: the same kernel whoever packed them. The first is how
+# configs of compressed-tensors that were not made here are called.
+_PACKED = re.compile(r"(packed|AWQ|GPTQ)(?: (\d+)-bit)?")
+# vLLM 0.32 brings libraries for AVX-512 and one for AVX2, and loads what the processor can run. The kernel of weights
+# in 4 bits (cpu_gemm_wna16) is in the former alone, and not in the one for Arm. It takes no other number of bits:
+# "Quant type (uint8b128) not supported by CPUWNA16". INT8 and FP8 have kernels everywhere.
+_LEAST = ("avx2", "f16c")
+_KERNEL_BITS, _KERNEL_FLAG = 4, "avx512f"
+_NO_KERNEL = (
+    "vLLM has no kernel for {name} with 4 bits on processors without AVX-512. "
+    "Use GGUF with llama.cpp, INT8 or FP8, a host with AVX-512, or a GPU."
+)
 
 
 class VllmOptions(EngineOptions):
@@ -99,9 +109,24 @@ class Vllm:
         """Image references for that hardware, best first; empty when it cannot run there."""
         return _IMAGES.get(vendor, ())
 
-    def why_not_on(self, vendor: str, meta: ModelFacts) -> str:
-        """The kernels that are missing."""
-        return _NOT_ON_CPU.get(meta.quantisation, "") if vendor == "cpu" else ""
+    def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
+        """What the processors lack, else the kernels that vLLM lacks for them."""
+        if vendor != "cpu":
+            return ""
+        missing = processors.lacking(flags, *_LEAST)
+        if missing:
+            need = " and ".join(missing)
+            return f"vLLM needs {need}, which the processors lack. Use GGUF with llama.cpp, a newer host or a GPU."
+        packed = _PACKED.fullmatch(meta.quantisation)
+        if packed is None:
+            return ""
+        name = "packed integers" if packed[1] == "packed" else packed[1]
+        bits = int(packed[2] or _KERNEL_BITS)
+        has_kernel = not processors.lacking(flags, _KERNEL_FLAG) and not processors.is_arm(flags)
+        if bits != _KERNEL_BITS:
+            instead = "INT8, FP8, 4 bits or a GPU" if has_kernel else "INT8, FP8 or a GPU"
+            return f"vLLM has no kernel for {name} with {bits} bits on processors. Use {instead}."
+        return "" if has_kernel else _NO_KERNEL.format(name=name)
 
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
         """argv, environment and limits. `options` is a VllmOptions; the model is its folder.

@@ -5,8 +5,13 @@ import re
 from webapp.engines import exits
 from webapp.engines.base import ExitFacts, ExitReason
 
+# PyTorch's words for an operator that is not in the library that was loaded, which vLLM chooses by the processor.
+_MISSING_KERNEL = re.compile(r"'_OpNamespace' '_\w+' object has no attribute '(\w+)'")
+_KERNEL_ADVICE = "Use GGUF with llama.cpp, INT8 or FP8, a host with AVX-512, or another GPU."
 _WORDS = exits.Words(
     program="vLLM",
+    kernel=_MISSING_KERNEL,
+    kernel_advice=_KERNEL_ADVICE,
     gpu_memory=re.compile(
         r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory|HIP out of memory"
         r"|Free memory on device .* is less than desired|No available memory for the cache blocks"
@@ -54,3 +59,9 @@ _WORDS = exits.Words(
 def explain(facts: ExitFacts) -> ExitReason:
     """Why it is not running; never None."""
     return exits.explain(facts, _WORDS)
+
+
+def in_words(complaint: str) -> str:
+    """A complaint of its program as people read it; as it is where we know no better words."""
+    reason = exits.missing_kernel(complaint, _WORDS)
+    return complaint if reason is None else f"{reason.message} {reason.advice}"

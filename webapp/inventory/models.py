@@ -8,6 +8,10 @@ from django.db import models
 from django.db.models import F, Q
 
 from webapp.accounts.models import Team, User
+from webapp.inventory.probes.processor import Processor
+
+# Where in a host's facts its processors stand.
+PROCESSOR_FACT = "processor"
 
 
 class Installation(models.Model):
@@ -107,6 +111,10 @@ class Host(models.Model):
     @property
     def free_bytes(self) -> int:
         return self.usable_bytes - self.booked_bytes
+
+    @property
+    def processor(self) -> Processor:
+        return Processor.from_json(self.facts.get(PROCESSOR_FACT))
 
 
 class HostGrant(models.Model):

@@ -31,6 +31,11 @@ class HostOut(Schema):
     is_shared: bool = Field(description="whether every team may use it")
     teams: list[str] = Field(description="slugs of the teams that may use it while it is not shared")
     cpu_count: int
+    cpu_name: str = Field(alias="processor.name", description="empty while nobody has looked")
+    cpu_features: list[str] = Field(alias="processor.features", description="what decides whether models run there")
+    cpu_flags: list[str] = Field(
+        alias="processor.sorted_flags", description="as the kernel names them; empty while nobody has looked"
+    )
     memory_bytes: int
     usable_bytes: int = Field(description="what placements may book")
     booked_bytes: int

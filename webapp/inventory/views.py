@@ -66,6 +66,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
     holders = {f"job:{job.pk}": job for job in jobs}
     return "hosts/_panel.html", {
         "host": host,
+        "processor": host.processor,
         "ledgers": ledgers_of(host, {replica.holder: replica for replica in replicas}, holders),
         "replicas": replicas[:REPLICA_LINES],
         "replica_count": len(replicas),

@@ -38,6 +38,7 @@ class Host:
     free_disk_bytes: int = 0
     accelerators: tuple[Accelerator, ...] = ()
     labels: frozenset[str] = frozenset()
+    cpu_flags: frozenset[str] = frozenset()  # of its processors; empty: not known
     has_artifact: bool = False
     has_image: bool = False
     replicas: int = 0
@@ -57,8 +58,8 @@ class Demand:
     """What is to be placed. `needs` names the kinds of hardware it can run on, the preferred first."""
 
     needs: Mapping[str, Need]
-    # Why it cannot run on a kind of hardware that the engine has an image for.
-    unfit: Mapping[str, str] = field(default_factory=dict)
+    # Why it cannot run on a kind of hardware that the engine has an image for, by that kind and the host's `cpu_flags`.
+    unfit: Mapping[tuple[str, frozenset[str]], str] = field(default_factory=dict)
     artifact_bytes: int = 0
     may_fetch: bool = True  # False: only hosts that have the files
     labels: frozenset[str] = frozenset()
@@ -66,6 +67,10 @@ class Demand:
     most_accelerators: int = 1  # how many of one host the engine can use together
     least_capability: float = 0.0  # of NVIDIA GPUs
     strategy: Literal["pack", "spread"] = "pack"
+
+    def why_unfit(self, host: Host, vendor: str) -> str:
+        """Why that kind of hardware of this host cannot run it, however much is free; empty when it can."""
+        return self.unfit.get((vendor, host.cpu_flags), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +172,12 @@ def _lacks_files(demand: Demand, host: Host) -> str | None:
 
 
 def _lacks_hardware(demand: Demand, host: Host) -> str | None:
-    if "cpu" in demand.needs or any(one.vendor in demand.needs and one.is_usable for one in host.accelerators):
+    kinds = [*dict.fromkeys(one.vendor for one in host.accelerators if one.is_usable), "cpu"]
+    usable = [kind for kind in kinds if kind in demand.needs]
+    if any(not demand.why_unfit(host, kind) for kind in usable):
         return None
-    if demand.unfit:
-        return " ".join(demand.unfit.values())
+    if usable:
+        return " ".join(dict.fromkeys(demand.why_unfit(host, kind) for kind in usable))
     return f"The host has no usable {_listed(demand.needs)} accelerator."
 
 
@@ -197,6 +204,10 @@ def _best_option(demand: Demand, host: Host) -> _Option | str:
     """The first kind of hardware of the demand that has room there, else the sentence that says what is missing."""
     refusals: list[str] = []
     for preference, (vendor, need) in enumerate(demand.needs.items()):
+        unfit = demand.why_unfit(host, vendor)
+        if unfit:
+            refusals.append(unfit)
+            continue
         if host.free_memory_bytes < need.host_bytes:
             refusals.append(f"It needs {_gib(need.host_bytes)} of memory, {_gib(host.free_memory_bytes)} are free.")
             continue

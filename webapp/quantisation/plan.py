@@ -8,6 +8,9 @@ once reserved.
 from collections.abc import Mapping
 from typing import Any
 
+from webapp import engines
+from webapp.engines.processors import Flags
+from webapp.planner.facts import ModelFacts
 from webapp.quantisation.recipes import PLAIN_TYPES, VLLM_IMAGE, GgufOptions, Measure, Recipe, of_json
 
 MODELS = "/models"
@@ -25,6 +28,8 @@ OURS = ("prepare", "publish")
 VERIFY_TOKENS = 64
 PROMPT_TOKENS, GENERATED_TOKENS, STREAMS = 128, 32, (1, 8)
 VLLM_PROGRAM = ("python3", "/opt/modelyard/speed.py")
+# The result is timed by the engine that will serve it.
+SPEED = "speed"
 # The source is timed like the result, so that there is something to compare with.
 BASELINE = "baseline"
 # How long an answer to a golden prompt may be.
@@ -41,7 +46,7 @@ def _steps(recipe: Recipe, source_format: str, measure: Measure | None) -> list[
     if recipe.what.makes != "gguf":
         if measure is None:
             return ["prepare", "quantise", "verify", "publish"]
-        return ["prepare", "quantise", "judge", *(["speed", BASELINE] if measure.speed else []), "publish"]
+        return ["prepare", "quantise", "judge", *([SPEED, BASELINE] if measure.speed else []), "publish"]
     chosen = recipe.chosen
     assert isinstance(chosen, GgufOptions)
     is_plain = chosen.type in PLAIN_TYPES
@@ -56,15 +61,15 @@ def _steps(recipe: Recipe, source_format: str, measure: Measure | None) -> list[
         return [*found, "verify", "publish"]
     if "quantise" not in found:
         # The source in another format is its own base line.
-        return [*found, "judge", *(["speed"] if measure.speed else []), "publish"]
-    return [*found, "logits", "judge", *(["speed", BASELINE] if measure.speed else []), "publish"]
+        return [*found, "judge", *([SPEED] if measure.speed else []), "publish"]
+    return [*found, "logits", "judge", *([SPEED, BASELINE] if measure.speed else []), "publish"]
 
 
 def order(params: Mapping[str, Any], step: str) -> dict[str, Any]:
     """What the step's program is told; see compose/quantizers and compose/tools/shelf.py."""
     recipe = of_json(params["recipe"])
     made = _gguf(params, recipe) if recipe.what.makes == "gguf" else _safetensors(params, recipe)
-    return {"step": "speed" if step == BASELINE else step, **made[step]}
+    return {"step": SPEED if step == BASELINE else step, **made[step]}
 
 
 def program(params: Mapping[str, Any], step: str) -> tuple[str, tuple[str, ...] | None]:
@@ -73,9 +78,16 @@ def program(params: Mapping[str, Any], step: str) -> tuple[str, tuple[str, ...] 
     What the quantiser of safetensors made, and its source, is timed by the engine that will serve it.
     """
     recipe = of_json(params["recipe"])
-    if step in ("speed", BASELINE) and recipe.what.makes != "gguf":
+    if step in (SPEED, BASELINE) and recipe.what.makes != "gguf":
         return VLLM_IMAGE, VLLM_PROGRAM
     return recipe.what.image, None
+
+
+def why_untimed(recipe: Recipe, flags: Flags) -> str:
+    """Why the engine that will serve the result cannot time it on processors with these flags; empty when it can."""
+    if recipe.what.makes == "gguf":
+        return ""
+    return engines.get("vllm").why_not_on("cpu", ModelFacts("", quantisation=recipe.label), flags)
 
 
 def is_dispensable(params: Mapping[str, Any], step: str) -> bool:
@@ -118,7 +130,7 @@ def _gguf(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[str, Any]
         "judge": {"model": out, "base": base, **judged},
         "verify": {"model": out, "base": None, **judged},
         "prompts": {"model": out, "prompts": PROMPTS, "tokens": ANSWER_TOKENS},
-        "speed": _timed(out),
+        SPEED: _timed(out),
         BASELINE: _timed(parent),
     }
 
@@ -139,7 +151,7 @@ def _safetensors(params: Mapping[str, Any], recipe: Recipe) -> dict[str, dict[st
         "judge": {"model": OUT, "base": source, **judged},
         "verify": {"model": OUT, "base": None, **judged},
         "prompts": {"model": OUT, "prompts": PROMPTS, "tokens": ANSWER_TOKENS},
-        "speed": _timed(OUT),
+        SPEED: _timed(OUT),
         BASELINE: _timed(source),
     }
 

@@ -6,6 +6,8 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from webapp.engines.processors import GGML
+
 GGUF_IMAGE = "modelyard/quantizer-gguf:1"
 LLMCOMPRESSOR_IMAGE = "modelyard/quantizer-llmcompressor:1"
 # vLLM as it serves on processors, with a program beside it that measures.
@@ -83,6 +85,8 @@ class Method:
     makes: str
     image: str
     expected_loss: str
+    # What its programs were compiled for, as webapp.engines.processors names it; nothing: they look for themselves.
+    needs_flags: tuple[str, ...] = ()
 
 
 METHODS: dict[str, Method] = {
@@ -90,7 +94,7 @@ METHODS: dict[str, Method] = {
     for method in (
         Method(
             "gguf", "GGUF", "For llama.cpp, Ollama and LM Studio, on processors and GPUs alike.", GgufOptions,
-            frozenset({"safetensors", "gguf"}), "gguf", GGUF_IMAGE, "2–5 % at 4 bits",
+            frozenset({"safetensors", "gguf"}), "gguf", GGUF_IMAGE, "2–5 % at 4 bits", GGML,
         ),
         Method(
             "awq", "AWQ 4-bit", "For vLLM and SGLang: weights in 4 bits, the important ones protected.", AwqOptions,

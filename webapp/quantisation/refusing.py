@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from webapp.engines.processors import Flags, lacking
 from webapp.planner.facts import ModelFacts
 from webapp.quantisation.recipes import WANTS_IMATRIX, GgufOptions, Measure, Recipe, group_size_of
 from webapp.quantisation.sizing import Needs, judged_tokens
@@ -73,6 +74,15 @@ def lack_of_room(needs: Needs, room: Room) -> list[Refusal]:
             )
         )
     return found
+
+
+def lack_of_instructions(recipe: Recipe, host_name: str, flags: Flags) -> list[Refusal]:
+    """What the tools were compiled for and the host's processors do not have; nothing while nobody has looked."""
+    missing = lacking(flags, *recipe.what.needs_flags)
+    if not missing:
+        return []
+    said = f"The tools for {recipe.what.title} need {', '.join(missing)}, which the processors of {host_name} lack."
+    return [Refusal(said, "Choose a newer host, or another method.", "host")]
 
 
 def is_quantised(facts: ModelFacts) -> bool:

@@ -39,6 +39,8 @@ class Preview:
     file: str = ""
     # What somebody has to do on the host before the work can be done; empty for nothing.
     first: str = ""
+    # Why the result will be made and judged there and not timed; empty when it will, or nobody asked.
+    untimed: str = ""
 
     @property
     def is_possible(self) -> bool:
@@ -56,14 +58,25 @@ def preview(
         return Preview((Refusal(f"Nobody knows what {artifact} is made of.", "Fetch it again, then retry."),))
     # What a header does not say, the catalogue may know by the file's name.
     facts_named = facts if facts.quantisation else replace(facts, quantisation=artifact.quantisation)
-    needs = sizing.needs(facts, artifact.format, recipe, measure)
+    untimed = _untimed(recipe, host, measure)
+    timed = measure.model_copy(update={"speed": False}) if measure and untimed else measure
+    needs = sizing.needs(facts, artifact.format, recipe, timed)
     found = refusing.refusals(facts_named, artifact.format, recipe) + refusing.too_little_judged(measure)
     if host is not None:
+        found += refusing.lack_of_instructions(recipe, host.name, host.processor.flags)
         found += _of_host(artifact, host, needs)
     return Preview(
         tuple(found), needs, tuple(plan.steps(recipe, artifact.format, measure, has_prompts=has_prompts)),
-        recipe.label, result_file(artifact, recipe), _first(recipe, host),
+        recipe.label, result_file(artifact, recipe), _first(recipe, host), untimed,
     )  # fmt: skip
+
+
+def _untimed(recipe: Recipe, host: Host | None, measure: Measure | None) -> str:
+    """The step keeps its place in the job, which tells the same there."""
+    if host is None or measure is None or not measure.speed:
+        return ""
+    why = plan.why_untimed(recipe, host.processor.flags)
+    return f"It is made and judged on {host.name}, but not timed: {why}" if why else ""
 
 
 def _first(recipe: Recipe, host: Host | None) -> str:

@@ -1,6 +1,7 @@
 """What is wrong with a schedule before its first run: every fault, each with the field that it is about."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -8,9 +9,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import ValidationError
 
 from webapp import engines
+from webapp.deployments import fitting
+from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired
 from webapp.errors import Invalid
 from webapp.inventory.models import Host
+from webapp.planner.facts import ModelFacts
 from webapp.schedules import crontab, gates, quantising
 from webapp.schedules.models import Schedule
 from webapp.schedules.timing import When
@@ -144,6 +148,27 @@ def _of_deployment(schedule: Schedule, wish: Wish) -> Iterator[Fault]:
     if wish.recipes and not any(recipe.what.makes in engine.formats for recipe in wish.recipes):
         made = ", ".join(sorted({recipe.what.makes for recipe in wish.recipes}))
         yield Fault("deployment", f"{engine.title}, which runs {deployment.name}, does not load {made}.")
+    else:
+        yield from _of_hardware(deployment, wish)
     if deployment.host_id is not None and deployment.host_id != wish.host.pk:
         where = f"{deployment.name} is pinned to another host than the one where results are made."
         yield Fault("deployment", where, "Make them on that host.")
+
+
+def _of_hardware(deployment: Deployment, wish: Wish) -> Iterator[Fault]:
+    """Results lie where they are made, so that host's processors or cards must run one of them."""
+    if deployment.image or not wish.recipes:
+        return
+    engine = engines.get(deployment.engine)
+    made = [ModelFacts("", quantisation=label) for label in _labels(wish, engine.formats)]
+    whys = [fitting.why_not_by(engine, facts, wish.host) for facts in made]
+    if whys and all(whys):
+        yield Fault("deployment", f"{deployment.name} could run none of the results on {wish.host.name}. {whys[0]}")
+
+
+def _labels(wish: Wish, formats: Container[str]) -> Iterator[str]:
+    """What the results that are of these formats will be called; options that do not exist are another fault."""
+    for recipe in wish.recipes:
+        with suppress(ValidationError):
+            if recipe.what.makes in formats:
+                yield recipe.label

@@ -6,6 +6,7 @@ from typing import Any
 from webapp.catalog.models import Artifact
 from webapp.errors import Invalid
 from webapp.jobs.models import Job
+from webapp.quantisation import refusing
 from webapp.quantisation import services as quantisation
 from webapp.quantisation.models import Measurement
 from webapp.quantisation.recipes import Recipe
@@ -22,8 +23,10 @@ class Made:
 
 def check(schedule: Schedule, recipe: Recipe) -> None:
     """Raise Invalid for a recipe that can never be made from the source, as far as that is known now."""
+    assert recipe.label  # raises for options that do not exist
+    for refusal in refusing.lack_of_instructions(recipe, schedule.host.name, schedule.host.processor.flags):
+        raise Invalid(refusal.what, refusal.advice, fields={"recipes": refusal.what})
     if schedule.artifact is None:
-        assert recipe.label  # raises for options that do not exist
         return
     looked = quantisation.preview(schedule.artifact, recipe, None, schedule.measuring)
     if looked.refusals:

@@ -13,7 +13,7 @@ from webapp.deployments.models import Replica
 from webapp.deployments.services import RECONCILE
 from webapp.deployments.states import ReplicaState
 from webapp.inventory import services as inventory
-from webapp.inventory.models import Host, HostState
+from webapp.inventory.models import PROCESSOR_FACT, Host, HostState
 from webapp.quantisation import recipes
 from workers.runtime import docker as docker_runtime
 from workers.runtime.base import (
@@ -24,7 +24,7 @@ from workers.runtime.base import (
     Runtime,
     RuntimeFault,
 )
-from workers.tasks import accelerators, orphans, samplers
+from workers.tasks import accelerators, orphans, processors, samplers
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,8 @@ def probe(host_id: int) -> None:
 def read_facts(runtime: Runtime, host: Host) -> inventory.HostFacts:
     """What Docker says of the machine; disk sizes only where Docker's folder is on this machine.
 
-    GPUs are asked for when the host is new or comes back, and every ACCELERATORS_EVERY_S: a driver takes its time.
+    GPUs and processors are asked for when the host is new or comes back, and every ACCELERATORS_EVERY_S: a driver takes
+    its time.
     """
     info = runtime.info()
     root = Path(str(info.get("DockerRootDir") or "/nowhere"))
@@ -75,6 +76,10 @@ def read_facts(runtime: Runtime, host: Host) -> inventory.HostFacts:
     is_due = host.state != HostState.ONLINE or time.time() - asked_at > ACCELERATORS_EVERY_S
     facts["accelerators_at"] = time.time() if is_due else asked_at
     installation = str(inventory.installation().pk)
+    known = host.facts.get(PROCESSOR_FACT) if host.daemon_id == docker_runtime.identity_of(info) else None
+    read = processors.find(runtime, installation) if is_due or known is None else None
+    if read or known:
+        facts[PROCESSOR_FACT] = read or known
     return inventory.HostFacts(
         daemon_id=docker_runtime.identity_of(info),
         cpu_count=int(info.get("NCPU") or 0),

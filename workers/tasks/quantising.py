@@ -11,11 +11,13 @@ from typing import Any
 from django.utils import timezone
 
 from webapp.catalog import services as catalog
+from webapp.engines import vllm_exits
 from webapp.errors import Refused
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 from webapp.quantisation import measuring, plan
 from webapp.quantisation.models import CalibrationSet, PromptSet
+from webapp.quantisation.recipes import of_json
 from workers.runtime import specs
 from workers.runtime.base import MODELS_VOLUME, ContainerSpec, Runtime
 from workers.tasks.beginning import CannotBegin
@@ -74,10 +76,18 @@ class Quantise:
         """Kept by step, with the time at which it was seen to have ended."""
         step = self.steps(job)[job.phase]
         found = said.get("result")
-        return {step: {**found, "ended_at": timezone.now().isoformat()}} if isinstance(found, dict) else None
+        if not isinstance(found, dict):
+            return None
+        if found.get("missing"):
+            found = {**found, "missing": vllm_exits.in_words(str(found["missing"]))}
+        return {step: {**found, "ended_at": timezone.now().isoformat()}}
 
     def known(self, job: Job, step: str) -> dict[str, Any] | None:
-        why = measuring.why_no_baseline(job) if step == plan.BASELINE else ""
+        why = ""
+        if step == plan.BASELINE:
+            why = measuring.why_no_baseline(job)
+        elif step == plan.SPEED:
+            why = plan.why_untimed(of_json(job.params["recipe"]), job.host.processor.flags)
         return {step: {"missing": why}} if why else None
 
     def instead(self, job: Job, step: str, why: str) -> dict[str, Any] | None:

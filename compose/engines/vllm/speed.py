@@ -11,6 +11,7 @@ nothing was measured.
 import json
 import os
 import random
+import re
 import sys
 import threading
 import time
@@ -22,13 +23,15 @@ import steps
 from steps import Meter, StepError
 
 COUNT = "modelyard-count "
+# The last line of a traceback. What libraries print behind it at their end says nothing about why.
+COMPLAINT = re.compile(r"[\w.]+(?:Error|Exception): .")
 SAMPLE_EVERY_S = 0.25
 WARM_UP_TOKENS = 4
 
 
 def speed(order: dict[str, Any]) -> dict[str, Any]:
     """Prompt and decode tokens per second for each number of streams, load time and peak memory."""
-    meter, said = Meter("speed", "tokens"), list[str]()
+    meter, said, complaints = Meter("speed", "tokens"), list[str](), list[str]()
 
     def heard(text: str) -> None:
         if text.startswith(COUNT):
@@ -36,6 +39,8 @@ def speed(order: dict[str, Any]) -> dict[str, Any]:
             meter.at(int(done), int(total))
         elif text.startswith(steps.RESULT):
             said.append(text.removeprefix(steps.RESULT))
+        elif COMPLAINT.match(text):
+            complaints.append(text[:300])
 
     env = {
         "MODELYARD_JOB": json.dumps({**order, "began": time.monotonic()}),
@@ -47,7 +52,7 @@ def speed(order: dict[str, Any]) -> dict[str, Any]:
         try:
             steps.run([sys.executable, __file__, "--child"], heard, env=env)
         except StepError as error:
-            return {"missing": f"vLLM did not run it: {error}"}
+            return {"missing": f"vLLM did not run it: {complaints[-1] if complaints else error}"}
     return {**json.loads(said[-1]), "peak_memory_bytes": memory.peak_bytes}
 
 

@@ -232,7 +232,7 @@ DOCKER_FACTS = {
     "ServerVersion": "Docker",
     "OperatingSystem": "System",
     "KernelVersion": "Kernel",
-    "Architecture": "Processor",
+    "Architecture": "Architecture",
     "Driver": "Storage driver",
     "CgroupVersion": "Version of cgroups",
     "LiveRestoreEnabled": "Containers outlive Docker",
