@@ -1,6 +1,7 @@
 """A real nginx with the file that compose/ ships, in front of a gateway on this machine."""
 
 import contextlib
+import functools
 import http.client
 import shutil
 import socket
@@ -66,8 +67,10 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@functools.cache
 def _context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    """One for all connections; the machine's certificates, which take their time to read, are not asked."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
