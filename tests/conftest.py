@@ -18,9 +18,11 @@ def pytest_configure(config: pytest.Config) -> None:
     from django.conf import settings
 
     # The same examples each time: a red suite means that a change is wrong. MODELYARD_TEST_EXPLORE=1 looks further.
-    hypothesis.settings.register_profile("same", derandomize=True)
-    if not os.environ.get("MODELYARD_TEST_EXPLORE"):
-        hypothesis.settings.load_profile("same")
+    # How long an example takes says something about the machine alone.
+    patient = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+    explores = bool(os.environ.get("MODELYARD_TEST_EXPLORE"))
+    hypothesis.settings.register_profile("patient", derandomize=not explores, **patient)
+    hypothesis.settings.load_profile("patient")
 
     settings.STORAGES = {
         **settings.STORAGES,

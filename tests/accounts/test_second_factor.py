@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from types import SimpleNamespace
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -25,6 +27,13 @@ def nothing_remembered():
     yield
     cache.clear()
     sign_in.forget()
+
+
+@pytest.fixture(autouse=True)
+def one_half_minute(monkeypatch):
+    """A code is good for half a minute of the clock, and this one stands: no test falls between two."""
+    now = time.time()
+    monkeypatch.setattr("allauth.mfa.totp.internal.auth.time", SimpleNamespace(time=lambda: now))
 
 
 def code_of(secret):

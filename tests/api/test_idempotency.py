@@ -164,7 +164,7 @@ def test_of_eight_at_once_one_makes_the_change(as_caller, ada):
 
     def send(_number):
         client = Client(headers=headers)
-        together.wait(timeout=20)
+        together.wait(timeout=120)
         try:
             answer = post(client)
             return answer.status_code, answer.json().get("key")

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-PARTS = ["tests.bench.gateway", "tests.bench.product"]
+PARTS = ["tests.bench.gateway", "tests.bench.product", "tests.bench.suites"]
 
 
 def main() -> int:

@@ -6,32 +6,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from tests.journey.yard import Yard, check_out, free_port, printed
+from tests.parts.figures import Figure
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 IDLE_S = 60
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table: what was measured and the limit it is held against, in the same unit."""
-
-    what: str
-    value: float
-    limit: float
-    unit: str
-
-    @property
-    def holds(self) -> bool:
-        return self.value <= self.limit
-
-    def __str__(self) -> str:
-        verdict = "ok" if self.holds else "MISSED"
-        return f"{self.what:<58} {self.value:>9.2f} {self.unit:<8} limit {self.limit:g}  {verdict}"
 
 
 def measure(cold: bool) -> list[Figure]:

@@ -131,7 +131,7 @@ class Site:
             {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as reply:
+            with urllib.request.urlopen(request, timeout=60) as reply:
                 reply.read()
                 return int(reply.status)
         except urllib.error.HTTPError as refusal:
@@ -156,7 +156,7 @@ class Site:
         if self.web.poll() is not None:
             raise RuntimeError((self.state / "web.log").read_text()[-2000:])
         try:
-            with urllib.request.urlopen(f"{self.url}/accounts/login/", timeout=30) as reply:
+            with urllib.request.urlopen(f"{self.url}/accounts/login/", timeout=60) as reply:
                 return bool(reply.status == 200)
         except OSError:
             return False
@@ -168,7 +168,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(is_true: Any, at_most_s: float = 90) -> None:
+def wait_until(is_true: Any, at_most_s: float = 300) -> None:
     deadline = time.monotonic() + at_most_s
     while not is_true():
         if time.monotonic() > deadline:

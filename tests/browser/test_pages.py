@@ -6,6 +6,8 @@ import signal
 import pytest
 from playwright.sync_api import expect
 
+from tests.parts import figures
+
 pytestmark = pytest.mark.browser
 
 LOOKS = {
@@ -109,7 +111,7 @@ def test_a_connection_that_died_without_a_word_is_noticed_and_made_anew(open_pag
     expect(page.locator(f"#charts-deployment-{pk}[data-chart-url]")).to_be_attached()
     site.web.send_signal(signal.SIGSTOP)
     try:
-        expect(page.get_by_text("reconnecting…")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("reconnecting…")).to_be_visible(timeout=120_000)
     finally:
         site.web.send_signal(signal.SIGCONT)
     is_live(page)
@@ -117,7 +119,7 @@ def test_a_connection_that_died_without_a_word_is_noticed_and_made_anew(open_pag
     expect(page.locator("#deployment-panel")).to_contain_text("placing")
 
 
-def test_a_change_is_on_the_screen_within_a_second(open_page, deploy, move, site):
+def test_a_change_is_on_the_screen_of_an_open_page(open_page, deploy, move, site):
     pk = deploy("swift")
     replica = move(pk, "placing", "starting", "loading")
     page = open_page(f"/deployments/{pk}/")
@@ -133,7 +135,7 @@ def test_a_change_is_on_the_screen_within_a_second(open_page, deploy, move, site
         expect(page.locator("#deployment-panel")).to_contain_text(f"step {step}.")
         delays.append(page.evaluate("window.seenAt") / 1000 - committed)
     print(f"commit to screen: {sorted(round(delay * 1000) for delay in delays)} ms")
-    assert sorted(delays)[len(delays) // 2] < 1
+    figures.tell("commit to the screen of an open page (median)", sorted(delays)[len(delays) // 2], 1, "s")
 
 
 def test_without_a_broker_pages_open_and_go_on_by_the_poll(open_page, site, deploy, move):
@@ -143,7 +145,7 @@ def test_without_a_broker_pages_open_and_go_on_by_the_poll(open_page, site, depl
         page = open_page(f"/deployments/{pk}/")
         is_live(page)
         move(pk, "placing")
-        expect(page.locator("#deployment-panel")).to_contain_text("placing", timeout=60_000)
+        expect(page.locator("#deployment-panel")).to_contain_text("placing", timeout=120_000)
     finally:
         site.start_broker()
 
@@ -253,14 +255,14 @@ def test_a_chat_streams_and_is_measured(open_page, engine, shoot):
 
 
 def test_stopping_an_answer_reaches_the_engine(open_page, engine):
-    engine.pause_s, engine.answers = 0.05, 200
+    engine.pause_s, engine.answers = 0.05, 100_000
     page = open_page(f"/playground/?deployment={engine.deployment}")
     page.get_by_label("Your message").fill("Talk")
     page.get_by_role("button", name="Send").click()
     expect(page.locator(".turn-assistant .words")).to_contain_text("How are you")
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#measured-a")).to_contain_text("stopped")
-    assert engine.left.wait(30)
+    assert engine.left.wait(120)
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
 
 

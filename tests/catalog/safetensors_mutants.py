@@ -22,14 +22,14 @@ def run(seed: int, count: int) -> tuple[int, int, float]:
         raw = bytearray(rng.choice(sources))
         for _change in range(rng.randint(1, 2)):
             mutate(rng, raw)
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             read_header(BytesIO(bytes(raw)), rng.choice([None, 0, len(raw), 2**40]))
             tallies[1] += 1
         except HeaderError as refused:
             assert str(refused)
             tallies[0] += 1
-        slowest = max(slowest, time.perf_counter() - began)
+        slowest = max(slowest, time.process_time() - began)
     return tallies[0], tallies[1], slowest
 
 

@@ -233,7 +233,7 @@ def test_dearest_file_that_is_let_through_costs_seconds() -> None:
 
 
 def run_mutants(seed: int, count: int) -> str:
-    """The mutants' own process: 256 MB of address space above what the interpreter needs, 5 s for each input."""
+    """The mutants' own process: 256 MB of address space above what the interpreter needs; it tells a hang."""
     command = [sys.executable, "-m", "tests.catalog.mutants", str(seed), str(count)]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600, check=False)

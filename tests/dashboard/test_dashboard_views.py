@@ -8,8 +8,6 @@ import pytest
 from django.test import Client
 from django.urls import get_resolver, reverse
 
-from webapp.deployments.models import Deployment
-
 
 def test_home_names_what_needs_a_person_first(client, ada, deployment, advance):
     advance(deployment.replicas.get(), "placing", "failed", text="Out of GPU memory.", advice="Lower the context.")
@@ -67,10 +65,13 @@ def test_the_team_gets_a_token_for_its_deployment_alone(client, request, deploym
 
     make_deployment("other")
     client.force_login(request.getfixturevalue(person))
+    before = time.time()
     reply = token_for(client, deployment.pk)
-    claims = playground_tokens.verify(reply.json()["token"].encode(), secrets.derive("playground"), time.time())
+    after = time.time()
+    claims = playground_tokens.verify(reply.json()["token"].encode(), secrets.derive("playground"), after)
     assert (claims.team, claims.deployments) == (deployment.team_id, [deployment.pk])
-    assert 290 < claims.exp - time.time() <= reply.json()["expires_in_s"] == 300
+    assert reply.json()["expires_in_s"] == 300
+    assert before + 299 <= claims.exp <= after + 300
     assert "no-store" in reply.headers["Cache-Control"]
 
 
@@ -183,21 +184,6 @@ def test_what_htmx_is_told_is_json(client, ada):
     text = client.get("/").content.decode()
     config = re.search(r"name=\"htmx-config\" content='([^']+)'", text)[1]
     assert json.loads(config)["ws"]["reconnectMaxDelay"] == 2000
-
-
-def test_a_thousand_deployments_are_listed_within_the_promise(client, ada, make_deployment, artifact, team):
-    from webapp.deployments.models import Replica
-
-    rows = Deployment.objects.bulk_create(
-        Deployment(team=team, name=f"d{n}", artifact=artifact, engine="llamacpp") for n in range(1000)
-    )
-    Replica.objects.bulk_create(Replica(deployment=row, number=1) for row in rows)
-    client.force_login(ada)
-    client.get("/deployments/")
-    for url in ("/deployments/", "/", "/deployments/?q=d99&sort=-name"):
-        started = time.process_time()
-        client.get(url)
-        assert time.process_time() - started < 0.3
 
 
 def test_the_curl_line_of_a_page_asks_something_that_is_there(client, ada, deployment, host):

@@ -1,5 +1,6 @@
 """One gateway for the tests that only ask, and a fresh one for those that change it."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def yard(shared_yard: Yard) -> Yard:
     for engine in shared_yard.engines:
         engine.asked.clear()
         engine.finished = engine.cancelled = 0
+        engine.turns = threading.Semaphore(0)
     return shared_yard
 
 

@@ -1,8 +1,12 @@
-"""An engine that streams numbered tokens and a checksum, and fails exactly as the request's "fake" member says."""
+"""An engine that streams numbered tokens and a checksum, and fails exactly as the request's "fake" member says.
+
+A stream with `holds` waits before each token until the test says `go_on`, so that it lasts as long as the test needs.
+"""
 
 import asyncio
 import hashlib
 import json
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +29,7 @@ class FakeEngine:
     running: int = 0
     finished: int = 0
     cancelled: int = 0
-    wakes: dict[str, asyncio.Event] = field(default_factory=dict)
+    turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def start(self) -> "FakeEngine":
         self.server = MiniServer(self._answer, self.path).start()
@@ -41,6 +45,10 @@ class FakeEngine:
     @property
     def asked(self) -> list[Asked]:
         return self.server.asked
+
+    def go_on(self, tokens: int = 1) -> None:
+        """Let streams that hold say so many tokens more."""
+        self.turns.release(tokens)
 
     def last(self) -> dict[str, Any]:
         """The last body that arrived."""
@@ -74,6 +82,8 @@ class FakeEngine:
             await _until_gone(line, float(fake["hang"]))
         if "raw" in fake:
             await line.send(fake["raw"].encode("latin-1"))
+            if fake.get("then_hangs"):
+                await _until_gone(line, 600)
             line.keeps = fake.get("keeps", True)
             if not line.keeps:
                 line.writer.close()
@@ -95,8 +105,8 @@ class FakeEngine:
             if number == fake.get("die_after"):
                 line.cut()
                 return
-            if number == fake.get("hang_after"):
-                await _until_gone(line, 30)
+            while fake.get("holds") and number and not self.turns.acquire(blocking=False):
+                await _until_gone(line, 0.005)
             await line.chunk(event(body, {"delta": {"content": token(number) + "." * fake.get("padding", 0)}}, end))
             if fake.get("delay"):
                 await _until_gone(line, float(fake["delay"]))

@@ -75,14 +75,14 @@ class MiniServer:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
         return self
 
     def stop(self) -> None:
         """Stop listening and break every connection."""
         if self.loop.is_running():
             self.loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(10)
+            self._thread.join(60)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)

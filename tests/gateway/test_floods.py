@@ -1,54 +1,59 @@
 """One client that wants too much: it is told so, and the others do not notice."""
 
 import json
+import select
 import socket
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from tests.gateway.test_process import cpu_ns
 from tests.gateway.yard import ADA, EVE, Yard, announced, chat_body, eventually, post, read_all
 
 CAP = 100
+HELD = post(json.dumps(chat_body("smol", {"hang": 3000}, stream=True)).encode())
 
 
 @contextmanager
 def held_streams(yard: Yard, count: int) -> Iterator[list[socket.socket]]:
-    """ADA's requests that get no answer for a while."""
-    body = post(json.dumps(chat_body("smol", {"hang": 30}, stream=True)).encode())
+    """ADA's requests that get no answer."""
     with ExitStack() as stack:
         lines = [stack.enter_context(socket.create_connection(("127.0.0.1", yard.port))) for _ in range(count)]
         for line in lines:
-            line.sendall(body)
+            line.sendall(HELD)
         yield lines
 
 
+def answered(lines: list[socket.socket], status: int) -> int:
+    """How many have been answered by now, each with this status."""
+    ready, _, _ = select.select(lines, [], [], 0)
+    assert all(line.recv(100, socket.MSG_PEEK).startswith(b"HTTP/1.1 %d " % status) for line in ready)
+    return len(ready)
+
+
 def patient(yard: Yard) -> Yard:
-    """Engines may take their time, and eve has one of her own."""
+    """Engines may take all the time of a test, and eve has one of her own."""
     yard.web.snapshot["deployments"] = [
-        yard.deployment(7, "smol", first_byte_timeout_s=60, replicas=[yard.replica(11, 0)]),
+        yard.deployment(7, "smol", first_byte_timeout_s=3600, replicas=[yard.replica(11, 0)]),
         yard.deployment(21, "hidden", team=5, replicas=[yard.replica(18, 1)]),
     ]
     return yard
 
 
-def p95_ms(yard: Yard, count: int = 100) -> float:
-    """Of small requests by eve, one after the other on one connection."""
+def cost_us(yard: Yard, count: int = 100) -> float:
+    """What a small request by eve costs the gateway; they come one after the other on one connection."""
     connection = yard.connect()
-    times = []
+    before = cpu_ns(yard.processes[-1].pid)
     for _ in range(count):
-        started = time.perf_counter()
         connection.request(
             "POST", "/v1/chat/completions", json.dumps(chat_body("hidden")), {"Authorization": f"Bearer {EVE}"}
         )
         answer = connection.getresponse()
         answer.read()
         assert answer.status == 200
-        times.append((time.perf_counter() - started) * 1000)
     connection.close()
-    return statistics.quantiles(times, n=20)[-1]
+    return (cpu_ns(yard.processes[-1].pid) - before) / count / 1000
 
 
 def test_a_key_with_too_many_requests_at_once_is_told_when_to_come_back(make_yard: Callable[..., Yard]) -> None:
@@ -64,13 +69,15 @@ def test_a_key_with_too_many_requests_at_once_is_told_when_to_come_back(make_yar
 
 
 def test_places_are_given_back_after_every_kind_of_end(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(MODELYARD_MAX_KEY_REQUESTS="1").start()
+    yard = make_yard(MODELYARD_MAX_KEY_REQUESTS="1")
+    yard.web.snapshot["deployments"][0]["first_byte_timeout_s"] = 1
+    yard.start()
     for members in (
         {},
         {"stream": True},
         {"fake": {"status": 400, "text": "{}"}},
         {"fake": {"die": "at once"}},
-        {"fake": {"hang": 5}},
+        {"fake": {"hang": 600}},
         {"model": "asleep"},
         {"model": "unknown"},
     ):
@@ -86,22 +93,24 @@ def test_the_cap_counts_over_all_gateway_processes(make_yard: Callable[..., Yard
     yard = patient(make_yard(MODELYARD_MAX_KEY_REQUESTS="8", MODELYARD_GATEWAY_PROCESSES="2")).start()
     yard.launch(1)
     eventually(lambda: "snapshot 1" in yard.log(1))
-    with held_streams(yard, 40) as lines:
-        eventually(lambda: yard.engine.running >= 8)
+    with ExitStack() as stack:
+        lines = [stack.enter_context(socket.create_connection(("127.0.0.1", yard.port))) for _ in range(40)]
+        for number, line in enumerate(lines, 1):
+            # One after the other: two processes that count in the same moment do not see each other.
+            line.sendall(HELD)
+            eventually(lambda: yard.engine.running + answered(lines, 429) == number)  # noqa: B023
+        assert (yard.engine.running, answered(lines, 429)) == (8, 32)
         told = 'refused_total{code="too_many_requests"} '
-        eventually(lambda: sum(int(yard.metrics(n).partition(told)[2].split()[0]) for n in (0, 1)) == 32)
-        refused = 0
-        for line in lines:
-            line.settimeout(0.2)
-            refused += b"HTTP/1.1 429 " in read_all(line)
-        assert (yard.engine.running, refused) == (8, 32)
+        refused = [int(yard.metrics(n).partition(told)[2].split()[0]) for n in (0, 1)]
+        assert sum(refused) == 32 and all(refused), "both processes count"
 
 
-def test_500_streams_by_one_key_and_200_slow_heads_leave_others_as_fast_as_before(
+def test_500_streams_by_one_key_and_200_slow_heads_make_nobody_elses_requests_dearer(
     make_yard: Callable[..., Yard],
 ) -> None:
-    yard = patient(make_yard(MODELYARD_MAX_KEY_REQUESTS=str(CAP))).start()
-    before = min(p95_ms(yard) for _ in range(3))
+    waits = {"MODELYARD_HEADER_TIMEOUT_S": "3600", "MODELYARD_IDLE_TIMEOUT_S": "3600"}
+    yard = patient(make_yard(MODELYARD_MAX_KEY_REQUESTS=str(CAP), **waits)).start()
+    before = min(cost_us(yard) for _ in range(3))
     with held_streams(yard, 500), ExitStack() as stack:
         eventually(lambda: yard.engine.running == CAP)
         for _ in range(200):
@@ -109,8 +118,8 @@ def test_500_streams_by_one_key_and_200_slow_heads_leave_others_as_fast_as_befor
             slow.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHo")
         eventually(lambda: yard.metric("connections") >= 500 + 200)
         eventually(lambda: 'refused_total{code="too_many_requests"} 400' in yard.metrics())
-        # The machine may be busy with something else for a while; the flood goes on as long as it takes.
-        eventually(lambda: p95_ms(yard) < 2 * before)
+        # In processor time, which is the gateway's own; caches that others empty are given another chance.
+        eventually(lambda: cost_us(yard) < 2 * before)
         assert yard.engine.running == CAP
 
 
@@ -118,7 +127,7 @@ def test_500_streams_by_one_key_and_200_slow_heads_leave_others_as_fast_as_befor
 def test_a_body_of_a_gigabyte_is_refused_long_before_it_is_there(yard: Yard, framing: str) -> None:
     piece = b"10000\r\n" + b"x" * 65536 + b"\r\n" if "chunked" in framing else b"x" * 65536
     sent = 0
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=30) as line:
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as line:
         line.sendall(announced(framing))
         try:
             while sent < 1 << 30:
@@ -140,11 +149,7 @@ def test_many_announced_bodies_are_let_in_only_as_far_as_memory_goes(make_yard: 
         for line in lines:
             line.sendall(announced(f"Content-Length: {1 << 20}"))
         eventually(lambda: yard.metric("buffered_request_bytes") == 4 << 20)
-        answered = 0
-        for line in lines:
-            line.settimeout(0.2)
-            answered += b"HTTP/1.1 503 " in read_all(line)
-        assert answered == 6
+        eventually(lambda: answered(lines, 503) == 6)
     eventually(lambda: yard.metric("buffered_request_bytes") == 0)
 
 

@@ -13,9 +13,9 @@ from tests.gateway.yard import ADA, EVE, Yard, chat_body, eventually, key
 
 
 def open_stream(yard: Yard, path: str, model: str, api_key: str, **fake: Any) -> http.client.HTTPConnection:
-    """A stream that has begun; the caller reads on."""
+    """A stream that has begun and lasts longer than any test; the caller reads on."""
     connection = yard.connect()
-    body = json.dumps(chat_body(model, {"tokens": 600, "delay": 0.05, **fake}, stream=True))
+    body = json.dumps(chat_body(model, {"tokens": 100_000, "delay": 0.05, **fake}, stream=True))
     connection.request("POST", path, body, {"Authorization": f"Bearer {api_key}"})
     return connection
 
@@ -43,11 +43,9 @@ def test_a_withdrawn_grant_refuses_newcomers_and_ends_streams(make_yard: Callabl
     ours = open_stream(yard, path, "smol", ADA, tokens=60)
     answers = [theirs.getresponse(), ours.getresponse()]
     yard.publish(**granted(yard))
-    started = time.monotonic()
     assert yard.ask("POST", path, chat_body("smol"), EVE).status == 404
     with pytest.raises(http.client.IncompleteRead) as broken, answers[0]:
         answers[0].read()
-    assert time.monotonic() - started < 15
     assert b'"code":"grant_withdrawn"' in broken.value.partial
     assert b"[DONE]" not in broken.value.partial
     assert answers[1].read().rstrip().endswith(b"data: [DONE]")
@@ -75,11 +73,12 @@ def test_a_revoked_key_ends_its_streams_and_no_others(make_yard: Callable[..., Y
     stays.close()
 
 
-def test_a_key_that_expires_in_the_middle_of_a_stream_ends_it(make_yard: Callable[..., Yard]) -> None:
+def test_a_key_that_is_told_its_end_in_the_middle_of_a_stream_ends_it_then(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard().start()
-    yard.publish(keys=[key(1, ADA, user=3, team=2, expires_at=time.time() + 1.5)])
     line = open_stream(yard, "/v1/chat/completions", "smol", ADA)
     answer = line.getresponse()
+    # As a rotation does. Told beforehand, the end could come before the stream.
+    yard.publish(keys=[key(1, ADA, user=3, team=2, expires_at=time.time() + 1.5)])
     with pytest.raises(http.client.IncompleteRead) as broken, answer:
         answer.read()
     assert b'"code":"expired_key"' in broken.value.partial
@@ -88,10 +87,10 @@ def test_a_key_that_expires_in_the_middle_of_a_stream_ends_it(make_yard: Callabl
 
 def test_a_key_revoked_before_the_first_byte_gets_a_plain_refusal(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard()
-    waits = yard.deployment(7, "smol", first_byte_timeout_s=20, replicas=[yard.replica(11, 0)])
+    waits = yard.deployment(7, "smol", first_byte_timeout_s=3600, replicas=[yard.replica(11, 0)])
     yard.web.snapshot["deployments"] = [waits]
     yard.start()
-    line = open_stream(yard, "/v1/chat/completions", "smol", ADA, hang=15)
+    line = open_stream(yard, "/v1/chat/completions", "smol", ADA, hang=3000)
     eventually(lambda: yard.engine.running == 1)
     yard.publish(keys=[])
     answer = line.getresponse()

@@ -94,7 +94,7 @@ def test_each_request_of_a_kept_connection_has_its_own_client(make_yard: Callabl
 def test_what_cannot_be_read_is_nobody_elses(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard(MODELYARD_TRUSTED_PROXIES="127.0.0.1").start()
     body = b'{"model": "smol", "messages": []}'
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=30) as line:
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as line:
         line.sendall(post(body, extra="X-Forwarded-For: 203.0.113.9\r\n"))
         assert line.recv(65536)
         line.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nbroken\r\n\r\n")

@@ -107,7 +107,7 @@ def test_a_download_that_is_given_up_stops_web(yard: Yard) -> None:
     with socket.create_connection(("127.0.0.1", yard.port)) as line:
         line.sendall(b"GET /download?1000000000 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert len(line.recv(1000)) > 0
-    eventually(lambda: yard.web.gone == gone + 1, 2)
+    eventually(lambda: yard.web.gone == gone + 1)
 
 
 def test_an_answer_that_web_breaks_off_is_broken_for_the_client_too(yard: Yard) -> None:
@@ -153,7 +153,7 @@ def test_a_websocket_ends_on_both_sides(yard: Yard) -> None:
     gone = yard.web.gone
     line, _ = websocket(yard)
     line.close()
-    eventually(lambda: yard.web.gone == gone + 1, 2)
+    eventually(lambda: yard.web.gone == gone + 1)
 
 
 def test_a_refused_websocket_gets_webs_answer(yard: Yard) -> None:

@@ -125,7 +125,7 @@ def test_repeated_and_other_requests_mix_on_one_connection_however_they_are_cut(
     lines = [post(body) for body in bodies]
     other = post(bodies[0]).replace(ADA.encode(), EVE.encode())
     data = b"".join([*lines, other, *lines])
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=30) as line:
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as line:
         answers = b""
         for start in range(0, len(data), size):
             line.sendall(data[start : start + size])

@@ -19,7 +19,7 @@ class Traffic:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self.failures: list[str] = []
-        self.served_by: list[str] = []
+        self.served_by: dict[int, str] = {}
 
     def __enter__(self) -> "Traffic":
         self._ticker = threading.Thread(target=self._tick)
@@ -29,21 +29,27 @@ class Traffic:
     def __exit__(self, *error: object) -> None:
         self._stopping.set()
         for thread in [self._ticker, *self._threads]:
-            thread.join(30)
+            thread.join()
 
     def _tick(self) -> None:
         while not self._stopping.wait(0.05):
-            thread = threading.Thread(target=self._one, args=(len(self._threads) % 2 == 0,))
+            thread = threading.Thread(target=self._one, args=(self.begun,))
             self._threads.append(thread)
             thread.start()
 
-    def _one(self, stream: bool) -> None:
+    @property
+    def begun(self) -> int:
+        """How many requests there have been so far, which is the next one's number."""
+        return len(self._threads)
+
+    def _one(self, number: int) -> None:
+        stream = number % 2 == 0
         try:
             answer = self._yard.chat("smol", stream=stream, fake={"tokens": TOKENS, "delay": 0.05 if stream else 0})
             is_whole = checksum(TOKENS).encode() in answer.body and answer.events()[-1] == "[DONE]" if stream else True
             if answer.status != 200 or not is_whole:
                 self.failures.append(f"{answer.status} {answer.body[-300:]!r}")
-            self.served_by.append(answer.headers["x-modelyard-served-by"] or "")
+            self.served_by[number] = (answer.headers["x-modelyard-served-by"] or "").rpartition("/")[2]
         except Exception as error:
             self.failures.append(repr(error))
 
@@ -56,21 +62,21 @@ def at(engine: FakeEngine, number: int, state: str = "ready") -> dict[str, Any]:
     return {"id": number, "url": engine.url, "state": state}
 
 
-def replace(yard: Yard, old: FakeEngine, number: int) -> FakeEngine:
-    """Drain the old one beside a new one, wait for its streams, take it away. Returns the new one."""
+def replace(yard: Yard, traffic: Traffic, old: FakeEngine, number: int) -> tuple[FakeEngine, range]:
+    """Drain the old one beside a new one, wait for its streams, take it away. Returns the new one, and the numbers of
+    requests that began when the gateway knew about it."""
     eventually(lambda: old.running > 2)
     new = FakeEngine().start()
     yard.engines.append(new)
     rollout(yard, at(old, number - 1, "draining"), at(new, number))
-    # What was on its way to the old one when the gateway heard of the new one has been read by then.
-    eventually(lambda: len(new.asked) >= 2)
-    asked = len(old.asked)
+    first = traffic.begun
     eventually(lambda: len(new.asked) >= 7)
-    assert len(old.asked) == asked
     eventually(lambda: old.running == 0)
+    # The youngest may have been begun before and be on its way still.
+    eventually(lambda: traffic.served_by.keys() >= set(range(first)))
     rollout(yard, at(new, number))
     old.stop()
-    return new
+    return new, range(first, traffic.begun)
 
 
 def test_no_request_fails_while_replicas_are_replaced_one_after_the_other(make_yard: Callable[..., Yard]) -> None:
@@ -78,11 +84,13 @@ def test_no_request_fails_while_replicas_are_replaced_one_after_the_other(make_y
     old = yard.engine
     rollout(yard, at(old, 11))
     with Traffic(yard) as traffic:
+        known: dict[str, range] = {}
         for number in (12, 13, 14):
-            old = replace(yard, old, number)
+            old, known[str(number)] = replace(yard, traffic, old, number)
     assert traffic.failures == []
-    assert len(traffic.served_by) > 40
-    assert {by.rpartition("/")[2] for by in traffic.served_by} == {"11", "12", "13", "14"}
+    assert set(traffic.served_by.values()) == {"11", *known}
+    for new, began in known.items():
+        assert len(began) > 5 and {traffic.served_by[number] for number in began} == {new}
     assert all(engine.cancelled == 0 for engine in yard.engines)
 
 

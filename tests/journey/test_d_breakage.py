@@ -1,5 +1,6 @@
 """Kill one process after the other while people stream: no request may fail, and the truth comes back."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,8 @@ import pytest
 from openai import OpenAI
 
 from tests.journey.yard import Yard
+from tests.launcher.waiting import eventually
+from tests.parts import figures
 
 pytestmark = [pytest.mark.journey, pytest.mark.docker]
 
@@ -29,7 +32,7 @@ class Streams:
     """People who keep asking for streams, two at a time, until told to stop."""
 
     def __init__(self, yard: Yard, key: str) -> None:
-        self.client = OpenAI(base_url=f"{yard.url}/v1", api_key=key, max_retries=0, timeout=60)
+        self.client = OpenAI(base_url=f"{yard.url}/v1", api_key=key, max_retries=0, timeout=600)
         self.done, self.failures = 0, []
         self.enough = threading.Event()
         self.threads = [threading.Thread(target=self._ask) for _ in range(2)]
@@ -70,6 +73,19 @@ def ask(yard, key):
         return refused.code, refused.headers
 
 
+@contextlib.contextmanager
+def standing_still(yard, name):
+    """These processes do nothing meanwhile."""
+    stopped = yard.pids(name)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_killing_one_process_fails_no_request_and_heals(yard, key, victim):
     before = yard.deployment("smollm2", key)
@@ -81,9 +97,10 @@ def test_killing_one_process_fails_no_request_and_heals(yard, key, victim):
             os.kill(pid, signal.SIGKILL)
         began = time.monotonic()
         while not (new := set(yard.pids(VICTIMS[victim])) - set(killed)):
-            assert time.monotonic() - began < 60, f"{victim} did not come back"
+            assert time.monotonic() - began < 300, f"{victim} did not come back"
             time.sleep(0.05)
-        after = yard.wait_for("smollm2", "ready", key, limit_s=60)
+        after = yard.wait_for("smollm2", "ready", key)
+        figures.tell(f"kill -9 of {victim} while streaming: right again", time.monotonic() - began, 30, "s")
         time.sleep(2)
     assert new
     assert streams.failures == []
@@ -95,17 +112,16 @@ def test_killing_one_process_fails_no_request_and_heals(yard, key, victim):
 def test_an_engine_that_is_killed_is_shown_restarting_and_comes_back(yard, key):
     engine = docker.DockerClient(base_url=yard.docker_host())
     [container] = engine.containers.list(filters={"label": "modelyard.kind=replica"})
-    began = time.monotonic()
-    container.kill()
-    found = yard.wait_for("smollm2", "restarting", key, limit_s=30)
-    seen_after = time.monotonic() - began
+    # The sweep would find it, too, without the watcher; and while the workers stand still nothing starts it again.
+    with standing_still(yard, VICTIMS["beat"]):
+        container.kill()
+        found = yard.wait_for("smollm2", "restarting", key)
+        with standing_still(yard, VICTIMS["worker"]):
+            status, headers = ask(yard, key)
     assert found["replicas"][0]["reason_code"] == "killed"
-    status, headers = ask(yard, key)
     assert status == 503
     assert int(headers["Retry-After"]) > 0
-    yard.wait_for("smollm2", "ready", key, limit_s=90)
-    # The sweep, which would have found it without the watcher, comes every 15 s.
-    assert seen_after < 8
+    yard.wait_for("smollm2", "ready", key)
     assert [c.status for c in engine.containers.list(all=True, filters={"label": "modelyard.kind=replica"})] == [
         "running"
     ]
@@ -115,18 +131,9 @@ def test_an_engine_that_is_killed_is_shown_restarting_and_comes_back(yard, key):
 def test_a_container_removed_behind_our_back_is_made_again_without_the_watcher(yard, key):
     """With the watcher stopped nothing reports the loss; the sweep finds it."""
     engine = docker.DockerClient(base_url=yard.docker_host())
-    watchers = yard.pids("workers.watcher")
-    for pid in watchers:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    with standing_still(yard, VICTIMS["watcher"]):
         [container] = engine.containers.list(filters={"label": "modelyard.kind=replica"})
         container.remove(force=True)
-        began = time.monotonic()
-        while yard.deployment("smollm2", key)["state"] == "ready":
-            assert time.monotonic() - began < 90
-            time.sleep(0.2)
-    finally:
-        for pid in watchers:
-            os.kill(pid, signal.SIGCONT)
-    yard.wait_for("smollm2", "ready", key, limit_s=120)
+        eventually(lambda: yard.deployment("smollm2", key)["state"] != "ready", "the sweep has found it", 300)
+    yard.wait_for("smollm2", "ready", key)
     engine.close()

@@ -42,7 +42,7 @@ class Yard:
         cache = os.environ.get("MODELYARD_CACHE_DIR") or str(Path.home() / ".cache" / "modelyard")
         return {**kept, "MODELYARD_PORT": str(self.port), "MODELYARD_CACHE_DIR": cache}
 
-    def start(self, limit_s: float = 900) -> tuple[str, float]:
+    def start(self, limit_s: float = 1800) -> tuple[str, float]:
         """`make run` until it says that it is ready; its output so far and the seconds it took."""
         log = self.folder / f"run-{len(self.runs) + 1}.log"
         began = time.monotonic()
@@ -58,7 +58,7 @@ class Yard:
         self.runs.append((text, time.monotonic() - began))
         return self.runs[-1]
 
-    def interrupt(self, limit_s: float = 120) -> float:
+    def interrupt(self, limit_s: float = 300) -> float:
         """Ctrl-C, as a terminal sends it: to the whole foreground group. Seconds until everything had ended."""
         assert self.process is not None
         began = time.monotonic()
@@ -94,7 +94,7 @@ class Yard:
             f"{self.url}/api/v1{path}", method=method, data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
         )  # fmt: skip
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
@@ -103,7 +103,7 @@ class Yard:
         items = self.api(f"/deployments?name={name}", key)["items"]
         return items[0] if items else None
 
-    def wait_for(self, name: str, state: str, key: str, limit_s: float = 60) -> Any:
+    def wait_for(self, name: str, state: str, key: str, limit_s: float = 300) -> Any:
         """Wait until the deployment is in that state."""
         deadline = time.monotonic() + limit_s
         while True:

@@ -16,5 +16,5 @@ HARDENED: dict[str, Any] = {
 
 
 def ended(container: Container) -> tuple[int, str]:
-    code = container.wait(timeout=60)["StatusCode"]
+    code = container.wait(timeout=600)["StatusCode"]
     return code, container.logs().decode()

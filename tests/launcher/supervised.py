@@ -31,8 +31,8 @@ async def main(folder: Path, rows: list[dict]) -> None:
             after=tuple(row.get("after", [])),
             probe=file_exists(folder / row["ready_file"]) if "ready_file" in row else None,
             ready_line=row.get("ready_line"),
-            ready_limit_s=row.get("ready_limit_s", 20),
-            stop_s=row.get("stop_s", 5),
+            ready_limit_s=row.get("ready_limit_s", 300),
+            stop_s=row.get("stop_s", 120),
         )
         for row in rows
         if row["name"] != "beside"
@@ -41,7 +41,10 @@ async def main(folder: Path, rows: list[dict]) -> None:
     supervisor = Supervisor(specs, logs, cwd=str(folder))
 
     async def ready() -> None:
-        (folder / "all-ready.json").write_text(json.dumps(supervisor.states()))
+        # In one piece: somebody waits for it to be there.
+        draft = folder / "all-ready.draft"
+        draft.write_text(json.dumps(supervisor.states()))
+        draft.replace(folder / "all-ready.json")
 
     async def beside() -> None:
         for row in rows:

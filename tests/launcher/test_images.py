@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import time
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -62,6 +62,11 @@ def engines(client: docker.DockerClient, llamacpp: str, models: Path) -> Iterato
         container.remove(force=True)
 
 
+# Longer than any clean stop takes; then Docker kills, which the exit code says.
+SOON_S = 300
+KILLED = 137
+
+
 def post(url: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -82,23 +87,20 @@ def test_the_model_answers_hardened_and_without_root(engines: Engines) -> None:
         assert words in log
 
 
-def test_a_stop_is_clean_and_quick_also_while_streaming(engines: Engines) -> None:
+def test_a_stop_is_clean_also_while_streaming(engines: Engines) -> None:
     container, url = engines.ready()
     body = json.dumps({"prompt": "Once", "max_tokens": 400, "stream": True, "ignore_eos": True}).encode()
     with urllib.request.urlopen(urllib.request.Request(f"{url}/v1/completions", body), timeout=60) as stream:
         assert stream.readline().startswith(b"data:")
-        began = time.monotonic()
-        container.stop(timeout=20)
-        assert time.monotonic() - began < 15
+        container.stop(timeout=SOON_S)
     assert ended(container)[0] == 0
 
 
 def test_a_stop_while_loading_ends_it(engines: Engines) -> None:
     container = engines.start("-m", "/models/smollm2.gguf")
     eventually(lambda: b"load_model" in container.logs(), "it is loading")
-    began = time.monotonic()
-    container.stop(timeout=20)
-    assert time.monotonic() - began < 15
+    container.stop(timeout=SOON_S)
+    assert ended(container)[0] != KILLED
 
 
 def test_an_unknown_flag_is_refused_in_llama_servers_words(engines: Engines) -> None:
@@ -126,7 +128,7 @@ def test_bad_input_ends_with_one_and_says_why(engines: Engines, flags: list[str]
 def test_a_cache_that_does_not_fit_is_an_out_of_memory_kill(engines: Engines) -> None:
     flags = ["-m", "/models/smollm2.gguf", "-c", "8192", "-np", "1", "-ctk", "f32", "-ctv", "f32", "-fit", "off"]
     container = engines.start(*flags, mem_limit="128m", memswap_limit="128m")
-    assert container.wait(timeout=60)["StatusCode"] == 137
+    assert container.wait(timeout=600)["StatusCode"] == KILLED
     container.reload()
     assert container.attrs["State"]["OOMKilled"]
 
@@ -163,10 +165,10 @@ def test_embeddings_are_answered_when_asked_for(engines: Engines) -> None:
     assert len(post(f"{url}/v1/embeddings", {"input": "a text"})["data"][0]["embedding"]) == 576
 
 
-def test_a_second_call_finds_the_image_in_no_time(client: docker.DockerClient, llamacpp: str) -> None:
-    began = time.monotonic()
-    assert images.ensure_llamacpp_image(client) == llamacpp == images.LOCAL_LLAMACPP
-    assert time.monotonic() - began < 20
+def test_a_second_call_finds_the_image_and_does_nothing(client: docker.DockerClient, llamacpp: str) -> None:
+    said: list[str] = []
+    found = images.ensure_llamacpp_image(client, on_progress=said.append)
+    assert (found, said) == (llamacpp, []) and llamacpp == images.LOCAL_LLAMACPP
 
 
 def test_a_new_engine_loads_the_saved_image(client: docker.DockerClient, llamacpp: str) -> None:
@@ -196,14 +198,12 @@ def test_an_upgrade_without_a_network_keeps_the_image_that_worked(
         images.ensure_local(client, absent)
 
 
-def test_a_registry_out_of_reach_is_noticed_quickly(
+def test_a_registry_out_of_reach_is_noticed_before_the_engine_is_asked(
     client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pulling, "CONNECT_LIMIT_S", 1.0)
-    began = time.monotonic()
     # An address kept for documentation: nothing answers there.
     assert "no connection to 192.0.2.77" in (pulling.pull(client, "192.0.2.77/some/image:tag") or "")
-    assert time.monotonic() - began < 20
 
 
 def test_an_image_is_pulled_with_progress(client: docker.DockerClient) -> None:
@@ -221,15 +221,15 @@ def test_a_pull_of_what_the_registry_lacks_says_so(client: docker.DockerClient) 
         assert pulling.pull(client, registry.image)
 
 
-@pytest.mark.parametrize(("limit_s", "stall_s"), [("1.5", 60.0), ("60", 1.5)])
+@pytest.mark.parametrize(
+    ("limit_s", "stall_s", "why"), [("1.5", 3600.0, "after 2 s|for 2 s"), ("3600", 1.5, "nothing heard for 2 s")]
+)
 def test_a_pull_that_does_not_go_on_is_given_up_in_its_time(
-    client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch, limit_s: str, stall_s: float
+    client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch, limit_s: str, stall_s: float, why: str
 ) -> None:
     monkeypatch.setenv("MODELYARD_PULL_LIMIT_S", limit_s)
     monkeypatch.setattr(pulling, "STALL_LIMIT_S", stall_s)
     with small_registry.serving() as registry:
         registry.stalls = True
-        began = time.monotonic()
-        assert pulling.pull(client, registry.image)
-        assert 1 < time.monotonic() - began < 30
+        assert re.search(why, pulling.pull(client, registry.image) or "")
         assert images.find(client, registry.image) is None

@@ -77,7 +77,7 @@ def test_what_dies_is_started_again_with_growing_pauses(start: Start, tmp_path: 
     moments = [float(word) for word in starts.read_text().split()[:4]]
     gaps = [later - earlier for earlier, later in pairwise(moments)]
     for gap, least_s in zip(gaps, (0.3, 0.5, 0.9), strict=True):
-        assert least_s <= gap < least_s + 10, gaps
+        assert gap >= least_s, gaps
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -92,7 +92,7 @@ def test_a_signal_stops_everything_in_reverse_order(start: Start, tmp_path: Path
     )
     states = all_ready(tmp_path)
     supervisor.send_signal(number)
-    assert supervisor.wait(60) == 0
+    assert supervisor.wait(120) == 0
     assert (tmp_path / "ends").read_text().split() == ["door", "site", "store"]
     assert not any(lives(state["pid"]) for state in states.values())
 
@@ -102,18 +102,20 @@ def test_who_does_not_end_in_its_time_is_killed(start: Start, tmp_path: Path) ->
     pid = all_ready(tmp_path)["deaf"]["pid"]
     began = time.monotonic()
     supervisor.send_signal(signal.SIGINT)
-    assert supervisor.wait(60) == 0
-    assert 0.4 < time.monotonic() - began < 30
+    assert supervisor.wait(120) == 0
+    assert time.monotonic() - began > 0.4, "it is given its time"
     assert not lives(pid)
 
 
 def test_a_second_signal_kills_at_once(start: Start, tmp_path: Path) -> None:
-    supervisor = start({"name": "deaf", "shell": "trap 'touch asked' TERM; while :; do sleep 0.1; done", "stop_s": 60})
+    supervisor = start(
+        {"name": "deaf", "shell": "trap 'touch asked' TERM; while :; do sleep 0.1; done", "stop_s": 3600}
+    )
     all_ready(tmp_path)
     supervisor.send_signal(signal.SIGINT)
     eventually((tmp_path / "asked").exists, "the first signal was passed on")
     supervisor.send_signal(signal.SIGINT)
-    assert supervisor.wait(30) == 0
+    assert supervisor.wait(120) == 0
 
 
 def test_killing_the_supervisor_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:
@@ -124,27 +126,31 @@ def test_killing_the_supervisor_leaves_nothing_behind(start: Start, tmp_path: Pa
         {"name": "plain", "shell": f"echo $$ >> plain.pids; {FOREVER}"},
     )
     all_ready(tmp_path)
-    eventually(lambda: pids(tmp_path, "deep"), "the grandchild runs")
-    family = pids(tmp_path, "deep") + pids(tmp_path, "pool") + pids(tmp_path, "plain")
+    names = ("deep", "pool", "plain")
+    family = [eventually(lambda n=name: pids(tmp_path, n), f"{name} runs")[0] for name in names]
     supervisor.kill()
     supervisor.wait()
-    eventually(lambda: not any(lives(pid) for pid in family), "nothing of it lives", 10)
+    eventually(lambda: not any(lives(pid) for pid in family), "nothing of it lives")
 
 
 def test_a_dead_process_takes_its_group_along(start: Start, tmp_path: Path) -> None:
     start({"name": "pool", "shell": "sleep 1000 & echo $! >> deep.pids; echo $$ >> pool.pids; wait"})
     all_ready(tmp_path)
-    child, parent = eventually(lambda: pids(tmp_path, "deep"), "it runs")[0], pids(tmp_path, "pool")[0]
+    child, parent = (eventually(lambda n=name: pids(tmp_path, n), f"{name} runs")[0] for name in ("deep", "pool"))
     os.kill(parent, signal.SIGKILL)
     eventually(lambda: not lives(child), "its child ended too")
     eventually(lambda: len(pids(tmp_path, "pool")) == 2, "it was started again")
 
 
 def test_orphans_are_reaped(start: Start, tmp_path: Path) -> None:
-    supervisor = start({"name": "forker", "shell": f"sh -c 'sleep 0.3 & echo $! >> orphan.pids'; {FOREVER}"})
+    supervisor = start({"name": "forker", "shell": f"sh -c 'sleep 1000 & echo $! >> orphan.pids'; {FOREVER}"})
     orphan = eventually(lambda: pids(tmp_path, "orphan"), "the orphan runs")[0]
-    parent = Path(f"/proc/{orphan}/stat").read_text().rsplit(")", 1)[1].split()[1]
-    assert int(parent) == supervisor.pid
+
+    def parent() -> int:
+        return int(Path(f"/proc/{orphan}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+    eventually(lambda: parent() == supervisor.pid, "the supervisor has taken it over")
+    os.kill(orphan, signal.SIGKILL)
     eventually(lambda: not Path(f"/proc/{orphan}").exists(), "no zombie is left")
 
 
@@ -153,7 +159,7 @@ def test_three_deaths_before_ready_stop_everything_with_the_last_lines(start: St
         {"name": "good", "shell": f"echo $$ >> good.pids; {FOREVER}"},
         {"name": "broken", "shell": "echo no module named webapp; exit 3", "ready_file": "never"},
     )
-    _, complaint = supervisor.communicate(timeout=60)
+    _, complaint = supervisor.communicate(timeout=120)
     assert supervisor.returncode == 1
     assert "broken ended with exit code 3 3 times" in complaint
     assert "no module named webapp" in complaint
@@ -162,7 +168,7 @@ def test_three_deaths_before_ready_stop_everything_with_the_last_lines(start: St
 
 def test_who_never_gets_ready_is_named(start: Start) -> None:
     supervisor = start({"name": "slow", "shell": FOREVER, "ready_file": "never", "ready_limit_s": 0.5})
-    _, complaint = supervisor.communicate(timeout=60)
+    _, complaint = supervisor.communicate(timeout=120)
     assert supervisor.returncode == 1
     assert "slow is not ready after" in complaint
 
@@ -174,7 +180,7 @@ def test_a_program_that_does_not_exist_ends_the_start(tmp_path: Path) -> None:
         "s = Supervisor([ProcessSpec('gone', ['/no/such/program'])], Logs(Path(sys.argv[1]), ['gone'], echo=False));"
         "asyncio.run(s.run())"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
     assert "gone cannot be started" in done.stderr
 
@@ -183,7 +189,7 @@ def test_a_second_one_on_the_same_folder_is_refused(start: Start, tmp_path: Path
     first = start({"name": "one", "shell": FOREVER})
     all_ready(tmp_path)
     second = start({"name": "one", "shell": FOREVER})
-    _, complaint = second.communicate(timeout=60)
+    _, complaint = second.communicate(timeout=120)
     assert second.returncode == 1
     assert f"already runs here (process {first.pid}" in complaint
     assert "MODELYARD_STATE_DIR" in complaint
@@ -215,7 +221,7 @@ def test_lines_reach_console_and_file_with_their_process(start: Start, tmp_path:
     log = tmp_path / "log" / "one.log"
     eventually(lambda: log.exists() and "hello" in log.read_text(), "the line is in the file")
     supervisor.send_signal(signal.SIGINT)
-    output, _ = supervisor.communicate(timeout=60)
+    output, _ = supervisor.communicate(timeout=120)
     assert "one | hello" in output
     assert log.read_text() == "hello\nhalf\n"
 
@@ -225,7 +231,7 @@ def test_a_failed_helper_stops_everything(start: Start, tmp_path: Path) -> None:
         {"name": "one", "shell": f"echo $$ >> one.pids; touch up; {FOREVER}", "ready_file": "up"},
         {"name": "beside", "shell": "while ! test -e up; do sleep 0.05; done; exit 7"},
     )
-    _, complaint = supervisor.communicate(timeout=60)
+    _, complaint = supervisor.communicate(timeout=120)
     assert supervisor.returncode == 1
     assert "beside failed with 7" in complaint
     assert not any(lives(pid) for pid in pids(tmp_path, "one"))
@@ -239,7 +245,7 @@ def test_a_helper_ends_with_the_rest(start: Start, tmp_path: Path) -> None:
     all_ready(tmp_path)
     family = eventually(lambda: pids(tmp_path, "beside"), "the helper runs")
     supervisor.send_signal(signal.SIGINT)
-    assert supervisor.wait(60) == 0
+    assert supervisor.wait(120) == 0
     assert not any(lives(pid) for pid in family)
 
 
@@ -255,5 +261,5 @@ def test_the_reaper_takes_strangers_and_leaves_known_children_their_status() -> 
 def test_the_supervisors_helper_is_known_to_the_reaper(start: Start) -> None:
     # Many orphans end around the helper's own end, so that the reaper runs while its status is still to be fetched.
     shell = "for i in 1 2 3 4 5 6 7 8 9; do sh -c 'sleep 0.05 &'; done; sleep 0.05; exit 7"
-    _, complaint = start({"name": "one", "shell": FOREVER}, {"name": "beside", "shell": shell}).communicate(timeout=60)
+    _, complaint = start({"name": "one", "shell": FOREVER}, {"name": "beside", "shell": shell}).communicate(timeout=120)
     assert "beside failed with 7" in complaint

@@ -20,8 +20,14 @@ def fresh_layer():
     channel_layers.backends = {}
 
 
+@pytest.fixture(autouse=True)
+def unpolled(monkeypatch):
+    """What comes came because somebody said so, however long it took."""
+    monkeypatch.setattr(consumers, "POLL_S", 3600)
+
+
 @pytest.fixture
-def quick(monkeypatch):
+def quick(monkeypatch, unpolled):
     """Polls and beats that a test can wait for."""
     monkeypatch.setattr(consumers, "POLL_S", 0.3)
     monkeypatch.setattr(consumers, "BEAT_S", 0.2)

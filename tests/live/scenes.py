@@ -12,7 +12,7 @@ ORIGIN = (b"origin", b"http://127.0.0.1:8000")
 
 
 def run(coroutine):
-    asyncio.run(asyncio.wait_for(coroutine, 60))
+    asyncio.run(asyncio.wait_for(coroutine, 300))
 
 
 async def said(socket, timeout=PATIENCE_S):
@@ -24,6 +24,7 @@ async def said(socket, timeout=PATIENCE_S):
         message = json.loads(output["text"])
         if "beat" not in message:
             return message
+        await socket.say("{}")  # as a page does, which else would be taken for dead
 
 
 async def quiet(socket, seconds=0.5):
@@ -31,9 +32,10 @@ async def quiet(socket, seconds=0.5):
     deadline = asyncio.get_running_loop().time() + seconds
     while (left := deadline - asyncio.get_running_loop().time()) > 0:
         if not await socket.receive_nothing(timeout=left):
-            output = await socket.receive_output(timeout=0.1)
+            output = await socket.receive_output(timeout=PATIENCE_S)
             if output["type"] != "websocket.send" or "beat" not in output["text"]:
                 return False
+            await socket.say("{}")
     return True
 
 

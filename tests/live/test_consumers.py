@@ -107,7 +107,6 @@ def test_a_burst_of_changes_is_a_few_renderings(listen, ada, deployment):
             messages.append(await said(socket))
         elapsed = asyncio.get_running_loop().time() - started
         assert len(messages) <= elapsed / consumers.PAUSE_S + 2
-        assert len(messages) < 60
         await socket.disconnect()
 
     run(scene())
@@ -130,7 +129,9 @@ def test_a_page_that_stays_silent_is_dropped_with_a_code_that_is_tried_again(lis
     async def scene():
         socket = await listen(ada, "hosts")
         await socket.connect()
-        assert (await said(socket))["code"] == 1013
+        while (output := await socket.receive_output(timeout=PATIENCE_S))["type"] != "websocket.close":
+            pass  # signs of life, which it does not answer
+        assert output["code"] == 1013
 
     run(scene())
 

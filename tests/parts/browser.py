@@ -9,16 +9,17 @@ ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-# As long as Playwright waits for everything else. Its five seconds for an expectation are too few for a machine whose
-# cores are busy; what comes in time is not waited for, so only a failure takes longer.
-PATIENCE_MS = 30_000
+# Playwright's five seconds for an expectation and thirty for everything else are too few for a machine whose cores are
+# busy; what comes in time is not waited for, so only a failure takes longer.
+PATIENCE_MS = 90_000
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS, timeout=PATIENCE_MS)
+        browser.on("context", lambda context: context.set_default_timeout(PATIENCE_MS))
         try:
             yield browser
         finally:

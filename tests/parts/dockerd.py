@@ -60,7 +60,7 @@ class Dockerd:
         return hook.parent
 
     def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             assert self._process is not None and self._process.poll() is None, (self.root / "log").read_text()[-2000:]
             if self._answers():
@@ -79,7 +79,7 @@ class Dockerd:
                 return False
 
     def client(self) -> docker.APIClient:
-        return docker.APIClient(self.endpoint, timeout=60)
+        return docker.APIClient(self.endpoint, timeout=300)
 
     def freeze(self) -> None:
         """Stop answering without dying."""
@@ -124,7 +124,7 @@ class Dockerd:
                     client.prune_networks()
             self._process.terminate()
             try:
-                self._process.wait(20)
+                self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

@@ -80,6 +80,7 @@ class Hub:
     retry_after: str = ""
     cut_after: int | None = None  # bytes of each body before the line breaks
     bytes_per_s: int | None = None
+    hold_at: int | None = None  # nothing is sent beyond so many bytes in all, until this is another number
     has_ranges: bool = True
     has_length: bool = True
     flip_at: int | None = None  # this byte of every body is another one
@@ -238,6 +239,8 @@ class _Door(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             for at in range(start, end, 65536):
                 piece = data[at : min(at + 65536, end)]
+                while self.hub.hold_at is not None and self.hub.sent_bytes >= self.hub.hold_at:
+                    time.sleep(0.01)
                 self.wfile.write(piece)
                 self.hub.sent_bytes += len(piece)
                 if self.hub.bytes_per_s:

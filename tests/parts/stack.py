@@ -111,7 +111,7 @@ def _valkey() -> str:
     return str(get_binary_path())
 
 
-def _wait_until(condition: object, limit_s: float = 60) -> None:
+def _wait_until(condition: object, limit_s: float = 300) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, "it did not come to pass"

@@ -34,11 +34,11 @@ def quantisers() -> Iterator[Any]:
     if there:
         _put_images(there, python_images.GGUF)
         with (
-            contextlib.closing(docker.APIClient(there, timeout=60)) as client,
+            contextlib.closing(docker.APIClient(there, timeout=LIMIT_S)) as client,
             contextlib.suppress(docker.errors.NotFound),
         ):
             client.remove_volume("modelyard-models", force=True)
-        yield SimpleNamespace(endpoint=there, client=lambda: docker.APIClient(there, timeout=60))
+        yield SimpleNamespace(endpoint=there, client=lambda: docker.APIClient(there, timeout=LIMIT_S))
         return
     with running_dockerd(86) as engine:
         _put_images(engine.endpoint, python_images.GGUF)

@@ -38,7 +38,7 @@ class Scene:
 
     def _kill_container(self, job: Any) -> None:
         """Wait for the job's next container, so that there is one to kill."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + LIMIT_S
         while reload(job).state in ("queued", "running"):
             pid = self._pid(job)
             if pid:

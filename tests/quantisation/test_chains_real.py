@@ -11,6 +11,7 @@ from typing import Any
 import docker
 import pytest
 
+from tests.parts import figures
 from tests.workers.acting import reload
 from workers.launcher import images
 
@@ -142,7 +143,7 @@ def test_a_folder_becomes_a_measured_q4_k_m(source: Any, machine: Any, ada: Any,
     measured = Measurement.objects.get(artifact=made)
     tools = sum(step["seconds"] for step in job.result.values())
     print(f"{took:.1f} s, of which {tools:.1f} s are the tools' own; {json.dumps(measured.values)}")
-    assert took <= tools * 1.1 + 5, f"{took:.1f} s for {tools:.1f} s of tools"
+    figures.tell("SmolLM2 to Q4_K_M, beyond the tools' own time", took - tools, tools * 0.1 + 5, "s")
     was_asked(job, measured.values)
     baseline = Measurement.objects.get(artifact=source)
     for row in (measured, baseline):

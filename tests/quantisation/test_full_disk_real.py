@@ -13,7 +13,7 @@ from tests.workers.acting import reload, wait_for
 pytestmark = [pytest.mark.docker, pytest.mark.quant]
 MIB = 1024**2
 # Until the converter writes it has read the model: seconds, more where others work too.
-CONVERTS_S = 120
+CONVERTS_S = 600
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Golden prompts: written by people, kept by a team, asked of results, demanded by gates."""
 
-import time
-
 import pytest
 
 from tests.browser.markup import faults
@@ -68,9 +66,8 @@ def test_an_answer_is_judged_as_was_said(way, expected, answer, is_met):
 
 def test_an_expression_that_never_ends_is_one_that_does_not_match(monkeypatch):
     monkeypatch.setattr(golden, "PATIENCE_S", 0.05)
-    began = time.monotonic()
+    # By itself it would end after the sun.
     assert not golden.is_met({"way": "matches", "expected": "(a+)+$"}, "a" * 60 + "b")
-    assert time.monotonic() - began < 30
 
 
 def test_a_summary_counts_and_shows_what_was_missed():

@@ -31,7 +31,7 @@ def has_ended(engine: Any, name: str) -> bool:
     return True
 
 
-def wait_for(condition: Callable[[], Any], limit_s: float = 60) -> None:
+def wait_for(condition: Callable[[], Any], limit_s: float = 300) -> None:
     """Ask a real part until it says yes."""
     deadline = time.monotonic() + limit_s
     while not condition():
@@ -39,7 +39,7 @@ def wait_for(condition: Callable[[], Any], limit_s: float = 60) -> None:
         time.sleep(0.02)
 
 
-def prove(replica: Any, limit_s: float = 60) -> None:
+def prove(replica: Any, limit_s: float = 300) -> None:
     """What the watcher does: ask until it answers a real request."""
     from workers.watcher import probing
     from workers.watcher.board import Board

@@ -99,8 +99,8 @@ def test_a_gated_file_arrives_and_its_token_is_nowhere_to_be_seen(
 ) -> None:
     content = model_bytes(5 * MIB)
     small.add("org/Tiny-GGUF", {"Tiny-Q8_0.gguf": content}, gated="manual")
-    # Slow enough to look at it while it runs.
-    small.bytes_per_s = MIB
+    # It runs for as long as it is looked at.
+    small.hold_at = 2 * MIB
     job = get()
     assert job.state == "running", job.reason
     seen = str(inspect(tools, job.container_name))
@@ -108,6 +108,7 @@ def test_a_gated_file_arrives_and_its_token_is_nowhere_to_be_seen(
     with contextlib.closing(tools.client()) as client:
         seen += str(client.top(job.container_name)) + client.logs(job.container_name).decode()
     assert TOKEN not in seen
+    small.hold_at = None
     wait_for(lambda: has_ended(tools, job.container_name))
     assert look(job, work).state == "succeeded", job.reason
     assert job.result["files"][0]["sha256"] == hashlib.sha256(content).hexdigest()
@@ -119,16 +120,17 @@ def test_a_gated_file_arrives_and_its_token_is_nowhere_to_be_seen(
 def _killed(get: Callable[..., Any], small: Hub, tools: Dockerd, work: Any, kills: int, size: int) -> None:
     content = model_bytes(size)
     small.add("org/Tiny-GGUF", {"Tiny-Q8_0.gguf": content})
-    # Slow enough that each attempt says how far it came before it is killed.
+    # Slow enough that each attempt says how far it came before it is killed, and none ends before.
     small.bytes_per_s = 8 * MIB
     job = get()
     for kill in range(1, kills + 1):
-        wanted = kill * size // (kills + 1)
-        wait_for(lambda wanted=wanted: small.sent_bytes > wanted)
+        small.hold_at = kill * size // (kills + 1)
+        wait_for(lambda: small.sent_bytes >= small.hold_at)
         with contextlib.closing(tools.client()) as client:
             client.kill(job.container_name)
         look(job, work)
         assert (job.state, job.attempt) == ("running", kill + 1), job.reason
+    small.hold_at = None
     wait_for(lambda: has_ended(tools, job.container_name))
     assert look(job, work).state == "succeeded", job.reason
     assert job.result["files"][0]["sha256"] == hashlib.sha256(content).hexdigest()
@@ -177,6 +179,11 @@ def test_a_model_too_large_for_the_disk_fails_at_once_and_nothing_is_visible(
     assert [path for path in small_disk.rglob("*") if path.is_file()] == []
 
 
+def partly(folder: Path) -> int:
+    """Bytes of what has not arrived wholly."""
+    return sum(path.stat().st_size for path in folder.rglob(".partial-*"))
+
+
 def test_a_disk_that_fills_up_meanwhile_keeps_the_part_and_the_next_try_goes_on(
     small_disk: Path, yard: Any, ada: Any, team: Any, small: Hub, tools: Dockerd, work: Any, monkeypatch: Any
 ) -> None:
@@ -190,11 +197,13 @@ def test_a_disk_that_fills_up_meanwhile_keeps_the_part_and_the_next_try_goes_on(
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * 2 * MIB)
     job = fetching.from_url(ada, team, yard, f"{small.url}/plain/m.gguf")
-    small.bytes_per_s, before = 20 * MIB, small.sent_bytes
+    before = small.sent_bytes
+    small.hold_at = before + 11 * MIB
     work.send("jobs.reconcile", job.pk)
     work()
-    wait_for(lambda: small.sent_bytes - before > 10 * MIB)
+    wait_for(lambda: small.sent_bytes >= small.hold_at and partly(small_disk) > 10 * MIB)
     (small_disk / "more").write_bytes(b"x" * 35 * MIB)
+    small.hold_at = None
     wait_for(lambda: has_ended(tools, reload(job).container_name))
     assert look(job, work).state == "failed" and "disk" in job.reason
     folder = small_disk / str(job.artifact_id)

@@ -82,7 +82,7 @@ def answer_with(reply: bytes) -> Any:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         async with server:
             port = server.sockets[0].getsockname()[1]
-            return await ask("127.0.0.1", port, ProbeSpec("GET", "/health", timeout_s=0.5))
+            return await ask("127.0.0.1", port, ProbeSpec("GET", "/health", timeout_s=60))
 
     return asyncio.run(story())
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.parts import figures
 from tests.parts.stack import Stack
+from tests.workers import acting
 from tests.workers.test_stack import wait_until_up
 from tests.workers.traffic import Traffic
 
@@ -77,7 +79,7 @@ def key(ada: Any, team: Any) -> str:
     return accounts.create_key(ada, team, "traffic", ["inference"])[1]
 
 
-def wait_for(deployment: Any, rollout: str, limit_s: float = 240) -> float:
+def wait_for(deployment: Any, rollout: str, limit_s: float = 1200) -> float:
     """Until the newest rollout is in this state, and nothing is left to do."""
     began = time.monotonic()
     while True:
@@ -89,6 +91,12 @@ def wait_for(deployment: Any, rollout: str, limit_s: float = 240) -> float:
         states = [(r.number, r.generation, r.state, r.reason) for r in deployment.replicas.present()]
         assert time.monotonic() - began < limit_s, (newest.state, newest.reason, states)
         time.sleep(0.05)
+
+
+def await_more(traffic: Traffic, answers: int = 20) -> None:
+    """Until so many more people have had their answer; others are being served then."""
+    wanted = traffic.asked + answers
+    acting.wait_for(lambda: traffic.asked >= wanted)
 
 
 def diary(deployment: Any) -> str:
@@ -103,13 +111,13 @@ def test_an_edit_of_two_replicas_fails_no_request(stack: Stack, serve: Serve, wa
     deployment = serve(replicas=2, image=way("steady", token_ms=15, load_ms=300)).deployment
     print(f"first start {wait_for(deployment, 'done'):.1f} s")
     with Traffic(stack.port, key, "tiny") as traffic:
-        time.sleep(1)
+        await_more(traffic)
         services.edit(ada, deployment, services.Edit({"options": {"context_length": 2048}}))
         took_s = wait_for(deployment, "done")
-        time.sleep(1)
+        await_more(traffic)
     print(f"{traffic.asked} requests, {traffic.outcomes}, rollout {took_s:.1f} s\n{diary(deployment)}")
+    figures.tell("edit of a deployment with two replicas: failed requests", len(traffic.failures), 0, "")
     assert traffic.failures == []
-    assert traffic.asked > 100
     assert [replica.revision.number for replica in deployment.replicas.present()] == [2, 2]
 
 
@@ -128,12 +136,12 @@ def test_three_rollouts_one_of_them_hopeless_fail_no_request(
         services.edit(ada, deployment, services.Edit({"image": way("better", token_ms=12, load_ms=300)}))
         wait_for(deployment, "done")
         services.edit(ada, deployment, services.Edit({"image": broken}))
-        failed_s = wait_for(deployment, "failed", 240)
+        failed_s = wait_for(deployment, "failed")
         services.restart(ada, deployment)
         wait_for(deployment, "done")
+        await_more(traffic)
     print(f"{traffic.asked} requests, {traffic.outcomes}; the hopeless one took {failed_s:.1f} s\n{diary(deployment)}")
     assert traffic.failures == []
-    assert traffic.asked > 500
     assert deployment.image.endswith("better:1")
     hopeless = deployment.rollouts.get(state="failed")
     assert hopeless.reason
@@ -148,17 +156,17 @@ def test_scaling_down_and_stopping_cut_no_stream_short(
     deployment = serve(replicas=3, image=way("slow", token_ms=100)).deployment
     wait_for(deployment, "done")
     with Traffic(stack.port, key, "tiny", tokens=40) as traffic:
-        time.sleep(2)
+        await_more(traffic)
         services.scale(ada, deployment, 1)
-        time.sleep(1)
+        await_more(traffic)
     wait_for(deployment, "done")
     assert traffic.failures == []
     assert deployment.replicas.present().count() == 1
     with Traffic(stack.port, key, "tiny", tokens=40) as traffic:
-        time.sleep(1)
+        await_more(traffic, 5)
     streams = Traffic(stack.port, key, "tiny", tokens=60)
     with streams:
-        time.sleep(0.9)
+        await_more(streams, 5)
         services.stop(ada, deployment)
         streams._over.set()
     assert [failure for failure in streams.failures if failure.split()[1] != "503"] == []
@@ -171,12 +179,12 @@ def test_an_edit_of_the_real_engine_fails_no_request(stack: Stack, smollm2: Any,
 
     wish = services.Wish("tiny", smollm2, replicas=2, options={"context_length": 512, "threads": 1})
     deployment = services.create(ada, team, wish)
-    print(f"first start {wait_for(deployment, 'done', 120):.1f} s")
+    print(f"first start {wait_for(deployment, 'done'):.1f} s")
     with Traffic(stack.port, key, "tiny", per_s=2, tokens=6, are_numbered=False) as traffic:
-        time.sleep(1)
+        await_more(traffic, 6)
         services.edit(ada, deployment, services.Edit({"options": {"context_length": 768, "threads": 1}}))
-        took_s = wait_for(deployment, "done", 180)
-        time.sleep(1)
+        took_s = wait_for(deployment, "done")
+        await_more(traffic, 6)
     print(f"{traffic.asked} requests, {traffic.outcomes}, rollout {took_s:.1f} s\n{diary(deployment)}")
     assert traffic.failures == []
     assert traffic.outcomes["stream"] > 5 and traffic.outcomes["json"] > 5

@@ -119,7 +119,7 @@ def test_the_loop_writes_one_round_in_one_statement(serve: Any, work: Any, machi
         await board.refresh_all()
         loop = asyncio.create_task(sampling.run(board))
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 while not await rows.call(_is_there, replica.pk):
                     await asyncio.sleep(0.05)
         finally:

@@ -36,7 +36,12 @@ class Traffic:
             thread.join()
 
     @property
+    def begun(self) -> int:
+        return len(self._asking)
+
+    @property
     def asked(self) -> int:
+        """Those that have ended, well or not."""
         return sum(self.outcomes.values())
 
     def _keep_asking(self) -> None:

@@ -146,6 +146,9 @@ class Exchange(Attempts, eq=False):
         if problem is not None:
             self._drop_upstream()
             self._break_off(problem)
+        elif self.principal.key is not None:
+            # With the end that the key has by now; the clock is asked about that one without a new snapshot, too.
+            self.principal = directory.key(self.principal.key)
         return problem is not None
 
     # --- the engine's side

@@ -13,10 +13,11 @@ def withdrawn(principal: Principal, deployment: Deployment, directory: Directory
         key = directory.key(principal.key)
         if key is None or not key.may_infer or key.team != principal.team:
             return Problem(401, "invalid_key", "This API key was revoked while it was being answered")
+        # As it is now: a key that is rotated is told its end while it is in use.
+        if key.expires_at is not None and key.expires_at <= time.time():
+            return Problem(401, "expired_key", "This API key has expired while it was being answered")
     elif not directory.lets(principal.user, deployment.id):
         return Problem(401, "invalid_token", "The person at this page may not use the model any more")
-    if principal.expires_at is not None and principal.key is not None and principal.expires_at <= time.time():
-        return Problem(401, "expired_key", "This API key has expired while it was being answered")
     now = directory.by_id(deployment.id)
     # One that is gone from the table is being taken down by its own rules, drain included.
     if now is not None and not now.is_for(principal.team):
