@@ -58,8 +58,8 @@ def streams(draw: Any) -> Stream:
         line, _, rest = head.partition("\r\n")
         stream.data += f"{line}\r\n{_offer(draw)}{rest}".encode("latin-1")
         # nginx mends some of these and waits for more; the last one ends the connection there.
-        stream.data += b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
-        stream.data += b"GET /smuggled HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        stream.data += b"GET /behind HTTP/1.1\r\nHost: a\r\n\r\n"
+        stream.data += b"GET /behind HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
         stream.is_broken = True
     else:
         _add(draw, stream, draw(st.sampled_from(["Connection: close\r\n", "1.0"])))
