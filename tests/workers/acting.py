@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -22,6 +23,12 @@ def containers(engine: Any, kind: str = "replica") -> list[dict[str, Any]]:
 def inspect(engine: Any, name: str) -> dict[str, Any]:
     with contextlib.closing(engine.client()) as client:
         return dict(client.inspect_container(name))
+
+
+def engine_pid(engine: Any, name: str) -> int:
+    """The engine's own process: Docker's init is before it."""
+    pid = inspect(engine, name)["State"]["Pid"]
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def has_ended(engine: Any, name: str) -> bool:

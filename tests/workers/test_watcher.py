@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.workers.acting import containers, inspect, reload
+from tests.workers.acting import containers, engine_pid, reload
 
 pytestmark = [
     pytest.mark.docker,
@@ -138,7 +138,7 @@ def test_an_engine_that_stops_answering_leaves_the_routes(
             replica = await do(serve)
             await do(work)
             await until(state(replica, "ready"))
-            os.kill(inspect(engine, replica.container_name)["State"]["Pid"], signal.SIGSTOP)
+            os.kill(engine_pid(engine, replica.container_name), signal.SIGSTOP)
             await until(state(replica, "loading"))
             assert replica.reason_code == "unhealthy" and "3 times" in replica.reason
 
