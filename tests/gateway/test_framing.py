@@ -65,6 +65,27 @@ def test_a_bad_chunk_is_a_400_and_reaches_no_engine(yard: Yard, bad: bytes) -> N
     assert yard.engine.asked == []
 
 
+@pytest.mark.parametrize("host", ["a, b", "a b", "a,b", "a/b", "me@a", "a:b", "[::1", "a?x", "\xe4"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/page"])
+def test_a_host_that_is_not_one_name_or_address_is_a_400(yard: Yard, path: str, host: str) -> None:
+    answer = yard.raw(f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n".encode("latin-1"))
+    assert statuses(answer) == [400]
+    assert yard.web.pages == []
+
+
+@pytest.mark.parametrize("host", ["a", "yard.example:8000", "10.0.0.1", "[::1]:8000", "my_service", ""])
+def test_every_usual_host_is_passed_on(yard: Yard, host: str) -> None:
+    sent = f"GET /page HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    assert statuses(yard.raw(sent.encode())) == [200]
+    assert [page.header("host") for page in yard.web.pages] == [host]
+
+
+@pytest.mark.parametrize("version", ["2.0", "0.9"])
+def test_a_version_that_is_not_spoken_is_a_505(yard: Yard, version: str) -> None:
+    assert statuses(yard.raw(f"GET /page HTTP/{version}\r\nHost: a\r\n\r\n".encode())) == [505]
+    assert yard.web.pages == []
+
+
 def test_connect_is_refused(yard: Yard) -> None:
     assert statuses(yard.raw(b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n")) == [405]
 

@@ -130,9 +130,7 @@ class Upstream(asyncio.Protocol):
         """Begin a request. `data` is its head and as much of its body as is there; if that is not all of it
         (`is_whole`), `sent_all` follows. `may_switch`: it asks for another protocol, so 101 is an answer to it."""
         self._receiver = receiver
-        self._is_whole = is_whole
-        self._may_switch = may_switch
-        self._is_head_request = is_head_request
+        self._is_head_request, self._is_whole, self._may_switch = is_head_request, is_whole, may_switch
         self._is_started = self._is_head_told = self._is_finished = self.has_answered = False
         self._chunk_border = self._wants_events = False
         self._head_bytes = self.chunks = 0
@@ -350,8 +348,7 @@ class Upstream(asyncio.Protocol):
         # Without a length it was chunked. An engine that hangs up behind those would take the next request with it.
         hangs_up = self._length is None and self._pool.closes_after_stream
         # One that answered before it had the whole request would take the next one for the rest of it.
-        is_free = self._is_whole and not self.transport.is_closing()
-        if self._keeps_alive and not hangs_up and is_free:
+        if self._keeps_alive and self._is_whole and not hangs_up and not self.transport.is_closing():
             if not self._reads:
                 self.resume()
             self.idle_since = time.monotonic()
