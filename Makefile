@@ -45,7 +45,7 @@ check: environment-dev ## style, types, import contracts, migrations, OpenAPI fi
 	$(BIN)/lint-imports && \
 	$(BIN)/python manage.py check --deploy --fail-level WARNING && \
 	$(BIN)/python manage.py makemigrations --check --dry-run && \
-	$(BIN)/python -m webapp.openapi --check
+	$(BIN)/python -m webapp.interfaces.api.openapi --check
 
 fix: environment-dev ## format, and repair what can be repaired
 	$(BIN)/ruff check --fix .

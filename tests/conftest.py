@@ -76,10 +76,10 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
 @pytest.fixture(autouse=True)
 def sent_tasks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Messages to the workers, caught at the border instead of being sent to a broker."""
-    from webapp import queue
+    from webapp.foundation import work_queue
 
     sent: list[tuple[str, int]] = []
-    monkeypatch.setattr(queue, "send", lambda task, row_id, in_s=None: sent.append((task, row_id)))
+    monkeypatch.setattr(work_queue, "send", lambda task, row_id, in_s=None: sent.append((task, row_id)))
     return sent
 
 

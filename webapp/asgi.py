@@ -11,9 +11,9 @@ from django.core.asgi import get_asgi_application
 pages = get_asgi_application()
 
 # The apps must be loaded first.
-from webapp.body_limit import BodyLimit  # noqa: E402
-from webapp.live.routing import sockets  # noqa: E402
+from webapp.foundation.body_limit import BodyLimit  # noqa: E402
+from webapp.interfaces.internal.polls import Polls  # noqa: E402
+from webapp.interfaces.live.routing import sockets  # noqa: E402
 from webapp.operations.starting import Starting  # noqa: E402
-from webapp.usage.polls import Polls  # noqa: E402
 
 application = Starting(cast(Any, ProtocolTypeRouter({"http": BodyLimit(Polls(pages)), "websocket": sockets})))

@@ -4,8 +4,8 @@ import os
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from webapp import logs, paths, secrets
-from webapp.body_limit import MAX_BODY_BYTES
+from webapp.foundation import logs, paths, secret_store
+from webapp.foundation.body_limit import MAX_BODY_BYTES
 
 BASE_DIR = paths.REPOSITORY
 STATE_DIR = paths.state_dir()
@@ -21,7 +21,7 @@ if not MODELYARD_URL:
 _url = urlsplit(MODELYARD_URL)
 
 DEBUG = os.environ.get("MODELYARD_DEBUG", "") == "1"
-SECRET_KEY = secrets.derive("django").hex()
+SECRET_KEY = secret_store.derive("django").hex()
 # A visit by another local name of this machine is normal; anything else must be named by MODELYARD_URL.
 _local = [] if MODELYARD_BIND not in ("127.0.0.1", "localhost") else ["localhost", "127.0.0.1"]
 _name = _url.hostname or "127.0.0.1"
@@ -46,7 +46,7 @@ INSTALLED_APPS = [
     "channels",
     "ninja",
     "csp",
-    "webapp.events",
+    "webapp.foundation.events",
     "webapp.accounts",
     "webapp.idempotency",
     "webapp.inventory",
@@ -57,18 +57,19 @@ INSTALLED_APPS = [
     "webapp.usage",
     "webapp.schedules",
     "webapp.samples",
-    "webapp.live",
+    "webapp.interfaces.kit",
+    "webapp.interfaces.live",
     "webapp.operations",
-    "webapp.dashboard",
+    "webapp.interfaces.pages.dashboard",
 ]
 
 MIDDLEWARE = [
-    "webapp.operations.request_facts.request_facts",
-    "webapp.accounts.middleware.note_asker",
+    "webapp.interfaces.kit.request_facts.request_facts",
+    "webapp.interfaces.pages.accounts.middleware.note_asker",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
-    "webapp.rest.problems.ProblemMiddleware",
+    "webapp.interfaces.api.problems.ProblemMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -76,7 +77,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "webapp.accounts.middleware.require_second_factor",
+    "webapp.interfaces.pages.accounts.middleware.require_second_factor",
 ]
 
 ROOT_URLCONF = "webapp.urls"
@@ -92,7 +93,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "webapp.dashboard.context.site",
+                "webapp.interfaces.pages.dashboard.context.site",
             ],
         },
     }
@@ -136,7 +137,9 @@ def database_from_url(url: str) -> dict[str, Any]:
 
 
 DATABASES = {
-    "default": database_from_url(secrets.setting("MODELYARD_DATABASE_URL") or f"sqlite:///{STATE_DIR / 'db.sqlite3'}"),
+    "default": database_from_url(
+        secret_store.setting("MODELYARD_DATABASE_URL") or f"sqlite:///{STATE_DIR / 'db.sqlite3'}"
+    ),
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -165,7 +168,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-ACCOUNT_ADAPTER = "webapp.accounts.adapter.AccountAdapter"
+ACCOUNT_ADAPTER = "webapp.interfaces.pages.accounts.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
@@ -173,15 +176,15 @@ ACCOUNT_LOGOUT_ON_GET = False
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 ACCOUNT_LOGOUT_REDIRECT_URL = "/accounts/login/"
-SOCIALACCOUNT_ADAPTER = "webapp.accounts.sso.SignOnAdapter"
+SOCIALACCOUNT_ADAPTER = "webapp.interfaces.pages.accounts.sso.SignOnAdapter"
 SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
-MFA_ADAPTER = "webapp.accounts.adapter.SecondFactorAdapter"
+MFA_ADAPTER = "webapp.interfaces.pages.accounts.adapter.SecondFactorAdapter"
 MFA_FORMS = {
-    "authenticate": "webapp.accounts.factor_forms.CodeForm",
-    "reauthenticate": "webapp.accounts.factor_forms.CodeAgainForm",
-    "authenticate_webauthn": "webapp.accounts.factor_forms.PasskeyForm",
-    "reauthenticate_webauthn": "webapp.accounts.factor_forms.PasskeyAgainForm",
-    "login_webauthn": "webapp.accounts.factor_forms.PasskeyAloneForm",
+    "authenticate": "webapp.interfaces.pages.accounts.factor_forms.CodeForm",
+    "reauthenticate": "webapp.interfaces.pages.accounts.factor_forms.CodeAgainForm",
+    "authenticate_webauthn": "webapp.interfaces.pages.accounts.factor_forms.PasskeyForm",
+    "reauthenticate_webauthn": "webapp.interfaces.pages.accounts.factor_forms.PasskeyAgainForm",
+    "login_webauthn": "webapp.interfaces.pages.accounts.factor_forms.PasskeyAloneForm",
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True

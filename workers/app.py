@@ -10,7 +10,7 @@ from celery import Celery
 from celery.app.amqp import AMQP
 from celery.signals import worker_before_create_process, worker_init
 
-from webapp.broker import CELERY_SETTINGS, broker_url
+from webapp.foundation.broker import CELERY_SETTINGS, broker_url
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 django.setup()

@@ -5,8 +5,8 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging
 
-from webapp import logs
-from webapp.broker import CELERY_SETTINGS, broker_url
+from webapp.foundation import logs
+from webapp.foundation.broker import CELERY_SETTINGS, broker_url
 
 SWEEP_EVERY_S = 15
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from celery.signals import task_postrun, task_prerun
 
-from webapp import logs
+from webapp.foundation import logs
 
 # What the one argument of each task counts.
 SUBJECTS = {"deployments.reconcile": "replica", "jobs.reconcile": "job", "inventory.probe_host": "host"}

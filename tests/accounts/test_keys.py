@@ -8,7 +8,7 @@ from django.utils import timezone
 from webapp.accounts import keys, people
 from webapp.accounts.models import ApiKey, AuditEntry, Membership, Role, User
 from webapp.deployments import snapshot
-from webapp.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.gateway.directory import Directory
 from webapp.gateway.snapshot import decode
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from webapp.accounts import links, people, teams
 from webapp.accounts.models import AuditEntry, Membership, OneTimeLink, Role, User
-from webapp.errors import Conflict, NotAllowed
+from webapp.foundation.errors import Conflict, NotAllowed
 
 pytestmark = pytest.mark.django_db
 

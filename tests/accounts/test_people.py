@@ -6,7 +6,7 @@ from django.urls import reverse
 
 from webapp.accounts import people
 from webapp.accounts.models import User
-from webapp.errors import Conflict, NotAllowed
+from webapp.foundation.errors import Conflict, NotAllowed
 
 pytestmark = pytest.mark.django_db
 

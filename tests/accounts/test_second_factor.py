@@ -14,7 +14,7 @@ from django.test import Client
 
 from webapp.accounts import keys, people, sign_in
 from webapp.accounts.models import AuditEntry, SignInSettings
-from webapp.errors import Conflict, NotAllowed
+from webapp.foundation.errors import Conflict, NotAllowed
 
 pytestmark = pytest.mark.django_db
 PASSWORD = {"ada": "ada-has-a-password", "bob": "bob-has-a-password", "root": "root-has-a-password"}

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from webapp.accounts import services
 from webapp.accounts.models import ApiKey, AuditEntry, Membership, Role, Team, User
-from webapp.errors import Invalid, NotAllowed
-from webapp.events import services as events
+from webapp.foundation.errors import Invalid, NotAllowed
+from webapp.foundation.events import services as events
 
 pytestmark = pytest.mark.django_db
 

@@ -11,8 +11,8 @@ from tests.live.communicator import PATIENCE_S, Socket
 from webapp.accounts import people, teams
 from webapp.accounts.models import Membership, User
 from webapp.asgi import application
-from webapp.following import follow
-from webapp.live import consumers
+from webapp.interfaces.kit.following import follow
+from webapp.interfaces.live import consumers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ORIGIN = (b"origin", b"http://127.0.0.1:8000")

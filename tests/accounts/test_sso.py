@@ -14,7 +14,7 @@ from django.test import Client
 from tests.parts import oidc
 from webapp.accounts import keys, sign_in
 from webapp.accounts.models import AuditEntry, Membership, Role, SignInSettings, Team, User
-from webapp.errors import Invalid, NotAllowed
+from webapp.foundation.errors import Invalid, NotAllowed
 
 pytestmark = pytest.mark.django_db
 

@@ -5,7 +5,7 @@ import pytest
 from webapp.accounts import keys, teams
 from webapp.accounts.models import AuditEntry, Membership, Role, Team, User
 from webapp.deployments import snapshot
-from webapp.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from tests.api.samples import SAMPLES, Sample, Side
-from webapp import openapi
+from webapp.interfaces.api import openapi
 
 API = "api/v1/"
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")

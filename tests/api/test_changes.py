@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from webapp.events import services as events
-from webapp.events.models import Topic
-from webapp.rest import changes
+from webapp.foundation.events import services as events
+from webapp.foundation.events.models import Topic
+from webapp.interfaces.api import changes
 
 pytestmark = pytest.mark.django_db
 

@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 from ninja import Schema
 
-from webapp import openapi
-from webapp.api import api
-from webapp.pagination import Pages
-from webapp.rest.description import METHODS
-from webapp.rest.problems import PROBLEM
+from webapp.interfaces.api import openapi
+from webapp.interfaces.api.description import METHODS
+from webapp.interfaces.api.pagination import Pages
+from webapp.interfaces.api.problems import PROBLEM
+from webapp.interfaces.api.root import api
 
 pytestmark = pytest.mark.django_db
 
@@ -41,7 +41,7 @@ def test_every_operation_belongs_to_a_room_and_every_room_says_what_it_is_about(
     used = {tag for _method, _path, what in operations(description) for tag in what["tags"]}
     described = {tag["name"]: tag.get("description") for tag in description["tags"]}
     assert used == set(described)
-    assert all(described.values()), "write a line for the new tag in webapp/api.py"
+    assert all(described.values()), "write a line for the new tag in webapp/interfaces/api/root.py"
 
 
 def test_every_operation_says_how_it_refuses(description):

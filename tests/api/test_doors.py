@@ -5,8 +5,8 @@ import json
 import pytest
 from django.test import Client
 
-from webapp import openapi
 from webapp.accounts import services as accounts
+from webapp.interfaces.api import openapi
 
 pytestmark = pytest.mark.django_db
 
@@ -74,7 +74,7 @@ def test_every_operation_asks_who_is_calling():
 
 
 def test_the_committed_openapi_file_is_current():
-    assert openapi.FILE.read_text() == openapi.current(), "run `python -m webapp.openapi`"
+    assert openapi.FILE.read_text() == openapi.current(), "run `python -m webapp.interfaces.api.openapi`"
 
 
 def test_the_documentation_is_for_people_who_are_signed_in(client, ada):

@@ -12,7 +12,7 @@ from django.test import Client
 from tests.api.routes import API, UNSAFE, operations, pages
 from tests.api.samples import FORM_REACHES, INTERNAL, MARK, OPEN_ROUTES, REACHES, TOPICS, UNWRITTEN, side
 from webapp.accounts import keys
-from webapp.live import topics
+from webapp.interfaces.kit import topics
 
 pytestmark = pytest.mark.django_db
 

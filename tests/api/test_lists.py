@@ -3,7 +3,7 @@
 import pytest
 from django.apps import apps
 
-from webapp.pagination import SEARCHED
+from webapp.interfaces.api.pagination import SEARCHED
 
 pytestmark = pytest.mark.django_db
 

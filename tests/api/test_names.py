@@ -2,7 +2,7 @@
 
 import pytest
 
-from webapp.rest.names import operation_names
+from webapp.interfaces.api.names import operation_names
 
 METHODS = {
     "/deployments": {"GET", "POST"},

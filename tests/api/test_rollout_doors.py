@@ -203,7 +203,7 @@ def test_a_dry_run_wakes_nobody_and_writes_nothing_down(
     as_caller: Any, ada: Any, served: Any, artifact: Any, sent_tasks: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
     from webapp.accounts.models import AuditEntry
-    from webapp.events.services import version
+    from webapp.foundation.events.services import version
 
     sent_tasks.clear()
     client, before = as_caller(ada), (AuditEntry.objects.count(), version("gateway"), served.diary.count())

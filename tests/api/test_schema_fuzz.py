@@ -27,8 +27,8 @@ from schemathesis.generation import GenerationMode
 
 from tests.api.routes import Route
 from tests.api.samples import Side, side
-from webapp import openapi
-from webapp.rest.description import METHODS
+from webapp.interfaces.api import openapi
+from webapp.interfaces.api.description import METHODS
 
 CI_CASES = 5_000
 SOAK_CASES = 50_000

@@ -177,7 +177,7 @@ def engine(site, deploy, move, known_to_gateway):
     pk = deploy(f"parrot-{engine.port}")
     move(pk, "placing", "starting", "loading", "ready")
     site.do(
-        "from webapp.deployments.models import Replica; from webapp.events.services import publish\n"
+        "from webapp.deployments.models import Replica; from webapp.foundation.events.services import publish\n"
         f"Replica.objects.filter(deployment_id={pk}).update(address='127.0.0.1', port={engine.port})\n"
         "publish('gateway')"
     )

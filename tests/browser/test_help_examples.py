@@ -18,7 +18,7 @@ from tests.browser.conftest import MAKE, MOVE
 from tests.browser.fake_engine import FakeEngine
 from tests.browser.site import wait_until
 from tests.browser.test_playground import KEY, READY
-from webapp.dashboard import help_pages
+from webapp.interfaces.pages.dashboard import help_pages
 
 pytestmark = pytest.mark.browser
 
@@ -47,7 +47,7 @@ def surroundings(site, tmp_path_factory):
     command = folder / "bin" / "modelyard"
     command.parent.mkdir()
     root = Path(__file__).resolve().parents[2]
-    command.write_text(f'#!/bin/sh\nexec env PYTHONPATH={root} {sys.executable} -m webapp.cli "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec env PYTHONPATH={root} {sys.executable} -m webapp.interfaces.cli "$@"\n')
     command.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MODELYARD_", "DJANGO_"))}
     path = f"{command.parent}:{Path(sys.executable).parent}:{kept['PATH']}"

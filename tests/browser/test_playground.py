@@ -14,7 +14,7 @@ from tests.browser.fake_engine import FakeEngine
 pytestmark = pytest.mark.browser
 
 READY = (
-    "from webapp.deployments.models import Replica; from webapp.events.services import publish\n"
+    "from webapp.deployments.models import Replica; from webapp.foundation.events.services import publish\n"
     "Replica.objects.filter(deployment_id={pk}).update(address='127.0.0.1', port={port})\n"
     "publish('gateway')"
 )

@@ -9,7 +9,7 @@ from webapp.accounts.models import AuditEntry
 from webapp.catalog import hubs, services
 from webapp.catalog.inspecting import inspect_repo, offer
 from webapp.catalog.models import Artifact, Hub
-from webapp.errors import Conflict, Invalid, NotAllowed, Refused, Unavailable
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed, Refused, Unavailable
 from webapp.jobs import fetching
 from webapp.jobs.models import Job
 

@@ -16,7 +16,7 @@ from tests.parts.users import somebody, walkable_folder
 from webapp.catalog import reading
 from webapp.catalog.inspecting import inspect_path
 from webapp.catalog.reading import Closed
-from webapp.errors import Invalid
+from webapp.foundation.errors import Invalid
 from workers.runtime import specs
 from workers.runtime.base import ContainerSpec
 

@@ -8,7 +8,7 @@ from tests.catalog.gguf_file import gguf_bytes, write_gguf
 from webapp.catalog import services
 from webapp.catalog.inspecting import inspect_path
 from webapp.catalog.models import Artifact, CatalogModel
-from webapp.errors import Invalid
+from webapp.foundation.errors import Invalid
 
 pytestmark = pytest.mark.django_db
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.browser.site import Site
-from webapp.cli.main import main
+from webapp.interfaces.cli.main import main
 
 STAGE = """
 from webapp.accounts.models import Membership, Team, User

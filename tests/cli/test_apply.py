@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from webapp.cli.applying import ONE
-from webapp.cli.description import Description
+from webapp.interfaces.cli.applying import ONE
+from webapp.interfaces.cli.description import Description
 
 CAN_CHANGE = Description.read().find("PATCH", ONE) is not None
 

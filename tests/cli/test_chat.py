@@ -8,7 +8,7 @@ from tests.cli.test_commands import MOVES
 
 READY = """
 from webapp.deployments.models import Replica
-from webapp.events.services import publish
+from webapp.foundation.events.services import publish
 Replica.objects.filter(deployment__name={name!r}).update(address="127.0.0.1", port={port})
 publish("gateway")
 """

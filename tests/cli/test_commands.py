@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from tests.browser.site import REPOSITORY
-from webapp.cli.description import Description
-from webapp.cli.profiles import config_file
+from webapp.interfaces.cli.description import Description
+from webapp.interfaces.cli.profiles import config_file
 
 DESCRIPTION = Description.read()
 
@@ -176,7 +176,7 @@ def test_a_log_is_printed_without_what_steers_terminals(ada, yard, deployment):
 
 
 def test_following_a_log_goes_on_through_a_restart(ada, yard, deployment, monkeypatch):
-    from webapp.cli import commands
+    from webapp.interfaces.cli import commands
 
     yard.site.do(LOG.format(name=deployment, text="first\n"))
     rounds = iter([LOG.format(name=deployment, text="second\n"), RESTART.format(name=deployment)])
@@ -196,7 +196,7 @@ def test_following_a_log_goes_on_through_a_restart(ada, yard, deployment, monkey
 def test_the_program_itself_starts_and_speaks_json(yard):
     environment = {**os.environ, "MODELYARD_URL": yard.url, "MODELYARD_API_KEY": yard.keys["ada"]}
     ran = subprocess.run(
-        [sys.executable, "-m", "webapp.cli", "--json", "me", "get"],
+        [sys.executable, "-m", "webapp.interfaces.cli", "--json", "me", "get"],
         env=environment, cwd=REPOSITORY, capture_output=True, text=True,
     )  # fmt: skip
     assert json.loads(ran.stdout)["username"] == "ada", ran.stderr

@@ -31,7 +31,7 @@ def test_the_environment_has_a_command_that_runs_from_anywhere(tmp_path):
 
 def test_help_loads_nothing_that_it_does_not_need():
     """Its promise is 0.3 s, which `make bench` measures; here is looked for what would break it."""
-    command = [sys.executable, "-X", "importtime", "-m", "webapp.cli", "--help"]
+    command = [sys.executable, "-X", "importtime", "-m", "webapp.interfaces.cli", "--help"]
     took_s = []
     for _ in range(5):
         began = time.monotonic()
@@ -50,7 +50,7 @@ def test_the_package_brings_the_command_and_the_description(tmp_path):
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(REPOSITORY)], check=True)
     [wheel] = Path(tmp_path).glob("modelyard-*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"webapp/openapi.json", "webapp/cli/main.py"} <= names
+    assert {"webapp/interfaces/api/openapi.json", "webapp/interfaces/cli/main.py"} <= names
     assert not any(name.startswith(("tests/", "var/")) for name in names)
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)
     inside = str(tmp_path / "env" / "bin" / "python")

@@ -1,7 +1,7 @@
 """From what is to what was declared."""
 
-from webapp.cli import plan
-from webapp.cli.plan import Want
+from webapp.interfaces.cli import plan
+from webapp.interfaces.cli.plan import Want
 
 CHAT = {
     "id": 7,

@@ -4,9 +4,9 @@ import stat
 
 import pytest
 
-from webapp.cli import profiles
-from webapp.cli.errors import Usage
-from webapp.cli.profiles import Profile, choose, load, save
+from webapp.interfaces.cli import profiles
+from webapp.interfaces.cli.errors import Usage
+from webapp.interfaces.cli.profiles import Profile, choose, load, save
 
 HOME = Profile("http://home:8000", "my_home")
 WORK = Profile("https://lab", "my_work")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from webapp.cli import show
+from webapp.interfaces.cli import show
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from webapp.cli.description import Description
-from webapp.cli.errors import Usage
-from webapp.cli.tree import option, pairs
+from webapp.interfaces.cli.description import Description
+from webapp.interfaces.cli.errors import Usage
+from webapp.interfaces.cli.tree import option, pairs
 
 DESCRIPTION = Description.read()
 
@@ -37,7 +37,7 @@ def test_nothing_of_the_server_is_imported():
     import sys
 
     code = (
-        "import sys; from webapp.cli.main import build; build(['deployments']); "
+        "import sys; from webapp.interfaces.cli.main import build; build(['deployments']); "
         "print([n for n in ('django', 'ninja', 'pydantic', 'httpx', 'rich', 'celery') if n in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from webapp.cli import yard
-from webapp.cli.errors import Usage
+from webapp.interfaces.cli import yard
+from webapp.interfaces.cli.errors import Usage
 
 GOOD = """
 deployments:

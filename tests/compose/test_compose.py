@@ -19,7 +19,7 @@ import pytest
 from tests.compose.yard import SERVICES, ComposeYard, open_yard, until
 from tests.parts import figures
 from tests.parts.dockerd import running_dockerd
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher import starter
 
 pytestmark = pytest.mark.compose

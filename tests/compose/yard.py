@@ -20,7 +20,7 @@ import docker
 from tests.journey.yard import check_out, free_port
 from tests.parts import debian_services
 from tests.parts.dockerd import Dockerd
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher import cache, images
 from workers.launcher.environment import patiently
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from webapp.dashboard import attention
+from webapp.interfaces.pages.dashboard import attention
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 from webapp.jobs.models import Job

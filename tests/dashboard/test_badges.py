@@ -5,9 +5,9 @@ from enum import StrEnum
 import pytest
 
 from webapp.catalog.models import CopyState
-from webapp.dashboard.badges import LOOKS
 from webapp.deployments.searching import WORDS
 from webapp.deployments.states import ReplicaState, RolloutState
+from webapp.interfaces.kit.badges import LOOKS
 from webapp.inventory.models import HostState
 from webapp.jobs.states import JobState
 from webapp.schedules import states as schedules

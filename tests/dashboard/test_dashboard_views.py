@@ -60,7 +60,7 @@ def token_for(client, deployment_id):
 
 @pytest.mark.parametrize("person", ["ada", "bob"])
 def test_the_team_gets_a_token_for_its_deployment_alone(client, request, deployment, make_deployment, person):
-    from webapp import secrets
+    from webapp.foundation import secret_store
     from webapp.gateway import playground_tokens
 
     make_deployment("other")
@@ -68,7 +68,7 @@ def test_the_team_gets_a_token_for_its_deployment_alone(client, request, deploym
     before = time.time()
     reply = token_for(client, deployment.pk)
     after = time.time()
-    claims = playground_tokens.verify(reply.json()["token"].encode(), secrets.derive("playground"), after)
+    claims = playground_tokens.verify(reply.json()["token"].encode(), secret_store.derive("playground"), after)
     assert (claims.team, claims.deployments) == (deployment.team_id, [deployment.pk])
     assert reply.json()["expires_in_s"] == 300
     assert before + 299 <= claims.exp <= after + 300
@@ -76,16 +76,16 @@ def test_the_team_gets_a_token_for_its_deployment_alone(client, request, deploym
 
 
 def test_a_granted_teams_talk_is_its_own_and_goes_by_the_deployments_path(client, ada, eve, root, deployment):
-    from webapp import secrets
     from webapp.accounts.models import Membership
     from webapp.deployments import sharing
+    from webapp.foundation import secret_store
     from webapp.gateway import playground_tokens
 
     def team_that_asks(person):
         client.force_login(person)
         said = token_for(client, deployment.pk).json()
         assert said["url"] == "/d/research/smollm2/v1/chat/completions"
-        return playground_tokens.verify(said["token"].encode(), secrets.derive("playground"), time.time()).team
+        return playground_tokens.verify(said["token"].encode(), secret_store.derive("playground"), time.time()).team
 
     strangers = eve.teams.get()
     sharing.grant(ada, deployment, strangers.slug)
@@ -121,7 +121,7 @@ def test_an_error_page_gives_the_fronts_request_id(client, ada):
 
 
 def test_a_broken_page_says_so_with_an_id_that_stands_in_the_log(client, ada, monkeypatch, caplog):
-    monkeypatch.setattr("webapp.dashboard.views.home_panel", lambda *args: 1 / 0)
+    monkeypatch.setattr("webapp.interfaces.pages.dashboard.views.home_panel", lambda *args: 1 / 0)
     client.raise_request_exception = False
     client.force_login(ada)
     reply = client.get("/")

@@ -5,7 +5,7 @@ import re
 import pytest
 from django.urls import Resolver404, resolve
 
-from webapp.dashboard import help_pages
+from webapp.interfaces.pages.dashboard import help_pages
 
 
 def slugs():

@@ -3,7 +3,7 @@
 import pytest
 
 from webapp.accounts import services as accounts
-from webapp.dashboard import search
+from webapp.interfaces.pages.dashboard import search
 from webapp.jobs.models import Job
 
 

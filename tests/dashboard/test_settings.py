@@ -28,7 +28,7 @@ def test_the_index_leads_to_all_that_an_admin_sets(client, root):
 
 
 def test_a_section_of_a_room_that_is_missing_is_left_out():
-    from webapp.dashboard.settings_views import Section
+    from webapp.interfaces.pages.dashboard.settings_views import Section
 
     assert Section("nowhere:index", "Nowhere", "").url == ""
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from webapp.dashboard.templatetags import show
+from webapp.interfaces.kit.templatetags import show
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from django.urls import reverse
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
 from webapp.deployments import services
 from webapp.deployments.models import Deployment
+from webapp.interfaces.kit.picking import SHOWN
 from webapp.inventory.models import Host
-from webapp.picking import SHOWN
 
 NEW, FIT = "/deployments/new/", "/deployments/new/fit/"
 

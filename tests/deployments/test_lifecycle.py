@@ -208,7 +208,7 @@ def test_a_stopped_deployment_is_deleted_with_its_last_replica(make_deployment: 
 
 
 def test_a_waiting_replica_says_why_once(replica: Replica) -> None:
-    from webapp.events import services as events
+    from webapp.foundation.events import services as events
 
     lifecycle.record_waiting(replica, Why("no_room", "no room"))
     said = events.version(f"deployment:{replica.deployment_id}")

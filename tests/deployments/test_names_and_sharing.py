@@ -12,7 +12,7 @@ from webapp.deployments import names, presets, searching, services, sharing, sna
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.services import Edit
 from webapp.deployments.states import Desired, ReplicaState
-from webapp.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 
 
 def entry() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from tests.quantisation.test_recipes import SMOL
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
 from webapp.deployments import fitting, lifecycle, services
 from webapp.deployments.models import Deployment
-from webapp.errors import Invalid
+from webapp.foundation.errors import Invalid
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 

@@ -10,7 +10,7 @@ from tests.inventory.test_concurrency import race
 from webapp.deployments import rolling, services
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.services import Edit
-from webapp.errors import Conflict
+from webapp.foundation.errors import Conflict
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

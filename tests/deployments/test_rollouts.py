@@ -13,7 +13,7 @@ from webapp.deployments import lifecycle, rolling, services
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.services import Edit
 from webapp.deployments.states import ReplicaState
-from webapp.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 
 FACTS = {
     "architecture": "llama", "layers": 2, "heads": 2, "kv_heads": 2, "embedding_length": 64, "weights_bytes": 1 << 20,

@@ -5,8 +5,8 @@ import pytest
 from webapp.accounts.models import AuditEntry
 from webapp.deployments import services
 from webapp.deployments.models import Deployment, Replica
-from webapp.errors import Conflict, Invalid, NotAllowed
-from webapp.events import services as events
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.events import services as events
 
 pytestmark = pytest.mark.django_db
 

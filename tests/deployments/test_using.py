@@ -8,7 +8,7 @@ from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
 from webapp.deployments import services, using
 from webapp.deployments.models import Deployment, Replica, Rollout
 from webapp.deployments.states import RolloutState
-from webapp.errors import Conflict, Invalid
+from webapp.foundation.errors import Conflict, Invalid
 from webapp.jobs import deleting
 from webapp.jobs.models import Job
 

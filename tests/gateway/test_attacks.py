@@ -13,7 +13,7 @@ from tests.gateway.mini_http import Asked, Line
 from tests.gateway.test_framing import statuses
 from tests.gateway.test_upgrades import LAST, SMUGGLED, asked
 from tests.gateway.yard import Yard, chat_body, eventually, post, read_all
-from webapp import paths
+from webapp.foundation import paths
 from webapp.gateway import settings, web_relay
 from webapp.gateway.front import FrontConnection
 from webapp.gateway.state import State

@@ -12,7 +12,7 @@ from tests.gateway.test_relay import frame
 from tests.gateway.test_upgrades import LAST, SMUGGLED, asked, framed, upgraded
 from tests.gateway.yard import ADA, Yard, chat_body, read_all
 from tests.parts.front import Front, running_front
-from webapp.body_limit import MAX_BODY_BYTES
+from webapp.foundation.body_limit import MAX_BODY_BYTES
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from tests.gateway.test_framing import statuses
 from tests.gateway.test_upgrades import asked, framed
 from tests.gateway.yard import Yard, eventually, read_all
-from webapp.body_limit import MAX_BODY_BYTES
+from webapp.foundation.body_limit import MAX_BODY_BYTES
 
 PATHS = ["/page", "/accounts/login/", "/api/v1/deployments", "/v2/anything", "/ws/live/"]
 

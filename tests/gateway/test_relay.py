@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.gateway.yard import Yard, eventually, read_all
-from webapp.body_limit import MAX_BODY_BYTES
+from webapp.foundation.body_limit import MAX_BODY_BYTES
 
 
 def test_a_page_is_relayed_with_our_word_on_who_asks(yard: Yard) -> None:

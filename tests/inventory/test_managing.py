@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from webapp.accounts.models import AuditEntry
 from webapp.deployments import fitting
-from webapp.errors import Invalid, NotAllowed
+from webapp.foundation.errors import Invalid, NotAllowed
 from webapp.inventory import services
 from webapp.inventory.managing import HostChange, change_host, hosts_for
 from webapp.inventory.models import Host

@@ -5,7 +5,7 @@ import uuid
 import pytest
 from django.db import IntegrityError, transaction
 
-from webapp.errors import Conflict, Invalid
+from webapp.foundation.errors import Conflict, Invalid
 from webapp.inventory import services
 from webapp.inventory.models import Accelerator, Booking, Host, Installation
 from webapp.inventory.services import GIB, MIB, AcceleratorFacts, HostFacts, NotEnoughMemory

@@ -16,7 +16,7 @@ from tests.catalog.safetensors_file import CONFIG, safetensors_bytes
 from tests.parts.importing import follow, import_as_told
 from webapp.accounts import keys
 from webapp.catalog.models import Artifact, ArtifactCopy
-from webapp.errors import Conflict, Invalid
+from webapp.foundation.errors import Conflict, Invalid
 from webapp.inventory.models import Host
 from webapp.jobs import fetching, services
 from webapp.jobs.models import Job

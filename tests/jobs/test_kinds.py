@@ -3,7 +3,7 @@
 import pytest
 
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
-from webapp.errors import Conflict, NotAllowed
+from webapp.foundation.errors import Conflict, NotAllowed
 from webapp.jobs import deleting, fetching, kinds, services
 from webapp.jobs.models import Job, JobKind
 from webapp.jobs.states import JobState

@@ -7,9 +7,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.browser.markup import faults
+from webapp.foundation.log_text import PIECE_CHARS, Place
 from webapp.jobs import logs, services
 from webapp.jobs.models import Job, JobKind, JobLogChunk
-from webapp.log_text import PIECE_CHARS, Place
 
 pytestmark = pytest.mark.django_db
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.catalog.gguf_file import write_gguf
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
-from webapp.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.inventory.models import Host
 from webapp.jobs import fetching, services
 from webapp.jobs.models import Job, JobEvent

@@ -10,7 +10,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher import docker_engine, images, own_dockerd, starter
 
 

@@ -11,7 +11,7 @@ from docker.models.containers import Container
 
 from tests.launcher.containers import HARDENED, ended
 from tests.launcher.waiting import eventually
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher import starter
 
 pytestmark = pytest.mark.docker

@@ -8,8 +8,8 @@ from django.test import Client
 from tests.live.communicator import Socket
 from tests.live.scenes import ORIGIN
 from webapp.asgi import application
-from webapp.following import follow
-from webapp.live import consumers
+from webapp.interfaces.kit.following import follow
+from webapp.interfaces.live import consumers
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from tests.live.communicator import PATIENCE_S
 from tests.live.scenes import quiet, run, said, stop
 from webapp.deployments import lifecycle
 from webapp.deployments.models import Deployment, Replica
-from webapp.live import consumers
+from webapp.interfaces.live import consumers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -54,7 +54,7 @@ def test_a_deleted_deployment_is_said_to_be_gone(listen, ada, deployment, quick)
 
 def test_a_change_that_nobody_announced_is_found_by_the_poll(listen, ada, deployment, quick, monkeypatch):
     """The broker lost the message: the version in the database still tells."""
-    monkeypatch.setattr("webapp.events.services.wake", lambda *names: None)
+    monkeypatch.setattr("webapp.foundation.events.services.wake", lambda *names: None)
 
     async def scene():
         socket = await listen(ada, f"deployment:{deployment.pk}")
@@ -75,7 +75,7 @@ def test_without_a_broker_the_socket_opens_and_the_poll_does_the_work(listen, ad
             raise ConnectionError("no broker")
 
     monkeypatch.setattr(consumers, "get_channel_layer", NoBroker)
-    monkeypatch.setattr("webapp.events.services.get_channel_layer", NoBroker)
+    monkeypatch.setattr("webapp.foundation.events.services.get_channel_layer", NoBroker)
 
     async def scene():
         socket = await listen(ada, f"deployment:{deployment.pk}")

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.stage import STATE
-from webapp import secrets
+from webapp.foundation import secret_store
 from webapp.operations import master_key, schema
 
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Backups go to a folder of the test's own; what a restore puts into the state folder is taken away."""
-    secrets.derive("make the key")
+    secret_store.derive("make the key")
     monkeypatch.setenv("MODELYARD_BACKUP_DIR", str(tmp_path / "backups"))
     key = master_key.read()
     before = set(STATE.iterdir())

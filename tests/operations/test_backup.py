@@ -18,11 +18,11 @@ from django.db import connection
 
 from tests.operations import filler
 from tests.stage import STATE
+from webapp.foundation.paths import REPOSITORY
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Installation
 from webapp.operations import archive, backups, heartbeats, master_key, restoring, tables
 from webapp.operations.models import Backup
-from webapp.paths import REPOSITORY
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("places")]
 
@@ -115,7 +115,7 @@ def test_usage_that_was_not_delivered_comes_back() -> None:
 
 
 def test_a_backup_taken_while_others_write_is_whole(transactional_db: None) -> None:
-    from webapp.events import services as events
+    from webapp.foundation.events import services as events
 
     stop = threading.Event()
 
@@ -132,7 +132,7 @@ def test_a_backup_taken_while_others_write_is_whole(transactional_db: None) -> N
         stop.set()
         writer.join()
     restoring.restore(Path(done.path))
-    from webapp.events.models import Topic
+    from webapp.foundation.events.models import Topic
 
     versions = set(Topic.objects.filter(name__in=("one", "two")).values_list("version", flat=True))
     # Each publish counts both topics; outside a transaction they are two statements, so one may be ahead by one.

@@ -15,10 +15,10 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from tests.stage import STATE
-from webapp import secrets
 from webapp.accounts.models import Team
+from webapp.foundation import secret_store
+from webapp.foundation.paths import REPOSITORY
 from webapp.operations import heartbeats, schema, starting, upgrading
-from webapp.paths import REPOSITORY
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,7 +33,7 @@ def upgrade(*words: str, **more: Any) -> str:
 
 @pytest.fixture(autouse=True)
 def backups_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    secrets.derive("make the key")
+    secret_store.derive("make the key")
     monkeypatch.setenv("MODELYARD_BACKUP_DIR", str(tmp_path / "backups"))
     return tmp_path / "backups"
 

@@ -22,7 +22,7 @@ def verbs(number: int) -> list[Callable[[], Any]]:
     from webapp.accounts.models import Team, User
     from webapp.deployments import lifecycle, services
     from webapp.deployments.models import Deployment, Replica
-    from webapp.errors import Refused
+    from webapp.foundation.errors import Refused
     from webapp.inventory import services as inventory
     from webapp.inventory.models import Host
     from webapp.usage import services as usage
@@ -124,11 +124,11 @@ def main(processes: int, writes: int, seconds: float) -> None:
     from django.core.management import call_command
     from django.db import connections
 
-    from webapp import queue
-    from webapp.events import services as events
+    from webapp.foundation import work_queue
+    from webapp.foundation.events import services as events
 
     # There is no broker here; what is measured is the database.
-    queue.send = lambda task, row_id, in_s=None: None
+    work_queue.send = lambda task, row_id, in_s=None: None
     events.wake = lambda *names: None
     call_command("migrate", verbosity=0)
     stage(processes)

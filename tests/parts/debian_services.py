@@ -10,7 +10,7 @@ from pathlib import Path
 
 import docker
 
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher import debian_base
 
 IMAGE = "modelyard-test/services:1"

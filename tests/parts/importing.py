@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from webapp.errors import Refused
+from webapp.foundation.errors import Refused
 
 
 def follow(refusal: Refused) -> None:

@@ -13,7 +13,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher import cache, starter
 
 LOCK = paths.REPOSITORY / "requirements-llamacpp.lock"

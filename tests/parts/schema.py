@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher.cache import content_key
 
 ROOT = paths.REPOSITORY

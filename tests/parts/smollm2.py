@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.parts import llamacpp
-from webapp.paths import REPOSITORY, cache_dir
+from webapp.foundation.paths import REPOSITORY, cache_dir
 from workers.launcher import starter, wheelhouse
 from workers.launcher.cache import content_key
 

@@ -20,7 +20,7 @@ from tests.parts.stack import Stack
 from tests.workers.acting import reload
 from tests.workers.conftest import register
 from tests.workers.test_stack import wait_until_up
-from webapp.paths import cache_dir
+from webapp.foundation.paths import cache_dir
 from workers.launcher import images, python_images
 
 # Docker answers late while two processors quantise.

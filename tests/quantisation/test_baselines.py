@@ -5,7 +5,7 @@ import pytest
 from webapp.catalog.models import Artifact
 from webapp.inventory import services as inventory
 from webapp.jobs.models import Job
-from webapp.quantisation import measuring, panels, services
+from webapp.quantisation import comparison, measuring, services
 from webapp.quantisation.models import Measurement
 from webapp.quantisation.recipes import Measure, Recipe
 
@@ -102,21 +102,21 @@ def test_the_source_is_the_first_row_once_for_each_engine(job, half, client, ada
     end(awq, VLLM)
     # Newer, but nobody timed it.
     Measurement.objects.create(artifact=half, host=host, values={"perplexity": 20.9}, tool="llama.cpp")
-    rows = panels.table(ada, list(Artifact.objects.all()))
+    rows = comparison.table(ada, list(Artifact.objects.all()))
     assert [(row.artifact, row.engine) for row in rows[:2]] == [(half, "llama.cpp"), (half, "vLLM")]
     assert {(row.engine, row.speed_1) for row in rows[2:]} == {("", 100), ("", 50)} and rows[0].speed_1 == 50
     assert [row.is_as_served for row in rows] == [False, True, True, True]
     client.force_login(ada)
     text = client.get("/models/smollm2/").content.decode()
     assert text.index("the source in llama.cpp") < text.index("the source in vLLM") < text.index("best of its size")
-    points = panels.plot(rows)
+    points = comparison.plot(rows)
     assert [(point.label, point.speed) for point in points].count(("BF16", 50)) == 1 and len(points) == 3
 
 
 def test_a_result_that_became_a_source_is_still_judged_as_a_result(job, ada, host):  # noqa: F811
     made = end(job, LLAMACPP)
     Measurement.objects.create(artifact=made, host=host, values={"perplexity": 21.3, **TIMED}, tool="llama.cpp")
-    row = next(row for row in panels.table(ada, list(Artifact.objects.all())) if row.artifact == made)
+    row = next(row for row in comparison.table(ada, list(Artifact.objects.all())) if row.artifact == made)
     assert row.engine == "" and row.values["kl_divergence"] == 0.04
 
 

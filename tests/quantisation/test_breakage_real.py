@@ -73,7 +73,7 @@ def test_killed_containers_and_a_dead_worker_do_not_keep_a_job_from_its_end(
 
 def test_a_cancelled_job_leaves_nothing(ask: Any, driver: Any, source: Any, ada: Any, machine: Any) -> None:
     from webapp.catalog.models import Artifact
-    from webapp.errors import Conflict
+    from webapp.foundation.errors import Conflict
     from webapp.jobs import services as jobs
 
     job = ask()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from webapp.paths import REPOSITORY
+from webapp.foundation.paths import REPOSITORY
 
 PROGRAM = """
 import pathlib, sys

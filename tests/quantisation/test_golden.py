@@ -5,7 +5,7 @@ import pytest
 from tests.browser.markup import faults
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact
-from webapp.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.quantisation import golden, plan, services
 from webapp.quantisation.models import Measurement, PromptSet
 from webapp.quantisation.passports import passport

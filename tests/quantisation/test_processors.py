@@ -7,7 +7,7 @@ import pytest
 
 from tests.deployments.test_processors import give
 from tests.engines.processors import AVX2, AVX512, OLD_X86, UNKNOWN
-from webapp.errors import Invalid
+from webapp.foundation.errors import Invalid
 from webapp.jobs.models import Job
 from webapp.quantisation import services
 from webapp.quantisation.models import Measurement

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from webapp.paths import REPOSITORY
+from webapp.foundation.paths import REPOSITORY
 from webapp.quantisation import golden
 
 FOLDER = REPOSITORY / "compose/quantizers"

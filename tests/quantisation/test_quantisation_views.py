@@ -227,7 +227,7 @@ def test_every_page_of_this_room_is_valid_html(browser, job, half, host, team): 
 
 
 def test_the_best_of_their_size_are_told_by_the_files_own_sizes(half, host, ada):  # noqa: F811
-    from webapp.quantisation import panels
+    from webapp.quantisation import comparison
 
     rows = (("Q4_K_M", 100, 0.04), ("Q4_0", 102, 0.09), ("Q8_0", 140, 0.001))
     made = []
@@ -239,7 +239,7 @@ def test_the_best_of_their_size_are_told_by_the_files_own_sizes(half, host, ada)
         )
         values = {"kl_divergence": divergence}
         Measurement.objects.create(artifact=made[-1], against=half, host=host, values=values, text_name="x")
-    assert [row.artifact.quantisation for row in panels.table(ada, made) if row.is_best] == ["Q4_K_M", "Q8_0"]
+    assert [row.artifact.quantisation for row in comparison.table(ada, made) if row.is_best] == ["Q4_K_M", "Q8_0"]
 
 
 def test_a_refusal_is_told_once_above_the_form(browser, half, host, team):  # noqa: F811

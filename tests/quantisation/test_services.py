@@ -6,7 +6,7 @@ from django.db import connection
 from webapp.accounts.models import AuditEntry
 from webapp.catalog import services as catalog
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
-from webapp.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.inventory import services as inventory
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job

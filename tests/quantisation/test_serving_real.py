@@ -204,7 +204,7 @@ def is_refused(machine: Any, ada: Any, team: Any) -> Callable[[Any], None]:
 
     def asked(artifact: Any) -> None:
         from webapp.deployments import services
-        from webapp.errors import Invalid
+        from webapp.foundation.errors import Invalid
 
         for pinned in (None, machine):
             with pytest.raises(Invalid, match=NO_KERNEL) as refusal:

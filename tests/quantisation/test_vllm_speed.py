@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from webapp.paths import REPOSITORY
+from webapp.foundation.paths import REPOSITORY
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def test_a_new_commit_fires_and_the_same_one_does_not(looking, hub_says, sent_ta
 
 
 def test_a_hub_that_is_away_is_a_note_and_no_failed_run(looking, hub_says):
-    from webapp.errors import Unavailable
+    from webapp.foundation.errors import Unavailable
 
     hub_says(Unavailable("Hub cannot be reached."))
     pk = looking()

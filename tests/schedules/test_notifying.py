@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from webapp.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.jobs.models import Job
 from webapp.schedules import delivering, firing, notifying, targets
 from webapp.schedules.models import Notification, Target

@@ -8,7 +8,7 @@ from tests.deployments.test_processors import give
 from tests.engines.processors import AVX2, AVX512, OLD_X86, UNKNOWN
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
 from webapp.deployments import services as deployments
-from webapp.errors import Conflict, Invalid
+from webapp.foundation.errors import Conflict, Invalid
 from webapp.quantisation.recipes import Recipe
 from webapp.schedules import firing, services, serving
 

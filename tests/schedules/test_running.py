@@ -52,7 +52,9 @@ def test_a_step_that_is_carried_out_twice_queues_nothing_twice(schedule, go):
 
 def test_a_run_at_work_is_looked_at_again_before_a_sweep_would(schedule, monkeypatch):
     sent = []
-    monkeypatch.setattr("webapp.queue.send", lambda task, row_id, in_s=None: sent.append((task, row_id, in_s)))
+    monkeypatch.setattr(
+        "webapp.foundation.work_queue.send", lambda task, row_id, in_s=None: sent.append((task, row_id, in_s))
+    )
     run = firing.begin(schedule, timezone.now())
     sent.clear()
     running.advance(run.pk)
@@ -248,7 +250,7 @@ def test_an_artifact_that_is_gone_fails_the_run(schedule, go, source):
 def test_a_hub_that_is_away_is_waited_for_and_given_up_after_a_day(make_schedule, go, monkeypatch):
     from webapp.catalog import hubs
     from webapp.catalog.models import Hub
-    from webapp.errors import Unavailable
+    from webapp.foundation.errors import Unavailable
 
     def away(*_args):
         raise Unavailable("Hub cannot be reached.")
@@ -297,7 +299,7 @@ def test_golden_prompts_decide_without_any_other_measurement(make_schedule, go, 
 
 
 def test_prompts_that_a_schedule_asks_are_not_deleted(make_schedule, ada, prompts):
-    from webapp.errors import Conflict
+    from webapp.foundation.errors import Conflict
     from webapp.quantisation import services as quantisation
 
     make_schedule(prompts=prompts, gate=Gate(min_prompts_passed_percent=90))

@@ -7,7 +7,7 @@ import pytest
 
 from webapp.accounts.models import AuditEntry
 from webapp.catalog.models import Hub
-from webapp.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.quantisation.recipes import Recipe
 from webapp.schedules import services
 from webapp.schedules.gates import Gate

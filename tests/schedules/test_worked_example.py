@@ -10,7 +10,7 @@ from webapp.accounts import keys
 from webapp.catalog import hubs
 from webapp.catalog.models import Hub
 from webapp.deployments.models import Rollout
-from webapp.paths import REPOSITORY
+from webapp.foundation.paths import REPOSITORY
 from webapp.quantisation.models import PromptSet
 from webapp.schedules.models import Schedule, ScheduleRun
 

@@ -4,9 +4,9 @@ import pytest
 from asgiref.sync import async_to_sync
 from asgiref.testing import ApplicationCommunicator
 
-from webapp import secrets
 from webapp.deployments import snapshot
-from webapp.usage.polls import Polls
+from webapp.foundation import secret_store
+from webapp.interfaces.internal.polls import Polls
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,7 +27,7 @@ async def status(query, secret=None, path="/internal/gateway/snapshot", method="
 
 
 def test_only_a_gateway_that_is_up_to_date_is_answered_here(team):
-    secret = secrets.derive("internal").hex().encode()
+    secret = secret_store.derive("internal").hex().encode()
     current = f"version={snapshot.version()}"
     assert status(current, secret) == 304
     assert status("version=older", secret) == 418

@@ -8,9 +8,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from webapp import secrets
 from webapp.accounts import services as accounts
 from webapp.deployments.models import Replica
+from webapp.foundation import secret_store
 from webapp.usage import services
 from webapp.usage.models import Period, Rollup, UsageRecord
 
@@ -79,7 +79,7 @@ def test_the_gateways_doors_do_not_exist_for_others(client: Client):
 
 
 def test_the_snapshot_is_sent_once_per_version(client: Client, ada, team, deployment):
-    secret = {"X-Modelyard-Internal": secrets.derive("internal").hex()}
+    secret = {"X-Modelyard-Internal": secret_store.derive("internal").hex()}
     accounts.create_key(ada, team, "laptop")
     answer = client.get("/internal/gateway/snapshot?version=none", headers=secret)
     snapshot = answer.json()
@@ -97,7 +97,7 @@ def test_the_snapshot_is_sent_once_per_version(client: Client, ada, team, deploy
 def test_the_snapshot_takes_the_same_queries_for_many_deployments(
     client: Client, deployment, make_deployment, django_assert_num_queries
 ):
-    secret = {"X-Modelyard-Internal": secrets.derive("internal").hex()}
+    secret = {"X-Modelyard-Internal": secret_store.derive("internal").hex()}
     for number in range(10):
         make_deployment(f"more-{number}", replicas=2)
     with django_assert_num_queries(9):
@@ -105,7 +105,7 @@ def test_the_snapshot_takes_the_same_queries_for_many_deployments(
 
 
 def test_usage_is_acknowledged_after_it_is_stored(record, client: Client):
-    secret = {"X-Modelyard-Internal": secrets.derive("internal").hex()}
+    secret = {"X-Modelyard-Internal": secret_store.derive("internal").hex()}
     body = json.dumps({"records": [record(), "nonsense", record()]})
     answer = client.post("/internal/gateway/usage", body, "application/json", headers=secret)
     assert answer.json() == {"accepted": 2}

@@ -148,8 +148,8 @@ class Work:
 
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch, sent_tasks: list[tuple[str, int]]) -> Work:
-    from webapp import queue
+    from webapp.foundation import work_queue
 
     work = Work()
-    monkeypatch.setattr(queue, "send", work.send)
+    monkeypatch.setattr(work_queue, "send", work.send)
     return work

@@ -16,7 +16,7 @@ from tests.parts.hub import TOKEN, Hub, running_hub
 from tests.parts.importing import follow
 from tests.workers.acting import containers, has_ended, inspect, reload, wait_for
 from tests.workers.conftest import register
-from webapp.errors import Conflict
+from webapp.foundation.errors import Conflict
 from workers.launcher import images
 
 pytestmark = pytest.mark.docker

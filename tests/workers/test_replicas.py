@@ -119,7 +119,7 @@ def test_a_worker_that_dies_anywhere_in_a_launch_leaves_one_container_in_the_end
     with pytest.raises(Killed):
         work()
     monkeypatch.undo()
-    monkeypatch.setattr("webapp.queue.send", work.send)
+    monkeypatch.setattr("webapp.foundation.work_queue.send", work.send)
     work.pass_time(replica, 41)  # the dead worker's lease has run out
     work()
     assert reload(replica).state == "loading", (replica.state, replica.reason)
@@ -148,7 +148,7 @@ def test_a_worker_that_dies_anywhere_in_a_stop_leaves_nothing_in_the_end(
             work()
             work.pass_time(replica, 3)
     monkeypatch.undo()
-    monkeypatch.setattr("webapp.queue.send", work.send)
+    monkeypatch.setattr("webapp.foundation.work_queue.send", work.send)
     for _look in range(6):
         work.pass_time(replica, 41)
     assert reload(replica).state == "stopped", (replica.state, replica.reason)

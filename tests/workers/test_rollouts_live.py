@@ -49,8 +49,8 @@ def smollm2(engine: Any, machine: Any, weights: Any) -> Any:
     import docker
 
     from tests.parts.llamacpp import model_file
-    from webapp import paths
     from webapp.catalog import gguf
+    from webapp.foundation import paths
     from workers.launcher import images
     from workers.runtime.base import MODELS_VOLUME
 

@@ -13,8 +13,8 @@ from django.utils.text import slugify
 from webapp.accounts.auditing import audit, difference
 from webapp.accounts.models import ApiKey, Membership, Role, Team, User
 from webapp.accounts.roles import require
-from webapp.errors import Conflict, Invalid, NotAllowed
-from webapp.events import services as events
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.events import services as events
 
 KEY_PREFIX = "my_"
 SCOPES = ("inference", "read", "manage")

@@ -16,7 +16,7 @@ from webapp.accounts import teams
 from webapp.accounts.auditing import audit
 from webapp.accounts.models import LinkKind, Membership, OneTimeLink, Role, Team, User
 from webapp.accounts.roles import require, require_installation_admin
-from webapp.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 
 INVITATION_LASTS = timedelta(days=7)
 PASSWORD_LINK_LASTS = timedelta(hours=24)

@@ -9,7 +9,7 @@ from webapp.accounts.auditing import audit, difference
 from webapp.accounts.models import User
 from webapp.accounts.roles import require_installation_admin
 from webapp.accounts.teams import announce
-from webapp.errors import Conflict
+from webapp.foundation.errors import Conflict
 
 
 def deactivate(user: User, person: User) -> None:

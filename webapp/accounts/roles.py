@@ -1,7 +1,7 @@
 """The one question of permission: has this person at least that role in the team?"""
 
 from webapp.accounts.models import Membership, Role, Team, User
-from webapp.errors import NotAllowed
+from webapp.foundation.errors import NotAllowed
 
 _RANK = {Role.VIEWER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
 

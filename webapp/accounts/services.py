@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from django.db import transaction
 from django.utils.text import slugify
 
-from webapp import secrets
 from webapp.accounts.auditing import audit, difference
 from webapp.accounts.keys import SCOPES, create_key, digest, find_key, revoke_key
 from webapp.accounts.models import Membership, Role, Team, User
 from webapp.accounts.roles import require
-from webapp.events import services as events
+from webapp.foundation import secret_store
+from webapp.foundation.events import services as events
 
 __all__ = [
     "INFERENCE_TOKEN_S",
@@ -82,7 +82,7 @@ def inference_token(user: User, team: Team, deployments: Iterable[int]) -> str:
         "exp": int(time.time()) + INFERENCE_TOKEN_S,
     }
     payload = _b64(json.dumps(claims, separators=(",", ":")).encode())
-    signature = hmac.new(secrets.derive("playground"), payload.encode(), hashlib.sha256).digest()
+    signature = hmac.new(secret_store.derive("playground"), payload.encode(), hashlib.sha256).digest()
     return f"{TOKEN_PREFIX}{payload}.{_b64(signature)}"
 
 

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 from django.db import transaction
 from django.http import HttpRequest
 
-from webapp import sealing
 from webapp.accounts import teams
 from webapp.accounts.auditing import audit, difference
 from webapp.accounts.models import Membership, Role, SignInRule, SignInSettings, Team, User
 from webapp.accounts.roles import higher, require_installation_admin
-from webapp.errors import Conflict, Invalid
+from webapp.foundation import crypto
+from webapp.foundation.errors import Conflict, Invalid
 
 SECRET_PLACE = "sign-in:client-secret"  # noqa: S105  where the secret belongs, not the secret
 # Asked on every page: remembered by each process for so long.
@@ -78,7 +78,7 @@ def forget() -> None:
 
 def client_secret(settings: SignInSettings) -> str:
     """The secret in clear. Raises sealing.SealBroken when the master key is another one."""
-    return sealing.unseal(settings.client_secret, SECRET_PLACE) if settings.client_secret else ""
+    return crypto.unseal(settings.client_secret, SECRET_PLACE) if settings.client_secret else ""
 
 
 def configure(user: User, wish: Wish) -> SignInSettings:
@@ -96,7 +96,7 @@ def configure(user: User, wish: Wish) -> SignInSettings:
         settings.email_domains = sorted({domain.strip().lower().lstrip("@") for domain in wish.email_domains} - {""})
         settings.group_claim = wish.group_claim.strip() or "groups"
         if wish.client_secret:
-            settings.client_secret = sealing.seal(wish.client_secret, SECRET_PLACE)
+            settings.client_secret = crypto.seal(wish.client_secret, SECRET_PLACE)
         settings.save()
         SignInRule.objects.all().delete()
         SignInRule.objects.bulk_create(

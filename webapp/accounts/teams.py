@@ -8,8 +8,8 @@ from django.utils.text import slugify
 from webapp.accounts.auditing import audit, difference
 from webapp.accounts.models import SLUG, ApiKey, Membership, OneTimeLink, Role, SignInRule, Team, User
 from webapp.accounts.roles import require, require_installation_admin
-from webapp.errors import Conflict, Invalid
-from webapp.events import services as events
+from webapp.foundation.errors import Conflict, Invalid
+from webapp.foundation.events import services as events
 
 # Words that stand where a team's slug could stand in an address.
 RESERVED = frozenset({"new", "audit", "all"})
@@ -173,3 +173,11 @@ def _save(team: Team) -> Team:
         message = "Another team has this name or short name."
         raise Conflict(message, "Choose another.", fields={"name": message}) from error
     return team
+
+
+def teams_of(user: User, role: Role = Role.VIEWER) -> list[Team]:
+    """The teams whose things this person sees, or may change with `role`; all of them for the installation's admin."""
+    if user.is_superuser:
+        return list(Team.objects.order_by("name"))
+    roles = {Role.VIEWER: list(Role), Role.OPERATOR: [Role.OPERATOR, Role.ADMIN], Role.ADMIN: [Role.ADMIN]}[role]
+    return list(Team.objects.filter(memberships__user=user, memberships__role__in=roles).order_by("name"))

@@ -10,13 +10,13 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from webapp import paths
 from webapp.catalog import outbound
 from webapp.catalog.models import Hub
 from webapp.catalog.outbound import OutboundError, Policy
 from webapp.catalog.variants import File
-from webapp.errors import Conflict, Invalid, Refused, Unavailable
-from webapp.sealing import SealBroken, unseal
+from webapp.foundation import paths
+from webapp.foundation.crypto import SealBroken, unseal
+from webapp.foundation.errors import Conflict, Invalid, Refused, Unavailable
 
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 32 * 2**20

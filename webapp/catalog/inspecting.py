@@ -15,13 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
-from webapp import paths
 from webapp.catalog import configs, gguf, hubs, outbound, reading, safetensors
 from webapp.catalog.configs import ConfigError
 from webapp.catalog.models import CodeApproval, Hub
 from webapp.catalog.outbound import OutboundError
 from webapp.catalog.variants import File, Offer, Variant, group
-from webapp.errors import Invalid, Refused, Unavailable
+from webapp.foundation import paths
+from webapp.foundation.errors import Invalid, Refused, Unavailable
 from webapp.planner.facts import ModelFacts
 
 # Of a set in more parts, some are read and the rest is taken to be like them.

@@ -15,10 +15,10 @@ from webapp.accounts.models import Team, User
 from webapp.accounts.services import audit, difference
 from webapp.catalog.inspecting import Inspected
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CodeApproval, CopyState, Hub
-from webapp.errors import Conflict, Invalid, NotAllowed
-from webapp.events import services as events
+from webapp.foundation.crypto import seal, unseal
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.events import services as events
 from webapp.inventory.models import Host
-from webapp.sealing import seal, unseal
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 # Addresses of pages beside those of models.

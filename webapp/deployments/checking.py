@@ -11,7 +11,7 @@ from webapp.catalog.models import Artifact, CopyState
 from webapp.deployments import fitting
 from webapp.deployments.models import MAX_REPLICAS
 from webapp.deployments.revisions import Contents
-from webapp.errors import Conflict, Invalid
+from webapp.foundation.errors import Conflict, Invalid
 
 
 def checked(contents: Contents) -> Contents:

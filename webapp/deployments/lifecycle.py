@@ -9,12 +9,12 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from webapp import queue
 from webapp.catalog import services as catalog
 from webapp.deployments.models import Deployment, LogChunk, Replica, ReplicaEvent
 from webapp.deployments.states import BACKOFF_RESET_AFTER_READY_S, Desired, ReplicaState, backoff_s, may_move
 from webapp.deployments.waking import ROLL, topics
-from webapp.events import services as events
+from webapp.foundation import work_queue
+from webapp.foundation.events import services as events
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 
@@ -121,7 +121,7 @@ def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Why, **col
             catalog.note_use([files])
         events.publish(*topics(replica.deployment))
         if new in TELLS_ROLLOUTS and Deployment.objects.rolling().filter(pk=replica.deployment_id).exists():
-            queue.enqueue(ROLL, replica.deployment_id)
+            work_queue.enqueue(ROLL, replica.deployment_id)
     replica.refresh_from_db()
     return True
 

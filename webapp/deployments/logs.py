@@ -2,9 +2,9 @@
 
 from django.db.models import QuerySet
 
-from webapp import log_text
 from webapp.deployments.models import LogChunk, Replica
-from webapp.log_text import PIECE_CHARS, Piece, Place, plain
+from webapp.foundation import log_text
+from webapp.foundation.log_text import PIECE_CHARS, Piece, Place, plain
 
 __all__ = ["PIECE_CHARS", "Piece", "Place", "attempts", "plain", "read", "since", "tail", "whole"]
 

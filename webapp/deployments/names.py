@@ -8,7 +8,7 @@ from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Team, User
 from webapp.accounts.services import audit
 from webapp.deployments.models import NAME, Deployment, DeploymentAlias, ReplicaEvent
-from webapp.errors import Conflict, Invalid
+from webapp.foundation.errors import Conflict, Invalid
 
 MAX_ALIASES = 16
 

@@ -10,7 +10,7 @@ from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.deployments.models import OptionPreset
 from webapp.deployments.services import checked_options
-from webapp.errors import Conflict, Invalid
+from webapp.foundation.errors import Conflict, Invalid
 
 MAX_PER_TEAM = 100
 

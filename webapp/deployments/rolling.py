@@ -13,14 +13,14 @@ from django.db.models import F, Max
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from webapp import queue
 from webapp.accounts.auditing import SYSTEM
 from webapp.deployments import lifecycle, revisions, room
 from webapp.deployments.models import Deployment, Replica, ReplicaEvent, Revision, Rollout
 from webapp.deployments.rollout import Add, Finish, Goal, GoBack, Hold, Member, Rest, Retire, decide
 from webapp.deployments.states import Desired, ReplicaState, RolloutState
 from webapp.deployments.waking import RECONCILE, ROLL, topics
-from webapp.events import services as events
+from webapp.foundation import work_queue
+from webapp.foundation.events import services as events
 
 # Every move of a replica looks at its rollout; this often somebody looks when such a message was lost.
 LOOK_AGAIN_S = 10
@@ -70,7 +70,7 @@ def advance(deployment_id: int) -> None:
             _try_again(deployment)
         again_s = step.again_s if isinstance(step, Hold) else None
         if again_s is not None:
-            transaction.on_commit(partial(queue.send, ROLL, deployment_id, again_s), robust=True)
+            transaction.on_commit(partial(work_queue.send, ROLL, deployment_id, again_s), robust=True)
         due = None if isinstance(step, Rest) else Now() + timedelta(seconds=again_s or LOOK_AGAIN_S)
         Deployment.objects.filter(pk=deployment_id).update(roll_due_at=due)
 
@@ -78,7 +78,7 @@ def advance(deployment_id: int) -> None:
 def _try_again(deployment: Deployment) -> None:
     """Whatever happened that had us look may have made room for those that wait for some."""
     for replica_id in deployment.replicas.filter(state="pending", reason_code="no_room").values_list("pk", flat=True):
-        queue.enqueue(RECONCILE, replica_id)
+        work_queue.enqueue(RECONCILE, replica_id)
 
 
 def first(deployment: Deployment, actor: str) -> None:
@@ -91,7 +91,7 @@ def first(deployment: Deployment, actor: str) -> None:
 def wake_again(deployment_id: int) -> None:
     """Have a worker look at the rollout after the commit."""
     Deployment.objects.filter(pk=deployment_id).update(roll_due_at=Now())
-    queue.enqueue(ROLL, deployment_id)
+    work_queue.enqueue(ROLL, deployment_id)
 
 
 def current(deployment: Deployment) -> Rollout | None:
@@ -167,7 +167,7 @@ def _add(deployment: Deployment, step: Add) -> None:
     deployment.last_replica = last + step.count
     deployment.save(update_fields=["last_replica"])
     for replica in made:
-        queue.enqueue(RECONCILE, replica.pk)
+        work_queue.enqueue(RECONCILE, replica.pk)
     events.publish(*topics(deployment))
 
 
@@ -175,7 +175,7 @@ def _retire(deployment: Deployment, step: Retire) -> None:
     rows = deployment.replicas.filter(pk__in=step.ids, retired_at=None)
     for replica in rows.select_related("revision"):
         _write(deployment, f"lets replica #{replica.number} go: {step.why}", replica)
-        queue.enqueue(RECONCILE, replica.pk)
+        work_queue.enqueue(RECONCILE, replica.pk)
     rows.update(retired_at=timezone.now(), next_due_at=Now())
     events.publish(*topics(deployment))
 

@@ -7,8 +7,8 @@ from django.db.models import Case, CharField, Count, F, Q, QuerySet, Value, When
 
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired, ReplicaState
+from webapp.interfaces.kit.listings import Listing, listing, typed
 from webapp.inventory.models import Host
-from webapp.listings import Listing, listing, typed
 
 S = ReplicaState
 

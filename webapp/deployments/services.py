@@ -22,8 +22,8 @@ from webapp.deployments.states import Desired, ReplicaState
 from webapp.deployments.waking import RECONCILE as RECONCILE
 from webapp.deployments.waking import topics as topics
 from webapp.deployments.waking import wake as wake
-from webapp.errors import Conflict, Invalid
-from webapp.events import services as events
+from webapp.foundation.errors import Conflict, Invalid
+from webapp.foundation.events import services as events
 from webapp.inventory.models import Host
 
 

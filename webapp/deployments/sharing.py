@@ -8,11 +8,11 @@ from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.deployments.models import Deployment, DeploymentGrant, Replica, ReplicaEvent
+from webapp.deployments.snippets import KEY, Snippet, snippets
 from webapp.deployments.states import Desired, ReplicaState
 from webapp.deployments.waking import topics
-from webapp.errors import Invalid
-from webapp.events import services as events
-from webapp.snippets import KEY, Snippet, snippets
+from webapp.foundation.errors import Invalid
+from webapp.foundation.events import services as events
 
 
 def grant(user: User | None, deployment: Deployment, slug: str) -> DeploymentGrant:

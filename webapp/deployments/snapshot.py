@@ -5,11 +5,12 @@ from typing import Any
 
 from django.db.models import Prefetch
 
-from webapp import engines, secrets
+from webapp import engines
 from webapp.accounts.models import ApiKey, Team, User
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.states import Desired, ReplicaState
-from webapp.events import services as events
+from webapp.foundation import secret_store
+from webapp.foundation.events import services as events
 
 CONNECT_TIMEOUT_S = 5
 FIRST_BYTE_TIMEOUT_S = 600
@@ -33,7 +34,7 @@ def build() -> dict[str, Any]:
     return {
         "version": number,
         "generated_at": time.time(),
-        "session_secret": secrets.derive("playground").hex(),
+        "session_secret": secret_store.derive("playground").hex(),
         "keys": [_key(key) for key in ApiKey.objects.usable().order_by("id")],
         "teams": list(Team.objects.order_by("id").values("id", "slug")),
         "people": [_person(person) for person in User.objects.people().prefetch_related("memberships").order_by("id")],

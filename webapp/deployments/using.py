@@ -1,21 +1,11 @@
 """Which deployments need an artifact's files, and what for: nobody deletes those."""
 
-from dataclasses import dataclass
-
 from django.db.models import Q
 
+from webapp.catalog.uses import Use
 from webapp.deployments import rolling
 from webapp.deployments.models import Deployment, Replica, Rollout
 from webapp.deployments.states import Desired, ReplicaState, RolloutState
-
-
-@dataclass(frozen=True)
-class Use:
-    """One deployment's need. `why` goes on from the deployment's name."""
-
-    name: str
-    team: int
-    why: str
 
 
 def uses(artifact_id: int) -> list[Use]:

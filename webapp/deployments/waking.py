@@ -1,7 +1,7 @@
 """Who is told when a deployment changes: workers by task and id, pages and gateways by topic."""
 
-from webapp import queue
 from webapp.deployments.models import Deployment
+from webapp.foundation import work_queue
 
 RECONCILE = "deployments.reconcile"
 ROLL = "deployments.roll"
@@ -10,7 +10,7 @@ ROLL = "deployments.roll"
 def wake(deployment: Deployment) -> None:
     """Have the workers look at every replica as soon as the transaction has committed."""
     for replica_id in deployment.replicas.present().values_list("pk", flat=True):
-        queue.enqueue(RECONCILE, replica_id)
+        work_queue.enqueue(RECONCILE, replica_id)
 
 
 def topics(deployment: Deployment) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ import gc
 import ssl
 import sys
 
-from webapp import logs, paths
+from webapp.foundation import logs, paths
+from webapp.foundation.secret_store import MasterKeyError
 from webapp.gateway import listening, process, settings
-from webapp.secrets import MasterKeyError
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """What people and programs see where web does not answer itself: what is going on, what still works, what to do."""
 
-from webapp import body_limit
+from webapp.foundation import body_limit
 from webapp.gateway.errors import Problem, body_of, retry_after
 from webapp.gateway.framing import Request
 from webapp.gateway.writing import whole_response

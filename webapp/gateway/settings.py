@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
-from webapp import paths
+from webapp.foundation import paths
 
 MEBIBYTE = 1024 * 1024
 MAX_PROCESSES = 16

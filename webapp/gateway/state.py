@@ -7,7 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from webapp.body_limit import MAX_BODY_BYTES
+from webapp.foundation.body_limit import MAX_BODY_BYTES
+from webapp.foundation.paths import web_socket
 from webapp.gateway import pages
 from webapp.gateway import settings as setting
 from webapp.gateway.access_log import AccessLog
@@ -22,7 +23,6 @@ from webapp.gateway.settings import Settings
 from webapp.gateway.snapshot import Snapshot
 from webapp.gateway.usage_journal import UsageJournal
 from webapp.gateway.web_client import WebClient
-from webapp.paths import web_socket
 
 if TYPE_CHECKING:
     from webapp.gateway.front import FrontConnection

@@ -8,7 +8,7 @@ import secrets as random_source
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from webapp import secrets
+from webapp.foundation import secret_store
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -61,4 +61,4 @@ def _cipher() -> "AESGCM":
     # Imported late: a process that is never asked to seal or open saves the memory.
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    return AESGCM(secrets.derive("gateway-snapshot"))
+    return AESGCM(secret_store.derive("gateway-snapshot"))

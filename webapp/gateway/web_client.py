@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from webapp import secrets
+from webapp.foundation import secret_store
 from webapp.gateway.replicas import Address, Pool
 from webapp.gateway.upstream import ResponseHead, Upstream
 
@@ -57,7 +57,7 @@ class WebClient:
 
     def __init__(self, socket_path: str) -> None:
         self._pool = Pool(Address("", 0, socket_path))
-        self._secret = secrets.derive("internal").hex().encode()
+        self._secret = secret_store.derive("internal").hex().encode()
         self.is_up = False
 
     async def call(self, method: str, path: str, body: bytes = b"", timeout_s: float = 5) -> tuple[int, bytes]:

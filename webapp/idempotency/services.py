@@ -10,9 +10,9 @@ from datetime import timedelta
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from webapp.errors import Conflict, Invalid
+from webapp.foundation.crypto import seal, unseal
+from webapp.foundation.errors import Conflict, Invalid
 from webapp.idempotency.models import Exchange
-from webapp.sealing import seal, unseal
 
 KEPT = timedelta(hours=24)
 # No route works longer; what has run longer has died.

@@ -9,8 +9,8 @@ from django.db import transaction
 
 from webapp.accounts.models import Team, User
 from webapp.accounts.services import audit
-from webapp.errors import Invalid, NotAllowed
-from webapp.events import services as events
+from webapp.foundation.errors import Invalid, NotAllowed
+from webapp.foundation.events import services as events
 from webapp.inventory import services
 from webapp.inventory.models import Host, HostGrant, HostQuerySet
 

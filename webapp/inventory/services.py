@@ -12,11 +12,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from webapp import queue
 from webapp.accounts.models import User
 from webapp.accounts.services import audit
-from webapp.errors import Conflict, Invalid
-from webapp.events import services as events
+from webapp.foundation import work_queue
+from webapp.foundation.errors import Conflict, Invalid
+from webapp.foundation.events import services as events
 from webapp.inventory.models import (
     Accelerator,
     Booking,
@@ -100,7 +100,7 @@ def register_host(by: User | None, name: str, endpoint: str) -> Host:
             audit(by, None, "host.register", host.name, {"endpoint": endpoint})
             write_diary(host.pk, f"registered as {endpoint}", by)
             events.publish("hosts")
-        queue.enqueue(PROBE, host.pk)
+        work_queue.enqueue(PROBE, host.pk)
     return host
 
 

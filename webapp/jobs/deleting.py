@@ -1,62 +1,22 @@
 """Take model files off hosts: what it frees, who uses them, and the job, as one verb."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils.module_loading import import_string
 
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog import services as catalog
+from webapp.catalog import uses
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
-from webapp.errors import Conflict
+from webapp.catalog.uses import Use, Uses
+from webapp.foundation.errors import Conflict
 from webapp.inventory.models import Host
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job, JobKind
 from webapp.jobs.states import ENDED
-
-
-class Use(Protocol):
-    """Who needs the files. `why` goes on from the name; people of other teams are not told either."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def team(self) -> int: ...
-    @property
-    def why(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class Making:
-    """A job that makes something out of the files at this moment."""
-
-    name: str
-    team: int
-    why: str = "is working on it"
-
-
-@dataclass(frozen=True)
-class Uses:
-    """Who needs something, as far as a person may know."""
-
-    all: tuple[Use, ...] = ()
-
-    def told_to(self, user: User | None) -> list[Use]:
-        """Those that this person may know by name, each with its first reason."""
-        if user is None or user.is_superuser:
-            seen = self.all
-        else:
-            teams = set(user.teams.values_list("pk", flat=True))
-            seen = tuple(use for use in self.all if use.team in teams)
-        return list({(use.team, use.name): use for use in reversed(seen)}.values())[::-1]
-
-    def hidden_from(self, user: User | None) -> int:
-        """How many there are besides."""
-        return len({(use.team, use.name) for use in self.all}) - len(self.told_to(user))
 
 
 @dataclass(frozen=True)
@@ -65,33 +25,28 @@ class Loss:
 
     freed_bytes: int
     users: Uses
-    schedules: Uses = Uses()
+    schedules: Uses = field(default_factory=Uses)
 
 
 def loss_of_copy(copy: ArtifactCopy) -> Loss:
     """A copy is used by what runs on its host or is pinned to it, and by everything when it is the last one."""
-    users: list[Use] = list(_using("uses_on")(copy.artifact_id, copy.host_id))
+    users = uses.on_host(copy.artifact_id, copy.host_id)
     others = ArtifactCopy.objects.filter(artifact=copy.artifact_id, state=CopyState.PRESENT).exclude(pk=copy.pk)
     if copy.state == CopyState.PRESENT and not others.exists():
-        users += _using("uses")(copy.artifact_id)
-    users += [Making(str(job), job.team_id or 0) for job in _jobs(copy.artifact_id).filter(host=copy.host_id)]
+        users += uses.anywhere(copy.artifact_id)
+    users += [_making(job) for job in _jobs(copy.artifact_id).filter(host=copy.host_id)]
     return Loss(copy.artifact.size_bytes, Uses(tuple(users)))
 
 
 def loss_of_artifact(artifact: Artifact) -> Loss:
     present = artifact.copies.filter(state=CopyState.PRESENT).count()
-    users: list[Use] = [
-        *_using("uses")(artifact.pk),
-        *(Making(str(job), job.team_id or 0) for job in _jobs(artifact.pk)),
-    ]
-    # By name too: that room stands above this one.
-    losing = import_string("webapp.schedules.sources.losing")(artifact.pk)
-    return Loss(artifact.size_bytes * present, Uses(tuple(users)), Uses(tuple(losing)))
+    users = [*uses.anywhere(artifact.pk), *(_making(job) for job in _jobs(artifact.pk))]
+    return Loss(artifact.size_bytes * present, Uses(tuple(users)), Uses(tuple(uses.as_source(artifact.pk))))
 
 
-def _using(name: str) -> Callable[..., list[Use]]:
-    """Asked by name: that room stands beside this one in the house."""
-    return import_string(f"webapp.deployments.using.{name}")  # type: ignore[no-any-return]
+def _making(job: Job) -> Use:
+    """A job that makes something out of the files at this moment."""
+    return Use(str(job), job.team_id or 0, "is working on it")
 
 
 def delete_copy(user: User | None, team: Team, copy: ArtifactCopy) -> Job:

@@ -12,7 +12,7 @@ from webapp.catalog import hubs, inspecting, reading
 from webapp.catalog import services as catalog
 from webapp.catalog.inspecting import Inspected
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState, Hub
-from webapp.errors import Conflict, Invalid, Refused
+from webapp.foundation.errors import Conflict, Invalid, Refused
 from webapp.inventory.models import Host
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job

@@ -1,10 +1,10 @@
-"""What a job's end means to the rest of the data, by its kind. How its containers are made is the workers' side of it:
-workers.tasks.job_kinds. A new kind is one module here, one class there, and a line in each table."""
+"""What a job's end means to the rest of the data, by its kind; each app registers its own kinds when it is ready.
 
-from importlib import import_module
-from typing import Any, Protocol, cast
+How a kind's containers are made is the workers' side of it.
+"""
 
-from webapp.jobs import deleting, fetching
+from typing import Any, Protocol
+
 from webapp.jobs.models import Job, JobKind
 
 
@@ -24,12 +24,14 @@ class Kind(Protocol):
         ...
 
 
-KINDS: dict[str, Kind] = {JobKind.FETCH: fetching, JobKind.DELETE_COPY: deleting}
-# By name: these rooms stand above this one in the house.
-ABOVE: dict[str, str] = {JobKind.QUANTISE: "webapp.quantisation.finishing"}
+_kinds: dict[str, Kind] = {}
+
+
+def register(kind: JobKind, meaning: Kind) -> None:
+    """`meaning` is what the end of jobs of this kind means; called when the app that knows it is ready."""
+    _kinds[kind] = meaning
 
 
 def of(job: Job) -> Kind:
-    if job.kind in ABOVE:
-        return cast(Kind, import_module(ABOVE[job.kind]))
-    return KINDS[job.kind]
+    """The kind of this job. Raises KeyError for one that no app has registered."""
+    return _kinds[job.kind]

@@ -7,10 +7,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from webapp import log_text
-from webapp.events import services as events
+from webapp.foundation import log_text
+from webapp.foundation.events import services as events
+from webapp.foundation.log_text import PIECE_CHARS, Piece, Place, plain
 from webapp.jobs.models import Job, JobLogChunk
-from webapp.log_text import PIECE_CHARS, Piece, Place, plain
 
 # A chunk grows to this many characters before the next one begins, and of each step so many chunks are kept.
 CHUNK_CHARS = 16 * 1024

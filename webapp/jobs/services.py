@@ -8,13 +8,14 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from webapp import queue
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog.models import Artifact
-from webapp.errors import Conflict
-from webapp.events import services as events
+from webapp.foundation import work_queue
+from webapp.foundation.errors import Conflict
+from webapp.foundation.events import services as events
 from webapp.inventory.models import Host
+from webapp.jobs import kinds
 from webapp.jobs.models import Job, JobEvent, JobKind
 from webapp.jobs.states import ENDED, JobState, may_move
 
@@ -53,7 +54,7 @@ def queue_job(
         )
         audit(user, team, f"job.{kind.value}", str(artifact), {"host": host.name})
         _announce(job)
-        queue.enqueue(RECONCILE, job.pk)
+        work_queue.enqueue(RECONCILE, job.pk)
     return job
 
 
@@ -67,14 +68,11 @@ def cancel(user: User | None, job: Job) -> None:
             raise Conflict("The job has ended already.")
         audit(user, job.team, "job.cancel", str(job))
         _announce(job)
-        queue.enqueue(RECONCILE, job.pk)
+        work_queue.enqueue(RECONCILE, job.pk)
 
 
 def retry(user: User | None, job: Job) -> None:
     """Run a failed or cancelled job once more, as its next attempt."""
-    # The kinds queue their jobs through this module.
-    from webapp.jobs import kinds
-
     if job.team is not None:
         require(user, job.team, Role.OPERATOR)
     with transaction.atomic():
@@ -86,7 +84,7 @@ def retry(user: User | None, job: Job) -> None:
             raise Conflict("The job has moved on meanwhile.", "Look at it again.")
         kinds.of(job).begin_again(job)
         audit(user, job.team, "job.retry", str(job))
-        queue.enqueue(RECONCILE, job.pk)
+        work_queue.enqueue(RECONCILE, job.pk)
 
 
 def claim(job_id: int) -> Job | None:

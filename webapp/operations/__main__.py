@@ -112,7 +112,7 @@ def _django() -> None:
 
 
 def _backup_dir() -> Path:
-    from webapp import paths
+    from webapp.foundation import paths
 
     return Path(os.environ.get("MODELYARD_BACKUP_DIR") or paths.state_dir() / "backups").resolve()
 

@@ -7,7 +7,7 @@ import socket
 import sys
 from urllib.parse import urlsplit
 
-from webapp import paths
+from webapp.foundation import paths
 
 TIMEOUT_S = 5
 

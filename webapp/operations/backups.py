@@ -16,7 +16,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from webapp import paths
+from webapp.foundation import paths
 from webapp.inventory.models import Installation
 from webapp.operations import archive, dump, master_key
 from webapp.operations.models import Backup, BackupState

@@ -6,7 +6,7 @@ import contextlib
 import socket
 from pathlib import Path
 
-from webapp import paths
+from webapp.foundation import paths
 
 TIMEOUT_S = 1.0
 _QUESTION = b"GET /metrics HTTP/1.0\r\n\r\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from webapp.paths import secrets_dir
+from webapp.foundation.paths import secrets_dir
 
 FORMAT = "modelyard master key, version 1"
 # RFC 7914; 64 MiB and about a fifth of a second per guess.

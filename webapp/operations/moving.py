@@ -22,7 +22,7 @@ from django.db import DatabaseError, connection, connections, models, transactio
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
-from webapp import paths
+from webapp.foundation import paths
 from webapp.operations import heartbeats, running, schema, tables
 from webapp.settings import database_from_url
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from webapp import paths
+from webapp.foundation import paths
 from webapp.operations import archive, master_key, running
 
 Passphrase = Callable[[], str]

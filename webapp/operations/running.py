@@ -3,7 +3,7 @@
 import fcntl
 import json
 
-from webapp import paths
+from webapp.foundation import paths
 
 
 def supervisor_pid() -> int | None:

@@ -22,9 +22,9 @@ from django.db import DatabaseError, connection, transaction
 from django.db.migrations.exceptions import InconsistentMigrationHistory
 from django.db.migrations.executor import MigrationExecutor
 
-from webapp import paths
+from webapp.foundation import paths
+from webapp.foundation.secret_store import setting
 from webapp.operations import backups, dump, heartbeats, running, schema, tables
-from webapp.secrets import setting
 
 # A backup, and room for the largest table to be written anew.
 DISK_FACTOR = 2.5

@@ -3,7 +3,7 @@
 import tomllib
 from functools import cache
 
-from webapp.paths import REPOSITORY
+from webapp.foundation.paths import REPOSITORY
 
 
 @cache

@@ -6,3 +6,10 @@ from django.apps import AppConfig
 class QuantisationConfig(AppConfig):
     name = "webapp.quantisation"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from webapp.jobs import kinds
+        from webapp.jobs.models import JobKind
+        from webapp.quantisation import finishing
+
+        kinds.register(JobKind.QUANTISE, finishing)

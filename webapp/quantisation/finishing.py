@@ -4,7 +4,7 @@ from typing import Any
 
 from webapp.catalog import services as catalog
 from webapp.catalog.models import Artifact
-from webapp.errors import Conflict
+from webapp.foundation.errors import Conflict
 from webapp.inventory import services as inventory
 from webapp.jobs.models import Job
 from webapp.planner.facts import ModelFacts

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from django.apps import apps
 from django.db.models import QuerySet
 
 from webapp.accounts.models import User
 from webapp.catalog.models import Artifact, CopyState
+from webapp.deployments.models import Deployment
 from webapp.inventory.models import Host
 from webapp.quantisation.models import Measurement
 
@@ -17,7 +17,7 @@ def passport(artifact: Artifact, user: User) -> dict[str, Any]:
     """Lineage, recipe, tools, checksums and measurements, and where it runs that this person may see."""
     rows = Measurement.objects.filter(artifact=artifact).for_list(user)
     copies = artifact.copies.filter(state=CopyState.PRESENT, host__in=Host.objects.visible_to(user))
-    deployments = apps.get_model("deployments", "Deployment").objects.visible_to(user).filter(artifact=artifact)
+    deployments = Deployment.objects.visible_to(user).filter(artifact=artifact)
     return {
         "passport": VERSION,
         "artifact": artifact.pk,

@@ -13,7 +13,7 @@ from webapp.accounts.models import Role, Team, User
 from webapp.accounts.roles import require_installation_admin
 from webapp.accounts.services import audit, require
 from webapp.catalog.models import Artifact, CopyState
-from webapp.errors import Conflict, Invalid
+from webapp.foundation.errors import Conflict, Invalid
 from webapp.inventory.models import Host
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job, JobKind

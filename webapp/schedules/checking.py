@@ -12,7 +12,7 @@ from webapp import engines
 from webapp.deployments import fitting
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired
-from webapp.errors import Invalid
+from webapp.foundation.errors import Invalid
 from webapp.inventory.models import Host
 from webapp.planner.facts import ModelFacts
 from webapp.schedules import crontab, gates, quantising

@@ -9,9 +9,9 @@ from datetime import timedelta
 from django.utils import timezone
 
 from webapp.catalog import outbound
+from webapp.foundation.crypto import SealBroken, unseal
 from webapp.schedules import mailing
 from webapp.schedules.models import Notification, NotificationState, TargetKind
-from webapp.sealing import SealBroken, unseal
 
 # After try number n (from 1) wait so long; the fifth is the last.
 BACKOFF_S = (30, 120, 600, 3600)

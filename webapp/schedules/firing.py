@@ -6,10 +6,10 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from webapp import queue
 from webapp.catalog import hubs
-from webapp.errors import Refused
-from webapp.events import services as events
+from webapp.foundation import work_queue
+from webapp.foundation.errors import Refused
+from webapp.foundation.events import services as events
 from webapp.schedules.models import Notification, Schedule, ScheduleRun
 from webapp.schedules.states import RunState
 from webapp.schedules.timing import When
@@ -27,14 +27,14 @@ def sweep(now: datetime | None = None) -> None:
     for schedule in Schedule.objects.due(now).order_by("next_due_at")[:MOST]:
         if schedule.when == When.NEW_REVISION:
             # Asking a hub takes time: that is a task's work.
-            queue.send(LOOK, schedule.pk)
+            work_queue.send(LOOK, schedule.pk)
         else:
             fire(schedule, now)
     for run_id in ScheduleRun.objects.due(now).order_by("next_look_at").values_list("pk", flat=True)[:MOST]:
-        queue.send(ADVANCE, run_id)
+        work_queue.send(ADVANCE, run_id)
     waiting = Notification.objects.filter(next_due_at__lte=now).order_by("next_due_at")
     for notification_id in waiting.values_list("pk", flat=True)[:MOST]:
-        queue.send(DELIVER, notification_id)
+        work_queue.send(DELIVER, notification_id)
 
 
 def fire(schedule: Schedule, now: datetime | None = None) -> ScheduleRun | None:
@@ -98,7 +98,7 @@ def begin(schedule: Schedule, due: datetime, asked_by: str = "") -> ScheduleRun 
 def wake(schedule: Schedule, run_id: int) -> None:
     """Tell pages and workers that a run has something new."""
     events.publish(f"schedules:{schedule.team_id}", f"schedule:{schedule.pk}")
-    queue.enqueue(ADVANCE, run_id)
+    work_queue.enqueue(ADVANCE, run_id)
 
 
 def _claim(schedule: Schedule, now: datetime) -> bool:

@@ -7,10 +7,10 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from webapp import queue
 from webapp.accounts.models import Team
 from webapp.deployments.models import Replica, Rollout
 from webapp.deployments.states import ReplicaState, RolloutState
+from webapp.foundation import work_queue
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
 from webapp.schedules import firing
@@ -79,7 +79,7 @@ def send_to(target: Target, event: str, key: str, text: str, about: dict[str, An
             },
         )  # fmt: skip
         if created:
-            queue.enqueue(firing.DELIVER, row.pk)
+            work_queue.enqueue(firing.DELIVER, row.pk)
     return row
 
 

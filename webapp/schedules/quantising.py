@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from webapp.catalog.models import Artifact
-from webapp.errors import Invalid
+from webapp.foundation.errors import Invalid
 from webapp.jobs.models import Job
 from webapp.quantisation import refusing
 from webapp.quantisation import services as quantisation

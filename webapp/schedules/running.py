@@ -9,11 +9,11 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from webapp import queue
 from webapp.catalog import hubs, inspecting
 from webapp.catalog import services as catalog
 from webapp.catalog.models import Artifact, CopyState
-from webapp.errors import Conflict, Refused, Unavailable
+from webapp.foundation import work_queue
+from webapp.foundation.errors import Conflict, Refused, Unavailable
 from webapp.jobs import fetching
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job, JobKind
@@ -70,7 +70,7 @@ def advance(run_id: int) -> None:
         moved = mine.update(next_look_at=timezone.now() + timedelta(seconds=outcome.in_s))
         if moved and outcome.in_s <= AGAIN_S:
             # Sooner than a sweep would notice. Who comes before its time claims nothing, so there is one such chain.
-            queue.send(firing.ADVANCE, run.pk, in_s=outcome.in_s)
+            work_queue.send(firing.ADVANCE, run.pk, in_s=outcome.in_s)
 
 
 def move(run: ScheduleRun, new: RunState, reason: str = "", **columns: Any) -> bool:

@@ -8,8 +8,8 @@ from django.utils import timezone
 from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
-from webapp.errors import Conflict
-from webapp.events import services as events
+from webapp.foundation.errors import Conflict
+from webapp.foundation.events import services as events
 from webapp.schedules import checking, firing
 from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.wishes import Wish as Wish

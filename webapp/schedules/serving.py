@@ -10,7 +10,7 @@ from webapp.deployments import services as deployments
 from webapp.deployments.fitting import why_on_no_hardware
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import RolloutState
-from webapp.errors import Conflict
+from webapp.foundation.errors import Conflict
 from webapp.schedules.models import ScheduleRun
 
 

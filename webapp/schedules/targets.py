@@ -9,10 +9,10 @@ from django.utils import timezone
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog import outbound
-from webapp.errors import Conflict, Invalid
+from webapp.foundation.crypto import seal
+from webapp.foundation.errors import Conflict, Invalid
 from webapp.schedules import mailing, notifying
 from webapp.schedules.models import Notification, Target, TargetKind
-from webapp.sealing import seal
 
 MOST_TARGETS = 20
 

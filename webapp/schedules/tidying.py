@@ -3,7 +3,7 @@
 import logging
 
 from webapp.catalog.models import Artifact
-from webapp.errors import Refused
+from webapp.foundation.errors import Refused
 from webapp.jobs import deleting
 from webapp.schedules.models import Schedule
 

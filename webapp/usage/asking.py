@@ -7,9 +7,9 @@ from typing import Any
 from django.utils import timezone
 
 from webapp.accounts.models import Team, User
-from webapp.doors import teams_of
-from webapp.errors import Invalid
-from webapp.listings import number, typed
+from webapp.accounts.teams import teams_of
+from webapp.foundation.errors import Invalid
+from webapp.interfaces.kit.listings import number, typed
 from webapp.usage import ranges
 from webapp.usage.reports import GROUPS, SORTS, Question
 

@@ -10,8 +10,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from webapp.accounts.models import User
-from webapp.errors import Invalid
-from webapp.listings import typed
+from webapp.foundation.errors import Invalid
+from webapp.interfaces.kit.listings import typed
 from webapp.usage import asking, naming
 from webapp.usage.models import UsageRecord, UsageRecordQuerySet
 

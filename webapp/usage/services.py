@@ -14,7 +14,7 @@ from django.utils import timezone
 from webapp.accounts.models import ApiKey, User
 from webapp.catalog import services as catalog
 from webapp.deployments.models import Deployment, Replica
-from webapp.events import services as events
+from webapp.foundation.events import services as events
 from webapp.usage import incoming, rollups
 from webapp.usage.latency import quantile
 from webapp.usage.models import TTFT_COLUMNS, Period, Rollup, UsageRecord

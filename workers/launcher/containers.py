@@ -7,7 +7,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher import processes
 from workers.launcher.logs import Logs
 from workers.launcher.progress import LauncherError, Steps

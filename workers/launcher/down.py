@@ -7,7 +7,7 @@ from pathlib import Path
 
 import docker
 
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher import docker_engine, instance, own_dockerd
 from workers.launcher.progress import LauncherError, Steps
 

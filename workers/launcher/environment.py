@@ -89,7 +89,7 @@ def write_command(folder: Path, root: Path) -> Path:
     text = (
         f"#!{folder / 'bin' / 'python'}\n"
         f"import sys\n\nsys.path.insert(0, {str(root)!r})\n"
-        "from webapp.cli.main import main\n\nmain()\n"
+        "from webapp.interfaces.cli.main import main\n\nmain()\n"
     )
     if not command.exists() or command.read_text() != text:
         command.parent.mkdir(parents=True, exist_ok=True)

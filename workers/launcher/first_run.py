@@ -14,7 +14,7 @@ from typing import Any
 
 import docker
 
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher import docker_engine, images, instance, starter, welcome
 from workers.launcher.progress import LauncherError, Progress, Steps
 

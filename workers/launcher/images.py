@@ -21,7 +21,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound
 
-from webapp.paths import REPOSITORY, cache_dir
+from webapp.foundation.paths import REPOSITORY, cache_dir
 from workers.launcher import debian_base, pulling
 from workers.launcher.cache import content_key, wheel
 from workers.launcher.progress import LauncherError, Progress, silent

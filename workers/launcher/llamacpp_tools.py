@@ -10,7 +10,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-from webapp.paths import REPOSITORY
+from webapp.foundation.paths import REPOSITORY
 from workers.launcher.cache import content_key
 from workers.launcher.environment import patiently
 from workers.launcher.progress import LauncherError, Progress, silent

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher import instance, processes
 from workers.launcher.logs import Logs
 from workers.launcher.progress import STARTED, LauncherError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher import probes
 from workers.launcher.progress import LauncherError
 from workers.launcher.supervisor import ProcessSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from webapp.paths import REPOSITORY, cache_dir
+from webapp.foundation.paths import REPOSITORY, cache_dir
 from workers.launcher import llamacpp_tools
 from workers.launcher.images import LLAMACPP_LOCK, Context
 from workers.launcher.progress import Progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher import docker_engine, images, python_images
 from workers.launcher.progress import Steps
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from webapp.paths import REPOSITORY
+from webapp.foundation.paths import REPOSITORY
 from workers.launcher.cache import wheel
 from workers.launcher.progress import Progress, silent
 

@@ -7,7 +7,7 @@ import os
 import urllib.request
 from typing import Any
 
-from webapp import paths
+from webapp.foundation import paths
 from workers.launcher import starter
 
 # A small model answers this one rightly with every template that llama.cpp has for it.

@@ -5,8 +5,8 @@ import subprocess
 import sys
 import threading
 
+from webapp.foundation.paths import REPOSITORY
 from webapp.operations import backups
-from webapp.paths import REPOSITORY
 
 logger = logging.getLogger(__name__)
 

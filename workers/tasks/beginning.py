@@ -1,6 +1,6 @@
 """What keeps a job's container from being made."""
 
-from webapp.errors import Refused
+from webapp.foundation.errors import Refused
 
 
 class CannotBegin(Exception):

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from webapp import queue
 from webapp.deployments.models import Replica
 from webapp.deployments.services import RECONCILE
 from webapp.deployments.states import ReplicaState
+from webapp.foundation import work_queue
 from webapp.inventory import services as inventory
 from webapp.inventory.models import PROCESSOR_FACT, Host, HostState
 from webapp.quantisation import recipes
@@ -118,4 +118,4 @@ def free_subnets(taken: Iterable[str]) -> tuple[str, ...]:
 def wake_replicas(host_id: int) -> None:
     """The host is back: have its replicas looked at now rather than at the next sweep."""
     for replica_id in Replica.objects.on_host(host_id).exclude(state=ReplicaState.STOPPED).values_list("pk", flat=True):
-        queue.send(RECONCILE, replica_id)
+        work_queue.send(RECONCILE, replica_id)

@@ -8,7 +8,7 @@ from webapp.catalog import hubs, outbound
 from webapp.catalog import services as catalog
 from webapp.catalog.models import Hub
 from webapp.catalog.outbound import Policy
-from webapp.errors import Refused
+from webapp.foundation.errors import Refused
 from webapp.jobs.models import Job, JobKind
 from workers.runtime import specs
 from workers.runtime.base import MODELS_PATH, ContainerSpec, Runtime

@@ -11,9 +11,9 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from webapp import queue
 from webapp.deployments.decide import ABSENT_S, ALIVE
-from webapp.errors import Refused
+from webapp.foundation import work_queue
+from webapp.foundation.errors import Refused
 from webapp.inventory import services as inventory
 from webapp.jobs import kinds
 from webapp.jobs import services as jobs
@@ -81,7 +81,7 @@ def reconcile(job_id: int) -> None:
     finally:
         asked_again = jobs.release(job, due_in_s)
         if asked_again or due_in_s == 0:
-            queue.send(jobs.RECONCILE, job_id)
+            work_queue.send(jobs.RECONCILE, job_id)
 
 
 def _walk(job: Job) -> tuple[Job, Pause]:

@@ -6,7 +6,7 @@ from webapp import engines
 from webapp.deployments import fitting, lifecycle
 from webapp.deployments.models import Replica
 from webapp.engines.base import Engine, EngineOptions, HardwareGrant
-from webapp.errors import Conflict
+from webapp.foundation.errors import Conflict
 from webapp.inventory.models import Host
 from webapp.planner import placement
 from webapp.planner.facts import ModelFacts

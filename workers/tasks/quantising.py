@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from webapp.catalog import services as catalog
 from webapp.engines import vllm_exits
-from webapp.errors import Refused
+from webapp.foundation.errors import Refused
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 from webapp.quantisation import measuring, plan

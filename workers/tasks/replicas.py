@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from django.utils import timezone
 
-from webapp import engines, queue
+from webapp import engines
 from webapp.deployments import lifecycle
 from webapp.deployments.decide import ALIVE, LOOK_AGAIN_S, Container, Observed, Seen, View, Wait, decide
 from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
 from webapp.deployments.waking import RECONCILE
+from webapp.foundation import work_queue
 from webapp.inventory import services as inventory
 from workers.runtime import docker as docker_runtime
 from workers.runtime import metrics
@@ -38,10 +39,10 @@ def reconcile(replica_id: int) -> None:
     finally:
         asked_again = lifecycle.release(replica, due_in_s)
         if asked_again or due_in_s == 0:
-            queue.send(RECONCILE, replica_id)
+            work_queue.send(RECONCILE, replica_id)
         elif due_in_s is not None and due_in_s != LOOK_AGAIN_S and due_in_s <= SOON_S:
             # Sooner than a sweep would notice. The routine look is the sweep's, else every wake-up began a new chain.
-            queue.send(RECONCILE, replica_id, in_s=due_in_s)
+            work_queue.send(RECONCILE, replica_id, in_s=due_in_s)
 
 
 def _walk(replica: Replica) -> tuple[Replica, float | None]:

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from webapp import queue
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.waking import RECONCILE as RECONCILE_REPLICA
 from webapp.deployments.waking import ROLL
+from webapp.foundation import work_queue
 from webapp.inventory.models import Host
 from webapp.inventory.services import PROBE
 from webapp.jobs.models import Job
@@ -30,11 +30,11 @@ def sweep() -> None:
     heartbeats.beat("beat")
     heartbeats.beat("worker")
     for replica_id in Replica.objects.due().order_by("next_due_at").values_list("pk", flat=True)[:MAX_PER_SWEEP]:
-        queue.send(RECONCILE_REPLICA, replica_id)
+        work_queue.send(RECONCILE_REPLICA, replica_id)
     for deployment_id in Deployment.objects.rolling_due().values_list("pk", flat=True)[:MAX_PER_SWEEP]:
-        queue.send(ROLL, deployment_id)
+        work_queue.send(ROLL, deployment_id)
     for job_id in Job.objects.due().order_by("next_due_at").values_list("pk", flat=True)[:MAX_PER_SWEEP]:
-        queue.send(RECONCILE_JOB, job_id)
+        work_queue.send(RECONCILE_JOB, job_id)
     firing.sweep()
     notifying.sweep()
     notifying.expire()
@@ -42,5 +42,5 @@ def sweep() -> None:
     stale = timezone.now() - timedelta(seconds=FACTS_EVERY_S)
     for host in Host.objects.all():
         if host.seen_at is None or host.seen_at < stale or host.state != "online":
-            queue.send(PROBE, host.pk)
+            work_queue.send(PROBE, host.pk)
     backing_up.begin_if_due()

@@ -12,13 +12,14 @@ from django.db import close_old_connections, connection
 from django.db.utils import DatabaseError
 from django.utils import timezone
 
-from webapp import engines, queue
+from webapp import engines
 from webapp.deployments import lifecycle
 from webapp.deployments.lifecycle import Why
 from webapp.deployments.models import LogChunk, Replica
 from webapp.deployments.services import RECONCILE as RECONCILE_REPLICA
 from webapp.deployments.states import ReplicaState
 from webapp.engines.base import Engine
+from webapp.foundation import work_queue
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 from webapp.jobs import logs as job_logs
@@ -164,7 +165,7 @@ def record_pull_failed(seen: Target, text: str) -> None:
 
 def wake_replica_later(row: Replica) -> None:
     if row.next_due_at is not None:
-        queue.send(RECONCILE_REPLICA, row.pk, in_s=max(0.1, (row.next_due_at - timezone.now()).total_seconds()))
+        work_queue.send(RECONCILE_REPLICA, row.pk, in_s=max(0.1, (row.next_due_at - timezone.now()).total_seconds()))
 
 
 def log_until(run: tuple[int, int, int]) -> str:
@@ -205,12 +206,12 @@ def record_job_progress(
 
 def wake_replicas(ids: set[int]) -> None:
     for replica_id in ids:
-        queue.send(RECONCILE_REPLICA, replica_id)
+        work_queue.send(RECONCILE_REPLICA, replica_id)
 
 
 def wake_jobs(ids: set[int]) -> None:
     for job_id in ids:
-        queue.send(RECONCILE_JOB, job_id)
+        work_queue.send(RECONCILE_JOB, job_id)
 
 
 def wake_host(host_id: int, labelled: tuple[set[int], set[int]]) -> None:
@@ -229,7 +230,7 @@ def record_host_back(host_id: int, lost_for_s: float) -> None:
     """Contact is back. A break that nobody else noticed is written down too: containers may have ended in it."""
     now = timezone.now()
     inventory.record_interruption(host_id, now - timedelta(seconds=lost_for_s), now)
-    queue.send(inventory.PROBE, host_id)
+    work_queue.send(inventory.PROBE, host_id)
 
 
 def record_proof(replica_id: int) -> None:

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from webapp.accounts import services
 from webapp.accounts.models import ApiKey, User
-from webapp.secrets import setting
+from webapp.foundation.secret_store import setting
 
 
 class Command(BaseCommand):

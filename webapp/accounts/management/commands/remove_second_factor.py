@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.accounts import people
 from webapp.accounts.models import User
-from webapp.errors import Refused
+from webapp.foundation.errors import Refused
 
 
 class Command(BaseCommand):

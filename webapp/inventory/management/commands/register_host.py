@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from webapp.errors import Refused
+from webapp.foundation.errors import Refused
 from webapp.inventory import services
 
 

@@ -1,0 +1,78 @@
+"""Derived keys: the same as everybody else's HKDF, one per purpose, from a master key that is made once."""
+
+import base64
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from webapp.foundation import secret_store
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("MODELYARD_STATE_DIR", str(tmp_path))
+    secret_store._master_key.cache_clear()
+    yield tmp_path
+    secret_store._master_key.cache_clear()
+
+
+def write_key(state: Path, text: str) -> None:
+    (state / "secrets").mkdir()
+    (state / "secrets" / "master.key").write_text(text)
+
+
+@pytest.mark.parametrize("length", [1, 16, 32, 33, 64, 100, 8160])
+def test_the_derivation_is_hkdf_sha256(state: Path, length: int) -> None:
+    master = bytes(range(32))
+    write_key(state, base64.urlsafe_b64encode(master).decode() + "\n")
+    expected = HKDF(algorithm=SHA256(), length=length, salt=None, info=b"modelyard:purpose").derive(master)
+    assert secret_store.derive("purpose", length) == expected
+
+
+def test_purposes_have_different_keys() -> None:
+    assert secret_store.derive("one") != secret_store.derive("two")
+    assert secret_store.derive("one") == secret_store.derive("one")
+
+
+def test_a_missing_key_is_made_once_and_private(state: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from webapp.foundation import secret_store; print(secret_store.derive('x').hex())",
+    ]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
+    derived = {process.communicate()[0] for process in processes}
+    assert len(derived) == 1
+    path = state / "secrets" / "master.key"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert [entry.name for entry in path.parent.iterdir()] == ["master.key"]
+
+
+@pytest.mark.parametrize("text", ["", "short", "!!!!", base64.urlsafe_b64encode(bytes(31)).decode()])
+def test_a_damaged_key_is_refused_with_its_path(state: Path, text: str) -> None:
+    write_key(state, text)
+    with pytest.raises(secret_store.MasterKeyError, match=r"master\.key"):
+        secret_store.derive("x")
+
+
+@pytest.mark.parametrize("length", [0, -1, 8161])
+def test_lengths_hkdf_cannot_give_are_refused(length: int) -> None:
+    with pytest.raises(ValueError, match="HKDF"):
+        secret_store.derive("x", length)
+
+
+def test_a_setting_comes_from_its_variable_or_from_the_file_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert secret_store.setting("MODELYARD_METRICS_TOKEN") is None
+    (tmp_path / "token").write_text("from the file\n")
+    monkeypatch.setenv("MODELYARD_METRICS_TOKEN_FILE", str(tmp_path / "token"))
+    assert secret_store.setting("MODELYARD_METRICS_TOKEN") == "from the file"
+    monkeypatch.setenv("MODELYARD_METRICS_TOKEN", "from the variable")
+    assert secret_store.setting("MODELYARD_METRICS_TOKEN") == "from the variable"

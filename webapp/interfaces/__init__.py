@@ -1,0 +1,1 @@
+"""Everything that people and programs touch: pages, API, live sockets, command line."""

@@ -1,0 +1,102 @@
+"""REST doors to what a deployment ran and what happened to it: revisions, rollouts, diary, starts, logs."""
+
+from typing import Annotated, Any
+
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
+from ninja import Field, Router
+from ninja.pagination import paginate
+
+from webapp.deployments import logs, revisions, timeline
+from webapp.deployments.models import Deployment, ReplicaEvent
+from webapp.foundation.errors import Conflict
+from webapp.interfaces.api.callers import caller
+from webapp.interfaces.api.deployments.schemas import ChangeOut, EventOut, LogOut, RevisionOut, RolloutOut, StartOut
+from webapp.interfaces.api.pagination import Pages
+
+router = Router(tags=["deployments"])
+
+Number = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+def get_own(request: HttpRequest, deployment_id: int) -> Deployment:
+    """A deployment of the caller's own teams: teams that may only use it see none of this."""
+    rows = Deployment.objects.belonging_to(caller(request)).select_related("team", "artifact", "host", "revision")
+    return get_object_or_404(rows, pk=deployment_id)
+
+
+@router.get("/deployments/{deployment_id}/revisions", response=list[RevisionOut], summary="What it ran, newest first")
+@paginate(Pages)
+def list_revisions(request: HttpRequest, deployment_id: int):  # type: ignore[no-untyped-def]
+    return get_own(request, deployment_id).revisions.all()
+
+
+@router.get(
+    "/deployments/{deployment_id}/revisions/{number}/diff",
+    response=list[ChangeOut],
+    summary="What a revision has different from what is wanted now, or from another one",
+)
+def diff_revision(
+    request: HttpRequest, deployment_id: int, number: Number, against: Number | None = None
+) -> list[revisions.Change]:
+    deployment = get_own(request, deployment_id)
+    new = _contents(deployment, number)
+    return revisions.diff(revisions.wanted(deployment) if against is None else _contents(deployment, against), new)
+
+
+def _contents(deployment: Deployment, number: int) -> revisions.Contents:
+    revision = get_object_or_404(deployment.revisions.select_related("artifact", "host"), number=number)
+    found = revisions.of(revision)
+    if found is None:
+        raise Conflict(f"The files of {revision.artifact_name} have been deleted.")
+    return found
+
+
+@router.get("/deployments/{deployment_id}/rollouts", response=list[RolloutOut], summary="Its changes, newest first")
+@paginate(Pages)
+def list_rollouts(request: HttpRequest, deployment_id: int):  # type: ignore[no-untyped-def]
+    return get_own(request, deployment_id).rollouts.select_related("revision")
+
+
+@router.get(
+    "/deployments/{deployment_id}/events",
+    response=list[EventOut],
+    summary="The diary, newest first; with `since` what came after that entry, oldest first",
+)
+@paginate(Pages)
+def list_events(  # type: ignore[no-untyped-def]
+    request: HttpRequest,
+    deployment_id: int,
+    since: Number | None = None,
+    replica: Number | None = None,
+    revision: Number | None = None,
+):
+    rows = ReplicaEvent.objects.filter(deployment=get_own(request, deployment_id))
+    if replica is not None:
+        rows = rows.filter(replica_number=replica)
+    if revision is not None:
+        rows = rows.filter(revision_number=revision)
+    return rows if since is None else rows.filter(pk__gt=since).order_by("id")
+
+
+@router.get("/deployments/{deployment_id}/starts", response=list[StartOut], summary="How long its starts took")
+def list_starts(request: HttpRequest, deployment_id: int) -> list[timeline.Start]:
+    return timeline.recent_starts(get_own(request, deployment_id))
+
+
+@router.get("/deployments/{deployment_id}/replicas/{number}/log", response=LogOut, summary="A replica's log")
+def read_log(
+    request: HttpRequest,
+    deployment_id: int,
+    number: int,
+    offset: Annotated[int, Field(ge=0)] = 0,
+    attempt: Annotated[int | None, Field(ge=1)] = None,
+) -> dict[str, Any]:
+    replica = get_object_or_404(get_own(request, deployment_id).replicas, number=number)
+    piece = logs.read(replica, offset, attempt)
+    return {
+        "text": piece.text,
+        "next_offset": piece.place.offset,
+        "attempt": piece.place.attempt,
+        "has_more": piece.more,
+    }

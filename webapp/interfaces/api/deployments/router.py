@@ -1,0 +1,216 @@
+"""REST doors of deployments. Wishes are answered with 202: the workers make them true."""
+
+from typing import Any
+
+from django.db.models import Q
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
+from ninja import Router, Status
+from ninja.pagination import paginate
+
+from webapp import engines
+from webapp.accounts.models import Team
+from webapp.catalog.models import Artifact
+from webapp.deployments import checking, fitting, searching, services
+from webapp.deployments.models import Deployment, DeploymentAlias
+from webapp.deployments.revisions import Contents
+from webapp.foundation.errors import Conflict, Invalid
+from webapp.interfaces.api.accounts.router import team_of
+from webapp.interfaces.api.callers import caller
+from webapp.interfaces.api.deployments.history import router as history
+from webapp.interfaces.api.deployments.schemas import (
+    DeploymentIn,
+    DeploymentOut,
+    EditIn,
+    EngineOut,
+    EstimateIn,
+    EstimateOut,
+    PlanOut,
+    RestartIn,
+    RollBackIn,
+    ScaleIn,
+)
+from webapp.interfaces.api.deployments.sharing import router as sharing
+from webapp.interfaces.api.pagination import Pages
+from webapp.interfaces.kit.references import referred
+from webapp.interfaces.kit.rehearsal import rehearse
+from webapp.inventory.models import Host
+
+router = Router(tags=["deployments"])
+router.add_router("", history)
+router.add_router("", sharing)
+
+
+@router.get("/engines", response=list[EngineOut], summary="Engines and their options")
+def list_engines(request: HttpRequest) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": engine.name,
+            "title": engine.title,
+            "formats": sorted(engine.formats),
+            "endpoints": list(engine.endpoints),
+            "options": engine.Options.model_json_schema(),
+        }
+        for engine in map(engines.get, engines.names())
+    ]
+
+
+@router.post("/estimates", response=EstimateOut, summary="How much memory it would take, and where it would fit")
+def estimate_memory(request: HttpRequest, data: EstimateIn) -> fitting.Fit:
+    artifact = referred(artifact=(Artifact.objects.all(), data.artifact))["artifact"]
+    contents = checking.checked(Contents(artifact, data.engine, options=data.options))
+    found = fitting.fit(artifact, contents.engine, contents.options, team=team_of(caller(request), None))
+    if found.problem:
+        raise Invalid(found.problem)
+    return found
+
+
+@router.get("/deployments", response=list[DeploymentOut], summary="Deployments that I may use")
+@paginate(Pages)
+def list_deployments(  # type: ignore[no-untyped-def]
+    request: HttpRequest,
+    name: str | None = None,
+    team: str | None = None,
+    state: str | None = None,
+    engine: str | None = None,
+    host: str | None = None,
+):
+    rows = Deployment.objects.visible_to(caller(request)).for_list()
+    if name:
+        rows = rows.filter(Q(name=name) | Q(pk__in=DeploymentAlias.objects.filter(name=name).values("deployment_id")))
+    return searching.narrow(rows, {"team": team, "state": state, "engine": engine, "host": host})
+
+
+@router.post(
+    "/deployments", response={200: PlanOut, 202: DeploymentOut}, summary="Deploy an artifact, or only say what it takes"
+)
+def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = False) -> Status[Any]:
+    wish = services.Wish(
+        name=data.name,
+        engine=data.engine,
+        options=data.options,
+        replicas=data.replicas,
+        image=data.image,
+        aliases=tuple(data.aliases),
+        **_rows(request, data.dict()),
+    )
+    team = team_of(caller(request), data.team)
+    if dry_run:
+        contents = services.check(caller(request), team, wish)
+        rehearse(lambda: services.create(caller(request), team, wish))
+        return Status(200, _plan_out(services.Plan(contents, [], False, False, None, ""), team))
+    deployment = services.create(caller(request), team, wish)
+    return Status(202, get_deployment(request, deployment.pk))
+
+
+def _rows(request: HttpRequest, said: dict[str, Any]) -> dict[str, Any]:
+    """The artifact and the host of what was said, as far as it says them."""
+    rows = {"artifact": Artifact.objects.all(), "host": Host.objects.visible_to(caller(request))}
+    return referred(**{name: (rows[name], said[name]) for name in rows if name in said})
+
+
+def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
+    contents = planned.contents
+    found = fitting.fit(contents.artifact, contents.engine, contents.options, contents.host, team)
+    return {
+        "changes": planned.changes,
+        "rolls": planned.rolls,
+        "needs_gap": planned.needs_gap,
+        "gap_s": planned.gap_s,
+        "refusal": planned.refusal,
+        "refused": "",
+        "fit": None if found.problem else found,
+    }
+
+
+@router.get("/deployments/{deployment_id}", response=DeploymentOut, summary="One deployment")
+def get_deployment(request: HttpRequest, deployment_id: int) -> Deployment:
+    return get_object_or_404(Deployment.objects.visible_to(caller(request)).for_list(), pk=deployment_id)
+
+
+@router.patch(
+    "/deployments/{deployment_id}",
+    response={200: PlanOut, 202: DeploymentOut},
+    summary="Change what runs; replicas are replaced one by one",
+)
+def edit_deployment(request: HttpRequest, deployment_id: int, data: EditIn, dry_run: bool = False) -> Status[Any]:
+    deployment = get_deployment(request, deployment_id)
+    wanted = _edit(request, data)
+    if dry_run:
+        planned = _plan_out(services.check_edit(caller(request), deployment, wanted), deployment.team)
+        return Status(200, planned | {"refused": _refused(request, deployment, wanted)})
+    services.edit(caller(request), deployment, wanted)
+    return Status(202, get_deployment(request, deployment_id))
+
+
+def _refused(request: HttpRequest, deployment: Deployment, wanted: services.Edit) -> str:
+    """The conflict that the edit would meet now. Raises Invalid for what can never be."""
+    try:
+        rehearse(lambda: services.edit(caller(request), deployment, wanted))
+    except Conflict as conflict:
+        return str(conflict)
+    return ""
+
+
+def _edit(request: HttpRequest, data: EditIn) -> services.Edit:
+    given = data.dict(exclude_unset=True)
+    contents: dict[str, Any] = {
+        name: given[name] for name in ("engine", "image", "options") if given.get(name) is not None
+    }  # fmt: skip
+    rows = _rows(request, given)
+    # Without a host it runs wherever it fits; without an artifact it would not run.
+    contents |= {name: row for name, row in rows.items() if row is not None or name == "host"}
+    aliases = None if data.aliases is None else tuple(data.aliases)
+    return services.Edit(contents, data.replicas, aliases, data.note, data.allow_gap, data.base_revision)
+
+
+@router.post("/deployments/{deployment_id}/scale", response={202: DeploymentOut}, summary="Want so many replicas")
+def scale_deployment(request: HttpRequest, deployment_id: int, data: ScaleIn) -> Status[Deployment]:
+    services.scale(caller(request), get_deployment(request, deployment_id), data.replicas)
+    return Status(202, get_deployment(request, deployment_id))
+
+
+@router.post(
+    "/deployments/{deployment_id}/restart", response={202: DeploymentOut}, summary="Replace every replica, one by one"
+)
+def restart_deployment(
+    request: HttpRequest, deployment_id: int, data: RestartIn | None = None
+) -> Status[Deployment]:  # fmt: skip
+    services.restart(caller(request), get_deployment(request, deployment_id), bool(data and data.allow_gap))
+    return Status(202, get_deployment(request, deployment_id))
+
+
+@router.post(
+    "/deployments/{deployment_id}/rollback", response={202: DeploymentOut}, summary="Run an earlier revision again"
+)
+def roll_back_deployment(request: HttpRequest, deployment_id: int, data: RollBackIn) -> Status[Deployment]:
+    services.roll_back(caller(request), get_deployment(request, deployment_id), data.revision, data.allow_gap)
+    return Status(202, get_deployment(request, deployment_id))
+
+
+@router.post("/deployments/{deployment_id}/start", response={202: DeploymentOut}, summary="Start, or try again now")
+def start_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployment]:
+    services.start(caller(request), get_deployment(request, deployment_id))
+    return Status(202, get_deployment(request, deployment_id))
+
+
+@router.post(
+    "/deployments/{deployment_id}/stop", response={202: DeploymentOut}, summary="Stop; running requests finish"
+)
+def stop_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployment]:
+    services.stop(caller(request), get_deployment(request, deployment_id))
+    return Status(202, get_deployment(request, deployment_id))
+
+
+@router.delete(
+    "/deployments/{deployment_id}",
+    response={200: DeploymentOut, 202: DeploymentOut},
+    summary="Delete, or only say whether that may be",
+)
+def delete_deployment(request: HttpRequest, deployment_id: int, dry_run: bool = False) -> Status[Deployment]:
+    deployment = get_deployment(request, deployment_id)
+    if dry_run:
+        rehearse(lambda: services.delete(caller(request), deployment))
+        return Status(200, get_deployment(request, deployment_id))
+    services.delete(caller(request), deployment)
+    return Status(202, get_deployment(request, deployment_id))

@@ -1,0 +1,170 @@
+"""REST doors of this room."""
+
+from dataclasses import asdict
+from typing import Any
+
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
+from ninja import Query, Router, Schema, Status
+from ninja.pagination import paginate
+
+from webapp.accounts.models import User
+from webapp.catalog.models import Artifact, CatalogModel
+from webapp.interfaces.api.accounts.router import team_of
+from webapp.interfaces.api.callers import caller
+from webapp.interfaces.api.fields import RowId
+from webapp.interfaces.api.jobs.schemas import JobOut
+from webapp.interfaces.api.pagination import Pages
+from webapp.interfaces.api.quantisation.schemas import (
+    AgainIn,
+    CalibrationSetIn,
+    CalibrationSetOut,
+    CalibrationSetWithText,
+    MeasurementOut,
+    PickOut,
+    PickQuery,
+    PreviewIn,
+    PreviewOut,
+    PromptSetIn,
+    PromptSetOut,
+    QuantisationIn,
+    RecipeOut,
+)
+from webapp.interfaces.kit.references import absent, referred
+from webapp.inventory.models import Host
+from webapp.jobs.models import Job
+from webapp.quantisation import comparison, picking, services
+from webapp.quantisation.models import CalibrationSet, Measurement, PromptSet
+from webapp.quantisation.passports import passport
+from webapp.quantisation.recipes import METHODS
+
+router = Router(tags=["quantisation"])
+
+
+@router.get("/recipes", response=list[RecipeOut], summary="Ways to quantise, with their options")
+def list_recipes(request: HttpRequest) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": method.name, "title": method.title, "summary": method.summary, "takes": sorted(method.takes),
+            "makes": method.makes, "expected_loss": method.expected_loss, "options": method.options.model_json_schema(),
+        }
+        for method in METHODS.values()
+    ]  # fmt: skip
+
+
+@router.post("/quantisations/preview", response=PreviewOut, summary="What would become of a recipe, and why not")
+def preview_quantisation(request: HttpRequest, data: PreviewIn) -> dict[str, Any]:
+    rows = _rows(caller(request), data, "artifact", "host")
+    found = services.preview(rows["artifact"], data.recipe, rows["host"], data.measure)
+    said: dict[str, Any] = {
+        "is_possible": found.is_possible, "label": found.label, "file": found.file, "steps": list(found.steps),
+        "refusals": [asdict(refusal) for refusal in found.refusals],
+    }  # fmt: skip
+    if found.needs is not None:
+        needs = found.needs
+        said |= {"result_bytes": needs.result_bytes, "disk_bytes": needs.disk_bytes, "memory_bytes": needs.memory_bytes}
+        said["notes"] = [*needs.notes, *filter(None, (found.first, found.untimed))]
+    return said
+
+
+@router.post("/quantisations", response={202: JobOut}, summary="Quantise an artifact")
+def quantise(request: HttpRequest, data: QuantisationIn) -> Status[Job]:
+    user = caller(request)
+    rows = _rows(user, data, "artifact", "host", "calibration", "judging", "prompts")
+    job = services.queue(user, team_of(user, data.team), recipe=data.recipe, measure=data.measure, **rows)
+    return Status(202, Job.objects.for_list().get(pk=job.pk))
+
+
+@router.post("/artifacts/{artifact_id}/again", response={202: JobOut}, summary="Make an artifact once more")
+def make_again(request: HttpRequest, artifact_id: RowId, data: AgainIn) -> Status[Job]:
+    user = caller(request)
+    artifact = get_object_or_404(Artifact.objects.select_related("catalog_model", "parent"), pk=artifact_id)
+    job = services.again(user, team_of(user, data.team), artifact, _rows(user, data, "host")["host"])
+    return Status(202, Job.objects.for_list().get(pk=job.pk))
+
+
+@router.get("/artifacts/{artifact_id}/passport", response=dict[str, Any], summary="Where an artifact comes from")
+def get_passport(request: HttpRequest, artifact_id: RowId) -> dict[str, Any]:
+    artifact = get_object_or_404(Artifact.objects.select_related("catalog_model"), pk=artifact_id)
+    return passport(artifact, caller(request))
+
+
+@router.get("/measurements", response=list[MeasurementOut], summary="What was measured, newest first")
+@paginate(Pages)
+def list_measurements(request: HttpRequest, artifact: RowId | None = None):  # type: ignore[no-untyped-def]
+    rows = Measurement.objects.for_list(caller(request))
+    return rows.filter(artifact=artifact) if artifact else rows
+
+
+@router.get("/picks", response=PickOut, summary="Which variant of a model to take")
+def pick(request: HttpRequest, asked: Query[PickQuery]) -> dict[str, Any]:
+    user = caller(request)
+    model = CatalogModel.objects.filter(slug=asked.model).first()
+    if model is None:
+        raise absent(model=asked.model)
+    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(user))
+    candidates = comparison.candidates(user, artifacts)
+    found = picking.pick(candidates, asked.memory_bytes, asked.context, asked.users, asked.priority)
+    chosen = found.candidate
+    return {
+        "artifact_id": chosen.artifact_id if chosen else None, "name": chosen.name if chosen else None,
+        "needed_bytes": found.needed_bytes, "why": found.why,
+    }  # fmt: skip
+
+
+@router.get("/calibration-sets", response=list[CalibrationSetOut], summary="Texts to calibrate on and judge with")
+@paginate(Pages)
+def list_texts(request: HttpRequest):  # type: ignore[no-untyped-def]
+    return CalibrationSet.objects.visible_to(caller(request)).for_list()
+
+
+@router.post("/calibration-sets", response={201: CalibrationSetOut}, summary="Keep a text")
+def add_text(request: HttpRequest, data: CalibrationSetIn) -> Status[CalibrationSet]:
+    user = caller(request)
+    row = services.add_text(user, team_of(user, data.team), data.name, data.text, data.licence)
+    return Status(201, row)
+
+
+@router.get("/calibration-sets/{text_id}", response=CalibrationSetWithText, summary="One text")
+def get_text(request: HttpRequest, text_id: RowId) -> CalibrationSet:
+    return get_object_or_404(CalibrationSet.objects.visible_to(caller(request)).select_related("team"), pk=text_id)
+
+
+@router.delete("/calibration-sets/{text_id}", response={204: None}, summary="Forget a text")
+def delete_text(request: HttpRequest, text_id: RowId) -> Status[None]:
+    services.delete_text(caller(request), get_text(request, text_id))
+    return Status(204, None)
+
+
+@router.get("/golden-prompts", response=list[PromptSetOut], summary="Golden prompts")
+@paginate(Pages)
+def list_prompts(request: HttpRequest):  # type: ignore[no-untyped-def]
+    return PromptSet.objects.visible_to(caller(request)).for_list()
+
+
+@router.post("/golden-prompts", response={201: PromptSetOut}, summary="Keep golden prompts")
+def add_prompts(request: HttpRequest, data: PromptSetIn) -> Status[PromptSet]:
+    user = caller(request)
+    prompts = [one.dict() for one in data.prompts]
+    return Status(201, services.add_prompts(user, team_of(user, data.team), data.name, prompts))
+
+
+@router.get("/golden-prompts/{prompts_id}", response=PromptSetOut, summary="Golden prompts by id")
+def get_prompts(request: HttpRequest, prompts_id: RowId) -> PromptSet:
+    return get_object_or_404(PromptSet.objects.visible_to(caller(request)).select_related("team"), pk=prompts_id)
+
+
+@router.delete("/golden-prompts/{prompts_id}", response={204: None}, summary="Forget golden prompts")
+def delete_prompts(request: HttpRequest, prompts_id: RowId) -> Status[None]:
+    services.delete_prompts(caller(request), get_prompts(request, prompts_id))
+    return Status(204, None)
+
+
+def _rows(user: User, data: Schema, *names: str) -> dict[str, Any]:
+    """The rows that these fields of the body name."""
+    texts = CalibrationSet.objects.visible_to(user)
+    rows: dict[str, Any] = {
+        "artifact": Artifact.objects.select_related("catalog_model"), "host": Host.objects.visible_to(user),
+        "calibration": texts, "judging": texts, "prompts": PromptSet.objects.visible_to(user),
+    }  # fmt: skip
+    return referred(**{name: (rows[name], getattr(data, name)) for name in names})

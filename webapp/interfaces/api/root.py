@@ -1,0 +1,174 @@
+"""The REST API under /api/v1/: one router per room, one shape of errors, one table of status codes."""
+
+import logging
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import RequestDataTooBig
+from django.db import DataError
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation
+
+from webapp.foundation import body_limit
+from webapp.foundation.errors import Refused
+from webapp.interfaces.api.accounts.admin import router as administration
+from webapp.interfaces.api.accounts.router import router as accounts
+from webapp.interfaces.api.accounts.teams import router as teams
+from webapp.interfaces.api.callers import DOORS
+from webapp.interfaces.api.catalog.router import router as catalog
+from webapp.interfaces.api.changes import router as changes
+from webapp.interfaces.api.deployments.router import router as deployments
+from webapp.interfaces.api.description import complete
+from webapp.interfaces.api.inventory.router import router as inventory
+from webapp.interfaces.api.jobs.router import router as jobs
+from webapp.interfaces.api.once import once
+from webapp.interfaces.api.parsing import StrictParser
+from webapp.interfaces.api.problems import PREFIX, problem
+from webapp.interfaces.api.quantisation.router import router as quantisation
+from webapp.interfaces.api.samples.router import router as samples
+from webapp.interfaces.api.schedules.router import router as schedules
+from webapp.interfaces.api.schedules.targets import router as notification_targets
+from webapp.interfaces.api.usage.router import router as usage
+
+logger = logging.getLogger(__name__)
+
+# One line per room: what its routes are about.
+TAGS = [
+    {"name": "accounts", "description": "People, teams and the API keys that open the doors."},
+    {"name": "teams", "description": "Teams, their members, invitations and service keys."},
+    {"name": "administration", "description": "For the admins of this Modelyard: people, sign-in, the audit log."},
+    {"name": "hosts", "description": "Machines with Docker, their accelerators and how much of them is booked."},
+    {"name": "models", "description": "The catalogue: models and their files. Sizes are bytes."},
+    {
+        "name": "jobs",
+        "description": "Long work in containers: imports and downloads with steps, progress and a result.",
+    },
+    {"name": "quantisation", "description": "Smaller files out of one artifact, and the proof of what that cost."},
+    {
+        "name": "schedules",
+        "description": "Quantising that comes back by itself, gates before anything is served, and who is told.",
+    },
+    {
+        "name": "deployments",
+        "description": "Models served under a name. Wishes are answered with 202: workers make them true; "
+        "read the deployment again, or follow /changes.",
+    },
+    {"name": "usage", "description": "Requests and tokens by team, user, key, deployment and day."},
+    {"name": "samples", "description": "What hosts, accelerators and replicas use, measured over time."},
+    {"name": "changes", "description": "What has changed since you last asked."},
+]
+
+
+DESCRIPTION = """Place, run, watch and proxy large language models on your own machines.
+
+**Who are you?** Send an API key as `Authorization: Bearer`, `X-API-Key` or `api-key`. Reading wants the scope `read`,
+changing wants `manage`.
+
+**Lists** come in pages: `limit`, `offset`, and `count` in the answer.
+
+**Wishes** (start, stop, deploy) are answered with 202: workers make them true, and `state` says how far they are.
+
+**Errors** are problem documents (RFC 9457): `title` says what happened, `detail` what to do next, `errors` which field,
+`request_id` what to quote.
+
+**Sending again** is safe with an `Idempotency-Key`: within 24 hours the same key and request give the same answer, and
+the change is made once. A refusal changes nothing and is not kept."""
+
+
+class YardAPI(NinjaAPI):
+    """ninja's API with our conventions for every route: names, errors, idempotency."""
+
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        # Replaced by `complete`, which sees all paths; only unique is needed here.
+        return f"{operation.view_func.__module__}.{operation.view_func.__name__}"
+
+    def get_openapi_schema(
+        self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
+    ) -> OpenAPISchema:
+        schema = super().get_openapi_schema(path_prefix=path_prefix or PREFIX, path_params=path_params)
+        complete(schema, PREFIX, TAGS)
+        return schema
+
+
+api = YardAPI(
+    title="Modelyard",
+    version="1",
+    description=DESCRIPTION,
+    auth=DOORS,
+    urls_namespace="api",
+    docs_url="/docs",
+    docs_decorator=login_required,
+    parser=StrictParser(),
+)
+api.add_decorator(once, mode="view")
+api.add_router("", accounts)
+api.add_router("", teams)
+api.add_router("", administration)
+api.add_router("", inventory)
+api.add_router("", catalog)
+api.add_router("", jobs)
+api.add_router("", quantisation)
+api.add_router("", schedules)
+api.add_router("", notification_targets)
+api.add_router("", deployments)
+api.add_router("", changes)
+api.add_router("", usage)
+api.add_router("", samples)
+
+
+@api.exception_handler(Refused)
+def _refused(request: HttpRequest, error: Refused) -> HttpResponse:
+    return problem(request, error.status, error.what, error.advice, errors=error.fields)
+
+
+@api.exception_handler(AuthenticationError)
+def _unknown(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+    response = problem(
+        request, 401, "No valid API key.", "Create one on the page API keys and send it as a Bearer token."
+    )
+    response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+@api.exception_handler(Http404)
+def _absent(request: HttpRequest, error: Http404) -> HttpResponse:
+    return problem(request, 404, "There is no such thing, or it is not yours to see.")
+
+
+@api.exception_handler(ValidationError)
+def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    fields = {".".join(str(part) for part in found["loc"][1:]): found["msg"] for found in error.errors}
+    return problem(
+        request, 422, "Some values are not valid.", "; ".join(f"{k}: {v}" for k, v in fields.items()), errors=fields
+    )
+
+
+@api.exception_handler(DataError)
+@api.exception_handler(OverflowError)
+def _beyond(request: HttpRequest, error: Exception) -> HttpResponse:
+    """The net below the fields' own limits (fields.py): the database refused, and nothing was changed."""
+    logger.warning("a value got as far as the database on %s %s: %s", request.method, request.path, error)
+    return problem(request, 422, "A value is larger, longer or farther away than can be kept.")
+
+
+@api.exception_handler(RequestDataTooBig)
+def _too_big(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
+    return problem(request, 413, body_limit.TITLE, body_limit.ADVICE)
+
+
+@api.exception_handler(HttpError)
+def _http(request: HttpRequest, error: HttpError) -> HttpResponse:
+    if isinstance(error.__cause__, ValidationError):  # the body can be read but holds what nothing can keep
+        return _invalid(request, error.__cause__)
+    if error.status_code == 400 and error.__cause__ is not None:
+        return problem(request, 400, "The body is not JSON.", str(error.__cause__)[:300])
+    return problem(request, error.status_code, str(error))
+
+
+@api.exception_handler(Exception)
+def _broken(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.exception("the API failed on %s %s", request.method, request.path)
+    return problem(request, 500, "Modelyard failed on this request.", "Look for the request id in the log of `web`.")

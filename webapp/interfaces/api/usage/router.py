@@ -1,0 +1,64 @@
+"""REST doors of usage."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Query, Router
+
+from webapp.interfaces.api.callers import caller
+from webapp.interfaces.api.usage.schemas import RequestQuery, RequestsOut, UsageOut, UsageQuery
+from webapp.interfaces.kit.usage_csv import csv_response
+from webapp.usage import asking, requests
+from webapp.usage.reports import Question, Row, report
+
+router = Router(tags=["usage"])
+
+
+@router.get("/usage", response=UsageOut, summary="Requests and tokens by team, person, key, deployment or day")
+def read_usage(request: HttpRequest, asked: Query[UsageQuery]) -> dict[str, Any]:
+    question = _question(request, asked)
+    found = report(caller(request), question)
+    return {
+        "first": question.range.first,
+        "last": question.range.last,
+        "group": question.group,
+        "items": [_row(row) for row in found.rows],
+        "total": _row(found.total),
+    }
+
+
+@router.get(
+    "/usage.csv",
+    summary="The same as CSV",
+    openapi_extra={
+        "responses": {200: {"description": "OK", "content": {"text/csv": {"schema": {"type": "string"}}}}},
+    },
+)
+def read_usage_csv(request: HttpRequest, asked: Query[UsageQuery]) -> HttpResponse:
+    question = _question(request, asked)
+    return csv_response(report(caller(request), question), question)
+
+
+@router.get("/requests", response=RequestsOut, summary="Single requests, newest first")
+def list_requests(request: HttpRequest, asked: Query[RequestQuery]) -> dict[str, Any]:
+    words = {**asked.dict(exclude_none=True), "q": asked.request_id}
+    found = requests.page(requests.find(caller(request), words), asked.behind, asked.limit)
+    return {"items": found.records, "older": found.older or None}
+
+
+def _question(request: HttpRequest, asked: UsageQuery) -> Question:
+    return asking.question(caller(request), asked.dict(by_alias=True, exclude_none=True))
+
+
+def _row(row: Row) -> dict[str, Any]:
+    key = row.label.key
+    return {
+        "name": row.label.text,
+        "detail": row.label.detail,
+        "number": key if isinstance(key, int) and key else None,
+        "requests": row.requests,
+        "failed": row.failed,
+        "prompt_tokens": row.prompt_tokens,
+        "completion_tokens": row.completion_tokens,
+        "tokens": row.tokens,
+    }

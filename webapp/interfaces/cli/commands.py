@@ -1,0 +1,213 @@
+"""Commands beside the generated ones: signing in, looking, waiting, following logs, chatting, declared states."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from webapp.interfaces.cli import applying, profiles, show
+from webapp.interfaces.cli.client import Api
+from webapp.interfaces.cli.errors import Problem, TimedOut, Usage
+from webapp.interfaces.cli.session import Session
+from webapp.interfaces.cli.tree import JsonFlag
+
+POLL_S = 1.0
+
+
+def add_to(app: typer.Typer) -> None:
+    for function in (login, logout, profiles_list, status, wait, chat, applying.apply, applying.export):
+        name = {"profiles_list": "profiles"}.get(function.__name__, function.__name__)
+        app.command(name)(function)
+
+
+_IN_GROUPS: dict[str, tuple[Callable[..., None], ...]] = {}
+
+
+def add_to_group(group: str, app: typer.Typer) -> None:
+    for function in _IN_GROUPS.get(group, ()):
+        app.command(function.__name__)(function)
+
+
+def more_in(group: str) -> str:
+    return "".join(f", {function.__name__}" for function in _IN_GROUPS.get(group, ()))
+
+
+def login(
+    context: typer.Context,
+    url: Annotated[str, typer.Option(help="The address of Modelyard.")] = "",
+    key: Annotated[str, typer.Option(help="An API key; asked for when absent.")] = "",
+    profile: Annotated[str, typer.Option(help="Keep it under this name.")] = "",
+) -> None:
+    """Keep an address and an API key for later commands (in a file that only you can read)."""
+    session: Session = context.obj
+    file = profiles.config_file(os.environ)
+    default, known = profiles.load(file)
+    name = profile or session.profile or default or "default"
+    before = known.get(name)
+    address = url or session.url or typer.prompt("Address", default=before.url if before else profiles.DEFAULT_URL)
+    address = profiles.checked_url(address)
+    text = (key or typer.prompt("API key (made on the page API keys)", hide_input=True)).strip()
+    me = Api(address, text).get("/me")
+    known[name] = profiles.Profile(address, text)
+    profiles.save(file, profile or default or name, known)
+    host = address.partition("://")[2].partition("/")[0]
+    if address.startswith("http://") and not host.startswith(("127.", "localhost", "[::1]")):
+        print("This address is not encrypted: the key travels in clear text.", file=sys.stderr)
+    session.say(f"Signed in to {address} as {me['username']}; kept as profile {name!r} in {file}.")
+
+
+def logout(context: typer.Context) -> None:
+    """Forget a profile. The API key stays valid until it is revoked: modelyard keys delete."""
+    session: Session = context.obj
+    file = profiles.config_file(os.environ)
+    default, known = profiles.load(file)
+    name = session.profile or default
+    if known.pop(name, None) is None:
+        raise Usage("There is nothing to forget.")
+    profiles.save(file, "" if name == default else default, known)
+    session.say(f"Profile {name!r} is forgotten.")
+
+
+def profiles_list(context: typer.Context, json_: JsonFlag = False) -> None:
+    """The profiles that `modelyard login` has kept."""
+    session: Session = context.obj
+    session.is_json |= json_
+    default, known = profiles.load(profiles.config_file(os.environ))
+    rows = [{"name": name, "url": one.url, "is_default": name == default} for name, one in sorted(known.items())]
+    session.show_value("/profiles", rows)
+
+
+def status(context: typer.Context, json_: JsonFlag = False) -> None:
+    """Who you are, what runs, on which hosts, and what is being worked on."""
+    session: Session = context.obj
+    session.is_json |= json_
+    me = session.api.get("/me")
+    parts = {path: session.api.pages(path) for path in ("/deployments", "/hosts")}
+    parts["/jobs"] = session.api.pages("/jobs", {"state": "running"}) + session.api.pages("/jobs", {"state": "queued"})
+    if session.is_json:
+        session.show_value("", {"url": session.api.url, "me": me, **{path[1:]: rows for path, rows in parts.items()}})
+        return
+    teams = ", ".join(team["slug"] for team in me["teams"]) or "no team"
+    print(f"{session.api.url} as {me['username']} ({teams})")
+    for path, rows in parts.items():
+        print(f"\n{path[1:].upper()}")
+        if rows:
+            show.table(rows, show.columns_of(path, rows))
+        else:
+            print("none")
+
+
+def wait(
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(help="deployments, jobs, hosts …")],
+    name: Annotated[str, typer.Argument(help="name or id")],
+    for_: Annotated[str, typer.Option("--for", help="A state, or `deleted`.")] = "ready",
+    timeout: Annotated[float, typer.Option(help="Seconds; then the exit code is 4.")] = 600,
+) -> None:
+    """Wait until something is in a state. Ends at once, with the reason, when it failed instead."""
+    session: Session = context.obj
+    if f"/{what}" not in session.description.lists:
+        raise Usage(f"There is no list of {what!r}.")
+    identity = session.identity(name, f"/{what}")
+    deadline = time.monotonic() + timeout
+    state = ""
+    while True:
+        try:
+            thing = session.api.get(f"/{what}/{identity}")
+        except Problem as error:
+            if error.status == 404 and for_ == "deleted":
+                return
+            raise
+        if thing.get("state") != state:
+            state = str(thing.get("state"))
+            session.say(f"{what} {name}: {state}")
+        if state == for_:
+            return
+        if state == "failed":
+            raise Problem(200, f"{name} failed.", _why(thing))
+        if time.monotonic() >= deadline:
+            raise TimedOut(f"{name} is {state} after {timeout:.0f} s, not {for_}. {_why(thing)}".strip())
+        time.sleep(min(POLL_S, max(0.05, deadline - time.monotonic())))
+
+
+def _why(thing: dict[str, Any]) -> str:
+    """The reason that the thing or its first part gives."""
+    for part in (thing, *(one for one in thing.get("replicas", ()) if one.get("reason"))):
+        if part.get("reason"):
+            return f"{part['reason']} {part.get('advice') or ''}".strip()
+    return ""
+
+
+def chat(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="The name of a deployment, or team/name.")],
+    text: Annotated[str, typer.Argument(help="What to say; - reads standard input.")],
+    system: Annotated[str, typer.Option(help="Instructions that come first.")] = "",
+    max_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
+    temperature: Annotated[float | None, typer.Option()] = None,
+    json_: Annotated[bool, typer.Option("--json", help="The whole answer as JSON, not streamed.")] = False,
+) -> None:
+    """Say something to a model and print its answer as it comes (POST /v1/chat/completions)."""
+    session: Session = context.obj
+    team, _, name = model.rpartition("/")
+    prefix = f"/d/{team}/{name}/v1" if team else "/v1"
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": sys.stdin.read() if text == "-" else text})
+    body: dict[str, Any] = {"model": name, "messages": messages}
+    body |= {k: v for k, v in (("max_tokens", max_tokens), ("temperature", temperature)) if v is not None}
+    if json_ or session.is_json:
+        session.is_json = True
+        session.show_value("", session.api.call("POST", "/chat/completions", body=body, prefix=prefix).json)
+        return
+    with session.api.open("POST", "/chat/completions", body=body | {"stream": True}, prefix=prefix) as reply:
+        for line in reply:
+            _print_piece(line)
+    print()
+
+
+def _print_piece(line: bytes) -> None:
+    """One line of a server-sent stream of chat chunks."""
+    data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
+    if not data or data == b"[DONE]":
+        return
+    chunk = json.loads(data)
+    if "error" in chunk:
+        raise Problem(200, str(chunk["error"].get("message", chunk["error"])))
+    for choice in chunk.get("choices", ()):
+        piece = (choice.get("delta") or {}).get("content") or ""
+        sys.stdout.write("".join(letter for letter in piece if letter.isprintable() or letter in "\n\t"))
+        sys.stdout.flush()
+
+
+def logs(
+    context: typer.Context,
+    deployment: Annotated[str, typer.Argument(help="name or id")],
+    replica: Annotated[int, typer.Option(help="Its number.")] = 1,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it is written, through restarts.")] = False,
+    attempt: Annotated[int | None, typer.Option(help="An earlier start; the present one when absent.")] = None,
+) -> None:
+    """Print a replica's log."""
+    session: Session = context.obj
+    path = f"/deployments/{session.identity(deployment, '/deployments')}/replicas/{replica}/log"
+    offset, seen = 0, attempt
+    while True:
+        query = {"offset": offset} | ({"attempt": attempt} if attempt else {})
+        piece = session.api.call("GET", path, query).json
+        if seen is not None and piece["attempt"] != seen and offset:
+            offset, seen = 0, piece["attempt"]  # started again: its log begins anew
+            continue
+        seen, offset = piece["attempt"], piece["next_offset"]
+        sys.stdout.write("".join(c for c in piece["text"] if c.isprintable() or c in "\n\t"))
+        sys.stdout.flush()
+        if piece["has_more"]:
+            continue
+        if not follow:
+            return
+        time.sleep(POLL_S)
+
+
+_IN_GROUPS["deployments"] = (logs,)

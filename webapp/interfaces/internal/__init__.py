@@ -1,0 +1,1 @@
+"""Addresses for the gateways alone, on web's private socket."""

@@ -1,0 +1,1 @@
+"""What pages share: endpoints, lists, pickers, paging, template tags."""

@@ -1,0 +1,76 @@
+"""A choice among many rows: the page shows those that match a search, a screenful at most; works without scripts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.db.models import Model, Q
+from django.http import HttpRequest
+
+from webapp.interfaces.kit import listings
+
+SHOWN = 50
+
+
+def is_search(request: HttpRequest) -> bool:
+    """The form came with the button beside a search box: show it again, and do nothing."""
+    return "search" in request.POST
+
+
+def hush(*shown: forms.Form) -> None:
+    """Who only searched is not told what is still missing."""
+    for form in shown:
+        form.errors.clear()
+
+
+class Pick(forms.ModelChoiceField):  # type: ignore[type-arg]  # no generic class at run time
+    """A ModelChoiceField that never renders more than SHOWN rows. Any row of the queryset may be chosen.
+
+    Set the queryset first, then call `narrow`. For templates: `is_long` asks for a search box, `q` is what stands in
+    it, `left_out` says that there are more.
+    """
+
+    is_long = left_out = is_asked_anew = False
+    q = ""
+
+    def __init__(self, *args: Any, search: tuple[str, ...], what: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.search, self.what = search, what
+
+    def narrow(self, name: str, typed: Mapping[str, Any], chosen: Any) -> None:
+        """Show what matches the search that was typed beside the field `name`, and always the row that is chosen."""
+        rows = self.queryset
+        assert rows is not None
+        self.q = listings.typed(typed.get(f"{name}-q"))
+        self.is_asked_anew = self.q != typed.get(f"{name}-asked", "")
+        found = list(rows.filter(self._matching())[: SHOWN + 1])
+        self.left_out, found = len(found) > SHOWN, found[:SHOWN]
+        self.is_long = self.left_out or bool(self.q)
+        if isinstance(chosen, Model) and chosen not in found:
+            found.insert(0, chosen)
+        empty = [] if self.empty_label is None else [("", self.empty_label)]
+        choices = [*empty, *((row.pk, self.label_from_instance(row)) for row in found)]
+        self.widget.choices = choices
+        if self.q:
+            # An open list shows what was found while people type.
+            self.widget.attrs["size"] = min(8, max(2, len(choices)))
+
+    def _matching(self) -> Q:
+        every = Q()
+        for word in self.q.split():
+            any_of = Q()
+            for column in self.search:
+                any_of |= Q(**{f"{column}__icontains": word})
+            every &= any_of
+        return every
+
+
+def narrow_all(form: forms.Form, typed: Mapping[str, Any]) -> None:
+    """Narrow every Pick of the form by what was typed beside it. Their querysets are set already."""
+    for name, field in form.fields.items():
+        if isinstance(field, Pick):
+            try:
+                chosen = field.clean(form[name].value())
+            except forms.ValidationError:
+                chosen = None
+            field.narrow(name, typed, chosen)

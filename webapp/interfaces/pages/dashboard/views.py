@@ -1,0 +1,118 @@
+"""Pages that span rooms: home, search, playground, help."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+
+from webapp.accounts import services as accounts
+from webapp.accounts.models import User
+from webapp.accounts.teams import teams_of
+from webapp.catalog.models import Artifact
+from webapp.deployments import sharing
+from webapp.deployments.models import Deployment
+from webapp.deployments.states import Desired
+from webapp.interfaces.kit.doors import door, page_or_panel, person
+from webapp.interfaces.kit.following import follow
+from webapp.interfaces.kit.listings import number, typed
+from webapp.interfaces.pages.dashboard import help_pages
+from webapp.interfaces.pages.dashboard.attention import concerns
+from webapp.interfaces.pages.dashboard.search import MAX_CHARS, find
+from webapp.interfaces.pages.jobs import views as jobs
+from webapp.inventory.models import Host
+from webapp.jobs.models import Job
+from webapp.jobs.states import JobState
+from webapp.usage import services as usage
+
+HOME_ROWS = 12
+HOST_STRIP = 24
+# More would be a list to scroll through twice; a deployment's page leads here with itself chosen.
+CHOICES = 200
+CODES = (("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript"))
+
+
+@door("GET")
+def home(request: HttpRequest) -> HttpResponse:
+    user = person(request)
+    topics = ["hosts", *(f"deployments:{team.pk}" for team in teams_of(user)), *jobs.topics(user)]
+    following = follow(topics, page="home")
+    panel, context = home_panel(user, request.GET)
+    return page_or_panel(request, "dashboard/home.html", panel, {**context, "following": following})
+
+
+def home_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    hosts = Host.objects.visible_to(user).for_list()
+    rows = Deployment.objects.visible_to(user).for_list()
+    rates = usage.last_hour(user)
+    return "dashboard/_home.html", {
+        "concerns": concerns(user),
+        "hosts": hosts[:HOST_STRIP],
+        "host_count": hosts.count(),
+        "deployments": [(row, rates.get(row.pk)) for row in rows[:HOME_ROWS]],
+        "deployment_count": rows.count(),
+        "has_rates": bool(rates),
+        "jobs": Job.objects.visible_to(user)
+        .for_list()
+        .filter(state__in=[JobState.QUEUED, JobState.RUNNING])[:HOME_ROWS],
+        "has_artifacts": Artifact.objects.deployable().exists(),
+    }
+
+
+@door("GET")
+def search(request: HttpRequest) -> HttpResponse:
+    """What is called like this, in every room."""
+    text = typed(request.GET.get("q"), MAX_CHARS)
+    return render(request, "dashboard/search.html", {"q": text, "groups": find(person(request), text)})
+
+
+@door("GET")
+def playground(request: HttpRequest) -> HttpResponse:
+    user = person(request)
+    following = follow((f"deployments:{team.pk}" for team in teams_of(user)), page="playground")
+    _panel, context = playground_panel(user, request.GET)
+    wanted = {"a": request.GET.get("deployment", ""), "b": request.GET.get("with", "")}
+    page = {"following": following, "wanted": wanted, "base_url": settings.MODELYARD_URL, "codes": CODES}
+    return render(request, "dashboard/playground.html", {**context, **page})
+
+
+def playground_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The choice of deployments; the conversation lives in the browser."""
+    rows = Deployment.objects.visible_to(user).filter(desired_state=Desired.RUNNING).for_list()
+    chosen = [number(asked.get(name, "")) for name in ("deployment", "with")]
+    named = rows.filter(pk__in=[pk for pk in chosen if pk is not None])
+    offered = {row.pk: row for row in [*named, *rows[:CHOICES]]}
+    return "dashboard/_choices.html", {"deployments": list(offered.values())}
+
+
+@never_cache
+@door("POST")
+def playground_token(request: HttpRequest) -> JsonResponse:
+    """A five-minute token for one deployment and where to send it; the gateway checks it without asking anybody."""
+    user = person(request)
+    rows = Deployment.objects.visible_to(user).select_related("team")
+    deployment = rows.filter(pk=number(request.POST.get("deployment", "")) or 0).first()
+    if deployment is None:
+        return JsonResponse({"error": "There is no such deployment."}, status=404)
+    token = accounts.inference_token(user, sharing.asking_team(user, deployment), [deployment.pk])
+    # By its path: a name may mean another deployment to the team that asks.
+    url = f"{deployment.path}/chat/completions"
+    return JsonResponse({"token": token, "url": url, "expires_in_s": accounts.INFERENCE_TOKEN_S})
+
+
+@door("GET")
+def help_index(request: HttpRequest) -> HttpResponse:
+    """All help pages, or those that hold every word of `q`."""
+    q = request.GET.get("q", "").strip()[:MAX_CHARS]
+    pages = help_pages.find(q.split()) if q else list(help_pages.pages().values())
+    return render(request, "dashboard/help.html", {"pages": pages, "q": q})
+
+
+@door("GET")
+def help_page(request: HttpRequest, slug: str) -> HttpResponse:
+    page = help_pages.pages().get(slug)
+    if page is None:
+        raise Http404
+    return render(request, "dashboard/help_page.html", {"page": page, "pages": help_pages.pages().values()})

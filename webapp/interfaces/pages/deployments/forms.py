@@ -1,0 +1,238 @@
+"""Forms of deployments."""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import chain, count
+from typing import Any, cast
+
+from django import forms
+from django.db.models import Q, QuerySet
+
+from webapp import engines
+from webapp.accounts.models import Team
+from webapp.catalog.models import Artifact
+from webapp.deployments import checking
+from webapp.deployments.models import NAME, Deployment
+from webapp.deployments.options import OptionsForm
+from webapp.deployments.services import MAX_REPLICAS, Edit, Wish
+from webapp.foundation.errors import Refused
+from webapp.interfaces.kit.picking import Pick
+from webapp.inventory.models import Host
+
+ALIASES_HELP = "Other model names that programs may send, separated by spaces."
+IMAGE_HELP = "Another image than the engine's own."
+
+
+def deployable() -> QuerySet[Artifact]:
+    """What can be chosen for a new deployment, by name."""
+    return Artifact.objects.deployable().select_related("catalog_model").order_by("catalog_model__name", "pk")
+
+
+class PickArtifact(Pick):
+    """One of the sets of files that could be served."""
+
+    def __init__(self, **options: Any) -> None:
+        columns = ("catalog_model__name", "quantisation", "format", "main_file")
+        super().__init__(Artifact.objects.none(), label="Model", search=columns, what="models", **options)
+
+    def label_from_instance(self, obj: Any) -> str:
+        return str(obj) if obj.quantisation else f"{obj} ({obj.format})"
+
+
+class PickHost(Pick):
+    """One host, or none: wherever it fits."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            Host.objects.none(), required=False, empty_label="Wherever it fits", search=("name",), what="hosts",
+            **options,
+        )  # fmt: skip
+
+
+class PickTeam(Pick):
+    """One of the teams that the person may act for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(Team.objects.none(), empty_label=None, search=("name", "slug"), what="teams", **options)
+
+
+class Parts(forms.Form):
+    """What the forms of a new and of an existing deployment have in common."""
+
+    def __init__(self, data: Mapping[str, Any] | None, initial: dict[str, Any]) -> None:
+        super().__init__(data, initial=initial)
+        self._chosen: dict[str, Any] = {}
+
+    def engine_name(self) -> str:
+        """The engine that will load it: the one chosen so far where that can, else the first that does."""
+        typed = self.data.get("engine") if self.is_bound else self.initial.get("engine")
+        artifact = self.chosen("artifact")
+        fitting = checking.loading(artifact) if artifact is not None else []
+        names = fitting or list(engines.names())
+        return next((name for name in names if name == typed), names[0])
+
+    def is_of_another_engine(self) -> bool:
+        """The options that came along were set out for another engine than the one that will load the model."""
+        return self.is_bound and self.data.get("options_of", self.engine_name()) != self.engine_name()
+
+    def clean(self) -> dict[str, Any]:
+        typed = super().clean() or self.cleaned_data
+        if typed.get("artifact") and typed.get("engine"):
+            problem = checking.why_not(typed["engine"], typed["artifact"])
+            if problem and checking.loading(typed["artifact"]):
+                self.add_error("engine", f"{problem} It is chosen now: look at its options, then go on.")
+            elif problem:
+                self.add_error("artifact", problem)
+            elif self.is_of_another_engine():
+                self.add_error("engine", "Its options are shown now: look at them, then go on.")
+        return typed
+
+    def chosen(self, name: str) -> Any:
+        """What is chosen in one field so far, whether or not the rest is complete; None for nothing or nonsense."""
+        if name not in self._chosen:
+            try:
+                self._chosen[name] = self.fields[name].clean(self[name].value())
+            except forms.ValidationError:
+                self._chosen[name] = None
+        return self._chosen[name]
+
+    def take(self, refusal: Refused, options: OptionsForm) -> None:
+        """Put a service's refusal beside the fields it is about."""
+        for name, message in refusal.fields.items():
+            form: forms.Form = options if name.startswith("options.") else self
+            field = name.removeprefix("options.").partition(".")[0]
+            form.add_error(field if field in form.fields else None, message)
+        if not refusal.fields:
+            self.add_error(None, str(refusal))
+
+    def clean_aliases(self) -> tuple[str, ...]:
+        words = re.split(r"[\s,]+", self.cleaned_data["aliases"])
+        return tuple(dict.fromkeys(word for word in words if word))
+
+    def owner(self) -> Team | None:
+        """The team whose hosts count."""
+        return cast("Team | None", self.chosen("team"))
+
+    def picks(self) -> list[forms.BoundField]:
+        """The fields that are a choice among what may be many."""
+        return [self[name] for name, field in self.fields.items() if isinstance(field, Pick)]
+
+    def settle(self) -> None:
+        """Offer only what fits together: engines that load the model, and a screenful of models and hosts."""
+        for pick in self.picks():
+            cast(Pick, pick.field).narrow(pick.name, self.data, self.chosen(pick.name))
+        artifact = self.chosen("artifact")
+        fitting = (checking.loading(artifact) if artifact is not None else []) or list(engines.names())
+        # All of them may be sent; what does not fit is refused in words of ours.
+        widget = cast(forms.Select, self.fields["engine"].widget)
+        widget.choices = [(name, engines.get(name).title) for name in fitting]
+
+
+def _engine_choices() -> list[tuple[str, str]]:
+    return [(name, engines.get(name).title) for name in engines.names()]
+
+
+class DeploymentForm(Parts):
+    """What is served, under which name, for which team, and where."""
+
+    name = forms.CharField(
+        max_length=63,
+        validators=[NAME],
+        help_text="What programs write as “model”. Lower-case letters, digits, dots and dashes.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    artifact = PickArtifact(empty_label="Choose a model …", help_text="Files that are on a host already.")
+    team = PickTeam(help_text="Who owns it and may use it.")
+    engine = forms.ChoiceField(choices=_engine_choices, help_text="The server that loads the model.")
+    replicas = forms.IntegerField(
+        min_value=1, max_value=MAX_REPLICAS, initial=1, help_text="Copies that share the requests."
+    )
+    host = PickHost(help_text="Leave it to Modelyard, or pin it.")
+    image = forms.CharField(max_length=200, required=False, help_text=IMAGE_HELP)
+    aliases = forms.CharField(max_length=1100, required=False, help_text=ALIASES_HELP)
+
+    def __init__(self, data: Mapping[str, Any] | None, *, teams: Sequence[Team], initial: dict[str, Any]) -> None:
+        super().__init__(data, initial=initial)
+        cast(Pick, self.fields["artifact"]).queryset = deployable()
+        owners = cast(Pick, self.fields["team"])
+        owners.queryset = Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name")
+        if teams:
+            owners.initial = teams[0].pk
+        cast(Pick, self.fields["host"]).queryset = Host.objects.open_to(teams).order_by("name")
+        if not data and not initial.get("artifact"):
+            first = deployable().first()
+            self.initial["artifact"] = first.pk if first else ""
+        if not data and not initial.get("name"):
+            self.initial["name"] = self._free_name(teams)
+        self.settle()
+
+    def _free_name(self, teams: Sequence[Team]) -> str:
+        """A name to begin with: the model's, with a number when it is taken."""
+        artifact = self.chosen("artifact")
+        if artifact is None or not teams:
+            return ""
+        stem: str = artifact.catalog_model.slug[:50].strip("-_")
+        taken = set(Deployment.objects.filter(team=teams[0], name__startswith=stem).values_list("name", flat=True))
+        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        return next(name for name in names if name not in taken)
+
+    def wish(self, options: dict[str, Any]) -> Wish:
+        typed = self.cleaned_data
+        return Wish(
+            name=typed["name"],
+            artifact=typed["artifact"],
+            engine=typed["engine"],
+            options=options,
+            replicas=typed["replicas"],
+            host=typed["host"],
+            image=typed["image"],
+            aliases=typed["aliases"],
+        )
+
+
+class EditForm(Parts):
+    """What a deployment runs, where, how often and under which other names."""
+
+    artifact = PickArtifact(empty_label=None)
+    engine = forms.ChoiceField(choices=_engine_choices, help_text="The server that loads the model.")
+    image = forms.CharField(max_length=200, required=False, help_text=IMAGE_HELP)
+    host = PickHost(help_text="Leave it, or pin it.")
+    replicas = forms.IntegerField(
+        min_value=0, max_value=MAX_REPLICAS, help_text="Copies that share the requests; 0 keeps it without any."
+    )
+    aliases = forms.CharField(max_length=1100, required=False, help_text=ALIASES_HELP)
+    note = forms.CharField(max_length=200, required=False, help_text="Why, for the list of revisions.")
+    base = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
+    may_gap = forms.BooleanField(required=False)
+
+    def __init__(self, data: Mapping[str, Any] | None, deployment: Deployment) -> None:
+        super().__init__(data, initial=self._as_it_is(deployment))
+        self._team = deployment.team
+        open_hosts = Host.objects.open_to([deployment.team]) | Host.objects.filter(pk=deployment.host_id or 0)
+        cast(Pick, self.fields["host"]).queryset = open_hosts.order_by("name")
+        # What runs may be kept even where nothing new could be made of it.
+        kept = Q(pk__in=Artifact.objects.deployable().values("pk")) | Q(pk=deployment.artifact_id)
+        rows = Artifact.objects.filter(kept).select_related("catalog_model").order_by("catalog_model__name", "pk")
+        cast(Pick, self.fields["artifact"]).queryset = rows
+        self.settle()
+
+    def owner(self) -> Team | None:
+        return self._team
+
+    @staticmethod
+    def _as_it_is(deployment: Deployment) -> dict[str, Any]:
+        return {
+            "artifact": deployment.artifact_id,
+            "engine": deployment.engine,
+            "image": deployment.image,
+            "host": deployment.host_id,
+            "replicas": deployment.desired_replicas,
+            "aliases": " ".join(deployment.aliases),
+            "base": deployment.revision.number if deployment.revision else 0,
+        }
+
+    def wanted(self, options: dict[str, Any]) -> Edit:
+        """The edit that was typed. Only for a valid form."""
+        typed = self.cleaned_data
+        contents = {name: typed[name] for name in ("artifact", "engine", "image", "host")} | {"options": options}
+        return Edit(contents, typed["replicas"], typed["aliases"], typed["note"], typed["may_gap"], typed["base"])

@@ -1,0 +1,212 @@
+"""Pages where people say what is to run: a new deployment, a changed one, and presets of options."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.forms import BaseForm
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+
+from webapp import engines
+from webapp.accounts.models import Role, User
+from webapp.accounts.teams import teams_of
+from webapp.catalog.models import Artifact
+from webapp.deployments import fitting, presets, services
+from webapp.deployments.models import Deployment, OptionPreset
+from webapp.deployments.options import OptionsForm, options_form
+from webapp.foundation.errors import Refused
+from webapp.interfaces.kit import listings
+from webapp.interfaces.kit.doors import carry_out, door, may, person
+from webapp.interfaces.kit.picking import hush, is_search
+from webapp.interfaces.pages.deployments.forms import DeploymentForm, EditForm, Parts
+from webapp.interfaces.pages.deployments.views_history import own
+
+
+@door("GET", "POST")
+def new(request: HttpRequest) -> HttpResponse:
+    """What, how and where on one page; the fit panel answers while people choose."""
+    user = person(request)
+    form, options = _forms(user, request.POST if request.method == "POST" else None, request.GET)
+    is_sent = request.method == "POST" and form.is_bound and not is_search(request)
+    if is_sent and form.is_valid() and options.is_valid():
+        try:
+            deployment = services.create(user, form.cleaned_data["team"], form.wish(options.chosen()))
+        except Refused as refusal:
+            form.take(refusal, options)
+        else:
+            messages.success(request, f"Asked {deployment.name} to run.")
+            return redirect("deployments:detail", deployment.pk)
+    context = {
+        "form": form,
+        "options": options,
+        "engine": form.engine_name(),
+        "kept": OptionPreset.objects.visible_to(user).select_related("team"),
+        "presets": presets.available(user, form.engine_name()),
+        "fit": _fit(form, options),
+        "has_artifacts": Artifact.objects.deployable().exists(),
+    }
+    return _page(request, "deployments/new.html", context)
+
+
+def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+    """422 says what is wrong; who only searched in a list is not told what is still missing."""
+    form, options = context["form"], context["options"]
+    if is_search(request):
+        hush(form, options)
+    return render(request, template, context, status=422 if form.errors or options.errors else 200)
+
+
+@door("GET", "POST")
+def fit(request: HttpRequest) -> HttpResponse:
+    """The fit panel for what is typed so far, and the parts of the form that it changes."""
+    user = person(request)
+    form, options = _forms(user, request.POST, request.GET, is_preview=True)
+    context: dict[str, Any] = {"fit": _fit(form, options), "form": form, "options": options}
+    context["engine"] = form.engine_name()
+    if not options.is_bound:
+        context["presets"] = presets.available(user, form.engine_name())
+    return render(request, "deployments/_fit_reply.html", context)
+
+
+def _forms(
+    user: User, typed: QueryDict | None, asked: QueryDict, is_preview: bool = False
+) -> tuple[DeploymentForm, OptionsForm]:
+    """The two forms of the page. `asked` prefills: ?artifact=3 comes from a model's page, ?from=7 clones.
+
+    The options are unbound where those that came along are of another engine than the one that will load the model.
+    """
+    initial: dict[str, Any] = {"artifact": asked.get("artifact", "")}
+    chosen: dict[str, Any] = {}
+    source = _to_clone(user, asked.get("from", "")) if typed is None else None
+    if source is not None:
+        chosen = source.options
+        initial = {
+            "artifact": source.artifact_id, "engine": source.engine, "image": source.image, "host": source.host_id,
+            "replicas": max(1, source.desired_replicas), "team": source.team_id, "name": f"{source.name[:58]}-copy",
+        }  # fmt: skip
+    preset = _preset(user, (typed or asked).get("preset", ""))
+    if preset is not None and (typed is None or "use_preset" in typed):
+        # What was typed stays; only the options begin anew.
+        initial = {**initial, "engine": preset.engine, **(typed.dict() if typed is not None else {})}
+        chosen, typed = preset.options, None
+    teams = teams_of(user, Role.OPERATOR)
+    form = DeploymentForm(typed, teams=teams, initial=initial)
+    if preset is not None and typed is None and preset.engine != form.engine_name():
+        chosen = {}
+    is_stale = form.is_of_another_engine()
+    if is_preview and typed is not None:
+        form = DeploymentForm(_settled(typed, form), teams=teams, initial=initial)
+    kind = options_form(engines.get(form.engine_name()).Options)
+    return form, kind(None if is_stale else typed, prefix="options", initial=chosen)
+
+
+def _settled(typed: QueryDict, form: Parts) -> QueryDict:
+    """What was typed, with the engine that will load the model in the place of one that cannot."""
+    settled = typed.copy()
+    settled["engine"] = settled["options_of"] = form.engine_name()
+    return settled
+
+
+def _to_clone(user: User, key: str) -> Deployment | None:
+    return Deployment.objects.belonging_to(user).filter(pk=listings.number(key) or 0).first()
+
+
+def _preset(user: User, key: str) -> presets.Preset | None:
+    return next((preset for preset in presets.available(user) if preset.key == key), None)
+
+
+def _fit(form: Parts, options: OptionsForm) -> fitting.Fit | None:
+    """None while there is nothing to calculate with."""
+    artifact = form.chosen("artifact")
+    if artifact is None:
+        return None
+    typed = options.chosen() if not options.is_bound or options.is_valid() else None
+    return fitting.fit(artifact, form.engine_name(), typed, form.chosen("host"), form.owner(), fitting.SHOWN)
+
+
+@door("GET", "POST")
+def edit(request: HttpRequest, pk: int) -> HttpResponse:
+    """The settings with what a change of them would do, before it is applied."""
+    deployment, user = own(request, pk), person(request)
+    form, options = _edit_forms(deployment, request.POST if request.method == "POST" else None)
+    is_applied = request.method == "POST" and "preview" not in request.POST and not is_search(request)
+    planned, problem = _plan(user, deployment, form, options)
+    if is_applied and form.is_valid() and options.is_valid():
+        try:
+            done = services.edit(user, deployment, form.wanted(options.chosen()))
+        except Refused as refusal:
+            form.take(refusal, options)
+        else:
+            said = "is being changed, one replica at a time" if done.rolls else "has been changed"
+            messages.success(request, f"{deployment.name} {said}.")
+            return redirect("deployments:detail", pk)
+    context = {
+        "deployment": deployment,
+        "form": form,
+        "options": options,
+        "engine": form.engine_name(),
+        "plan": planned,
+        "problem": problem,
+        "fit": _fit(form, options),
+        "may_operate": may(user, deployment.team, Role.OPERATOR),
+    }
+    return _page(request, "deployments/edit.html", context)
+
+
+@door("POST")
+def change(request: HttpRequest, pk: int) -> HttpResponse:
+    """What would change by what is typed so far, and whether it fits."""
+    deployment, user = own(request, pk), person(request)
+    form, options = _edit_forms(deployment, request.POST, is_preview=True)
+    planned, problem = _plan(user, deployment, form, options)
+    context = {"plan": planned, "problem": problem, "fit": _fit(form, options), "form": form, "options": options}
+    return render(request, "deployments/_change_reply.html", {**context, "engine": form.engine_name()})
+
+
+def _edit_forms(
+    deployment: Deployment, typed: QueryDict | None, is_preview: bool = False
+) -> tuple[EditForm, OptionsForm]:
+    form = EditForm(typed, deployment)
+    is_stale = form.is_of_another_engine()
+    if is_preview and typed is not None:
+        form = EditForm(_settled(typed, form), deployment)
+    kind = options_form(engines.get(form.engine_name()).Options)
+    stored = deployment.options if form.engine_name() == deployment.engine else {}
+    return form, kind(None if is_stale else typed, prefix="options", initial=stored)
+
+
+def _plan(user: User, deployment: Deployment, form: EditForm, options: OptionsForm) -> tuple[services.Plan | None, str]:
+    """What the edit would do, or what keeps us from saying it."""
+    if not form.is_bound:
+        return None, ""
+    if not form.is_valid() or (options.is_bound and not options.is_valid()):
+        return None, _first_fault(form, options)
+    try:
+        return services.check_edit(user, deployment, form.wanted(options.chosen())), ""
+    except Refused as refusal:
+        return None, str(refusal)
+
+
+def _first_fault(*forms: BaseForm) -> str:
+    """What to mend first, by the label of its field: what is typed is looked at without drawing the fields anew."""
+    for form in forms:
+        for name, faults in form.errors.items():
+            label = form.fields[name].label if name in form.fields else ""
+            return f"{label}: {faults[0]}" if label else str(faults[0])
+    return ""
+
+
+@door("POST")
+def keep_preset(request: HttpRequest, pk: int) -> HttpResponse:
+    """Keep the deployment's options for the team, under a name."""
+    deployment, user, name = own(request, pk), person(request), listings.typed(request.POST.get("name"))
+    verb = lambda: presets.save(user, deployment.team, deployment.engine, name, deployment.options)  # noqa: E731
+    carry_out(request, verb, f"Kept as the preset {name}.")
+    return redirect("deployments:detail", pk)
+
+
+@door("POST")
+def forget_preset(request: HttpRequest, pk: int) -> HttpResponse:
+    preset = get_object_or_404(OptionPreset.objects.visible_to(person(request)).select_related("team"), pk=pk)
+    carry_out(request, lambda: presets.delete(person(request), preset), f"Forgot the preset {preset.name}.")
+    return redirect("deployments:new")

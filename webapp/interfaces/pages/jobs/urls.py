@@ -1,0 +1,14 @@
+"""Addresses of jobs."""
+
+from django.urls import path
+
+from webapp.interfaces.pages.jobs import views
+
+app_name = "jobs"
+urlpatterns = [
+    path("", views.index, name="index"),
+    path("<int:pk>/", views.detail, name="detail"),
+    path("<int:pk>/log/", views.log, name="log"),
+    path("<int:pk>/cancel/", views.cancel, name="cancel"),
+    path("<int:pk>/retry/", views.retry, name="retry"),
+]

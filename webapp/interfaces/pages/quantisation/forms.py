@@ -1,0 +1,143 @@
+"""The form of a recipe, and the one of a text."""
+
+from typing import Any, cast
+
+from django import forms
+from django.db.models import Q
+from pydantic import ValidationError
+
+from webapp.accounts.models import Team
+from webapp.catalog.models import Artifact, CopyState
+from webapp.deployments.options import OptionsForm, options_form
+from webapp.interfaces.pages.catalog.forms import RefusableForm
+from webapp.inventory.models import Host
+from webapp.quantisation import golden
+from webapp.quantisation.models import CalibrationSet, PromptSet
+from webapp.quantisation.recipes import METHODS, Measure, Recipe
+
+PREFIX = "option"
+EXAMPLE = """What is the capital of France?
+contains: Paris
+
+Answer with one word: what colour is the sky?
+matches: (?i)\\bblue\\b"""
+
+
+class QuantiseForm(RefusableForm):
+    """What to make, where, and how it is judged. The method's own options are a form of their own."""
+
+    method = forms.ChoiceField(
+        help_text="It depends on what will serve the result: GGUF is for llama.cpp, the others are for vLLM."
+    )
+    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="The job is shown to this team.")
+    host = forms.ModelChoiceField(Host.objects.none(), empty_label=None, help_text="Hosts that have the source.")
+    calibration = forms.ModelChoiceField(
+        CalibrationSet.objects.none(), required=False, empty_label="The one that ships",
+        label="Text to calibrate on", help_text="Best is text like what the model will see.",
+    )  # fmt: skip
+    measure = forms.BooleanField(
+        required=False, initial=True, label="Measure what it costs",
+        help_text="Perplexity, KL divergence and agreement with the source, speed and memory.",
+    )  # fmt: skip
+    judging = forms.ModelChoiceField(
+        CalibrationSet.objects.none(), required=False, empty_label="The one that ships",
+        label="Text to judge with", help_text="Not the one to calibrate on; the same one for all variants.",
+    )  # fmt: skip
+    prompts = forms.ModelChoiceField(
+        PromptSet.objects.none(), required=False, empty_label="None", label="Golden prompts",
+        help_text="Questions of your team; how many are answered as expected is kept with the result.",
+    )  # fmt: skip
+    chunks = forms.IntegerField(
+        min_value=1, max_value=2000, initial=16, label="Pieces to judge",
+        help_text="Pieces of 512 tokens, at most; more are more exact and take longer.",
+    )  # fmt: skip
+
+    def __init__(self, data: Any, *, artifact: Artifact, teams: list[Team]) -> None:
+        super().__init__(data)
+        fitting = [method for method in METHODS.values() if artifact.format in method.takes]
+        self.methods = [(method.name, method.title) for method in fitting]
+        cast(forms.ChoiceField, self.fields["method"]).choices = self.methods
+        _rows(self, "team", Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name"))
+        present = artifact.copies.filter(state=CopyState.PRESENT).values("host")
+        _rows(self, "host", Host.objects.open_to(teams).filter(pk__in=present).order_by("name"))
+        texts = CalibrationSet.objects.filter(Q(team=None) | Q(team__in=teams)).for_list()
+        _rows(self, "calibration", texts)
+        _rows(self, "judging", texts)
+        _rows(self, "prompts", PromptSet.objects.filter(team__in=teams).for_list())
+        self.options = self._options(data)
+
+    def method_name(self) -> str:
+        """The method chosen so far, or the first one."""
+        names = [name for name, _label in self.methods]
+        typed = self.data.get("method") if self.is_bound else None
+        return str(typed if typed in names else names[0]) if names else "gguf"
+
+    def chosen(self, name: str) -> Any:
+        """What is chosen in one field so far; None for nothing or nonsense."""
+        try:
+            return self.fields[name].clean(self[name].value())
+        except forms.ValidationError:
+            return None
+
+    def recipe(self) -> Recipe | None:
+        """The recipe as typed; None while an option is wrong."""
+        if self.options.is_bound and not self.options.is_valid():
+            return None
+        recipe = Recipe.model_validate({"method": self.method_name(), "options": self.options.chosen()})
+        try:
+            assert recipe.chosen
+        except ValidationError:
+            return None
+        return recipe
+
+    def measured(self) -> Measure | None:
+        wanted = self.chosen("measure") if self.is_bound else True
+        return Measure(chunks=self.chosen("chunks") or 16) if wanted else None
+
+    def _options(self, data: Any) -> OptionsForm:
+        kind = options_form(METHODS[self.method_name()].options)
+        # Another method's options were on the page before: then its own defaults count.
+        is_same = data is not None and data.get("shown_method") == self.method_name()
+        return kind(data if is_same else None, prefix=PREFIX)
+
+
+class TextForm(RefusableForm):
+    """A text to calibrate on or to judge with."""
+
+    name = forms.CharField(max_length=80, help_text="What people choose it by.")
+    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Who may use it.")
+    licence = forms.CharField(max_length=80, required=False, help_text="Under which terms you have it.")
+    text = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 12, "spellcheck": "false"}),
+        help_text="Paragraphs with an empty line between them, a few hundred at best.",
+    )
+
+    def __init__(self, data: Any, *, teams: list[Team]) -> None:
+        super().__init__(data)
+        _rows(self, "team", Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name"))
+
+
+class PromptsForm(RefusableForm):
+    """Golden prompts as people write them."""
+
+    name = forms.CharField(max_length=80, help_text="What people choose them by.")
+    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Who may use them.")
+    prompts = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 12, "spellcheck": "false", "placeholder": EXAMPLE}),
+        help_text="A prompt, and on its last line what the answer must hold: “contains:” a text in whatever case, "
+        "“matches:” a regular expression, “equals:” the whole answer. An empty line begins the next one.",
+    )  # fmt: skip
+
+    def __init__(self, data: Any, *, teams: list[Team]) -> None:
+        super().__init__(data)
+        _rows(self, "team", Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name"))
+
+    def clean_prompts(self) -> list[golden.Prompt]:
+        try:
+            return golden.parse(self.cleaned_data["prompts"])
+        except golden.BadPrompts as error:
+            raise forms.ValidationError(str(error)) from error
+
+
+def _rows(form: forms.Form, name: str, rows: Any) -> None:
+    cast("forms.ModelChoiceField[Any]", form.fields[name]).queryset = rows

@@ -1,0 +1,18 @@
+"""Addresses of this room."""
+
+from django.urls import path
+
+from webapp.interfaces.pages.quantisation import views
+
+app_name = "quantisation"
+urlpatterns = [
+    path("artifacts/<int:pk>/", views.quantise, name="new"),
+    path("artifacts/<int:pk>/preview/", views.preview, name="preview"),
+    path("artifacts/<int:pk>/again/", views.again, name="again"),
+    path("artifacts/<int:pk>/passport/", views.show_passport, name="passport"),
+    path("pick/<slug:slug>/", views.pick, name="pick"),
+    path("prompts/", views.prompts, name="prompts"),
+    path("prompts/<int:prompts_id>/delete/", views.delete_prompts, name="delete_prompts"),
+    path("texts/", views.texts, name="texts"),
+    path("texts/<int:text_id>/delete/", views.delete_text, name="delete_text"),
+]

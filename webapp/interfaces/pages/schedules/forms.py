@@ -1,0 +1,224 @@
+"""The form of a schedule, and the one of a notification target."""
+
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+from django import forms
+
+from webapp.accounts.models import Team, User
+from webapp.catalog.models import Artifact, Hub
+from webapp.deployments.models import Deployment
+from webapp.foundation.errors import Refused
+from webapp.interfaces.kit.picking import Pick, narrow_all
+from webapp.interfaces.pages.catalog.forms import QUIET, RefusableForm
+from webapp.inventory.models import Host
+from webapp.quantisation.models import PromptSet
+from webapp.quantisation.recipes import METHODS, GgufOptions, Measure, Recipe
+from webapp.schedules import checking, notifying
+from webapp.schedules.gates import Gate
+from webapp.schedules.models import Schedule, TargetKind
+from webapp.schedules.timing import When
+from webapp.schedules.wishes import Wish
+
+# What people choose from; the API takes every option.
+TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "Q3_K_M", "IQ4_XS")
+OFFERED = (
+    *(Recipe(method="gguf", options={"type": kind}) for kind in TYPES),
+    Recipe(method="awq"), Recipe(method="gptq"), Recipe(method="gptq", options={"bits": 8}), Recipe(method="int8"),
+    Recipe(method="fp8"),
+)  # fmt: skip
+WHEN_WORDS = [
+    (When.CRONTAB.value, "At times of a crontab line"),
+    (When.INTERVAL.value, "Every so many minutes"),
+    (When.NEW_REVISION.value, "When the repository has a new revision"),
+]
+
+
+class ScheduleForm(RefusableForm):
+    """What, out of what, when, and what happens with the result."""
+
+    name = forms.CharField(max_length=80, help_text="What people know it by.")
+    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Whose schedule it is.")
+    artifact = Pick(
+        Artifact.objects.none(), required=False, empty_label="A repository of a hub, see below", label="Source",
+        help_text="The files to make smaller ones of; 16-bit ones are best.", what="models",
+        search=("catalog_model__name", "quantisation", "format"),
+    )  # fmt: skip
+    hub = forms.ModelChoiceField(Hub.objects.none(), required=False, empty_label="No hub")
+    repo = forms.CharField(
+        max_length=200, required=False, label="Repository", help_text="owner/name", widget=forms.TextInput(QUIET)
+    )
+    revision = forms.CharField(
+        max_length=200, required=False, help_text="Branch or tag; the main branch when empty.",
+        widget=forms.TextInput(QUIET),
+    )  # fmt: skip
+    variant = forms.CharField(
+        max_length=300, required=False, widget=forms.TextInput(QUIET),
+        help_text="Which files: the variant's key as the repository's page shows it.",
+    )  # fmt: skip
+    recipes = forms.MultipleChoiceField(
+        widget=forms.CheckboxSelectMultiple, help_text="The first one in this order whose result passes is served."
+    )
+    host = Pick(
+        Host.objects.none(), empty_label=None, help_text="Where the work is done.", search=("name",), what="hosts"
+    )
+    when = forms.ChoiceField(
+        choices=WHEN_WORDS, help_text="The fields below count as far as they belong to it. Missed times are one run."
+    )
+    crontab = forms.CharField(
+        max_length=120, required=False, initial="0 2 * * *", widget=forms.TextInput(QUIET), label="Crontab line",
+        help_text="Minute, hour, day of month, month, day of week. 0 2 * * * is every night at two.",
+    )  # fmt: skip
+    interval_min = forms.IntegerField(min_value=0, max_value=527_040, required=False, label="Minutes between runs",
+        help_text="For “every so many minutes”, at least 5; 1440 is once a day.",
+    )  # fmt: skip
+    zone = forms.CharField(
+        max_length=60, initial="UTC", label="Time zone", widget=forms.TextInput(QUIET), help_text="Like Europe/Berlin."
+    )
+    opens_at = forms.TimeField(required=False, label="Begin only from", help_text="Local time, 22:00; empty: always.")
+    shuts_at = forms.TimeField(required=False, label="and until",
+        help_text="Runs that have begun go on; 06:00.",
+    )  # fmt: skip
+    idle_min = forms.IntegerField(
+        min_value=1, max_value=1440, required=False, label="Only after minutes of quiet",
+        help_text="No request to the host's deployments and no job there for so long; empty: at once.",
+    )  # fmt: skip
+    chunks = forms.IntegerField(
+        min_value=1, max_value=2000, initial=16, required=False, label="Pieces of text to judge with",
+        help_text="Pieces of 512 tokens; more are more exact and take longer. Empty: not compared.",
+    )  # fmt: skip
+    max_kl_divergence = forms.FloatField(
+        min_value=0, max_value=100, required=False, label="KL divergence at most", help_text="0.05 is strict at 4 bits."
+    )
+    min_top1_agreement_percent = forms.FloatField(
+        min_value=0,
+        max_value=100,
+        required=False,
+        label="Top-1 agreement at least, in percent",
+        help_text="How often the most likely next token is the source's; 90 is strict at 4 bits.",
+    )
+    max_perplexity_ratio = forms.FloatField(
+        min_value=0.5, max_value=100, required=False, label="Perplexity ratio at most",
+        help_text="1.02: two percent worse than the source.",
+    )  # fmt: skip
+    prompts = forms.ModelChoiceField(
+        PromptSet.objects.none(), required=False, empty_label="None", label="Golden prompts",
+        help_text="Questions of your team that every result is asked; kept under Models > Golden prompts.",
+    )  # fmt: skip
+    min_prompts_passed_percent = forms.FloatField(
+        min_value=0, max_value=100, required=False, label="Golden prompts passed at least, in percent",
+        help_text="100: every answer must hold what is expected.",
+    )  # fmt: skip
+    deployment = Pick(
+        Deployment.objects.none(), required=False, empty_label="None: only make it", label="Serve it as",
+        help_text="Rolled to the result that passes, without a failed request.", search=("name",), what="deployments",
+    )  # fmt: skip
+    may_gap = forms.BooleanField(
+        required=False, label="The old one may go first where there is no room for both: a gap in service"
+    )
+    keep_last = forms.IntegerField(
+        min_value=1, max_value=1000, required=False, label="Keep so many results",
+        help_text="Of each recipe; older ones are deleted unless they are served. Empty: all.",
+    )  # fmt: skip
+
+    def __init__(self, data: Any, *, user: User, teams: list[Team], schedule: Schedule | None = None) -> None:
+        super().__init__(data, initial=_initial(schedule) if schedule else None)
+        self.schedule = schedule
+        _rows(self, "team", Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name"))
+        if schedule is not None:
+            del self.fields["team"]
+        leaving = Artifact.objects.filter(is_leaving=False).select_related("catalog_model")
+        _rows(self, "artifact", leaving.order_by("catalog_model__name", "id"))
+        _rows(self, "hub", Hub.objects.visible_to(user))
+        _rows(self, "host", Host.objects.open_to(teams).order_by("name"))
+        of_team = PromptSet.objects.filter(team__in=[schedule.team] if schedule else teams)
+        _rows(self, "prompts", of_team.for_list())
+        of_teams = Deployment.objects.filter(team__in=[schedule.team] if schedule else teams)
+        _rows(self, "deployment", of_teams.exclude(desired_state="deleted").order_by("name"))
+        own = schedule.recipe_list if schedule else []
+        offered = [*own, *(recipe for recipe in OFFERED if recipe.full() not in [one.full() for one in own])]
+        choices = [(_key(recipe), _title(recipe)) for recipe in offered]
+        cast(forms.MultipleChoiceField, self.fields["recipes"]).choices = choices
+        narrow_all(self, self.data)
+
+    def clean(self) -> dict[str, Any]:
+        """Where a field cannot be read no service is asked; what is wrong beside it is told all the same."""
+        typed = super().clean() or self.cleaned_data
+        if self.errors:
+            read = {name: typed.get(name, field.initial) for name, field in self.fields.items()}
+            rough = SimpleNamespace(**read | {"interval_min": read["interval_min"] or 0})
+            for fault in (*checking.of_source(rough), *checking.of_times(rough)):
+                if fault.field not in self.errors:
+                    self.add_error(fault.field, str(fault))
+        return typed
+
+    def take(self, refusal: Refused) -> None:
+        """Several faults stand beside their fields and nowhere else."""
+        # Judging is what a gate needs, and has a field; limits have one each.
+        fields = {"chunks" if name == "gate" else name: said for name, said in refusal.fields.items()}
+        if len(fields) < 2 or not fields.keys() <= self.fields.keys():
+            super().take(refusal)
+            return
+        for name, said in fields.items():
+            self.add_error(name, said)
+
+    def wish(self) -> Wish:
+        """What was typed."""
+        typed = self.cleaned_data
+        limits = {name: typed[name] for name in Gate.model_fields}
+        old = self.schedule
+        kept: dict[str, Any] = {"calibration": old.calibration, "judging": old.judging} if old else {}
+        before = old.measuring if old else None
+        asked = {**(before.model_dump() if before else {"speed": False}), "chunks": typed["chunks"]}
+        plain = (
+            "name", "host", "artifact", "hub", "repo", "revision", "variant", "when", "crontab", "zone", "opens_at",
+            "shuts_at", "idle_min", "prompts", "deployment", "may_gap", "keep_last",
+        )  # fmt: skip
+        return Wish(
+            recipes=tuple(Recipe.model_validate(json.loads(key)) for key in typed["recipes"]),
+            interval_min=typed["interval_min"] or 0,
+            measure=Measure.model_validate(asked) if typed["chunks"] else None,
+            gate=Gate.model_validate(limits),
+            **{name: typed[name] for name in plain},
+            **kept,
+        )
+
+
+class TargetForm(RefusableForm):
+    """Whom to tell what."""
+
+    kind = forms.ChoiceField(choices=[(TargetKind.WEBHOOK.value, "A web address"), (TargetKind.MAIL.value, "Mail")])
+    address = forms.CharField(
+        max_length=500, widget=forms.TextInput(QUIET), help_text="https://… or a mail address."
+    )  # fmt: skip
+    events = forms.MultipleChoiceField(
+        choices=list(notifying.EVENTS.items()), widget=forms.CheckboxSelectMultiple, label="Tell when",
+        initial=["schedule.refused", "schedule.failed", "job.failed", "deployment.failed"],
+    )  # fmt: skip
+
+
+def _initial(schedule: Schedule) -> dict[str, Any]:
+    measure = schedule.measuring
+    columns = (
+        "name", "artifact", "hub", "repo", "revision", "variant", "host", "when", "crontab", "interval_min", "zone",
+        "opens_at", "shuts_at", "idle_min", "prompts", "deployment", "may_gap", "keep_last",
+    )  # fmt: skip
+    found = {name: getattr(schedule, name) for name in columns}
+    keys = [_key(recipe) for recipe in schedule.recipe_list]
+    return {**found, **schedule.limits.model_dump(), "recipes": keys, "chunks": measure.chunks if measure else None}
+
+
+def _key(recipe: Recipe) -> str:
+    return json.dumps(recipe.model_dump(), sort_keys=True)
+
+
+def _title(recipe: Recipe) -> str:
+    more = {name: value for name, value in recipe.options.items() if name not in ("type", "bits")}
+    said = ", ".join(f"{name} {value}" for name, value in more.items())
+    kind = METHODS[recipe.method].title if isinstance(recipe.chosen, GgufOptions) else ""
+    return " ".join(part for part in (kind, recipe.label, f"({said})" if said else "") if part)
+
+
+def _rows(form: forms.Form, name: str, rows: Any) -> None:
+    cast("forms.ModelChoiceField[Any]", form.fields[name]).queryset = rows

@@ -1,0 +1,60 @@
+"""Pages of notification targets."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+
+from webapp.accounts.models import Role, Team, User
+from webapp.foundation.errors import Refused
+from webapp.interfaces.kit.doors import carry_out, door, may, person
+from webapp.interfaces.pages.schedules.forms import TargetForm
+from webapp.schedules import mailing, targets
+from webapp.schedules.models import Notification, Target
+
+SHOWN = 50
+
+
+@never_cache
+@door("GET", "POST")
+def index(request: HttpRequest, slug: str) -> HttpResponse:
+    """Where the team is told, what was sent lately, and a form for one more."""
+    user = person(request)
+    team = get_object_or_404(Team.objects.visible_to(user).distinct(), slug=slug)
+    form = TargetForm(request.POST or None)
+    secret = ""
+    if request.method == "POST" and form.is_valid():
+        typed = form.cleaned_data
+        try:
+            _target, secret = targets.add(user, team, typed["kind"], typed["address"], typed["events"])
+        except Refused as refusal:
+            form.take(refusal)
+        else:
+            if not secret:
+                messages.success(request, "It will be told.")
+                return redirect("schedules:targets", slug)
+            form = TargetForm(None)
+    context = {
+        "team": team, "form": form, "secret": secret, "may_govern": may(user, team, Role.ADMIN),
+        "targets": Target.objects.filter(team=team).order_by("id"), "can_mail": mailing.is_possible(),
+        "log": Notification.objects.filter(target__team=team).select_related("target").order_by("-id")[:SHOWN],
+    }  # fmt: skip
+    return render(request, "schedules/targets.html", context, status=422 if form.errors else 200)
+
+
+@door("POST")
+def test(request: HttpRequest, target_id: int) -> HttpResponse:
+    user, target = person(request), _one(person(request), target_id)
+    carry_out(request, lambda: targets.test(user, target), "A test is on its way.")
+    return redirect("schedules:targets", target.team.slug)
+
+
+@door("POST")
+def delete(request: HttpRequest, target_id: int) -> HttpResponse:
+    user, target = person(request), _one(person(request), target_id)
+    carry_out(request, lambda: targets.delete(user, target), "It is told no more.")
+    return redirect("schedules:targets", target.team.slug)
+
+
+def _one(user: User, target_id: int) -> Target:
+    return get_object_or_404(Target.objects.visible_to(user).select_related("team"), pk=target_id)

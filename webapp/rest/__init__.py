@@ -1,1 +1,0 @@
-"""What every route of the REST API has in common: names, errors, safe text, answers given once."""
