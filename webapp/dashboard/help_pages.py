@@ -14,6 +14,8 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
+from webapp.foundation.text import holds
+
 FOLDER = Path(__file__).resolve().parents[2] / "templates" / "help"
 # The order people need them in; what is not named here follows by title.
 ORDER = (
@@ -59,9 +61,9 @@ def pages() -> dict[str, Page]:
 
 def find(words: Iterable[str]) -> list[Page]:
     """The pages that hold every word, those with a word in the title first."""
-    wanted = [word.lower() for word in words]
-    hits = [page for page in pages().values() if all(word in page.text.lower() for word in wanted)]
-    return sorted(hits, key=lambda page: not any(word in page.title.lower() for word in wanted))
+    wanted = list(words)
+    hits = [page for page in pages().values() if holds(page.text, wanted)]
+    return sorted(hits, key=lambda page: not any(holds(page.title, [word]) for word in wanted))
 
 
 def slug_for(section: str) -> str:

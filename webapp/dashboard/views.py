@@ -13,17 +13,17 @@ from webapp.accounts.models import User
 from webapp.catalog.models import Artifact
 from webapp.dashboard import help_pages
 from webapp.dashboard.attention import concerns
-from webapp.dashboard.search import MAX_CHARS, find
+from webapp.dashboard.search import find
 from webapp.deployments import sharing
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired
 from webapp.doors import door, page_or_panel, person, teams_of
 from webapp.following import follow
+from webapp.foundation.text import clean_text, parse_id
 from webapp.inventory.models import Host
 from webapp.jobs import views as jobs
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
-from webapp.listings import number, typed
 from webapp.usage import services as usage
 
 HOME_ROWS = 12
@@ -63,7 +63,7 @@ def home_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
 @door("GET")
 def search(request: HttpRequest) -> HttpResponse:
     """What is called like this, in every room."""
-    text = typed(request.GET.get("q"), MAX_CHARS)
+    text = clean_text(request.GET.get("q"))
     return render(request, "dashboard/search.html", {"q": text, "groups": find(person(request), text)})
 
 
@@ -80,7 +80,7 @@ def playground(request: HttpRequest) -> HttpResponse:
 def playground_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The choice of deployments; the conversation lives in the browser."""
     rows = Deployment.objects.visible_to(user).filter(desired_state=Desired.RUNNING).for_list()
-    chosen = [number(asked.get(name, "")) for name in ("deployment", "with")]
+    chosen = [parse_id(asked.get(name, "")) for name in ("deployment", "with")]
     named = rows.filter(pk__in=[pk for pk in chosen if pk is not None])
     offered = {row.pk: row for row in [*named, *rows[:CHOICES]]}
     return "dashboard/_choices.html", {"deployments": list(offered.values())}
@@ -92,7 +92,7 @@ def playground_token(request: HttpRequest) -> JsonResponse:
     """A five-minute token for one deployment and where to send it; the gateway checks it without asking anybody."""
     user = person(request)
     rows = Deployment.objects.visible_to(user).select_related("team")
-    deployment = rows.filter(pk=number(request.POST.get("deployment", "")) or 0).first()
+    deployment = rows.filter(pk=parse_id(request.POST.get("deployment", "")) or 0).first()
     if deployment is None:
         return JsonResponse({"error": "There is no such deployment."}, status=404)
     token = accounts.inference_token(user, sharing.asking_team(user, deployment), [deployment.pk])
@@ -104,7 +104,7 @@ def playground_token(request: HttpRequest) -> JsonResponse:
 @door("GET")
 def help_index(request: HttpRequest) -> HttpResponse:
     """All help pages, or those that hold every word of `q`."""
-    q = request.GET.get("q", "").strip()[:MAX_CHARS]
+    q = clean_text(request.GET.get("q"))
     pages = help_pages.find(q.split()) if q else list(help_pages.pages().values())
     return render(request, "dashboard/help.html", {"pages": pages, "q": q})
 

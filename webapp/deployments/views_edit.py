@@ -7,7 +7,7 @@ from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 
-from webapp import engines, listings
+from webapp import engines
 from webapp.accounts.models import Role, User
 from webapp.catalog.models import Artifact
 from webapp.deployments import fitting, presets, services
@@ -17,6 +17,7 @@ from webapp.deployments.options import OptionsForm, options_form
 from webapp.deployments.views_history import own
 from webapp.doors import carry_out, door, may, person, teams_of
 from webapp.errors import Refused
+from webapp.foundation.text import clean_text, parse_id
 from webapp.picking import hush, is_search
 
 
@@ -106,7 +107,7 @@ def _settled(typed: QueryDict, form: Parts) -> QueryDict:
 
 
 def _to_clone(user: User, key: str) -> Deployment | None:
-    return Deployment.objects.belonging_to(user).filter(pk=listings.number(key) or 0).first()
+    return Deployment.objects.belonging_to(user).filter(pk=parse_id(key) or 0).first()
 
 
 def _preset(user: User, key: str) -> presets.Preset | None:
@@ -197,7 +198,7 @@ def _first_fault(*forms: BaseForm) -> str:
 @door("POST")
 def keep_preset(request: HttpRequest, pk: int) -> HttpResponse:
     """Keep the deployment's options for the team, under a name."""
-    deployment, user, name = own(request, pk), person(request), listings.typed(request.POST.get("name"))
+    deployment, user, name = own(request, pk), person(request), clean_text(request.POST.get("name"))
     verb = lambda: presets.save(user, deployment.team, deployment.engine, name, deployment.options)  # noqa: E731
     carry_out(request, verb, f"Kept as the preset {name}.")
     return redirect("deployments:detail", pk)

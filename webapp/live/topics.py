@@ -18,6 +18,7 @@ from webapp.accounts.models import User
 from webapp.deployments import logs
 from webapp.deployments import views as deployments
 from webapp.deployments.models import Deployment, Replica
+from webapp.foundation.text import parse_id
 from webapp.inventory import views as inventory
 from webapp.inventory.models import Host
 from webapp.jobs import logs as job_logs
@@ -77,8 +78,7 @@ class Gone(Exception):
 
 def known(topic: str) -> bool:
     kind, _, key = topic.partition(":")
-    is_id = key.isascii() and key.isdigit() and len(key) < 16
-    return kind in _MAY_FOLLOW and (is_id or (kind, key) in _WITHOUT_ID)
+    return kind in _MAY_FOLLOW and (parse_id(key) is not None or (kind, key) in _WITHOUT_ID)
 
 
 def may_follow(user: User, topic: str) -> bool:

@@ -24,6 +24,7 @@ from webapp.accounts.callers import caller
 from webapp.accounts.models import User
 from webapp.errors import Invalid
 from webapp.events.models import Topic
+from webapp.foundation.text import parse_id
 from webapp.live.topics import may_follow
 
 router = Router(tags=["changes"])
@@ -160,4 +161,4 @@ def _settled(start: Cursor, told: dict[str, int], last: Topic | None) -> Cursor:
 
 def _out(topic: Topic) -> dict[str, Any]:
     kind, _, key = topic.name.partition(":")
-    return {"kind": kind, "id": int(key) if key.isdigit() else None, "version": topic.version, "at": topic.changed_at}
+    return {"kind": kind, "id": parse_id(key), "version": topic.version, "at": topic.changed_at}

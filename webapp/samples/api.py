@@ -7,7 +7,7 @@ from ninja import Field, Router
 
 from webapp.accounts.callers import caller
 from webapp.errors import Invalid
-from webapp.listings import number
+from webapp.foundation.text import parse_id
 from webapp.samples import charts
 from webapp.samples.schemas import ChartsOut
 
@@ -21,7 +21,7 @@ def read_samples(
     range: Literal["1h", "24h", "30d"] = "1h",
 ) -> dict[str, Any]:
     kind, _, key = subject.partition(":")
-    pk = number(key)
+    pk = parse_id(key)
     if pk is None:
         message = f"{subject!r} names nothing. Write host:1, deployment:7 or replica:12."
         raise Invalid(message, fields={"subject": message})
