@@ -1,19 +1,8 @@
 """Pages and searches, the same for every list."""
 
 import pytest
-from django.apps import apps
-
-from webapp.interfaces.api.pagination import SEARCHED
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.mark.parametrize(("label", "fields"), SEARCHED.items())
-def test_what_is_searched_is_there(label, fields):
-    """Each path of fields makes a query that the database takes."""
-    rows = apps.get_model(label)._default_manager.all()
-    for field in fields:
-        assert not rows.filter(**{f"{field}__icontains": "no such words"}).exists()
 
 
 def test_a_list_is_searched_by_every_word_in_any_of_its_fields(as_caller, ada, make_deployment):

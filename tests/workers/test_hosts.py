@@ -19,13 +19,13 @@ Serve = Callable[..., Any]
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
     """Docker calls give up after a second: for a Docker engine that is frozen, not for one that is busy."""
-    from workers.runtime import docker as runtime
+    from workers.hosts import connection
 
-    runtime._connect.cache_clear()
+    connection._runtime.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runtime, "connect", lambda endpoint: runtime.DockerRuntime(endpoint, timeout_s=1))
+        patch.setattr(connection, "CALL_TIMEOUT_S", 1)
         yield
-    runtime._connect.cache_clear()
+    connection._runtime.cache_clear()
 
 
 def test_facts_network_and_volume_are_there_after_the_first_look(machine: Any, engine: Any) -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from webapp import engines
 from webapp.engines.base import ProbeSpec
+from workers.hosts.client import plainly
 from workers.runtime import metrics, specs
 from workers.tasks import hosts, jobs
 from workers.watcher import logs
 from workers.watcher.asking import ask
-from workers.watcher.hosts import plainly
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,7 @@ def test_a_jobs_progress_reaches_its_row_and_its_words_its_log(
 def test_a_silent_engine_is_noticed_and_its_return_too(
     serve: Serve, work: Any, engine: Any, machine: Any, monkeypatch: Any
 ) -> None:
+    from workers.hosts import connection
     from workers.watcher import hosts
 
     monkeypatch.setattr(hosts, "SIGN_OF_LIFE_EVERY_S", 0.2)
@@ -219,7 +220,7 @@ def test_a_silent_engine_is_noticed_and_its_return_too(
                 # Impatient only while it is frozen: an engine that is busy is not silent.
                 with monkeypatch.context() as impatient:
                     impatient.setattr(hosts, "SIGN_OF_LIFE_WITHIN_S", 1.0)
-                    impatient.setattr(hosts, "CALL_TIMEOUT_S", 2.0)
+                    impatient.setattr(connection, "CALL_TIMEOUT_S", 2)
                     await until(lambda: reload(machine).state == "unreachable")
             finally:
                 engine.thaw()

@@ -44,6 +44,7 @@ class User(AbstractUser):
     # Counted up to end every session of this person.
     session_epoch = models.PositiveIntegerField(default=0)
 
+    search_columns: ClassVar[tuple[str, ...]] = ("username", "email", "first_name", "last_name")
     objects: ClassVar[Any] = PersonManager()
 
     def set_password(self, raw_password: str | None) -> None:
@@ -85,6 +86,7 @@ class Team(models.Model):
     members = models.ManyToManyField(User, through="Membership", related_name="teams")
     created_at = models.DateTimeField(auto_now_add=True)
 
+    search_columns: ClassVar[tuple[str, ...]] = ("name", "slug")
     objects: ClassVar[models.Manager["Team"]] = TeamQuerySet.as_manager()
 
     def __str__(self) -> str:
@@ -164,6 +166,7 @@ class ApiKey(models.Model):
     # The key that this one takes the place of.
     rotated_from = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="rotated_to")
 
+    search_columns: ClassVar[tuple[str, ...]] = ("name", "prefix", "team__name")
     objects: ClassVar[models.Manager["ApiKey"]] = ApiKeyQuerySet.as_manager()
 
     def __str__(self) -> str:
@@ -294,6 +297,7 @@ class AuditEntry(models.Model):
     address = models.CharField(max_length=64, blank=True)
     request_id = models.CharField(max_length=80, blank=True)
 
+    search_columns: ClassVar[tuple[str, ...]] = ("username", "verb", "subject", "team_name", "address", "key_prefix")
     objects: ClassVar[models.Manager["AuditEntry"]] = AuditQuerySet.as_manager()
 
     class Meta:

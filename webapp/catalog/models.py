@@ -32,6 +32,7 @@ class CatalogModel(models.Model):
     licence = models.CharField(max_length=80, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    search_columns: ClassVar[tuple[str, ...]] = ("name", "slug", "architecture", "licence")
     objects: ClassVar[models.Manager["CatalogModel"]] = CatalogModelQuerySet.as_manager()
 
     class Meta:
@@ -81,6 +82,7 @@ class Artifact(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    search_columns: ClassVar[tuple[str, ...]] = ("catalog_model__name", "quantisation", "format", "main_file")
     objects: ClassVar[models.Manager["Artifact"]] = ArtifactQuerySet.as_manager()
 
     class Meta:

@@ -78,6 +78,9 @@ class Deployment(models.Model):
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
+    search_columns: ClassVar[tuple[str, ...]] = (
+        "name", "team__name", "team__slug", "artifact__catalog_model__name", "engine",
+    )  # fmt: skip
     objects: ClassVar[models.Manager["Deployment"]] = DeploymentQuerySet.as_manager()
 
     class Meta:
@@ -350,6 +353,8 @@ class ReplicaEvent(models.Model):
     reason_code = models.CharField(max_length=40, blank=True)
     text = models.CharField(max_length=500, blank=True)
     actor = models.CharField(max_length=150, blank=True)
+
+    search_columns: ClassVar[tuple[str, ...]] = ("text", "actor", "new_state")
 
     class Meta:
         ordering = ["-id"]

@@ -7,7 +7,8 @@ from django.db.models import Case, CharField, Count, F, Q, QuerySet, Value, When
 
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired, ReplicaState
-from webapp.interfaces.kit.listings import Listing, listing, typed
+from webapp.foundation.text import clean_text
+from webapp.interfaces.kit.listings import Listing, listing
 from webapp.inventory.models import Host
 
 S = ReplicaState
@@ -22,7 +23,7 @@ FILTERS = ("state", "engine", "host", "team")
 
 def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Listing:
     """The page of the list that was asked for by `q`, `sort`, `page` and the filters. `rows` come from `visible_to`."""
-    filters = {name: word for name in FILTERS if (word := typed(asked.get(name)))}
+    filters = {name: word for name in FILTERS if (word := clean_text(asked.get(name)))}
     host = filters.get("host", "")
     # Among many hosts people type, and see what they mean before the name is whole.
     is_part = bool(host) and not Host.objects.filter(name=host).exists()
@@ -33,7 +34,6 @@ def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Listing:
     return listing(
         narrow(rows, filters | {"host": ""} if is_part else filters),
         asked,
-        search=("name", "artifact__catalog_model__name", "team__name", "engine"),
         sorts={
             "name": ("name",),
             "model": ("artifact__catalog_model__name",),

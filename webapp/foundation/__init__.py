@@ -1,1 +1,1 @@
-"""What every other part stands on: it knows no app."""
+"""What every app stands on and that knows no app."""

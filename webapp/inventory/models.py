@@ -84,6 +84,7 @@ class Host(models.Model):
     back_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    search_columns: ClassVar[tuple[str, ...]] = ("name", "endpoint", "state", "labels")
     objects: ClassVar[models.Manager["Host"]] = HostQuerySet.as_manager()
 
     class Meta:

@@ -68,6 +68,9 @@ class Job(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 
+    search_columns: ClassVar[tuple[str, ...]] = (
+        "pk", "kind", "state", "subject", "artifact__catalog_model__name", "host__name", "requested_by__username",
+    )  # fmt: skip
     objects: ClassVar[models.Manager["Job"]] = JobQuerySet.as_manager()
 
     def __str__(self) -> str:

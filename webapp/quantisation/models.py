@@ -76,6 +76,7 @@ class PromptSet(models.Model):
     created_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
+    search_columns: ClassVar[tuple[str, ...]] = ("name", "team__slug")
     objects: ClassVar[models.Manager["PromptSet"]] = PromptSetQuerySet.as_manager()
 
     class Meta:

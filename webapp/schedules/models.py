@@ -89,6 +89,9 @@ class Schedule(models.Model):
     is_paused = models.BooleanField(default=False)
     next_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
 
+    search_columns: ClassVar[tuple[str, ...]] = (
+        "name", "team__name", "repo", "artifact__catalog_model__name", "host__name", "deployment__name",
+    )  # fmt: skip
     objects: ClassVar[models.Manager["Schedule"]] = ScheduleQuerySet.as_manager()
 
     class Meta:

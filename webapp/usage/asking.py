@@ -9,7 +9,7 @@ from django.utils import timezone
 from webapp.accounts.models import Team, User
 from webapp.accounts.teams import teams_of
 from webapp.foundation.errors import Invalid
-from webapp.interfaces.kit.listings import number, typed
+from webapp.foundation.text import clean_text, parse_id
 from webapp.usage import ranges
 from webapp.usage.reports import GROUPS, SORTS, Question
 
@@ -32,7 +32,7 @@ def question(user: User, asked: Mapping[str, Any], today: date | None = None) ->
         range=_range(asked, today or timezone.now().date()),
         group=group,
         filters=filters(user, asked),
-        q=typed(asked.get("q")),
+        q=clean_text(asked.get("q")),
         sort=sort,
     )
 
@@ -44,7 +44,7 @@ def filters(user: User, asked: Mapping[str, Any]) -> dict[str, int]:
         text = str(asked.get(name) or "")
         if not text:
             continue
-        pk = number(text)
+        pk = parse_id(text)
         if pk is not None:
             found[name] = pk
         elif name == "team":

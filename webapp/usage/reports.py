@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import F, QuerySet, Sum
 
 from webapp.accounts.models import User
+from webapp.foundation.text import holds, words
 from webapp.usage import naming
 from webapp.usage.models import Period, Rollup, RollupQuerySet
 from webapp.usage.naming import Label
@@ -122,8 +123,7 @@ def _sums(user: User, question: Question, period: Period) -> QuerySet[Rollup]:
 
 
 def _matches(label: Label, q: str) -> bool:
-    text = f"{label.text} {label.detail}".lower()
-    return all(word in text for word in q.lower().split())
+    return holds(f"{label.text} {label.detail}", words(q))
 
 
 def _sorted(rows: list[Row], sort: str) -> list[Row]:

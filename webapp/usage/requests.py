@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from webapp.accounts.models import User
 from webapp.foundation.errors import Invalid
-from webapp.interfaces.kit.listings import typed
+from webapp.foundation.text import clean_text
 from webapp.usage import asking, naming
 from webapp.usage.models import UsageRecord, UsageRecordQuerySet
 
@@ -39,7 +39,7 @@ def find(user: User, asked: Mapping[str, Any]) -> UsageRecordQuerySet:
     rows: UsageRecordQuerySet = UsageRecord.objects.all().visible_to(user)
     chosen = asking.filters(user, asked)
     rows = rows.filter(**{naming.COLUMNS[name]: number for name, number in chosen.items()})
-    outcome, status, q = (typed(asked.get(name)) for name in ("outcome", "status", "q"))
+    outcome, status, q = (clean_text(asked.get(name)) for name in ("outcome", "status", "q"))
     if outcome == "failed":
         rows = rows.failed()
     elif outcome == "ok":

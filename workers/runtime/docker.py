@@ -2,11 +2,9 @@
 
 import contextlib
 import ipaddress
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from functools import lru_cache
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -28,19 +26,8 @@ from workers.runtime.base import (
     StartRefused,
 )
 
-TIMEOUT_S = 10
 LOG_FILE_SIZE = "10m"
 LOG_FILES = "3"
-
-
-def connect(endpoint: str) -> "DockerRuntime":
-    """The runtime of an endpoint. Connections are kept per process: they must not be shared across a fork."""
-    return _connect(endpoint, os.getpid())
-
-
-@lru_cache(maxsize=256)
-def _connect(endpoint: str, _pid: int) -> "DockerRuntime":
-    return DockerRuntime(endpoint)
 
 
 def identity_of(info: Mapping[str, Any]) -> str:
@@ -49,10 +36,13 @@ def identity_of(info: Mapping[str, Any]) -> str:
 
 
 class DockerRuntime:
-    """One Docker engine; see workers.runtime.base.Runtime for the promises."""
+    """One Docker engine; see workers.runtime.base.Runtime for the promises.
 
-    def __init__(self, endpoint: str, timeout_s: int = TIMEOUT_S) -> None:
-        self.endpoint = endpoint
+    `connect` is called with the first question. `timeout_s` is what its calls are limited to, for people to read.
+    """
+
+    def __init__(self, connect: Callable[[], docker.APIClient], timeout_s: int) -> None:
+        self._connect = connect
         self._timeout_s = timeout_s
         self._client: docker.APIClient | None = None
 
@@ -224,14 +214,14 @@ class DockerRuntime:
     ) -> Iterator[docker.APIClient]:
         try:
             if self._client is None:
-                self._client = docker.APIClient(self.endpoint, version="auto", timeout=self._timeout_s)
+                self._client = self._connect()
             yield self._client
         except passing:
             raise
         except APIError as error:
             raise _mapped_refusal(error, creating) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, DockerException) as error:
-            raise HostUnreachable(_plain(error)) from error
+            raise HostUnreachable(_plain(error, self._timeout_s)) from error
 
 
 @contextlib.contextmanager
@@ -265,7 +255,7 @@ def _mapped_refusal(error: APIError, creating: bool) -> Exception:
     return HostUnreachable(text)
 
 
-def _plain(error: Exception) -> str:
+def _plain(error: Exception, timeout_s: int) -> str:
     """The innermost reason in one line, without addresses of Python objects."""
     text = str(error)
     if "FileNotFoundError" in text or "No such file" in text:
@@ -275,7 +265,7 @@ def _plain(error: Exception) -> str:
     if "Permission denied" in text:
         return "The Docker socket may not be opened by this user."
     if "timed out" in text.lower():
-        return f"Docker did not answer within {TIMEOUT_S} seconds."
+        return f"Docker did not answer within {timeout_s} seconds."
     return re.sub(r"0x[0-9a-f]+", "…", text)[:300]
 
 

@@ -15,6 +15,7 @@ from webapp.foundation import work_queue
 from webapp.inventory import services as inventory
 from webapp.inventory.models import PROCESSOR_FACT, Host, HostState
 from webapp.quantisation import recipes
+from workers.hosts import connection
 from workers.runtime import docker as docker_runtime
 from workers.runtime.base import (
     ENGINE_NETWORK,
@@ -42,7 +43,7 @@ def probe(host_id: int) -> None:
     host = Host.objects.filter(pk=host_id).first()
     if host is None:
         return
-    runtime = docker_runtime.connect(host.endpoint)
+    runtime = connection.runtime(host)
     try:
         facts = read_facts(runtime, host)
         if not inventory.record_facts(host.pk, facts):
@@ -68,7 +69,7 @@ def read_facts(runtime: Runtime, host: Host) -> inventory.HostFacts:
     """
     info = runtime.info()
     root = Path(str(info.get("DockerRootDir") or "/nowhere"))
-    total, _used, free = shutil.disk_usage(root) if _is_local(runtime, root) else (0, 0, 0)
+    total, _used, free = shutil.disk_usage(root) if _is_local(host, root) else (0, 0, 0)
     facts: dict[str, Any] = {name: info[name] for name in KEPT_INFO if name in info}
     facts[recipes.IMAGES_FACT] = [image for image in recipes.IMAGES if runtime.find_image(image)]
     facts["runtimes"] = sorted((info.get("Runtimes") or {}).keys())
@@ -91,8 +92,8 @@ def read_facts(runtime: Runtime, host: Host) -> inventory.HostFacts:
     )
 
 
-def _is_local(runtime: Runtime, root: Path) -> bool:
-    return getattr(runtime, "endpoint", "").startswith("unix://") and root.is_dir()
+def _is_local(host: Host, root: Path) -> bool:
+    return connection.of(host).is_local_socket and root.is_dir()
 
 
 def prepare(runtime: Runtime, host: Host) -> None:

@@ -19,7 +19,7 @@ from webapp.jobs import kinds
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
-from workers.runtime import docker as docker_runtime
+from workers.hosts import connection
 from workers.runtime import specs
 from workers.runtime.base import (
     LABEL_ID,
@@ -111,7 +111,7 @@ def _step(job: Job) -> Pause:
         return _let_go(job)
     if state not in (JobState.QUEUED, JobState.RUNNING):
         return None
-    runtime = docker_runtime.connect(job.host.endpoint)
+    runtime = connection.runtime(job.host)
     mine, others = _containers(runtime, job)
     for container in others:
         runtime.remove(container.id)
@@ -344,7 +344,7 @@ def _let_go(job: Job) -> Pause:
     left_s = KEPT_S - (timezone.now() - ended).total_seconds()
     if job.result.get("work_kept") and left_s > 0:
         return left_s
-    runtime = docker_runtime.connect(job.host.endpoint)
+    runtime = connection.runtime(job.host)
     if not _clean_up(runtime, job) and left_s > 0:
         return CLEAN_AGAIN_S
     jobs.note(job, result={**job.result, "work_kept": False, "work_left": False})
@@ -354,7 +354,7 @@ def _let_go(job: Job) -> Pause:
 def _give_up(job: Job, message: str, advice: str) -> Pause:
     """The next container cannot be made. Before the first one nothing was begun, so nothing is to be taken away."""
     if job.phase:
-        return _fail(docker_runtime.connect(job.host.endpoint), job, message, advice)
+        return _fail(connection.runtime(job.host), job, message, advice)
     _end_badly(job, JobState.FAILED, message, advice=advice[:500])
     return None
 

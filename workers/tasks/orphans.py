@@ -10,7 +10,7 @@ from webapp.inventory import services as inventory
 from webapp.inventory.models import Host, HostState
 from webapp.jobs.models import Job
 from webapp.jobs.states import ENDED
-from workers.runtime import docker as docker_runtime
+from workers.hosts import connection
 from workers.runtime.base import LABEL_INSTALLATION, ContainerFacts, ContainerMissing, Runtime
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def clean_up(host_id: int) -> int:
 
 
 def _clean_host(host: Host, installation: str) -> int:
-    runtime = docker_runtime.connect(host.endpoint)
+    runtime = connection.runtime(host)
     found = runtime.list({LABEL_INSTALLATION: installation})
     suspects = [container for container in found if not is_known(container, host)]
     if not suspects or runtime.identity() != host.daemon_id:

@@ -14,7 +14,7 @@ from webapp.deployments.states import ReplicaState
 from webapp.deployments.waking import RECONCILE
 from webapp.foundation import work_queue
 from webapp.inventory import services as inventory
-from workers.runtime import docker as docker_runtime
+from workers.hosts import connection
 from workers.runtime import metrics
 from workers.runtime.base import LABEL_ID, LABEL_INSTALLATION, LABEL_KIND, HostUnreachable
 from workers.tasks import looks, steps
@@ -92,7 +92,7 @@ def look(replica: Replica) -> Observed:
     """What is on the replica's host now; the host's silence is written down."""
     if replica.host is None:
         return Observed()
-    runtime = docker_runtime.connect(replica.host.endpoint)
+    runtime = connection.runtime(replica.host)
     labels = {
         LABEL_INSTALLATION: str(inventory.installation().pk),
         LABEL_KIND: "replica",

@@ -3,7 +3,8 @@
 import logging
 
 from webapp.inventory.models import Accelerator, Host
-from workers.runtime import place, specs
+from workers.hosts import place
+from workers.runtime import specs
 from workers.runtime.base import (
     LABEL_INSTALLATION,
     LABEL_SPEC,
@@ -70,7 +71,7 @@ def ensure(runtime: Runtime, host: Host, installation: str) -> None:
 
 def is_needed(host: Host) -> bool:
     """On this machine the watcher reads /proc itself; a GPU is asked through a container everywhere."""
-    if not place.is_this_machine(host.endpoint, host.facts, host.memory_bytes):
+    if not place.is_this_machine(host):
         return True
     return _has_nvidia(host)
 

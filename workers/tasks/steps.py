@@ -15,7 +15,7 @@ from webapp.deployments.states import ReplicaState
 from webapp.engines.base import HardwareGrant
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
-from workers.runtime import docker as docker_runtime
+from workers.hosts import connection
 from workers.runtime import specs
 from workers.runtime.base import (
     ENGINE_NETWORK,
@@ -48,7 +48,7 @@ def carry_out(step: decide.Step, replica: Replica) -> Pause:
 
 def _runtime(replica: Replica) -> Runtime:
     assert replica.host is not None
-    return docker_runtime.connect(replica.host.endpoint)
+    return connection.runtime(replica.host)
 
 
 def _begin(_step: decide.Begin, replica: Replica) -> Pause:

@@ -2,19 +2,16 @@
 
 import asyncio
 import contextlib
-import json
 import logging
-import os
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
-import aiodocker
-import aiohttp
 from django.db.utils import DatabaseError
 
 from webapp.deployments.states import ReplicaState
-from workers.runtime.base import LABEL_INSTALLATION, ContainerFacts
+from workers.hosts.client import Events, HostClient
+from workers.runtime.base import LABEL_INSTALLATION, ContainerFacts, RuntimeFault
 from workers.watcher import logs, probing, pulling, rows
 from workers.watcher.board import Board
 from workers.watcher.rows import HostRow
@@ -23,25 +20,11 @@ logger = logging.getLogger(__name__)
 
 SIGN_OF_LIFE_EVERY_S = 10.0
 SIGN_OF_LIFE_WITHIN_S = 5.0
-CALL_TIMEOUT_S = 10.0
 # A break shorter than this is a hiccup; a longer one makes the host unreachable.
 SILENT_FOR_S = 3.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0
 # What happens to a container and changes what its row should say. exec, attach, top ... do not.
 TELLING = frozenset({"create", "start", "die", "oom", "kill", "stop", "destroy", "pause", "unpause"})
-
-
-def plainly(error: BaseException) -> str:
-    """Why a host did not answer, for people: what the system said of the connection, where that is known.
-
-    aiodocker wraps it twice, as "[900] Cannot connect to Docker Engine via ... [... ssl:default [Connection refused]]".
-    """
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, aiohttp.ClientConnectorError) and inner.os_error.errno:
-            return os.strerror(inner.os_error.errno).lower()
-        inner = inner.__cause__ or inner.__context__
-    return str(error) or type(error).__name__
 
 
 class HostWatch:
@@ -50,7 +33,7 @@ class HostWatch:
     def __init__(self, host: HostRow, board: Board, installation: str) -> None:
         self.host = host
         self._board = board
-        self._installation = installation
+        self._ours = {LABEL_INSTALLATION: installation}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._broke_at: float | None = None
         self._is_lost = False
@@ -75,18 +58,17 @@ class HostWatch:
         """The reason of the break."""
         alive: asyncio.Task[None] | None = None
         try:
-            async with client(self.host.endpoint) as docker:
-                filters = json.dumps({"type": ["container"], "label": [f"{LABEL_INSTALLATION}={self._installation}"]})
+            async with self.host.connection.client() as docker:
                 # From a moment ago: what happens between this line and the list is in both.
-                events = docker.events.subscribe(filters=filters, since=str(int(time.time()) - 1))  # type: ignore[no-untyped-call]
+                events = docker.events(self._ours, since=int(time.time()) - 1)
                 await self._list(docker)
                 await self._contact()
-                alive = asyncio.create_task(self._signs_of_life(docker, docker.events.task))
+                alive = asyncio.create_task(self._signs_of_life(docker, events))
                 while (event := await events.get()) is not None:
                     await self._handle(docker, event)
             return "the stream of events ended"
-        except (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            return plainly(error)
+        except (RuntimeFault, OSError, ValueError) as error:
+            return str(error) or type(error).__name__
         except DatabaseError as error:
             logger.warning("%s: the database does not answer: %s", self.host.name, error)
             return ""
@@ -94,16 +76,15 @@ class HostWatch:
             if alive is not None:
                 alive.cancel()
 
-    async def _signs_of_life(self, docker: aiodocker.Docker, stream: asyncio.Task[None] | None) -> None:
+    async def _signs_of_life(self, docker: HostClient, events: Events) -> None:
         """A frozen engine breaks no connection: ask it now and then, and end the stream when it is silent."""
         while True:
             await asyncio.sleep(SIGN_OF_LIFE_EVERY_S)
             try:
                 async with asyncio.timeout(SIGN_OF_LIFE_WITHIN_S):
-                    await docker.version()
-            except (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError):
-                if stream is not None:
-                    stream.cancel()
+                    await docker.ping()
+            except (RuntimeFault, TimeoutError):
+                events.end()
                 return
 
     async def _contact(self) -> None:
@@ -122,21 +103,19 @@ class HostWatch:
             self._is_lost = True
             logger.warning("%s does not answer: %s", self.host.name, reason)
 
-    async def _list(self, docker: aiodocker.Docker) -> None:
+    async def _list(self, docker: HostClient) -> None:
         """Everything of ours on the host, after a break or at the start: wake the workers, follow what runs."""
-        filters = json.dumps({"label": [f"{LABEL_INSTALLATION}={self._installation}"]})
-        found = await docker.containers.list(all=True, filters=filters)
+        found = await docker.list(self._ours)
         ids: dict[str, set[int]] = {"replica": set(), "job": set()}
         await self._board.refresh_all()
-        for item in found:
-            facts = _facts(item["Id"], item["State"], item["Labels"])
+        for facts in found:
             ids.get(facts.kind, set()).add(facts.row_id)
             # What has ended while nobody looked still has a log to be read.
             if facts.status in ("running", "exited"):
                 await self._follow(docker, facts)
         await rows.call(rows.wake_host, self.host.id, (ids["replica"], ids["job"]))
 
-    async def _handle(self, docker: aiodocker.Docker, event: dict[str, Any]) -> None:
+    async def _handle(self, docker: HostClient, event: dict[str, Any]) -> None:
         """Wake the workers first, then attend to the container ourselves."""
         action = str(event.get("Action") or "").split(":")[0]
         if action not in TELLING:
@@ -154,7 +133,7 @@ class HostWatch:
         elif action in ("die", "destroy"):
             self._end("probe", facts.id)
 
-    async def _follow(self, docker: aiodocker.Docker, facts: ContainerFacts) -> None:
+    async def _follow(self, docker: HostClient, facts: ContainerFacts) -> None:
         if facts.kind == "replica":
             run = (facts.row_id, facts.generation, facts.attempt)
             target = await self._board.refresh(facts.row_id)
@@ -178,7 +157,7 @@ class HostWatch:
                 self._begin("pull", str(target.id), self._pull(target))
 
     async def _pull(self, target: rows.Target) -> None:
-        async with client(self.host.endpoint) as docker:
+        async with self.host.connection.client() as docker:
             await pulling.pull(docker, target)
 
     def _begin(self, what: str, key: str, work: Coroutine[Any, Any, None]) -> None:
@@ -196,7 +175,7 @@ class HostWatch:
     async def _guarded(self, what: str, key: str, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except (aiodocker.DockerError, aiohttp.ClientError, DatabaseError, OSError) as error:
+        except (RuntimeFault, DatabaseError, OSError) as error:
             logger.warning("%s: %s of %s ended: %s", self.host.name, what, key[:12], error)
 
     def _end(self, what: str, key: str) -> None:
@@ -210,18 +189,6 @@ class HostWatch:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@contextlib.asynccontextmanager
-async def client(endpoint: str, within_s: float = CALL_TIMEOUT_S) -> AsyncIterator[aiodocker.Docker]:
-    """A client that is closed whatever happened: its own way out stops at the error that ended the events."""
-    docker = aiodocker.Docker(url=endpoint, timeout=aiohttp.ClientTimeout(total=within_s))
-    try:
-        yield docker
-    finally:
-        with contextlib.suppress(aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError):
-            await docker.close()
-        await docker.session.close()
 
 
 def _facts(container_id: str, status: str, labels: dict[str, str]) -> ContainerFacts:

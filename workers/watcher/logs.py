@@ -9,13 +9,13 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-import aiodocker
-import aiohttp
 from django.db.utils import DatabaseError
 
 from webapp.engines.base import Engine
+from workers.hosts.client import HostClient
+from workers.runtime.base import RuntimeFault
 from workers.watcher import rows
 from workers.watcher.board import Run
 from workers.watcher.rows import JobRun
@@ -33,7 +33,7 @@ STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\S+) ")
 Flush = Callable[[list[tuple[str, str]]], Awaitable[None]]
 
 
-async def follow(docker: aiodocker.Docker, container_id: str, since: str, flush: Flush) -> None:
+async def follow(docker: HostClient, container_id: str, since: str, flush: Flush) -> None:
     """Read (date, line) pairs until the container ends, newer than `since`, and hand them over in batches."""
     batch: list[tuple[str, str]] = []
     arrived, ended = asyncio.Event(), asyncio.Event()
@@ -58,8 +58,8 @@ async def follow(docker: aiodocker.Docker, container_id: str, since: str, flush:
                 arrived.set()
                 if len(batch) > MOST_WAITING:  # the database is slow or gone: read on slowly until it has caught up
                     await asyncio.sleep(FLUSH_EVERY_S)
-    except (aiodocker.DockerError, aiohttp.ClientError, OSError) as error:
-        logger.info("log of %s ended: %s", container_id[:12], error)
+    except RuntimeFault as fault:
+        logger.info("log of %s ended: %s", container_id[:12], fault)
     finally:
         # Not cancelled: a piece that is being stored would be stored a second time.
         ended.set()
@@ -80,12 +80,9 @@ async def _hand_over(batch: list[tuple[str, str]], flush: Flush) -> None:
     del batch[: len(taken)]
 
 
-async def _lines(docker: aiodocker.Docker, container_id: str, since: str) -> AsyncGenerator[tuple[str, str], None]:
-    container = docker.containers.container(container_id)
-    options: dict[str, Any] = {"timestamps": "true", **({"since": _unix(since)} if since else {})}
+async def _lines(docker: HostClient, container_id: str, since: str) -> AsyncGenerator[tuple[str, str], None]:
     rest = ""
-    stream = cast(AsyncGenerator[str, None], container.log(stdout=True, stderr=True, follow=True, **options))
-    async with contextlib.aclosing(stream):
+    async with contextlib.aclosing(docker.log(container_id, _unix(since) if since else "")) as stream:
         async for piece in stream:
             *lines, rest = (rest + piece).split("\n")
             rest = rest[: MOST_LINE * 4]

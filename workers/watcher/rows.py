@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from django.db import close_old_connections, connection
+from django.db import close_old_connections
+from django.db import connection as database
 from django.db.utils import DatabaseError
 from django.utils import timezone
 
@@ -25,6 +26,8 @@ from webapp.inventory.models import Host
 from webapp.jobs import logs as job_logs
 from webapp.jobs import services as jobs
 from webapp.jobs.services import RECONCILE as RECONCILE_JOB
+from workers.hosts import connection
+from workers.hosts.connection import HostConnection
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +51,7 @@ def _guarded(function: Callable[..., T], *arguments: Any) -> T:
     try:
         return function(*arguments)
     except DatabaseError:
-        connection.close()
+        database.close()
         raise
 
 
@@ -56,7 +59,7 @@ def _guarded(function: Callable[..., T], *arguments: Any) -> T:
 class HostRow:
     id: int
     name: str
-    endpoint: str
+    connection: HostConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ def installation() -> str:
 
 
 def hosts() -> list[HostRow]:
-    return [HostRow(*values) for values in Host.objects.order_by("id").values_list("id", "name", "endpoint")]
+    rows = Host.objects.defer("facts").order_by("id")
+    return [HostRow(host.pk, host.name, connection.of(host)) for host in rows]
 
 
 def targets() -> list[Target]:

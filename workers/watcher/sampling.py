@@ -7,10 +7,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import aiodocker
-import aiohttp
 from django.db.utils import DatabaseError
 
 from webapp.deployments.states import ReplicaState
@@ -18,11 +15,13 @@ from webapp.engines.base import ProbeSpec
 from webapp.inventory.models import Host
 from webapp.samples import engine_metrics, services
 from webapp.samples.services import Reading
-from workers.runtime import place
+from workers.hosts import connection, place
+from workers.hosts.client import HostClient
+from workers.hosts.connection import HostConnection
+from workers.runtime.base import ContainerMissing, RuntimeFault
 from workers.watcher import readings, rows
 from workers.watcher.asking import ask
 from workers.watcher.board import Board
-from workers.watcher.hosts import client
 from workers.watcher.readings import Machine, Usage
 from workers.watcher.rows import Target
 
@@ -53,7 +52,7 @@ class Place:
 
     id: int
     name: str
-    endpoint: str
+    connection: HostConnection
     is_here: bool
     gpus: dict[str, int] = field(default_factory=dict)
 
@@ -117,13 +116,13 @@ async def _host(here: Place, targets: list[Target], memory: Memory) -> list[Read
                 found += _machine(here, time.monotonic(), _local(), memory)
                 if not targets:
                     return found
-            async with client(here.endpoint, ROUND_WITHIN_S) as docker:
+            async with here.connection.client(ROUND_WITHIN_S) as docker:
                 if not here.is_here or here.gpus:
                     found += await _sampler(docker, here, memory)
                 limit = asyncio.Semaphore(AT_ONCE)
                 for reading in await asyncio.gather(*(_replica(docker, limit, each, memory) for each in targets)):
                     found += [reading] if reading.values else []
-    except (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+    except (RuntimeFault, OSError, ValueError) as error:
         logger.info("%s gave no samples: %s", here.name, str(error) or type(error).__name__)
     return found
 
@@ -136,15 +135,13 @@ def _local() -> Machine | None:
         return None
 
 
-async def _sampler(docker: aiodocker.Docker, here: Place, memory: Memory) -> list[Reading]:
+async def _sampler(docker: HostClient, here: Place, memory: Memory) -> list[Reading]:
     """The newest line of the host's sampler; nothing while it does not run yet."""
     try:
-        lines = await docker.containers.container(SAMPLER).log(stdout=True, tail=1)
-    except aiodocker.DockerError as error:
-        if error.status == 404:
-            return _machine(here, time.monotonic(), _local(), memory) if here.is_here else []
-        raise
-    said = readings.sampler_line("".join(lines))
+        line = await docker.last_line(SAMPLER)
+    except ContainerMissing:
+        return _machine(here, time.monotonic(), _local(), memory) if here.is_here else []
+    said = readings.sampler_line(line)
     if said is None or abs(time.time() - said[0]) > SAMPLER_FRESH_S:
         return []
     return _machine(here, said[0], said[1], memory)
@@ -158,16 +155,12 @@ def _machine(here: Place, at: float, machine: Machine | None, memory: Memory) ->
     return found + [Reading("accelerator", card, values) for card, values in gpus]
 
 
-async def _replica(docker: aiodocker.Docker, limit: asyncio.Semaphore, target: Target, memory: Memory) -> Reading:
+async def _replica(docker: HostClient, limit: asyncio.Semaphore, target: Target, memory: Memory) -> Reading:
     name = f"modelyard-{target.id}-g{target.generation}-a{target.attempt}"
     values: dict[str, float] = {}
     async with limit:
-        # One-shot: the engine does not wait a second to compare two readings; we compare ours.
-        with contextlib.suppress(aiodocker.DockerError):
-            stats: dict[str, Any] = await docker._query_json(
-                f"containers/{name}/stats", params={"stream": "false", "one-shot": "true"}
-            )
-            usage = readings.container(stats)
+        with contextlib.suppress(RuntimeFault):
+            usage = readings.container(await docker.stats(name))
             if usage is not None:
                 values |= _values(("replica", *target.run), time.monotonic(), usage, memory)
         if target.state in ASKED and target.engine.name in engine_metrics.ENGINES and target.address:
@@ -199,8 +192,8 @@ def _places() -> list[Place]:
         Place(
             id=host.pk,
             name=host.name,
-            endpoint=host.endpoint,
-            is_here=place.is_this_machine(host.endpoint, host.facts, host.memory_bytes),
+            connection=connection.of(host),
+            is_here=place.is_this_machine(host),
             gpus={
                 card.uuid: card.pk for card in host.accelerators.all() if card.is_present and card.vendor == "nvidia"
             },

@@ -23,6 +23,7 @@ from ninja import Field, Router, Schema
 from webapp.accounts.models import User
 from webapp.foundation.errors import Invalid
 from webapp.foundation.events.models import Topic
+from webapp.foundation.text import parse_id
 from webapp.interfaces.api.callers import caller
 from webapp.interfaces.kit.topics import may_follow
 
@@ -160,4 +161,4 @@ def _settled(start: Cursor, told: dict[str, int], last: Topic | None) -> Cursor:
 
 def _out(topic: Topic) -> dict[str, Any]:
     kind, _, key = topic.name.partition(":")
-    return {"kind": kind, "id": int(key) if key.isdigit() else None, "version": topic.version, "at": topic.changed_at}
+    return {"kind": kind, "id": parse_id(key), "version": topic.version, "at": topic.changed_at}

@@ -5,24 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import QueryDict
 
+from webapp.foundation.search import filter_rows
+from webapp.foundation.text import clean_text
+
 PER_PAGE = 25
-MAX_SEARCH = 100
-MOST_NUMBER = 2**63 - 1
-
-
-def typed(text: object, most: int = MAX_SEARCH) -> str:
-    """What somebody typed, to be looked for in a database: PostgreSQL takes no NUL."""
-    return str(text or "").replace("\0", " ").strip()[:most]
-
-
-def number(text: str) -> int | None:
-    """A row's number out of an address or a form; None for anything else."""
-    # Python reads no number of more than 4300 digits, and no database keeps one of more than 19.
-    found = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
-    return None if found is None or found > MOST_NUMBER else found
 
 
 @dataclass(frozen=True)
@@ -74,20 +63,15 @@ class Listing:
 def listing(
     rows: QuerySet[Any],
     asked: Mapping[str, Any],
-    search: tuple[str, ...],
     sorts: Mapping[str, tuple[str, ...]],
     kept: Mapping[str, str] | None = None,
 ) -> Listing:
-    """The page of `rows` that was asked for: `q` is looked for in every field of `search`, `sort` is a key of `sorts`.
+    """The page of `rows` that was asked for: `q` is looked for as in every list, `sort` is a key of `sorts`.
 
     What nobody may ask for (an unknown column, page 999) falls back to what is there.
     """
-    q = typed(asked.get("q"))
-    for word in q.split():
-        found = Q()
-        for column in search:
-            found |= Q(**{f"{column}__icontains": word})
-        rows = rows.filter(found)
+    q = clean_text(asked.get("q"))
+    rows = filter_rows(rows, q)
     wanted = str(asked.get("sort", ""))
     columns = sorts.get(wanted.removeprefix("-"))
     if columns is None:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
-from django.db.models import Model, Q
+from django.db.models import Model
 from django.http import HttpRequest
 
-from webapp.interfaces.kit import listings
+from webapp.foundation.search import filter_rows
+from webapp.foundation.text import clean_text
 
 SHOWN = 50
 
@@ -33,17 +34,17 @@ class Pick(forms.ModelChoiceField):  # type: ignore[type-arg]  # no generic clas
     is_long = left_out = is_asked_anew = False
     q = ""
 
-    def __init__(self, *args: Any, search: tuple[str, ...], what: str, **options: Any) -> None:
+    def __init__(self, *args: Any, what: str, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.search, self.what = search, what
+        self.what = what
 
     def narrow(self, name: str, typed: Mapping[str, Any], chosen: Any) -> None:
         """Show what matches the search that was typed beside the field `name`, and always the row that is chosen."""
         rows = self.queryset
         assert rows is not None
-        self.q = listings.typed(typed.get(f"{name}-q"))
+        self.q = clean_text(typed.get(f"{name}-q"))
         self.is_asked_anew = self.q != typed.get(f"{name}-asked", "")
-        found = list(rows.filter(self._matching())[: SHOWN + 1])
+        found = list(filter_rows(rows, self.q)[: SHOWN + 1])
         self.left_out, found = len(found) > SHOWN, found[:SHOWN]
         self.is_long = self.left_out or bool(self.q)
         if isinstance(chosen, Model) and chosen not in found:
@@ -54,15 +55,6 @@ class Pick(forms.ModelChoiceField):  # type: ignore[type-arg]  # no generic clas
         if self.q:
             # An open list shows what was found while people type.
             self.widget.attrs["size"] = min(8, max(2, len(choices)))
-
-    def _matching(self) -> Q:
-        every = Q()
-        for word in self.q.split():
-            any_of = Q()
-            for column in self.search:
-                any_of |= Q(**{f"{column}__icontains": word})
-            every &= any_of
-        return every
 
 
 def narrow_all(form: forms.Form, typed: Mapping[str, Any]) -> None:

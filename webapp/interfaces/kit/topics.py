@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from webapp.accounts.models import User
 from webapp.deployments.models import Deployment, Replica
+from webapp.foundation.text import parse_id
 from webapp.inventory.models import Host
 from webapp.jobs.models import Job
 from webapp.schedules.models import Schedule
@@ -12,8 +13,7 @@ from webapp.schedules.models import Schedule
 def is_known(topic: str) -> bool:
     """Whether this can be a topic of ours."""
     kind, _, key = topic.partition(":")
-    is_id = key.isascii() and key.isdigit() and len(key) < 16
-    return kind in _MAY_FOLLOW and (is_id or (kind, key) in _WITHOUT_ID)
+    return kind in _MAY_FOLLOW and (parse_id(key) is not None or (kind, key) in _WITHOUT_ID)
 
 
 def may_follow(user: User, topic: str) -> bool:

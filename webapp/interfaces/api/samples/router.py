@@ -6,9 +6,9 @@ from django.http import HttpRequest
 from ninja import Field, Router
 
 from webapp.foundation.errors import Invalid
+from webapp.foundation.text import parse_id
 from webapp.interfaces.api.callers import caller
 from webapp.interfaces.api.samples.schemas import ChartsOut
-from webapp.interfaces.kit.listings import number
 from webapp.samples import charts
 
 router = Router(tags=["samples"])
@@ -21,7 +21,7 @@ def read_samples(
     range: Literal["1h", "24h", "30d"] = "1h",
 ) -> dict[str, Any]:
     kind, _, key = subject.partition(":")
-    pk = number(key)
+    pk = parse_id(key)
     if pk is None:
         message = f"{subject!r} names nothing. Write host:1, deployment:7 or replica:12."
         raise Invalid(message, fields={"subject": message})

@@ -21,7 +21,6 @@ def keys(request: HttpRequest) -> HttpResponse:
     found = listing(
         ApiKey.objects.visible_to(person(request)).for_list(),
         request.GET,
-        search=("name", "prefix", "team__name"),
         sorts={"name": ("name",), "created": ("created_at",), "used": ("last_used_at",)},
     )
     return page_or_panel(request, "keys/index.html", "keys/_list.html", {"listing": found, "is_mine": True})

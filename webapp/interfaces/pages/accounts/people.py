@@ -19,7 +19,6 @@ def index(request: HttpRequest) -> HttpResponse:
     found = listing(
         User.objects.for_list(),
         request.GET,
-        search=("username", "email", "first_name", "last_name"),
         sorts={"name": ("username",), "joined": ("date_joined",), "seen": ("last_login",)},
     )
     return page_or_panel(request, "people/index.html", "people/_list.html", {"listing": found})

@@ -25,9 +25,7 @@ def index(request: HttpRequest) -> HttpResponse:
     """The teams one is in; all of them for the installation's admin. Of one team there is nothing to choose."""
     user = person(request)
     rows = Team.objects.visible_to(user)
-    found = listing(
-        rows.for_list(), request.GET, search=("name", "slug"), sorts={"name": ("name",), "created": ("created_at",)}
-    )
+    found = listing(rows.for_list(), request.GET, sorts={"name": ("name",), "created": ("created_at",)})
     if not user.is_superuser and not found.q and found.page.paginator.count == 1:
         return redirect("teams:detail", found.page.object_list[0].slug)
     roles = dict(user.memberships.values_list("team_id", "role"))

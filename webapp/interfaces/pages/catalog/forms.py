@@ -37,10 +37,10 @@ class FetchForm(RefusableForm):
 
     team = Pick(
         Team.objects.none(), empty_label=None, help_text="Who asks: the job is shown to this team.",
-        search=("name", "slug"), what="teams",
+        what="teams",
     )  # fmt: skip
     host = Pick(
-        Host.objects.none(), empty_label=None, help_text="Where the files go.", search=("name",), what="hosts"
+        Host.objects.none(), empty_label=None, help_text="Where the files go.", what="hosts"
     )  # fmt: skip
 
     def __init__(self, data: Any, *, teams: list[Team], initial: dict[str, Any] | None = None) -> None:

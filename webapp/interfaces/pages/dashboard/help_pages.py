@@ -15,6 +15,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
 from webapp.foundation import paths
+from webapp.foundation.text import holds
 
 FOLDER = paths.REPOSITORY / "templates" / "help"
 # The order people need them in; what is not named here follows by title.
@@ -61,9 +62,9 @@ def pages() -> dict[str, Page]:
 
 def find(words: Iterable[str]) -> list[Page]:
     """The pages that hold every word, those with a word in the title first."""
-    wanted = [word.lower() for word in words]
-    hits = [page for page in pages().values() if all(word in page.text.lower() for word in wanted)]
-    return sorted(hits, key=lambda page: not any(word in page.title.lower() for word in wanted))
+    wanted = list(words)
+    hits = [page for page in pages().values() if holds(page.text, wanted)]
+    return sorted(hits, key=lambda page: not any(holds(page.title, [word]) for word in wanted))
 
 
 def slug_for(section: str) -> str:

@@ -3,21 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.db.models import Q
 from django.urls import reverse
 from django.utils.http import urlencode
 
 from webapp.accounts.models import ApiKey, User
 from webapp.catalog.models import CatalogModel
 from webapp.deployments.models import Deployment
-from webapp.interfaces.kit.listings import number
+from webapp.foundation.search import filter_rows
+from webapp.foundation.text import words
 from webapp.interfaces.pages.dashboard import help_pages
 from webapp.inventory.models import Host
 from webapp.jobs.models import Job
 
 # Of each kind; its list has the rest.
 MOST = 8
-MAX_CHARS = 100
 
 
 @dataclass(frozen=True)
@@ -42,70 +41,55 @@ def find(user: User, text: str) -> list[Group]:
 
     One query per room, whatever the number of rows (deployments: two more for their replicas).
     """
-    words = text.strip()[:MAX_CHARS].split()
-    if not words:
+    q = " ".join(words(text))
+    if not q:
         return []
     groups = []
     for title, ask, everything in _ROOMS:
-        hits = ask(user, words)
+        hits = ask(user, q)
         if hits:
-            more = f"{reverse(everything)}?{urlencode({'q': ' '.join(words)})}" if len(hits) > MOST else ""
+            more = f"{reverse(everything)}?{urlencode({'q': q})}" if len(hits) > MOST else ""
             groups.append(Group(title, tuple(hits[:MOST]), more))
     return groups
 
 
-def _named(words: list[str], *fields: str) -> Q:
-    found = Q()
-    for word in words:
-        one = Q()
-        for field in fields:
-            one |= Q(**{f"{field}__icontains": word})
-        found &= one
-    return found
-
-
-def _deployments(user: User, words: list[str]) -> list[Hit]:
-    wanted = _named(words, "name", "artifact__catalog_model__name", "team__name")
-    rows = Deployment.objects.visible_to(user).filter(wanted).for_list().distinct()[: MOST + 1]
+def _deployments(user: User, q: str) -> list[Hit]:
+    rows = filter_rows(Deployment.objects.visible_to(user), q).for_list().distinct()[: MOST + 1]
     return [Hit(row.name, reverse("deployments:detail", args=[row.pk]), str(row.artifact), row.state) for row in rows]
 
 
-def _models(user: User, words: list[str]) -> list[Hit]:
-    rows = CatalogModel.objects.filter(_named(words, "name", "architecture", "slug")).order_by("name")[: MOST + 1]
+def _models(user: User, q: str) -> list[Hit]:
+    rows = filter_rows(CatalogModel.objects.all(), q).order_by("name")[: MOST + 1]
     return [Hit(row.name, reverse("catalog:detail", args=[row.slug]), row.architecture) for row in rows]
 
 
-def _hosts(user: User, words: list[str]) -> list[Hit]:
-    rows = Host.objects.visible_to(user).filter(_named(words, "name", "endpoint")).order_by("name")[: MOST + 1]
+def _hosts(user: User, q: str) -> list[Hit]:
+    rows = filter_rows(Host.objects.visible_to(user), q).order_by("name")[: MOST + 1]
     return [Hit(row.name, reverse("inventory:detail", args=[row.pk]), row.endpoint, row.state) for row in rows]
 
 
-def _jobs(user: User, words: list[str]) -> list[Hit]:
-    wanted = _named(words, "kind", "artifact__catalog_model__name", "host__name")
-    pk = number("".join(words).lstrip("#"))
-    if pk is not None:
-        wanted |= Q(pk=pk)
-    rows = Job.objects.visible_to(user).filter(wanted).for_list().distinct()[: MOST + 1]
+def _jobs(user: User, q: str) -> list[Hit]:
+    rows = filter_rows(Job.objects.visible_to(user), q).for_list().distinct()[: MOST + 1]
     return [
         Hit(f"{row.kind} #{row.pk}", reverse("jobs:detail", args=[row.pk]), str(row.artifact or ""), row.state)
         for row in rows
     ]
 
 
-def _keys(user: User, words: list[str]) -> list[Hit]:
-    rows = ApiKey.objects.visible_to(user).filter(_named(words, "name", "prefix")).for_list()[: MOST + 1]
+def _keys(user: User, q: str) -> list[Hit]:
+    rows = filter_rows(ApiKey.objects.visible_to(user), q).for_list()[: MOST + 1]
     listed = reverse("accounts:keys")
     return [Hit(row.name, f"{listed}?q={row.prefix}", f"{row.prefix}… of team {row.team.name}") for row in rows]
 
 
-def _help(user: User, words: list[str]) -> list[Hit]:
+def _help(user: User, q: str) -> list[Hit]:
     return [
         Hit(page.title, reverse("dashboard:help_page", args=[page.slug]), page.summary)
-        for page in help_pages.find(words)[: MOST + 1]
+        for page in help_pages.find(words(q))[: MOST + 1]
     ]
 
 
-_ROOMS: tuple[tuple[str, Callable[[User, list[str]], list[Hit]], str], ...] = (
+_ROOMS: tuple[tuple[str, Callable[[User, str], list[Hit]], str], ...] = (
     ("Deployments", _deployments, "deployments:index"),
     ("Models", _models, "catalog:index"),
     ("Hosts", _hosts, "inventory:index"),

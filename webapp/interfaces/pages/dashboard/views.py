@@ -15,12 +15,12 @@ from webapp.catalog.models import Artifact
 from webapp.deployments import sharing
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired
+from webapp.foundation.text import clean_text, parse_id
 from webapp.interfaces.kit.doors import door, page_or_panel, person
 from webapp.interfaces.kit.following import follow
-from webapp.interfaces.kit.listings import number, typed
 from webapp.interfaces.pages.dashboard import help_pages
 from webapp.interfaces.pages.dashboard.attention import concerns
-from webapp.interfaces.pages.dashboard.search import MAX_CHARS, find
+from webapp.interfaces.pages.dashboard.search import find
 from webapp.interfaces.pages.jobs import views as jobs
 from webapp.inventory.models import Host
 from webapp.jobs.models import Job
@@ -64,7 +64,7 @@ def home_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
 @door("GET")
 def search(request: HttpRequest) -> HttpResponse:
     """What is called like this, in every room."""
-    text = typed(request.GET.get("q"), MAX_CHARS)
+    text = clean_text(request.GET.get("q"))
     return render(request, "dashboard/search.html", {"q": text, "groups": find(person(request), text)})
 
 
@@ -81,7 +81,7 @@ def playground(request: HttpRequest) -> HttpResponse:
 def playground_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The choice of deployments; the conversation lives in the browser."""
     rows = Deployment.objects.visible_to(user).filter(desired_state=Desired.RUNNING).for_list()
-    chosen = [number(asked.get(name, "")) for name in ("deployment", "with")]
+    chosen = [parse_id(asked.get(name, "")) for name in ("deployment", "with")]
     named = rows.filter(pk__in=[pk for pk in chosen if pk is not None])
     offered = {row.pk: row for row in [*named, *rows[:CHOICES]]}
     return "dashboard/_choices.html", {"deployments": list(offered.values())}
@@ -93,7 +93,7 @@ def playground_token(request: HttpRequest) -> JsonResponse:
     """A five-minute token for one deployment and where to send it; the gateway checks it without asking anybody."""
     user = person(request)
     rows = Deployment.objects.visible_to(user).select_related("team")
-    deployment = rows.filter(pk=number(request.POST.get("deployment", "")) or 0).first()
+    deployment = rows.filter(pk=parse_id(request.POST.get("deployment", "")) or 0).first()
     if deployment is None:
         return JsonResponse({"error": "There is no such deployment."}, status=404)
     token = accounts.inference_token(user, sharing.asking_team(user, deployment), [deployment.pk])
@@ -105,7 +105,7 @@ def playground_token(request: HttpRequest) -> JsonResponse:
 @door("GET")
 def help_index(request: HttpRequest) -> HttpResponse:
     """All help pages, or those that hold every word of `q`."""
-    q = request.GET.get("q", "").strip()[:MAX_CHARS]
+    q = clean_text(request.GET.get("q"))
     pages = help_pages.find(q.split()) if q else list(help_pages.pages().values())
     return render(request, "dashboard/help.html", {"pages": pages, "q": q})
 

@@ -32,8 +32,7 @@ class PickArtifact(Pick):
     """One of the sets of files that could be served."""
 
     def __init__(self, **options: Any) -> None:
-        columns = ("catalog_model__name", "quantisation", "format", "main_file")
-        super().__init__(Artifact.objects.none(), label="Model", search=columns, what="models", **options)
+        super().__init__(Artifact.objects.none(), label="Model", what="models", **options)
 
     def label_from_instance(self, obj: Any) -> str:
         return str(obj) if obj.quantisation else f"{obj} ({obj.format})"
@@ -44,7 +43,7 @@ class PickHost(Pick):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            Host.objects.none(), required=False, empty_label="Wherever it fits", search=("name",), what="hosts",
+            Host.objects.none(), required=False, empty_label="Wherever it fits", what="hosts",
             **options,
         )  # fmt: skip
 
@@ -53,7 +52,7 @@ class PickTeam(Pick):
     """One of the teams that the person may act for."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(Team.objects.none(), empty_label=None, search=("name", "slug"), what="teams", **options)
+        super().__init__(Team.objects.none(), empty_label=None, what="teams", **options)
 
 
 class Parts(forms.Form):

@@ -15,9 +15,9 @@ from webapp.accounts.teams import teams_of
 from webapp.deployments import logs, rolling, searching, services, sharing
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.states import RolloutState
+from webapp.foundation.text import parse_id
 from webapp.interfaces.kit.doors import answer, carry_out, door, may, page_or_panel, person
 from webapp.interfaces.kit.following import follow
-from webapp.interfaces.kit.listings import number
 from webapp.interfaces.kit.picking import SHOWN
 from webapp.inventory.models import Host
 
@@ -56,7 +56,7 @@ def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
 def bulk(request: HttpRequest) -> HttpResponse:
     """One verb for every deployment that was ticked; what refuses says why, the others go on."""
     user, verb = person(request), request.POST.get("verb", "")
-    ticked = [pk for pk in map(number, request.POST.getlist("pk")[:200]) if pk is not None]
+    ticked = [pk for pk in map(parse_id, request.POST.getlist("pk")[:200]) if pk is not None]
     rows = list(Deployment.objects.visible_to(user).select_related("team").filter(pk__in=ticked).order_by("name"))
     if not rows or verb not in _BULK:
         messages.warning(request, "Tick the deployments first, then choose what to do with them.")
@@ -142,7 +142,7 @@ def _wish(request: HttpRequest, pk: int, verb: Callable[[User, Deployment], None
 
 @door("POST")
 def scale(request: HttpRequest, pk: int) -> HttpResponse:
-    asked = number(request.POST.get("replicas", ""))
+    asked = parse_id(request.POST.get("replicas", ""))
     # What is no number is refused by the service like any number out of range.
     wanted = -1 if asked is None else asked
     return _wish(request, pk, partial(_scale, wanted), f"Asked {{}} for {wanted} replica{'' if wanted == 1 else 's'}.")
@@ -189,7 +189,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _replica(deployment: Deployment, asked: str) -> Replica | None:
     replicas = deployment.replicas.present().order_by("number")
-    return replicas.filter(number=number(asked) or 0).first() or replicas.first()
+    return replicas.filter(number=parse_id(asked) or 0).first() or replicas.first()
 
 
 def _memory(replica: Replica) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from webapp.deployments import fitting, presets, services
 from webapp.deployments.models import Deployment, OptionPreset
 from webapp.deployments.options import OptionsForm, options_form
 from webapp.foundation.errors import Refused
-from webapp.interfaces.kit import listings
+from webapp.foundation.text import clean_text, parse_id
 from webapp.interfaces.kit.doors import carry_out, door, may, person
 from webapp.interfaces.kit.picking import hush, is_search
 from webapp.interfaces.pages.deployments.forms import DeploymentForm, EditForm, Parts
@@ -108,7 +108,7 @@ def _settled(typed: QueryDict, form: Parts) -> QueryDict:
 
 
 def _to_clone(user: User, key: str) -> Deployment | None:
-    return Deployment.objects.belonging_to(user).filter(pk=listings.number(key) or 0).first()
+    return Deployment.objects.belonging_to(user).filter(pk=parse_id(key) or 0).first()
 
 
 def _preset(user: User, key: str) -> presets.Preset | None:
@@ -199,7 +199,7 @@ def _first_fault(*forms: BaseForm) -> str:
 @door("POST")
 def keep_preset(request: HttpRequest, pk: int) -> HttpResponse:
     """Keep the deployment's options for the team, under a name."""
-    deployment, user, name = own(request, pk), person(request), listings.typed(request.POST.get("name"))
+    deployment, user, name = own(request, pk), person(request), clean_text(request.POST.get("name"))
     verb = lambda: presets.save(user, deployment.team, deployment.engine, name, deployment.options)  # noqa: E731
     carry_out(request, verb, f"Kept as the preset {name}.")
     return redirect("deployments:detail", pk)

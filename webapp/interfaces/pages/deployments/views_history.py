@@ -8,8 +8,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from webapp.accounts.models import Role, Team
 from webapp.deployments import logs, revisions, sharing, timeline
 from webapp.deployments.models import Deployment
+from webapp.foundation.text import clean_text, parse_id
 from webapp.interfaces.kit.doors import carry_out, door, may, person
-from webapp.interfaces.kit.listings import number, typed
 
 MOST_ENTRIES = 200
 MOST_STARTS = 12
@@ -25,7 +25,7 @@ def own(request: HttpRequest, pk: int) -> Deployment:
 def history(request: HttpRequest, pk: int) -> HttpResponse:
     """Revisions with what each changed, the starts and how long they took, and the diary, filtered."""
     deployment = own(request, pk)
-    diary, asked = deployment.diary.all(), {n: number(request.GET.get(n, "")) for n in ("replica", "revision")}
+    diary, asked = deployment.diary.all(), {n: parse_id(request.GET.get(n, "")) for n in ("replica", "revision")}
     if asked["replica"]:
         diary = diary.filter(replica_number=asked["replica"])
     if asked["revision"]:
@@ -76,7 +76,7 @@ def log(request: HttpRequest, pk: int, number: int) -> HttpResponse:
             content_type="text/plain; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
-    q = request.GET.get("q", "").strip()[:200]
+    q = clean_text(request.GET.get("q"), 200)
     lines = text.splitlines()
     if q:
         lines = [line for line in lines if q.lower() in line.lower()]
@@ -89,7 +89,7 @@ def share(request: HttpRequest, pk: int) -> HttpResponse:
     """Which other teams may use it."""
     deployment, user, error, asked = own(request, pk), person(request), "", ""
     if request.method == "POST":
-        asked = typed(request.POST.get("team"), 40)
+        asked = clean_text(request.POST.get("team"), 40)
         if carry_out(request, lambda: sharing.grant(user, deployment, asked), f"Team {asked} may use it now."):
             return redirect("deployments:share", pk)
         error = "refused"

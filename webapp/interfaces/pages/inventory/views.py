@@ -41,7 +41,6 @@ def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
         .for_list()
         .annotate(deployment_count=Count("replicas__deployment", distinct=True)),
         asked,
-        search=("name", "endpoint", "state", "labels"),
         sorts={
             "name": ("name",),
             "state": ("state",),

@@ -9,6 +9,7 @@ from django.shortcuts import get_object_or_404, render
 from webapp.accounts.models import Role, User
 from webapp.accounts.teams import teams_of
 from webapp.catalog.models import Artifact
+from webapp.foundation.text import clean_text
 from webapp.interfaces.kit.doors import answer, carry_out, door, may, page_or_panel, person
 from webapp.interfaces.kit.following import follow
 from webapp.interfaces.kit.listings import listing
@@ -40,7 +41,6 @@ def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
     found = listing(
         Job.objects.visible_to(user).for_list().filter(**chosen),
         asked,
-        search=("kind", "state", "host__name", "subject", "artifact__catalog_model__name", "requested_by__username"),
         sorts={"id": ("id",), "state": ("state",), "host": ("host__name",), "created": ("created_at",)},
         kept=chosen,
     )
@@ -73,7 +73,7 @@ def log(request: HttpRequest, pk: int) -> HttpResponse:
         name = f"job-{pk}{f'-{chosen.key}' if chosen else ''}.log"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return HttpResponse(text, content_type="text/plain; charset=utf-8", headers=headers)
-    q = request.GET.get("q", "").strip()[:200]
+    q = clean_text(request.GET.get("q"), 200)
     lines = [line for line in text.splitlines() if q.lower() in line.lower()]
     context = {"job": job, "kept": kept, "chosen": chosen, "q": q, "lines": lines}
     return render(request, "jobs/log.html", context)

@@ -43,7 +43,6 @@ class ScheduleForm(RefusableForm):
     artifact = Pick(
         Artifact.objects.none(), required=False, empty_label="A repository of a hub, see below", label="Source",
         help_text="The files to make smaller ones of; 16-bit ones are best.", what="models",
-        search=("catalog_model__name", "quantisation", "format"),
     )  # fmt: skip
     hub = forms.ModelChoiceField(Hub.objects.none(), required=False, empty_label="No hub")
     repo = forms.CharField(
@@ -60,9 +59,7 @@ class ScheduleForm(RefusableForm):
     recipes = forms.MultipleChoiceField(
         widget=forms.CheckboxSelectMultiple, help_text="The first one in this order whose result passes is served."
     )
-    host = Pick(
-        Host.objects.none(), empty_label=None, help_text="Where the work is done.", search=("name",), what="hosts"
-    )
+    host = Pick(Host.objects.none(), empty_label=None, help_text="Where the work is done.", what="hosts")
     when = forms.ChoiceField(
         choices=WHEN_WORDS, help_text="The fields below count as far as they belong to it. Missed times are one run."
     )
@@ -112,7 +109,7 @@ class ScheduleForm(RefusableForm):
     )  # fmt: skip
     deployment = Pick(
         Deployment.objects.none(), required=False, empty_label="None: only make it", label="Serve it as",
-        help_text="Rolled to the result that passes, without a failed request.", search=("name",), what="deployments",
+        help_text="Rolled to the result that passes, without a failed request.", what="deployments",
     )  # fmt: skip
     may_gap = forms.BooleanField(
         required=False, label="The old one may go first where there is no room for both: a gap in service"

@@ -41,7 +41,6 @@ def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
     found = listing(
         rows,
         asked,
-        search=("name", "team__name", "repo", "artifact__catalog_model__name", "host__name", "deployment__name"),
         sorts={"name": ("name",), "next": ("next_due_at",), "host": ("host__name",)},
     )
     shown = list(found.page.object_list)
