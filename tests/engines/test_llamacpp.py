@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from webapp import engines
 from webapp.engines.base import HardwareGrant, LogFact, ModelFiles, ProbeOutcome, Readiness
-from webapp.engines.llamacpp import LlamaCpp, LlamaCppOptions
-from webapp.engines.llamacpp_log import reported
+from webapp.engines.llamacpp.adapter import LlamaCpp
+from webapp.engines.llamacpp.log import reported
+from webapp.engines.llamacpp.options import LlamaCppOptions
 from webapp.planner.facts import KvGroup, ModelFacts
 
 ENGINE = LlamaCpp()

@@ -11,7 +11,7 @@ import pytest
 from tests.planner.engine import load
 from tests.planner.shapes import SHAPES
 from webapp.engines.base import ExitCode, ExitFacts
-from webapp.engines.llamacpp import LlamaCpp
+from webapp.engines.llamacpp.adapter import LlamaCpp
 from webapp.planner.memory import Settings
 
 PYTHON = os.environ.get("MODELYARD_TEST_LLAMACPP_PYTHON", "")

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from webapp.engines.base import ExitCode, ExitFacts, HardwareGrant, ModelFiles, ProbeOutcome, Readiness
-from webapp.engines.vllm import Vllm, VllmOptions
+from webapp.engines.vllm.adapter import Vllm
+from webapp.engines.vllm.options import VllmOptions
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import GIB, Capacity, fits
 

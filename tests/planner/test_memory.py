@@ -10,7 +10,7 @@ import pytest
 from tests.planner.shapes import SHAPES
 from tests.planner.test_memory_real import CASES
 from webapp.catalog import gguf
-from webapp.engines.llamacpp_log import reported
+from webapp.engines.llamacpp.log import reported
 from webapp.planner import ggml
 from webapp.planner.comparison import Comparison, compare
 from webapp.planner.facts import KvGroup, ModelFacts

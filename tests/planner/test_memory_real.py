@@ -13,7 +13,7 @@ import pytest
 from tests.planner.engine import load
 from tests.planner.shapes import SHAPES
 from webapp.catalog import gguf
-from webapp.engines.llamacpp_log import parse, reported
+from webapp.engines.llamacpp.log import parse, reported
 from webapp.planner.comparison import compare
 from webapp.planner.memory import MIB, Settings, estimate_llamacpp
 

@@ -5,11 +5,8 @@ the model is loaded and answers 503 until it is; SIGTERM is ignored while loadin
 """
 
 import json
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import Field
-
-from webapp.engines import llamacpp_exits, llamacpp_log
 from webapp.engines.base import (
     EngineOptions,
     ExitFacts,
@@ -22,95 +19,16 @@ from webapp.engines.base import (
     ProbeSpec,
     Readiness,
 )
+from webapp.engines.llamacpp import exits, log
+from webapp.engines.llamacpp.images import IMAGES
+from webapp.engines.llamacpp.options import LlamaCppOptions
 from webapp.engines.processors import UNKNOWN, Flags
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import MIB, Estimate, Settings, Term, estimate_llamacpp
 
-CacheType = Literal["f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 GPU_THREADS = 8  # with every layer on the GPU more CPU threads only wait
 ALL_LAYERS = 9999  # "all" is a word only newer builds know
 MOST_CONTEXT = 4 * 2**20
-
-_IMAGES: dict[str, tuple[str, ...]] = {
-    "cpu": ("modelyard/llamacpp:cpu", "ghcr.io/ggml-org/llama.cpp:server"),
-    "nvidia": ("ghcr.io/ggml-org/llama.cpp:server-cuda",),
-    "amd": ("ghcr.io/ggml-org/llama.cpp:server-rocm", "ghcr.io/ggml-org/llama.cpp:server-vulkan"),
-    "intel": ("ghcr.io/ggml-org/llama.cpp:server-intel", "ghcr.io/ggml-org/llama.cpp:server-vulkan"),
-}
-
-
-class LlamaCppOptions(EngineOptions):
-    """What people may choose about a llama.cpp server."""
-
-    context_length: int = Field(
-        4096,
-        ge=256,
-        le=1_048_576,
-        title="Context length",
-        description="Tokens one request may use, prompt and answer together. Every slot gets as many; "
-        "the cache grows with both. Rounded up to a multiple of 256.",
-    )
-    parallel_slots: int = Field(
-        2, ge=1, le=64, title="Slots", description="Requests computed at the same time; further ones wait their turn."
-    )
-    threads: int | None = Field(
-        None, ge=1, le=512, title="CPU threads", description="Empty: as many as the CPUs this replica may use."
-    )
-    batch_size: int = Field(
-        2048, ge=32, le=16384, title="Batch", description="Prompt tokens taken up at once, over all slots."
-    )
-    micro_batch_size: int = Field(
-        512,
-        ge=32,
-        le=16384,
-        title="Micro batch",
-        description="Prompt tokens computed in one pass. Larger is faster on GPUs and takes more working memory.",
-    )
-    cache_type_k: CacheType = Field(
-        "f16", title="Cache type of keys", description="q8_0 takes half the memory of f16 at hardly any loss."
-    )
-    cache_type_v: CacheType = Field(
-        "f16", title="Cache type of values", description="Anything below 16 bits needs flash attention."
-    )
-    gpu_layers: int = Field(
-        -1,
-        ge=-1,
-        le=4096,
-        title="Layers on the GPU",
-        description="-1 puts all layers there; fewer let a model run that does not fit. No effect without a GPU.",
-    )
-    flash_attention: Literal["auto", "on", "off"] = Field(
-        "auto", title="Flash attention", description="Attention that needs less memory; auto uses it where it can."
-    )
-    memory_map: bool = Field(
-        True,
-        title="Map the file into memory",
-        description="Starts faster and shares the pages between replicas; off reads the whole file into memory.",
-    )
-    embeddings: bool = Field(
-        False, title="Serve embeddings", description="Answers /v1/embeddings as well; for embedding models."
-    )
-    pooling: Literal["model", "mean", "cls", "last"] = Field(
-        "model",
-        title="Pooling of embeddings",
-        description="How the vectors of the tokens become one. model: as the file says.",
-    )
-    prompt_cache_mib: int = Field(
-        0,
-        ge=0,
-        le=1_048_576,
-        title="Prompt cache (MiB)",
-        description="Host memory for prompts of earlier conversations, so that they continue faster. "
-        "Counted in full in the memory of the replica.",
-    )
-    context_checkpoints: int = Field(
-        4,
-        ge=0,
-        le=32,
-        title="Context checkpoints",
-        description="Per slot: saved states that let models with sliding windows or recurrent layers go back in a "
-        "conversation without computing it again. Other models make none.",
-    )
 
 
 class LlamaCpp:
@@ -132,7 +50,7 @@ class LlamaCpp:
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""
-        return _IMAGES.get(vendor, ())
+        return IMAGES.get(vendor, ())
 
     def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
         """It computes every type on everything.
@@ -252,15 +170,15 @@ class LlamaCpp:
 
     def parse_log(self, line: str) -> LogFact | None:
         """Stages of loading, buffer sizes (keys are planner terms) and complaints."""
-        return llamacpp_log.parse(line)
+        return log.parse(line)
 
     def is_our_asking(self, line: str) -> bool:
         """Whether the line only says that we looked; the gateway lets nobody else ask for these."""
-        return llamacpp_log.is_our_asking(line)
+        return log.is_our_asking(line)
 
     def explain_exit(self, facts: ExitFacts) -> ExitReason:
         """Why it is not running, from everything known together."""
-        return llamacpp_exits.explain(facts)
+        return exits.explain(facts)
 
     def estimate(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> Estimate:
         """The memory it will take with these options on this hardware."""

@@ -6,11 +6,9 @@ SIGTERM aborts what runs; the cache is taken whole at the start, so its size is 
 
 import json
 import re
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import Field
-
-from webapp.engines import processors, vllm_exits, vllm_log
+from webapp.engines import processors
 from webapp.engines.base import (
     EngineOptions,
     ExitFacts,
@@ -24,15 +22,12 @@ from webapp.engines.base import (
     Readiness,
 )
 from webapp.engines.processors import UNKNOWN, Flags
+from webapp.engines.vllm import exits, log
+from webapp.engines.vllm.images import IMAGES
+from webapp.engines.vllm.options import VllmOptions
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import GIB, Estimate, Settings, Term, estimate_vllm
 
-_IMAGES: dict[str, tuple[str, ...]] = {
-    "cpu": ("modelyard/vllm:cpu", "vllm/vllm-openai-cpu:latest-x86_64"),
-    "nvidia": ("vllm/vllm-openai:latest",),
-    "amd": ("vllm/vllm-openai-rocm:latest",),
-    "intel": ("vllm/vllm-openai-xpu:latest",),
-}
 # Integers of a few bits, unpacked as they are multiplied: the same kernel whoever packed them. The first is how
 # configs of compressed-tensors that were not made here are called.
 _PACKED = re.compile(r"(packed|AWQ|GPTQ)(?: (\d+)-bit)?")
@@ -45,48 +40,6 @@ _NO_KERNEL = (
     "vLLM has no kernel for {name} with 4 bits on processors without AVX-512. "
     "Use GGUF with llama.cpp, INT8 or FP8, a host with AVX-512, or a GPU."
 )
-
-
-class VllmOptions(EngineOptions):
-    """What people may choose about a vLLM server."""
-
-    context_length: int = Field(
-        4096,
-        ge=16,
-        le=1_048_576,
-        title="Context length",
-        description="Tokens one request may use, prompt and answer together.",
-    )
-    parallel_slots: int = Field(
-        16,
-        ge=1,
-        le=1024,
-        title="Slots",
-        description="Requests computed at the same time; further ones wait their turn.",
-    )
-    cache_gib: int = Field(
-        1,
-        ge=1,
-        le=1024,
-        title="Cache (GiB)",
-        description="Memory for the key-value cache of all requests together, taken whole at the start.",
-    )
-    data_type: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto", title="Data type", description="Of the computation; auto takes what the model was published in."
-    )
-    cache_type: Literal["auto", "fp8"] = Field(
-        "auto",
-        title="Cache type",
-        description="fp8 holds twice as many tokens in the same memory, on GPUs that know it.",
-    )
-    compile: bool = Field(
-        False,
-        title="Compile the model",
-        description="Faster once it runs, a minute or more slower to start; needs a compiler in the image.",
-    )
-    prefix_caching: bool = Field(
-        True, title="Reuse prompts", description="Requests that begin alike share their part of the cache."
-    )
 
 
 class Vllm:
@@ -107,7 +60,7 @@ class Vllm:
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""
-        return _IMAGES.get(vendor, ())
+        return IMAGES.get(vendor, ())
 
     def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
         """What the processors lack, else the kernels that vLLM lacks for them."""
@@ -205,15 +158,15 @@ class Vllm:
 
     def parse_log(self, line: str) -> LogFact | None:
         """Stages of loading, sizes (keys are planner terms) and complaints."""
-        return vllm_log.parse(line)
+        return log.parse(line)
 
     def is_our_asking(self, line: str) -> bool:
         """Whether the line only says that we looked; the gateway lets nobody else ask for these."""
-        return vllm_log.is_our_asking(line)
+        return log.is_our_asking(line)
 
     def explain_exit(self, facts: ExitFacts) -> ExitReason:
         """Why it is not running, from everything known together."""
-        return vllm_exits.explain(facts)
+        return exits.explain(facts)
 
     def estimate(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> Estimate:
         """The memory it will take with these options on this hardware."""
