@@ -8,6 +8,7 @@ import json
 from typing import Any, ClassVar
 
 from webapp.engines.base import (
+    Engine,
     EngineOptions,
     ExitFacts,
     ExitReason,
@@ -19,19 +20,18 @@ from webapp.engines.base import (
     ProbeSpec,
     Readiness,
 )
-from webapp.engines.llamacpp import exits, log
+from webapp.engines.llamacpp import exits, log, memory
 from webapp.engines.llamacpp.images import IMAGES
 from webapp.engines.llamacpp.options import LlamaCppOptions
-from webapp.engines.processors import UNKNOWN, Flags
 from webapp.planner.facts import ModelFacts
-from webapp.planner.memory import MIB, Estimate, Settings, Term, estimate_llamacpp
+from webapp.planner.memory import MIB, Capacity, Term
 
 GPU_THREADS = 8  # with every layer on the GPU more CPU threads only wait
 ALL_LAYERS = 9999  # "all" is a word only newer builds know
 MOST_CONTEXT = 4 * 2**20
 
 
-class LlamaCpp:
+class LlamaCpp(Engine):
     """llama-server, official image or one built here: both take the same flags."""
 
     name: ClassVar[str] = "llamacpp"
@@ -40,25 +40,13 @@ class LlamaCpp:
     endpoints: ClassVar[tuple[str, ...]] = ("chat/completions", "completions", "embeddings", "models")
     Options: ClassVar[type[EngineOptions]] = LlamaCppOptions
     port: ClassVar[int] = 8080
-    stop_signal: ClassVar[str] = "SIGTERM"
-    drain_s: ClassVar[int] = 30
     stop_timeout_s: ClassVar[int] = 10  # it drops requests at once and ends in under 2 s; draining is our proxy's
-    read_only_root: ClassVar[bool] = True
-    needs_init: ClassVar[bool] = True
     # Seen on its own HTTP listener: "Keep-Alive: timeout=5, max=100", and the end of the connection right behind.
     closes_after_stream: ClassVar[bool] = True
 
     def images(self, vendor: str) -> tuple[str, ...]:
-        """Image references for that hardware, best first; empty when it cannot run there."""
+        """The image built here needs what processors.GGML names; the official one has code for older ones too."""
         return IMAGES.get(vendor, ())
-
-    def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
-        """It computes every type on everything.
-
-        The image built here needs what processors.GGML names; the official one, which stands in for it, has code for
-        older processors too.
-        """
-        return ""
 
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
         """argv, environment and limits. `options` is a LlamaCppOptions.
@@ -68,7 +56,7 @@ class LlamaCpp:
         """
         assert isinstance(options, LlamaCppOptions)
         self._check(model, options, hardware)
-        settings = self.settings(options, hardware)
+        settings = memory.settings_of(options, hardware)
         threads = str(self.threads(options, hardware))
         argv = ["--model", model.path, "--alias", model.alias, "--host", "0.0.0.0", "--port", str(self.port)]  # noqa: S104
         argv += ["--ctx-size", str(settings.total_context), "--parallel", str(options.parallel_slots)]
@@ -121,23 +109,6 @@ class LlamaCpp:
             wanted = GPU_THREADS
         return min(wanted, most)
 
-    @staticmethod
-    def settings(options: LlamaCppOptions, hardware: HardwareGrant) -> Settings:
-        """The options as the planner counts them."""
-        return Settings(
-            context=options.context_length,
-            parallel=options.parallel_slots,
-            cache_type_k=options.cache_type_k,
-            cache_type_v=options.cache_type_v,
-            batch=options.batch_size,
-            micro_batch=min(options.micro_batch_size, options.batch_size),
-            flash_attention=options.flash_attention != "off",
-            gpu_layers=0 if hardware.vendor == "cpu" else options.gpu_layers,
-            embeddings=options.embeddings,
-            prompt_cache_bytes=options.prompt_cache_mib * MIB,
-            checkpoints=options.context_checkpoints,
-        )
-
     def health_probe(self) -> ProbeSpec:
         """GET /health: open without a key, answered at once."""
         return ProbeSpec("GET", "/health", timeout_s=2.0)
@@ -180,13 +151,13 @@ class LlamaCpp:
         """Why it is not running, from everything known together."""
         return exits.explain(facts)
 
-    def estimate(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> Estimate:
-        """The memory it will take with these options on this hardware."""
-        return estimate_llamacpp(meta, self.settings(options, hardware))
-
     def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> list[Term]:
-        """The same as a list of named terms that add up."""
-        return list(self.estimate(meta, options, hardware).terms)
+        """Weights, cache and working memory of all slots, and what the program takes beside them."""
+        return list(memory.estimate(meta, memory.settings_of(options, hardware)).terms)
+
+    def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareGrant, room: Capacity) -> str:
+        """A shorter context, a smaller cache, one slot, fewer layers on the GPU or a smaller quantisation."""
+        return memory.suggest(meta, memory.settings_of(options, hardware), room).text
 
 
 def _post(path: str, body: dict[str, Any]) -> ProbeSpec:

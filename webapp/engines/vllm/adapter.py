@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from webapp.engines import processors
 from webapp.engines.base import (
+    Engine,
     EngineOptions,
     ExitFacts,
     ExitReason,
@@ -22,11 +23,11 @@ from webapp.engines.base import (
     Readiness,
 )
 from webapp.engines.processors import UNKNOWN, Flags
-from webapp.engines.vllm import exits, log
+from webapp.engines.vllm import exits, log, memory
 from webapp.engines.vllm.images import IMAGES
 from webapp.engines.vllm.options import VllmOptions
 from webapp.planner.facts import ModelFacts
-from webapp.planner.memory import GIB, Estimate, Settings, Term, estimate_vllm
+from webapp.planner.memory import GIB, Capacity, Term
 
 # Integers of a few bits, unpacked as they are multiplied: the same kernel whoever packed them. The first is how
 # configs of compressed-tensors that were not made here are called.
@@ -42,7 +43,7 @@ _NO_KERNEL = (
 )
 
 
-class Vllm:
+class Vllm(Engine):
     """vLLM's OpenAI server, official image or the one built here for processors: both take the same flags."""
 
     name: ClassVar[str] = "vllm"
@@ -51,12 +52,7 @@ class Vllm:
     endpoints: ClassVar[tuple[str, ...]] = ("chat/completions", "completions", "models")
     Options: ClassVar[type[EngineOptions]] = VllmOptions
     port: ClassVar[int] = 8000
-    stop_signal: ClassVar[str] = "SIGTERM"
-    drain_s: ClassVar[int] = 30
     stop_timeout_s: ClassVar[int] = 20  # it aborts requests at once; draining is our proxy's. 1 to 2 s measured
-    read_only_root: ClassVar[bool] = True
-    needs_init: ClassVar[bool] = True
-    closes_after_stream: ClassVar[bool] = False
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""
@@ -119,17 +115,6 @@ class Vllm:
             environment |= {"VLLM_CPU_KVCACHE_SPACE": str(options.cache_gib), "OMP_WAIT_POLICY": "passive"}
         return environment
 
-    @staticmethod
-    def settings(options: VllmOptions, hardware: HardwareGrant) -> Settings:
-        """The options as the planner counts them: cards hold everything or nothing."""
-        return Settings(
-            context=options.context_length,
-            parallel=options.parallel_slots,
-            gpu_layers=0 if hardware.vendor == "cpu" else -1,
-            cache_bytes=options.cache_gib * GIB,
-            repack=False,
-        )
-
     def health_probe(self) -> ProbeSpec:
         """GET /health: open without a key; 503 when the engine behind it is dead."""
         return ProbeSpec("GET", "/health", timeout_s=2.0)
@@ -168,10 +153,10 @@ class Vllm:
         """Why it is not running, from everything known together."""
         return exits.explain(facts)
 
-    def estimate(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> Estimate:
-        """The memory it will take with these options on this hardware."""
-        return estimate_vllm(meta, self.settings(options, hardware))
-
     def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> list[Term]:
-        """The same as a list of named terms that add up."""
-        return list(self.estimate(meta, options, hardware).terms)
+        """Weights, the cache as it was asked for, and what the programs take."""
+        return list(memory.estimate(meta, options.cache_gib * GIB, hardware.vendor != "cpu").terms)
+
+    def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareGrant, room: Capacity) -> str:
+        """A smaller cache."""
+        return memory.suggest(meta, options.cache_gib * GIB, hardware.vendor != "cpu", room)

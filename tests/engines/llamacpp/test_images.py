@@ -10,7 +10,7 @@ import pytest
 from webapp.engines.base import HardwareGrant, ModelFiles
 from webapp.engines.llamacpp.adapter import LlamaCpp
 
-FOLDER = Path(__file__).resolve().parents[2] / "compose" / "engines" / "llamacpp"
+FOLDER = Path(__file__).resolve().parents[3] / "compose" / "engines" / "llamacpp"
 
 
 @pytest.fixture(scope="module")
