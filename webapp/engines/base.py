@@ -5,13 +5,14 @@ what to start (LaunchSpec), what to ask (ProbeSpec) and what an answer, a log li
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from webapp.engines.metrics import Metrics
 from webapp.engines.processors import UNKNOWN, Flags
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Capacity, Term
@@ -20,9 +21,14 @@ Vendor = Literal["cpu", "nvidia", "amd", "intel"]
 
 
 class EngineOptions(BaseModel):
-    """What people may choose about one engine. Unknown names are refused, so nothing reaches argv unseen."""
+    """What people may choose about one engine. Unknown names are refused, so nothing reaches argv unseen.
+
+    Title, help, kind and limits of each field make its place in forms.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    # What nearly everybody decides; forms keep the rest behind "More options".
+    basic: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,39 @@ class ExitReason:
     retry: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ListedDevice:
+    """One device as an engine calls it: "CUDA0", "ROCm1", "Vulkan0"."""
+
+    backend: str
+    index: int
+    name: str
+    memory_bytes: int
+    free_bytes: int
+    shares_host_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceList:
+    """How to ask an engine's image which devices it sees: arguments, and what the output means.
+
+    `parse` raises ProbeError (webapp.inventory.probes) when there is no list in it.
+    """
+
+    argv: tuple[str, ...]
+    parse: Callable[[str], Sequence[ListedDevice]]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Options to begin with, under a name for people. `key` tells an engine's presets apart."""
+
+    key: str
+    name: str
+    about: str
+    options: Mapping[str, Any]
+
+
 class Engine(ABC):
     """One engine. Instances are stateless and shared. What has a value here may be left out of an adapter."""
 
@@ -158,6 +197,9 @@ class Engine(ABC):
     read_only_root: ClassVar[bool] = True
     needs_init: ClassVar[bool] = True
     closes_after_stream: ClassVar[bool] = False  # it ends the connection after a chunked answer, whatever it says
+    presets: ClassVar[tuple[Preset, ...]] = ()
+    metrics: ClassVar[Metrics | None] = None  # None: it tells nothing of itself
+    device_list: ClassVar[DeviceList | None] = None  # None: its image lists no devices
 
     @abstractmethod
     def images(self, vendor: str) -> tuple[str, ...]:

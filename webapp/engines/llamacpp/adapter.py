@@ -8,6 +8,7 @@ import json
 from typing import Any, ClassVar
 
 from webapp.engines.base import (
+    DeviceList,
     Engine,
     EngineOptions,
     ExitFacts,
@@ -16,13 +17,18 @@ from webapp.engines.base import (
     LaunchSpec,
     LogFact,
     ModelFiles,
+    Preset,
     ProbeOutcome,
     ProbeSpec,
     Readiness,
 )
 from webapp.engines.llamacpp import exits, log, memory
+from webapp.engines.llamacpp.devices import DEVICE_LIST
 from webapp.engines.llamacpp.images import IMAGES
+from webapp.engines.llamacpp.metrics import METRICS
 from webapp.engines.llamacpp.options import LlamaCppOptions
+from webapp.engines.llamacpp.presets import PRESETS
+from webapp.engines.metrics import Metrics
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import MIB, Capacity, Term
 
@@ -43,6 +49,9 @@ class LlamaCpp(Engine):
     stop_timeout_s: ClassVar[int] = 10  # it drops requests at once and ends in under 2 s; draining is our proxy's
     # Seen on its own HTTP listener: "Keep-Alive: timeout=5, max=100", and the end of the connection right behind.
     closes_after_stream: ClassVar[bool] = True
+    presets: ClassVar[tuple[Preset, ...]] = PRESETS
+    metrics: ClassVar[Metrics | None] = METRICS
+    device_list: ClassVar[DeviceList | None] = DEVICE_LIST
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """The image built here needs what processors.GGML names; the official one has code for older ones too."""

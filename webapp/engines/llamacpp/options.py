@@ -1,6 +1,6 @@
 """What people may choose about llama.cpp's server."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,14 @@ CacheType = Literal["f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"
 
 class LlamaCppOptions(EngineOptions):
     """What people may choose about a llama.cpp server."""
+
+    basic: ClassVar[tuple[str, ...]] = (
+        "context_length",
+        "parallel_slots",
+        "cache_type_k",
+        "cache_type_v",
+        "gpu_layers",
+    )
 
     context_length: int = Field(
         4096,

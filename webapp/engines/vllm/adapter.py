@@ -22,9 +22,11 @@ from webapp.engines.base import (
     ProbeSpec,
     Readiness,
 )
+from webapp.engines.metrics import Metrics
 from webapp.engines.processors import UNKNOWN, Flags
 from webapp.engines.vllm import exits, log, memory
 from webapp.engines.vllm.images import IMAGES
+from webapp.engines.vllm.metrics import METRICS
 from webapp.engines.vllm.options import VllmOptions
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import GIB, Capacity, Term
@@ -53,6 +55,7 @@ class Vllm(Engine):
     Options: ClassVar[type[EngineOptions]] = VllmOptions
     port: ClassVar[int] = 8000
     stop_timeout_s: ClassVar[int] = 20  # it aborts requests at once; draining is our proxy's. 1 to 2 s measured
+    metrics: ClassVar[Metrics | None] = METRICS
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""

@@ -1,6 +1,6 @@
 """What people may choose about vLLM."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from webapp.engines.base import EngineOptions
 
 class VllmOptions(EngineOptions):
     """What people may choose about a vLLM server."""
+
+    basic: ClassVar[tuple[str, ...]] = ("context_length", "parallel_slots")
 
     context_length: int = Field(
         4096,
