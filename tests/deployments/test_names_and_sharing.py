@@ -102,7 +102,7 @@ def test_granting_is_for_operators_and_written_down(ada: Any, bob: Any, eve: Any
 
 
 def test_our_presets_are_valid_options_of_their_engines() -> None:
-    for preset in presets.OURS:
+    for preset in presets.ours():
         assert services.checked_options(preset.engine, preset.options) == preset.options
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webapp.inventory.probes import amd, docker_info, intel, listed, nvidia, processor
+from webapp.engines.llamacpp import devices as listed
+from webapp.inventory.probes import amd, docker_info, intel, nvidia, processor
 from webapp.inventory.probes.devices import Device, ProbeError, number, pci_address, size
 
 CAPTURES = Path(__file__).parent / "captures"

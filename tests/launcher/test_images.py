@@ -16,6 +16,7 @@ from docker.models.containers import Container
 from tests.launcher import small_registry
 from tests.launcher.containers import HARDENED, ended
 from tests.launcher.waiting import eventually
+from webapp.engines.llamacpp.images import LOCAL
 from workers.launcher import images, pulling
 from workers.launcher.progress import LauncherError
 
@@ -168,7 +169,7 @@ def test_embeddings_are_answered_when_asked_for(engines: Engines) -> None:
 def test_a_second_call_finds_the_image_and_does_nothing(client: docker.DockerClient, llamacpp: str) -> None:
     said: list[str] = []
     found = images.ensure_llamacpp_image(client, on_progress=said.append)
-    assert (found, said) == (llamacpp, []) and llamacpp == images.LOCAL_LLAMACPP
+    assert (found, said) == (llamacpp, []) and llamacpp == LOCAL
 
 
 def test_a_new_engine_loads_the_saved_image(client: docker.DockerClient, llamacpp: str) -> None:

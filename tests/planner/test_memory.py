@@ -1,199 +1,42 @@
-"""The planner's memory model, against lines that llama.cpp printed (captures/buffers.txt) and by hand."""
-
-import re
-from dataclasses import replace
-from io import BytesIO
-from pathlib import Path
+"""What the planner knows of memory whatever the engine, and of what it compares with an engine's own words."""
 
 import pytest
 
+from tests.engines.llamacpp.test_memory import facts_of
 from tests.planner.shapes import SHAPES
-from tests.planner.test_memory_real import CASES
-from webapp.catalog import gguf
-from webapp.engines.llamacpp_log import reported
 from webapp.planner import ggml
 from webapp.planner.comparison import Comparison, compare
 from webapp.planner.facts import KvGroup, ModelFacts
-from webapp.planner.memory import (
-    MIB,
-    Capacity,
-    Settings,
-    estimate,
-    estimate_llamacpp,
-    fits,
-    kv_bytes,
-)
-
-GIB = 2**30
-CAPTURES = Path(__file__).parent / "captures" / "buffers.txt"
-
-# Llama 3.1 8B as its GGUF header describes it
-LLAMA_8B = ModelFacts(
-    architecture="llama",
-    quantisation="F16",
-    parameters=8_030_261_248,
-    layers=32,
-    heads=32,
-    kv_heads=8,
-    key_length=128,
-    value_length=128,
-    embedding_length=4096,
-    feed_forward_length=14336,
-    vocabulary=128256,
-    context_length=131072,
-    kv_groups=(KvGroup(32, 1024, 1024),),
-    weights_bytes=16_060_522_496,
-    mapped_bytes=16_060_522_496,
-    kept_bytes=16_060_522_496,
-    layer_bytes=(436_224_000,) * 32,
-    embedding_bytes=1_050_673_152,
-    output_bytes=1_050_673_152,
-)
+from webapp.planner.memory import MIB, Capacity, Estimate, Term, estimate_of, row_bytes, split
 
 
-def facts_of(name: str) -> ModelFacts:
-    return gguf.facts(gguf.read_header(BytesIO(SHAPES[name]().header())))
+def an_estimate(*terms: Term) -> Estimate:
+    return estimate_of(terms)
 
 
-def recorded() -> list[tuple[int, list[str]]]:
-    blocks = re.split(r"^# case (\d+): .*\n", CAPTURES.read_text(), flags=re.MULTILINE)[1:]
-    return [(int(number), lines.splitlines()) for number, lines in zip(blocks[::2], blocks[1::2], strict=True)]
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_divided_term_loses_no_byte(share: float) -> None:
+    found = an_estimate(*split("weights", "Weights", 1001, "exact", share))
+    assert (found.total_bytes, found.gpu_bytes) == (1001, round(1001 * share))
+    assert all(term.bytes for term in found.terms), "what takes nothing is no term"
 
 
-@pytest.mark.parametrize(("number", "lines"), recorded())
-def test_recorded_buffers_were_predicted_to_a_mebibyte(number: int, lines: list[str]) -> None:
-    name, settings = CASES[number]
-    facts = facts_of(name)
-    rows = {row.name: row for row in compare(estimate_llamacpp(facts, settings), reported(lines))}
-    assert {"weights", "output_buffer"} <= rows.keys()
-    assert "kv_cache" in rows or name == "mamba"
-    for row in rows.values():
-        if row.name != "compute_buffer" or not facts.recurrent_bytes:
-            assert abs(row.difference_bytes) < MIB, row
+def test_room_on_the_host_is_none_on_the_card() -> None:
+    found = an_estimate(Term("weights", "Weights", 5, "exact", "gpu"), Term("program", "Program", 3, "estimate"))
+    assert Capacity(3, 5).holds(found)
+    assert not Capacity(8, 4).holds(found) and not Capacity(2, 8).holds(found)
 
 
-def test_every_case_is_recorded() -> None:
-    assert [number for number, _lines in recorded()] == list(range(len(CASES)))
-
-
-@pytest.mark.parametrize(
-    ("cache", "per_token"), [("f16", 131072), ("q8_0", 131072 * 34 // 64), ("q4_0", 131072 * 18 // 64)]
-)
-def test_cache_of_llama_8b_is_what_the_textbook_says(cache: str, per_token: int) -> None:
-    settings = Settings(8192, cache_type_k=cache, cache_type_v=cache)
-    assert kv_bytes(LLAMA_8B, settings) == 8192 * per_token
-
-
-@pytest.mark.parametrize(
-    ("context", "parallel", "cells"), [(1, 1, 256), (256, 1, 256), (257, 1, 512), (700, 3, 768), (128, 4, 256)]
-)
-def test_context_of_a_slot_is_rounded_up_to_256(context: int, parallel: int, cells: int) -> None:
-    settings = Settings(context, parallel)
-    assert (settings.cells_per_slot, settings.total_context) == (cells, cells * parallel)
-    assert kv_bytes(LLAMA_8B, settings) == 131072 * cells * parallel
-
-
-def test_windows_stop_growing_with_the_context() -> None:
-    gemma = facts_of("gemma3")
-    assert [(group.layers, group.window) for group in gemma.kv_groups] == [(10, 512), (2, 0)]
-    grown = kv_bytes(gemma, Settings(16384)) - kv_bytes(gemma, Settings(8192))
-    assert grown == 2 * 8192 * (128 + 128) * 2  # only the two layers that see everything
-
-
-def test_latent_attention_stores_one_vector() -> None:
-    deepseek = facts_of("deepseek2")
-    assert deepseek.kv_groups == (KvGroup(4, 160, 0),)
-    assert kv_bytes(deepseek, Settings(1024)) == 4 * 1024 * 160 * 2
-
-
-def test_terms_add_up_and_have_labels() -> None:
-    found = estimate(LLAMA_8B, context=8192, parallel=2, gpu_layers=16)
-    assert found.total_bytes == sum(term.bytes for term in found.terms) == found.host_bytes + found.gpu_bytes
-    assert all(term.label and term.bytes > 0 for term in found.terms)
-    assert {"weights", "kv_cache", "compute_buffer", "output_buffer", "process_overhead"} <= {
-        term.name for term in found.terms
-    }
-
-
-def test_all_layers_on_the_gpu_leave_only_the_embedding_on_the_host() -> None:
-    found = estimate(LLAMA_8B, gpu_layers=-1)
-    assert found.bytes_of("weights", "host") == LLAMA_8B.embedding_bytes
-    assert found.bytes_of("weights", "gpu") == LLAMA_8B.weights_bytes - LLAMA_8B.embedding_bytes
-    assert found.bytes_of("kv_cache", "host") == 0
-
-
-def test_tied_embedding_is_on_both_sides() -> None:
-    tied = facts_of("smollm2")
-    found = estimate(tied, gpu_layers=-1)
-    assert found.bytes_of("weights") == tied.weights_bytes + tied.embedding_bytes
-
-
-@pytest.mark.parametrize("layers", [0, 1, 16, 31, 32, -1])
-def test_layers_are_neither_lost_nor_counted_twice(layers: int) -> None:
-    assert estimate(LLAMA_8B, gpu_layers=layers).bytes_of("weights") == LLAMA_8B.weights_bytes
-
-
-def test_more_layers_on_the_gpu_never_take_less_of_it() -> None:
-    sizes = [estimate(LLAMA_8B, gpu_layers=layers).gpu_bytes for layers in range(33)]
-    assert sizes == sorted(sizes)
-
-
-def test_prompt_cache_and_checkpoints_count_in_full() -> None:
-    gemma = facts_of("gemma3")
-    settings = Settings(2048, parallel=2, prompt_cache_bytes=100 * MIB, checkpoints=4)
-    found = estimate_llamacpp(gemma, settings)
-    windowed = 10 * 1024 * 256 * 2 * 2
-    assert found.bytes_of("prompt_cache") == 100 * MIB
-    assert found.bytes_of("checkpoints") == 4 * windowed
-    plain = estimate_llamacpp(facts_of("llama"), replace(settings, checkpoints=32))
-    assert plain.bytes_of("checkpoints") == 0  # nothing there needs one
-
-
-def test_what_fits_fits() -> None:
-    found = estimate(LLAMA_8B, context=4096)
-    verdict = fits(found, Capacity(found.host_bytes))
-    assert verdict
-    assert not fits(found, Capacity(found.host_bytes - 1))
-
-
-def test_refusal_names_the_longest_context_that_fits() -> None:
-    found = estimate(LLAMA_8B, context=131072)
-    limit = Capacity(estimate(LLAMA_8B, context=16384).host_bytes)
-    verdict = fits(found, limit)
-    assert (verdict.fits, verdict.suggestion) == (False, "fits with context 16384")
-    assert verdict.missing_host_bytes == found.host_bytes - limit.host_bytes
-    assert verdict.settings is not None
-    assert fits(estimate_llamacpp(LLAMA_8B, verdict.settings), limit)
-
-
-def test_refusal_offers_a_smaller_cache_before_a_tiny_context() -> None:
-    found = estimate(LLAMA_8B, context=32768, parallel=4)
-    limit = Capacity(LLAMA_8B.weights_bytes + GIB + 100 * MIB)
-    verdict = fits(found, limit)
-    assert verdict.suggestion == "fits with a q8_0 cache and context 3584"
-    assert verdict.settings is not None
-    assert fits(estimate_llamacpp(LLAMA_8B, verdict.settings), limit)
-
-
-def test_refusal_offers_fewer_layers_on_the_gpu() -> None:
-    limit = Capacity(64 * GIB, 10 * GIB)
-    verdict = fits(estimate(LLAMA_8B, gpu_layers=-1), limit)
-    assert re.fullmatch(r"fits with (\d+) layers on the GPU", verdict.suggestion)
-    assert verdict.settings is not None
-    assert fits(estimate_llamacpp(LLAMA_8B, verdict.settings), limit)
-    more = replace(verdict.settings, gpu_layers=verdict.settings.gpu_layers + 1)
-    assert not fits(estimate_llamacpp(LLAMA_8B, more), limit)
-
-
-def test_refusal_offers_a_smaller_quantisation_last() -> None:
-    verdict = fits(estimate(LLAMA_8B, context=4096), Capacity(8 * GIB))
-    assert (verdict.suggestion, verdict.settings) == ("fits as Q6_K", None)
-    assert fits(estimate(LLAMA_8B), Capacity(GIB)).suggestion == ""
+def test_a_token_takes_its_keys_and_values_in_their_own_types() -> None:
+    group = KvGroup(32, 1024, 1024)
+    assert row_bytes(group, ggml.cache_type("f16"), ggml.cache_type("f16")) == 4096
+    assert row_bytes(group, ggml.cache_type("f16"), ggml.cache_type("q8_0")) == 2048 + 1088
 
 
 def test_comparison_tells_too_much_from_too_little() -> None:
-    found = estimate(facts_of("llama"), context=2048)
+    found = an_estimate(Term("kv_cache", "Cache", 2 * MIB, "exact"))
     rows = {row.name: row for row in compare(found, {"kv_cache": 1 * MIB, "surprise": 5})}
+    assert rows["kv_cache"] == Comparison("kv_cache", "Cache", 2 * MIB, MIB)
     assert rows["kv_cache"].difference_bytes == MIB
     assert rows["surprise"] == Comparison("surprise", "surprise", 0, 5)
 
@@ -207,22 +50,3 @@ def test_stored_facts_come_back_the_same() -> None:
 def test_facts_without_an_architecture_are_refused() -> None:
     with pytest.raises(ValueError, match="architecture"):
         ModelFacts.from_json({"layers": 3})
-
-
-def test_unknown_engines_and_cache_types_are_errors() -> None:
-    with pytest.raises(KeyError):
-        estimate(LLAMA_8B, "abacus")
-    with pytest.raises(KeyError, match="q8_0"):
-        estimate(LLAMA_8B, cache_type="q3_0")
-    assert ggml.cache_type("q4_0").bits == 4.5
-
-
-@pytest.mark.parametrize("name", ["llama", "gemma3", "mixture"])
-def test_known_shapes_claim_exactness_where_it_counts(name: str) -> None:
-    terms = {term.name: term.basis for term in estimate(facts_of(name)).terms}
-    assert (terms["weights"], terms["kv_cache"], terms["output_buffer"]) == ("exact", "exact", "exact")
-
-
-def test_unknown_caches_are_called_an_estimate() -> None:
-    strange = replace(facts_of("llama"), kv_basis="estimate")
-    assert estimate(strange, context=65536).basis == "estimate"

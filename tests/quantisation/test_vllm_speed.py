@@ -77,7 +77,7 @@ def test_memory_is_what_all_processes_hold(speed, tmp_path: Path) -> None:
 
 def test_a_complaint_outlives_what_is_printed_behind_it(speed, monkeypatch, tmp_path: Path) -> None:
     """PyTorch says goodbye behind the traceback, and the exit code alone says nothing."""
-    from webapp.engines import vllm_exits
+    from webapp.engines.vllm import exits as vllm_exits
 
     words = "'_OpNamespace' '_C' object has no attribute 'cpu_gemm_wna16'"
     lines = ("Traceback:", f"AttributeError: {words}", "[rank0]:[W] Warning: destroy_process_group() was not called")

@@ -11,27 +11,10 @@ import pytest
 from webapp import engines
 from webapp.engines.base import ProbeSpec
 from workers.hosts.client import plainly
-from workers.runtime import metrics, specs
+from workers.runtime import specs
 from workers.tasks import hosts, jobs
 from workers.watcher import logs
 from workers.watcher.asking import ask
-
-
-@pytest.mark.parametrize(
-    ("text", "running"),
-    [
-        ("llamacpp:requests_processing 2\nllamacpp:requests_deferred 1\n", 3),
-        ('vllm:num_requests_running{model_name="a"} 1.0\nvllm:num_requests_waiting{model_name="a"} 0.0\n', 1),
-        ("# HELP llamacpp:requests_processing 9\nllamacpp:requests_processing 0\n", 0),
-        ("process_cpu_seconds_total 12\n", None),
-        ("", None),
-        ("tgi_queue_size 1e999\n", None),
-        ("tgi_queue_size 1.2.3\n", None),
-        ("tgi_queue_size 1e999\ntgi_batch_current_size 2\n", 2),
-    ],
-)
-def test_running_requests_are_read_from_the_engines_own_words(text: str, running: int | None) -> None:
-    assert metrics.parse(text) == running
 
 
 def test_a_jobs_last_word_counts_and_noise_does_not() -> None:

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from webapp.samples import engine_metrics
+from webapp.engines import metrics as engine_metrics
+from webapp.engines.llamacpp.metrics import METRICS as OF_LLAMACPP
+from webapp.engines.vllm.metrics import METRICS as OF_VLLM
 from workers.watcher import readings
 
 # Docker 20.10 on cgroup v1, one-shot.
@@ -126,25 +128,31 @@ def test_any_other_line_is_nothing(line):
 
 
 def test_each_engines_gauges_have_the_same_names():
-    assert engine_metrics.gauges(LLAMACPP) == {"requests_running": 2, "requests_waiting": 1}
-    assert engine_metrics.gauges(VLLM) == {"requests_running": 4, "requests_waiting": 0, "kv_cache_percent": 50}
-    assert engine_metrics.gauges("vllm:num_requests_running ----\n<html>") == {}
+    assert engine_metrics.gauges(LLAMACPP, OF_LLAMACPP) == {"requests_running": 2, "requests_waiting": 1}
+    assert engine_metrics.gauges(VLLM, OF_VLLM) == {
+        "requests_running": 4,
+        "requests_waiting": 0,
+        "kv_cache_percent": 50,
+    }
+    assert engine_metrics.gauges("vllm:num_requests_running ----\n<html>", OF_VLLM) == {}
 
 
 def test_a_number_beyond_counting_is_none():
     """An infinity in one engine's words would keep the samples of all hosts out of PostgreSQL's JSON."""
-    assert engine_metrics.gauges("tgi_queue_size 1e999\ntgi_batch_current_size 2\n") == {"requests_running": 2}
-    assert engine_metrics.gauges("sglang:token_usage 1e308") == {}
-    assert engine_metrics.counters('sglang:prompt_tokens_total{a="1"} 1e308\nsglang:prompt_tokens_total 1e308') == {}
+    text = "vllm:num_requests_waiting 1e999\nvllm:num_requests_running 2\n"
+    assert engine_metrics.gauges(text, OF_VLLM) == {"requests_running": 2}
+    assert engine_metrics.gauges("vllm:kv_cache_usage_perc 1e308", OF_VLLM) == {}
+    text = 'vllm:prompt_tokens_total{a="1"} 1e308\nvllm:prompt_tokens_total 1e308'
+    assert engine_metrics.counters(text, OF_VLLM) == {}
 
 
 def test_counters_become_rates_and_a_restart_becomes_nothing():
-    before = engine_metrics.counters(LLAMACPP)
-    after = engine_metrics.counters(LLAMACPP.replace(" 4096", " 4296").replace(" 1024", " 24"))
+    before = engine_metrics.counters(LLAMACPP, OF_LLAMACPP)
+    after = engine_metrics.counters(LLAMACPP.replace(" 4096", " 4296").replace(" 1024", " 24"), OF_LLAMACPP)
     assert before == {"prompt_tokens_per_s": 1024, "completion_tokens_per_s": 4096}
     assert engine_metrics.rates(before, after, 10) == {"completion_tokens_per_s": 20}
     assert engine_metrics.rates(before, after, 0) == {}
-    assert engine_metrics.counters(VLLM) == {"prompt_tokens_per_s": 1500, "completion_tokens_per_s": 700}
+    assert engine_metrics.counters(VLLM, OF_VLLM) == {"prompt_tokens_per_s": 1500, "completion_tokens_per_s": 700}
 
 
 def test_while_nothing_grows_the_next_rate_is_not_thinned():
@@ -174,6 +182,6 @@ def test_only_an_engine_that_works_is_asked_for_its_metrics(monkeypatch, cores):
 
     monkeypatch.setattr(sampling, "ask", ask)
     target = SimpleNamespace(run=(1, 1, 1), address="x", port=1)
-    found = asyncio.run(sampling._engine(target, sampling.Memory(), is_idle=cores < sampling.IDLE_CORES))
+    found = asyncio.run(sampling._engine(target, OF_LLAMACPP, sampling.Memory(), is_idle=cores < sampling.IDLE_CORES))
     assert asked == (["/metrics"] if cores else [])
     assert found["requests_running"] == (2 if cores else 0)

@@ -129,7 +129,7 @@ def test_an_engine_that_stops_answering_leaves_the_routes(
     serve: Serve, work: Any, engine: Any, monkeypatch: Any
 ) -> None:
     from webapp.engines.base import ProbeSpec
-    from webapp.engines.llamacpp import LlamaCpp
+    from webapp.engines.llamacpp.adapter import LlamaCpp
 
     monkeypatch.setattr(LlamaCpp, "health_probe", lambda self: ProbeSpec("GET", "/health", timeout_s=1))
 

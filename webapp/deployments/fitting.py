@@ -15,7 +15,7 @@ from webapp.inventory.managing import hosts_for
 from webapp.inventory.models import Accelerator, Host, HostQuerySet, HostState
 from webapp.planner import placement
 from webapp.planner.facts import ModelFacts
-from webapp.planner.memory import Capacity, Term, fits
+from webapp.planner.memory import Capacity, Term
 
 MIB = 1024**2
 # An estimate is not a promise: engines get a quarter more host memory, and some on top, before the kernel ends them.
@@ -294,16 +294,15 @@ def _likely(candidate: placement.Host, engine: Engine) -> placement.Choice:
 def _instead(
     engine: Engine, facts: ModelFacts, options: EngineOptions, hardware: HardwareGrant, stores: tuple[Store, ...]
 ) -> str:
-    """The planner's advice, when memory is what is missing and the engine has an estimate to vary."""
-    estimate = getattr(engine, "estimate", None)
-    if estimate is None or all(store.needed_bytes <= store.free_bytes for store in stores):
+    """The engine's advice, when memory is what is missing."""
+    if all(store.needed_bytes <= store.free_bytes for store in stores):
         return ""
     *cards, memory = stores
     room = Capacity(
         host_bytes=max(0, int((memory.free_bytes - HEADROOM_BYTES) / MARGIN)),
         gpu_bytes=max(0, cards[0].free_bytes) if cards else 0,
     )
-    return fits(estimate(facts, options, hardware), room).suggestion
+    return engine.suggest(facts, options, hardware, room)
 
 
 def _stores(host: Host, hardware: HardwareGrant, needed: placement.Need) -> tuple[Store, ...]:

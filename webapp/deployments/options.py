@@ -10,14 +10,15 @@ from django import forms
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-# What nearly everybody decides; the rest stands behind "More options".
-BASIC = ("context_length", "parallel_slots", "cache_type_k", "cache_type_v", "gpu_layers")
+from webapp.engines.base import EngineOptions
 
 
 class OptionsForm(forms.Form):
     """An engine's options. What stays at its default is not stored, so that better defaults reach old deployments."""
 
     defaults: Mapping[str, Any] = {}
+    # What nearly everybody decides; the rest stands behind "More options".
+    basics: tuple[str, ...] = ()
 
     def chosen(self) -> dict[str, Any]:
         """What differs from the defaults: as typed, or as the form begins. Only for a valid or an unbound form."""
@@ -28,16 +29,16 @@ class OptionsForm(forms.Form):
         }
 
     def basic(self) -> list[forms.BoundField]:
-        return [self[name] for name in BASIC if name in self.fields]
+        return [self[name] for name in self.basics]
 
     def advanced(self) -> list[forms.BoundField]:
-        return [self[name] for name in self.fields if name not in BASIC]
+        return [self[name] for name in self.fields if name not in self.basics]
 
     def has_advanced(self) -> bool:
         """Whether something behind "More options" differs from its default, or is wrong."""
         if self.is_bound and self.errors:
             return True
-        return any(name not in BASIC for name in self.chosen())
+        return any(name not in self.basics for name in self.chosen())
 
 
 def options_form(options: type[BaseModel]) -> type[OptionsForm]:
@@ -46,7 +47,9 @@ def options_form(options: type[BaseModel]) -> type[OptionsForm]:
     defaults = {
         name: _plain(info.get_default(call_default_factory=True)) for name, info in options.model_fields.items()
     }
-    return cast(type[OptionsForm], type("EngineOptionsForm", (OptionsForm,), {**fields, "defaults": defaults}))
+    basics = options.basic if issubclass(options, EngineOptions) else ()
+    parts = {**fields, "defaults": defaults, "basics": basics}
+    return cast(type[OptionsForm], type("EngineOptionsForm", (OptionsForm,), parts))
 
 
 def _field(name: str, info: FieldInfo) -> forms.Field:

@@ -1,10 +1,11 @@
-"""Named sets of options to begin with: ours for every engine, and those that teams keep."""
+"""Named sets of options to begin with: those that engines bring along, and those that teams keep."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from webapp import engines
 from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
@@ -17,7 +18,7 @@ MAX_PER_TEAM = 100
 
 @dataclass(frozen=True)
 class Preset:
-    """`key` names it in forms and addresses: `ours:chat` or `team:12`."""
+    """`key` names it in forms and addresses: `ours:llamacpp:chat` or `team:12`."""
 
     key: str
     engine: str
@@ -27,25 +28,20 @@ class Preset:
     team: str = ""
 
 
-OURS = (
-    Preset("ours:chat", "llamacpp", "Chat, one user", "A long conversation for one person at a time.",
-           {"context_length": 8192, "parallel_slots": 1}),
-    Preset("ours:many", "llamacpp", "Many users", "Eight requests at a time, each of moderate length.",
-           {"context_length": 4096, "parallel_slots": 8}),
-    Preset("ours:long", "llamacpp", "Long context", "Whole documents in one prompt; a smaller cache makes room.",
-           {"context_length": 32768, "parallel_slots": 1, "cache_type_k": "q8_0", "cache_type_v": "q8_0",
-            "flash_attention": "on"}),
-    Preset("ours:small", "llamacpp", "Small memory", "As little as makes sense: short requests, one at a time.",
-           {"context_length": 2048, "parallel_slots": 1, "batch_size": 512, "micro_batch_size": 128,
-            "cache_type_k": "q8_0", "cache_type_v": "q8_0", "flash_attention": "on", "context_checkpoints": 0}),
-)  # fmt: skip
+def ours() -> list[Preset]:
+    """Those that engines bring along."""
+    return [
+        Preset(f"ours:{engine.name}:{each.key}", engine.name, each.name, each.about, dict(each.options))
+        for engine in engines.all()
+        for each in engine.presets
+    ]
 
 
 def available(user: User, engine: str | None = None) -> list[Preset]:
     """Ours, then those of the person's teams."""
     kept = OptionPreset.objects.visible_to(user).select_related("team").order_by("name", "id")
     own = [shown(row) for row in kept]
-    return [preset for preset in (*OURS, *own) if engine in (None, preset.engine)]
+    return [preset for preset in (*ours(), *own) if engine in (None, preset.engine)]
 
 
 def shown(row: OptionPreset) -> Preset:

@@ -1,10 +1,22 @@
-"""The engines Modelyard can start, by name. Adding one is its file and a line here."""
+"""The engines Modelyard can start, by name. Adding one is its folder and its line at the end of this file."""
 
 from webapp.engines.base import Engine
-from webapp.engines.llamacpp import LlamaCpp
-from webapp.engines.vllm import Vllm
+from webapp.engines.llamacpp.adapter import LlamaCpp
+from webapp.engines.vllm.adapter import Vllm
 
-_ENGINES: dict[str, Engine] = {engine.name: engine for engine in (LlamaCpp(), Vllm())}
+_ENGINES: dict[str, Engine] = {}
+
+
+def register(engine: Engine) -> None:
+    """Offer an engine, behind those that are there. Raises ValueError for a name that is taken."""
+    if engine.name in _ENGINES:
+        raise ValueError(f"an engine is called {engine.name!r} already")
+    _ENGINES[engine.name] = engine
+
+
+def unregister(name: str) -> None:
+    """Offer it no longer. Raises KeyError when it was not there."""
+    del _ENGINES[name]
 
 
 def get(name: str) -> Engine:
@@ -18,3 +30,12 @@ def get(name: str) -> Engine:
 def names() -> tuple[str, ...]:
     """The names of all engines, in the order they are offered."""
     return tuple(_ENGINES)
+
+
+def all() -> tuple[Engine, ...]:
+    """All engines, in the order they are offered."""
+    return tuple(_ENGINES.values())
+
+
+register(LlamaCpp())
+register(Vllm())

@@ -1,27 +1,34 @@
-"""What an engine is to Modelyard: the records that cross the border, and the Engine protocol.
+"""What an engine is to Modelyard: the records that cross the border, and the Engine.
 
 An engine file holds data and pure functions. It never opens a socket, reads a file or talks to Docker: it says
 what to start (LaunchSpec), what to ask (ProbeSpec) and what an answer, a log line or a death means.
 """
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from webapp.engines.metrics import Metrics
 from webapp.engines.processors import UNKNOWN, Flags
 from webapp.planner.facts import ModelFacts
-from webapp.planner.memory import Term
+from webapp.planner.memory import Capacity, Term
 
 Vendor = Literal["cpu", "nvidia", "amd", "intel"]
 
 
 class EngineOptions(BaseModel):
-    """What people may choose about one engine. Unknown names are refused, so nothing reaches argv unseen."""
+    """What people may choose about one engine. Unknown names are refused, so nothing reaches argv unseen.
+
+    Title, help, kind and limits of each field make its place in forms.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    # What nearly everybody decides; forms keep the rest behind "More options".
+    basic: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,65 +149,108 @@ class ExitReason:
     retry: bool
 
 
-class Engine(Protocol):
-    """One engine. Instances are stateless and shared."""
+@dataclass(frozen=True, slots=True)
+class ListedDevice:
+    """One device as an engine calls it: "CUDA0", "ROCm1", "Vulkan0"."""
+
+    backend: str
+    index: int
+    name: str
+    memory_bytes: int
+    free_bytes: int
+    shares_host_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceList:
+    """How to ask an engine's image which devices it sees: arguments, and what the output means.
+
+    `parse` raises ProbeError (webapp.inventory.probes) when there is no list in it.
+    """
+
+    argv: tuple[str, ...]
+    parse: Callable[[str], Sequence[ListedDevice]]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Options to begin with, under a name for people. `key` tells an engine's presets apart."""
+
+    key: str
+    name: str
+    about: str
+    options: Mapping[str, Any]
+
+
+class Engine(ABC):
+    """One engine. Instances are stateless and shared. What has a value here may be left out of an adapter."""
 
     name: ClassVar[str]
     title: ClassVar[str]
-    formats: ClassVar[frozenset[str]]
+    formats: ClassVar[frozenset[str]]  # of files, as artifacts name them: "gguf", "safetensors"
     endpoints: ClassVar[tuple[str, ...]]  # below /v1/, the gateway's allow-list
     Options: ClassVar[type[EngineOptions]]
     port: ClassVar[int]
-    stop_signal: ClassVar[str]
-    drain_s: ClassVar[int]  # how long our proxy waits for requests in flight
-    stop_timeout_s: ClassVar[int]  # from the stop signal to SIGKILL
-    read_only_root: ClassVar[bool]
-    needs_init: ClassVar[bool]
-    closes_after_stream: ClassVar[bool]  # it ends the connection after a chunked answer, whatever its headers say
+    stop_signal: ClassVar[str] = "SIGTERM"
+    drain_s: ClassVar[int] = 30  # how long our proxy waits for requests in flight
+    stop_timeout_s: ClassVar[int] = 10  # from the stop signal to SIGKILL
+    read_only_root: ClassVar[bool] = True
+    needs_init: ClassVar[bool] = True
+    closes_after_stream: ClassVar[bool] = False  # it ends the connection after a chunked answer, whatever it says
+    presets: ClassVar[tuple[Preset, ...]] = ()
+    metrics: ClassVar[Metrics | None] = None  # None: it tells nothing of itself
+    device_list: ClassVar[DeviceList | None] = None  # None: its image lists no devices
 
+    @abstractmethod
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when the engine cannot run there."""
-        ...
 
     def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
         """Why it cannot run these files on that hardware, with what to do; empty when it can, as far as is known.
 
         `flags` are those of the host's processors; none while nobody has looked.
         """
-        ...
+        return ""
 
+    @abstractmethod
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
         """How to start it. Raises ValueError with a message for people when the three do not fit together."""
-        ...
 
+    @abstractmethod
     def health_probe(self) -> ProbeSpec:
         """A question cheap enough for every second."""
-        ...
 
+    @abstractmethod
     def completion_probe(self, upstream_model: str, options: Any = None) -> ProbeSpec:
         """A real request that makes the engine compute one token (or one embedding)."""
-        ...
 
+    @abstractmethod
     def classify_health(self, outcome: ProbeOutcome) -> Readiness:
         """What the answer to the health probe means."""
-        ...
 
+    @abstractmethod
     def classify_completion(self, outcome: ProbeOutcome) -> Readiness:
         """What the answer to the completion probe means."""
-        ...
 
     def parse_log(self, line: str) -> LogFact | None:
         """What the line says, or None for the many that say nothing we use."""
-        ...
+        return None
 
     def is_our_asking(self, line: str) -> bool:
         """Whether the line only says that we looked: a health or metrics question answered well."""
-        ...
+        return False
 
+    @abstractmethod
     def explain_exit(self, facts: ExitFacts) -> ExitReason:
         """Why it is not running."""
-        ...
 
+    @abstractmethod
     def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> list[Term]:
         """The memory it will take, as named terms."""
-        ...
+
+    def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareGrant, room: Capacity) -> str:
+        """The nearest change of options with which it fits into `room`, in words ("fits with context 16384").
+
+        Empty when none is known, and when it fits as it is.
+        """
+        return ""

@@ -7,11 +7,12 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from webapp.engines.processors import GGML
+from webapp.engines.vllm import images as vllm
 
 GGUF_IMAGE = "modelyard/quantizer-gguf:1"
 LLMCOMPRESSOR_IMAGE = "modelyard/quantizer-llmcompressor:1"
 # vLLM as it serves on processors, with a program beside it that measures.
-VLLM_IMAGE = "modelyard/vllm:cpu"
+VLLM_IMAGE = vllm.LOCAL
 
 GgufType = Literal[
     "Q4_K_M", "Q2_K", "Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_0", "Q4_1", "Q4_K_S", "Q5_0", "Q5_1", "Q5_K_S",

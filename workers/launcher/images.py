@@ -21,18 +21,12 @@ from typing import Any
 import docker
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound
 
+from webapp.engines.llamacpp import images as llamacpp
 from webapp.foundation.paths import REPOSITORY, cache_dir
 from workers.launcher import debian_base, pulling
 from workers.launcher.cache import content_key, wheel
 from workers.launcher.progress import LauncherError, Progress, silent
 
-OFFICIAL_LLAMACPP = {
-    "cpu": "ghcr.io/ggml-org/llama.cpp:server",
-    "nvidia": "ghcr.io/ggml-org/llama.cpp:server-cuda",
-    "amd": "ghcr.io/ggml-org/llama.cpp:server-rocm",
-    "intel": "ghcr.io/ggml-org/llama.cpp:server-intel",
-}
-LOCAL_LLAMACPP = "modelyard/llamacpp:cpu"
 BASE = "modelyard/base:1"
 TOOLS = "modelyard/tools:1"
 PULLED_PYTHON = "docker.io/library/python:3.12-slim"
@@ -65,7 +59,7 @@ class Context:
 
 
 LLAMACPP = Context(
-    LOCAL_LLAMACPP,
+    llamacpp.LOCAL,
     LLAMACPP_DIR / "Dockerfile",
     {"server.py": LLAMACPP_DIR / "server.py", "flags.py": LLAMACPP_DIR / "flags.py"},
     LLAMACPP_LOCK,
@@ -89,9 +83,9 @@ def ensure_llamacpp_image(client: docker.DockerClient, vendor: str = "cpu", on_p
     within MODELYARD_PULL_LIMIT_S (300 s; no network is noticed in about 5 s), else a local build (CPU only).
     Raises LauncherError saying what could not be had.
     """
-    official = OFFICIAL_LLAMACPP[vendor]
+    official = llamacpp.OFFICIAL[vendor]
     if vendor == "cpu" and _is_current(client, LLAMACPP):
-        return LOCAL_LLAMACPP
+        return llamacpp.LOCAL
     if find(client, official):
         return official
     refused = "not tried"
@@ -184,7 +178,7 @@ def _build_on_pulled_python(client: docker.DockerClient, context: Context, on_pr
     if context.wheel_lock:
         raise LauncherError(
             f"{context.tag} is built from Debian packages, and this machine has no apt. Pull "
-            f"{OFFICIAL_LLAMACPP['cpu']}, or build it on a Debian or Ubuntu machine and bring it:\n\n"
+            f"{llamacpp.OFFICIAL['cpu']}, or build it on a Debian or Ubuntu machine and bring it:\n\n"
             f"    docker save {context.tag} | docker load"
         )
     if not find(client, PULLED_PYTHON):

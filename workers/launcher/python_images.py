@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from webapp.engines.vllm import images as vllm
 from webapp.foundation.paths import REPOSITORY, cache_dir
 from workers.launcher import llamacpp_tools
 from workers.launcher.images import LLAMACPP_LOCK, Context
@@ -65,7 +66,7 @@ def _torch_quantiser(name: str) -> Context:
 
 LLMCOMPRESSOR = _torch_quantiser("llmcompressor")
 VLLM = Context(
-    "modelyard/vllm:cpu",
+    vllm.LOCAL,
     VLLM_FOLDER / "Dockerfile",
     {"steps.py": STEPS, **{name: VLLM_FOLDER / name for name in ("METADATA", "lscpu.py", "speed.py")}},
     parent=TORCH,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from webapp import engines
-from webapp.inventory.probes import docker_info, listed, nvidia
+from webapp.inventory.probes import docker_info, nvidia
 from webapp.inventory.probes.devices import Device, ProbeError
 from webapp.inventory.services import AcceleratorFacts
 from workers.runtime import specs
@@ -86,26 +86,26 @@ def _facts(device: Device, index: int, capability: str) -> AcceleratorFacts:
     )
 
 
-def _by_llamacpp(vendor: str) -> Callable[[Runtime, str], list[AcceleratorFacts]]:
-    """llama.cpp's own list, by its image for that vendor when the host has it."""
+def _by_an_engine(vendor: str) -> Callable[[Runtime, str], list[AcceleratorFacts]]:
+    """An engine's own list, by its image for that vendor when the host has it."""
 
     def probe(runtime: Runtime, installation: str) -> list[AcceleratorFacts]:
-        images = engines.get("llamacpp").images(vendor)
-        image = next((image for image in images if runtime.find_image(image)), None)
+        able = {image: each.device_list for each in engines.all() if each.device_list for image in each.images(vendor)}
+        image = next((image for image in able if runtime.find_image(image)), None)
         if image is None:
-            raise ProbeError(f"none of {', '.join(images)} is on the host")
+            raise ProbeError(f"none of {', '.join(able)} is on the host")
         _driver, nodes, groups = specs.VENDOR_DEVICES[vendor]
         spec = ContainerSpec(
             **{**_common(vendor, installation), "user": ""},
             image=image,
-            argv=listed.COMMAND,
+            argv=able[image].argv,
             device_nodes=nodes,
             groups=groups,
         )
         _code, output = _run(runtime, spec)
         return [
             AcceleratorFacts(device.index, f"{vendor}-{device.index}", vendor, device.name, device.memory_bytes)
-            for device in listed.parse(output)
+            for device in able[image].parse(output)
             if not device.shares_host_memory
         ]
 
@@ -128,6 +128,6 @@ def _common(vendor: str, installation: str) -> dict[str, Any]:
 
 _PROBES: dict[str, Callable[[Runtime, str], list[AcceleratorFacts]]] = {
     "nvidia": _nvidia,
-    "amd": _by_llamacpp("amd"),
-    "intel": _by_llamacpp("intel"),
+    "amd": _by_an_engine("amd"),
+    "intel": _by_an_engine("intel"),
 }

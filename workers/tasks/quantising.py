@@ -11,7 +11,7 @@ from typing import Any
 from django.utils import timezone
 
 from webapp.catalog import services as catalog
-from webapp.engines import vllm_exits
+from webapp.engines.vllm import exits as vllm_exits
 from webapp.foundation.errors import Refused
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job

@@ -107,5 +107,6 @@ def look(replica: Replica) -> Observed:
         lifecycle.note(replica, missing_since=None)
     observed = Observed(seen)
     if replica.state == ReplicaState.DRAINING and any(c.status in ALIVE for c in seen):
-        observed = replace(observed, running_requests=metrics.running_requests(replica.address, replica.port))
+        names = engines.get(replica.contents.engine).metrics
+        observed = replace(observed, running_requests=metrics.running_requests(replica.address, replica.port, names))
     return observed

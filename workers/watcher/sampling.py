@@ -11,9 +11,11 @@ from pathlib import Path
 from django.db.utils import DatabaseError
 
 from webapp.deployments.states import ReplicaState
+from webapp.engines import metrics as engine_metrics
 from webapp.engines.base import ProbeSpec
+from webapp.engines.metrics import Metrics
 from webapp.inventory.models import Host
-from webapp.samples import engine_metrics, services
+from webapp.samples import services
 from webapp.samples.services import Reading
 from workers.hosts import connection, place
 from workers.hosts.client import HostClient
@@ -40,8 +42,8 @@ SAMPLER = "modelyard-sampler"
 SAMPLER_FRESH_S = 25.0
 MEASURED = (S.STARTING, S.LOADING, S.READY, S.DRAINING)
 ASKED = (S.READY, S.DRAINING)
-# Whoever works on a request uses more CPU than that, on a GPU too. Below it nobody asks: llama.cpp writes a line into
-# its log for every look at its metrics.
+# Whoever works on a request uses more CPU than that, on a GPU too. Below it nobody asks: some engines write a line into
+# their log for every look at their metrics.
 IDLE_CORES = 0.02
 PROC = Path("/proc")
 
@@ -163,23 +165,25 @@ async def _replica(docker: HostClient, limit: asyncio.Semaphore, target: Target,
             usage = readings.container(await docker.stats(name))
             if usage is not None:
                 values |= _values(("replica", *target.run), time.monotonic(), usage, memory)
-        if target.state in ASKED and target.engine.name in engine_metrics.ENGINES and target.address:
-            values |= await _engine(target, memory, is_idle=values.get("cpu_cores", 1.0) < IDLE_CORES)
+        if target.state in ASKED and target.engine.metrics is not None and target.address:
+            values |= await _engine(
+                target, target.engine.metrics, memory, is_idle=values.get("cpu_cores", 1.0) < IDLE_CORES
+            )
     return Reading("replica", target.id, values)
 
 
-async def _engine(target: Target, memory: Memory, is_idle: bool) -> dict[str, float]:
+async def _engine(target: Target, names: Metrics, memory: Memory, is_idle: bool) -> dict[str, float]:
     """What the engine tells of itself; nothing when it is too busy to answer. An idle one is not asked."""
     subject, now = ("engine", *target.run), time.monotonic()
     if is_idle:
         memory.stand_still(subject, now)
-        return {"requests_running": 0.0, "requests_waiting": 0.0}
-    outcome = await ask(target.address, target.port, ProbeSpec("GET", "/metrics", timeout_s=2.0))
+        return {engine_metrics.RUNNING: 0.0, engine_metrics.WAITING: 0.0}
+    outcome = await ask(target.address, target.port, ProbeSpec("GET", names.path, timeout_s=2.0))
     if outcome.status != 200:
         return {}
     text = outcome.body.decode(errors="replace")
-    counted = memory.rates(subject, now, engine_metrics.counters(text))
-    return {**engine_metrics.gauges(text), **counted}
+    counted = memory.rates(subject, now, engine_metrics.counters(text, names))
+    return {**engine_metrics.gauges(text, names), **counted}
 
 
 def _values(subject: tuple[str, int, int, int], at: float, usage: Usage, memory: Memory) -> dict[str, float]:

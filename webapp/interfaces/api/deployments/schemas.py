@@ -5,6 +5,7 @@ from typing import Any
 
 from ninja import Field, Schema
 
+from webapp import engines
 from webapp.deployments import sharing
 from webapp.deployments.states import ReplicaState
 
@@ -254,7 +255,7 @@ class GrantOut(Schema):
 
 class PresetIn(Schema):
     name: str = Field(min_length=1, max_length=60)
-    engine: str = Field("llamacpp", max_length=20)
+    engine: str = Field(engines.names()[0], max_length=20)
     options: dict[str, Any]
     team: str | None = Field(None, description="the team's slug; your first team when absent")
 

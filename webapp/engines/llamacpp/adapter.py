@@ -5,12 +5,11 @@ the model is loaded and answers 503 until it is; SIGTERM is ignored while loadin
 """
 
 import json
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import Field
-
-from webapp.engines import llamacpp_exits, llamacpp_log
 from webapp.engines.base import (
+    DeviceList,
+    Engine,
     EngineOptions,
     ExitFacts,
     ExitReason,
@@ -18,102 +17,27 @@ from webapp.engines.base import (
     LaunchSpec,
     LogFact,
     ModelFiles,
+    Preset,
     ProbeOutcome,
     ProbeSpec,
     Readiness,
 )
-from webapp.engines.processors import UNKNOWN, Flags
+from webapp.engines.llamacpp import exits, log, memory
+from webapp.engines.llamacpp.devices import DEVICE_LIST
+from webapp.engines.llamacpp.images import IMAGES
+from webapp.engines.llamacpp.metrics import METRICS
+from webapp.engines.llamacpp.options import LlamaCppOptions
+from webapp.engines.llamacpp.presets import PRESETS
+from webapp.engines.metrics import Metrics
 from webapp.planner.facts import ModelFacts
-from webapp.planner.memory import MIB, Estimate, Settings, Term, estimate_llamacpp
+from webapp.planner.memory import MIB, Capacity, Term
 
-CacheType = Literal["f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 GPU_THREADS = 8  # with every layer on the GPU more CPU threads only wait
 ALL_LAYERS = 9999  # "all" is a word only newer builds know
 MOST_CONTEXT = 4 * 2**20
 
-_IMAGES: dict[str, tuple[str, ...]] = {
-    "cpu": ("modelyard/llamacpp:cpu", "ghcr.io/ggml-org/llama.cpp:server"),
-    "nvidia": ("ghcr.io/ggml-org/llama.cpp:server-cuda",),
-    "amd": ("ghcr.io/ggml-org/llama.cpp:server-rocm", "ghcr.io/ggml-org/llama.cpp:server-vulkan"),
-    "intel": ("ghcr.io/ggml-org/llama.cpp:server-intel", "ghcr.io/ggml-org/llama.cpp:server-vulkan"),
-}
 
-
-class LlamaCppOptions(EngineOptions):
-    """What people may choose about a llama.cpp server."""
-
-    context_length: int = Field(
-        4096,
-        ge=256,
-        le=1_048_576,
-        title="Context length",
-        description="Tokens one request may use, prompt and answer together. Every slot gets as many; "
-        "the cache grows with both. Rounded up to a multiple of 256.",
-    )
-    parallel_slots: int = Field(
-        2, ge=1, le=64, title="Slots", description="Requests computed at the same time; further ones wait their turn."
-    )
-    threads: int | None = Field(
-        None, ge=1, le=512, title="CPU threads", description="Empty: as many as the CPUs this replica may use."
-    )
-    batch_size: int = Field(
-        2048, ge=32, le=16384, title="Batch", description="Prompt tokens taken up at once, over all slots."
-    )
-    micro_batch_size: int = Field(
-        512,
-        ge=32,
-        le=16384,
-        title="Micro batch",
-        description="Prompt tokens computed in one pass. Larger is faster on GPUs and takes more working memory.",
-    )
-    cache_type_k: CacheType = Field(
-        "f16", title="Cache type of keys", description="q8_0 takes half the memory of f16 at hardly any loss."
-    )
-    cache_type_v: CacheType = Field(
-        "f16", title="Cache type of values", description="Anything below 16 bits needs flash attention."
-    )
-    gpu_layers: int = Field(
-        -1,
-        ge=-1,
-        le=4096,
-        title="Layers on the GPU",
-        description="-1 puts all layers there; fewer let a model run that does not fit. No effect without a GPU.",
-    )
-    flash_attention: Literal["auto", "on", "off"] = Field(
-        "auto", title="Flash attention", description="Attention that needs less memory; auto uses it where it can."
-    )
-    memory_map: bool = Field(
-        True,
-        title="Map the file into memory",
-        description="Starts faster and shares the pages between replicas; off reads the whole file into memory.",
-    )
-    embeddings: bool = Field(
-        False, title="Serve embeddings", description="Answers /v1/embeddings as well; for embedding models."
-    )
-    pooling: Literal["model", "mean", "cls", "last"] = Field(
-        "model",
-        title="Pooling of embeddings",
-        description="How the vectors of the tokens become one. model: as the file says.",
-    )
-    prompt_cache_mib: int = Field(
-        0,
-        ge=0,
-        le=1_048_576,
-        title="Prompt cache (MiB)",
-        description="Host memory for prompts of earlier conversations, so that they continue faster. "
-        "Counted in full in the memory of the replica.",
-    )
-    context_checkpoints: int = Field(
-        4,
-        ge=0,
-        le=32,
-        title="Context checkpoints",
-        description="Per slot: saved states that let models with sliding windows or recurrent layers go back in a "
-        "conversation without computing it again. Other models make none.",
-    )
-
-
-class LlamaCpp:
+class LlamaCpp(Engine):
     """llama-server, official image or one built here: both take the same flags."""
 
     name: ClassVar[str] = "llamacpp"
@@ -122,25 +46,16 @@ class LlamaCpp:
     endpoints: ClassVar[tuple[str, ...]] = ("chat/completions", "completions", "embeddings", "models")
     Options: ClassVar[type[EngineOptions]] = LlamaCppOptions
     port: ClassVar[int] = 8080
-    stop_signal: ClassVar[str] = "SIGTERM"
-    drain_s: ClassVar[int] = 30
     stop_timeout_s: ClassVar[int] = 10  # it drops requests at once and ends in under 2 s; draining is our proxy's
-    read_only_root: ClassVar[bool] = True
-    needs_init: ClassVar[bool] = True
     # Seen on its own HTTP listener: "Keep-Alive: timeout=5, max=100", and the end of the connection right behind.
     closes_after_stream: ClassVar[bool] = True
+    presets: ClassVar[tuple[Preset, ...]] = PRESETS
+    metrics: ClassVar[Metrics | None] = METRICS
+    device_list: ClassVar[DeviceList | None] = DEVICE_LIST
 
     def images(self, vendor: str) -> tuple[str, ...]:
-        """Image references for that hardware, best first; empty when it cannot run there."""
-        return _IMAGES.get(vendor, ())
-
-    def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
-        """It computes every type on everything.
-
-        The image built here needs what processors.GGML names; the official one, which stands in for it, has code for
-        older processors too.
-        """
-        return ""
+        """The image built here needs what processors.GGML names; the official one has code for older ones too."""
+        return IMAGES.get(vendor, ())
 
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
         """argv, environment and limits. `options` is a LlamaCppOptions.
@@ -150,7 +65,7 @@ class LlamaCpp:
         """
         assert isinstance(options, LlamaCppOptions)
         self._check(model, options, hardware)
-        settings = self.settings(options, hardware)
+        settings = memory.settings_of(options, hardware)
         threads = str(self.threads(options, hardware))
         argv = ["--model", model.path, "--alias", model.alias, "--host", "0.0.0.0", "--port", str(self.port)]  # noqa: S104
         argv += ["--ctx-size", str(settings.total_context), "--parallel", str(options.parallel_slots)]
@@ -203,23 +118,6 @@ class LlamaCpp:
             wanted = GPU_THREADS
         return min(wanted, most)
 
-    @staticmethod
-    def settings(options: LlamaCppOptions, hardware: HardwareGrant) -> Settings:
-        """The options as the planner counts them."""
-        return Settings(
-            context=options.context_length,
-            parallel=options.parallel_slots,
-            cache_type_k=options.cache_type_k,
-            cache_type_v=options.cache_type_v,
-            batch=options.batch_size,
-            micro_batch=min(options.micro_batch_size, options.batch_size),
-            flash_attention=options.flash_attention != "off",
-            gpu_layers=0 if hardware.vendor == "cpu" else options.gpu_layers,
-            embeddings=options.embeddings,
-            prompt_cache_bytes=options.prompt_cache_mib * MIB,
-            checkpoints=options.context_checkpoints,
-        )
-
     def health_probe(self) -> ProbeSpec:
         """GET /health: open without a key, answered at once."""
         return ProbeSpec("GET", "/health", timeout_s=2.0)
@@ -252,23 +150,23 @@ class LlamaCpp:
 
     def parse_log(self, line: str) -> LogFact | None:
         """Stages of loading, buffer sizes (keys are planner terms) and complaints."""
-        return llamacpp_log.parse(line)
+        return log.parse(line)
 
     def is_our_asking(self, line: str) -> bool:
         """Whether the line only says that we looked; the gateway lets nobody else ask for these."""
-        return llamacpp_log.is_our_asking(line)
+        return log.is_our_asking(line)
 
     def explain_exit(self, facts: ExitFacts) -> ExitReason:
         """Why it is not running, from everything known together."""
-        return llamacpp_exits.explain(facts)
-
-    def estimate(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> Estimate:
-        """The memory it will take with these options on this hardware."""
-        return estimate_llamacpp(meta, self.settings(options, hardware))
+        return exits.explain(facts)
 
     def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> list[Term]:
-        """The same as a list of named terms that add up."""
-        return list(self.estimate(meta, options, hardware).terms)
+        """Weights, cache and working memory of all slots, and what the program takes beside them."""
+        return list(memory.estimate(meta, memory.settings_of(options, hardware)).terms)
+
+    def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareGrant, room: Capacity) -> str:
+        """A shorter context, a smaller cache, one slot, fewer layers on the GPU or a smaller quantisation."""
+        return memory.suggest(meta, memory.settings_of(options, hardware), room).text
 
 
 def _post(path: str, body: dict[str, Any]) -> ProbeSpec:

@@ -1,30 +1,16 @@
 """What `llama-server --list-devices` prints: name, whole and free memory, whatever the vendor.
 
-The best single probe where llama.cpp's image is used anyway. Devices that share the host's memory are marked "uma: 1"
-in the lines before the list; their memory is the host's and must not be counted twice.
+Devices that share the host's memory are marked "uma: 1" in the lines before the list; their memory is the host's and
+must not be counted twice.
 """
 
 import re
-from dataclasses import dataclass
 
+from webapp.engines.base import DeviceList, ListedDevice
 from webapp.inventory.probes.devices import MIB, ProbeError, checked
-
-COMMAND = ("--list-devices",)
 
 _DEVICE = re.compile(r"^\s+(\w+?)(\d+):\s+(.+?)\s+\((\d+)\s+MiB,\s+(\d+)\s+MiB\s+free\)", re.MULTILINE)
 _UNIFIED = re.compile(r"^ggml_vulkan: (\d+) = .*\|\s*uma: 1\b", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class ListedDevice:
-    """One device as llama.cpp calls it: "CUDA0", "ROCm1", "Vulkan0"."""
-
-    backend: str
-    index: int
-    name: str
-    memory_bytes: int
-    free_bytes: int
-    shares_host_memory: bool = False
 
 
 def parse(text: str) -> tuple[ListedDevice, ...]:
@@ -44,3 +30,6 @@ def parse(text: str) -> tuple[ListedDevice, ...]:
         )
         for match in _DEVICE.finditer(text)
     )
+
+
+DEVICE_LIST = DeviceList(("--list-devices",), parse)

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from webapp.planner.memory import Settings
+from webapp.engines.llamacpp.memory import Settings
 
 # The log is written by a thread of its own: after a load the process stays until its last line was seen, after a
 # failure it ends normally. The server is kept: its destructor can wait for ever right after the start.

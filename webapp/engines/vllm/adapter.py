@@ -6,12 +6,11 @@ SIGTERM aborts what runs; the cache is taken whole at the start, so its size is 
 
 import json
 import re
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import Field
-
-from webapp.engines import processors, vllm_exits, vllm_log
+from webapp.engines import processors
 from webapp.engines.base import (
+    Engine,
     EngineOptions,
     ExitFacts,
     ExitReason,
@@ -23,16 +22,15 @@ from webapp.engines.base import (
     ProbeSpec,
     Readiness,
 )
+from webapp.engines.metrics import Metrics
 from webapp.engines.processors import UNKNOWN, Flags
+from webapp.engines.vllm import exits, log, memory
+from webapp.engines.vllm.images import IMAGES
+from webapp.engines.vllm.metrics import METRICS
+from webapp.engines.vllm.options import VllmOptions
 from webapp.planner.facts import ModelFacts
-from webapp.planner.memory import GIB, Estimate, Settings, Term, estimate_vllm
+from webapp.planner.memory import GIB, Capacity, Term
 
-_IMAGES: dict[str, tuple[str, ...]] = {
-    "cpu": ("modelyard/vllm:cpu", "vllm/vllm-openai-cpu:latest-x86_64"),
-    "nvidia": ("vllm/vllm-openai:latest",),
-    "amd": ("vllm/vllm-openai-rocm:latest",),
-    "intel": ("vllm/vllm-openai-xpu:latest",),
-}
 # Integers of a few bits, unpacked as they are multiplied: the same kernel whoever packed them. The first is how
 # configs of compressed-tensors that were not made here are called.
 _PACKED = re.compile(r"(packed|AWQ|GPTQ)(?: (\d+)-bit)?")
@@ -47,49 +45,7 @@ _NO_KERNEL = (
 )
 
 
-class VllmOptions(EngineOptions):
-    """What people may choose about a vLLM server."""
-
-    context_length: int = Field(
-        4096,
-        ge=16,
-        le=1_048_576,
-        title="Context length",
-        description="Tokens one request may use, prompt and answer together.",
-    )
-    parallel_slots: int = Field(
-        16,
-        ge=1,
-        le=1024,
-        title="Slots",
-        description="Requests computed at the same time; further ones wait their turn.",
-    )
-    cache_gib: int = Field(
-        1,
-        ge=1,
-        le=1024,
-        title="Cache (GiB)",
-        description="Memory for the key-value cache of all requests together, taken whole at the start.",
-    )
-    data_type: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto", title="Data type", description="Of the computation; auto takes what the model was published in."
-    )
-    cache_type: Literal["auto", "fp8"] = Field(
-        "auto",
-        title="Cache type",
-        description="fp8 holds twice as many tokens in the same memory, on GPUs that know it.",
-    )
-    compile: bool = Field(
-        False,
-        title="Compile the model",
-        description="Faster once it runs, a minute or more slower to start; needs a compiler in the image.",
-    )
-    prefix_caching: bool = Field(
-        True, title="Reuse prompts", description="Requests that begin alike share their part of the cache."
-    )
-
-
-class Vllm:
+class Vllm(Engine):
     """vLLM's OpenAI server, official image or the one built here for processors: both take the same flags."""
 
     name: ClassVar[str] = "vllm"
@@ -98,16 +54,12 @@ class Vllm:
     endpoints: ClassVar[tuple[str, ...]] = ("chat/completions", "completions", "models")
     Options: ClassVar[type[EngineOptions]] = VllmOptions
     port: ClassVar[int] = 8000
-    stop_signal: ClassVar[str] = "SIGTERM"
-    drain_s: ClassVar[int] = 30
     stop_timeout_s: ClassVar[int] = 20  # it aborts requests at once; draining is our proxy's. 1 to 2 s measured
-    read_only_root: ClassVar[bool] = True
-    needs_init: ClassVar[bool] = True
-    closes_after_stream: ClassVar[bool] = False
+    metrics: ClassVar[Metrics | None] = METRICS
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""
-        return _IMAGES.get(vendor, ())
+        return IMAGES.get(vendor, ())
 
     def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
         """What the processors lack, else the kernels that vLLM lacks for them."""
@@ -166,17 +118,6 @@ class Vllm:
             environment |= {"VLLM_CPU_KVCACHE_SPACE": str(options.cache_gib), "OMP_WAIT_POLICY": "passive"}
         return environment
 
-    @staticmethod
-    def settings(options: VllmOptions, hardware: HardwareGrant) -> Settings:
-        """The options as the planner counts them: cards hold everything or nothing."""
-        return Settings(
-            context=options.context_length,
-            parallel=options.parallel_slots,
-            gpu_layers=0 if hardware.vendor == "cpu" else -1,
-            cache_bytes=options.cache_gib * GIB,
-            repack=False,
-        )
-
     def health_probe(self) -> ProbeSpec:
         """GET /health: open without a key; 503 when the engine behind it is dead."""
         return ProbeSpec("GET", "/health", timeout_s=2.0)
@@ -205,20 +146,20 @@ class Vllm:
 
     def parse_log(self, line: str) -> LogFact | None:
         """Stages of loading, sizes (keys are planner terms) and complaints."""
-        return vllm_log.parse(line)
+        return log.parse(line)
 
     def is_our_asking(self, line: str) -> bool:
         """Whether the line only says that we looked; the gateway lets nobody else ask for these."""
-        return vllm_log.is_our_asking(line)
+        return log.is_our_asking(line)
 
     def explain_exit(self, facts: ExitFacts) -> ExitReason:
         """Why it is not running, from everything known together."""
-        return vllm_exits.explain(facts)
-
-    def estimate(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> Estimate:
-        """The memory it will take with these options on this hardware."""
-        return estimate_vllm(meta, self.settings(options, hardware))
+        return exits.explain(facts)
 
     def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> list[Term]:
-        """The same as a list of named terms that add up."""
-        return list(self.estimate(meta, options, hardware).terms)
+        """Weights, the cache as it was asked for, and what the programs take."""
+        return list(memory.estimate(meta, options.cache_gib * GIB, hardware.vendor != "cpu").terms)
+
+    def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareGrant, room: Capacity) -> str:
+        """A smaller cache."""
+        return memory.suggest(meta, options.cache_gib * GIB, hardware.vendor != "cpu", room)

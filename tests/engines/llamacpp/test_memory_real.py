@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.planner.engine import load
+from tests.engines.llamacpp.loading import load
 from tests.planner.shapes import SHAPES
 from webapp.catalog import gguf
-from webapp.engines.llamacpp_log import parse, reported
+from webapp.engines.llamacpp.log import parse, reported
+from webapp.engines.llamacpp.memory import Settings, estimate
 from webapp.planner.comparison import compare
-from webapp.planner.memory import MIB, Settings, estimate_llamacpp
+from webapp.planner.memory import MIB
 
 PYTHON = os.environ.get("MODELYARD_TEST_LLAMACPP_PYTHON", "")
 MODEL = os.environ.get("MODELYARD_TEST_GGUF", "")
@@ -70,7 +71,7 @@ def test_every_buffer_llamacpp_reports_was_predicted_to_a_mebibyte(
     with path.open("rb") as file:
         facts = gguf.facts(gguf.read_header(file, path.stat().st_size))
     log = load(PYTHON, path, settings)
-    rows = compare(estimate_llamacpp(facts, settings), reported(log.splitlines()))
+    rows = compare(estimate(facts, settings), reported(log.splitlines()))
     assert {"weights", "compute_buffer", "output_buffer"} <= {row.name for row in rows}, log[-2000:]
     exact = {"weights", "kv_cache", "recurrent_state", "output_buffer", "repack"}
     for row in rows:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webapp.engines.base import ExitCode, ExitFacts, ExitReason
-from webapp.engines.llamacpp import LlamaCpp
+from webapp.engines.llamacpp.adapter import LlamaCpp
 
 BAD_MAGIC = (
     "0.00.006 E gguf_init_from_reader: invalid magic characters: 'garb', expected 'GGUF'\n"

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from webapp.engines.base import ExitCode, ExitFacts, HardwareGrant, ModelFiles, ProbeOutcome, Readiness
-from webapp.engines.vllm import Vllm, VllmOptions
+from webapp.engines.vllm.adapter import Vllm
+from webapp.engines.vllm.options import VllmOptions
 from webapp.planner.facts import ModelFacts
-from webapp.planner.memory import GIB, Capacity, fits
+from webapp.planner.memory import GIB, Capacity, estimate_of
 
 ENGINE = Vllm()
 MODEL = ModelFiles("/models/7/model.safetensors", "smollm2", "safetensors")
@@ -119,17 +120,21 @@ def test_deaths_have_reasons(log: str, code: ExitCode) -> None:
 
 
 def test_the_cache_is_counted_as_it_is_taken() -> None:
-    found = ENGINE.estimate(FACTS, VllmOptions(cache_gib=2), CPU)
+    found = estimate_of(ENGINE.memory_terms(FACTS, VllmOptions(cache_gib=2), CPU))
     assert found.bytes_of("kv_cache", "host") == 2 * GIB
     assert found.gpu_bytes == 0
-    on_card = ENGINE.estimate(FACTS, VllmOptions(cache_gib=2), CARD)
+    on_card = estimate_of(ENGINE.memory_terms(FACTS, VllmOptions(cache_gib=2), CARD))
     assert on_card.bytes_of("weights", "gpu") == FACTS.weights_bytes
 
 
 def test_what_does_not_fit_is_offered_with_a_smaller_cache() -> None:
-    verdict = fits(ENGINE.estimate(FACTS, VllmOptions(cache_gib=8), CPU), Capacity(6 * GIB))
-    assert not verdict.fits
-    assert verdict.suggestion == "fits with a cache of 3 GiB"
+    options = VllmOptions(cache_gib=8)
+    assert ENGINE.suggest(FACTS, options, CPU, Capacity(6 * GIB)) == "fits with a cache of 3 GiB"
+    assert (
+        ENGINE.suggest(FACTS, options, CPU, Capacity(60 * GIB))
+        == ENGINE.suggest(FACTS, options, CPU, Capacity(1))
+        == ""
+    )
 
 
 @pytest.mark.parametrize(

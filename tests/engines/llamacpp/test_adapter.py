@@ -9,8 +9,10 @@ from pydantic import ValidationError
 
 from webapp import engines
 from webapp.engines.base import HardwareGrant, LogFact, ModelFiles, ProbeOutcome, Readiness
-from webapp.engines.llamacpp import LlamaCpp, LlamaCppOptions
-from webapp.engines.llamacpp_log import reported
+from webapp.engines.llamacpp.adapter import LlamaCpp
+from webapp.engines.llamacpp.log import reported
+from webapp.engines.llamacpp.memory import settings_of
+from webapp.engines.llamacpp.options import LlamaCppOptions
 from webapp.planner.facts import KvGroup, ModelFacts
 
 ENGINE = LlamaCpp()
@@ -79,7 +81,7 @@ def test_defaults_launch_on_a_cpu() -> None:
 
 def test_context_of_a_slot_is_rounded_so_that_the_planner_and_the_server_agree() -> None:
     options = LlamaCppOptions(context_length=1000, parallel_slots=3)
-    assert flags(options)["--ctx-size"] == str(1024 * 3) == str(ENGINE.settings(options, CPU).total_context)
+    assert flags(options)["--ctx-size"] == str(1024 * 3) == str(settings_of(options, CPU).total_context)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_layers_go_to_the_gpu_only_where_there_is_one(layers: int, flag: str) ->
     options = LlamaCppOptions(gpu_layers=layers)
     assert flags(options, GPU)["--gpu-layers"] == flag
     assert "--gpu-layers" not in flags(options, CPU)
-    assert ENGINE.settings(options, CPU).gpu_layers == 0
+    assert settings_of(options, CPU).gpu_layers == 0
 
 
 def test_options_for_embeddings_and_files_in_memory() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.planner.engine import load
+from tests.engines.llamacpp.loading import load
 from tests.planner.shapes import SHAPES
 from webapp.engines.base import ExitCode, ExitFacts
-from webapp.engines.llamacpp import LlamaCpp
-from webapp.planner.memory import Settings
+from webapp.engines.llamacpp.adapter import LlamaCpp
+from webapp.engines.llamacpp.memory import Settings
 
 PYTHON = os.environ.get("MODELYARD_TEST_LLAMACPP_PYTHON", "")
 pytestmark = pytest.mark.skipif(not PYTHON, reason="no interpreter with xllamacpp in MODELYARD_TEST_LLAMACPP_PYTHON")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from webapp.engines import llamacpp
 from webapp.engines.base import HardwareGrant, ModelFiles
+from webapp.engines.llamacpp.adapter import LlamaCpp
 
-FOLDER = Path(__file__).resolve().parents[2] / "compose" / "engines" / "llamacpp"
+FOLDER = Path(__file__).resolve().parents[3] / "compose" / "engines" / "llamacpp"
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def flags() -> Any:
     ],
 )
 def test_every_flag_of_a_launch_is_known_to_the_image(flags, options):
-    engine = llamacpp.LlamaCpp()
+    engine = LlamaCpp()
     spec = engine.launch(
         ModelFiles("/models/1/a.gguf", "chat", "gguf"),
         engine.Options.model_validate(options),

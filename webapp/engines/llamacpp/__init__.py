@@ -1,0 +1,1 @@
+"""llama.cpp's server: GGUF models on CPUs and GPUs."""

@@ -1,0 +1,1 @@
+"""vLLM: safetensors models, many requests at once."""
