@@ -9,7 +9,7 @@ from ninja.pagination import paginate
 
 from webapp.accounts.callers import caller
 from webapp.accounts.models import Team
-from webapp.catalog import disk, fits, hubs, inspecting, known, services
+from webapp.catalog import disk, hubs, inspecting, known, services
 from webapp.catalog.models import Artifact, CatalogModel, Hub
 from webapp.catalog.schemas import (
     ApprovalIn,
@@ -23,6 +23,8 @@ from webapp.catalog.schemas import (
     ModelOut,
     RepoOut,
 )
+from webapp.deployments import fit
+from webapp.deployments.fleet import Fleet
 from webapp.errors import Invalid
 from webapp.inventory.models import Host
 from webapp.pagination import Pages
@@ -111,9 +113,9 @@ def get_repo(
     revision: Annotated[str, Field(max_length=200, description="branch, tag or commit; main when absent")] = "",
 ) -> RepoOut:
     repo = hubs.repo(_usable(request, hub_id), name, revision)
-    rooms = disk.rooms(Host.objects.visible_to(caller(request)))
+    fleet = Fleet.of(Host.objects.visible_to(caller(request)).for_list())
     offer = inspecting.offer(repo)
-    return RepoOut.of(repo, offer, lambda size: fits.places(fits.rough_bytes(size), rooms))
+    return RepoOut.of(repo, offer, lambda one: fit.by_size(one.size_bytes, one.format, fleet, one.quantisation).places)
 
 
 @router.post("/hubs/{hub_id}/approvals", response={204: None}, summary="Let the Python code of one commit run")

@@ -156,10 +156,15 @@ class Engine(Protocol):
     stop_timeout_s: ClassVar[int]  # from the stop signal to SIGKILL
     read_only_root: ClassVar[bool]
     needs_init: ClassVar[bool]
+    splits_evenly: ClassVar[bool]  # accelerators that it uses together all take the same
     closes_after_stream: ClassVar[bool]  # it ends the connection after a chunked answer, whatever its headers say
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when the engine cannot run there."""
+        ...
+
+    def accelerator_counts(self, meta: ModelFacts, options: Any) -> tuple[int, ...]:
+        """How many accelerators of one host it can use together for these files, fewest first."""
         ...
 
     def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:

@@ -30,6 +30,7 @@ CacheType = Literal["f16", "bf16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"
 GPU_THREADS = 8  # with every layer on the GPU more CPU threads only wait
 ALL_LAYERS = 9999  # "all" is a word only newer builds know
 MOST_CONTEXT = 4 * 2**20
+MOST_GPUS = 16  # GGML_CUDA_MAX_DEVICES
 
 _IMAGES: dict[str, tuple[str, ...]] = {
     "cpu": ("modelyard/llamacpp:cpu", "ghcr.io/ggml-org/llama.cpp:server"),
@@ -127,12 +128,17 @@ class LlamaCpp:
     stop_timeout_s: ClassVar[int] = 10  # it drops requests at once and ends in under 2 s; draining is our proxy's
     read_only_root: ClassVar[bool] = True
     needs_init: ClassVar[bool] = True
+    splits_evenly: ClassVar[bool] = False
     # Seen on its own HTTP listener: "Keep-Alive: timeout=5, max=100", and the end of the connection right behind.
     closes_after_stream: ClassVar[bool] = True
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""
         return _IMAGES.get(vendor, ())
+
+    def accelerator_counts(self, meta: ModelFacts, options: Any) -> tuple[int, ...]:
+        """Any number up to what ggml can address: it lays whole layers where memory is free."""
+        return tuple(range(1, MOST_GPUS + 1))
 
     def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
         """It computes every type on everything.
@@ -218,6 +224,7 @@ class LlamaCpp:
             embeddings=options.embeddings,
             prompt_cache_bytes=options.prompt_cache_mib * MIB,
             checkpoints=options.context_checkpoints,
+            gpus=max(1, len(hardware.device_ids)),
         )
 
     def health_probe(self) -> ProbeSpec:

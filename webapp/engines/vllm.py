@@ -79,6 +79,13 @@ class VllmOptions(EngineOptions):
         title="Cache type",
         description="fp8 holds twice as many tokens in the same memory, on GPUs that know it.",
     )
+    tensor_parallel: int | None = Field(
+        None,
+        ge=1,
+        le=16,
+        title="Tensor parallel",
+        description="GPUs of one host that share the model, each with an equal part. Empty: as few as hold it.",
+    )
     compile: bool = Field(
         False,
         title="Compile the model",
@@ -103,11 +110,19 @@ class Vllm:
     stop_timeout_s: ClassVar[int] = 20  # it aborts requests at once; draining is our proxy's. 1 to 2 s measured
     read_only_root: ClassVar[bool] = True
     needs_init: ClassVar[bool] = True
+    splits_evenly: ClassVar[bool] = True
     closes_after_stream: ClassVar[bool] = False
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""
         return _IMAGES.get(vendor, ())
+
+    def accelerator_counts(self, meta: ModelFacts, options: Any) -> tuple[int, ...]:
+        """As many as were chosen, else the powers of two that divide the attention heads: every GPU takes as many."""
+        assert isinstance(options, VllmOptions)
+        if options.tensor_parallel is not None:
+            return (options.tensor_parallel,)
+        return tuple(count for count in (1, 2, 4, 8) if meta.heads % count == 0)
 
     def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
         """What the processors lack, else the kernels that vLLM lacks for them."""
@@ -147,7 +162,10 @@ class Vllm:
         argv += [] if options.compile else ["--enforce-eager"]
         argv += ["--enable-prefix-caching" if options.prefix_caching else "--no-enable-prefix-caching"]
         if hardware.vendor != "cpu":
-            argv += ["--kv-cache-memory-bytes", str(options.cache_gib * GIB)]
+            gpus = max(1, len(hardware.device_ids))
+            # The cache is counted per GPU, of which each holds an equal part.
+            argv += ["--kv-cache-memory-bytes", str(options.cache_gib * GIB // gpus)]
+            argv += ["--tensor-parallel-size", str(gpus)] if gpus > 1 else []
         environment = self._environment(options, hardware)
         return LaunchSpec(argv, environment, self.port, GIB, ("/tmp",), model.alias)  # noqa: S108
 
@@ -175,6 +193,7 @@ class Vllm:
             gpu_layers=0 if hardware.vendor == "cpu" else -1,
             cache_bytes=options.cache_gib * GIB,
             repack=False,
+            gpus=max(1, len(hardware.device_ids)),
         )
 
     def health_probe(self) -> ProbeSpec:

@@ -52,6 +52,7 @@ class Settings:
     checkpoints: int = 0  # per slot; only models with windows or recurrent layers make any
     repack: bool = True  # the CPU code's own copy of some tensor types
     cache_bytes: int = 0  # of engines that take their whole cache at the start
+    gpus: int = 1  # that share the model
 
     @property
     def cells_per_slot(self) -> int:
@@ -167,8 +168,17 @@ def estimate_llamacpp(facts: ModelFacts, settings: Settings) -> Estimate:
     overhead = PROCESS_BYTES + facts.vocabulary * VOCABULARY_BYTES_PER_TOKEN
     terms.append(Term("process_overhead", "Program, tokenizer and buffers", overhead, "estimate"))
     if share:
-        terms.append(Term("gpu_context", "Driver and libraries on the GPU", GPU_CONTEXT_BYTES, "estimate", "gpu"))
+        terms.append(_gpu_context(settings))
+        # Each further GPU has working memory of its own, and whole layers do not divide evenly.
+        further = (settings.gpus - 1) * (compute + max(facts.layer_bytes, default=0))
+        terms.append(Term("further_gpus", "Working memory of further GPUs, uneven layers", further, "estimate", "gpu"))
     return Estimate(tuple(term for term in terms if term.bytes), facts, settings)
+
+
+def _gpu_context(settings: Settings) -> Term:
+    return Term(
+        "gpu_context", "Driver and libraries on the GPU", settings.gpus * GPU_CONTEXT_BYTES, "estimate", "gpu"
+    )  # fmt: skip
 
 
 # vLLM 0.32 for processors with a model of 135 M parameters, PSS: 0.6 GB the API's process, 0.5 GB the engine core's,
@@ -187,7 +197,9 @@ def estimate_vllm(facts: ModelFacts, settings: Settings) -> Estimate:
     terms += _split("compute_buffer", "Working memory of the computation", activations, "estimate", share)
     terms.append(Term("process_overhead", "Programs and libraries", VLLM_PROGRAM_BYTES, "estimate"))
     if share:
-        terms.append(Term("gpu_context", "Driver and libraries on the GPU", GPU_CONTEXT_BYTES, "estimate", "gpu"))
+        terms.append(_gpu_context(settings))
+        further = (settings.gpus - 1) * activations
+        terms.append(Term("further_gpus", "Working memory of further GPUs", further, "estimate", "gpu"))
     return Estimate(tuple(term for term in terms if term.bytes), facts, settings, "vllm")
 
 
