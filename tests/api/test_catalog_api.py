@@ -29,7 +29,7 @@ def test_from_a_search_to_a_queued_fetch(as_caller, request, name, host, hub, re
     offered = client.get(f"/api/v1/hubs/{hub.pk}/repo?name={found['name']}").json()
     assert offered["commit"] == COMMIT
     (variant,) = offered["variants"]
-    assert variant["fits"] == [{"host": "local", "where": "GPU"}]
+    assert variant["fits"] == [{"host": "local", "where": "GPU", "when": "now", "why": ""}]
     answer = send(client, "post", "/fetches", {"hub": hub.pk, "repo": found["name"], "variant": variant["key"]})
     assert answer.status_code == 202, answer.content
     job = answer.json()

@@ -174,7 +174,8 @@ def test_what_vllm_does_not_run_on_processors_is_refused_before_anything_starts(
     halves: Any, host: Any, ada: Any, team: Any, quantisation: str, has_cards: bool, why: str
 ) -> None:
     from tests.quantisation.test_recipes import SMOL
-    from webapp.deployments import fitting, lifecycle
+    from webapp.deployments import fit, lifecycle
+    from webapp.deployments.revisions import Contents
     from workers.tasks import placing
 
     Artifact.objects.filter(pk=halves.pk).update(facts={**SMOL.as_json(), "quantisation": quantisation})
@@ -183,7 +184,7 @@ def test_what_vllm_does_not_run_on_processors_is_refused_before_anything_starts(
     replica = services.create(ada, team, services.Wish("chat", halves, engine="vllm")).replicas.get()
     if not has_cards:
         host.accelerators.all().delete()
-    place = fitting.fit(halves, "vllm", {}).places[0]
+    place = fit.answer(Contents(halves, "vllm")).places[0]
     assert why in place.why and bool(place.why) == bool(why)
     claimed = lifecycle.claim(replica.pk)
     assert claimed is not None

@@ -9,8 +9,9 @@ import pytest
 from tests.engines.processors import AVX2, AVX512, UNKNOWN
 from tests.quantisation.test_recipes import SMOL
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
-from webapp.deployments import fitting, lifecycle, services
+from webapp.deployments import fit, lifecycle, services
 from webapp.deployments.models import Deployment
+from webapp.deployments.revisions import Contents
 from webapp.foundation.errors import Invalid
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
@@ -94,7 +95,7 @@ def test_one_host_that_can_run_it_is_enough_and_placement_takes_that(plain: Any,
     inventory.record_engine_network(attic.pk, "modelyard-engines", "172.31.6.0/24")
     give(attic, AVX512)
     ArtifactCopy.objects.create(artifact=awq, host=attic, state=CopyState.PRESENT)
-    places = {place.host.name: place.why for place in fitting.fit(awq, "vllm", {}).places}
+    places = {place.host.name: place.why for place in fit.answer(Contents(awq, "vllm")).places}
     assert NO_KERNEL in places["local"] and places["attic"] == ""
     replica = services.create(ada, team, services.Wish("chat", awq)).replicas.get()
     claimed = lifecycle.claim(replica.pk)

@@ -6,7 +6,7 @@ import pytest
 from django.urls import reverse
 
 from webapp.accounts.models import AuditEntry
-from webapp.deployments import fitting
+from webapp.deployments.fleet import Fleet
 from webapp.foundation.errors import Invalid, NotAllowed
 from webapp.inventory import services
 from webapp.inventory.managing import HostChange, change_host, hosts_for
@@ -101,8 +101,8 @@ def test_a_restricted_host_is_seen_by_its_teams_alone(client, request, restricte
 
 
 def test_placement_keeps_to_the_hosts_of_the_team(restricted, artifact, team, eve):
-    assert [host.pk for host, _offer in fitting.candidates(artifact, team=team)] == [restricted.pk]
-    assert fitting.candidates(artifact, team=eve.teams.get()) == []
+    assert [host.pk for host, _offer in Fleet.for_files(artifact, team=team).pairs] == [restricted.pk]
+    assert Fleet.for_files(artifact, team=eve.teams.get()).pairs == ()
 
 
 def test_a_stranger_cannot_pin_a_restricted_host(client, eve, restricted, artifact):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.parts import figures
-from webapp.planner.placement import GIB, Accelerator, Choice, Demand, Host, Need, apply, place
+from webapp.planner.placement import GIB, Accelerator, Choice, Demand, Host, Need, apply, could, leading, place
 
 CPU = Demand({"cpu": Need(2 * GIB)}, artifact_bytes=GIB)
 GPU = Demand({"nvidia": Need(GIB, 10 * GIB)}, artifact_bytes=GIB)
@@ -83,10 +83,10 @@ def test_gpu_before_cpu_and_cpu_before_nothing() -> None:
 def test_several_gpus_only_where_the_engine_can_and_one_will_not_do() -> None:
     machine = host(accelerators=(gpu("a", 4), gpu("b", 5), gpu("c", 6)))
     assert place(GPU, [machine]).chosen is None
-    decision = place(replace(GPU, most_accelerators=4), [machine])
+    decision = place(replace(GPU, counts=(1, 2, 3, 4)), [machine])
     assert decision.chosen == Choice(1, "nvidia", ("GPU-c", "GPU-b"))
     roomy = host(2, accelerators=(gpu("d", 11),))
-    assert place(replace(GPU, most_accelerators=4), [machine, roomy]).chosen == Choice(2, "nvidia", ("GPU-d",))
+    assert place(replace(GPU, counts=(1, 2, 3, 4)), [machine, roomy]).chosen == Choice(2, "nvidia", ("GPU-d",))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_filter_tells_who_stays_and_why_the_others_go() -> None:
         max_size=6,
         unique_by=lambda one: one.id,
     ),
-    st.sampled_from([CPU, GPU, EITHER, replace(GPU, most_accelerators=3)]),
+    st.sampled_from([CPU, GPU, EITHER, replace(GPU, counts=(1, 2, 3))]),
 )
 def test_every_host_is_chosen_or_has_a_reason_and_the_chosen_has_room(hosts: list[Host], demand: Demand) -> None:
     decision = place(demand, hosts)
@@ -198,3 +198,71 @@ def test_a_host_that_is_not_prepared_or_lacks_the_files_says_so() -> None:
         2: "The model's files are not on the host.",
     }
     assert place(CPU, hosts[1:2]).chosen is not None
+
+
+def test_equal_parts_are_only_given_where_the_smallest_card_holds_one() -> None:
+    even = replace(GPU, counts=(1, 2), is_even=True)
+    lopsided = host(1, accelerators=(gpu("a", 9), gpu("b", 4)))
+    assert "needs 5.0 GiB on each of 2 nvidia accelerators; b has 4.0 GiB" in place(even, [lopsided]).why
+    assert place(replace(even, is_even=False), [lopsided]).chosen
+    level = host(1, accelerators=(gpu("a", 9), gpu("b", 5)))
+    chosen = place(even, [level]).chosen
+    assert chosen and chosen.share_bytes == (5 * GIB, 5 * GIB)
+
+
+def test_a_number_of_cards_that_the_host_does_not_have_is_said() -> None:
+    four = replace(GPU, counts=(4,))
+    decision = place(four, [host(accelerators=(gpu("a", 24), gpu("b", 24)))])
+    assert "needs 4 nvidia accelerators together, the host has 2" in decision.reasons_by_host[1]
+
+
+def test_further_cards_cost_what_each_of_them_needs_for_itself() -> None:
+    demand = Demand({"nvidia": Need(GIB, 10 * GIB, 2 * GIB)}, counts=(1, 2))
+    assert place(demand, [host(accelerators=(gpu("a", 6), gpu("b", 5)))]).chosen is None
+    chosen = place(demand, [host(accelerators=(gpu("a", 8), gpu("b", 4)))]).chosen
+    assert chosen and chosen.share_bytes == (8 * GIB, 4 * GIB)
+
+
+def test_a_host_is_asked_for_the_hardware_that_it_has() -> None:
+    """What another host has says nothing about this one: a machine without cards does not lack any."""
+    plain, carded = host(1, free_memory_bytes=GIB), host(2, accelerators=(gpu("a", 4),), free_memory_bytes=GIB)
+    reasons = place(EITHER, [plain, carded]).reasons_by_host
+    assert reasons[1] == "It needs 11.0 GiB of memory, 1.0 GiB are free."
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_possible"),
+    [
+        ({"is_online": False}, True),
+        ({"is_draining": True}, True),
+        ({"is_prepared": False}, True),
+        ({"free_memory_bytes": 0}, True),
+        ({"total_memory_bytes": GIB}, False),
+        ({"is_allowed": False}, False),
+    ],
+)
+def test_what_a_host_could_take_if_it_were_empty_and_at_work(changes: dict[str, object], is_possible: bool) -> None:
+    asked = host(**{"total_memory_bytes": 16 * GIB, "free_disk_bytes": 0, **changes})
+    assert (could(CPU, asked) is not None) is is_possible
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.builds(
+            host,
+            number=st.integers(1, 50),
+            free_memory_bytes=st.integers(0, 12).map(lambda n: n * GIB),
+            total_memory_bytes=st.just(12 * GIB),
+            free_disk_bytes=st.integers(0, 2).map(lambda n: n * GIB),
+            is_online=st.booleans(),
+            accelerators=st.lists(st.builds(gpu, st.sampled_from("abc"), st.integers(0, 24)), max_size=3).map(tuple),
+        ),
+        max_size=6,
+        unique_by=lambda one: one.id,
+    ),
+    st.sampled_from([CPU, GPU, EITHER, replace(GPU, counts=(1, 2, 3)), replace(GPU, counts=(1, 2), is_even=True)]),
+)
+def test_what_goes_somewhere_goes_to_one_of_the_leading_hosts(hosts: list[Host], demand: Demand) -> None:
+    firsts = [next((h.id for h in some if place(demand, [h]).chosen), None) for some in (hosts, leading(hosts))]
+    assert firsts[0] == firsts[1]

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from webapp.catalog.fits import rough_bytes
+from webapp.planner.rough import rough_bytes
 
 # Bits per weight of what people usually run: 16-bit, 8-bit, and 4-bit with its scales.
+FORMAT = "gguf"  # in which all of them are published, whatever their precision
 PRECISIONS = (("16-bit", 16.0), ("8-bit", 8.5), ("4-bit", 4.8))
 
 
@@ -24,13 +25,18 @@ class Known:
     note: str = ""
     active_parameters: int = 0
 
-    def need_bytes(self, bits: float) -> int:
-        return rough_bytes(self.parameters * bits / 8)
+    def weights_bytes(self, bits: float) -> int:
+        return int(self.parameters * bits / 8)
+
+    @property
+    def weights(self) -> list[tuple[str, int]]:
+        """(precision, bytes of the weights), from the number of parameters."""
+        return [(label, self.weights_bytes(bits)) for label, bits in PRECISIONS]
 
     @property
     def needs(self) -> list[tuple[str, int]]:
         """(precision, bytes of memory): a rough estimate from the number of parameters."""
-        return [(label, self.need_bytes(bits)) for label, bits in PRECISIONS]
+        return [(label, rough_bytes(size)) for label, size in self.weights]
 
     @property
     def least_bytes(self) -> int:

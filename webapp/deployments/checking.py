@@ -8,7 +8,7 @@ from pydantic import ValidationError as OptionsError
 from webapp import engines
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact, CopyState
-from webapp.deployments import fitting
+from webapp.deployments import fit, workload
 from webapp.deployments.models import MAX_REPLICAS
 from webapp.deployments.revisions import Contents
 from webapp.foundation.errors import Conflict, Invalid
@@ -43,12 +43,12 @@ def _leaving(artifact: Artifact) -> Conflict:
 
 def loading(artifact: Artifact) -> list[str]:
     """Names of the engines that load the artifact's files, in the order they are offered."""
-    return [name for name in engines.names() if artifact.format in engines.get(name).formats]
+    return workload.loading(artifact.format)
 
 
 def default_engine(artifact: Artifact) -> str:
     """The engine for these files when nobody names one; any other where none loads them, for `why_not` to refuse."""
-    return next(iter(loading(artifact)), engines.names()[0])
+    return workload.engine_for(artifact.format)
 
 
 def why_not(engine: str, artifact: Artifact) -> str:
@@ -96,9 +96,7 @@ def check_files(contents: Contents) -> None:
 
 def check_hardware(contents: Contents, team: Team) -> None:
     """Somewhere it must be able to run: Invalid when no host that has the files has processors or cards for it."""
-    if contents.image:  # what that can run is its maker's to know
-        return
-    why = fitting.why_on_no_hardware(contents.artifact, contents.engine, contents.host, team)
+    why = fit.why_on_no_hardware(contents, team)
     if why:
         raise Invalid(why, fields={"host" if contents.host else "artifact": why})
 

@@ -6,10 +6,9 @@ from datetime import datetime
 from django.db.models import Count, QuerySet
 from django.db.models.functions import Coalesce
 
-from webapp.catalog.fits import Room
 from webapp.catalog.models import Artifact, ArtifactCopy
 from webapp.deployments.models import Deployment, Replica
-from webapp.inventory.models import Host, HostState
+from webapp.inventory.models import Host
 
 
 @dataclass(frozen=True)
@@ -55,18 +54,6 @@ def by_host(hosts: QuerySet[Host]) -> list[HostDisk]:
     for held in lists.values():
         held.sort(key=lambda item: not item.is_unused)
     return [HostDisk(host, tuple(lists.get(host.pk, ()))) for host in hosts.order_by("name")]
-
-
-def rooms(hosts: QuerySet[Host]) -> list[Room]:
-    """The memory of those that are online, for the rough answer to "where would it fit"."""
-    return [
-        Room(
-            host.name,
-            host.usable_bytes,
-            tuple(card.usable_bytes for card in host.accelerators.all() if card.is_present),
-        )
-        for host in hosts.filter(state=HostState.ONLINE).prefetch_related("accelerators").order_by("name")
-    ]
 
 
 def served_now() -> dict[int, int]:

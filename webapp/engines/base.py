@@ -196,6 +196,7 @@ class Engine(ABC):
     stop_timeout_s: ClassVar[int] = 10  # from the stop signal to SIGKILL
     read_only_root: ClassVar[bool] = True
     needs_init: ClassVar[bool] = True
+    splits_evenly: ClassVar[bool] = False  # accelerators that it uses together all take the same
     closes_after_stream: ClassVar[bool] = False  # it ends the connection after a chunked answer, whatever it says
     presets: ClassVar[tuple[Preset, ...]] = ()
     metrics: ClassVar[Metrics | None] = None  # None: it tells nothing of itself
@@ -204,6 +205,10 @@ class Engine(ABC):
     @abstractmethod
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when the engine cannot run there."""
+
+    def accelerator_counts(self, meta: ModelFacts, options: Any) -> tuple[int, ...]:
+        """How many accelerators of one host it can use together for these files, fewest first."""
+        return (1,)
 
     def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
         """Why it cannot run these files on that hardware, with what to do; empty when it can, as far as is known.

@@ -81,9 +81,9 @@ def split(name: str, label: str, size: int, basis: Basis, share: float) -> list[
     return [Term(name, label, on_gpu, basis, "gpu"), Term(name, label, size - on_gpu, basis)]
 
 
-def gpu_context() -> Term:
-    """What a program takes of a GPU before it has put anything there."""
-    return Term("gpu_context", "Driver and libraries on the GPU", GPU_CONTEXT_BYTES, "estimate", "gpu")
+def gpu_context(gpus: int = 1) -> Term:
+    """What a program takes of each of its GPUs before it has put anything there."""
+    return Term("gpu_context", "Driver and libraries on the GPU", gpus * GPU_CONTEXT_BYTES, "estimate", "gpu")
 
 
 def row_bytes(group: KvGroup, key: GgmlType, value: GgmlType) -> int:

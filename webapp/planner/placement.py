@@ -5,7 +5,8 @@ Every host that is not chosen has a sentence that says why, and the chosen one s
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Literal
 
 GIB = 2**30
@@ -35,6 +36,7 @@ class Host:
     is_prepared: bool = True  # it has what engines need there, such as their network
     is_allowed: bool = True  # this team may use it
     free_memory_bytes: int = 0
+    total_memory_bytes: int = 0  # what placements may book in all
     free_disk_bytes: int = 0
     accelerators: tuple[Accelerator, ...] = ()
     labels: frozenset[str] = frozenset()
@@ -50,7 +52,12 @@ class Need:
     """Memory of one replica on one kind of hardware."""
 
     host_bytes: int
-    gpu_bytes: int = 0
+    gpu_bytes: int = 0  # on one accelerator
+    further_bytes: int = 0  # what the sum grows by with each further accelerator: its own buffers and driver
+
+    def on(self, count: int) -> int:
+        """Bytes on so many accelerators together."""
+        return self.gpu_bytes + (count - 1) * self.further_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,8 @@ class Demand:
     may_fetch: bool = True  # False: only hosts that have the files
     labels: frozenset[str] = frozenset()
     pinned_host: int | None = None
-    most_accelerators: int = 1  # how many of one host the engine can use together
+    counts: tuple[int, ...] = (1,)  # how many accelerators of one host the engine can use together, fewest first
+    is_even: bool = False  # they all take the same; else each as much as it has room for
     least_capability: float = 0.0  # of NVIDIA GPUs
     strategy: Literal["pack", "spread"] = "pack"
 
@@ -80,6 +88,7 @@ class Choice:
     host_id: int
     vendor: str
     accelerator_ids: tuple[str, ...] = ()
+    share_bytes: tuple[int, ...] = field(default=(), compare=False)  # what is to be booked of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,15 @@ class Decision:
     chosen: Choice | None
     why: str
     reasons_by_host: dict[int, str] = field(default_factory=dict)  # every host that was not chosen
+    options: dict[int, Choice] = field(default_factory=dict)  # every host that could take it
+
+
+class When(StrEnum):
+    """When a host could take one replica."""
+
+    NOW = "now"
+    WHEN_EMPTY = "when_empty"  # its hardware could; what it holds, the state it is in or missing files forbid it now
+    NEVER = "never"
 
 
 Filter = Callable[[Demand, Host], str | None]
@@ -120,13 +138,69 @@ def place(demand: Demand, hosts: Sequence[Host]) -> Decision:
     if not options:
         return Decision(None, _nowhere(reasons), reasons)
     options.sort(key=lambda option: option.rank)
+    found_by_host = {option.host.id: option.choice for option in options}
     best = options[0]
     for other in options[1:]:
         reasons[other.host.id] = f"{best.host.name} is better: {_advantage(best, other)}."
     why = f"Only {best.host.name} can take it." if len(hosts) > 1 else f"{best.host.name} can take it."
     if len(options) > 1:
         why = f"{best.host.name}: {_advantage(best, options[1])}."
-    return Decision(best.choice, why, reasons)
+    return Decision(best.choice, why, reasons, found_by_host)
+
+
+def could(demand: Demand, host: Host) -> Choice | None:
+    """Where on this host it would go, if nobody else had anything there and the host were at work and had the files."""
+    cards = tuple(replace(card, free_bytes=card.total_bytes) for card in host.accelerators)
+    empty = replace(
+        host,
+        is_online=True,
+        is_draining=False,
+        is_prepared=True,
+        has_artifact=True,
+        free_memory_bytes=host.total_memory_bytes,
+        accelerators=cards,
+    )
+    return place(demand, [empty]).chosen
+
+
+def leading(hosts: Sequence[Host]) -> list[Host]:
+    """Those that offer something beyond every single host before them.
+
+    For a demand that any hardware may meet (no pin, no labels), whatever could go somewhere has its first place among
+    these, so that of many hosts few have to be asked.
+    """
+    found: list[Host] = []
+    for host in hosts:
+        if not any(_offers_all_of(earlier, host) for earlier in found):
+            found.append(host)
+    return found
+
+
+def _offers_all_of(one: Host, other: Host) -> bool:
+    flags_are_known = bool(one.cpu_flags) == bool(other.cpu_flags)
+    if one.free_memory_bytes < other.free_memory_bytes or one.total_memory_bytes < other.total_memory_bytes:
+        return False
+    if one.free_disk_bytes < other.free_disk_bytes or not flags_are_known or not one.cpu_flags >= other.cpu_flags:
+        return False
+    if (_is_at_work(other) and not _is_at_work(one)) or (other.has_artifact and not one.has_artifact):
+        return False
+    return all(
+        _covers(_sizes(one, vendor, of), _sizes(other, vendor, of))
+        for vendor in {card.vendor for card in other.accelerators}
+        for of in (lambda card: card.free_bytes, lambda card: card.total_bytes)
+    )
+
+
+def _is_at_work(host: Host) -> bool:
+    return host.is_online and host.is_prepared and host.is_allowed and not host.is_draining
+
+
+def _sizes(host: Host, vendor: str, of: Callable[[Accelerator], int]) -> list[int]:
+    return sorted((of(card) for card in host.accelerators if card.vendor == vendor and card.is_usable), reverse=True)
+
+
+def _covers(sizes: list[int], others: list[int]) -> bool:
+    return len(sizes) >= len(others) and all(size >= other for size, other in zip(sizes, others, strict=False))
 
 
 def apply(refuse: Filter, demand: Demand, hosts: Sequence[Host]) -> tuple[list[Host], dict[int, str]]:
@@ -203,7 +277,10 @@ FILTERS: tuple[Filter, ...] = (
 def _best_option(demand: Demand, host: Host) -> _Option | str:
     """The first kind of hardware of the demand that has room there, else the sentence that says what is missing."""
     refusals: list[str] = []
+    there = {card.vendor for card in host.accelerators if card.is_usable}
     for preference, (vendor, need) in enumerate(demand.needs.items()):
+        if vendor != "cpu" and vendor not in there:
+            continue  # not lacking: another host has it, and this one is asked for what it has
         unfit = demand.why_unfit(host, vendor)
         if unfit:
             refusals.append(unfit)
@@ -217,8 +294,9 @@ def _best_option(demand: Demand, host: Host) -> _Option | str:
         if isinstance(chosen, str):
             refusals.append(chosen)
             continue
-        left = sum(one.free_bytes for one in chosen) - need.gpu_bytes
-        choice = Choice(host.id, vendor, tuple(one.id for one in chosen))
+        total = need.on(len(chosen))
+        choice = Choice(host.id, vendor, tuple(one.id for one in chosen), _shares(demand, chosen, total))
+        left = sum(one.free_bytes for one in chosen) - total
         return _option(demand, host, choice, preference, left)
     return " ".join(dict.fromkeys(refusals))
 
@@ -244,21 +322,51 @@ def _accelerators(demand: Demand, host: Host, vendor: str, need: Need) -> tuple[
     usable = [one for one in host.accelerators if one.vendor == vendor and one.is_usable]
     able = [one for one in usable if _capability(one) >= demand.least_capability]
     if not able:
-        if usable:
-            return f"It needs compute capability {demand.least_capability:g}; the host's GPUs have less."
-        return f"It has no usable {vendor} accelerator."
-    roomy = [one for one in able if one.free_bytes >= need.gpu_bytes]
-    if roomy:
-        return (min(roomy, key=lambda one: (one.free_bytes, one.id)),)
+        return f"It needs compute capability {demand.least_capability:g}; the host's GPUs have less."
     by_room = sorted(able, key=lambda one: (-one.free_bytes, one.id))
-    for count in range(2, min(demand.most_accelerators, len(by_room)) + 1):
-        if sum(one.free_bytes for one in by_room[:count]) >= need.gpu_bytes:
+    counts = [count for count in demand.counts if count <= len(by_room)]
+    if not counts:
+        return f"It needs {min(demand.counts)} {vendor} accelerators together, the host has {len(by_room)}."
+    for count in counts:
+        if count == 1:
+            roomy = [one for one in able if one.free_bytes >= need.gpu_bytes]
+            if roomy:
+                return (min(roomy, key=lambda one: (one.free_bytes, one.id)),)
+        elif _holds(demand, by_room[:count], need.on(count)):
             return tuple(by_room[:count])
-    largest = by_room[0]
-    return (
-        f"It needs {_gib(need.gpu_bytes)} on {vendor}; the most that is free is {_gib(largest.free_bytes)} "
-        f"on {largest.name or largest.id}."
-    )
+    return _too_small(demand, by_room[: counts[-1]], vendor, need)
+
+
+def _holds(demand: Demand, cards: Sequence[Accelerator], total_bytes: int) -> bool:
+    if demand.is_even:
+        return all(card.free_bytes * len(cards) >= total_bytes for card in cards)
+    return sum(card.free_bytes for card in cards) >= total_bytes
+
+
+def _shares(demand: Demand, cards: Sequence[Accelerator], total_bytes: int) -> tuple[int, ...]:
+    """What each of them takes: the same, or in proportion to what it has free."""
+    free = sum(card.free_bytes for card in cards)
+    if demand.is_even or not free:
+        return tuple(-(-total_bytes // len(cards)) for _card in cards)
+    return tuple(min(card.free_bytes, -(-total_bytes * card.free_bytes // free)) for card in cards)
+
+
+def _too_small(demand: Demand, cards: Sequence[Accelerator], vendor: str, need: Need) -> str:
+    """What is missing on the most accelerators that it could use together, emptiest first."""
+    needed, largest = need.on(len(cards)), cards[0]
+    if len(cards) == 1:
+        return (
+            f"It needs {_gib(needed)} on {vendor}; the most that is free is {_gib(largest.free_bytes)} "
+            f"on {largest.name or largest.id}."
+        )
+    if demand.is_even:
+        least = cards[-1]
+        return (
+            f"It needs {_gib(-(-needed // len(cards)))} on each of {len(cards)} {vendor} accelerators; "
+            f"{least.name or least.id} has {_gib(least.free_bytes)} free."
+        )
+    free = sum(card.free_bytes for card in cards)
+    return f"It needs {_gib(needed)} on {len(cards)} {vendor} accelerators together; {_gib(free)} are free."
 
 
 def _capability(accelerator: Accelerator) -> float:

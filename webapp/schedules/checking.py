@@ -9,12 +9,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import ValidationError
 
 from webapp import engines
-from webapp.deployments import fitting
+from webapp.deployments import fit
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired
 from webapp.foundation.errors import Invalid
 from webapp.inventory.models import Host
-from webapp.planner.facts import ModelFacts
 from webapp.schedules import crontab, gates, quantising
 from webapp.schedules.models import Schedule
 from webapp.schedules.timing import When
@@ -157,13 +156,10 @@ def _of_deployment(schedule: Schedule, wish: Wish) -> Iterator[Fault]:
 
 def _of_hardware(deployment: Deployment, wish: Wish) -> Iterator[Fault]:
     """Results lie where they are made, so that host's processors or cards must run one of them."""
-    if deployment.image or not wish.recipes:
-        return
-    engine = engines.get(deployment.engine)
-    made = [ModelFacts("", quantisation=label) for label in _labels(wish, engine.formats)]
-    whys = [fitting.why_not_by(engine, facts, wish.host) for facts in made]
-    if whys and all(whys):
-        yield Fault("deployment", f"{deployment.name} could run none of the results on {wish.host.name}. {whys[0]}")
+    formats = engines.get(deployment.engine).formats
+    why = fit.why_none_on(deployment, _labels(wish, formats), wish.host)
+    if why:
+        yield Fault("deployment", f"{deployment.name} could run none of the results on {wish.host.name}. {why}")
 
 
 def _labels(wish: Wish, formats: Container[str]) -> Iterator[str]:

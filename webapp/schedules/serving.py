@@ -1,13 +1,14 @@
 """A result that is good enough takes the place of what is served: by the deployment's own rollout."""
 
+from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
 
 from webapp import engines
 from webapp.catalog.models import Artifact
+from webapp.deployments import fit, revisions
 from webapp.deployments import services as deployments
-from webapp.deployments.fitting import why_on_no_hardware
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import RolloutState
 from webapp.foundation.errors import Conflict
@@ -24,7 +25,8 @@ def begin(run: ScheduleRun, passed: list[dict[str, Any]]) -> None:
         fitting = [found[key] for key in ids if key in found and found[key].format in formats]
         if not fitting:
             raise Conflict(f"{deployment.name} loads none of the results.", "Choose recipes for its engine.")
-        whys = [_why_not(deployment, artifact) for artifact in fitting]
+        now = revisions.wanted(deployment)
+        whys = [fit.why_on_no_hardware(replace(now, artifact=one), deployment.team) for one in fitting]
         if all(whys):
             raise Conflict(f"{deployment.name} can run none of the results. {whys[0]}")
         artifact = next(one for one, why in zip(fitting, whys, strict=True) if not why)
@@ -36,12 +38,6 @@ def begin(run: ScheduleRun, passed: list[dict[str, Any]]) -> None:
         run.served = f"{deployment.name} serves {artifact}"[:200]
         run.rollout = fresh.generation if planned.changes else None
         ScheduleRun.objects.filter(pk=run.pk).update(served=run.served, rollout=run.rollout)
-
-
-def _why_not(deployment: Deployment, artifact: Artifact) -> str:
-    """Why the hardware that the deployment may have cannot run it."""
-    where = (deployment.engine, deployment.host, deployment.team)
-    return "" if deployment.image else why_on_no_hardware(artifact, *where)
 
 
 def why_not_yet(run: ScheduleRun) -> str | None:

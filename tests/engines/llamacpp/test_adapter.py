@@ -340,3 +340,12 @@ def test_memory_terms_follow_the_options() -> None:
 )
 def test_only_answers_to_our_own_questions_are_left_out_of_the_log(line: str, is_ours: bool) -> None:
     assert ENGINE.is_our_asking(line) is is_ours
+
+
+def test_several_cards_share_the_weights_and_each_has_working_memory_of_its_own() -> None:
+    pair = HardwareGrant("nvidia", ("GPU-1", "GPU-2"), cpu_count=16)
+    facts = ModelFacts("llama", layers=4, layer_bytes=(100, 100, 100, 100), weights_bytes=400, mapped_bytes=400)
+    one, two = (ENGINE.estimate(facts, LlamaCppOptions(), grant) for grant in (GPU, pair))
+    assert one.bytes_of("weights") == two.bytes_of("weights")
+    assert two.bytes_of("further_gpus") == one.bytes_of("compute_buffer") + 100, "whole layers do not divide evenly"
+    assert ENGINE.accelerator_counts(facts, LlamaCppOptions())[:3] == (1, 2, 3)

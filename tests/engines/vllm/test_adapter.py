@@ -32,6 +32,29 @@ def test_on_a_card_the_cache_is_a_flag_and_nothing_is_left_to_a_share_of_the_car
     assert "VLLM_CPU_KVCACHE_SPACE" not in spec.env
 
 
+def test_several_cards_share_model_and_cache_in_equal_parts() -> None:
+    pair = HardwareGrant("nvidia", device_ids=("GPU-1", "GPU-2"), cpu_count=8)
+    argv = ENGINE.launch(MODEL, VllmOptions(cache_gib=4), pair).argv
+    assert argv[argv.index("--tensor-parallel-size") + 1] == "2"
+    assert argv[argv.index("--kv-cache-memory-bytes") + 1] == str(2 * GIB)
+    assert "--tensor-parallel-size" not in ENGINE.launch(MODEL, VllmOptions(), CARD).argv
+    one, two = (ENGINE.estimate(FACTS, VllmOptions(), grant) for grant in (CARD, pair))
+    for name in ("weights", "kv_cache"):
+        assert one.bytes_of(name) == two.bytes_of(name), "they are shared, not doubled"
+    assert two.bytes_of("gpu_context") == 2 * one.bytes_of("gpu_context")
+    assert two.bytes_of("further_gpus") == one.bytes_of("compute_buffer")
+
+
+@pytest.mark.parametrize(
+    ("heads", "chosen", "counts"),
+    [(32, None, (1, 2, 4, 8)), (9, None, (1,)), (12, None, (1, 2, 4)), (0, None, (1, 2, 4, 8)), (32, 4, (4,))],
+)
+def test_it_is_spread_over_numbers_of_cards_that_divide_its_heads(
+    heads: int, chosen: int | None, counts: tuple[int, ...]
+) -> None:
+    assert ENGINE.accelerator_counts(ModelFacts("llama", heads=heads), VllmOptions(tensor_parallel=chosen)) == counts
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [

@@ -35,6 +35,7 @@ from webapp.planner.memory import MIB, Capacity, Term
 GPU_THREADS = 8  # with every layer on the GPU more CPU threads only wait
 ALL_LAYERS = 9999  # "all" is a word only newer builds know
 MOST_CONTEXT = 4 * 2**20
+MOST_GPUS = 16  # GGML_CUDA_MAX_DEVICES
 
 
 class LlamaCpp(Engine):
@@ -56,6 +57,10 @@ class LlamaCpp(Engine):
     def images(self, vendor: str) -> tuple[str, ...]:
         """The image built here needs what processors.GGML names; the official one has code for older ones too."""
         return IMAGES.get(vendor, ())
+
+    def accelerator_counts(self, meta: ModelFacts, options: Any) -> tuple[int, ...]:
+        """Any number up to what ggml can address: it lays whole layers where memory is free."""
+        return tuple(range(1, MOST_GPUS + 1))
 
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
         """argv, environment and limits. `options` is a LlamaCppOptions.

@@ -38,6 +38,7 @@ class Settings:
     prompt_cache_bytes: int = 0  # the most that idle prompts may keep in host memory
     checkpoints: int = 0  # per slot; only models with windows or recurrent layers make any
     repack: bool = True  # the CPU code's own copy of some tensor types
+    gpus: int = 1  # that share the model
 
     @property
     def cells_per_slot(self) -> int:
@@ -72,6 +73,7 @@ def settings_of(options: LlamaCppOptions, hardware: HardwareGrant) -> Settings:
         embeddings=options.embeddings,
         prompt_cache_bytes=options.prompt_cache_mib * MIB,
         checkpoints=options.context_checkpoints,
+        gpus=max(1, len(hardware.device_ids)),
     )
 
 
@@ -95,7 +97,10 @@ def estimate(facts: ModelFacts, settings: Settings) -> Estimate:
     overhead = PROCESS_BYTES + facts.vocabulary * VOCABULARY_BYTES_PER_TOKEN
     terms.append(Term("process_overhead", "Program, tokenizer and buffers", overhead, "estimate"))
     if share:
-        terms.append(gpu_context())
+        terms.append(gpu_context(settings.gpus))
+        # Each further GPU has working memory of its own, and whole layers do not divide evenly.
+        further = (settings.gpus - 1) * (compute + max(facts.layer_bytes, default=0))
+        terms.append(Term("further_gpus", "Working memory of further GPUs, uneven layers", further, "estimate", "gpu"))
     return estimate_of(terms)
 
 

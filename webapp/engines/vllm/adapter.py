@@ -56,10 +56,18 @@ class Vllm(Engine):
     port: ClassVar[int] = 8000
     stop_timeout_s: ClassVar[int] = 20  # it aborts requests at once; draining is our proxy's. 1 to 2 s measured
     metrics: ClassVar[Metrics | None] = METRICS
+    splits_evenly: ClassVar[bool] = True
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""
         return IMAGES.get(vendor, ())
+
+    def accelerator_counts(self, meta: ModelFacts, options: Any) -> tuple[int, ...]:
+        """As many as were chosen, else the powers of two that divide the attention heads: every GPU takes as many."""
+        assert isinstance(options, VllmOptions)
+        if options.tensor_parallel is not None:
+            return (options.tensor_parallel,)
+        return tuple(count for count in (1, 2, 4, 8) if meta.heads % count == 0)
 
     def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
         """What the processors lack, else the kernels that vLLM lacks for them."""
@@ -99,7 +107,10 @@ class Vllm(Engine):
         argv += [] if options.compile else ["--enforce-eager"]
         argv += ["--enable-prefix-caching" if options.prefix_caching else "--no-enable-prefix-caching"]
         if hardware.vendor != "cpu":
-            argv += ["--kv-cache-memory-bytes", str(options.cache_gib * GIB)]
+            gpus = max(1, len(hardware.device_ids))
+            # The cache is counted per GPU, of which each holds an equal part.
+            argv += ["--kv-cache-memory-bytes", str(options.cache_gib * GIB // gpus)]
+            argv += ["--tensor-parallel-size", str(gpus)] if gpus > 1 else []
         environment = self._environment(options, hardware)
         return LaunchSpec(argv, environment, self.port, GIB, ("/tmp",), model.alias)  # noqa: S108
 
@@ -158,8 +169,13 @@ class Vllm(Engine):
 
     def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> list[Term]:
         """Weights, the cache as it was asked for, and what the programs take."""
-        return list(memory.estimate(meta, options.cache_gib * GIB, hardware.vendor != "cpu").terms)
+        return list(memory.estimate(meta, options.cache_gib * GIB, _cards(hardware)).terms)
 
     def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareGrant, room: Capacity) -> str:
         """A smaller cache."""
-        return memory.suggest(meta, options.cache_gib * GIB, hardware.vendor != "cpu", room)
+        return memory.suggest(meta, options.cache_gib * GIB, _cards(hardware), room)
+
+
+def _cards(hardware: HardwareGrant) -> int:
+    """How many GPUs share the model; 0 on processors."""
+    return 0 if hardware.vendor == "cpu" else max(1, len(hardware.device_ids))

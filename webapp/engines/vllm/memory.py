@@ -10,24 +10,26 @@ PROGRAM_BYTES = 1_700 * MIB
 ACTIVATION_BYTES = 256 * MIB
 
 
-def estimate(facts: ModelFacts, cache_bytes: int, on_card: bool) -> Estimate:
-    """All terms of a server. On a card weights, cache and activations lie there and the programs on the host."""
-    share = 1.0 if on_card else 0.0
+def estimate(facts: ModelFacts, cache_bytes: int, cards: int) -> Estimate:
+    """All terms of a server. With `cards` weights, cache and activations lie there and the programs on the host."""
+    share = 1.0 if cards else 0.0
     activations = max(ACTIVATION_BYTES, facts.weights_bytes // 10)
     terms = split("weights", "Weights", facts.weights_bytes, "exact", share)
     terms += split("kv_cache", "Cache of all requests together", cache_bytes, "exact", share)
     terms += split("compute_buffer", "Working memory of the computation", activations, "estimate", share)
     terms.append(Term("process_overhead", "Programs and libraries", PROGRAM_BYTES, "estimate"))
-    if on_card:
-        terms.append(gpu_context())
+    if cards:
+        terms.append(gpu_context(cards))
+        further = (cards - 1) * activations
+        terms.append(Term("further_gpus", "Working memory of further GPUs", further, "estimate", "gpu"))
     return estimate_of(terms)
 
 
-def suggest(facts: ModelFacts, cache_bytes: int, on_card: bool, room: Capacity) -> str:
+def suggest(facts: ModelFacts, cache_bytes: int, cards: int, room: Capacity) -> str:
     """The largest cache of whole GiB below the wanted one that would fit, in words; empty when none would, or all."""
-    if room.holds(estimate(facts, cache_bytes, on_card)):
+    if room.holds(estimate(facts, cache_bytes, cards)):
         return ""
     for size in range(cache_bytes // GIB - 1, 0, -1):
-        if room.holds(estimate(facts, size * GIB, on_card)):
+        if room.holds(estimate(facts, size * GIB, cards)):
             return f"fits with a cache of {size} GiB"
     return ""

@@ -41,6 +41,13 @@ class VllmOptions(EngineOptions):
         title="Cache type",
         description="fp8 holds twice as many tokens in the same memory, on GPUs that know it.",
     )
+    tensor_parallel: int | None = Field(
+        None,
+        ge=1,
+        le=16,
+        title="Tensor parallel",
+        description="GPUs of one host that share the model, each with an equal part. Empty: as few as hold it.",
+    )
     compile: bool = Field(
         False,
         title="Compile the model",

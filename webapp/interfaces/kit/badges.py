@@ -65,6 +65,7 @@ LOOKS: dict[str, Look] = {
     "shut out": Look("red", "ban"),
     # a deployment that would or would not fit
     "fits": _GOOD,
+    "not now": Look("yellow", "clock"),
     "does not fit": Look("orange", "ban"),
 }
 

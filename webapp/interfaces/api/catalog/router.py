@@ -8,9 +8,10 @@ from ninja import Field, Router, Status
 from ninja.pagination import paginate
 
 from webapp.accounts.models import Team
-from webapp.catalog import fits, hubs, inspecting, known, services
+from webapp.catalog import hubs, inspecting, known, services
 from webapp.catalog.models import Artifact, CatalogModel, Hub
-from webapp.deployments import disk
+from webapp.deployments import disk, fit
+from webapp.deployments.fleet import Fleet
 from webapp.foundation.errors import Invalid
 from webapp.interfaces.api.callers import caller
 from webapp.interfaces.api.catalog.schemas import (
@@ -112,9 +113,9 @@ def get_repo(
     revision: Annotated[str, Field(max_length=200, description="branch, tag or commit; main when absent")] = "",
 ) -> RepoOut:
     repo = hubs.repo(_usable(request, hub_id), name, revision)
-    rooms = disk.rooms(Host.objects.visible_to(caller(request)))
+    fleet = Fleet.of(Host.objects.visible_to(caller(request)).for_list())
     offer = inspecting.offer(repo)
-    return RepoOut.of(repo, offer, lambda size: fits.places(fits.rough_bytes(size), rooms))
+    return RepoOut.of(repo, offer, lambda one: fit.by_size(one.size_bytes, one.format, fleet, one.quantisation).places)
 
 
 @router.post("/hubs/{hub_id}/approvals", response={204: None}, summary="Let the Python code of one commit run")

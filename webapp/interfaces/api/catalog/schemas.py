@@ -6,11 +6,12 @@ from typing import Any
 
 from ninja import Field, Schema
 
-from webapp.catalog.fits import Fit
 from webapp.catalog.hubs import Repo
 from webapp.catalog.known import Known
-from webapp.catalog.variants import Offer
+from webapp.catalog.variants import Offer, Variant
 from webapp.deployments.disk import HostDisk
+from webapp.deployments.fit import Place
+from webapp.planner.placement import When
 
 
 class ModelOut(Schema):
@@ -181,7 +182,9 @@ class FoundRepoOut(Schema):
 
 class FitOut(Schema):
     host: str
-    where: str = Field(description="GPU, 2 GPUs, memory; empty when it does not fit")
+    where: str = Field(description="GPU, 2 GPUs, memory; empty when it can never fit")
+    when: When = Field(description="when_empty: the host could take it, and why says what forbids it now")
+    why: str = Field(description="why not now; empty when it fits")
 
 
 class VariantOut(Schema):
@@ -204,7 +207,7 @@ class RepoOut(Schema):
     notes: list[str]
 
     @classmethod
-    def of(cls, repo: Repo, offer: Offer, fits: Callable[[int], list[Fit]]) -> "RepoOut":
+    def of(cls, repo: Repo, offer: Offer, fits: Callable[[Variant], tuple[Place, ...]]) -> "RepoOut":
         variants = [
             VariantOut(
                 key=variant.key,
@@ -213,7 +216,7 @@ class RepoOut(Schema):
                 size_bytes=variant.size_bytes,
                 files=[file.name for file in variant.files],
                 problem=variant.problem,
-                fits=[FitOut(host=fit.host, where=fit.where) for fit in fits(variant.size_bytes)],
+                fits=[FitOut(host=one.host.name, where=one.where, when=one.when, why=one.why) for one in fits(variant)],
             )
             for variant in offer.variants
         ]

@@ -11,7 +11,7 @@ from ninja.pagination import paginate
 from webapp import engines
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact
-from webapp.deployments import checking, fitting, searching, services
+from webapp.deployments import checking, fit, searching, services
 from webapp.deployments.models import Deployment, DeploymentAlias
 from webapp.deployments.revisions import Contents
 from webapp.foundation.errors import Conflict, Invalid
@@ -56,10 +56,10 @@ def list_engines(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 @router.post("/estimates", response=EstimateOut, summary="How much memory it would take, and where it would fit")
-def estimate_memory(request: HttpRequest, data: EstimateIn) -> fitting.Fit:
+def estimate_memory(request: HttpRequest, data: EstimateIn) -> fit.Fit:
     artifact = referred(artifact=(Artifact.objects.all(), data.artifact))["artifact"]
     contents = checking.checked(Contents(artifact, data.engine, options=data.options))
-    found = fitting.fit(artifact, contents.engine, contents.options, team=team_of(caller(request), None))
+    found = fit.answer(contents, team_of(caller(request), None))
     if found.problem:
         raise Invalid(found.problem)
     return found
@@ -110,8 +110,7 @@ def _rows(request: HttpRequest, said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
-    contents = planned.contents
-    found = fitting.fit(contents.artifact, contents.engine, contents.options, contents.host, team)
+    found = fit.answer(planned.contents, team)
     return {
         "changes": planned.changes,
         "rolls": planned.rolls,

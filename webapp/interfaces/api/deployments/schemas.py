@@ -8,6 +8,7 @@ from ninja import Field, Schema
 from webapp import engines
 from webapp.deployments import sharing
 from webapp.deployments.states import ReplicaState
+from webapp.planner.placement import When
 
 
 class DeploymentIn(Schema):
@@ -178,7 +179,9 @@ class PlaceOut(Schema):
     host: str = Field(alias="host.name")
     host_id: int = Field(alias="host.id")
     fits: bool
-    why: str = Field(description="why not; empty when it fits")
+    when: When = Field(description="when_empty: the host could take it, and why says what forbids it now")
+    where: str = Field(description="GPU, 2 GPUs, memory; empty when it can never fit")
+    why: str = Field(description="why not now; empty when it fits")
     instead: str = Field(description="the nearest change that would fit, when there is one")
 
 

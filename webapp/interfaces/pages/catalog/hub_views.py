@@ -11,15 +11,17 @@ from django.utils.http import urlencode
 
 from webapp.accounts.models import Role, User
 from webapp.accounts.teams import teams_of
-from webapp.catalog import fits, hubs, inspecting, services
+from webapp.catalog import hubs, inspecting, services
 from webapp.catalog.models import Artifact, CodeApproval, Hub
-from webapp.deployments import disk
+from webapp.deployments import fit
+from webapp.deployments.fleet import Fleet
 from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.doors import carry_out, door, person
 from webapp.interfaces.kit.picking import is_search
 from webapp.interfaces.pages.catalog.forms import FetchForm, GetForm, HubForm
 from webapp.inventory.models import Host
 from webapp.jobs import fetching
+from webapp.planner.rough import rough_bytes
 
 PICKS = ("host", "team")
 
@@ -38,14 +40,14 @@ def repo(request: HttpRequest, pk: int) -> HttpResponse:
         found = hubs.repo(hub, name, revision)
     except Refused as refusal:
         return render(request, "models/repo.html", {**context, "problem": str(refusal)}, status=refusal.status)
-    offer, rooms = inspecting.offer(found), disk.rooms(Host.objects.visible_to(user))
+    offer, fleet = inspecting.offer(found), Fleet.of(Host.objects.visible_to(user).for_list())
     prefix = f"hub:{hub.pk}:{found.name}@{found.commit}:"
     here = dict(Artifact.objects.filter(origin__startswith=prefix).values_list("origin", "catalog_model__slug"))
     rows = [
         {
             "variant": variant,
-            "need": (need := fits.rough_bytes(variant.size_bytes)),
-            "fits": [fit for fit in fits.places(need, rooms) if fit.where],
+            "need": rough_bytes(variant.size_bytes),
+            "places": fit.by_size(variant.size_bytes, variant.format, fleet, variant.quantisation).possible,
             "slug": here.get((prefix + variant.key)[:500], ""),
         }
         for variant in offer.variants

@@ -9,9 +9,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.teams import teams_of
-from webapp.catalog import fits, hubs, known
+from webapp.catalog import hubs, known
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState, Hub
-from webapp.deployments import disk, sharing
+from webapp.deployments import disk, fit, sharing
+from webapp.deployments.fleet import Fleet
 from webapp.deployments.models import Deployment
 from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.doors import carry_out, door, page_or_panel, person
@@ -46,22 +47,22 @@ def index(request: HttpRequest) -> HttpResponse:
     )
     here = {name.lower() for name in CatalogModel.objects.values_list("name", flat=True)}
     # The page names the first host that holds a model, so of many hosts few have to be asked.
-    rooms = fits.leading(disk.rooms(Host.objects.visible_to(user)))
+    fleet = Fleet.of(Host.objects.visible_to(user).for_list()).leading()
     context = {
         "listing": found,
         "served": set(disk.served_now().values()),
         "may_import": bool(teams_of(user, Role.OPERATOR)),
-        "known": [_known_row(model, here, rooms) for model in known.matching(found.q)],
+        "known": [_known_row(model, here, fleet) for model in known.matching(found.q)],
         "hub_results": _search_hubs(user, found.q) if "hubs" in request.GET else None,
         "usual_hub": Hub.objects.visible_to(user).filter(is_enabled=True).first(),
     }
     return page_or_panel(request, "models/index.html", "models/_list.html", context)
 
 
-def _known_row(model: known.Known, here: set[str], rooms: list[fits.Room]) -> dict[str, Any]:
+def _known_row(model: known.Known, here: set[str], fleet: Fleet) -> dict[str, Any]:
     ways = [
-        {"label": label, "bytes": size, "fits": [fit for fit in fits.places(size, rooms) if fit.where]}
-        for label, size in model.needs
+        {"label": label, "bytes": need, "place": fit.by_size(size, known.FORMAT, fleet).first}
+        for (label, size), (_label, need) in zip(model.weights, model.needs, strict=True)
     ]
     stems = {repo.rsplit("/", 1)[-1].removesuffix("-GGUF").removesuffix("-gguf").lower() for repo in model.repos}
     return {"model": model, "ways": ways, "is_here": bool(stems & here) or model.name.lower() in here}
@@ -84,6 +85,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     model = get_object_or_404(CatalogModel, slug=slug)
     teams = teams_of(user, Role.OPERATOR)
     artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(user))
+    fleet = Fleet.of(Host.objects.visible_to(user).for_list())
     quant = comparison.of_model(user, model, artifacts)
     rows = list(
         Deployment.objects.visible_to(user).for_list().filter(artifact__catalog_model=model)[: MOST_RUNNING + 1]
@@ -91,7 +93,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     asked = next((row for row in rows if row.state == "ready"), None)
     context: dict[str, Any] = {
         "model": model,
-        "artifacts": artifacts,
+        "artifacts": [(artifact, fit.of_artifact(artifact, fleet)) for artifact in artifacts],
         "served": disk.served_now(),
         "quant": quant,
         "deployments": rows[:MOST_RUNNING],

@@ -11,9 +11,11 @@ from webapp import engines
 from webapp.accounts.models import Role, User
 from webapp.accounts.teams import teams_of
 from webapp.catalog.models import Artifact
-from webapp.deployments import fitting, presets, services
+from webapp.deployments import fit as fits
+from webapp.deployments import presets, services
 from webapp.deployments.models import Deployment, OptionPreset
 from webapp.deployments.options import OptionsForm, options_form
+from webapp.deployments.revisions import Contents
 from webapp.foundation.errors import Refused
 from webapp.foundation.text import clean_text, parse_id
 from webapp.interfaces.kit.doors import carry_out, door, may, person
@@ -115,13 +117,17 @@ def _preset(user: User, key: str) -> presets.Preset | None:
     return next((preset for preset in presets.available(user) if preset.key == key), None)
 
 
-def _fit(form: Parts, options: OptionsForm) -> fitting.Fit | None:
+def _fit(form: Parts, options: OptionsForm) -> fits.Fit | None:
     """None while there is nothing to calculate with."""
     artifact = form.chosen("artifact")
     if artifact is None:
         return None
-    typed = options.chosen() if not options.is_bound or options.is_valid() else None
-    return fitting.fit(artifact, form.engine_name(), typed, form.chosen("host"), form.owner(), fitting.SHOWN)
+    if options.is_bound and not options.is_valid():
+        return fits.Fit(problem="Mend the options first.")
+    typed = Contents(
+        artifact, form.engine_name(), form.chosen("image") or "", options.chosen(), form.chosen("host")
+    )  # fmt: skip
+    return fits.answer(typed, form.owner(), most=fits.SHOWN)
 
 
 @door("GET", "POST")
