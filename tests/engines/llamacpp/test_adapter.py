@@ -14,6 +14,7 @@ from webapp.engines.llamacpp.log import reported
 from webapp.engines.llamacpp.memory import settings_of
 from webapp.engines.llamacpp.options import LlamaCppOptions
 from webapp.planner.facts import KvGroup, ModelFacts
+from webapp.planner.memory import estimate_of
 
 ENGINE = LlamaCpp()
 MODEL = ModelFiles("/models/7/model.gguf", "smollm2", "gguf")
@@ -345,7 +346,7 @@ def test_only_answers_to_our_own_questions_are_left_out_of_the_log(line: str, is
 def test_several_cards_share_the_weights_and_each_has_working_memory_of_its_own() -> None:
     pair = HardwareGrant("nvidia", ("GPU-1", "GPU-2"), cpu_count=16)
     facts = ModelFacts("llama", layers=4, layer_bytes=(100, 100, 100, 100), weights_bytes=400, mapped_bytes=400)
-    one, two = (ENGINE.estimate(facts, LlamaCppOptions(), grant) for grant in (GPU, pair))
+    one, two = (estimate_of(ENGINE.memory_terms(facts, LlamaCppOptions(), grant)) for grant in (GPU, pair))
     assert one.bytes_of("weights") == two.bytes_of("weights")
     assert two.bytes_of("further_gpus") == one.bytes_of("compute_buffer") + 100, "whole layers do not divide evenly"
     assert ENGINE.accelerator_counts(facts, LlamaCppOptions())[:3] == (1, 2, 3)

@@ -38,7 +38,7 @@ def test_several_cards_share_model_and_cache_in_equal_parts() -> None:
     assert argv[argv.index("--tensor-parallel-size") + 1] == "2"
     assert argv[argv.index("--kv-cache-memory-bytes") + 1] == str(2 * GIB)
     assert "--tensor-parallel-size" not in ENGINE.launch(MODEL, VllmOptions(), CARD).argv
-    one, two = (ENGINE.estimate(FACTS, VllmOptions(), grant) for grant in (CARD, pair))
+    one, two = (estimate_of(ENGINE.memory_terms(FACTS, VllmOptions(), grant)) for grant in (CARD, pair))
     for name in ("weights", "kv_cache"):
         assert one.bytes_of(name) == two.bytes_of(name), "they are shared, not doubled"
     assert two.bytes_of("gpu_context") == 2 * one.bytes_of("gpu_context")
