@@ -13,8 +13,7 @@ from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
 from webapp.deployments.waking import RECONCILE
 from webapp.inventory import services as inventory
-from workers.hosts import connection
-from workers.runtime import metrics
+from workers.hosts import connection, metrics
 from workers.runtime.base import LABEL_ID, LABEL_INSTALLATION, LABEL_KIND, HostUnreachable
 from workers.tasks import looks, steps
 from workers.tasks.pauses import GO_ON
@@ -106,5 +105,5 @@ def look(replica: Replica) -> Observed:
         lifecycle.note(replica, missing_since=None)
     observed = Observed(seen)
     if replica.state == ReplicaState.DRAINING and any(c.status in ALIVE for c in seen):
-        observed = replace(observed, running_requests=metrics.running_requests(replica.address, replica.port))
+        observed = replace(observed, running_requests=metrics.running_requests(replica.reach))
     return observed

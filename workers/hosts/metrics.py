@@ -1,7 +1,11 @@
 """How many requests an engine is working on, by its own metrics."""
 
-import http.client
+import asyncio
 import re
+
+from webapp.engines.base import ProbeSpec
+from webapp.foundation.reach import Reach
+from workers.hosts.asker import ask
 
 # llama.cpp, vLLM, SGLang and TGI in turn: running and waiting requests both keep an engine from being stopped.
 _BUSY = re.compile(
@@ -11,18 +15,15 @@ _BUSY = re.compile(
 )
 
 
-def running_requests(address: str, port: int, timeout_s: float = 1.0) -> int | None:
+PROBE = ProbeSpec("GET", "/metrics", timeout_s=1.0)
+
+
+def running_requests(reach: Reach | None) -> int | None:
     """Requests in work or waiting; None when the engine does not say."""
-    connection = http.client.HTTPConnection(address, port, timeout=timeout_s)
-    try:
-        connection.request("GET", "/metrics")
-        response = connection.getresponse()
-        text = response.read(2_000_000).decode(errors="replace")
-    except (OSError, http.client.HTTPException):
+    if reach is None:
         return None
-    finally:
-        connection.close()
-    return parse(text) if response.status == 200 else None
+    outcome = asyncio.run(ask(reach, PROBE))
+    return parse(outcome.body.decode(errors="replace")) if outcome.status == 200 else None
 
 
 def parse(text: str) -> int | None:
