@@ -9,7 +9,6 @@ from webapp.gateway import multipart
 from webapp.gateway.errors import Problem
 from webapp.gateway.load_table import LoadTable
 from webapp.gateway.records import new_id
-from webapp.gateway.replicas import Address, parse_address
 from webapp.gateway.reply_head import ReplyHead
 from webapp.gateway.stream_reply import StreamReply
 from webapp.gateway.targets import Kind, classify
@@ -42,27 +41,6 @@ from webapp.gateway.targets import Kind, classify
 def test_a_target_means_one_thing(raw: bytes, kind: Kind, endpoint: str) -> None:
     target = classify(raw)
     assert (target.kind, target.endpoint) == (kind, endpoint)
-
-
-@pytest.mark.parametrize(
-    ("url", "address"),
-    [
-        ("http://172.31.5.2:8080", Address("172.31.5.2", 8080)),
-        ("http://[fd00::2]:8080/", Address("fd00::2", 8080)),
-        ("http://engine", Address("engine", 80)),
-        ("unix:///run/e.sock", Address("", 0, "/run/e.sock")),
-    ],
-)
-def test_addresses_are_understood(url: str, address: Address) -> None:
-    assert parse_address(url) == address
-
-
-@pytest.mark.parametrize(
-    "url", ["https://x", "http://", "http://x/path", "unix://host/path", "unix:relative", "x", "http://x:99999"]
-)
-def test_other_addresses_are_refused(url: str) -> None:
-    with pytest.raises(ValueError):
-        parse_address(url)
 
 
 def test_the_load_table_adds_up_over_processes_and_forgets_only_its_own(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from typing import Any, cast
 import pytest
 
 from tests.gateway.yard import ADA, EVE, Yard, chat_body, post
+from webapp.foundation.reach import Address
 from webapp.gateway import chunks
 from webapp.gateway.head_memory import HeadMemory
-from webapp.gateway.replicas import Address, Pool
+from webapp.gateway.replicas import Pool
 from webapp.gateway.reply_head import ReplyHead
 from webapp.gateway.stream_reply import StreamReply
 from webapp.gateway.upstream import ResponseHead, Upstream

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact
 from webapp.deployments.states import Desired, ReplicaState, RolloutState, summary
+from webapp.foundation.reach import Address, Reach
 from webapp.inventory.models import Host
 
 NAME = RegexValidator(
@@ -337,8 +338,9 @@ class Replica(models.Model):
         return f"modelyard-{self.pk}-g{self.generation}-a{self.attempt}"
 
     @property
-    def url(self) -> str:
-        return f"http://{self.address}:{self.port}" if self.address else ""
+    def reach(self) -> Reach | None:
+        """How its engine is spoken to; None as long as it has no address."""
+        return Reach(self.host_id, Address(self.address, self.port)) if self.host_id and self.address else None
 
 
 class ReplicaEvent(models.Model):

@@ -11,6 +11,7 @@ from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.states import Desired, ReplicaState
 from webapp.foundation import secret_store
 from webapp.foundation.events import services as events
+from webapp.foundation.reach import Reach
 
 CONNECT_TIMEOUT_S = 5
 FIRST_BYTE_TIMEOUT_S = 600
@@ -79,8 +80,12 @@ def _deployment(deployment: Deployment) -> dict[str, Any]:
         "first_byte_timeout_s": FIRST_BYTE_TIMEOUT_S,
         "gap_timeout_s": GAP_TIMEOUT_S,
         "replicas": [
-            {"id": r.pk, "url": r.url, "state": "ready" if r.state == ReplicaState.READY else "draining"}
+            {**_place(reach), "id": r.pk, "state": "ready" if r.state == ReplicaState.READY else "draining"}
             for r in replicas
-            if r.state in (ReplicaState.READY, ReplicaState.DRAINING) and r.url
+            if r.state in (ReplicaState.READY, ReplicaState.DRAINING) and (reach := r.reach) is not None
         ],
     }
+
+
+def _place(reach: Reach) -> dict[str, Any]:
+    return {"host": reach.host_id, "url": str(reach.address)}

@@ -1,16 +1,15 @@
-"""Where engines are reached: addresses, and the idle connections kept to each."""
+"""The engines that take requests, and the idle connections kept to each."""
 
 import asyncio
 import logging
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from webapp.foundation.reach import Address, Reach, parse_address, way
 from webapp.gateway.head_memory import HeadMemory
 from webapp.gateway.load_table import LoadTable
-from webapp.gateway.snapshot import DeploymentEntry
+from webapp.gateway.snapshot import DeploymentEntry, Place, ReplicaEntry
 from webapp.gateway.upstream import ResponseHead, Upstream
 
 log = logging.getLogger(__name__)
@@ -19,31 +18,6 @@ log = logging.getLogger(__name__)
 MAX_IDLE_S = 4.0
 MAX_IDLE_CONNECTIONS = 256
 AVOID_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A TCP host and port, or a unix socket path."""
-
-    host: str
-    port: int
-    path: str = ""
-
-    @property
-    def authority(self) -> bytes:
-        """What belongs in the Host header."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}".encode() if not self.path else b"localhost"
-
-
-def parse_address(url: str) -> Address:
-    """http://host:port or unix:///path; raises ValueError for anything else."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
-        return Address("", 0, parts.path)
-    if parts.scheme == "http" and parts.hostname and parts.path in ("", "/"):
-        return Address(parts.hostname, parts.port or 80)
-    raise ValueError(f"{url!r} is neither http://host:port nor unix:///path")
 
 
 class Pool:
@@ -123,16 +97,16 @@ class Replicas:
 
     def __init__(self, table: LoadTable) -> None:
         self._table = table
-        self._known: dict[tuple[int, str], Replica] = {}
+        self._known: dict[Place, Replica] = {}
 
     def ready(self, deployment: DeploymentEntry) -> list[Replica]:
         """The replicas of a deployment that may take requests."""
         if deployment.desired != "running":
             return []
         entries = [entry for entry in deployment.replicas if entry.state == "ready"]
-        return [found for entry in entries if (found := self._get(deployment, entry.id, entry.url)) is not None]
+        return [found for entry in entries if (found := self._get(deployment, entry)) is not None]
 
-    def keep_only(self, wanted: Iterable[tuple[int, str]]) -> None:
+    def keep_only(self, wanted: Iterable[Place]) -> None:
         """Close idle connections to what is not in the snapshot any more; running requests go on."""
         for gone in self._known.keys() - set(wanted):
             self._known.pop(gone).pool.close()
@@ -140,15 +114,15 @@ class Replicas:
     def opened_connections(self) -> int:
         return sum(replica.pool.opened for replica in self._known.values())
 
-    def _get(self, deployment: DeploymentEntry, replica_id: int, url: str) -> Replica | None:
-        known = self._known.get((replica_id, url))
+    def _get(self, deployment: DeploymentEntry, entry: ReplicaEntry) -> Replica | None:
+        known = self._known.get(entry.place)
         if known is None:
             try:
-                address = parse_address(url)
+                reach = Reach(entry.host, parse_address(entry.url))
             except ValueError as error:
-                log.warning("replica %d is left out: %s", replica_id, error)
+                log.warning("replica %d is left out: %s", entry.id, error)
                 return None
-            known = Replica(replica_id, deployment, address, self._table.cell(replica_id))
-            self._known[replica_id, url] = known
+            known = Replica(entry.id, deployment, way(reach), self._table.cell(entry.id))
+            self._known[entry.place] = known
         known.pool.closes_after_stream = deployment.closes_after_stream
         return known

@@ -2,6 +2,9 @@
 
 import msgspec
 
+# Replica, host, url: what stays as it is for as long as an engine stays where it is.
+Place = tuple[int, int, str]
+
 
 class KeyEntry(msgspec.Struct, frozen=True):
     """`digest` is the hex SHA-256 of the whole key; `expires_at` is unix seconds."""
@@ -28,11 +31,16 @@ class PersonEntry(msgspec.Struct, frozen=True):
 
 
 class ReplicaEntry(msgspec.Struct, frozen=True):
-    """`url` is http://address:port or unix:///path."""
+    """`url` is http://address:port or unix:///path, as the host of this id sees it; older documents name no host."""
 
     id: int
     url: str
     state: str
+    host: int = 0
+
+    @property
+    def place(self) -> Place:
+        return self.id, self.host, self.url
 
 
 class DeploymentEntry(msgspec.Struct, frozen=True):

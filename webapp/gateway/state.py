@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from webapp.foundation.body_limit import MAX_BODY_BYTES
 from webapp.foundation.paths import web_socket
+from webapp.foundation.reach import Address
 from webapp.gateway import pages
 from webapp.gateway import settings as setting
 from webapp.gateway.access_log import AccessLog
@@ -17,7 +18,7 @@ from webapp.gateway.directory import Directory
 from webapp.gateway.framing import too_large_body
 from webapp.gateway.load_table import LoadTable
 from webapp.gateway.metrics import Metrics
-from webapp.gateway.replicas import Address, Pool, Replicas
+from webapp.gateway.replicas import Pool, Replicas
 from webapp.gateway.segments import Segments
 from webapp.gateway.settings import Settings
 from webapp.gateway.snapshot import Snapshot
@@ -55,7 +56,7 @@ class State:
     def adopt(self, snapshot: Snapshot) -> None:
         """Answer from this snapshot from now on. Requests that run keep what they were given."""
         self.directory = Directory(snapshot, self.replicas)
-        self.replicas.keep_only((entry.id, entry.url) for d in snapshot.deployments for entry in d.replicas)
+        self.replicas.keep_only(entry.place for d in snapshot.deployments for entry in d.replicas)
 
     def polled(self) -> None:
         """Web has answered just now."""

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 from webapp.foundation import secret_store
-from webapp.gateway.replicas import Address, Pool
+from webapp.foundation.reach import Address
+from webapp.gateway.replicas import Pool
 from webapp.gateway.upstream import ResponseHead, Upstream
 
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024

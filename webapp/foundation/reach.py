@@ -1,0 +1,49 @@
+"""How an engine is spoken to: which host it is on and where it listens there. Pure; gateway and workers use it.
+
+What an engine behind TLS or a link to another machine needs is told here and nowhere else.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens: a TCP host and port, or the path of a unix socket."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    @property
+    def authority(self) -> bytes:
+        """What belongs in the Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}".encode() if not self.path else b"localhost"
+
+    def __str__(self) -> str:
+        """What `parse_address` reads."""
+        return f"unix://{self.path}" if self.path else f"http://{self.authority.decode()}"
+
+
+def parse_address(text: str) -> Address:
+    """http://host:port or unix:///path; raises ValueError for anything else."""
+    parts = urlsplit(text)
+    if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
+        return Address("", 0, parts.path)
+    if parts.scheme == "http" and parts.hostname and parts.path in ("", "/"):
+        return Address(parts.hostname, parts.port or 80)
+    raise ValueError(f"{text!r} is neither http://host:port nor unix:///path")
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """One engine: the id of the host it runs on, and its address as that host sees it."""
+
+    host_id: int
+    address: Address
+
+
+def way(reach: Reach) -> Address:
+    """What this machine connects to. Every host's engine network is routed here, so it is the engine's own address."""
+    return reach.address
