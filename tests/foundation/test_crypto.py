@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from webapp.foundation import secret_store
-from webapp.foundation.crypto import SealBroken, seal, unseal
+from webapp.foundation.crypto import DecryptionError, decrypt, encrypt
 
 
 @pytest.fixture(autouse=True)
@@ -15,28 +15,28 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_secret_comes_back_at_its_place() -> None:
-    sealed = seal("hf_secret ü", "hub:1:token")
+    sealed = encrypt("hf_secret ü", "hub:1:token")
     assert "hf_secret" not in sealed
-    assert unseal(sealed, "hub:1:token") == "hf_secret ü"
+    assert decrypt(sealed, "hub:1:token") == "hf_secret ü"
 
 
 def test_the_same_secret_is_sealed_differently_each_time() -> None:
-    assert seal("a", "hub:1:token") != seal("a", "hub:1:token")
+    assert encrypt("a", "hub:1:token") != encrypt("a", "hub:1:token")
 
 
 def test_a_swapped_secret_is_refused() -> None:
-    with pytest.raises(SealBroken):
-        unseal(seal("a", "hub:1:token"), "hub:2:token")
+    with pytest.raises(DecryptionError):
+        decrypt(encrypt("a", "hub:1:token"), "hub:2:token")
 
 
 @pytest.mark.parametrize("text", ["", "s1:", "s1:AAAA", "s0:AAAA", "plain text", "s1:ä"])
 def test_what_was_never_sealed_is_refused(text: str) -> None:
-    with pytest.raises(SealBroken):
-        unseal(text, "hub:1:token")
+    with pytest.raises(DecryptionError):
+        decrypt(text, "hub:1:token")
 
 
 def test_another_master_key_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    sealed = seal("a", "hub:1:token")
+    sealed = encrypt("a", "hub:1:token")
     monkeypatch.setattr(secret_store, "_master_key", lambda: bytes(32))
-    with pytest.raises(SealBroken):
-        unseal(sealed, "hub:1:token")
+    with pytest.raises(DecryptionError):
+        decrypt(sealed, "hub:1:token")

@@ -77,8 +77,8 @@ def forget() -> None:
 
 
 def client_secret(settings: SignInSettings) -> str:
-    """The secret in clear. Raises sealing.SealBroken when the master key is another one."""
-    return crypto.unseal(settings.client_secret, SECRET_PLACE) if settings.client_secret else ""
+    """The secret in clear. Raises DecryptionError when the master key is another one."""
+    return crypto.decrypt(settings.client_secret, SECRET_PLACE) if settings.client_secret else ""
 
 
 def configure(user: User, wish: Wish) -> SignInSettings:
@@ -96,7 +96,7 @@ def configure(user: User, wish: Wish) -> SignInSettings:
         settings.email_domains = sorted({domain.strip().lower().lstrip("@") for domain in wish.email_domains} - {""})
         settings.group_claim = wish.group_claim.strip() or "groups"
         if wish.client_secret:
-            settings.client_secret = crypto.seal(wish.client_secret, SECRET_PLACE)
+            settings.client_secret = crypto.encrypt(wish.client_secret, SECRET_PLACE)
         settings.save()
         SignInRule.objects.all().delete()
         SignInRule.objects.bulk_create(

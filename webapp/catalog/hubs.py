@@ -15,7 +15,7 @@ from webapp.catalog.models import Hub
 from webapp.catalog.outbound import OutboundError, Policy
 from webapp.catalog.variants import File
 from webapp.foundation import paths
-from webapp.foundation.crypto import SealBroken, unseal
+from webapp.foundation.crypto import DecryptionError, decrypt
 from webapp.foundation.errors import Conflict, Invalid, Refused, Unavailable
 
 TIMEOUT_S = 10.0
@@ -109,8 +109,8 @@ def secret_headers(hub: Hub) -> dict[str, str]:
     if not hub.sealed_token:
         return {}
     try:
-        return {"Authorization": f"Bearer {unseal(hub.sealed_token, hub.token_place)}"}
-    except SealBroken as error:
+        return {"Authorization": f"Bearer {decrypt(hub.sealed_token, hub.token_place)}"}
+    except DecryptionError as error:
         raise Conflict(f"The token of {hub.name} cannot be read.", "Enter it again in Settings > Hubs.") from error
 
 

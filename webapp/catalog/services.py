@@ -15,7 +15,7 @@ from webapp.accounts.models import Team, User
 from webapp.accounts.services import audit, difference
 from webapp.catalog.inspecting import Inspected
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CodeApproval, CopyState, Hub
-from webapp.foundation.crypto import seal, unseal
+from webapp.foundation.crypto import decrypt, encrypt
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.foundation.events import services as events
 from webapp.inventory.models import Host
@@ -98,14 +98,14 @@ def keep_whole_url(artifact: Artifact, url: str) -> None:
     """Remember an address with its query, which may be a secret, sealed."""
     if url == artifact.source.get("url"):
         return
-    artifact.source = {**artifact.source, "sealed_url": seal(url, _url_place(artifact))}
+    artifact.source = {**artifact.source, "sealed_url": encrypt(url, _url_place(artifact))}
     Artifact.objects.filter(pk=artifact.pk).update(source=artifact.source)
 
 
 def whole_url(artifact: Artifact) -> str:
-    """The address that the artifact is fetched from. Raises SealBroken."""
+    """The address that the artifact is fetched from. Raises DecryptionError."""
     sealed = artifact.source.get("sealed_url")
-    return unseal(sealed, _url_place(artifact)) if sealed else str(artifact.source["url"])
+    return decrypt(sealed, _url_place(artifact)) if sealed else str(artifact.source["url"])
 
 
 def _url_place(artifact: Artifact) -> str:
@@ -215,7 +215,7 @@ def save_hub(
             row.sealed_token = ""  # a token belongs to the place it was given for
         row.save()
         if token is not None:
-            row.sealed_token = seal(token, row.token_place) if token else ""
+            row.sealed_token = encrypt(token, row.token_place) if token else ""
             row.save(update_fields=["sealed_token"])
         row.teams.set(teams or [])
         changes = difference(before, _facts_of(row)) if hub else _facts_of(row)

@@ -1,42 +1,65 @@
-"""Secrets at rest: encrypted with authentication, and bound to the row and field that they belong to."""
+"""Secrets at rest: AES-256-GCM, bound to the place that they belong to. The one use of that cipher.
+
+A nonce is 96 random bits in front of the ciphertext; the place is the associated data (NIST SP 800-38D).
+"""
 
 import base64
 import os
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING
 
 from webapp.foundation import secret_store
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 VERSION = "s1"
 NONCE_BYTES = 12
 
 
-class SealBroken(Exception):
-    """The text was not sealed here, not for this place, or with another master key."""
+class DecryptionError(Exception):
+    """What was given was not encrypted here, not for this place, with another key, or was changed since."""
 
 
-def seal(text: str, place: str) -> str:
-    """`text` as `s1:<base64>`, readable only by `unseal` with the same `place`, such as `hub:3:token`.
-
-    AES-256-GCM with a random 96-bit nonce; `place` is the associated data (NIST SP 800-38D).
-    """
+def encrypt_bytes(plain: bytes, key: bytes, place: bytes) -> bytes:
+    """Nonce and ciphertext, under a key of 32 bytes."""
     nonce = os.urandom(NONCE_BYTES)
-    sealed = AESGCM(secret_store.derive("sealing")).encrypt(nonce, text.encode(), place.encode())
-    return f"{VERSION}:{base64.urlsafe_b64encode(nonce + sealed).decode()}"
+    return nonce + _cipher(key).encrypt(nonce, plain, place)
 
 
-def unseal(sealed: str, place: str) -> str:
-    """What was sealed for this place. Raises SealBroken for anything else, a swapped or shortened text included."""
-    version, _, encoded = sealed.partition(":")
+def decrypt_bytes(encrypted: bytes, key: bytes, place: bytes) -> bytes:
+    """What `encrypt_bytes` was given. Raises DecryptionError."""
+    from cryptography.exceptions import InvalidTag
+
+    try:
+        return _cipher(key).decrypt(encrypted[:NONCE_BYTES], encrypted[NONCE_BYTES:], place)
+    except (InvalidTag, ValueError) as error:
+        raise DecryptionError("It was changed, or encrypted with another key or for another place.") from error
+
+
+def encrypt(text: str, place: str) -> str:
+    """`text` as `s1:<base64>`, readable only by `decrypt` with the same `place`, such as `hub:3:token`."""
+    encrypted = encrypt_bytes(text.encode(), _key(), place.encode())
+    return f"{VERSION}:{base64.urlsafe_b64encode(encrypted).decode()}"
+
+
+def decrypt(encrypted: str, place: str) -> str:
+    """What was encrypted for this place. Raises DecryptionError for anything else, a shortened text included."""
+    version, _, encoded = encrypted.partition(":")
     try:
         raw = base64.urlsafe_b64decode(encoded)
         if version != VERSION:
             raise ValueError(version)
-        return (
-            AESGCM(secret_store.derive("sealing"))
-            .decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], place.encode())
-            .decode()
-        )
-    except (ValueError, InvalidTag) as error:
-        raise SealBroken(f"The secret of {place} cannot be read: was the master key replaced?") from error
+        return decrypt_bytes(raw, _key(), place.encode()).decode()
+    except (ValueError, DecryptionError) as error:
+        raise DecryptionError(f"The secret of {place} cannot be read: was the master key replaced?") from error
+
+
+def _key() -> bytes:
+    return secret_store.derive("sealing")
+
+
+def _cipher(key: bytes) -> "AESGCM":
+    # Imported late: a process that is never asked to encrypt saves the memory.
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(key)

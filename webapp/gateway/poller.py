@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from webapp.foundation.crypto import DecryptionError
 from webapp.gateway import snapshot, vault
 from webapp.gateway.settings import snapshot_file
 from webapp.gateway.state import State
@@ -26,7 +27,7 @@ def load_last(state: State) -> None:
         if document is not None:
             state.adopt(snapshot.decode(document))
             log.info("serving from the stored snapshot %s", state.directory.version)
-    except (vault.SealBroken, msgspec.MsgspecError, OSError) as error:
+    except (DecryptionError, msgspec.MsgspecError, OSError) as error:
         log.error("the stored snapshot cannot be used (%s): waiting for web", error)
 
 

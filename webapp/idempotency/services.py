@@ -10,7 +10,7 @@ from datetime import timedelta
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from webapp.foundation.crypto import seal, unseal
+from webapp.foundation.crypto import decrypt, encrypt
 from webapp.foundation.errors import Conflict, Invalid
 from webapp.idempotency.models import Exchange
 
@@ -56,14 +56,14 @@ def finish(exchange: Exchange, status: int, content_type: str, answer: bytes) ->
         Exchange.objects.filter(pk=exchange.pk, status=None).delete()
         return
     Exchange.objects.filter(pk=exchange.pk, status=None).update(
-        status=status, content_type=content_type[:100], sealed_answer=seal(answer.decode("latin-1"), exchange.place)
+        status=status, content_type=content_type[:100], sealed_answer=encrypt(answer.decode("latin-1"), exchange.place)
     )
 
 
 def answer(exchange: Exchange) -> tuple[int, str, bytes]:
     """Status, content type and body as they were sent the first time."""
     assert exchange.status is not None
-    return exchange.status, exchange.content_type, unseal(exchange.sealed_answer, exchange.place).encode("latin-1")
+    return exchange.status, exchange.content_type, decrypt(exchange.sealed_answer, exchange.place).encode("latin-1")
 
 
 def forget_old() -> None:

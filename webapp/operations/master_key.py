@@ -12,9 +12,7 @@ import json
 import os
 from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from webapp.foundation.crypto import NONCE_BYTES, DecryptionError, decrypt_bytes, encrypt_bytes
 from webapp.foundation.paths import secrets_dir
 
 FORMAT = "modelyard master key, version 1"
@@ -63,14 +61,16 @@ def export(key: bytes, passphrase: str) -> bytes:
     """The key file: JSON, sealed with AES-256-GCM under scrypt(passphrase). Raises KeyFileError."""
     if len(passphrase) < SHORTEST_PASSPHRASE:
         raise KeyFileError(f"Choose a passphrase of at least {SHORTEST_PASSPHRASE} characters.")
-    salt, nonce = os.urandom(16), os.urandom(12)
+    salt = os.urandom(16)
     head = {"format": FORMAT, "fingerprint": fingerprint(key), "n": SCRYPT_N, "r": SCRYPT_R, "p": SCRYPT_P}
-    sealed = AESGCM(_stretched(passphrase, salt, SCRYPT_N, SCRYPT_R, SCRYPT_P)).encrypt(nonce, key, _bound(head))
+    stretched = _stretched(passphrase, salt, SCRYPT_N, SCRYPT_R, SCRYPT_P)
+    encrypted = encrypt_bytes(key, stretched, _bound(head))
+    nonce, sealed = encrypted[:NONCE_BYTES], encrypted[NONCE_BYTES:]
     body = {name: base64.b64encode(value).decode() for name, value in (("salt", salt), ("nonce", nonce))}
     return json.dumps({**head, **body, "sealed": base64.b64encode(sealed).decode()}, indent=1).encode() + b"\n"
 
 
-def unseal(document: bytes, passphrase: str) -> bytes:
+def open_key_file(document: bytes, passphrase: str) -> bytes:
     """The key in a key file. Raises KeyFileError for a wrong passphrase or a damaged file."""
     try:
         fields = json.loads(document)
@@ -81,8 +81,8 @@ def unseal(document: bytes, passphrase: str) -> bytes:
         if (head["n"], head["r"], head["p"]) != (SCRYPT_N, SCRYPT_R, SCRYPT_P):
             raise ValueError("unknown scrypt parameters")
         salt, nonce, sealed = (base64.b64decode(fields[name], validate=True) for name in ("salt", "nonce", "sealed"))
-        key = AESGCM(_stretched(passphrase, salt, head["n"], head["r"], head["p"])).decrypt(nonce, sealed, _bound(head))
-    except InvalidTag as error:
+        key = decrypt_bytes(nonce + sealed, _stretched(passphrase, salt, head["n"], head["r"], head["p"]), _bound(head))
+    except DecryptionError as error:
         raise KeyFileError("The passphrase does not open this key file.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise KeyFileError("This is not a key file made by `make backup-key`, or it was damaged.") from error

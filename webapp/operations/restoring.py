@@ -76,7 +76,7 @@ def _right_key(manifest: dict[str, Any], key_file: Path | None, passphrase: Pass
         )
     if not key_file.exists():
         raise RestoreRefused(f"There is no file {key_file}.")
-    key = master_key.unseal(key_file.read_bytes(), passphrase())
+    key = master_key.open_key_file(key_file.read_bytes(), passphrase())
     if master_key.fingerprint(key) != wanted:
         raise RestoreRefused("The key in that file is not the one this backup was made with.")
     return key

@@ -9,7 +9,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from webapp.catalog import outbound
-from webapp.foundation.crypto import SealBroken, unseal
+from webapp.foundation.crypto import DecryptionError, decrypt
 from webapp.schedules import mailing
 from webapp.schedules.models import Notification, NotificationState, TargetKind
 
@@ -61,8 +61,8 @@ def _put_off(row: Notification, why: str) -> None:
 def _post(row: Notification) -> str:
     body = json.dumps({"id": row.pk, "at": row.created_at.isoformat(), **row.payload}).encode()
     try:
-        secret = unseal(row.target.sealed_secret, row.target.secret_place)
-    except SealBroken as error:
+        secret = decrypt(row.target.sealed_secret, row.target.secret_place)
+    except DecryptionError as error:
         raise NotDelivered(f"{error} Delete this target and add it again.") from error
     headers = {
         "Content-Type": "application/json", "User-Agent": outbound.AGENT,

@@ -66,7 +66,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Seeds of one-time codes and of recovery codes are sealed in the database."""
 
     def encrypt(self, text: str) -> str:
-        return crypto.seal(text, FACTOR_PLACE)
+        return crypto.encrypt(text, FACTOR_PLACE)
 
     def decrypt(self, encrypted_text: str) -> str:
-        return crypto.unseal(encrypted_text, FACTOR_PLACE)
+        return crypto.decrypt(encrypted_text, FACTOR_PLACE)
