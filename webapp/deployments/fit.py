@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import Any, Protocol, cast
+from typing import cast
 
 from webapp import engines
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact, CopyState
 from webapp.deployments import workload
 from webapp.deployments.fleet import Fleet
-from webapp.deployments.revisions import Contents
+from webapp.deployments.spec import RevisionSpec
 from webapp.deployments.workload import Workload
 from webapp.engines.base import HardwareGrant, Vendor
 from webapp.inventory.managing import hosts_for
@@ -30,21 +30,6 @@ SHOWN = 6
 
 
 _VERDICTS = {When.NOW: "fits", When.WHEN_EMPTY: "not now", When.NEVER: "does not fit"}
-
-
-class Runnable(Protocol):
-    """What can be placed: a deployment, a revision or Contents."""
-
-    @property
-    def artifact(self) -> Artifact: ...
-    @property
-    def engine(self) -> str: ...
-    @property
-    def image(self) -> str: ...
-    @property
-    def options(self) -> dict[str, Any]: ...
-    @property
-    def host(self) -> Host | None: ...
 
 
 @dataclass(frozen=True)
@@ -228,7 +213,7 @@ class Fit:
         return self.places[:SHOWN]
 
 
-def answer(spec: Runnable, team: Team | None = None, *, fleet: Fleet | None = None, most: int | None = None) -> Fit:
+def answer(spec: RevisionSpec, team: Team | None = None, *, fleet: Fleet | None = None, most: int | None = None) -> Fit:
     """Where one replica of this would go. `fleet` when the hosts have been read already, else those of the team.
 
     A pinned host leaves the others out; at most `most` hosts answer one by one, the likely ones first.
@@ -250,7 +235,8 @@ def answer(spec: Runnable, team: Team | None = None, *, fleet: Fleet | None = No
 def of_artifact(artifact: Artifact, fleet: Fleet) -> Fit:
     """The same for files that lie in the catalogue, as a new deployment of them begins: its copies prefetched."""
     there = [copy.host_id for copy in artifact.copies.all() if copy.state == CopyState.PRESENT]
-    return answer(Contents(artifact, workload.engine_for(artifact.format)), fleet=fleet.with_files_on(there))
+    spec = RevisionSpec(artifact=artifact, engine=workload.engine_for(artifact.format))
+    return answer(spec, fleet=fleet.with_files_on(there))
 
 
 def by_size(weights_bytes: int, file_format: str, fleet: Fleet, quantisation: str = "") -> Fit:
@@ -259,7 +245,7 @@ def by_size(weights_bytes: int, file_format: str, fleet: Fleet, quantisation: st
     return _judged(work, work.demand(fleet.offers, files_bytes=weights_bytes), fleet)
 
 
-def workload_of(spec: Runnable) -> Workload:
+def workload_of(spec: RevisionSpec) -> Workload:
     """Raises ValueError, in words for people, for files or options that nothing can be calculated with."""
     engine = engines.get(spec.engine)
     try:
@@ -270,7 +256,7 @@ def workload_of(spec: Runnable) -> Workload:
         options = engine.Options.model_validate(spec.options)
     except ValueError as error:
         raise ValueError(f"These options do not go together: {error}") from error
-    return Workload(engine, facts, options, has_own_image=bool(spec.image))
+    return Workload(engine, facts, options, spec.has_own_image)
 
 
 def _judged(work: Workload, demand: placement.Demand, fleet: Fleet, most: int | None = None) -> Fit:
@@ -295,7 +281,7 @@ def _judged(work: Workload, demand: placement.Demand, fleet: Fleet, most: int | 
     )  # fmt: skip
 
 
-def why_on_no_hardware(spec: Runnable, team: Team | None = None) -> str:
+def why_on_no_hardware(spec: RevisionSpec, team: Team | None = None) -> str:
     """Why no host that has the files, and that it may go to, can run them however much is free.
 
     Empty when one can, when that is not known, and when no host has them yet.
@@ -314,10 +300,10 @@ def why_on_no_hardware(spec: Runnable, team: Team | None = None) -> str:
     return " ".join(f"{name}: {why}" for name, why in whys.items())[:MOST_WHY]
 
 
-def why_none_on(spec: Runnable, labels: Iterable[str], host: Host) -> str:
+def why_none_on(spec: RevisionSpec, labels: Iterable[str], host: Host) -> str:
     """Why the host's hardware runs no model of these quantisations as this is run; empty when it runs one, or there
     are none."""
-    engine, is_own = engines.get(spec.engine), bool(spec.image)
+    engine, is_own = engines.get(spec.engine), spec.has_own_image
     works = [Workload(engine, ModelFacts("", quantisation=label), engine.Options(), is_own) for label in labels]
     whys = [_why_not_by(work, host) for work in works]
     return whys[0] if whys and all(whys) else ""

@@ -84,7 +84,15 @@ class ReplicaOut(Schema):
         return replica.next_due_at if replica.state == ReplicaState.FAILED else None
 
 
-class DeploymentOut(Schema):
+class SpecOut(Schema):
+    """What is to run, as every answer tells it."""
+
+    engine: str
+    options: dict[str, Any]
+    image: str
+
+
+class DeploymentOut(SpecOut):
     id: int
     name: str
     team: str = Field(alias="team.slug")
@@ -92,9 +100,6 @@ class DeploymentOut(Schema):
     desired_state: str
     artifact_id: int
     artifact: str
-    engine: str
-    options: dict[str, Any]
-    image: str
     host: str | None = Field(None, description="the host it is pinned to")
     desired_replicas: int
     aliases: list[str]
@@ -210,13 +215,10 @@ class PlanOut(Schema):
     fit: EstimateOut | None = Field(description="null when nothing could be calculated")
 
 
-class RevisionOut(Schema):
+class RevisionOut(SpecOut):
     number: int
     artifact_id: int | None
     artifact: str = Field(alias="artifact_name")
-    engine: str
-    image: str
-    options: dict[str, Any]
     host: str | None = Field(alias="host_name")
     note: str
     actor: str

@@ -11,9 +11,8 @@ NO_ROOM_AGAIN_S = 15.0
 
 def place(replica: Replica) -> Pause:
     """Book the best place. GO_ON when there was one, else the seconds until another try; the reasons are on the row."""
-    contents = replica.contents
-    assert contents.artifact is not None
-    found = fit.answer(contents, fleet=room.fleet_of(replica.deployment, contents, but=replica))
+    spec = replica.contents.spec
+    found = fit.answer(spec, fleet=room.fleet_of(replica.deployment, spec, but=replica))
     if found.problem:  # options or facts that the engine cannot work with: a person must change them
         why = lifecycle.Why("bad_option", found.problem, "Change the deployment's options.")
         lifecycle.record_crash(replica, why, retry=False, counts=True)
