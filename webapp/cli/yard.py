@@ -9,6 +9,7 @@
         replicas: 2
         host: gpu-1              # pins it; automatic when left out
         image: my/llama:1
+        placement_labels: [gpu=a100]   # only on hosts that carry all of them
         aliases: [gpt-4o-mini]
         desired: running         # or stopped
     schedules:

@@ -12,7 +12,9 @@ from webapp.deployments import fit, workload
 from webapp.deployments.models import MAX_REPLICAS
 from webapp.deployments.spec import RevisionSpec
 from webapp.errors import Conflict, Invalid
+from webapp.inventory import labels
 
+MAX_PLACEMENT_LABELS = 16
 Spec = TypeVar("Spec", bound=RevisionSpec)
 
 
@@ -29,7 +31,8 @@ def checked(spec: Spec) -> Spec:
     problem = why_not(engine, spec.artifact)
     if problem:
         raise Invalid(problem, "Choose another engine or model.", fields={"engine": problem})
-    return replace(spec, engine=engine, options=checked_options(engine, spec.options))
+    wanted = tuple(sorted(labels.checked(spec.placement_labels, MAX_PLACEMENT_LABELS, "placement_labels")))
+    return replace(spec, engine=engine, options=checked_options(engine, spec.options), placement_labels=wanted)
 
 
 def hold_files(artifact: Artifact) -> None:

@@ -166,6 +166,8 @@ class Fit:
     others_fit: int = 0
     # Without a host the terms are still worth knowing.
     work: Workload | None = None
+    # What would help where a placement label is on no host.
+    advice: str = ""
     # What is said where no host could even be asked.
     nowhere: str = "There is no host yet."
 
@@ -225,11 +227,27 @@ def answer(spec: RevisionSpec, team: Team | None = None, *, fleet: Fleet | None 
     if fleet is None:
         fleet = Fleet.for_files(spec.artifact, spec.host, team, most=most)
     try:
-        demand = work.demand(fleet.offers, spec.host.pk if spec.host else None)
+        demand = work.demand(fleet.offers, spec.host.pk if spec.host else None, spec.placement_labels)
     except ValueError as error:
         return Fit(problem=f"These options do not go together: {error}")
-    found = _judged(work, demand, fleet, most)
+    found = replace(_judged(work, demand, fleet, most), advice=_advice(spec, team))
     return replace(found, nowhere=f"The team may not use {spec.host.name}.") if spec.host else found
+
+
+def _advice(spec: RevisionSpec, team: Team | None) -> str:
+    """How labels that no host carries get onto one; empty when every one of them is somewhere."""
+    if not spec.placement_labels:
+        return ""
+    there = {label for labels in hosts_for(team).values_list("labels", flat=True) for label in labels}
+    missing = [label for label in spec.placement_labels if label not in there]
+    if not missing:
+        return ""
+    words = ", ".join(missing)
+    return (
+        f"No host carries the label{'' if len(missing) == 1 else 's'} {words}. "
+        "An admin sets labels on the host's page, "
+        f"with PATCH /api/v1/hosts/ID or with `modelyard hosts update HOST --labels {missing[0]}`."
+    )
 
 
 def of_artifact(artifact: Artifact, fleet: Fleet) -> Fit:

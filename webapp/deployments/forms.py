@@ -56,6 +56,16 @@ class PickTeam(Pick):
         super().__init__(Team.objects.none(), empty_label=None, search=("name", "slug"), what="teams", **options)
 
 
+class LabelsField(forms.CharField):
+    """Labels with blanks or commas between them; a tuple."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return " ".join(value) if isinstance(value, list | tuple) else value
+
+    def clean(self, value: Any) -> Any:
+        return tuple(word for word in re.split(r"[\s,]+", super().clean(value)) if word)
+
+
 def initial_of(row: SpecColumns) -> dict[str, Any]:
     """What a form begins with for what a row says is to run; the options have a form of their own."""
     return {name: getattr(row, f"{name}_id", getattr(row, name)) for name in FIELDS if name != "options"}
@@ -71,8 +81,12 @@ class Parts(forms.Form):
     engine = forms.ChoiceField(choices=_engine_choices, help_text="The server that loads the model.")
     image = forms.CharField(max_length=200, required=False, help_text="Another image than the engine's own.")
     aliases = forms.CharField(max_length=1100, required=False, help_text=ALIASES_HELP)
+    placement_labels = LabelsField(
+        required=False, max_length=2600, label="Placement labels",
+        help_text="Only on hosts that carry all of these, with blanks between: gpu=a100 rack-3. Empty: anywhere.",
+    )  # fmt: skip
     # Beside the engine's options, and what most people leave as it is.
-    special = ("image",)
+    special = ("image", "placement_labels")
 
     def __init__(self, data: Mapping[str, Any] | None, initial: dict[str, Any]) -> None:
         super().__init__(data, initial=initial)

@@ -19,6 +19,9 @@ class DeploymentIn(Schema):
     replicas: int = Field(1, ge=1, le=64)
     host: int | None = Field(None, description="pin to this host; chosen by the planner when absent")
     image: str = Field("", max_length=200, description="another image than the engine's own")
+    placement_labels: list[str] = Field(
+        default_factory=list, max_length=16, description="only on hosts that carry all of these labels; empty: anywhere"
+    )
     aliases: list[str] = Field(default_factory=list, max_length=16, description="other names that clients may send")
 
 
@@ -30,6 +33,9 @@ class EditIn(Schema):
     options: dict[str, Any] | None = Field(None, description="all options; those left out go back to their defaults")
     host: int | None = Field(None, description="pin to this host; null: wherever it fits")
     image: str | None = Field(None, max_length=200, description="empty: the engine's own")
+    placement_labels: list[str] | None = Field(
+        None, max_length=16, description="only on hosts that carry all of these labels; empty: anywhere"
+    )
     replicas: int | None = Field(None, ge=0, le=64)
     aliases: list[str] | None = Field(None, max_length=16)
     note: str = Field("", max_length=200, description="why, for the list of revisions")
@@ -90,6 +96,7 @@ class SpecOut(Schema):
     engine: str
     options: dict[str, Any]
     image: str
+    placement_labels: list[str]
 
 
 class DeploymentOut(SpecOut):
@@ -129,6 +136,10 @@ class DeploymentOut(SpecOut):
     @staticmethod
     def resolve_image(deployment):  # type: ignore[no-untyped-def]
         return deployment.image if deployment.is_own else ""
+
+    @staticmethod
+    def resolve_placement_labels(deployment):  # type: ignore[no-untyped-def]
+        return deployment.placement_labels if deployment.is_own else []
 
     @staticmethod
     def resolve_is_rolling(deployment):  # type: ignore[no-untyped-def]
@@ -194,6 +205,7 @@ class EstimateOut(Schema):
     total_bytes: int = Field(description="the sum of the terms")
     booked_bytes: int = Field(description="what is booked per replica: the terms and a reserve")
     places: list[PlaceOut] = Field(description="what every host says to one replica")
+    advice: str = Field(description="what would help where a placement label is on no host; empty otherwise")
 
 
 class ChangeOut(Schema):

@@ -35,6 +35,10 @@ class RevisionSpec:
     engine: str = field(default="", metadata=_shows("Engine", _title))
     image: str = field(default="", metadata=_shows("Image", lambda image: image or "the engine's own"))
     host: Host | None = field(default=None, metadata=_shows("Host", lambda host: str(host or "wherever it fits")))
+    # Only on hosts that carry all of them; empty: anywhere.
+    placement_labels: tuple[str, ...] = field(
+        default=(), metadata=_shows("Placement labels", lambda labels: ", ".join(labels) or "any host")
+    )
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -78,6 +82,7 @@ class SpecColumns(models.Model):
     engine = models.CharField(max_length=20)
     options = models.JSONField(default=dict)
     image = models.CharField(max_length=200, blank=True)
+    placement_labels = models.JSONField(default=list, blank=True)
 
     class Meta:
         abstract = True
