@@ -147,7 +147,8 @@ class Place:
         if not cards:
             return placement.Choice(self.offer.id, "cpu")
         first = max(cards, key=lambda card: card.free_bytes)
-        alike = sorted((c for c in cards if c.vendor == first.vendor), key=lambda card: -card.free_bytes)
+        alike = sorted((c for c in cards if c.vendor == first.vendor and not c.is_slice), key=lambda c: -c.free_bytes)
+        alike = alike or [first]
         count = max((one for one in self.demand.counts if one <= len(alike)), default=1)
         share = -(-self.demand.needs[first.vendor].on(count) // count)
         return placement.Choice(self.offer.id, first.vendor, tuple(c.id for c in alike[:count]), (share,) * count)

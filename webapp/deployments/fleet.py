@@ -91,6 +91,7 @@ def _card(card: Accelerator) -> placement.Accelerator:
         total_bytes=card.usable_bytes,
         name=card.name,
         compute_capability=card.compute_capability,
+        is_slice=bool(card.parent_uuid),
     )
 
 
