@@ -12,7 +12,8 @@ from django.test import Client
 from tests.api.routes import API, UNSAFE, operations, pages
 from tests.api.samples import FORM_REACHES, INTERNAL, MARK, OPEN_ROUTES, REACHES, TOPICS, UNWRITTEN, side
 from webapp.accounts import keys
-from webapp.interfaces.kit import topics
+from webapp.interfaces.kit.topics import _MAY_FOLLOW
+from webapp.interfaces.live import topics
 
 pytestmark = pytest.mark.django_db
 
@@ -287,7 +288,7 @@ def test_internal_doors_do_not_exist_for_people(own, browser, client, who):
 @pytest.mark.parametrize("role", ROLES)
 def test_sockets_follow_ones_own_topics_and_no_others(own, other, browser, role):
     session = browser(role).cookies[settings.SESSION_COOKIE_NAME].value
-    for kind in topics._MAY_FOLLOW:
+    for kind in _MAY_FOLLOW:
         assert kind in TOPICS, f"what does the topic {kind!r} stand for? Say it in tests/api/samples.py (TOPICS)"
         sample = TOPICS[kind]
         assert topics.check(session, [f"{kind}:{sample.value(own)}"])

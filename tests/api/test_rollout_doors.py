@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def served(artifact: Any, ada: Any, team: Any) -> Any:
-    return services.create(ada, team, services.Wish("chat", artifact, replicas=2))
+    return services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, replicas=2))
 
 
 def send(client: Any, method: str, path: str, data: Any = None) -> Any:
@@ -105,7 +105,7 @@ def test_history_is_for_the_own_team_alone(as_caller: Any, ada: Any, eve: Any, s
 def test_a_granted_team_sees_the_deployment_without_its_settings(
     as_caller: Any, ada: Any, eve: Any, served: Any
 ) -> None:
-    services.edit(ada, served, services.Edit({"options": {"context_length": 2048}}))
+    services.edit(ada, served, services.DeploymentPatch({"options": {"context_length": 2048}}))
     made = send(as_caller(ada), "post", f"/deployments/{served.pk}/grants", {"team": "strangers"})
     assert (made.status_code, made.json()["team"]) == (201, "strangers")
     client = as_caller(eve)
@@ -140,7 +140,7 @@ def test_presets_are_ours_and_the_teams(as_caller: Any, ada: Any, eve: Any) -> N
 
 
 def test_the_list_is_filtered_by_state_and_name_and_alias(as_caller: Any, ada: Any, served: Any) -> None:
-    services.edit(ada, served, services.Edit(aliases=("gpt-4o",)))
+    services.edit(ada, served, services.DeploymentPatch(aliases=("gpt-4o",)))
     client = as_caller(ada)
     for query, count in (
         ({"state": "pending"}, 1),
@@ -167,7 +167,7 @@ def test_a_dry_run_refuses_a_name_that_is_taken(as_caller: Any, ada: Any, served
 def test_a_dry_run_says_the_conflict_that_the_change_would_meet(
     as_caller: Any, ada: Any, served: Any, team: Any
 ) -> None:
-    services.create(ada, team, services.Wish("other", served.artifact, aliases=("gpt-4o",)))
+    services.create(ada, team, services.DeploymentSpec("other", artifact=served.artifact, aliases=("gpt-4o",)))
     change = {"aliases": ["gpt-4o"]}
     dry = send(as_caller(ada), "patch", f"/deployments/{served.pk}?dry_run=true", change)
     real = send(as_caller(ada), "patch", f"/deployments/{served.pk}", change)
@@ -189,7 +189,7 @@ def test_a_dry_run_says_the_gap_unless_it_is_allowed(
         "weights_bytes": 1 << 20,
     }  # fmt: skip
     artifact.save()
-    one = services.create(ada, team, services.Wish("one", artifact))
+    one = services.create(ada, team, services.DeploymentSpec("one", artifact=artifact))
     placing.place(one.replicas.get())
     type(host).objects.update(usable_bytes=int(host.bookings.filter(accelerator=None).get().size_bytes * 1.5))
     for allowed, words in ((False, "There is no room for the old and the new together"), (True, "")):

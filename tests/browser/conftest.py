@@ -45,7 +45,7 @@ MAKE = """
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact
 from webapp.deployments import services
-wish = services.Wish(name={name!r}, artifact=Artifact.objects.get(), replicas={replicas})
+wish = services.DeploymentSpec(name={name!r}, artifact=Artifact.objects.get(), replicas={replicas})
 result = services.create(User.objects.get(username="ada"), Team.objects.get(slug="research"), wish).pk
 """
 

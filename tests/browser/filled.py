@@ -145,7 +145,7 @@ def _deployments(ada: Any, team: Any, host: Any, artifact: Any) -> tuple[Any, An
     }
     why = lifecycle.Why(code="test", text=f"It said {HOSTILE}"[:500], advice=f"Do {SCRIPT} less.")
     for name, states in walks.items():
-        wish = services.Wish(name=name, artifact=artifact, replicas=2 if name == "chat-small" else 1)
+        wish = services.DeploymentSpec(name=name, artifact=artifact, replicas=2 if name == "chat-small" else 1)
         deployment = services.create(ada, team, wish)
         for replica in deployment.replicas.all():
             replica = Replica.objects.select_related("deployment").get(pk=replica.pk)

@@ -111,7 +111,7 @@ def test_the_pages_of_changes_look_right(open_page, site, deploy, move, shoot, l
     site.do(SETTLE.format(pk=pk))
     site.do(
         "from webapp.deployments import services; from webapp.deployments.models import Deployment\n"
-        f"edit = services.Edit({{'options': {{'context_length': 2048}}}})\n"
+        f"edit = services.DeploymentPatch({{'options': {{'context_length': 2048}}}})\n"
         f"services.edit(None, Deployment.objects.get(pk={pk}), edit)"
     )
     move(pk, "placing", "starting", "loading", number=3)

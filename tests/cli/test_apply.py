@@ -180,3 +180,33 @@ def test_a_name_may_move_within_a_file_and_stand_there_once(ada, path, name):
 
 def test_a_file_that_is_not_there_is_said(ada):
     assert ada("apply", "-f", "/no/such/file").code == 2
+
+
+LABELLED = """
+deployments:
+  - {{name: {name}, model: SmolLM2/Q8_0, placement_labels: [gpu=a100]}}
+"""
+
+
+def test_placement_labels_are_declared_told_and_exported(as_person, home, name):
+    ada = as_person("ada")
+    path = home / "labels.yaml"
+    path.write_text(LABELLED.format(name=name))
+    seen = ada("apply", "-f", str(path), "--dry-run")
+    assert seen.code == 0, seen.err
+    assert f"research/{name}: No host carries the label gpu=a100." in seen.out
+    assert "modelyard hosts update HOST --labels gpu=a100" in seen.out
+    assert as_person("root")("hosts", "update", "local", "--labels", "gpu=a100").code == 0
+    as_person("ada")
+    seen = ada("apply", "-f", str(path), "--dry-run")
+    assert "No host carries" not in seen.out
+    assert ada("apply", "-f", str(path)).code == 0
+    assert ada("deployments", "get", name, "--json").json["placement_labels"] == ["gpu=a100"]
+    assert "- gpu=a100" in ada("export").out
+    made = ada(
+        "deployments", "create", "--name", f"{name}-c", "--artifact", "SmolLM2/Q8_0", "--placement-labels", "GPU"
+    )
+    assert made.code != 0 and "is no label" in made.err
+    path.write_text(path.read_text().replace("[gpu=a100]", "gpu=a100"))
+    wrong = ada("apply", "-f", str(path))
+    assert wrong.code == 2 and "placement_labels: a list of names is needed" in wrong.err

@@ -59,7 +59,7 @@ def test_a_new_installation_is_led_one_step_at_a_time(root, team):
     assert words(root) == [("to do", "No deployment")]
     from webapp.deployments import services as deployments
 
-    deployments.create(root, team, deployments.Wish(name="m", artifact=artifact))
+    deployments.create(root, team, deployments.DeploymentSpec(name="m", artifact=artifact))
     assert words(root) == [("to do", "No API key")]
     accounts.create_key(root, team, "k")
     assert words(root) == []

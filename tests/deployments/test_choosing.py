@@ -93,7 +93,7 @@ def test_an_edit_to_another_kind_of_file_shows_what_changes_with_the_other_engin
     client: Any, ada: Any, team: Any, artifact: Any, halves: Any
 ) -> None:
     client.force_login(ada)
-    made = services.create(ada, team, services.Wish("chat", artifact, options={"batch_size": 512}))
+    made = services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, options={"batch_size": 512}))
     page, change = (reverse(f"deployments:{name}", args=[made.pk]) for name in ("edit", "change"))
     assert options_in(client.get(page).content.decode(), "engine") == ["llama.cpp"]
     typed = {"artifact": halves.pk, "engine": "llamacpp", "options_of": "llamacpp", "replicas": 1, "base": 1}
@@ -175,16 +175,16 @@ def test_what_vllm_does_not_run_on_processors_is_refused_before_anything_starts(
 ) -> None:
     from tests.quantisation.test_recipes import SMOL
     from webapp.deployments import fit, lifecycle
-    from webapp.deployments.revisions import Contents
+    from webapp.deployments.spec import RevisionSpec
     from workers.tasks import placing
 
     Artifact.objects.filter(pk=halves.pk).update(facts={**SMOL.as_json(), "quantisation": quantisation})
     halves.refresh_from_db()
     # Asked for while the cards were there: what can never run is not taken at all.
-    replica = services.create(ada, team, services.Wish("chat", halves, engine="vllm")).replicas.get()
+    replica = services.create(ada, team, services.DeploymentSpec("chat", artifact=halves, engine="vllm")).replicas.get()
     if not has_cards:
         host.accelerators.all().delete()
-    place = fit.answer(Contents(halves, "vllm")).places[0]
+    place = fit.answer(RevisionSpec(artifact=halves, engine="vllm")).places[0]
     assert why in place.why and bool(place.why) == bool(why)
     claimed = lifecycle.claim(replica.pk)
     assert claimed is not None

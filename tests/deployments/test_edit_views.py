@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from webapp.deployments import presets, services
 from webapp.deployments.models import Deployment
-from webapp.deployments.services import Edit
+from webapp.deployments.spec import DeploymentPatch
 
 FACTS = {
     "architecture": "llama", "layers": 2, "heads": 2, "kv_heads": 2, "embedding_length": 64, "weights_bytes": 1 << 20,
@@ -18,7 +18,9 @@ FACTS = {
 def served(artifact: Any, ada: Any, team: Any) -> Any:
     artifact.facts = FACTS
     artifact.save()
-    wish = services.Wish("chat", artifact, options={"batch_size": 512}, aliases=("gpt-4o",), replicas=2)
+    wish = services.DeploymentSpec(
+        "chat", artifact=artifact, options={"batch_size": 512}, aliases=("gpt-4o",), replicas=2
+    )
     return services.create(ada, team, wish)
 
 
@@ -89,7 +91,7 @@ def test_the_panel_of_changes_names_what_to_mend(client: Any, ada: Any, served: 
 
 
 def test_who_looked_at_an_older_revision_is_told(client: Any, ada: Any, bob: Any, served: Any) -> None:
-    services.edit(bob, served, Edit({"options": {"context_length": 1024}}))
+    services.edit(bob, served, DeploymentPatch({"options": {"context_length": 1024}}))
     client.force_login(ada)
     reply = client.post(address("edit", served), typed(served, **{"options-context_length": 2048}))
     assert reply.status_code == 422 and "is at revision 2, you looked at 1" in reply.content.decode()
@@ -122,7 +124,7 @@ def test_scaling_restarting_and_going_back_are_one_click_each(client: Any, ada: 
         assert "Between 0 and 64 replicas" in reply.content.decode()
     client.post(address("restart", served))
     assert served.rollouts.first().kind == "restart"
-    services.edit(ada, served, Edit({"options": {}}))
+    services.edit(ada, served, DeploymentPatch({"options": {}}))
     client.post(address("roll_back", served, 1))
     assert served.revisions.first().note == "back to revision 1"
     reply = client.post(address("roll_back", served, 77), follow=True)
@@ -134,7 +136,7 @@ def test_the_page_says_what_a_rollout_waits_for_and_why_one_was_given_up(client:
 
     served.rollouts.update(state="done", ended_at=timezone.now())
     served.replicas.update(state="ready", ready_at=timezone.now())
-    services.edit(ada, served, Edit({"options": {"context_length": 2048}}))
+    services.edit(ada, served, DeploymentPatch({"options": {"context_length": 2048}}))
     client.force_login(ada)
     assert "waiting for #3 (pending)" in client.get(address("detail", served)).content.decode()
     served.replicas.filter(number=3).update(state="failed", next_due_at=None, reason="No such image.")

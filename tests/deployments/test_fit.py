@@ -196,7 +196,7 @@ def read(pieces: list[str]) -> list[Answer]:
 def ask_the_worker(ada: Any, team: Any, artifact: Artifact, given: dict[str, Any], answers: list[Answer]) -> None:
     from workers.tasks import placing
 
-    replica = services.create(ada, team, services.Wish("chat", artifact, **given)).replicas.get()
+    replica = services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, **given)).replicas.get()
     claimed = lifecycle.claim(replica.pk)
     assert claimed is not None
     placing.place(claimed)
@@ -214,7 +214,7 @@ def ask_the_worker(ada: Any, team: Any, artifact: Artifact, given: dict[str, Any
 
 def test_each_of_two_cards_is_booked_for_its_share(ada: Any, team: Any) -> None:
     artifact, _given, _answers = two_cards()
-    place = fit.answer(services.Wish("chat", artifact, engine="llamacpp").contents).best
+    place = fit.answer(services.DeploymentSpec("chat", artifact=artifact, engine="llamacpp")).best
     assert place is not None
     shares = place.share_by_card
     assert len(shares) == 2 and sum(shares.values()) >= place.need.on(2)
@@ -253,20 +253,23 @@ def test_a_pin_that_the_team_lost_says_so(ada: Any, team: Any) -> None:
     host = make_host("gone")
     artifact = make_files(1, host)
     Host.objects.filter(pk=host.pk).update(is_shared=False)
-    spec = services.Wish("chat", artifact, engine="llamacpp", host=host).contents
+    spec = services.DeploymentSpec("chat", artifact=artifact, engine="llamacpp", host=host)
     assert fit.answer(spec, team).refusal == "The team may not use gone."
 
 
 def test_what_cannot_be_calculated_says_why(db: None) -> None:
     artifact = make_files(1, make_host("here"))
     artifact.facts = {}
-    assert "header says too little" in fit.answer(services.Wish("chat", artifact, engine="llamacpp").contents).problem
+    assert (
+        "header says too little"
+        in fit.answer(services.DeploymentSpec("chat", artifact=artifact, engine="llamacpp")).problem
+    )
 
 
 def test_facts_of_a_small_model_give_terms_without_a_host(artifact: Any) -> None:
     artifact.facts = SMOL.as_json()
     Host.objects.update(is_shared=False)
-    found = fit.answer(services.Wish("chat", artifact, engine="llamacpp").contents, artifact_team())
+    found = fit.answer(services.DeploymentSpec("chat", artifact=artifact, engine="llamacpp"), artifact_team())
     assert found.places == () and found.total_bytes > 0 and found.refusal == "There is no host yet."
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from webapp.accounts.models import AuditEntry
 from webapp.deployments import names, presets, searching, services, sharing, snapshot
 from webapp.deployments.models import Deployment, Replica
-from webapp.deployments.services import Edit
+from webapp.deployments.spec import DeploymentPatch
 from webapp.deployments.states import Desired, ReplicaState
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 
@@ -21,9 +21,9 @@ def entry() -> dict[str, Any]:
 
 
 def test_aliases_reach_the_gateways_and_replace_no_replica(ada: Any, deployment: Any) -> None:
-    services.edit(ada, deployment, Edit(aliases=("gpt-4o", "gpt-4o-mini")))
+    services.edit(ada, deployment, DeploymentPatch(aliases=("gpt-4o", "gpt-4o-mini")))
     assert entry()["aliases"] == ["gpt-4o", "gpt-4o-mini"]
-    services.edit(ada, deployment, Edit(aliases=("gpt-4o",)))
+    services.edit(ada, deployment, DeploymentPatch(aliases=("gpt-4o",)))
     assert entry()["aliases"] == ["gpt-4o"]
     assert deployment.replicas.count() == 1
     assert AuditEntry.objects.filter(verb="deployment.aliases").count() == 2
@@ -43,22 +43,22 @@ def test_a_bad_alias_is_refused(
     ada: Any, deployment: Any, make_deployment: Any, aliases: list[str], kind: type[Exception], words: str
 ) -> None:
     other = make_deployment("other")
-    services.edit(ada, other, Edit(aliases=("taken",)))
+    services.edit(ada, other, DeploymentPatch(aliases=("taken",)))
     with pytest.raises(kind, match=words):
-        services.edit(ada, deployment, Edit(aliases=tuple(aliases)))
+        services.edit(ada, deployment, DeploymentPatch(aliases=tuple(aliases)))
     assert deployment.alias_set.count() == 0
 
 
 def test_a_new_deployment_cannot_take_an_alias_as_its_name(ada: Any, team: Any, deployment: Any, artifact: Any) -> None:
-    services.edit(ada, deployment, Edit(aliases=("gpt-4o",)))
+    services.edit(ada, deployment, DeploymentPatch(aliases=("gpt-4o",)))
     with pytest.raises(Conflict, match="gpt-4o is an alias of smollm2"):
-        services.create(ada, team, services.Wish("gpt-4o", artifact))
+        services.create(ada, team, services.DeploymentSpec("gpt-4o", artifact=artifact))
 
 
 def test_two_teams_may_use_the_same_alias(ada: Any, eve: Any, deployment: Any, make_deployment: Any) -> None:
-    services.edit(ada, deployment, Edit(aliases=("gpt-4o",)))
+    services.edit(ada, deployment, DeploymentPatch(aliases=("gpt-4o",)))
     theirs = make_deployment("theirs", team=eve.teams.get())
-    services.edit(eve, theirs, Edit(aliases=("gpt-4o",)))
+    services.edit(eve, theirs, DeploymentPatch(aliases=("gpt-4o",)))
     assert names.MAX_ALIASES == 16 and theirs.aliases == ["gpt-4o"]
 
 

@@ -11,7 +11,7 @@ from tests.quantisation.test_recipes import SMOL
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
 from webapp.deployments import fit, lifecycle, services
 from webapp.deployments.models import Deployment
-from webapp.deployments.revisions import Contents
+from webapp.deployments.spec import RevisionSpec
 from webapp.foundation.errors import Invalid
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
@@ -62,7 +62,7 @@ def test_four_bits_are_asked_for_where_the_processors_have_the_kernel_or_nobody_
     plain: Any, awq: Any, ada: Any, team: Any, flags: frozenset[str], is_refused: bool
 ) -> None:
     give(plain, flags)
-    wish = services.Wish("chat", awq)
+    wish = services.DeploymentSpec("chat", artifact=awq)
     if is_refused:
         with pytest.raises(Invalid, match="without AVX-512") as refusal:
             services.create(ada, team, wish)
@@ -76,12 +76,12 @@ def test_a_pinned_host_is_the_field_and_a_card_or_an_image_of_ones_own_the_way_o
     host: Any, awq: Any, ada: Any, team: Any
 ) -> None:
     give(host, AVX2)
-    services.create(ada, team, services.Wish("on-a-card", awq))
+    services.create(ada, team, services.DeploymentSpec("on-a-card", artifact=awq))
     host.accelerators.all().delete()
     with pytest.raises(Invalid) as refusal:
-        services.create(ada, team, services.Wish("chat", awq, host=host))
+        services.create(ada, team, services.DeploymentSpec("chat", artifact=awq, host=host))
     assert set(refusal.value.fields) == {"host"}
-    services.create(ada, team, services.Wish("mine", awq, host=host, image="me/vllm:avx2"))
+    services.create(ada, team, services.DeploymentSpec("mine", artifact=awq, host=host, image="me/vllm:avx2"))
 
 
 def test_one_host_that_can_run_it_is_enough_and_placement_takes_that(plain: Any, awq: Any, ada: Any, team: Any) -> None:
@@ -95,9 +95,9 @@ def test_one_host_that_can_run_it_is_enough_and_placement_takes_that(plain: Any,
     inventory.record_engine_network(attic.pk, "modelyard-engines", "172.31.6.0/24")
     give(attic, AVX512)
     ArtifactCopy.objects.create(artifact=awq, host=attic, state=CopyState.PRESENT)
-    places = {place.host.name: place.why for place in fit.answer(Contents(awq, "vllm")).places}
+    places = {place.host.name: place.why for place in fit.answer(RevisionSpec(artifact=awq, engine="vllm")).places}
     assert NO_KERNEL in places["local"] and places["attic"] == ""
-    replica = services.create(ada, team, services.Wish("chat", awq)).replicas.get()
+    replica = services.create(ada, team, services.DeploymentSpec("chat", artifact=awq)).replicas.get()
     claimed = lifecycle.claim(replica.pk)
     assert claimed is not None
     placing.place(claimed)
@@ -110,7 +110,7 @@ def test_what_was_asked_for_before_anybody_looked_waits_with_the_reason(
 ) -> None:
     from workers.tasks import placing
 
-    replica = services.create(ada, team, services.Wish("chat", awq)).replicas.get()
+    replica = services.create(ada, team, services.DeploymentSpec("chat", artifact=awq)).replicas.get()
     give(plain, AVX2)
     claimed = lifecycle.claim(replica.pk)
     assert claimed is not None
@@ -121,28 +121,28 @@ def test_what_was_asked_for_before_anybody_looked_waits_with_the_reason(
 
 def test_an_edit_to_what_cannot_run_changes_nothing(plain: Any, awq: Any, half: Any, ada: Any, team: Any) -> None:
     give(plain, AVX2)
-    deployment = services.create(ada, team, services.Wish("chat", half))
+    deployment = services.create(ada, team, services.DeploymentSpec("chat", artifact=half))
     for ask in (services.check_edit, services.edit):
         with pytest.raises(Invalid, match="without AVX-512"):
-            ask(ada, deployment, services.Edit({"artifact": awq}))
+            ask(ada, deployment, services.DeploymentPatch({"artifact": awq}))
     deployment.refresh_from_db()
     assert deployment.artifact == half
-    services.edit(ada, deployment, services.Edit(replicas=2))
+    services.edit(ada, deployment, services.DeploymentPatch(replicas=2))
 
 
 def test_a_deployment_that_cannot_run_may_still_be_scaled_and_stopped(
     plain: Any, awq: Any, ada: Any, team: Any
 ) -> None:
     """It was asked for before anybody looked; what is wrong with it must not hold fast what a person does about it."""
-    deployment = services.create(ada, team, services.Wish("chat", awq))
+    deployment = services.create(ada, team, services.DeploymentSpec("chat", artifact=awq))
     give(plain, AVX2)
-    services.edit(ada, deployment, services.Edit(replicas=0))
+    services.edit(ada, deployment, services.DeploymentPatch(replicas=0))
     services.stop(ada, deployment)
 
 
 def test_going_back_to_what_cannot_run_is_refused(plain: Any, awq: Any, half: Any, ada: Any, team: Any) -> None:
-    deployment = services.create(ada, team, services.Wish("chat", awq))
-    services.edit(ada, deployment, services.Edit({"artifact": half}, may_gap=True))
+    deployment = services.create(ada, team, services.DeploymentSpec("chat", artifact=awq))
+    services.edit(ada, deployment, services.DeploymentPatch({"artifact": half}, may_gap=True))
     give(plain, AVX2)
     with pytest.raises(Invalid, match="without AVX-512"):
         services.roll_back(ada, deployment, 1, may_gap=True)

@@ -9,7 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 from tests.inventory.test_concurrency import race
 from webapp.deployments import rolling, services
 from webapp.deployments.models import Deployment, Replica
-from webapp.deployments.services import Edit
+from webapp.deployments.spec import DeploymentPatch
 from webapp.foundation.errors import Conflict
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def served(artifact: Any, ada: Any, team: Any) -> Any:
-    made = services.create(ada, team, services.Wish("chat", artifact, replicas=2))
+    made = services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, replicas=2))
     made.replicas.update(state="ready", ready_at="2026-01-01T00:00:00Z", next_due_at=None)
     rolling.advance(made.pk)
     return made
 
 
 def test_eight_workers_that_look_at_once_add_one_replica(served: Any, ada: Any) -> None:
-    services.edit(ada, served, Edit({"options": {"context_length": 2048}}))
+    services.edit(ada, served, DeploymentPatch({"options": {"context_length": 2048}}))
     Replica.objects.filter(number=3).delete()
     race(lambda _number: rolling.advance(served.pk))
     assert list(served.replicas.values_list("number", "retired_at")) == [(1, None), (2, None), (4, None)]
@@ -38,7 +38,7 @@ def test_eight_workers_that_look_at_once_add_one_replica(served: Any, ada: Any) 
 def test_of_eight_people_who_edit_the_same_revision_one_wins(served: Any, ada: Any) -> None:
     def edit(number: int) -> bool:
         try:
-            services.edit(ada, served, Edit({"options": {"context_length": 1024 + 256 * number}}, base=1))
+            services.edit(ada, served, DeploymentPatch({"options": {"context_length": 1024 + 256 * number}}, base=1))
         except Conflict:
             return False
         return True
@@ -51,7 +51,7 @@ def test_of_eight_people_who_edit_the_same_revision_one_wins(served: Any, ada: A
 def test_the_sweep_finds_a_rollout_whose_every_message_was_lost(served: Any, ada: Any, sent_tasks: Any) -> None:
     from workers.tasks import sweeping
 
-    services.edit(ada, served, Edit({"options": {"context_length": 2048}}))
+    services.edit(ada, served, DeploymentPatch({"options": {"context_length": 2048}}))
     new = served.replicas.get(number=3)
     sent_tasks.clear()
     Deployment.objects.update(roll_due_at="2026-01-01T00:00:00Z")
@@ -71,5 +71,5 @@ def test_what_ran_before_there_were_revisions_is_revision_1_afterwards(served: A
     deployment = Deployment.objects.get()
     assert (deployment.revision.number, deployment.rollouts.get().state) == (1, "done")
     assert {replica.revision_id for replica in deployment.replicas.all()} == {deployment.revision_id}
-    services.edit(ada, deployment, Edit({"options": {"context_length": 2048}}))
+    services.edit(ada, deployment, DeploymentPatch({"options": {"context_length": 2048}}))
     assert list(deployment.replicas.values_list("number", flat=True)) == [1, 2, 3]

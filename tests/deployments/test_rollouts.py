@@ -11,15 +11,15 @@ from webapp.accounts.models import AuditEntry
 from webapp.catalog.models import Artifact
 from webapp.deployments import lifecycle, rolling, services
 from webapp.deployments.models import Deployment, Replica
-from webapp.deployments.services import Edit
+from webapp.deployments.spec import DeploymentPatch
 from webapp.deployments.states import ReplicaState
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 
 FACTS = {
     "architecture": "llama", "layers": 2, "heads": 2, "kv_heads": 2, "embedding_length": 64, "weights_bytes": 1 << 20,
 }  # fmt: skip
-SHORT = Edit({"options": {"context_length": 2048}})
-LONG = Edit({"options": {"context_length": 8192}})
+SHORT = DeploymentPatch({"options": {"context_length": 2048}})
+LONG = DeploymentPatch({"options": {"context_length": 8192}})
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def serve(small: Any, ada: Any, team: Any) -> Callable[..., Any]:
     """A deployment whose replicas are all in service."""
 
     def make(replicas: int = 2, **wish: Any) -> Deployment:
-        made = services.create(ada, team, services.Wish("chat", small, replicas=replicas, **wish))
+        made = services.create(ada, team, services.DeploymentSpec("chat", artifact=small, replicas=replicas, **wish))
         bring_up(made)
         return made
 
@@ -136,7 +136,7 @@ def test_a_replica_runs_its_own_revision_whatever_the_deployment_wants(serve: An
 
 def test_revisions_say_who_when_and_what(serve: Any, ada: Any, bob: Any) -> None:
     deployment = serve(replicas=1)
-    services.edit(bob, deployment, Edit(SHORT.contents, note="less memory"))
+    services.edit(bob, deployment, DeploymentPatch(SHORT.spec, note="less memory"))
     revision = deployment.revisions.first()
     assert (revision.number, revision.actor, revision.note) == (2, "bob", "less memory")
     entry = AuditEntry.objects.get(verb="deployment.edit")
@@ -146,8 +146,8 @@ def test_revisions_say_who_when_and_what(serve: Any, ada: Any, bob: Any) -> None
 
 def test_a_change_of_number_names_or_nothing_makes_no_revision(serve: Any, ada: Any) -> None:
     deployment = serve()
-    services.edit(ada, deployment, Edit(replicas=3, aliases=("gpt-4o",)))
-    services.edit(ada, deployment, Edit({"options": {}}))
+    services.edit(ada, deployment, DeploymentPatch(replicas=3, aliases=("gpt-4o",)))
+    services.edit(ada, deployment, DeploymentPatch({"options": {}}))
     assert deployment.revisions.count() == deployment.rollouts.count() == 1
     assert [number for number, _revision, _going in there(deployment)] == [1, 2, 3]
 
@@ -195,7 +195,7 @@ def new_row(replica: Replica) -> Replica:
 
 
 def test_a_first_revision_that_never_becomes_ready_goes_on_trying(small: Any, ada: Any, team: Any) -> None:
-    deployment = services.create(ada, team, services.Wish("chat", small))
+    deployment = services.create(ada, team, services.DeploymentSpec("chat", artifact=small))
     crash(deployment.replicas.get(), 5)
     rolling.advance(deployment.pk)
     assert deployment.rollouts.get().state == "running"
@@ -261,7 +261,7 @@ def test_without_room_for_both_a_gap_must_be_allowed(serve: Any, ada: Any, host:
         services.edit(ada, deployment, LONG)
     assert "may_gap" in refused.value.fields
     assert deployment.revisions.count() == 1
-    services.edit(ada, deployment, Edit(LONG.contents, may_gap=True))
+    services.edit(ada, deployment, DeploymentPatch(LONG.spec, may_gap=True))
     assert there(deployment) == [(1, 1, True)]
     rolling.advance(deployment.pk)
     assert there(deployment) == [(1, 1, True)], "its memory is waited for"
@@ -279,14 +279,14 @@ def test_what_fits_nowhere_is_refused_even_with_a_gap(serve: Any, ada: Any, host
     small.save()
     small.copies.create(host=host, state="present")
     with pytest.raises(Conflict, match="It would fit nowhere"):
-        services.edit(ada, deployment, Edit({"artifact": small}, may_gap=True))
+        services.edit(ada, deployment, DeploymentPatch({"artifact": small}, may_gap=True))
     assert deployment.revisions.count() == 1
 
 
 def test_a_gap_that_failed_is_gone_back_through_too(serve: Any, ada: Any, host: Any) -> None:
     deployment = serve(replicas=1)
     leave_room_for(host, 1, deployment)
-    services.edit(ada, deployment, Edit(LONG.contents, may_gap=True))
+    services.edit(ada, deployment, DeploymentPatch(LONG.spec, may_gap=True))
     end_retired(deployment)
     rolling.advance(deployment.pk)
     crash(deployment.replicas.get(number=2), retry=False)
@@ -300,14 +300,18 @@ def test_bad_wishes_are_refused_and_change_nothing(serve: Any, ada: Any, eve: An
         catalog_model=small.catalog_model, format="gguf", quantisation="Q4_0", main_file="x.gguf", facts=FACTS
     )
     cases: list[tuple[Callable[[], Any], type[Exception], str]] = [
-        (lambda: services.edit(ada, deployment, Edit(replicas=1000)), Invalid, "Between 0 and 64"),
+        (lambda: services.edit(ada, deployment, DeploymentPatch(replicas=1000)), Invalid, "Between 0 and 64"),
         (lambda: services.scale(ada, deployment, -1), Invalid, "Between 0 and 64"),
         (lambda: services.roll_back(ada, deployment, 7), Invalid, "has no revision 7"),
         (lambda: services.roll_back(ada, deployment, 1), Conflict, "runs what revision 1 ran already"),
-        (lambda: services.edit(ada, deployment, Edit({"artifact": elsewhere})), Invalid, "are not on any host"),
-        (lambda: services.edit(ada, deployment, Edit({"engine": "abacus"})), Invalid, "no engine 'abacus'"),
-        (lambda: services.edit(ada, deployment, Edit({"options": {"rm": 1}})), Invalid, "rm"),
-        (lambda: services.edit(ada, deployment, Edit(SHORT.contents, base=9)), Conflict, "at revision 1"),
+        (
+            lambda: services.edit(ada, deployment, DeploymentPatch({"artifact": elsewhere})),
+            Invalid,
+            "are not on any host",
+        ),
+        (lambda: services.edit(ada, deployment, DeploymentPatch({"engine": "abacus"})), Invalid, "no engine 'abacus'"),
+        (lambda: services.edit(ada, deployment, DeploymentPatch({"options": {"rm": 1}})), Invalid, "rm"),
+        (lambda: services.edit(ada, deployment, DeploymentPatch(SHORT.spec, base=9)), Conflict, "at revision 1"),
         (lambda: services.edit(eve, deployment, SHORT), NotAllowed, "operator"),
         (lambda: services.restart(eve, deployment), NotAllowed, "operator"),
     ]

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 
 def test_a_wish_becomes_rows_a_diary_line_an_audit_row_and_a_new_snapshot(ada, team, artifact):
     before = events.version("gateway")
-    made = services.create(ada, team, services.Wish("chat", artifact, replicas=3))
+    made = services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, replicas=3))
     assert Replica.objects.due().filter(deployment=made).count() == 3
     assert made.diary.get().text == "asked to run"
     assert AuditEntry.objects.get(verb="deployment.create").subject == "chat"
@@ -23,16 +23,19 @@ def test_a_wish_becomes_rows_a_diary_line_an_audit_row_and_a_new_snapshot(ada, t
 def test_a_refused_wish_leaves_nothing(ada, eve, team, artifact, deployment):
     counts = Deployment.objects.count(), AuditEntry.objects.count(), events.version("gateway")
     with pytest.raises(Conflict):
-        services.create(ada, team, services.Wish(deployment.name, artifact))
+        services.create(ada, team, services.DeploymentSpec(deployment.name, artifact=artifact))
     with pytest.raises(NotAllowed):
-        services.create(eve, team, services.Wish("hers", artifact))
+        services.create(eve, team, services.DeploymentSpec("hers", artifact=artifact))
     with pytest.raises(Invalid):
-        services.create(ada, team, services.Wish("chat", artifact, options={"context_length": 10}))
+        services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, options={"context_length": 10}))
     assert (Deployment.objects.count(), AuditEntry.objects.count(), events.version("gateway")) == counts
 
 
 def test_two_teams_may_use_the_same_name(ada, eve, team, artifact, deployment):
-    assert services.create(eve, eve.teams.get(), services.Wish(deployment.name, artifact)).pk != deployment.pk
+    assert (
+        services.create(eve, eve.teams.get(), services.DeploymentSpec(deployment.name, artifact=artifact)).pk
+        != deployment.pk
+    )
 
 
 def test_stopping_and_starting_make_every_replica_due(ada, make_deployment):
@@ -68,5 +71,7 @@ def test_a_deployment_that_is_being_deleted_takes_no_other_wish(ada, deployment)
 
 
 def test_only_what_was_chosen_is_stored_so_that_defaults_may_improve(ada, team, artifact):
-    made = services.create(ada, team, services.Wish("chat", artifact, options={"context_length": 2048}))
+    made = services.create(
+        ada, team, services.DeploymentSpec("chat", artifact=artifact, options={"context_length": 2048})
+    )
     assert made.options == {"context_length": 2048}

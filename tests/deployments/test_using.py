@@ -26,7 +26,7 @@ def sibling(artifact: Any, host: Any, main_file: str = "q4.gguf", **columns: Any
 @pytest.fixture
 def served(artifact: Any, ada: Any, team: Any) -> Any:
     """A deployment whose first rollout has come to its end."""
-    made = services.create(ada, team, services.Wish("chat", artifact))
+    made = services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact))
     Rollout.objects.update(state=RolloutState.DONE)
     Replica.objects.update(state="ready")
     return Deployment.objects.get(pk=made.pk)
@@ -54,7 +54,7 @@ def test_during_a_rollout_both_the_new_files_and_those_it_would_go_back_to_stay(
     served: Any, ada: Any, team: Any, artifact: Any, host: Any
 ) -> None:
     newer = sibling(artifact, host)
-    services.edit(ada, served, services.Edit({"artifact": newer}))
+    services.edit(ada, served, services.DeploymentPatch({"artifact": newer}))
     assert "chat serves it" in refusal(ada, team, newer)
     assert "chat still runs it in replica #1" in refusal(ada, team, artifact)
     Replica.objects.filter(number=1).update(state="stopped")
@@ -69,10 +69,10 @@ def test_a_rollout_of_another_deployment_keeps_nothing(
     served: Any, ada: Any, team: Any, artifact: Any, host: Any
 ) -> None:
     newer, newest = sibling(artifact, host), sibling(artifact, host, "q2.gguf")
-    services.edit(ada, served, services.Edit({"artifact": newer}))
+    services.edit(ada, served, services.DeploymentPatch({"artifact": newer}))
     Rollout.objects.update(state=RolloutState.DONE)
     Replica.objects.update(state="stopped")
-    services.edit(ada, Deployment.objects.get(), services.Edit({"artifact": newest}))
+    services.edit(ada, Deployment.objects.get(), services.DeploymentPatch({"artifact": newest}))
     assert [use.why for use in using.uses(newer.pk)] == ["goes back to it, as revision 2, if its change fails"]
     assert using.uses(artifact.pk) == [], "only the last good one is gone back to"
 
@@ -99,15 +99,15 @@ def test_a_stranger_is_told_how_many_use_it_and_no_name(served: Any, eve: Any, a
 
 def test_files_that_are_being_deleted_are_not_deployed(ada: Any, team: Any, artifact: Any, host: Any) -> None:
     spare = sibling(artifact, host)
-    kept = services.create(ada, team, services.Wish("kept", artifact))
+    kept = services.create(ada, team, services.DeploymentSpec("kept", artifact=artifact))
     deleting.delete_artifact(ada, team, spare)
     stale = Artifact.objects.get(pk=spare.pk)
     stale.is_leaving = False  # as somebody read it a moment before
     for seen in (stale, Artifact.objects.get(pk=spare.pk)):
         with pytest.raises(Conflict, match="being deleted"):
-            services.create(ada, team, services.Wish("late", seen))
+            services.create(ada, team, services.DeploymentSpec("late", artifact=seen))
         with pytest.raises(Conflict, match="being deleted"):
-            services.edit(ada, kept, services.Edit({"artifact": seen}))
+            services.edit(ada, kept, services.DeploymentPatch({"artifact": seen}))
     assert [row.name for row in Deployment.objects.all()] == ["kept"]
 
 
@@ -116,7 +116,7 @@ def test_the_name_of_a_deployment_that_is_being_deleted_says_when_it_is_free(
 ) -> None:
     services.delete(ada, served)
     with pytest.raises(Conflict, match="is being deleted; its name is free when 1 replica has stopped") as refused:
-        services.create(ada, team, services.Wish("chat", artifact))
+        services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact))
     assert "name" in refused.value.fields
 
 
@@ -128,17 +128,20 @@ def test_an_engine_that_cannot_load_the_files_is_refused_with_the_one_that_can(
     halves.refresh_from_db()
     for engine, files, can in (("vllm", artifact, "llama.cpp does"), ("llamacpp", halves, "vLLM does")):
         with pytest.raises(Invalid, match=can) as refused:
-            services.create(ada, team, services.Wish("wrong", files, engine=engine))
+            services.create(ada, team, services.DeploymentSpec("wrong", artifact=files, engine=engine))
         assert list(refused.value.fields) == ["engine"]
     with pytest.raises(Invalid, match=r"llama.cpp does not load safetensors files.*vLLM does"):
-        services.edit(ada, served, services.Edit({"artifact": halves}))
+        services.edit(ada, served, services.DeploymentPatch({"artifact": halves}))
 
 
 def test_nobody_has_to_name_the_engine(ada: Any, team: Any, artifact: Any, host: Any) -> None:
     halves = sibling(artifact, host, "config.json")
     Artifact.objects.filter(pk=halves.pk).update(format="safetensors")
     halves.refresh_from_db()
-    made = [services.create(ada, team, services.Wish(f"d{files.pk}", files)).engine for files in (artifact, halves)]
+    made = [
+        services.create(ada, team, services.DeploymentSpec(f"d{files.pk}", artifact=files)).engine
+        for files in (artifact, halves)
+    ]
     assert made == ["llamacpp", "vllm"]
 
 
@@ -146,6 +149,6 @@ def test_another_engine_begins_with_its_own_options(ada: Any, team: Any, artifac
     halves = sibling(artifact, host, "config.json")
     Artifact.objects.filter(pk=halves.pk).update(format="safetensors")
     halves.refresh_from_db()
-    made = services.create(ada, team, services.Wish("chat", artifact, options={"batch_size": 512}))
-    planned = services.plan(made, services.Edit({"artifact": halves, "engine": "vllm"}))
-    assert planned.contents.options == {}
+    made = services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, options={"batch_size": 512}))
+    planned = services.plan(made, services.DeploymentPatch({"artifact": halves, "engine": "vllm"}))
+    assert planned.spec.options == {}

@@ -45,6 +45,18 @@ def test_a_change_is_audited_and_stands_in_the_diary_once(root, host):
     assert AuditEntry.objects.filter(verb="host.change").count() == 1
 
 
+def test_a_label_that_was_there_before_the_rule_stays_until_it_is_taken_away(root, host):
+    Host.objects.update(labels=["Room 5"])
+    host.refresh_from_db()
+    change_host(root, host, HostChange(labels=["Room 5", "gpu=a100"]))
+    host.refresh_from_db()
+    assert host.labels == ["Room 5", "gpu=a100"]
+    change_host(root, host, HostChange(labels=["gpu=a100"]))
+    host.refresh_from_db()
+    with pytest.raises(Invalid, match="'Room 5' is no label"):
+        change_host(root, host, HostChange(labels=["Room 5"]))
+
+
 def test_the_reserve_decides_what_may_be_booked(root, host):
     change_host(root, host, HostChange(reserved_bytes=20 * GIB))
     host.refresh_from_db()
@@ -70,7 +82,9 @@ def test_what_is_booked_stays_booked_when_the_reserve_grows(root, host):
     [
         HostChange(reserved_bytes=65 * GIB),
         HostChange(price_per_hour=Decimal(1_000_000)),
-        HostChange(labels=["x" * 61]),
+        HostChange(labels=["x" * 64]),
+        HostChange(labels=["Rack 3"]),
+        HostChange(labels=["gpu="]),
         HostChange(labels=[f"l{number}" for number in range(21)]),
     ],
 )

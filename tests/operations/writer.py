@@ -77,7 +77,7 @@ def stage(processes: int) -> None:
     artifact = Artifact.objects.create(catalog_model=model, format="gguf", main_file="m.gguf")
     ArtifactCopy.objects.create(artifact=artifact, host=host, state="present")
     for number in range(processes):
-        services.create(user, team, services.Wish(f"d{number}", artifact))
+        services.create(user, team, services.DeploymentSpec(f"d{number}", artifact=artifact))
 
 
 def write(task: tuple[int, int, float]) -> tuple[list[float], list[str]]:

@@ -213,7 +213,17 @@ def test_equal_parts_are_only_given_where_the_smallest_card_holds_one() -> None:
 def test_a_number_of_cards_that_the_host_does_not_have_is_said() -> None:
     four = replace(GPU, counts=(4,))
     decision = place(four, [host(accelerators=(gpu("a", 24), gpu("b", 24)))])
-    assert "needs 4 nvidia accelerators together, the host has 2" in decision.reasons_by_host[1]
+    assert "needs 4 whole nvidia accelerators together, the host has 2" in decision.reasons_by_host[1]
+
+
+def test_slices_of_a_card_are_never_used_together() -> None:
+    several = replace(GPU, counts=(1, 2, 3))
+    slices = (gpu("a", 8, is_slice=True), gpu("b", 9, is_slice=True))
+    refused = place(several, [host(accelerators=slices)])
+    assert "needs 10.0 GiB on nvidia; the most that is free is 9.0 GiB on b" in refused.why
+    assert place(several, [host(accelerators=(*slices, gpu("c", 11, is_slice=True)))]).chosen
+    whole = place(several, [host(accelerators=(*slices, gpu("c", 6), gpu("d", 5)))]).chosen
+    assert whole and whole.accelerator_ids == ("GPU-c", "GPU-d")
 
 
 def test_further_cards_cost_what_each_of_them_needs_for_itself() -> None:
@@ -256,7 +266,9 @@ def test_what_a_host_could_take_if_it_were_empty_and_at_work(changes: dict[str, 
             total_memory_bytes=st.just(12 * GIB),
             free_disk_bytes=st.integers(0, 2).map(lambda n: n * GIB),
             is_online=st.booleans(),
-            accelerators=st.lists(st.builds(gpu, st.sampled_from("abc"), st.integers(0, 24)), max_size=3).map(tuple),
+            accelerators=st.lists(
+                st.builds(gpu, st.sampled_from("abc"), st.integers(0, 24), is_slice=st.booleans()), max_size=3
+            ).map(tuple),
         ),
         max_size=6,
         unique_by=lambda one: one.id,

@@ -89,7 +89,7 @@ def served(gguf_source: Any, secret: str, key: str, plant: Stack, quantisers: An
     with contextlib.closing(docker.DockerClient(quantisers.endpoint, timeout=600)) as client:
         images.ensure_local(client, images.LLAMACPP)
     plant.start("web", "gateway")
-    wish = services.Wish("tiny", gguf_source, options={"context_length": 512, "threads": 1})
+    wish = services.DeploymentSpec("tiny", artifact=gguf_source, options={"context_length": 512, "threads": 1})
     deployment = services.create(ada, team, wish)
     wait_for_rollout(deployment, "done", 120)
     return deployment

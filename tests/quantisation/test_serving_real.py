@@ -179,7 +179,9 @@ def serve(vllm: None, stack: Stack, quantisers: Any, machine: Any, ada: Any, tea
         from webapp.deployments import services
 
         key = accounts.create_key(ada, team, "reader", ["inference"])[1]
-        wish = services.Wish("capital", artifact, engine="vllm", options={"context_length": 512, "parallel_slots": 4})
+        wish = services.DeploymentSpec(
+            "capital", artifact=artifact, engine="vllm", options={"context_length": 512, "parallel_slots": 4}
+        )
         replica = services.create(ada, team, wish).replicas.get(number=1)
         ready_s = wait_for(lambda: reload(replica).state == "ready", READY_S, lambda: (replica.state, replica.reason))
         answer = ask(stack.port, key, "capital")
@@ -208,7 +210,9 @@ def is_refused(machine: Any, ada: Any, team: Any) -> Callable[[Any], None]:
 
         for pinned in (None, machine):
             with pytest.raises(Invalid, match=NO_KERNEL) as refusal:
-                services.create(ada, team, services.Wish("capital", artifact, engine="vllm", host=pinned))
+                services.create(
+                    ada, team, services.DeploymentSpec("capital", artifact=artifact, engine="vllm", host=pinned)
+                )
             assert "GGUF with llama.cpp" in str(refusal.value) and "INT8" in str(refusal.value)
         assert reload(machine).booked_bytes == 0
 
@@ -266,7 +270,9 @@ def test_what_the_record_says_of_the_processors_decides_and_a_wrong_one_ends_in_
             is_refused(artifact)
             return
         check_untimed(row, job, "vLLM has no kernel for this model on this processor or GPU (it lacks cpu_gemm_wna16).")
-        wish = services.Wish("capital", artifact, options={"context_length": 512, "parallel_slots": 4})
+        wish = services.DeploymentSpec(
+            "capital", artifact=artifact, options={"context_length": 512, "parallel_slots": 4}
+        )
         replica = services.create(ada, team, wish).replicas.get(number=1)
         wait_for(lambda: reload(replica).state == "failed", READY_S, lambda: (replica.state, replica.reason))
         assert (replica.reason_code, replica.next_due_at) == ("kernel_missing", None), replica.reason

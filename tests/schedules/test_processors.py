@@ -29,7 +29,7 @@ def half(source, host):
 
 @pytest.fixture
 def served(half, ada, team):
-    return deployments.create(ada, team, deployments.Wish("chat", half))
+    return deployments.create(ada, team, deployments.DeploymentSpec("chat", artifact=half))
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,9 @@ def serve(weights: Any, ada: Any, team: Any, work: Any) -> Callable[..., Any]:
     def ask(name: str = "tiny", image: str = FAKE_ENGINE, **wish: Any) -> Any:
         from webapp.deployments import services
 
-        deployment = services.create(ada, team, services.Wish(name=name, artifact=weights, image=image, **wish))
+        deployment = services.create(
+            ada, team, services.DeploymentSpec(name=name, artifact=weights, image=image, **wish)
+        )
         return deployment.replicas.get(number=1)
 
     return ask

@@ -43,7 +43,7 @@ def test_gpus_are_found_placed_and_passed_into_the_engine(
         cards = list(machine.accelerators.all())
         assert cards and all(card.vendor == "nvidia" and card.memory_bytes > 0 for card in cards)
         assert containers(engine, "probe") == []
-        wish = services.Wish(name="tiny", artifact=make_artifact(machine), image="modelyard-test/engine:1")
+        wish = services.DeploymentSpec(name="tiny", artifact=make_artifact(machine), image="modelyard-test/engine:1")
         replica = services.create(ada, team, wish).replicas.get()
         work()
         assert reload(replica).grant["vendor"] == "nvidia", replica.reason

@@ -101,7 +101,7 @@ def test_a_docker_engine_that_dies_and_comes_back(
     with running_dockerd(83, live_restore) as engine:
         engine.import_fake_engine()
         machine = register(engine)
-        wish = services.Wish(name="tiny", artifact=make_artifact(machine), image="modelyard-test/engine:1")
+        wish = services.DeploymentSpec(name="tiny", artifact=make_artifact(machine), image="modelyard-test/engine:1")
         replica = services.create(ada, team, wish).replicas.get()
         work()
         prove(replica)

@@ -112,7 +112,7 @@ def test_an_edit_of_two_replicas_fails_no_request(stack: Stack, serve: Serve, wa
     print(f"first start {wait_for(deployment, 'done'):.1f} s")
     with Traffic(stack.port, key, "tiny") as traffic:
         await_more(traffic)
-        services.edit(ada, deployment, services.Edit({"options": {"context_length": 2048}}))
+        services.edit(ada, deployment, services.DeploymentPatch({"options": {"context_length": 2048}}))
         took_s = wait_for(deployment, "done")
         await_more(traffic)
     print(f"{traffic.asked} requests, {traffic.outcomes}, rollout {took_s:.1f} s\n{diary(deployment)}")
@@ -133,9 +133,9 @@ def test_three_rollouts_one_of_them_hopeless_fail_no_request(
     ways = {"load_ms": 60_000, "exit_after_ms": 200, "exit_code": 1}
     broken = way("broken", **ways, last_words="error: unknown argument: --nonsense")
     with Traffic(stack.port, key, "tiny", per_s=50) as traffic:
-        services.edit(ada, deployment, services.Edit({"image": way("better", token_ms=12, load_ms=300)}))
+        services.edit(ada, deployment, services.DeploymentPatch({"image": way("better", token_ms=12, load_ms=300)}))
         wait_for(deployment, "done")
-        services.edit(ada, deployment, services.Edit({"image": broken}))
+        services.edit(ada, deployment, services.DeploymentPatch({"image": broken}))
         failed_s = wait_for(deployment, "failed")
         services.restart(ada, deployment)
         wait_for(deployment, "done")
@@ -177,12 +177,12 @@ def test_scaling_down_and_stopping_cut_no_stream_short(
 def test_an_edit_of_the_real_engine_fails_no_request(stack: Stack, smollm2: Any, ada: Any, team: Any, key: str) -> None:
     from webapp.deployments import services
 
-    wish = services.Wish("tiny", smollm2, replicas=2, options={"context_length": 512, "threads": 1})
+    wish = services.DeploymentSpec("tiny", artifact=smollm2, replicas=2, options={"context_length": 512, "threads": 1})
     deployment = services.create(ada, team, wish)
     print(f"first start {wait_for(deployment, 'done'):.1f} s")
     with Traffic(stack.port, key, "tiny", per_s=2, tokens=6, are_numbered=False) as traffic:
         await_more(traffic, 6)
-        services.edit(ada, deployment, services.Edit({"options": {"context_length": 768, "threads": 1}}))
+        services.edit(ada, deployment, services.DeploymentPatch({"options": {"context_length": 768, "threads": 1}}))
         took_s = wait_for(deployment, "done")
         await_more(traffic, 6)
     print(f"{traffic.asked} requests, {traffic.outcomes}, rollout {took_s:.1f} s\n{diary(deployment)}")

@@ -1,7 +1,7 @@
 """What may run at all: an engine that loads the files, options that it has, files that are there."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError as OptionsError
 
@@ -10,24 +10,29 @@ from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact, CopyState
 from webapp.deployments import fit, workload
 from webapp.deployments.models import MAX_REPLICAS
-from webapp.deployments.revisions import Contents
+from webapp.deployments.spec import RevisionSpec
 from webapp.foundation.errors import Conflict, Invalid
+from webapp.inventory import labels
+
+MAX_PLACEMENT_LABELS = 16
+Spec = TypeVar("Spec", bound=RevisionSpec)
 
 
-def checked(contents: Contents) -> Contents:
-    """The contents with options as they are stored: only what was chosen, so that defaults may improve.
+def checked(spec: Spec) -> Spec:
+    """The same with options as they are stored: only what was chosen, so that defaults may improve.
 
     An engine that is not named becomes the first that loads the files. Raises Invalid, and Conflict for files that are
     on their way out.
     """
-    if contents.artifact.is_leaving:
-        raise _leaving(contents.artifact)
-    engine = contents.engine or default_engine(contents.artifact)
+    if spec.artifact.is_leaving:
+        raise _leaving(spec.artifact)
+    engine = spec.engine or default_engine(spec.artifact)
     _check_engine(engine)
-    problem = why_not(engine, contents.artifact)
+    problem = why_not(engine, spec.artifact)
     if problem:
         raise Invalid(problem, "Choose another engine or model.", fields={"engine": problem})
-    return replace(contents, engine=engine, options=checked_options(engine, contents.options))
+    wanted = tuple(sorted(labels.checked(spec.placement_labels, MAX_PLACEMENT_LABELS, "placement_labels")))
+    return replace(spec, engine=engine, options=checked_options(engine, spec.options), placement_labels=wanted)
 
 
 def hold_files(artifact: Artifact) -> None:
@@ -83,22 +88,22 @@ def _check_engine(engine: str) -> None:
         raise Invalid(message, fields={"engine": message})
 
 
-def check_files(contents: Contents) -> None:
+def check_files(spec: RevisionSpec) -> None:
     """There must be a host that has the files, else nothing could ever start."""
-    copies = contents.artifact.copies.filter(state=CopyState.PRESENT)
-    if contents.host is not None:
-        copies = copies.filter(host=contents.host)
+    copies = spec.artifact.copies.filter(state=CopyState.PRESENT)
+    if spec.host is not None:
+        copies = copies.filter(host=spec.host)
     if not copies.exists():
-        where = contents.host.name if contents.host else "any host"
-        message = f"The files of {contents.artifact} are not on {where}."
+        where = spec.host.name if spec.host else "any host"
+        message = f"The files of {spec.artifact} are not on {where}."
         raise Invalid(message, "Get them there first.", fields={"artifact": message})
 
 
-def check_hardware(contents: Contents, team: Team) -> None:
+def check_hardware(spec: RevisionSpec, team: Team) -> None:
     """Somewhere it must be able to run: Invalid when no host that has the files has processors or cards for it."""
-    why = fit.why_on_no_hardware(contents, team)
+    why = fit.why_on_no_hardware(spec, team)
     if why:
-        raise Invalid(why, fields={"host" if contents.host else "artifact": why})
+        raise Invalid(why, fields={"host" if spec.host else "artifact": why})
 
 
 def check_count(replicas: int) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import Any, Protocol, cast
+from typing import cast
 
 from webapp import engines
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact, CopyState
 from webapp.deployments import workload
 from webapp.deployments.fleet import Fleet
-from webapp.deployments.revisions import Contents
+from webapp.deployments.spec import RevisionSpec
 from webapp.deployments.workload import Workload
 from webapp.engines.base import HardwareGrant, Vendor
 from webapp.inventory.managing import hosts_for
@@ -30,21 +30,6 @@ SHOWN = 6
 
 
 _VERDICTS = {When.NOW: "fits", When.WHEN_EMPTY: "not now", When.NEVER: "does not fit"}
-
-
-class Runnable(Protocol):
-    """What can be placed: a deployment, a revision or Contents."""
-
-    @property
-    def artifact(self) -> Artifact: ...
-    @property
-    def engine(self) -> str: ...
-    @property
-    def image(self) -> str: ...
-    @property
-    def options(self) -> dict[str, Any]: ...
-    @property
-    def host(self) -> Host | None: ...
 
 
 @dataclass(frozen=True)
@@ -162,7 +147,8 @@ class Place:
         if not cards:
             return placement.Choice(self.offer.id, "cpu")
         first = max(cards, key=lambda card: card.free_bytes)
-        alike = sorted((c for c in cards if c.vendor == first.vendor), key=lambda card: -card.free_bytes)
+        alike = sorted((c for c in cards if c.vendor == first.vendor and not c.is_slice), key=lambda c: -c.free_bytes)
+        alike = alike or [first]
         count = max((one for one in self.demand.counts if one <= len(alike)), default=1)
         share = -(-self.demand.needs[first.vendor].on(count) // count)
         return placement.Choice(self.offer.id, first.vendor, tuple(c.id for c in alike[:count]), (share,) * count)
@@ -181,6 +167,8 @@ class Fit:
     others_fit: int = 0
     # Without a host the terms are still worth knowing.
     work: Workload | None = None
+    # What would help where a placement label is on no host.
+    advice: str = ""
     # What is said where no host could even be asked.
     nowhere: str = "There is no host yet."
 
@@ -228,7 +216,7 @@ class Fit:
         return self.places[:SHOWN]
 
 
-def answer(spec: Runnable, team: Team | None = None, *, fleet: Fleet | None = None, most: int | None = None) -> Fit:
+def answer(spec: RevisionSpec, team: Team | None = None, *, fleet: Fleet | None = None, most: int | None = None) -> Fit:
     """Where one replica of this would go. `fleet` when the hosts have been read already, else those of the team.
 
     A pinned host leaves the others out; at most `most` hosts answer one by one, the likely ones first.
@@ -240,17 +228,34 @@ def answer(spec: Runnable, team: Team | None = None, *, fleet: Fleet | None = No
     if fleet is None:
         fleet = Fleet.for_files(spec.artifact, spec.host, team, most=most)
     try:
-        demand = work.demand(fleet.offers, spec.host.pk if spec.host else None)
+        demand = work.demand(fleet.offers, spec.host.pk if spec.host else None, spec.placement_labels)
     except ValueError as error:
         return Fit(problem=f"These options do not go together: {error}")
-    found = _judged(work, demand, fleet, most)
+    found = replace(_judged(work, demand, fleet, most), advice=_advice(spec, team))
     return replace(found, nowhere=f"The team may not use {spec.host.name}.") if spec.host else found
+
+
+def _advice(spec: RevisionSpec, team: Team | None) -> str:
+    """How labels that no host carries get onto one; empty when every one of them is somewhere."""
+    if not spec.placement_labels:
+        return ""
+    there = {label for labels in hosts_for(team).values_list("labels", flat=True) for label in labels}
+    missing = [label for label in spec.placement_labels if label not in there]
+    if not missing:
+        return ""
+    words = ", ".join(missing)
+    return (
+        f"No host carries the label{'' if len(missing) == 1 else 's'} {words}. "
+        "An admin sets labels on the host's page, "
+        f"with PATCH /api/v1/hosts/ID or with `modelyard hosts update HOST --labels {missing[0]}`."
+    )
 
 
 def of_artifact(artifact: Artifact, fleet: Fleet) -> Fit:
     """The same for files that lie in the catalogue, as a new deployment of them begins: its copies prefetched."""
     there = [copy.host_id for copy in artifact.copies.all() if copy.state == CopyState.PRESENT]
-    return answer(Contents(artifact, workload.engine_for(artifact.format)), fleet=fleet.with_files_on(there))
+    spec = RevisionSpec(artifact=artifact, engine=workload.engine_for(artifact.format))
+    return answer(spec, fleet=fleet.with_files_on(there))
 
 
 def by_size(weights_bytes: int, file_format: str, fleet: Fleet, quantisation: str = "") -> Fit:
@@ -259,7 +264,7 @@ def by_size(weights_bytes: int, file_format: str, fleet: Fleet, quantisation: st
     return _judged(work, work.demand(fleet.offers, files_bytes=weights_bytes), fleet)
 
 
-def workload_of(spec: Runnable) -> Workload:
+def workload_of(spec: RevisionSpec) -> Workload:
     """Raises ValueError, in words for people, for files or options that nothing can be calculated with."""
     engine = engines.get(spec.engine)
     try:
@@ -270,7 +275,7 @@ def workload_of(spec: Runnable) -> Workload:
         options = engine.Options.model_validate(spec.options)
     except ValueError as error:
         raise ValueError(f"These options do not go together: {error}") from error
-    return Workload(engine, facts, options, has_own_image=bool(spec.image))
+    return Workload(engine, facts, options, spec.has_own_image)
 
 
 def _judged(work: Workload, demand: placement.Demand, fleet: Fleet, most: int | None = None) -> Fit:
@@ -295,7 +300,7 @@ def _judged(work: Workload, demand: placement.Demand, fleet: Fleet, most: int | 
     )  # fmt: skip
 
 
-def why_on_no_hardware(spec: Runnable, team: Team | None = None) -> str:
+def why_on_no_hardware(spec: RevisionSpec, team: Team | None = None) -> str:
     """Why no host that has the files, and that it may go to, can run them however much is free.
 
     Empty when one can, when that is not known, and when no host has them yet.
@@ -314,10 +319,10 @@ def why_on_no_hardware(spec: Runnable, team: Team | None = None) -> str:
     return " ".join(f"{name}: {why}" for name, why in whys.items())[:MOST_WHY]
 
 
-def why_none_on(spec: Runnable, labels: Iterable[str], host: Host) -> str:
+def why_none_on(spec: RevisionSpec, labels: Iterable[str], host: Host) -> str:
     """Why the host's hardware runs no model of these quantisations as this is run; empty when it runs one, or there
     are none."""
-    engine, is_own = engines.get(spec.engine), bool(spec.image)
+    engine, is_own = engines.get(spec.engine), spec.has_own_image
     works = [Workload(engine, ModelFacts("", quantisation=label), engine.Options(), is_own) for label in labels]
     whys = [_why_not_by(work, host) for work in works]
     return whys[0] if whys and all(whys) else ""

@@ -76,6 +76,7 @@ def _offer(host: Host, replicas: int) -> placement.Host:
         free_memory_bytes=host.free_bytes,
         total_memory_bytes=host.usable_bytes,
         free_disk_bytes=host.disk_free_bytes,
+        labels=frozenset(host.labels),
         cpu_flags=host.processor.flags,
         replicas=replicas,
         accelerators=tuple(_card(card) for card in host.accelerators.all() if card.is_present),
@@ -90,6 +91,7 @@ def _card(card: Accelerator) -> placement.Accelerator:
         total_bytes=card.usable_bytes,
         name=card.name,
         compute_capability=card.compute_capability,
+        is_slice=bool(card.parent_uuid),
     )
 
 

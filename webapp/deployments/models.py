@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact
+from webapp.deployments.spec import SpecColumns
 from webapp.deployments.states import Desired, ReplicaState, RolloutState, summary
 from webapp.foundation.reach import Address, Reach
 from webapp.inventory.models import Host
@@ -52,7 +53,7 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         return self.filter(roll_due_at__lte=Now())
 
 
-class Deployment(models.Model):
+class Deployment(SpecColumns):
     """A model served under a name. `desired_state` is what people asked for; what is, is in the replicas.
 
     What is wanted to run stands here, as in `revision`; what a replica really runs stands in the replica's revision.
@@ -61,14 +62,11 @@ class Deployment(models.Model):
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="deployments")
     name = models.CharField(max_length=63, validators=[NAME])
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="deployments")
-    engine = models.CharField(max_length=20)
-    options = models.JSONField(default=dict)
     desired_state = models.CharField(
         max_length=8, choices=[(d.value, d.value) for d in Desired], default=Desired.RUNNING
     )
     desired_replicas = models.PositiveSmallIntegerField(default=1)
     host = models.ForeignKey(Host, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    image = models.CharField(max_length=200, blank=True)
     revision = models.ForeignKey("Revision", null=True, on_delete=models.SET_NULL, related_name="+")
     # The rollout whose replicas are wanted; the numbers that were given last are never given again.
     generation = models.PositiveIntegerField(default=1)
@@ -127,7 +125,7 @@ class Deployment(models.Model):
         return sorted(alias.name for alias in self.alias_set.all())
 
 
-class Revision(models.Model):
+class Revision(SpecColumns):
     """What a deployment runs, or ran. Written once, never changed."""
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="revisions")
@@ -135,9 +133,6 @@ class Revision(models.Model):
     # Files may be deleted later; the name stays.
     artifact = models.ForeignKey(Artifact, null=True, on_delete=models.SET_NULL, related_name="+")
     artifact_name = models.CharField(max_length=200, blank=True)
-    engine = models.CharField(max_length=20)
-    image = models.CharField(max_length=200, blank=True)
-    options = models.JSONField(default=dict)
     host = models.ForeignKey(Host, null=True, on_delete=models.SET_NULL, related_name="+")
     host_name = models.CharField(max_length=100, blank=True)
     note = models.CharField(max_length=200, blank=True)

@@ -83,7 +83,7 @@ def _try_again(deployment: Deployment) -> None:
 
 def first(deployment: Deployment, actor: str) -> None:
     """Number what a new deployment runs, and make its replicas."""
-    revision = revisions.write(deployment, revisions.wanted(deployment), actor)
+    revision = revisions.write(deployment, deployment.spec, actor)
     begin(deployment, "create", revision, actor)
     advance(deployment.pk)
 
@@ -117,7 +117,7 @@ def _goal(deployment: Deployment) -> Goal:
         is_rolling=is_rolling,
         can_go_back=is_rolling and last_good(deployment) is not None,
         may_gap=may_gap,
-        has_room=not is_mixed or room.beside(deployment, deployment),
+        has_room=not is_mixed or room.beside(deployment, deployment.spec),
         quiet_s=_quiet_s(deployment, rollout) if is_rolling and rollout else 0.0,
     )
 
@@ -221,14 +221,11 @@ def _forget(deployment: Deployment) -> None:
 
 def _want(deployment: Deployment, rollout: Rollout) -> None:
     """Write the rollout's revision into the deployment's own columns: what is wanted now."""
-    contents = revisions.of(rollout.revision)
-    assert contents is not None
     deployment.generation, deployment.revision = rollout.number, rollout.revision
-    deployment.artifact, deployment.host = contents.artifact, contents.host
-    deployment.engine, deployment.image, deployment.options = contents.engine, contents.image, contents.options
-    deployment.save(
-        update_fields=["generation", "last_generation", "revision", "artifact", "host", "engine", "image", "options"]
-    )
+    columns = rollout.revision.spec.columns()
+    for name, value in columns.items():
+        setattr(deployment, name, value)
+    deployment.save(update_fields=["generation", "last_generation", "revision", *columns])
 
 
 def _write(deployment: Deployment, text: str, replica: Replica | None = None) -> None:

@@ -1,7 +1,6 @@
 """What people may ask of a deployment: one function per verb, called by page, API and command line alike."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -11,58 +10,25 @@ from webapp import engines
 from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
-from webapp.catalog.models import Artifact
 from webapp.deployments import names, revisions, rolling, room, timeline
 from webapp.deployments.checking import check_count, check_files, check_hardware, checked, hold_files
 from webapp.deployments.checking import checked_options as checked_options
 from webapp.deployments.models import MAX_REPLICAS as MAX_REPLICAS
 from webapp.deployments.models import Deployment, ReplicaEvent, Revision
-from webapp.deployments.revisions import Change, Contents
+from webapp.deployments.spec import Change, DeploymentPatch, DeploymentSpec, RevisionSpec, diff
 from webapp.deployments.states import Desired, ReplicaState
 from webapp.deployments.waking import RECONCILE as RECONCILE
 from webapp.deployments.waking import topics as topics
 from webapp.deployments.waking import wake as wake
 from webapp.foundation.errors import Conflict, Invalid
 from webapp.foundation.events import services as events
-from webapp.inventory.models import Host
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a person types to get a deployment."""
-
-    name: str
-    artifact: Artifact
-    engine: str = ""  # empty: the one that loads the artifact's files
-    options: dict[str, Any] = field(default_factory=dict)
-    replicas: int = 1
-    host: Host | None = None
-    image: str = ""
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def contents(self) -> Contents:
-        return Contents(self.artifact, self.engine, self.image, self.options, self.host)
-
-
-@dataclass(frozen=True)
-class Edit:
-    """What a person changes. `contents` holds only the fields that were given; None leaves the rest as it is."""
-
-    contents: dict[str, Any] = field(default_factory=dict)
-    replicas: int | None = None
-    aliases: tuple[str, ...] | None = None
-    note: str = ""
-    may_gap: bool = False
-    # The number of the revision that the person looked at; None takes whatever is there.
-    base: int | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
     """What an edit would do, before anything is changed."""
 
-    contents: Contents
+    spec: RevisionSpec
     changes: list[Change]
     # New replicas are needed; False when only numbers or names change, or nothing runs.
     rolls: bool
@@ -74,49 +40,41 @@ class Plan:
     refusal: str
 
 
-def create(user: User | None, team: Team, wish: Wish) -> Deployment:
-    """Write the wish down; workers make it true. Raises Invalid, Conflict or NotAllowed and then changes nothing."""
-    contents = check(user, team, wish)
+def create(user: User | None, team: Team, wanted: DeploymentSpec) -> Deployment:
+    """Write it down; workers make it true. Raises Invalid, Conflict or NotAllowed and then changes nothing."""
+    spec = check(user, team, wanted)
     deployment = Deployment(
-        team=team,
-        name=wish.name,
-        artifact=contents.artifact,
-        engine=contents.engine,
-        options=contents.options,
-        desired_replicas=wish.replicas,
-        host=contents.host,
-        image=contents.image,
-        created_by=user,
-    )
+        team=team, name=spec.name, desired_replicas=spec.replicas, created_by=user, **spec.columns()
+    )  # fmt: skip
     try:
         deployment.clean_fields(exclude=["team", "artifact", "created_by", "host", "options", "revision"])
     except ValidationError as error:
         fields = {name: " ".join(messages) for name, messages in error.message_dict.items()}
         raise Invalid(" ".join(fields.values()), fields=fields) from error
     with transaction.atomic():
-        hold_files(contents.artifact)
+        hold_files(spec.artifact)
         names.hold(team)
-        names.check_free(team, wish.name)
+        names.check_free(team, spec.name)
         _save_new(deployment)
-        names.write(deployment, wish.aliases)
+        names.write(deployment, spec.aliases)
         _write(deployment, user, "asked to run")
         rolling.first(deployment, actor_name(user))
-        detail = {"artifact": str(wish.artifact), "options": contents.options}
+        detail = {"artifact": str(spec.artifact), "options": spec.options}
         audit(user, team, "deployment.create", deployment.name, detail)
         _announce(deployment)
     return deployment
 
 
-def check(user: User | None, team: Team, wish: Wish) -> Contents:
+def check(user: User | None, team: Team, wanted: DeploymentSpec) -> DeploymentSpec:
     """What would run, with options as they are stored. Raises Invalid or NotAllowed."""
     require(user, team, Role.OPERATOR)
-    check_count(wish.replicas)
-    contents = checked(wish.contents)
-    check_hardware(contents, team)
-    return contents
+    check_count(wanted.replicas)
+    spec = checked(wanted)
+    check_hardware(spec, team)
+    return spec
 
 
-def check_edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
+def check_edit(user: User | None, deployment: Deployment, wanted: DeploymentPatch) -> Plan:
     """What `edit` would do, or why it would not; room is part of the plan."""
     require(user, deployment.team, Role.OPERATOR)
     _check_base(deployment, wanted.base)
@@ -124,18 +82,18 @@ def check_edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
     if wanted.replicas is not None:
         check_count(wanted.replicas)
     if planned.changes:
-        check_files(planned.contents)
-        check_hardware(planned.contents, deployment.team)
+        check_files(planned.spec)
+        check_hardware(planned.spec, deployment.team)
     return planned
 
 
-def plan(deployment: Deployment, edit: Edit) -> Plan:
-    """What the edit would do. Raises Invalid for contents that cannot be."""
-    old, given = revisions.wanted(deployment), dict(edit.contents)
+def plan(deployment: Deployment, patch: DeploymentPatch) -> Plan:
+    """What the edit would do. Raises Invalid for what cannot be run."""
+    old, given = deployment.spec, dict(patch.spec)
     if given.get("engine", old.engine) != old.engine:
         given.setdefault("options", {})  # those of one engine mean nothing to another
     new = checked(replace(old, **given))
-    changes = revisions.diff(old, new)
+    changes = diff(old, new)
     runs = deployment.desired_state == Desired.RUNNING and deployment.replicas.present().exists()
     rolls = bool(changes) and runs
     needs_gap = rolls and not room.beside(deployment, new)
@@ -144,7 +102,7 @@ def plan(deployment: Deployment, edit: Edit) -> Plan:
     return Plan(new, changes, rolls, needs_gap, gap_s, refusal)
 
 
-def edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
+def edit(user: User | None, deployment: Deployment, wanted: DeploymentPatch) -> Plan:
     """Change what runs, how often and under which names. What runs changes by a rollout, as a new revision.
 
     Raises Conflict when there is no room for old and new together and the person has not allowed a gap, or when
@@ -156,11 +114,11 @@ def edit(user: User | None, deployment: Deployment, wanted: Edit) -> Plan:
         _check_base(deployment, wanted.base)
         planned = plan(deployment, wanted)
         if planned.changes:
-            hold_files(planned.contents.artifact)
-            check_files(planned.contents)
-            check_hardware(planned.contents, deployment.team)
+            hold_files(planned.spec.artifact)
+            check_files(planned.spec)
+            check_hardware(planned.spec, deployment.team)
             _check_room(planned, wanted.may_gap)
-            revision = revisions.write(deployment, planned.contents, actor_name(user), wanted.note)
+            revision = revisions.write(deployment, planned.spec, actor_name(user), wanted.note)
             rolling.begin(deployment, "edit", revision, actor_name(user), wanted.may_gap)
             _tell_change(user, deployment, revision, planned.changes, wanted.note)
         if wanted.aliases is not None and sorted(set(wanted.aliases)) != deployment.aliases:
@@ -183,17 +141,17 @@ def scale(user: User | None, deployment: Deployment, replicas: int) -> None:
 
 
 def restart(user: User | None, deployment: Deployment, may_gap: bool = False) -> None:
-    """Replace every replica by a new one of the same contents, new before old. Raises Conflict as `edit` does."""
+    """Replace every replica by a new one of the same revision, new before old. Raises Conflict as `edit` does."""
     require(user, deployment.team, Role.OPERATOR)
     with transaction.atomic():
         deployment = _held(deployment)
         if deployment.desired_state != Desired.RUNNING:
             raise Conflict(f"{deployment.name} does not run.", "Start it instead.")
-        contents = revisions.wanted(deployment)
-        needs_gap = not room.beside(deployment, contents)
+        spec = deployment.spec
+        needs_gap = not room.beside(deployment, spec)
         gap_s = timeline.last_start_s(deployment) if needs_gap else None
-        _check_room(Plan(contents, [], True, needs_gap, gap_s, ""), may_gap)
-        revision = deployment.revision or revisions.write(deployment, contents, actor_name(user))
+        _check_room(Plan(spec, [], True, needs_gap, gap_s, ""), may_gap)
+        revision = deployment.revision or revisions.write(deployment, spec, actor_name(user))
         rolling.begin(deployment, "restart", revision, actor_name(user), may_gap)
         _write(deployment, user, "asked for a restart")
         audit(user, deployment.team, "deployment.restart", deployment.name)
@@ -210,26 +168,23 @@ def roll_back(user: User | None, deployment: Deployment, number: int, may_gap: b
         if earlier is None:
             message = f"{deployment.name} has no revision {number}."
             raise Invalid(message, "Choose one of its revisions.", fields={"revision": message})
-        contents = revisions.of(earlier)
-        if contents is None:
+        spec = revisions.of(earlier)
+        if spec is None:
             raise Conflict(f"The files of {earlier.artifact_name} have been deleted.", "Fetch them again, then edit.")
-        contents = checked(contents)
-        changes = revisions.diff(revisions.wanted(deployment), contents)
+        spec = checked(spec)
+        changes = diff(deployment.spec, spec)
         if not changes:
             raise Conflict(f"It runs what revision {number} ran already.", "Restart it to replace its replicas.")
-        hold_files(contents.artifact)
-        check_files(contents)
-        check_hardware(contents, deployment.team)
-        _check_room(plan(deployment, Edit({name: getattr(contents, name) for name in _FIELDS})), may_gap)
+        hold_files(spec.artifact)
+        check_files(spec)
+        check_hardware(spec, deployment.team)
+        _check_room(plan(deployment, DeploymentPatch(spec.columns())), may_gap)
         note = f"back to revision {number}"
-        revision = revisions.write(deployment, contents, actor_name(user), note)
+        revision = revisions.write(deployment, spec, actor_name(user), note)
         rolling.begin(deployment, "rollback", revision, actor_name(user), may_gap)
         _tell_change(user, deployment, revision, changes, note)
         rolling.advance(deployment.pk)
         _announce(deployment)
-
-
-_FIELDS = ("artifact", "engine", "image", "options", "host")
 
 
 def start(user: User | None, deployment: Deployment) -> None:

@@ -52,7 +52,11 @@ class Workload:
         return self.has_own_image or bool(self.engine.images(vendor))
 
     def demand(
-        self, hosts: Sequence[placement.Host], pinned: int | None = None, files_bytes: int | None = None
+        self,
+        hosts: Sequence[placement.Host],
+        pinned: int | None = None,
+        labels: Iterable[str] = (),
+        files_bytes: int | None = None,
     ) -> placement.Demand:
         """For the planner: accelerators first, then the CPU. `files_bytes`: they may be fetched and are so large.
 
@@ -65,6 +69,7 @@ class Workload:
             unfit={kind: why for kind in kinds if (why := self.why_not_on(*kind))},
             artifact_bytes=files_bytes or 0,
             may_fetch=files_bytes is not None,
+            labels=frozenset(labels),
             pinned_host=pinned,
             counts=self.engine.accelerator_counts(self.facts, self.options),
             is_even=self.engine.splits_evenly,

@@ -11,11 +11,10 @@ from webapp.accounts.models import Team, User
 from webapp.accounts.services import audit
 from webapp.foundation.errors import Invalid, NotAllowed
 from webapp.foundation.events import services as events
-from webapp.inventory import services
+from webapp.inventory import labels, services
 from webapp.inventory.models import Host, HostGrant, HostQuerySet
 
 MAX_LABELS = 20
-MAX_LABEL = 60
 
 
 class Unset:
@@ -58,7 +57,7 @@ def change_host(by: User | None, host: Host, change: HostChange) -> Host:
     if not wanted:
         return host
     if "labels" in wanted:
-        wanted["labels"] = _checked_labels(wanted["labels"])
+        wanted["labels"] = list(labels.checked(wanted["labels"], MAX_LABELS, "labels", known=host.labels))
     _check_numbers(host, wanted)
     with transaction.atomic():
         row = Host.objects.select_for_update().get(pk=host.pk)
@@ -113,14 +112,6 @@ def _in_words(changed: dict[str, Any]) -> str:
         return "default" if value is None else str(value)
 
     return "; ".join(f"{name}: {word(value)}" for name, value in changed.items())
-
-
-def _checked_labels(labels: Sequence[str]) -> list[str]:
-    found = list(dict.fromkeys(label.strip() for label in labels if label.strip()))
-    if len(found) > MAX_LABELS or any(len(label) > MAX_LABEL for label in found):
-        message = f"At most {MAX_LABELS} labels of {MAX_LABEL} characters each."
-        raise Invalid(message, fields={"labels": message})
-    return found
 
 
 def _check_numbers(host: Host, wanted: dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ class Host(models.Model):
     state = models.CharField(max_length=12, choices=HostState.choices, default=HostState.NEW)
     reason = models.CharField(max_length=500, blank=True)
     is_drained = models.BooleanField(default=False)
-    # Words that people sort their machines by: "rack-3", "for-tests".
+    # What people sort their machines by, and what a deployment may ask for: "rack-3", "gpu=a100". See labels.RULE.
     labels = models.JSONField(default=list, blank=True)
     # In whatever currency the installation counts; nothing is converted.
     price_per_hour = models.DecimalField(max_digits=10, decimal_places=4, null=True, blank=True)

@@ -35,3 +35,8 @@ def register(kind: JobKind, meaning: Kind) -> None:
 def of(job: Job) -> Kind:
     """The kind of this job. Raises KeyError for one that no app has registered."""
     return _kinds[job.kind]
+
+
+def registered() -> set[str]:
+    """The kinds whose end means something here: all of them, once every app is ready."""
+    return set(_kinds)

@@ -23,6 +23,7 @@ class Accelerator:
     name: str = ""
     is_usable: bool = True  # False: cut into slices, reserved, or faulty
     compute_capability: str = ""
+    is_slice: bool = False  # of a GPU: a process of CUDA sees one of them, so they are never used together
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +186,10 @@ def _offers_all_of(one: Host, other: Host) -> bool:
     if (_is_at_work(other) and not _is_at_work(one)) or (other.has_artifact and not one.has_artifact):
         return False
     return all(
-        _covers(_sizes(one, vendor, of), _sizes(other, vendor, of))
+        _covers(_sizes(one, vendor, of, only_whole), _sizes(other, vendor, of, only_whole))
         for vendor in {card.vendor for card in other.accelerators}
         for of in (lambda card: card.free_bytes, lambda card: card.total_bytes)
+        for only_whole in (False, True)
     )
 
 
@@ -195,8 +197,9 @@ def _is_at_work(host: Host) -> bool:
     return host.is_online and host.is_prepared and host.is_allowed and not host.is_draining
 
 
-def _sizes(host: Host, vendor: str, of: Callable[[Accelerator], int]) -> list[int]:
-    return sorted((of(card) for card in host.accelerators if card.vendor == vendor and card.is_usable), reverse=True)
+def _sizes(host: Host, vendor: str, of: Callable[[Accelerator], int], only_whole: bool) -> list[int]:
+    cards = [card for card in host.accelerators if card.vendor == vendor and card.is_usable]
+    return sorted((of(card) for card in cards if not (only_whole and card.is_slice)), reverse=True)
 
 
 def _covers(sizes: list[int], others: list[int]) -> bool:
@@ -324,17 +327,18 @@ def _accelerators(demand: Demand, host: Host, vendor: str, need: Need) -> tuple[
     if not able:
         return f"It needs compute capability {demand.least_capability:g}; the host's GPUs have less."
     by_room = sorted(able, key=lambda one: (-one.free_bytes, one.id))
-    counts = [count for count in demand.counts if count <= len(by_room)]
+    whole = [one for one in by_room if not one.is_slice]
+    counts = [count for count in demand.counts if count == 1 or count <= len(whole)]
     if not counts:
-        return f"It needs {min(demand.counts)} {vendor} accelerators together, the host has {len(by_room)}."
+        return f"It needs {min(demand.counts)} whole {vendor} accelerators together, the host has {len(whole)}."
     for count in counts:
         if count == 1:
             roomy = [one for one in able if one.free_bytes >= need.gpu_bytes]
             if roomy:
                 return (min(roomy, key=lambda one: (one.free_bytes, one.id)),)
-        elif _holds(demand, by_room[:count], need.on(count)):
-            return tuple(by_room[:count])
-    return _too_small(demand, by_room[: counts[-1]], vendor, need)
+        elif _holds(demand, whole[:count], need.on(count)):
+            return tuple(whole[:count])
+    return _too_small(demand, (whole if counts[-1] > 1 else by_room)[: counts[-1]], vendor, need)
 
 
 def _holds(demand: Demand, cards: Sequence[Accelerator], total_bytes: int) -> bool:

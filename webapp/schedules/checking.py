@@ -157,7 +157,7 @@ def _of_deployment(schedule: Schedule, wish: Wish) -> Iterator[Fault]:
 def _of_hardware(deployment: Deployment, wish: Wish) -> Iterator[Fault]:
     """Results lie where they are made, so that host's processors or cards must run one of them."""
     formats = engines.get(deployment.engine).formats
-    why = fit.why_none_on(deployment, _labels(wish, formats), wish.host)
+    why = fit.why_none_on(deployment.spec, _labels(wish, formats), wish.host)
     if why:
         yield Fault("deployment", f"{deployment.name} could run none of the results on {wish.host.name}. {why}")
 

@@ -7,9 +7,10 @@ from django.db import transaction
 
 from webapp import engines
 from webapp.catalog.models import Artifact
-from webapp.deployments import fit, revisions
+from webapp.deployments import fit
 from webapp.deployments import services as deployments
 from webapp.deployments.models import Deployment
+from webapp.deployments.spec import DeploymentPatch
 from webapp.deployments.states import RolloutState
 from webapp.foundation.errors import Conflict
 from webapp.schedules.models import ScheduleRun
@@ -25,12 +26,12 @@ def begin(run: ScheduleRun, passed: list[dict[str, Any]]) -> None:
         fitting = [found[key] for key in ids if key in found and found[key].format in formats]
         if not fitting:
             raise Conflict(f"{deployment.name} loads none of the results.", "Choose recipes for its engine.")
-        now = revisions.wanted(deployment)
-        whys = [fit.why_on_no_hardware(replace(now, artifact=one), deployment.team) for one in fitting]
+        specs = [replace(deployment.spec, artifact=one) for one in fitting]
+        whys = [fit.why_on_no_hardware(spec, deployment.team) for spec in specs]
         if all(whys):
             raise Conflict(f"{deployment.name} can run none of the results. {whys[0]}")
         artifact = next(one for one, why in zip(fitting, whys, strict=True) if not why)
-        wish = deployments.Edit(
+        wish = DeploymentPatch(
             {"artifact": artifact}, note=f"schedule {run.schedule.name}", may_gap=run.schedule.may_gap
         )
         planned = deployments.edit(None, deployment, wish)

@@ -1,7 +1,5 @@
 """Find a place for a replica: book what the one answer to "does it fit?" says is best."""
 
-from typing import cast
-
 from webapp.deployments import fit, lifecycle, room
 from webapp.deployments.models import Replica
 from webapp.foundation.errors import Conflict
@@ -9,23 +7,25 @@ from webapp.planner.memory import Term
 from workers.tasks.pauses import GO_ON, Pause
 
 NO_ROOM_AGAIN_S = 15.0
+NO_ROOM_ADVICE = "Stop something, add a host, or make it smaller."
 
 
 def place(replica: Replica) -> Pause:
     """Book the best place. GO_ON when there was one, else the seconds until another try; the reasons are on the row."""
-    contents = cast(fit.Runnable, replica.contents)  # whose artifact is there while a replica has it
-    found = fit.answer(contents, fleet=room.fleet_of(replica.deployment, contents, but=replica))
+    spec = replica.contents.spec
+    deployment = replica.deployment
+    found = fit.answer(spec, deployment.team, fleet=room.fleet_of(deployment, spec, but=replica))
     if found.problem:  # options or facts that the engine cannot work with: a person must change them
         why = lifecycle.Why("bad_option", found.problem, "Change the deployment's options.")
         lifecycle.record_crash(replica, why, retry=False, counts=True)
         return None
     if found.best is None:
-        _say_once(replica, f"No host has room. {found.refusal}")
+        _say_once(replica, f"No host has room. {found.refusal}", found.advice or NO_ROOM_ADVICE)
         return NO_ROOM_AGAIN_S
     try:
         lifecycle.place(replica, _where(found.best))
     except Conflict as error:  # somebody else was faster, or the addresses are used up
-        _say_once(replica, str(error))
+        _say_once(replica, str(error), NO_ROOM_ADVICE)
         return 1.0
     return GO_ON
 
@@ -46,5 +46,5 @@ def _as_json(term: Term) -> dict[str, object]:
     return {"name": term.name, "label": term.label, "bytes": term.bytes, "basis": term.basis, "place": term.place}
 
 
-def _say_once(replica: Replica, text: str) -> None:
-    lifecycle.record_waiting(replica, lifecycle.Why("no_room", text, "Stop something, add a host, or make it smaller."))
+def _say_once(replica: Replica, text: str, advice: str) -> None:
+    lifecycle.record_waiting(replica, lifecycle.Why("no_room", text, advice))

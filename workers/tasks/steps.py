@@ -94,9 +94,7 @@ def _ensure_image(_step: decide.EnsureImage, replica: Replica) -> Pause:
 def images(replica: Replica) -> tuple[str, ...]:
     """Image references that would do, best first."""
     contents = replica.contents
-    if contents.image:
-        return (contents.image,)
-    return engines.get(contents.engine).images(grant(replica).vendor)
+    return (contents.image,) if contents.image else engines.get(contents.engine).images(grant(replica).vendor)
 
 
 def grant(replica: Replica) -> HardwareGrant:

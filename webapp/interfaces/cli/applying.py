@@ -41,7 +41,7 @@ def apply(
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise Usage(f"{file} cannot be read: {error}") from None
-    declared = yard.read(text, source)
+    declared = yard.read(text, source, session.description)
     wants = _wants(session, [one for one in declared if one.kind == "deployment"], source)
     steps = plan.make(wants, _own(session), prune)
     _check(session, steps)
@@ -69,12 +69,13 @@ def export(
     """Print the present deployments and schedules as a file for `modelyard apply`."""
     import yaml
 
-    from webapp.interfaces.cli import scheduling
+    from webapp.interfaces.cli import scheduling, yard
 
     session: Session = context.obj
+    names = [one.name for one in yard.told(session.description)]
     artifacts = {one["id"]: one for one in session.everything("/artifacts")}
     rows = [
-        _declared(one, artifacts)
+        _declared(one, artifacts, names)
         for one in _own(session)
         if one["desired_state"] != "deleted" and team in ("", one["team"])
     ]
@@ -90,7 +91,7 @@ def _own(session: Session) -> list[dict[str, Any]]:
     return [one for one in session.everything(PATH) if one.get("is_own", True)]
 
 
-def _declared(one: dict[str, Any], artifacts: dict[int, Any]) -> dict[str, Any]:
+def _declared(one: dict[str, Any], artifacts: dict[int, Any], names: list[str]) -> dict[str, Any]:
     artifact = artifacts.get(one["artifact_id"], {})
     label = f"{artifact.get('model')}/{artifact.get('quantisation')}"
     is_unique = sum(label in lookup.names_of(other) for other in artifacts.values()) == 1
@@ -98,15 +99,10 @@ def _declared(one: dict[str, Any], artifacts: dict[int, Any]) -> dict[str, Any]:
         "team": one["team"],
         "name": one["name"],
         "model": label if is_unique else one["artifact_id"],
-        "engine": one["engine"],
-        "options": one["options"],
-        "replicas": one["desired_replicas"],
-        "host": one.get("host"),
-        "image": one.get("image") or None,
-        "aliases": one.get("aliases") or None,
+        **{name: one.get(plan.ANSWERED["deployment"].get(name, name)) for name in names},
         "desired": "stopped" if one["desired_state"] == "stopped" else None,
     }
-    return {name: value for name, value in found.items() if value not in (None, {})}
+    return {name: value for name, value in found.items() if value not in (None, {}, "", [])}
 
 
 def _wants(session: Session, declared: list["Declared"], source: str) -> list[Want]:

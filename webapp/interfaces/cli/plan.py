@@ -46,7 +46,7 @@ class Step:
 
 
 # What a thing is called in the API's answers, by what it is called in requests.
-_ANSWERED = {
+ANSWERED = {
     "deployment": {"artifact": "artifact_id", "replicas": "desired_replicas"},
     "schedule": {"artifact": "artifact_id", "hub": "hub_id", "deployment": "deployment_id", "prompts": "prompts_id"},
 }
@@ -79,7 +79,7 @@ def _step(want: Want, there: Mapping[str, Any] | None) -> Step:
         return Step("create", want.team, want.name, None, body, changes, wish, want.kind)
     changes = {}
     for name, sent in want.fields.items():
-        key, new = _ANSWERED[want.kind].get(name, name), want.shown.get(name, sent)
+        key, new = ANSWERED[want.kind].get(name, name), want.shown.get(name, sent)
         if key in there and not _same(name, there[key], new):
             changes[name] = (there[key], new)
     body = {name: want.fields[name] for name in changes}

@@ -60,8 +60,10 @@ def _ask(session: Session, step: Step, freed: set[str], more: dict[str, Any]) ->
     if step.kind == "schedule":
         verb, where = ("PATCH", f"{path}/{step.id}") if step.id else ("POST", f"{path}/check")
         session.api.call(verb, where, dry if step.id else None, body)
-    elif step.action == "create":
-        session.api.call("POST", path, dry, body)
     else:
-        return str(session.api.call("PATCH", f"{path}/{step.id}", dry, body | more).json.get("refused") or "")
+        verb, where, more = ("PATCH", f"{path}/{step.id}", more) if step.id else ("POST", path, {})
+        plan = session.api.call(verb, where, dry, body | more).json
+        if advice := (plan.get("fit") or {}).get("advice"):
+            session.say(f"{step.team}/{step.name}: {advice}")
+        return str(plan.get("refused") or "")
     return ""

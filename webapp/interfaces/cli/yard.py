@@ -9,6 +9,7 @@
         replicas: 2
         host: gpu-1              # pins it; automatic when left out
         image: my/llama:1
+        placement_labels: [gpu=a100]   # only on hosts that carry all of them
         aliases: [gpt-4o-mini]
         desired: running         # or stopped
     schedules:
@@ -32,6 +33,7 @@ from typing import Any, Literal
 
 import yaml
 
+from webapp.interfaces.cli.description import Description, Field, Kind
 from webapp.interfaces.cli.errors import Usage
 
 MAX_CHARS = 1_000_000
@@ -52,7 +54,7 @@ class Declared:
     kind: Literal["deployment", "schedule"] = "deployment"
 
 
-def read(text: str, source: str) -> list[Declared]:
+def read(text: str, source: str, description: Description | None = None) -> list[Declared]:
     """The declared deployments and schedules. Raises Usage with a line of its own for everything that is wrong."""
     if len(text) > MAX_CHARS:
         raise Usage(f"{source} is too long: a million characters at most.")
@@ -62,7 +64,7 @@ def read(text: str, source: str) -> list[Declared]:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
         raise Usage(f"{where}: {getattr(error, 'problem', None) or error}") from None
-    reader = _Reader(source)
+    reader = _Reader(source, description or Description.read())
     found = reader.file(root)
     if reader.complaints:
         raise Usage("\n".join(reader.complaints))
@@ -70,8 +72,9 @@ def read(text: str, source: str) -> list[Declared]:
 
 
 class _Reader:
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, description: Description) -> None:
         self.source = source
+        self.deployment_fields = deployment_fields(description)
         self.complaints: list[str] = []
         self.nodes = 0
 
@@ -104,7 +107,9 @@ class _Reader:
         if not isinstance(node, yaml.MappingNode):
             self.complain(node, f"a {kind} is a group of `key: value` lines")
             return None
-        known, needed = (FIELDS, ("name", "model")) if kind == "deployment" else (SCHEDULE_FIELDS, SCHEDULE_NEEDS)
+        known, needed = self.deployment_fields, DEPLOYMENT_NEEDS
+        if kind == "schedule":
+            known, needed = SCHEDULE_FIELDS, SCHEDULE_NEEDS
         values: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key, inner in node.value:
@@ -154,19 +159,41 @@ def _is_reference(value: Any) -> bool:
     return _is_text(value) or (isinstance(value, int) and not isinstance(value, bool))
 
 
-FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+Check = tuple[Callable[[Any], bool], str]
+_GROUP: Check = (lambda value: isinstance(value, dict), "a group of `key: value`")
+# What the file says in words of its own, before and behind what it says as the API does.
+_FIRST: dict[str, Check] = {
     "name": (_is_text, "a text"),
     "team": (_is_text, "a team's slug"),
     "model": (_is_reference, "name/quantisation of an artifact, or its id,"),
-    "engine": (_is_text, "the name of an engine"),
-    "options": (lambda value: isinstance(value, dict), "a group of `option: value`"),
+}
+_OWN: dict[str, Check] = {
     "replicas": (_is_count, "a whole number from 0 to 64"),
     "host": (lambda value: value is None or _is_reference(value), "the name of a host, or null,"),
-    "image": (lambda value: isinstance(value, str), "a text"),
-    "aliases": (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of names"),
     "desired": (lambda value: value in ("running", "stopped"), "running or stopped"),
 }
-_GROUP = (lambda value: isinstance(value, dict), "a group of `key: value`")
+_OF_KIND: dict[Kind, Check] = {
+    "str": (lambda value: isinstance(value, str), "a text"),
+    "int": (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+    "float": (lambda value: isinstance(value, int | float) and not isinstance(value, bool), "a number"),
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "list": (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of names"),
+    "json": _GROUP,
+}
+
+
+def told(description: Description) -> list[Field]:
+    """What the API lets people say of a new deployment, but for what the file calls by other names."""
+    operation = description.find("POST", "/deployments")
+    fields = operation.fields if operation else ()
+    return [one for one in fields if one.place == "body" and one.name not in ("name", "team", "artifact")]
+
+
+def deployment_fields(description: Description) -> dict[str, Check]:
+    """Everything that a deployment in the file may have."""
+    return {**_FIRST, **{one.name: _OF_KIND[one.kind] for one in told(description)}, **_OWN}
+
+
 _TIME = (
     lambda value: value is None or bool(isinstance(value, str) and re.fullmatch(r"[0-2]\d:[0-5]\d", value)),
     'a time in quotes, like "22:00",',
@@ -174,8 +201,9 @@ _TIME = (
 _NUMBER = (lambda value: value is None or (_is_reference(value) and isinstance(value, int)), "a whole number")
 _REFERENCE = (lambda value: value is None or _is_reference(value), "a name, or null,")
 KINDS: dict[str, Literal["deployment", "schedule"]] = {"deployments": "deployment", "schedules": "schedule"}
-SCHEDULE_NEEDS = ("name", "host", "recipes")
-SCHEDULE_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+DEPLOYMENT_NEEDS: tuple[str, ...] = ("name", "model")
+SCHEDULE_NEEDS: tuple[str, ...] = ("name", "host", "recipes")
+SCHEDULE_FIELDS: dict[str, Check] = {
     "name": (_is_text, "a text"),
     "team": (_is_text, "a team's slug"),
     "model": _REFERENCE,

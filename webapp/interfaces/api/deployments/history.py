@@ -9,6 +9,7 @@ from ninja.pagination import paginate
 
 from webapp.deployments import logs, revisions, timeline
 from webapp.deployments.models import Deployment, ReplicaEvent
+from webapp.deployments.spec import Change, RevisionSpec, diff
 from webapp.foundation.errors import Conflict
 from webapp.interfaces.api.callers import caller
 from webapp.interfaces.api.deployments.schemas import ChangeOut, EventOut, LogOut, RevisionOut, RolloutOut, StartOut
@@ -38,13 +39,13 @@ def list_revisions(request: HttpRequest, deployment_id: int):  # type: ignore[no
 )
 def diff_revision(
     request: HttpRequest, deployment_id: int, number: Number, against: Number | None = None
-) -> list[revisions.Change]:
+) -> list[Change]:
     deployment = get_own(request, deployment_id)
-    new = _contents(deployment, number)
-    return revisions.diff(revisions.wanted(deployment) if against is None else _contents(deployment, against), new)
+    new = _spec(deployment, number)
+    return diff(deployment.spec if against is None else _spec(deployment, against), new)
 
 
-def _contents(deployment: Deployment, number: int) -> revisions.Contents:
+def _spec(deployment: Deployment, number: int) -> RevisionSpec:
     revision = get_object_or_404(deployment.revisions.select_related("artifact", "host"), number=number)
     found = revisions.of(revision)
     if found is None:

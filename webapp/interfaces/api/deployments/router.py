@@ -13,7 +13,7 @@ from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact
 from webapp.deployments import checking, fit, searching, services
 from webapp.deployments.models import Deployment, DeploymentAlias
-from webapp.deployments.revisions import Contents
+from webapp.deployments.spec import FIELDS, DeploymentPatch, DeploymentSpec, RevisionSpec
 from webapp.foundation.errors import Conflict, Invalid
 from webapp.interfaces.api.accounts.router import team_of
 from webapp.interfaces.api.callers import caller
@@ -58,8 +58,8 @@ def list_engines(request: HttpRequest) -> list[dict[str, Any]]:
 @router.post("/estimates", response=EstimateOut, summary="How much memory it would take, and where it would fit")
 def estimate_memory(request: HttpRequest, data: EstimateIn) -> fit.Fit:
     artifact = referred(artifact=(Artifact.objects.all(), data.artifact))["artifact"]
-    contents = checking.checked(Contents(artifact, data.engine, options=data.options))
-    found = fit.answer(contents, team_of(caller(request), None))
+    spec = checking.checked(RevisionSpec(artifact=artifact, engine=data.engine, options=data.options))
+    found = fit.answer(spec, team_of(caller(request), None))
     if found.problem:
         raise Invalid(found.problem)
     return found
@@ -85,32 +85,27 @@ def list_deployments(  # type: ignore[no-untyped-def]
     "/deployments", response={200: PlanOut, 202: DeploymentOut}, summary="Deploy an artifact, or only say what it takes"
 )
 def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = False) -> Status[Any]:
-    wish = services.Wish(
-        name=data.name,
-        engine=data.engine,
-        options=data.options,
-        replicas=data.replicas,
-        image=data.image,
-        aliases=tuple(data.aliases),
-        **_rows(request, data.dict()),
-    )
+    spec = DeploymentSpec(
+        name=data.name, replicas=data.replicas, aliases=tuple(data.aliases), **_spec(request, data.dict())
+    )  # fmt: skip
     team = team_of(caller(request), data.team)
     if dry_run:
-        contents = services.check(caller(request), team, wish)
-        rehearse(lambda: services.create(caller(request), team, wish))
-        return Status(200, _plan_out(services.Plan(contents, [], False, False, None, ""), team))
-    deployment = services.create(caller(request), team, wish)
+        checked = services.check(caller(request), team, spec)
+        rehearse(lambda: services.create(caller(request), team, spec))
+        return Status(200, _plan_out(services.Plan(checked, [], False, False, None, ""), team))
+    deployment = services.create(caller(request), team, spec)
     return Status(202, get_deployment(request, deployment.pk))
 
 
-def _rows(request: HttpRequest, said: dict[str, Any]) -> dict[str, Any]:
-    """The artifact and the host of what was said, as far as it says them."""
+def _spec(request: HttpRequest, said: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a spec as far as they were said, with rows for the ids of the artifact and the host."""
     rows = {"artifact": Artifact.objects.all(), "host": Host.objects.visible_to(caller(request))}
-    return referred(**{name: (rows[name], said[name]) for name in rows if name in said})
+    found = referred(**{name: (rows[name], said[name]) for name in rows if name in said})
+    return {name: said[name] for name in FIELDS if name in said} | found
 
 
 def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
-    found = fit.answer(planned.contents, team)
+    found = fit.answer(planned.spec, team)
     return {
         "changes": planned.changes,
         "rolls": planned.rolls,
@@ -142,7 +137,7 @@ def edit_deployment(request: HttpRequest, deployment_id: int, data: EditIn, dry_
     return Status(202, get_deployment(request, deployment_id))
 
 
-def _refused(request: HttpRequest, deployment: Deployment, wanted: services.Edit) -> str:
+def _refused(request: HttpRequest, deployment: Deployment, wanted: DeploymentPatch) -> str:
     """The conflict that the edit would meet now. Raises Invalid for what can never be."""
     try:
         rehearse(lambda: services.edit(caller(request), deployment, wanted))
@@ -151,16 +146,12 @@ def _refused(request: HttpRequest, deployment: Deployment, wanted: services.Edit
     return ""
 
 
-def _edit(request: HttpRequest, data: EditIn) -> services.Edit:
-    given = data.dict(exclude_unset=True)
-    contents: dict[str, Any] = {
-        name: given[name] for name in ("engine", "image", "options") if given.get(name) is not None
-    }  # fmt: skip
-    rows = _rows(request, given)
-    # Without a host it runs wherever it fits; without an artifact it would not run.
-    contents |= {name: row for name, row in rows.items() if row is not None or name == "host"}
+def _edit(request: HttpRequest, data: EditIn) -> DeploymentPatch:
+    given = _spec(request, data.dict(exclude_unset=True))
+    # Without a host it runs wherever it fits; null for anything else leaves it as it is.
+    spec = {name: value for name, value in given.items() if value is not None or name == "host"}
     aliases = None if data.aliases is None else tuple(data.aliases)
-    return services.Edit(contents, data.replicas, aliases, data.note, data.allow_gap, data.base_revision)
+    return DeploymentPatch(spec, data.replicas, aliases, data.note, data.allow_gap, data.base_revision)
 
 
 @router.post("/deployments/{deployment_id}/scale", response={202: DeploymentOut}, summary="Want so many replicas")

@@ -20,6 +20,9 @@ class DeploymentIn(Schema):
     replicas: int = Field(1, ge=1, le=64)
     host: int | None = Field(None, description="pin to this host; chosen by the planner when absent")
     image: str = Field("", max_length=200, description="another image than the engine's own")
+    placement_labels: list[str] = Field(
+        default_factory=list, max_length=16, description="only on hosts that carry all of these labels; empty: anywhere"
+    )
     aliases: list[str] = Field(default_factory=list, max_length=16, description="other names that clients may send")
 
 
@@ -31,6 +34,9 @@ class EditIn(Schema):
     options: dict[str, Any] | None = Field(None, description="all options; those left out go back to their defaults")
     host: int | None = Field(None, description="pin to this host; null: wherever it fits")
     image: str | None = Field(None, max_length=200, description="empty: the engine's own")
+    placement_labels: list[str] | None = Field(
+        None, max_length=16, description="only on hosts that carry all of these labels; empty: anywhere"
+    )
     replicas: int | None = Field(None, ge=0, le=64)
     aliases: list[str] | None = Field(None, max_length=16)
     note: str = Field("", max_length=200, description="why, for the list of revisions")
@@ -85,7 +91,16 @@ class ReplicaOut(Schema):
         return replica.next_due_at if replica.state == ReplicaState.FAILED else None
 
 
-class DeploymentOut(Schema):
+class SpecOut(Schema):
+    """What is to run, as every answer tells it."""
+
+    engine: str
+    options: dict[str, Any]
+    image: str
+    placement_labels: list[str]
+
+
+class DeploymentOut(SpecOut):
     id: int
     name: str
     team: str = Field(alias="team.slug")
@@ -93,9 +108,6 @@ class DeploymentOut(Schema):
     desired_state: str
     artifact_id: int
     artifact: str
-    engine: str
-    options: dict[str, Any]
-    image: str
     host: str | None = Field(None, description="the host it is pinned to")
     desired_replicas: int
     aliases: list[str]
@@ -125,6 +137,10 @@ class DeploymentOut(Schema):
     @staticmethod
     def resolve_image(deployment):  # type: ignore[no-untyped-def]
         return deployment.image if deployment.is_own else ""
+
+    @staticmethod
+    def resolve_placement_labels(deployment):  # type: ignore[no-untyped-def]
+        return deployment.placement_labels if deployment.is_own else []
 
     @staticmethod
     def resolve_is_rolling(deployment):  # type: ignore[no-untyped-def]
@@ -190,6 +206,7 @@ class EstimateOut(Schema):
     total_bytes: int = Field(description="the sum of the terms")
     booked_bytes: int = Field(description="what is booked per replica: the terms and a reserve")
     places: list[PlaceOut] = Field(description="what every host says to one replica")
+    advice: str = Field(description="what would help where a placement label is on no host; empty otherwise")
 
 
 class ChangeOut(Schema):
@@ -211,13 +228,10 @@ class PlanOut(Schema):
     fit: EstimateOut | None = Field(description="null when nothing could be calculated")
 
 
-class RevisionOut(Schema):
+class RevisionOut(SpecOut):
     number: int
     artifact_id: int | None
     artifact: str = Field(alias="artifact_name")
-    engine: str
-    image: str
-    options: dict[str, Any]
     host: str | None = Field(alias="host_name")
     note: str
     actor: str

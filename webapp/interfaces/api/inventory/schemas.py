@@ -57,7 +57,9 @@ class HostIn(Schema):
     """What to change; what is left out stays."""
 
     is_drained: bool | None = Field(None, description="true: nothing new is placed here; what runs goes on")
-    labels: list[str] | None = Field(None, max_length=20, description="words to find it by")
+    labels: list[str] | None = Field(
+        None, max_length=20, description="key or key=value, to find it by and for deployments to ask for"
+    )
     price_per_hour: Decimal | None = Field(None, ge=0, max_digits=10, decimal_places=4, description="null: not told")
     reserved_bytes: int | None = Field(None, ge=0, le=2**62, description="null: the default")
     is_shared: bool | None = Field(None, description="false: only `teams` see it and place things here")

@@ -6,6 +6,7 @@ from webapp.accounts.models import AuditEntry, Team, User
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
 from webapp.deployments import services
 from webapp.deployments.models import Deployment
+from webapp.deployments.spec import DeploymentSpec
 from webapp.inventory.models import Host, HostState
 from webapp.jobs import fetching
 from webapp.jobs.models import Job, JobKind
@@ -59,8 +60,8 @@ def try_again(user: User, team: Team) -> None:
 
 
 def _deploy(user: User, team: Team, artifact: Artifact) -> Progress:
-    wish = services.Wish(name=DEPLOYMENT_NAME, artifact=artifact, options=dict(OPTIONS))
-    return _deployment_progress(services.create(user, team, wish))
+    spec = DeploymentSpec(name=DEPLOYMENT_NAME, artifact=artifact, options=dict(OPTIONS))
+    return _deployment_progress(services.create(user, team, spec))
 
 
 def _deployment_progress(deployment: Deployment) -> Progress:

@@ -14,13 +14,13 @@ from webapp.catalog.models import Artifact
 from webapp.deployments import checking
 from webapp.deployments.models import NAME, Deployment
 from webapp.deployments.options import OptionsForm
-from webapp.deployments.services import MAX_REPLICAS, Edit, Wish
+from webapp.deployments.services import MAX_REPLICAS
+from webapp.deployments.spec import FIELDS, DeploymentPatch, DeploymentSpec, RevisionSpec, SpecColumns
 from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.picking import Pick
 from webapp.inventory.models import Host
 
 ALIASES_HELP = "Other model names that programs may send, separated by spaces."
-IMAGE_HELP = "Another image than the engine's own."
 
 
 def deployable() -> QuerySet[Artifact]:
@@ -55,8 +55,37 @@ class PickTeam(Pick):
         super().__init__(Team.objects.none(), empty_label=None, what="teams", **options)
 
 
+class LabelsField(forms.CharField):
+    """Labels with blanks or commas between them; a tuple."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return " ".join(value) if isinstance(value, list | tuple) else value
+
+    def clean(self, value: Any) -> Any:
+        return tuple(word for word in re.split(r"[\s,]+", super().clean(value)) if word)
+
+
+def initial_of(row: SpecColumns) -> dict[str, Any]:
+    """What a form begins with for what a row says is to run; the options have a form of their own."""
+    return {name: getattr(row, f"{name}_id", getattr(row, name)) for name in FIELDS if name != "options"}
+
+
+def _engine_choices() -> list[tuple[str, str]]:
+    return [(name, engines.get(name).title) for name in engines.names()]
+
+
 class Parts(forms.Form):
     """What the forms of a new and of an existing deployment have in common."""
+
+    engine = forms.ChoiceField(choices=_engine_choices, help_text="The server that loads the model.")
+    image = forms.CharField(max_length=200, required=False, help_text="Another image than the engine's own.")
+    aliases = forms.CharField(max_length=1100, required=False, help_text=ALIASES_HELP)
+    placement_labels = LabelsField(
+        required=False, max_length=2600, label="Placement labels",
+        help_text="Only on hosts that carry all of these, with blanks between: gpu=a100 rack-3. Empty: anywhere.",
+    )  # fmt: skip
+    # Beside the engine's options, and what most people leave as it is.
+    special = ("image", "placement_labels")
 
     def __init__(self, data: Mapping[str, Any] | None, initial: dict[str, Any]) -> None:
         super().__init__(data, initial=initial)
@@ -95,6 +124,25 @@ class Parts(forms.Form):
                 self._chosen[name] = None
         return self._chosen[name]
 
+    def spec_fields(self, typed: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+        """What was typed of a RevisionSpec."""
+        return {name: typed[name] for name in FIELDS if name in self.fields} | {"options": options}
+
+    def spec_so_far(self, options: dict[str, Any]) -> RevisionSpec | None:
+        """What is chosen so far, with the engine that will load it; None without a model."""
+        chosen = {name: self.chosen(name) for name in FIELDS if name in self.fields}
+        if chosen["artifact"] is None:
+            return None
+        given = {name: value for name, value in chosen.items() if value is not None}
+        return RevisionSpec(**given | {"engine": self.engine_name(), "options": options})
+
+    def special_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.special]
+
+    def has_special(self) -> bool:
+        """Whether one of them, or the aliases, is wrong: then they are not folded away."""
+        return any(name in self.errors for name in (*self.special, "aliases"))
+
     def take(self, refusal: Refused, options: OptionsForm) -> None:
         """Put a service's refusal beside the fields it is about."""
         for name, message in refusal.fields.items():
@@ -127,10 +175,6 @@ class Parts(forms.Form):
         widget.choices = [(name, engines.get(name).title) for name in fitting]
 
 
-def _engine_choices() -> list[tuple[str, str]]:
-    return [(name, engines.get(name).title) for name in engines.names()]
-
-
 class DeploymentForm(Parts):
     """What is served, under which name, for which team, and where."""
 
@@ -142,13 +186,10 @@ class DeploymentForm(Parts):
     )
     artifact = PickArtifact(empty_label="Choose a model …", help_text="Files that are on a host already.")
     team = PickTeam(help_text="Who owns it and may use it.")
-    engine = forms.ChoiceField(choices=_engine_choices, help_text="The server that loads the model.")
     replicas = forms.IntegerField(
         min_value=1, max_value=MAX_REPLICAS, initial=1, help_text="Copies that share the requests."
     )
     host = PickHost(help_text="Leave it to Modelyard, or pin it.")
-    image = forms.CharField(max_length=200, required=False, help_text=IMAGE_HELP)
-    aliases = forms.CharField(max_length=1100, required=False, help_text=ALIASES_HELP)
 
     def __init__(self, data: Mapping[str, Any] | None, *, teams: Sequence[Team], initial: dict[str, Any]) -> None:
         super().__init__(data, initial=initial)
@@ -175,31 +216,21 @@ class DeploymentForm(Parts):
         names = chain([stem], (f"{stem}-{number}" for number in count(2)))
         return next(name for name in names if name not in taken)
 
-    def wish(self, options: dict[str, Any]) -> Wish:
+    def wanted(self, options: dict[str, Any]) -> DeploymentSpec:
+        """What was typed. Only for a valid form."""
         typed = self.cleaned_data
-        return Wish(
-            name=typed["name"],
-            artifact=typed["artifact"],
-            engine=typed["engine"],
-            options=options,
-            replicas=typed["replicas"],
-            host=typed["host"],
-            image=typed["image"],
-            aliases=typed["aliases"],
-        )
+        names = {name: typed[name] for name in ("name", "replicas", "aliases")}
+        return DeploymentSpec(**names, **self.spec_fields(typed, options))
 
 
 class EditForm(Parts):
     """What a deployment runs, where, how often and under which other names."""
 
     artifact = PickArtifact(empty_label=None)
-    engine = forms.ChoiceField(choices=_engine_choices, help_text="The server that loads the model.")
-    image = forms.CharField(max_length=200, required=False, help_text=IMAGE_HELP)
     host = PickHost(help_text="Leave it, or pin it.")
     replicas = forms.IntegerField(
         min_value=0, max_value=MAX_REPLICAS, help_text="Copies that share the requests; 0 keeps it without any."
     )
-    aliases = forms.CharField(max_length=1100, required=False, help_text=ALIASES_HELP)
     note = forms.CharField(max_length=200, required=False, help_text="Why, for the list of revisions.")
     base = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
     may_gap = forms.BooleanField(required=False)
@@ -221,17 +252,16 @@ class EditForm(Parts):
     @staticmethod
     def _as_it_is(deployment: Deployment) -> dict[str, Any]:
         return {
-            "artifact": deployment.artifact_id,
-            "engine": deployment.engine,
-            "image": deployment.image,
-            "host": deployment.host_id,
+            **initial_of(deployment),
             "replicas": deployment.desired_replicas,
             "aliases": " ".join(deployment.aliases),
             "base": deployment.revision.number if deployment.revision else 0,
         }
 
-    def wanted(self, options: dict[str, Any]) -> Edit:
-        """The edit that was typed. Only for a valid form."""
+    def wanted(self, options: dict[str, Any]) -> DeploymentPatch:
+        """The change that was typed. Only for a valid form."""
         typed = self.cleaned_data
-        contents = {name: typed[name] for name in ("artifact", "engine", "image", "host")} | {"options": options}
-        return Edit(contents, typed["replicas"], typed["aliases"], typed["note"], typed["may_gap"], typed["base"])
+        spec = self.spec_fields(typed, options)
+        return DeploymentPatch(
+            spec, typed["replicas"], typed["aliases"], typed["note"], typed["may_gap"], typed["base"]
+        )  # fmt: skip

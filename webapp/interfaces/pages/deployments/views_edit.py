@@ -15,12 +15,11 @@ from webapp.deployments import fit as fits
 from webapp.deployments import presets, services
 from webapp.deployments.models import Deployment, OptionPreset
 from webapp.deployments.options import OptionsForm, options_form
-from webapp.deployments.revisions import Contents
 from webapp.foundation.errors import Refused
 from webapp.foundation.text import clean_text, parse_id
 from webapp.interfaces.kit.doors import carry_out, door, may, person
 from webapp.interfaces.kit.picking import hush, is_search
-from webapp.interfaces.pages.deployments.forms import DeploymentForm, EditForm, Parts
+from webapp.interfaces.pages.deployments.forms import DeploymentForm, EditForm, Parts, initial_of
 from webapp.interfaces.pages.deployments.views_history import own
 
 
@@ -32,7 +31,7 @@ def new(request: HttpRequest) -> HttpResponse:
     is_sent = request.method == "POST" and form.is_bound and not is_search(request)
     if is_sent and form.is_valid() and options.is_valid():
         try:
-            deployment = services.create(user, form.cleaned_data["team"], form.wish(options.chosen()))
+            deployment = services.create(user, form.cleaned_data["team"], form.wanted(options.chosen()))
         except Refused as refusal:
             form.take(refusal, options)
         else:
@@ -83,8 +82,8 @@ def _forms(
     if source is not None:
         chosen = source.options
         initial = {
-            "artifact": source.artifact_id, "engine": source.engine, "image": source.image, "host": source.host_id,
-            "replicas": max(1, source.desired_replicas), "team": source.team_id, "name": f"{source.name[:58]}-copy",
+            **initial_of(source), "replicas": max(1, source.desired_replicas), "team": source.team_id,
+            "name": f"{source.name[:58]}-copy",
         }  # fmt: skip
     preset = _preset(user, (typed or asked).get("preset", ""))
     if preset is not None and (typed is None or "use_preset" in typed):
@@ -119,15 +118,11 @@ def _preset(user: User, key: str) -> presets.Preset | None:
 
 def _fit(form: Parts, options: OptionsForm) -> fits.Fit | None:
     """None while there is nothing to calculate with."""
-    artifact = form.chosen("artifact")
-    if artifact is None:
+    is_wrong = options.is_bound and not options.is_valid()
+    spec = form.spec_so_far({} if is_wrong else options.chosen())
+    if spec is None:
         return None
-    if options.is_bound and not options.is_valid():
-        return fits.Fit(problem="Mend the options first.")
-    typed = Contents(
-        artifact, form.engine_name(), form.chosen("image") or "", options.chosen(), form.chosen("host")
-    )  # fmt: skip
-    return fits.answer(typed, form.owner(), most=fits.SHOWN)
+    return fits.Fit(problem="Mend the options first.") if is_wrong else fits.answer(spec, form.owner(), most=fits.SHOWN)
 
 
 @door("GET", "POST")

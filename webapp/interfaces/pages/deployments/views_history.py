@@ -8,6 +8,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from webapp.accounts.models import Role, Team
 from webapp.deployments import logs, revisions, sharing, timeline
 from webapp.deployments.models import Deployment
+from webapp.deployments.spec import diff
 from webapp.foundation.text import clean_text, parse_id
 from webapp.interfaces.kit.doors import carry_out, door, may, person
 
@@ -55,7 +56,7 @@ def _with_changes(deployment: Deployment) -> list[dict[str, Any]]:
     shown = []
     for revision, before in zip(rows, [*rows[1:], None], strict=False):
         new, old = revisions.of(revision), revisions.of(before) if before else None
-        changes = revisions.diff(old, new) if old and new else []
+        changes = diff(old, new) if old and new else []
         shown.append({"revision": revision, "changes": changes, "is_gone": new is None})
     return shown
 

@@ -17,7 +17,9 @@ class HostForm(forms.Form):
     """Starts with what is; sizes are typed in GiB."""
 
     labels = forms.CharField(
-        required=False, max_length=1300, help_text="Words to find it by, with commas between: rack-3, for-tests."
+        required=False,
+        max_length=2600,
+        help_text="key or key=value, with commas between: rack-3, gpu=a100. Deployments may ask for them.",
     )
     price_per_hour = forms.DecimalField(
         required=False, min_value=0, max_digits=10, decimal_places=4, label="Price per hour",
