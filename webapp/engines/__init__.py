@@ -1,4 +1,8 @@
-"""The engines Modelyard can start, by name. Adding one is its folder and its line at the end of this file."""
+"""The engines Modelyard can start, by name. Adding one is its folder and its line at the end of this file.
+
+A folder has adapter.py (base.Engine) and, where there is something to say, options, memory, log, exits, metrics,
+images, presets, devices. Nothing outside names an engine; tests/engines/toy is a small one to begin with.
+"""
 
 from webapp.engines.base import Engine
 from webapp.engines.llamacpp.adapter import LlamaCpp

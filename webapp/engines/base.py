@@ -96,7 +96,8 @@ class LogFact:
     """What one log line says beyond its text.
 
     progress: `key` is the stage, `fraction` its place among the stages (0..1), `text` a phrase for people.
-    buffer: `key` is the name of a planner term, `value_bytes` its size, `device` where it lies ("CPU", "CUDA0").
+    buffer: `key` is the name of a memory term, `value_bytes` its size, `device` where it lies ("CPU", "CUDA0").
+    Sizes of one key and device add up, unless `replaces` says that this one stands for those before it.
     error: `text` is the engine's complaint without its prefix.
     """
 
@@ -106,6 +107,7 @@ class LogFact:
     fraction: float | None = None
     text: str | None = None
     device: str | None = None
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from webapp import engines
 from webapp.accounts.models import User
 from webapp.catalog.models import Artifact, CatalogModel, CopyState
 from webapp.planner.facts import ModelFacts
@@ -14,7 +15,6 @@ from webapp.quantisation.recipes import IMAGES, METHODS, lacks_image
 
 GIB = 1024**3
 WIDTH, HEIGHT, EDGE = 640, 260, 48
-LLAMACPP, VLLM = "llama.cpp", "vLLM"
 PRIORITIES: tuple[Priority, ...] = ("quality", "speed", "size")
 
 
@@ -59,7 +59,7 @@ class Row:
     @property
     def is_as_served(self) -> bool:
         """Whether the file itself was timed, not a conversion of it for the other engine."""
-        return self.engine in ("", LLAMACPP if self.artifact.format == "gguf" else VLLM)
+        return self.engine in ("", _serving(self.artifact.format))
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,14 @@ def _engine(row: Measurement) -> str:
     """The engine of a base line; nothing for a result, which only one engine loads."""
     if not _is_baseline(row):
         return ""
-    return LLAMACPP if row.tool.startswith(LLAMACPP) else VLLM
+    titles = (engine.title for engine in engines.all())
+    # The other tools that are named first are those that judge safetensors.
+    return next((title for title in titles if row.tool.startswith(title)), _serving("safetensors"))
+
+
+def _serving(kind: str) -> str:
+    """The engine that files of this format are timed in."""
+    return next((engine.title for engine in engines.all() if kind in engine.formats), "")
 
 
 def _loss(row: Measurement) -> float | None:

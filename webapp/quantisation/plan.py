@@ -10,6 +10,7 @@ from typing import Any
 
 from webapp import engines
 from webapp.engines.processors import Flags
+from webapp.engines.vllm import exits
 from webapp.planner.facts import ModelFacts
 from webapp.quantisation.recipes import PLAIN_TYPES, VLLM_IMAGE, GgufOptions, Measure, Recipe, of_json
 
@@ -88,6 +89,11 @@ def why_untimed(recipe: Recipe, flags: Flags) -> str:
     if recipe.what.makes == "gguf":
         return ""
     return engines.get("vllm").why_not_on("cpu", ModelFacts("", quantisation=recipe.label), flags)
+
+
+def complaint_in_words(complaint: str) -> str:
+    """What the engine that times results said when it could not run one, as people read it."""
+    return exits.in_words(complaint)
 
 
 def is_dispensable(params: Mapping[str, Any], step: str) -> bool:

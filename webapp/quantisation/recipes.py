@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from webapp import engines
 from webapp.engines.processors import GGML
 from webapp.engines.vllm import images as vllm
 
@@ -115,6 +116,12 @@ METHODS: dict[str, Method] = {
         ),
     )
 }  # fmt: skip
+
+
+def served_by() -> str:
+    """Which engine the results of which methods are for, in words."""
+    made = {e.title: [m.title for m in METHODS.values() if m.makes in e.formats] for e in engines.all()}
+    return "; ".join(f"{', '.join(titles)} for {engine}" for engine, titles in made.items() if titles)
 
 
 # What a host keeps in its facts: which of the images it has. Hosts that nobody has looked at say nothing.

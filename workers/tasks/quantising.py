@@ -11,7 +11,6 @@ from typing import Any
 from django.utils import timezone
 
 from webapp.catalog import services as catalog
-from webapp.engines.vllm import exits as vllm_exits
 from webapp.foundation.errors import Refused
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
@@ -79,7 +78,7 @@ class Quantise:
         if not isinstance(found, dict):
             return None
         if found.get("missing"):
-            found = {**found, "missing": vllm_exits.in_words(str(found["missing"]))}
+            found = {**found, "missing": plan.complaint_in_words(str(found["missing"]))}
         return {step: {**found, "ended_at": timezone.now().isoformat()}}
 
     def known(self, job: Job, step: str) -> dict[str, Any] | None:

@@ -131,16 +131,14 @@ class ReplicaLog:
             if fact is None:
                 continue
             if fact.kind == "buffer" and fact.value_bytes is not None:
-                self._add(f"{fact.device or 'host'} {fact.key}", fact.value_bytes)
+                key = f"{fact.device or 'host'} {fact.key}"
+                before_it = 0 if fact.replaces else self.sizes.get(key, 0)
+                self.sizes[key] = before_it + fact.value_bytes
             elif fact.kind == "progress":
                 progress = (fact.fraction, fact.text or fact.key)
         sizes = dict(self.sizes) if self.sizes != before else None
         if sizes or progress:
             await rows.call(rows.record_engine_facts, self.run[0], sizes, progress)
-
-    def _add(self, key: str, size: int) -> None:
-        """Weights and caches come in several lines that add up; a compute buffer printed again replaces itself."""
-        self.sizes[key] = size if key.endswith(" compute_buffer") else self.sizes.get(key, 0) + size
 
 
 def _text(batch: list[tuple[str, str]]) -> tuple[str, int]:

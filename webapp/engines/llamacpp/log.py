@@ -83,7 +83,7 @@ def reported(lines: Iterable[str]) -> dict[str, int]:
             sizes = {}
         elif fact.kind == "buffer" and fact.value_bytes is not None:
             place = (fact.key, fact.device or "")
-            before = 0 if fact.key == "compute_buffer" else sizes.get(place, 0)
+            before = 0 if fact.replaces else sizes.get(place, 0)
             sizes[place] = before + fact.value_bytes
     totals: dict[str, int] = {}
     for (term, _device), size in sizes.items():
@@ -94,4 +94,6 @@ def reported(lines: Iterable[str]) -> dict[str, int]:
 def _buffer(found: re.Match[str]) -> LogFact:
     device, kind = found["device"], found["kind"]
     key = "repack" if device.endswith("_REPACK") else _TERMS[kind]
-    return LogFact("buffer", key, value_bytes=round(float(found["mib"]) * MIB), text=kind, device=device)
+    size = round(float(found["mib"]) * MIB)
+    # A compute buffer that is printed again is the same one in its new size.
+    return LogFact("buffer", key, value_bytes=size, text=kind, device=device, replaces=key == "compute_buffer")

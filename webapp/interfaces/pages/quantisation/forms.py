@@ -13,7 +13,7 @@ from webapp.interfaces.pages.catalog.forms import RefusableForm
 from webapp.inventory.models import Host
 from webapp.quantisation import golden
 from webapp.quantisation.models import CalibrationSet, PromptSet
-from webapp.quantisation.recipes import METHODS, Measure, Recipe
+from webapp.quantisation.recipes import METHODS, Measure, Recipe, served_by
 
 PREFIX = "option"
 EXAMPLE = """What is the capital of France?
@@ -26,9 +26,7 @@ matches: (?i)\\bblue\\b"""
 class QuantiseForm(RefusableForm):
     """What to make, where, and how it is judged. The method's own options are a form of their own."""
 
-    method = forms.ChoiceField(
-        help_text="It depends on what will serve the result: GGUF is for llama.cpp, the others are for vLLM."
-    )
+    method = forms.ChoiceField(help_text=f"It depends on what will serve the result: {served_by()}.")
     team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="The job is shown to this team.")
     host = forms.ModelChoiceField(Host.objects.none(), empty_label=None, help_text="Hosts that have the source.")
     calibration = forms.ModelChoiceField(
