@@ -22,8 +22,9 @@ from channels.layers import get_channel_layer  # noqa: E402
 from webapp.deployments import rolling  # noqa: E402
 from webapp.operations.starting import refuse_unfit_schema  # noqa: E402
 from webapp.schedules import delivering, firing, running  # noqa: E402
-from workers import log_facts  # noqa: E402, F401  connects itself to the tasks
-from workers.tasks import hosts, jobs, replicas, sweeping  # noqa: E402
+from workers import controllers, log_facts  # noqa: E402, F401  the latter connects itself to the tasks
+from workers.controllers import sweeping  # noqa: E402
+from workers.controllers.host import observe as hosts  # noqa: E402
 
 get_channel_layer()
 
@@ -65,7 +66,7 @@ def share_what_is_loaded(**_signal: Any) -> None:
 @app.task(name="deployments.reconcile")
 def reconcile_replica(replica_id: int) -> None:
     """Bring one replica as far towards what is wanted as quick steps can."""
-    replicas.reconcile(replica_id)
+    controllers.work("deployments.reconcile", replica_id)
 
 
 @app.task(name="deployments.roll")
@@ -77,7 +78,7 @@ def roll_deployment(deployment_id: int) -> None:
 @app.task(name="jobs.reconcile")
 def reconcile_job(job_id: int) -> None:
     """Bring one job as far as quick steps can."""
-    jobs.reconcile(job_id)
+    controllers.work("jobs.reconcile", job_id)
 
 
 @app.task(name="inventory.probe_host")

@@ -49,7 +49,7 @@ def test_of_eight_people_who_edit_the_same_revision_one_wins(served: Any, ada: A
 
 
 def test_the_sweep_finds_a_rollout_whose_every_message_was_lost(served: Any, ada: Any, sent_tasks: Any) -> None:
-    from workers.tasks import sweeping
+    from workers.controllers import sweeping
 
     services.edit(ada, served, Edit({"options": {"context_length": 2048}}))
     new = served.replicas.get(number=3)

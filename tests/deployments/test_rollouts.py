@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from webapp.accounts.models import AuditEntry
 from webapp.catalog.models import Artifact
+from webapp.control import lease
 from webapp.deployments import lifecycle, rolling, services
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.services import Edit
@@ -51,9 +52,9 @@ def bring_up(deployment: Deployment) -> None:
 
 
 def bring(replica: Replica) -> None:
-    from workers.tasks import placing
+    from workers.controllers.replica import placing
 
-    claimed = lifecycle.claim(replica.pk)
+    claimed = lifecycle.REPLICA.claim(replica.pk)
     assert claimed is not None
     if claimed.state == ReplicaState.STOPPED:
         lifecycle.begin_again(claimed, ReplicaState.STOPPED, lifecycle.Why("", ""))
@@ -62,28 +63,28 @@ def bring(replica: Replica) -> None:
         columns = {"ready_at": timezone.now() - timedelta(minutes=1)} if new == "ready" else {}
         why = lifecycle.Why("", "")
         assert lifecycle.move(claimed, ReplicaState(old), ReplicaState(new), why, **columns), claimed.reason
-    lifecycle.release(claimed, 4.0)
+    lease.release(claimed, 4.0)
 
 
 def end_retired(deployment: Deployment) -> None:
     """Let what was retired drain and stop."""
     for replica in deployment.replicas.present().exclude(retired_at=None):
-        claimed = lifecycle.claim(replica.pk)
+        claimed = lifecycle.REPLICA.claim(replica.pk)
         assert claimed is not None
         if claimed.state == ReplicaState.READY:
             lifecycle.move(claimed, ReplicaState.READY, ReplicaState.DRAINING, lifecycle.Why("", ""))
         lifecycle.finish_stop(claimed, ReplicaState(claimed.state), lifecycle.Why("", ""))
-        lifecycle.release(claimed, None)
+        lease.release(claimed, None)
 
 
 def crash(replica: Replica, times: int = 1, retry: bool = True) -> None:
     for _time in range(times):
-        claimed = lifecycle.claim(replica.pk)
+        claimed = lifecycle.REPLICA.claim(replica.pk)
         assert claimed is not None
         if claimed.state == ReplicaState.FAILED:
             lifecycle.begin_again(claimed, ReplicaState.FAILED, lifecycle.Why("", ""))
         lifecycle.record_crash(claimed, lifecycle.Why("exited", "It ended with code 1."), retry, counts=True)
-        lifecycle.release(claimed, None)
+        lease.release(claimed, None)
 
 
 def there(deployment: Deployment) -> list[tuple[int, int, bool]]:
@@ -236,10 +237,10 @@ def test_what_was_edited_while_stopped_starts_with_the_new_contents(serve: Any, 
     deployment = serve()
     services.stop(ada, deployment)
     for replica in deployment.replicas.all():
-        claimed = lifecycle.claim(replica.pk)
+        claimed = lifecycle.REPLICA.claim(replica.pk)
         lifecycle.move(claimed, ReplicaState.READY, ReplicaState.DRAINING, lifecycle.Why("", ""))
         lifecycle.finish_stop(claimed, ReplicaState.DRAINING, lifecycle.Why("", ""))
-        lifecycle.release(claimed, None)
+        lease.release(claimed, None)
     services.edit(ada, deployment, SHORT)
     assert [revision for _number, revision, _going in there(deployment)] == [1, 1]
     services.start(ada, deployment)

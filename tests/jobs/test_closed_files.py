@@ -26,7 +26,7 @@ from webapp.schedules import firing, running
 from webapp.schedules import services as schedules
 from webapp.schedules.models import ScheduleRun
 from webapp.schedules.wishes import Wish
-from workers.tasks import job_kinds
+from workers.controllers.job import kinds as job_kinds
 
 pytestmark = pytest.mark.django_db
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def machine(engine: Dockerd, transactional_db: None) -> Any:
 
 def register(engine: Dockerd, name: str = "machine") -> Any:
     from webapp.inventory import services as inventory
-    from workers.tasks import hosts
+    from workers.controllers.host import observe as hosts
 
     host = inventory.register_host(None, name, engine.endpoint)
     hosts.probe(host.pk)
@@ -115,12 +116,13 @@ class Work:
     def __call__(self) -> None:
         """Carry out what was sent, and what comes of it, as a worker would."""
         from webapp.deployments import rolling
-        from workers.tasks import hosts, jobs, replicas
+        from workers import controllers
+        from workers.controllers.host import observe as hosts
 
         doors = {
-            "deployments.reconcile": replicas.reconcile,
+            "deployments.reconcile": partial(controllers.work, "deployments.reconcile"),
             "deployments.roll": rolling.advance,
-            "jobs.reconcile": jobs.reconcile,
+            "jobs.reconcile": partial(controllers.work, "jobs.reconcile"),
             "inventory.probe_host": hosts.probe,
         }
         for _count in range(100):

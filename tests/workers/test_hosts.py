@@ -68,7 +68,8 @@ def test_a_list_from_another_engine_ends_nothing(
     serve: Serve, work: Any, engine: Any, machine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from webapp.inventory import services as inventory
-    from workers.tasks import hosts, orphans
+    from workers.controllers.host import observe as hosts
+    from workers.controllers.host import orphans
 
     replica = serve()
     work()
@@ -144,7 +145,7 @@ def names(engine: Dockerd) -> set[str]:
 
 @pytest.fixture
 def old_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    from workers.tasks import orphans
+    from workers.controllers.host import orphans
 
     monkeypatch.setattr(orphans, "ORPHAN_AFTER_S", 0)
 
@@ -152,7 +153,7 @@ def old_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_nobody_owns_goes_and_everything_else_stays(
     serve: Serve, work: Any, engine: Any, machine: Any, litter: Callable[..., str], old_enough: None
 ) -> None:
-    from workers.tasks import orphans
+    from workers.controllers.host import orphans
 
     replica = serve()
     work()
@@ -170,7 +171,7 @@ def test_young_orphans_and_all_orphans_on_hold_stay(
     engine: Any, machine: Any, litter: Callable[..., str], monkeypatch: Any
 ) -> None:
     from webapp.inventory.models import Installation
-    from workers.tasks import orphans
+    from workers.controllers.host import orphans
 
     litter("unknown", **{"modelyard.id": "999"})
     assert orphans.clean_up(machine.pk) == 0, "it may be about to be written down"
@@ -183,8 +184,8 @@ def test_young_orphans_and_all_orphans_on_hold_stay(
 def test_an_orphan_that_gets_an_owner_at_the_last_moment_stays(
     engine: Any, litter: Callable[..., str], old_enough: None, serve: Serve, machine: Any, monkeypatch: Any
 ) -> None:
+    from workers.controllers.host import orphans
     from workers.runtime.docker import DockerRuntime
-    from workers.tasks import orphans
 
     replica = serve()
     litter("late", **{"modelyard.id": str(replica.pk)})
@@ -200,7 +201,7 @@ def test_an_orphan_that_gets_an_owner_at_the_last_moment_stays(
 
 
 def test_the_sweep_finds_what_is_due_and_hosts_not_seen_lately(serve: Serve, work: Any, machine: Any) -> None:
-    from workers.tasks import sweeping
+    from workers.controllers import sweeping
 
     replica = serve()
     work.now.clear()
@@ -255,7 +256,7 @@ def test_a_database_older_than_the_host_goes_on_with_what_runs(
 
 def test_a_look_at_a_host_finds_the_quantisers_images(engine: Any, machine: Any) -> None:
     from webapp.quantisation.recipes import GGUF_IMAGE
-    from workers.tasks import hosts
+    from workers.controllers.host import observe as hosts
 
     assert machine.facts["quantiser_images"] == []
     with contextlib.closing(engine.client()) as client:
@@ -275,7 +276,7 @@ def test_a_look_at_a_host_reads_its_processors_and_keeps_what_was_read(
 ) -> None:
     """The image that reads them comes later than the host; a host that another look finds without it loses nothing."""
     from webapp.inventory.models import Host
-    from workers.tasks import hosts
+    from workers.controllers.host import observe as hosts
 
     assert "processor" not in machine.facts and machine.processor.flags == frozenset()
     for flags in ("sse2 avx2 f16c", "sse2 avx2 f16c avx512f"):
@@ -292,7 +293,7 @@ def test_a_look_at_a_host_reads_its_processors_and_keeps_what_was_read(
 
 
 def test_a_host_that_says_nothing_of_its_processors_is_online_all_the_same(engine: Any, machine: Any) -> None:
-    from workers.tasks import hosts
+    from workers.controllers.host import observe as hosts
 
     engine.import_fake_tools(b"no such thing")
     try:

@@ -157,7 +157,7 @@ def test_without_the_tools_image_it_says_what_to_do(fetch: Fetch, work: Any, eng
 def test_a_job_of_several_steps_repeats_none_that_is_done(
     fetch: Fetch, work: Any, engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workers.tasks import job_kinds
+    from workers.controllers.job import kinds as job_kinds
 
     class TwoSteps(job_kinds.Fetch):
         begun: list[str] = []

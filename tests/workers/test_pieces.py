@@ -10,8 +10,9 @@ import pytest
 
 from webapp import engines
 from webapp.engines.base import ProbeSpec
+from workers.controllers.host import observe as hosts
+from workers.controllers.job import endings as jobs
 from workers.runtime import metrics, specs
-from workers.tasks import hosts, jobs
 from workers.watcher import logs
 from workers.watcher.asking import ask
 from workers.watcher.hosts import plainly

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact
+from webapp.control.lease import Leased, is_due
 from webapp.deployments.states import Desired, ReplicaState, RolloutState, summary
 from webapp.inventory.models import Host
 
@@ -244,7 +245,7 @@ class OptionPreset(models.Model):
 
 class ReplicaQuerySet(models.QuerySet["Replica"]):
     def due(self) -> "ReplicaQuerySet":
-        return self.filter(next_due_at__lte=Now())
+        return self.filter(is_due())
 
     def visible_to(self, user: User) -> "ReplicaQuerySet":
         return self if user.is_superuser else self.filter(deployment__team__members=user)
@@ -257,7 +258,7 @@ class ReplicaQuerySet(models.QuerySet["Replica"]):
         return self.filter(host_id=host_id)
 
 
-class Replica(models.Model):
+class Replica(Leased):
     """One engine container that ought to exist. `state` is written by lifecycle.move alone."""
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="replicas")
@@ -289,12 +290,6 @@ class Replica(models.Model):
     progress_text = models.CharField(max_length=200, blank=True)
     progress_at = models.DateTimeField(null=True, blank=True)
     crash_count = models.PositiveIntegerField(default=0)
-    # The reconcile loop's own columns: who holds the row until when, and when somebody must look again.
-    epoch = models.PositiveIntegerField(default=0)
-    lease_until = models.DateTimeField(null=True, blank=True)
-    # Counts those who found the row held: the holder looks once more before it lets go.
-    wakes = models.PositiveIntegerField(default=0)
-    next_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     state_at = models.DateTimeField(auto_now_add=True)
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     kill_after = models.DateTimeField(null=True, blank=True)

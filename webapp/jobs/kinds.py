@@ -1,5 +1,5 @@
 """What a job's end means to the rest of the data, by its kind. How its containers are made is the workers' side of it:
-workers.tasks.job_kinds. A new kind is one module here, one class there, and a line in each table."""
+workers.controllers.job.kinds. A new kind is one module here, one class there, and a line in each table."""
 
 from importlib import import_module
 from typing import Any, Protocol, cast

@@ -7,11 +7,17 @@ from django.utils import timezone
 
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host, HostState
+from workers.runtime import docker as docker_runtime
 from workers.runtime.base import ContainerFacts, ContainerMissing, HostUnreachable, Runtime
 
 
 class AnotherEngine(HostUnreachable):
     """Something answers at the host's address, but it is not the engine that holds our containers."""
+
+
+def contact(host: Host) -> Runtime:
+    """The runtime of a host."""
+    return docker_runtime.connect(host.endpoint)
 
 
 def containers(runtime: Runtime, host: Host, labels: dict[str, str], expected: str) -> list[ContainerFacts]:

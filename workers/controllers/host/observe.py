@@ -15,6 +15,7 @@ from webapp.deployments.states import ReplicaState
 from webapp.inventory import services as inventory
 from webapp.inventory.models import PROCESSOR_FACT, Host, HostState
 from webapp.quantisation import recipes
+from workers.controllers.host import accelerators, orphans, processors, samplers
 from workers.runtime import docker as docker_runtime
 from workers.runtime.base import (
     ENGINE_NETWORK,
@@ -24,7 +25,6 @@ from workers.runtime.base import (
     Runtime,
     RuntimeFault,
 )
-from workers.tasks import accelerators, orphans, processors, samplers
 
 logger = logging.getLogger(__name__)
 

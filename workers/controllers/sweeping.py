@@ -16,7 +16,7 @@ from webapp.jobs.services import RECONCILE as RECONCILE_JOB
 from webapp.operations import heartbeats
 from webapp.schedules import firing, notifying
 from webapp.usage import services as usage
-from workers.tasks import backing_up
+from workers.controllers import backing_up
 
 logger = logging.getLogger(__name__)
 

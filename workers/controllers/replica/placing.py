@@ -3,6 +3,7 @@
 from collections import Counter
 
 from webapp import engines
+from webapp.control.steps import GO_ON, Pause
 from webapp.deployments import fitting, lifecycle
 from webapp.deployments.models import Replica
 from webapp.engines.base import Engine, EngineOptions, HardwareGrant
@@ -11,7 +12,6 @@ from webapp.inventory.models import Host
 from webapp.planner import placement
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Term
-from workers.tasks.pauses import GO_ON, Pause
 
 NO_ROOM_AGAIN_S = 15.0
 
