@@ -54,7 +54,7 @@ def test_the_sweep_finds_a_rollout_whose_every_message_was_lost(served: Any, ada
     services.edit(ada, served, Edit({"options": {"context_length": 2048}}))
     new = served.replicas.get(number=3)
     sent_tasks.clear()
-    Deployment.objects.update(roll_due_at="2026-01-01T00:00:00Z")
+    Deployment.objects.update(next_due_at="2026-01-01T00:00:00Z")
     sweeping.sweep()
     assert ("deployments.reconcile", new.pk) in sent_tasks
     assert ("deployments.roll", served.pk) in sent_tasks

@@ -10,6 +10,7 @@ from django.utils import timezone
 from webapp.accounts.models import AuditEntry
 from webapp.catalog.models import Artifact
 from webapp.control import lease
+from webapp.control.lease import is_due
 from webapp.deployments import lifecycle, rolling, services
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.services import Edit
@@ -97,7 +98,7 @@ def test_a_new_deployment_has_revision_1_and_is_in_service_when_all_replicas_are
     assert there(deployment) == [(1, 1, False), (2, 1, False)]
     [rollout] = deployment.rollouts.all()
     assert (rollout.kind, rollout.state, rollout.number) == ("create", "done", 1)
-    assert deployment.roll_due_at is None
+    assert deployment.next_due_at is None
 
 
 def test_an_edit_brings_new_replicas_one_by_one_before_old_ones_go(serve: Any, ada: Any) -> None:
@@ -185,7 +186,7 @@ def test_a_revision_that_does_not_become_ready_is_given_up_by_itself(serve: Any,
     assert failed.reason
     assert (deployment.revision.number, deployment.options) == (1, {})
     assert "gave revision 2 up, back to revision 1" in "".join(e.text for e in deployment.diary.all())
-    assert deployment.roll_due_at is None
+    assert deployment.next_due_at is None
     # The next change does not take up the number that failed.
     services.edit(ada, deployment, LONG)
     assert deployment.rollouts.first().number == 3 and deployment.revisions.first().number == 3
@@ -337,7 +338,7 @@ def test_a_deployment_without_replicas_is_deleted_too(serve: Any, ada: Any, sent
     services.scale(ada, deployment, 0)
     end_retired(deployment)
     services.delete(ada, deployment)
-    assert Deployment.objects.rolling_due().exists()
+    assert Deployment.objects.filter(is_due()).exists()
     rolling.advance(deployment.pk)
     assert not Deployment.objects.exists()
 
@@ -359,4 +360,4 @@ def test_looking_again_and_again_changes_nothing(serve: Any, ada: Any) -> None:
     for _copy in range(10):
         rolling.advance(deployment.pk)
     assert (there(deployment), deployment.diary.count()) == before
-    assert Deployment.objects.get(pk=deployment.pk).roll_due_at is not None
+    assert Deployment.objects.get(pk=deployment.pk).next_due_at is not None

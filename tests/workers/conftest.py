@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -54,10 +53,10 @@ def machine(engine: Dockerd, transactional_db: None) -> Any:
 
 def register(engine: Dockerd, name: str = "machine") -> Any:
     from webapp.inventory import services as inventory
-    from workers.controllers.host import observe as hosts
+    from workers import controllers
 
     host = inventory.register_host(None, name, engine.endpoint)
-    hosts.probe(host.pk)
+    controllers.work("inventory.probe_host", host.pk)
     host.refresh_from_db()
     assert host.state == "online", host.reason
     return host
@@ -115,21 +114,13 @@ class Work:
 
     def __call__(self) -> None:
         """Carry out what was sent, and what comes of it, as a worker would."""
-        from webapp.deployments import rolling
         from workers import controllers
-        from workers.controllers.host import observe as hosts
 
-        doors = {
-            "deployments.reconcile": partial(controllers.work, "deployments.reconcile"),
-            "deployments.roll": rolling.advance,
-            "jobs.reconcile": partial(controllers.work, "jobs.reconcile"),
-            "inventory.probe_host": hosts.probe,
-        }
         for _count in range(100):
             if not self.now:
                 return
             task, row_id = self.now.pop(0)
-            doors[task](row_id)
+            controllers.work(task, row_id)
         raise AssertionError("the messages never end")
 
     def pass_time(self, row: Any, seconds: float) -> None:

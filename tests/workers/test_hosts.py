@@ -68,7 +68,7 @@ def test_a_list_from_another_engine_ends_nothing(
     serve: Serve, work: Any, engine: Any, machine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from webapp.inventory import services as inventory
-    from workers.controllers.host import observe as hosts
+    from workers import controllers
     from workers.controllers.host import orphans
 
     replica = serve()
@@ -79,7 +79,7 @@ def test_a_list_from_another_engine_ends_nothing(
         type(machine).objects.update(endpoint=other.endpoint)
         for _look in range(3):
             work.pass_time(replica, 60)
-        hosts.probe(machine.pk)
+        controllers.work("inventory.probe_host", machine.pk)
         assert "Another Docker engine answers" in reload(machine).reason
         assert machine.state == "unreachable" and reload(replica).attempt == 1
         assert orphans.clean_up(machine.pk) == 0
@@ -256,13 +256,13 @@ def test_a_database_older_than_the_host_goes_on_with_what_runs(
 
 def test_a_look_at_a_host_finds_the_quantisers_images(engine: Any, machine: Any) -> None:
     from webapp.quantisation.recipes import GGUF_IMAGE
-    from workers.controllers.host import observe as hosts
+    from workers import controllers
 
     assert machine.facts["quantiser_images"] == []
     with contextlib.closing(engine.client()) as client:
         client.tag("modelyard-test/engine:1", *GGUF_IMAGE.split(":"))
         try:
-            hosts.probe(machine.pk)
+            controllers.work("inventory.probe_host", machine.pk)
             assert reload(machine).facts["quantiser_images"] == [GGUF_IMAGE]
         finally:
             client.remove_image(GGUF_IMAGE)
@@ -276,28 +276,28 @@ def test_a_look_at_a_host_reads_its_processors_and_keeps_what_was_read(
 ) -> None:
     """The image that reads them comes later than the host; a host that another look finds without it loses nothing."""
     from webapp.inventory.models import Host
-    from workers.controllers.host import observe as hosts
+    from workers import controllers
 
     assert "processor" not in machine.facts and machine.processor.flags == frozenset()
     for flags in ("sse2 avx2 f16c", "sse2 avx2 f16c avx512f"):
         engine.import_fake_tools(CPUINFO.format(name="Some CPU", flags=flags).encode())
         Host.objects.filter(pk=machine.pk).update(facts={**machine.facts, "accelerators_at": 0})
-        hosts.probe(machine.pk)
+        controllers.work("inventory.probe_host", machine.pk)
         assert reload(machine).processor.flags == set(flags.split()) and machine.processor.name == "Some CPU"
         assert containers(engine, "probe") == []
     with contextlib.closing(engine.client()) as client:
         client.remove_image("modelyard/tools:1", force=True)
     Host.objects.filter(pk=machine.pk).update(facts={**machine.facts, "accelerators_at": 0})
-    hosts.probe(machine.pk)
+    controllers.work("inventory.probe_host", machine.pk)
     assert "avx512f" in reload(machine).processor.flags and machine.state == "online"
 
 
 def test_a_host_that_says_nothing_of_its_processors_is_online_all_the_same(engine: Any, machine: Any) -> None:
-    from workers.controllers.host import observe as hosts
+    from workers import controllers
 
     engine.import_fake_tools(b"no such thing")
     try:
-        hosts.probe(machine.pk)
+        controllers.work("inventory.probe_host", machine.pk)
         assert reload(machine).state == "online" and machine.processor.flags == frozenset()
     finally:
         with contextlib.closing(engine.client()) as client:

@@ -9,7 +9,8 @@ from django.db.models.functions import Coalesce
 
 from webapp.catalog.fits import Room
 from webapp.catalog.models import Artifact, ArtifactCopy
-from webapp.inventory.models import Host, HostState
+from webapp.inventory.models import Host
+from webapp.inventory.states import HostState
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from webapp.control import lease
 from webapp.control.lease import Leased
 
 R = TypeVar("R", bound=Leased)
+SLACK_S = 0.2
 
 
 class Kind(Generic[R]):
@@ -28,6 +29,14 @@ class Kind(Generic[R]):
     def reread(self, row: R) -> R | None:
         """See lease.reread."""
         return lease.reread(self.rows(), row)
+
+    def due(self) -> "QuerySet[R]":
+        """Rows that somebody must look at."""
+        return self.rows_of._default_manager.filter(lease.is_due())
+
+    def is_due(self, pk: int) -> bool:
+        """Whether the row's time has come, or will in a moment: clocks of two machines differ."""
+        return self.rows_of._default_manager.filter(lease.is_due(SLACK_S), pk=pk).exists()
 
     def wake(self, pk: int) -> None:
         """Have a worker look at the row as soon as the transaction has committed."""

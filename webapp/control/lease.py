@@ -33,9 +33,9 @@ class Leased(models.Model):
 R = TypeVar("R", bound=Leased)
 
 
-def is_due() -> Q:
+def is_due(within_s: float = 0.0) -> Q:
     """Rows whose date has come, and rows that somebody called for without being seen."""
-    return Q(next_due_at__lte=Now()) | Q(wakes__gt=F("wakes_seen"))
+    return Q(next_due_at__lte=Now() + timedelta(seconds=within_s)) | Q(wakes__gt=F("wakes_seen"))
 
 
 def claim(rows: "QuerySet[R]", pk: int) -> R | None:

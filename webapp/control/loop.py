@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from django.db import transaction
+
 from webapp import queue
 from webapp.control import lease
 from webapp.control.kinds import Kind
@@ -36,10 +38,18 @@ class Controller(Generic[R]):
     decide: Callable[[R, Any], Any]
     # Carry out the step; safe to repeat after a crash in its middle.
     act: Callable[[Any, R], Pause]
+    # For kinds whose rows people's verbs change too, step by step: hold the row for one transaction and read it anew.
+    hold: Callable[[R], R | None] | None = None
 
 
-def work(controller: Controller[R], pk: int) -> None:
-    """Bring the row as far as quick steps can. Delivered twice, late or after a crash, it does nothing twice."""
+def work(controller: Controller[R], pk: int, only_when_due: bool = False) -> None:
+    """Bring the row as far as quick steps can. Delivered twice, late or after a crash, it does nothing twice.
+
+    `only_when_due`: the message was sent for a time that has come. Who has looked meanwhile has set another time and
+    sent a message for that, so of many such chains one goes on.
+    """
+    if only_when_due and not controller.kind.is_due(pk):
+        return
     row = controller.kind.claim(pk)
     if row is None:
         return
@@ -74,7 +84,24 @@ def _walk(controller: Controller[R], row: R) -> tuple[R, Pause]:
     return row, 0
 
 
+def settle(controller: Controller[R], row: R) -> Pause:
+    """Step after step in the caller's transaction, which holds the row; when to look again."""
+    for _count in range(MAX_STEPS):
+        pause = _once(controller, row)
+        if pause != GO_ON:
+            return pause
+    return 0
+
+
 def _step(controller: Controller[R], row: R) -> Pause:
+    if controller.hold is None:
+        return _once(controller, row)
+    with transaction.atomic():
+        held = controller.hold(row)
+        return None if held is None else _once(controller, held)
+
+
+def _once(controller: Controller[R], row: R) -> Pause:
     observed = controller.observe(row)
     step = controller.decide(row, observed)
     return step.seconds if isinstance(step, Wait) else controller.act(step, row)

@@ -12,7 +12,8 @@ from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact, CopyState
 from webapp.engines.base import Engine, EngineOptions, HardwareGrant, Vendor
 from webapp.inventory.managing import hosts_for
-from webapp.inventory.models import Accelerator, Host, HostQuerySet, HostState
+from webapp.inventory.models import Accelerator, Host, HostQuerySet
+from webapp.inventory.states import HostState
 from webapp.planner import placement
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Capacity, Term, fits

@@ -114,7 +114,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
             "rollout": newest,
             "is_rolling": newest is not None and newest.state == RolloutState.RUNNING,
             "has_failed": newest is not None and newest.state == RolloutState.FAILED,
-            "waits_for": rolling.waits_for(deployment) if deployment.roll_due_at else "",
+            "waits_for": rolling.waits_for(deployment) if deployment.next_due_at else "",
             "revisions": deployment.revisions.all()[:3],
             "may_operate": may(user, deployment.team, Role.OPERATOR),
         }

@@ -7,6 +7,7 @@ from django.db import models
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact
 from webapp.control.lease import Leased, is_due
+from webapp.control.moves import known_words
 from webapp.inventory.models import Host
 from webapp.jobs.states import JobState
 
@@ -64,6 +65,9 @@ class Job(Leased):
     ended_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[models.Manager["Job"]] = JobQuerySet.as_manager()
+
+    class Meta:
+        constraints = [known_words(JobState, "job_state_known")]
 
     def __str__(self) -> str:
         return f"{self.kind} job {self.pk}"

@@ -6,7 +6,8 @@ from datetime import datetime
 from django.utils import timezone
 
 from webapp.inventory import services as inventory
-from webapp.inventory.models import Host, HostState
+from webapp.inventory.models import Host
+from webapp.inventory.states import HostState
 from workers.runtime import docker as docker_runtime
 from workers.runtime.base import ContainerFacts, ContainerMissing, HostUnreachable, Runtime
 
