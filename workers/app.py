@@ -69,8 +69,8 @@ def _look_after(task: str) -> None:
         controllers.work(task, pk, only_when_due=self.request.eta is not None)
 
 
-for _controller in controllers.CONTROLLERS:
-    _look_after(_controller.kind.task)
+for _task in controllers.TASKS:
+    _look_after(_task)
 
 
 @app.task(name="schedules.look")

@@ -46,7 +46,10 @@ def test_lease_columns_are_written_in_one_module() -> None:
         str(path)
         for path, tree in sources()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and columns & {keyword.arg for keyword in node.keywords}
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "update"
+        and columns & {keyword.arg for keyword in node.keywords}
     }
     assert found == {"webapp/control/lease.py"}
 

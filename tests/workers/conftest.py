@@ -125,6 +125,10 @@ class Work:
 
     def pass_time(self, row: Any, seconds: float) -> None:
         """Let the row grow older by so many seconds, and carry out what has become due."""
+        from django.db.models import F
+
+        from webapp.inventory.models import HostLane
+
         row.refresh_from_db()
         dates = {
             field.attname: getattr(row, field.attname) - timedelta(seconds=seconds)
@@ -132,6 +136,7 @@ class Work:
             if field.get_internal_type() == "DateTimeField" and getattr(row, field.attname) is not None
         }
         type(row).objects.filter(pk=row.pk).update(**dates)
+        HostLane.objects.update(lease_until=F("lease_until") - timedelta(seconds=seconds))
         self.now += self.later
         self.later.clear()
         if row._meta.model_name == "replica" and type(row).objects.due().filter(pk=row.pk).exists():

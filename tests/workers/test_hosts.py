@@ -200,19 +200,25 @@ def test_an_orphan_that_gets_an_owner_at_the_last_moment_stays(
     assert names(engine) == {"late"}
 
 
-def test_the_sweep_finds_what_is_due_and_hosts_not_seen_lately(serve: Serve, work: Any, machine: Any) -> None:
+def test_the_sweep_finds_what_is_due_and_hosts_too(serve: Serve, work: Any, machine: Any) -> None:
     from workers.controllers import sweeping
 
     replica = serve()
+    type(replica.deployment).objects.update(next_due_at=None)
     work.now.clear()
     sweeping.sweep()
     assert work.now == [("deployments.reconcile", replica.pk)]
     work()
+    type(replica).objects.update(next_due_at=None)
+    type(replica.deployment).objects.update(next_due_at=None)
     sweeping.sweep()
     assert work.now == []
-    type(machine).objects.update(seen_at=timezone.now() - timedelta(seconds=61))
+    type(machine).objects.update(next_due_at=timezone.now())
     sweeping.sweep()
-    assert work.now == [("inventory.probe_host", machine.pk)]
+    assert work.now == [("inventory.work_host", machine.pk)]
+    seen_at = reload(machine).seen_at
+    work()
+    assert reload(machine).seen_at > seen_at
 
 
 def test_engines_running_before_the_control_plane_are_taken_over(

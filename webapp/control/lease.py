@@ -88,6 +88,11 @@ def release(row: Leased, due_in_s: float | None) -> bool:
     return _of(row).exclude(wakes=row.wakes).exists()
 
 
+def put_back(row: Leased) -> bool:
+    """Give the row back as it was found: it stays due, for whoever can look after it."""
+    return bool(_held(row).update(lease_until=None, wakes=F("wakes") + 1))
+
+
 def note(row: Leased, **columns: Any) -> bool:
     """Write columns that are no state (seen, due, missing ...), while the claim holds."""
     changed = _held(row).update(**columns)

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -50,25 +51,107 @@ def work(controller: Controller[R], pk: int, only_when_due: bool = False) -> Non
     """
     if only_when_due and not controller.kind.is_due(pk):
         return
+    with Turns() as turns:
+        _work(controller, pk, turns, time.monotonic() + BUDGET_S)
+
+
+def work_lane(controllers: Iterable[Controller[Any]], lane: Kind[Any], lane_id: int) -> None:
+    """Look after the due rows of one lane, one after the other, for as long as a task may take."""
+    deadline, done = time.monotonic() + BUDGET_S, defaultdict[str, set[int]](set)
+    mine = [controller for controller in controllers if controller.kind.lane is lane]
+    with Turns() as turns:
+        if not turns.take(lane, lane_id):
+            return
+        while time.monotonic() < deadline:
+            for controller in mine:
+                pk = controller.kind.next_in_lane(lane_id, done[controller.kind.task])
+                if pk is not None:
+                    done[controller.kind.task].add(pk)
+                    _work_of_many(controller, pk, turns, deadline)
+                    break
+            else:
+                return
+    queue.send(lane.task, lane_id)
+
+
+def _work_of_many(controller: Controller[Any], pk: int, turns: "Turns", deadline: float) -> None:
+    """One row that nobody can look after keeps nobody from its neighbours."""
+    try:
+        _work(controller, pk, turns, deadline)
+    except Exception:  # a bug, whatever it is: the row is tried again later
+        logger.exception("%s(%s) failed", controller.kind.task, pk)
+
+
+class Turns:
+    """The lanes that this task has; given back at its end, with word to whoever came meanwhile."""
+
+    def __init__(self) -> None:
+        self._mine: dict[tuple[str, int], tuple[Kind[Any], Leased]] = {}
+
+    def __enter__(self) -> "Turns":
+        return self
+
+    def __exit__(self, *_fault: object) -> None:
+        for (task, lane_id), (_kind, row) in self._mine.items():
+            if lease.release(row, None):
+                queue.send(task, lane_id)
+
+    def take(self, lane: Kind[Any], lane_id: int) -> bool:
+        """Have the lane from now on; False: another task has it, and has been told to let its rows be looked at."""
+        if (lane.task, lane_id) in self._mine:
+            return True
+        row = lane.claim(lane_id)
+        if row is None and lane.rows_of._default_manager.get_or_create(pk=lane_id)[1]:
+            row = lane.claim(lane_id)
+        if row is None:
+            return False
+        self._mine[lane.task, lane_id] = (lane, row)
+        return True
+
+
+def _work(controller: Controller[R], pk: int, turns: Turns, deadline: float) -> None:
     row = controller.kind.claim(pk)
     if row is None:
         return
     pause: Pause = AFTER_A_FAULT_S
     try:
-        row, pause = _walk(controller, row)
-    finally:
-        asked_again = lease.release(row, pause)
-        if asked_again or pause == 0:
-            queue.send(controller.kind.task, pk)
-        elif pause is not None and pause != LOOK_AGAIN_S and pause <= SOON_S:
-            # The routine look is the sweep's, else every wake-up began a new chain.
-            queue.send(controller.kind.task, pk, in_s=pause)
+        row, pause = _walk(controller, row, turns, deadline)
+    except LaneTaken as taken:
+        _stand_in_line(controller, taken.row, turns)
+        return
+    except BaseException:
+        lease.release(row, pause)
+        raise
+    asked_again = lease.release(row, pause)
+    if asked_again or pause == 0:
+        queue.send(controller.kind.task, pk)
+    elif pause is not None and pause != LOOK_AGAIN_S and pause <= SOON_S:
+        # The routine look is the sweep's, else every wake-up began a new chain.
+        queue.send(controller.kind.task, pk, in_s=pause)
 
 
-def _walk(controller: Controller[R], row: R) -> tuple[R, Pause]:
+class LaneTaken(Exception):
+    """Another task has the row's lane."""
+
+    def __init__(self, row: Any) -> None:
+        self.row = row
+
+
+def _stand_in_line(controller: Controller[Any], row: Any, turns: Turns) -> None:
+    """The row stays due. Who has the lane may have looked for due rows before this one was given back: it is told once
+    more, or has let go, and then the row is looked after by a task of its own."""
+    lease.put_back(row)
+    lane, lane_id = controller.kind.lane, controller.kind.lane_of(row)
+    if lane is not None and lane_id is not None and turns.take(lane, lane_id):
+        queue.send(controller.kind.task, row.pk)
+
+
+def _walk(controller: Controller[R], row: R, turns: Turns, deadline: float) -> tuple[R, Pause]:
     """Step after step; the row as the last decision saw it, and when to look again."""
-    deadline = time.monotonic() + BUDGET_S
     for _count in range(MAX_STEPS):
+        lane_id = controller.kind.lane_of(row)
+        if controller.kind.lane is not None and lane_id is not None and not turns.take(controller.kind.lane, lane_id):
+            raise LaneTaken(row)
         # Who calls, or sets a date, after this look knows something that this decision does not.
         wakes, due_at = row.wakes, row.next_due_at
         pause = _step(controller, row)

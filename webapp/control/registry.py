@@ -10,7 +10,14 @@ MAX_PER_SWEEP = 500
 
 
 def sweep(kinds: Iterable[Kind[Any]]) -> None:
-    """Send one message per due row. A row that is held already costs its holder one more look."""
+    """Send one message per due row, and one per lane with due rows. What is held already gets one more look."""
+    lanes: dict[tuple[str, int], None] = {}
     for kind in kinds:
-        for pk in kind.due().order_by("next_due_at").values_list("pk", flat=True)[:MAX_PER_SWEEP]:
-            queue.send(kind.task, pk)
+        fields = ("pk", kind.lane_field) if kind.lane is not None else ("pk", "pk")
+        for pk, lane_id in kind.due().order_by("next_due_at").values_list(*fields)[:MAX_PER_SWEEP]:
+            if kind.lane is not None and lane_id is not None:
+                lanes[kind.lane.task, lane_id] = None
+            else:
+                queue.send(kind.task, pk)
+    for task, lane_id in lanes:
+        queue.send(task, lane_id)

@@ -57,7 +57,10 @@ class _Replicas(States[Replica]):
 
 
 STATES = _Replicas()
-REPLICA = Kind(Replica, RECONCILE, ("deployment__team", "deployment__artifact", "revision__artifact", "host"))
+REPLICA = Kind(
+    Replica, RECONCILE, ("deployment__team", "deployment__artifact", "revision__artifact", "host"),
+    lane=inventory.HOST_LANE,
+)  # fmt: skip
 
 
 def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Why, **columns: Any) -> bool:

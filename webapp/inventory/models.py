@@ -115,6 +115,12 @@ class Host(Leased):
         return Processor.from_json(self.facts.get(PROCESSOR_FACT))
 
 
+class HostLane(Leased):
+    """The turn on a host: whose lease this is, works there. One task at a time, so a dead host takes one at most."""
+
+    host = models.OneToOneField(Host, primary_key=True, on_delete=models.CASCADE, related_name="lane")
+
+
 class HostGrant(models.Model):
     """A team that may use a host which is not shared with everybody."""
 

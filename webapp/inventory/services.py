@@ -25,12 +25,14 @@ from webapp.inventory.models import (
     EngineAddress,
     Host,
     HostEvent,
+    HostLane,
     Installation,
 )
 from webapp.inventory.states import MOVES, HostState
 
 PROBE = "inventory.probe_host"
-HOST = Kind(Host, PROBE)
+HOST_LANE = Kind(HostLane, "inventory.work_host")
+HOST = Kind(Host, PROBE, lane=HOST_LANE, lane_field="pk")
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
@@ -229,13 +231,6 @@ def record_lost(host_id: int, reason: str) -> None:
         if _lose(host_id, reason):
             write_diary(host_id, f"unreachable: {reason}")
             HOST.wake(host_id)
-
-
-def record_answer(host_id: int) -> None:
-    """The host answers again (the same engine as before); facts follow with the next look."""
-    with transaction.atomic():
-        if _become(host_id, HostState.ONLINE, (HostState.UNREACHABLE,)):
-            write_diary(host_id, "answers again")
 
 
 def record_interruption(host_id: int, lost_at: datetime, back_at: datetime) -> None:

@@ -15,6 +15,7 @@ from webapp.control.moves import States
 from webapp.errors import Conflict
 from webapp.events import services as events
 from webapp.inventory.models import Host
+from webapp.inventory.services import HOST_LANE
 from webapp.jobs.models import Job, JobEvent, JobKind
 from webapp.jobs.states import ENDED, MOVES, JobState
 
@@ -102,7 +103,7 @@ class _Jobs(States[Job]):
 
 
 STATES = _Jobs()
-JOB = Kind(Job, RECONCILE, ("team", "host", "artifact__catalog_model"))
+JOB = Kind(Job, RECONCILE, ("team", "host", "artifact__catalog_model"), lane=HOST_LANE)
 move = STATES.move
 
 

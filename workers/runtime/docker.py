@@ -43,6 +43,16 @@ def _connect(endpoint: str, _pid: int) -> "DockerRuntime":
     return DockerRuntime(endpoint)
 
 
+def connect_briefly(endpoint: str, timeout_s: int) -> "DockerRuntime":
+    """The same for a question whose answer takes milliseconds or does not come."""
+    return _connect_briefly(endpoint, timeout_s, os.getpid())
+
+
+@lru_cache(maxsize=256)
+def _connect_briefly(endpoint: str, timeout_s: int, _pid: int) -> "DockerRuntime":
+    return DockerRuntime(endpoint, timeout_s)
+
+
 def identity_of(info: Mapping[str, Any]) -> str:
     """Engines up to Docker 20 share one id per machine, so the folder that holds the containers belongs to it."""
     return f"{info.get('ID', '')}@{info.get('DockerRootDir', '')}"[:100]
@@ -55,6 +65,11 @@ class DockerRuntime:
         self.endpoint = endpoint
         self._timeout_s = timeout_s
         self._client: docker.APIClient | None = None
+
+    def ping(self) -> None:
+        """Raises HostUnreachable unless the engine answers."""
+        with self._mapped() as client:
+            client.ping()
 
     def identity(self) -> str:
         return identity_of(self.info())
@@ -231,7 +246,7 @@ class DockerRuntime:
         except APIError as error:
             raise _mapped_refusal(error, creating) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, DockerException) as error:
-            raise HostUnreachable(_plain(error)) from error
+            raise HostUnreachable(_plain(error, self._timeout_s)) from error
 
 
 @contextlib.contextmanager
@@ -265,7 +280,7 @@ def _mapped_refusal(error: APIError, creating: bool) -> Exception:
     return HostUnreachable(text)
 
 
-def _plain(error: Exception) -> str:
+def _plain(error: Exception, timeout_s: int = TIMEOUT_S) -> str:
     """The innermost reason in one line, without addresses of Python objects."""
     text = str(error)
     if "FileNotFoundError" in text or "No such file" in text:
@@ -275,7 +290,7 @@ def _plain(error: Exception) -> str:
     if "Permission denied" in text:
         return "The Docker socket may not be opened by this user."
     if "timed out" in text.lower():
-        return f"Docker did not answer within {TIMEOUT_S} seconds."
+        return f"Docker did not answer within {timeout_s} seconds."
     return re.sub(r"0x[0-9a-f]+", "…", text)[:300]
 
 

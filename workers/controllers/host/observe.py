@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from django.db.models import Q
+from django.db.models.functions import Now
+
 from webapp.inventory import decide
 from webapp.inventory import services as inventory
 from webapp.inventory.decide import View
 from webapp.inventory.models import PROCESSOR_FACT, Host
 from webapp.inventory.states import HostState
 from webapp.quantisation import recipes
+from workers.controllers import looks
 from workers.controllers.host import accelerators, processors
 from workers.runtime import docker as docker_runtime
 from workers.runtime.base import HostUnreachable, Runtime
@@ -43,11 +47,21 @@ def view(host: Host) -> View:
 
 
 def look(host: Host) -> Observed:
-    """Ask the host what is on it."""
+    """Ask the host what is on it; of those that are silent, one at a time."""
+    if host.state == HostState.UNREACHABLE and _another_is_asked(host):
+        return Observed(None, decide.Observed(waits_its_turn=True))
     try:
+        looks.ping(host.endpoint)
         return Observed(read_facts(docker_runtime.connect(host.endpoint), host), decide.Observed())
     except HostUnreachable as fault:
         return Observed(None, decide.Observed(str(fault) or "no answer"))
+
+
+def _another_is_asked(host: Host) -> bool:
+    """Whether a silent host was claimed before this one and is still held: whoever came first asks."""
+    held = Host.objects.filter(state=HostState.UNREACHABLE, lease_until__gt=Now()).exclude(pk=host.pk)
+    earlier = Q(lease_until__lt=host.lease_until) | Q(lease_until=host.lease_until, pk__lt=host.pk)
+    return held.filter(earlier).exists()
 
 
 def read_facts(runtime: Runtime, host: Host) -> inventory.HostFacts:
