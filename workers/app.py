@@ -1,4 +1,4 @@
-"""The Celery app of the workers: ten-line doors to the tasks. Every task re-reads its row and is safe to repeat."""
+"""The Celery app of the workers: the doors to the tasks. Every task re-reads its row and is safe to repeat."""
 
 import gc
 import os
@@ -19,11 +19,10 @@ django.setup()
 # and the first task of each does not spend a second on it.
 from channels.layers import get_channel_layer  # noqa: E402
 
-from webapp.deployments import rolling  # noqa: E402
 from webapp.operations.starting import refuse_unfit_schema  # noqa: E402
-from webapp.schedules import delivering, firing, running  # noqa: E402
-from workers import log_facts  # noqa: E402, F401  connects itself to the tasks
-from workers.tasks import hosts, jobs, replicas, sweeping  # noqa: E402
+from webapp.schedules import firing  # noqa: E402
+from workers import controllers, log_facts  # noqa: E402, F401  the latter connects itself to the tasks
+from workers.controllers import sweeping  # noqa: E402
 
 get_channel_layer()
 
@@ -62,46 +61,22 @@ def share_what_is_loaded(**_signal: Any) -> None:
     gc.freeze()
 
 
-@app.task(name="deployments.reconcile")
-def reconcile_replica(replica_id: int) -> None:
-    """Bring one replica as far towards what is wanted as quick steps can."""
-    replicas.reconcile(replica_id)
+def _look_after(task: str) -> None:
+    """The door to one kind: look after the row. A message that was sent for a time counts only if it is time."""
+
+    @app.task(name=task, bind=True)
+    def look_after(self: Any, pk: int) -> None:
+        controllers.work(task, pk, only_when_due=self.request.eta is not None)
 
 
-@app.task(name="deployments.roll")
-def roll_deployment(deployment_id: int) -> None:
-    """Decide which replicas a deployment should have next."""
-    rolling.advance(deployment_id)
-
-
-@app.task(name="jobs.reconcile")
-def reconcile_job(job_id: int) -> None:
-    """Bring one job as far as quick steps can."""
-    jobs.reconcile(job_id)
-
-
-@app.task(name="inventory.probe_host")
-def probe_host(host_id: int) -> None:
-    """Read what is on a host and prepare it for engines."""
-    hosts.probe(host_id)
+for _task in controllers.TASKS:
+    _look_after(_task)
 
 
 @app.task(name="schedules.look")
 def look_for_revision(schedule_id: int) -> None:
     """Ask a schedule's hub whether its source has a new revision."""
     firing.look(schedule_id)
-
-
-@app.task(name="schedules.advance")
-def advance_run(run_id: int) -> None:
-    """Bring one run of a schedule as far as quick steps can."""
-    running.advance(run_id)
-
-
-@app.task(name="schedules.deliver")
-def deliver_notification(notification_id: int) -> None:
-    """Try to deliver one message."""
-    delivering.deliver(notification_id)
 
 
 @app.task(name="sweep")

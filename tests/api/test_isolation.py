@@ -21,7 +21,7 @@ ROLES = ("viewer", "operator", "admin")
 # Rows that a request may touch although it was refused: its own session, the time its key was used, its own messages.
 # What takes a row for the length of a transaction changes nothing in it.
 _OWN = re.compile(
-    r'SET "roll_due_at" = NULL WHERE|'
+    r'SET "next_due_at" = NULL WHERE|'
     r'(INTO|UPDATE|FROM) "?(django_session|accounts_cache|events_topic)"?|UPDATE "accounts_apikey" SET "last_used_at"'
     r'|SET "last_generation" = \(?"deployments_deployment"."last_generation"\)? WHERE'
 )

@@ -182,7 +182,7 @@ def test_a_dry_run_says_the_conflict_that_the_change_would_meet(
 def test_a_dry_run_says_the_gap_unless_it_is_allowed(
     as_caller: Any, ada: Any, artifact: Any, team: Any, host: Any
 ) -> None:
-    from workers.tasks import placing
+    from workers.controllers.replica import placing
 
     artifact.facts = {
         "architecture": "llama", "layers": 2, "heads": 2, "kv_heads": 2, "embedding_length": 64,

@@ -8,7 +8,7 @@ from webapp.catalog.models import CopyState
 from webapp.deployments.searching import WORDS
 from webapp.deployments.states import ReplicaState, RolloutState
 from webapp.interfaces.kit.badges import LOOKS
-from webapp.inventory.models import HostState
+from webapp.inventory.states import HostState
 from webapp.jobs.states import JobState
 from webapp.schedules import states as schedules
 

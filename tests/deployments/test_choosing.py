@@ -176,7 +176,7 @@ def test_what_vllm_does_not_run_on_processors_is_refused_before_anything_starts(
     from tests.quantisation.test_recipes import SMOL
     from webapp.deployments import fit, lifecycle
     from webapp.deployments.spec import RevisionSpec
-    from workers.tasks import placing
+    from workers.controllers.replica import placing
 
     Artifact.objects.filter(pk=halves.pk).update(facts={**SMOL.as_json(), "quantisation": quantisation})
     halves.refresh_from_db()
@@ -186,7 +186,7 @@ def test_what_vllm_does_not_run_on_processors_is_refused_before_anything_starts(
         host.accelerators.all().delete()
     place = fit.answer(RevisionSpec(artifact=halves, engine="vllm")).places[0]
     assert why in place.why and bool(place.why) == bool(why)
-    claimed = lifecycle.claim(replica.pk)
+    claimed = lifecycle.REPLICA.claim(replica.pk)
     assert claimed is not None
     placing.place(claimed)
     replica.refresh_from_db()

@@ -98,7 +98,7 @@ def test_who_looked_at_an_older_revision_is_told(client: Any, ada: Any, bob: Any
 
 
 def test_a_gap_is_announced_and_confirmed(client: Any, ada: Any, served: Any, host: Any) -> None:
-    from workers.tasks import placing
+    from workers.controllers.replica import placing
 
     services.scale(ada, served, 1)
     replica = served.replicas.get(number=1)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from webapp.control import lease
+from webapp.control.moves import IllegalMove
 from webapp.deployments import lifecycle
 from webapp.deployments.lifecycle import Why
 from webapp.deployments.models import Replica, ReplicaEvent
@@ -38,7 +40,7 @@ def test_exactly_the_moves_of_the_table_are_made(replica: Replica, old: S, new: 
         assert replica.state == new
         assert ReplicaEvent.objects.filter(old_state=old, new_state=new, text="text").count() == 1
     else:
-        with pytest.raises(ValueError, match="may not go"):
+        with pytest.raises(IllegalMove, match="cannot become"):
             lifecycle.move(replica, old, new, Why("", ""))
         assert not ReplicaEvent.objects.exists()
 
@@ -51,51 +53,51 @@ def test_move_tells_the_slower_worker_it_lost(replica: Replica) -> None:
 
 
 def test_a_held_row_is_not_given_twice_and_its_holder_looks_again(replica: Replica) -> None:
-    mine = lifecycle.claim(replica.pk)
+    mine = lifecycle.REPLICA.claim(replica.pk)
     assert mine is not None
-    assert lifecycle.claim(replica.pk) is None
-    assert lifecycle.release(mine, 12)  # somebody called: look again
-    again = lifecycle.claim(replica.pk)
-    assert again is not None and not lifecycle.release(again, 12)
+    assert lifecycle.REPLICA.claim(replica.pk) is None
+    assert lease.release(mine, 12)  # somebody called: look again
+    again = lifecycle.REPLICA.claim(replica.pk)
+    assert again is not None and not lease.release(again, 12)
 
 
 def test_a_worker_whose_lease_ran_out_moves_nothing(replica: Replica) -> None:
-    slow = lifecycle.claim(replica.pk)
+    slow = lifecycle.REPLICA.claim(replica.pk)
     assert slow is not None
     put(replica, lease_until=timezone.now() - timedelta(seconds=1))
-    quick = lifecycle.claim(replica.pk)
+    quick = lifecycle.REPLICA.claim(replica.pk)
     assert quick is not None
-    assert lifecycle.reread(slow) is None
+    assert lifecycle.REPLICA.reread(slow) is None
     assert not lifecycle.move(slow, S.PENDING, S.PLACING, Why("", ""))
-    assert not lifecycle.note(slow, container_id="x")
-    assert not lifecycle.release(slow, None)
+    assert not lease.note(slow, container_id="x")
+    assert not lease.release(slow, None)
     assert lifecycle.move(quick, S.PENDING, S.PLACING, Why("", ""))
 
 
 def test_a_call_while_the_row_is_held_does_not_shorten_the_wait_after_a_crash(replica: Replica) -> None:
     put(replica, state=S.LOADING)
-    mine = lifecycle.claim(replica.pk)
+    mine = lifecycle.REPLICA.claim(replica.pk)
     assert mine is not None
     seen = mine.wakes, mine.next_due_at
     assert lifecycle.record_crash(mine, Why("exited", "exit 1"), retry=True, counts=True)
-    assert lifecycle.claim(replica.pk) is None  # Docker's event of that same death
+    assert lifecycle.REPLICA.claim(replica.pk) is None  # Docker's event of that same death
     mine.wakes, mine.next_due_at = seen
-    assert lifecycle.release(mine, 10)
+    assert lease.release(mine, 10)
     replica.refresh_from_db()
     assert replica.next_due_at is not None
     assert (replica.next_due_at - timezone.now()).total_seconds() > 8
 
 
 def test_release_sets_the_date_of_the_next_look(replica: Replica) -> None:
-    mine = lifecycle.claim(replica.pk)
+    mine = lifecycle.REPLICA.claim(replica.pk)
     assert mine is not None
-    lifecycle.release(mine, 30)
+    lease.release(mine, 30)
     replica.refresh_from_db()
     assert replica.next_due_at is not None
     assert 20 < (replica.next_due_at - timezone.now()).total_seconds() < 31
-    mine = lifecycle.claim(replica.pk)
+    mine = lifecycle.REPLICA.claim(replica.pk)
     assert mine is not None
-    lifecycle.release(mine, None)
+    lease.release(mine, None)
     replica.refresh_from_db()
     assert replica.next_due_at is None and replica.lease_until is None
 
@@ -104,14 +106,14 @@ def test_a_wish_that_came_in_meanwhile_keeps_its_date(replica: Replica, ada: Any
     from webapp.deployments import services
 
     services.start(ada, replica.deployment)  # the date comes from the database's own clock
-    mine = lifecycle.claim(replica.pk)
+    mine = lifecycle.REPLICA.claim(replica.pk)
     assert mine is not None
-    lifecycle.release(mine, 300)  # seen by this claim: replaced
+    lease.release(mine, 300)  # seen by this claim: replaced
     assert not Replica.objects.due().exists()
-    mine = lifecycle.claim(replica.pk)
+    mine = lifecycle.REPLICA.claim(replica.pk)
     assert mine is not None
     services.stop(ada, replica.deployment)
-    lifecycle.release(mine, 300)
+    lease.release(mine, 300)
     assert Replica.objects.due().get() == replica
 
 

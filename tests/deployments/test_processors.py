@@ -85,7 +85,7 @@ def test_a_pinned_host_is_the_field_and_a_card_or_an_image_of_ones_own_the_way_o
 
 
 def test_one_host_that_can_run_it_is_enough_and_placement_takes_that(plain: Any, awq: Any, ada: Any, team: Any) -> None:
-    from workers.tasks import placing
+    from workers.controllers.replica import placing
 
     give(plain, AVX2)
     attic = inventory.register_host(None, "attic", "unix:///run/attic.sock")
@@ -98,7 +98,7 @@ def test_one_host_that_can_run_it_is_enough_and_placement_takes_that(plain: Any,
     places = {place.host.name: place.why for place in fit.answer(RevisionSpec(artifact=awq, engine="vllm")).places}
     assert NO_KERNEL in places["local"] and places["attic"] == ""
     replica = services.create(ada, team, services.DeploymentSpec("chat", artifact=awq)).replicas.get()
-    claimed = lifecycle.claim(replica.pk)
+    claimed = lifecycle.REPLICA.claim(replica.pk)
     assert claimed is not None
     placing.place(claimed)
     replica.refresh_from_db()
@@ -108,11 +108,11 @@ def test_one_host_that_can_run_it_is_enough_and_placement_takes_that(plain: Any,
 def test_what_was_asked_for_before_anybody_looked_waits_with_the_reason(
     plain: Any, awq: Any, ada: Any, team: Any
 ) -> None:
-    from workers.tasks import placing
+    from workers.controllers.replica import placing
 
     replica = services.create(ada, team, services.DeploymentSpec("chat", artifact=awq)).replicas.get()
     give(plain, AVX2)
-    claimed = lifecycle.claim(replica.pk)
+    claimed = lifecycle.REPLICA.claim(replica.pk)
     assert claimed is not None
     placing.place(claimed)
     replica.refresh_from_db()

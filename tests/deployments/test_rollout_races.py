@@ -49,12 +49,12 @@ def test_of_eight_people_who_edit_the_same_revision_one_wins(served: Any, ada: A
 
 
 def test_the_sweep_finds_a_rollout_whose_every_message_was_lost(served: Any, ada: Any, sent_tasks: Any) -> None:
-    from workers.tasks import sweeping
+    from workers.controllers import sweeping
 
     services.edit(ada, served, DeploymentPatch({"options": {"context_length": 2048}}))
     new = served.replicas.get(number=3)
     sent_tasks.clear()
-    Deployment.objects.update(roll_due_at="2026-01-01T00:00:00Z")
+    Deployment.objects.update(next_due_at="2026-01-01T00:00:00Z")
     sweeping.sweep()
     assert ("deployments.reconcile", new.pk) in sent_tasks
     assert ("deployments.roll", served.pk) in sent_tasks

@@ -9,6 +9,8 @@ from django.utils import timezone
 
 from webapp.accounts.models import AuditEntry
 from webapp.catalog.models import Artifact
+from webapp.control import lease
+from webapp.control.lease import is_due
 from webapp.deployments import lifecycle, rolling, services
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.spec import DeploymentPatch
@@ -51,9 +53,9 @@ def bring_up(deployment: Deployment) -> None:
 
 
 def bring(replica: Replica) -> None:
-    from workers.tasks import placing
+    from workers.controllers.replica import placing
 
-    claimed = lifecycle.claim(replica.pk)
+    claimed = lifecycle.REPLICA.claim(replica.pk)
     assert claimed is not None
     if claimed.state == ReplicaState.STOPPED:
         lifecycle.begin_again(claimed, ReplicaState.STOPPED, lifecycle.Why("", ""))
@@ -62,28 +64,28 @@ def bring(replica: Replica) -> None:
         columns = {"ready_at": timezone.now() - timedelta(minutes=1)} if new == "ready" else {}
         why = lifecycle.Why("", "")
         assert lifecycle.move(claimed, ReplicaState(old), ReplicaState(new), why, **columns), claimed.reason
-    lifecycle.release(claimed, 4.0)
+    lease.release(claimed, 4.0)
 
 
 def end_retired(deployment: Deployment) -> None:
     """Let what was retired drain and stop."""
     for replica in deployment.replicas.present().exclude(retired_at=None):
-        claimed = lifecycle.claim(replica.pk)
+        claimed = lifecycle.REPLICA.claim(replica.pk)
         assert claimed is not None
         if claimed.state == ReplicaState.READY:
             lifecycle.move(claimed, ReplicaState.READY, ReplicaState.DRAINING, lifecycle.Why("", ""))
         lifecycle.finish_stop(claimed, ReplicaState(claimed.state), lifecycle.Why("", ""))
-        lifecycle.release(claimed, None)
+        lease.release(claimed, None)
 
 
 def crash(replica: Replica, times: int = 1, retry: bool = True) -> None:
     for _time in range(times):
-        claimed = lifecycle.claim(replica.pk)
+        claimed = lifecycle.REPLICA.claim(replica.pk)
         assert claimed is not None
         if claimed.state == ReplicaState.FAILED:
             lifecycle.begin_again(claimed, ReplicaState.FAILED, lifecycle.Why("", ""))
         lifecycle.record_crash(claimed, lifecycle.Why("exited", "It ended with code 1."), retry, counts=True)
-        lifecycle.release(claimed, None)
+        lease.release(claimed, None)
 
 
 def there(deployment: Deployment) -> list[tuple[int, int, bool]]:
@@ -96,7 +98,7 @@ def test_a_new_deployment_has_revision_1_and_is_in_service_when_all_replicas_are
     assert there(deployment) == [(1, 1, False), (2, 1, False)]
     [rollout] = deployment.rollouts.all()
     assert (rollout.kind, rollout.state, rollout.number) == ("create", "done", 1)
-    assert deployment.roll_due_at is None
+    assert deployment.next_due_at is None
 
 
 def test_an_edit_brings_new_replicas_one_by_one_before_old_ones_go(serve: Any, ada: Any) -> None:
@@ -184,7 +186,7 @@ def test_a_revision_that_does_not_become_ready_is_given_up_by_itself(serve: Any,
     assert failed.reason
     assert (deployment.revision.number, deployment.options) == (1, {})
     assert "gave revision 2 up, back to revision 1" in "".join(e.text for e in deployment.diary.all())
-    assert deployment.roll_due_at is None
+    assert deployment.next_due_at is None
     # The next change does not take up the number that failed.
     services.edit(ada, deployment, LONG)
     assert deployment.rollouts.first().number == 3 and deployment.revisions.first().number == 3
@@ -236,10 +238,10 @@ def test_what_was_edited_while_stopped_starts_with_the_new_contents(serve: Any, 
     deployment = serve()
     services.stop(ada, deployment)
     for replica in deployment.replicas.all():
-        claimed = lifecycle.claim(replica.pk)
+        claimed = lifecycle.REPLICA.claim(replica.pk)
         lifecycle.move(claimed, ReplicaState.READY, ReplicaState.DRAINING, lifecycle.Why("", ""))
         lifecycle.finish_stop(claimed, ReplicaState.DRAINING, lifecycle.Why("", ""))
-        lifecycle.release(claimed, None)
+        lease.release(claimed, None)
     services.edit(ada, deployment, SHORT)
     assert [revision for _number, revision, _going in there(deployment)] == [1, 1]
     services.start(ada, deployment)
@@ -340,7 +342,7 @@ def test_a_deployment_without_replicas_is_deleted_too(serve: Any, ada: Any, sent
     services.scale(ada, deployment, 0)
     end_retired(deployment)
     services.delete(ada, deployment)
-    assert Deployment.objects.rolling_due().exists()
+    assert Deployment.objects.filter(is_due()).exists()
     rolling.advance(deployment.pk)
     assert not Deployment.objects.exists()
 
@@ -362,4 +364,4 @@ def test_looking_again_and_again_changes_nothing(serve: Any, ada: Any) -> None:
     for _copy in range(10):
         rolling.advance(deployment.pk)
     assert (there(deployment), deployment.diary.count()) == before
-    assert Deployment.objects.get(pk=deployment.pk).roll_due_at is not None
+    assert Deployment.objects.get(pk=deployment.pk).next_due_at is not None

@@ -69,7 +69,7 @@ def test_every_racer_gets_another_address(host):
 
 def test_a_row_is_claimed_by_exactly_one_of_many(deployment):
     replica = deployment.replicas.get()
-    claims = race(lambda _number: lifecycle.claim(replica.pk))
+    claims = race(lambda _number: lifecycle.REPLICA.claim(replica.pk))
     assert sum(claim is not None for claim in claims) == 1
 
 

@@ -165,8 +165,9 @@ def test_the_api_changes_only_what_is_sent(client, root, restricted, team):
 def test_the_diary_tells_when_a_host_was_lost_and_came_back(host):
     services.record_lost(host.pk, "connection refused")
     services.record_lost(host.pk, "connection refused")
-    services.record_answer(host.pk)
-    assert [entry.text for entry in host.diary.all()][:2] == ["answers again", "unreachable: connection refused"]
+    services.record_facts(host.pk, services.HostFacts("daemon-1", 16, 64 * services.GIB, accelerators=None))
+    back, lost = [entry.text for entry in host.diary.all()][:2]
+    assert (back, lost) == ("answers: 16 CPUs, 64.0 GiB of memory", "unreachable: connection refused")
 
 
 def test_the_page_says_what_a_drain_means_and_closes_the_rest(client, root, host):

@@ -22,11 +22,11 @@ from webapp.jobs import fetching, services
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
 from webapp.quantisation.recipes import Recipe
-from webapp.schedules import firing, running
+from webapp.schedules import firing
 from webapp.schedules import services as schedules
-from webapp.schedules.models import ScheduleRun
 from webapp.schedules.wishes import Wish
-from workers.tasks import job_kinds
+from workers import controllers
+from workers.controllers.job import kinds as job_kinds
 
 pytestmark = pytest.mark.django_db
 
@@ -222,8 +222,7 @@ def test_a_schedules_run_ends_with_the_command_before_it_queues_a_job(ada, team,
     wish = Wish(name="nightly", host=host, recipes=(recipe,), artifact=failed.artifact, crontab="0 2 * * *")
     run = firing.begin(schedules.create(ada, team, wish), timezone.now())
     for _look in range(3):
-        ScheduleRun.objects.filter(pk=run.pk).exclude(next_look_at=None).update(next_look_at=timezone.now())
-        running.advance(run.pk)
+        controllers.work(firing.ADVANCE, run.pk)
     run.refresh_from_db()
     assert run.state == "failed" and Job.objects.count() == 1
     assert run.reason.startswith(f"{folder}/model.safetensors cannot be read by jobs")

@@ -7,8 +7,8 @@ from webapp.foundation.errors import Conflict, NotAllowed
 from webapp.jobs import deleting, fetching, kinds, services
 from webapp.jobs.models import Job, JobKind
 from webapp.jobs.states import JobState
-from workers.tasks import job_kinds
-from workers.tasks.jobs import read_ending
+from workers.controllers.job import kinds as job_kinds
+from workers.controllers.job.endings import read_ending
 
 pytestmark = pytest.mark.django_db
 

@@ -3,9 +3,10 @@
 import pytest
 
 from webapp.jobs import services
+from webapp.jobs.decide import Start
 from webapp.jobs.states import JobState
-from workers.runtime.base import ContainerFacts, StartRefused
-from workers.tasks import jobs
+from workers.controllers.job import act
+from workers.runtime.base import StartRefused
 
 pytestmark = pytest.mark.django_db
 DYING = "OCI runtime create failed: transport is closing"
@@ -32,19 +33,18 @@ def job(ada, team, artifact):
 
 
 def start(job, words):
-    made = ContainerFacts(id="abc", name=job.container_name, status="created", labels={})
-    return jobs._start(Refusing(words), job, made)
+    return act._start(Refusing(words), job, Start("abc"))
 
 
 def test_a_refused_start_is_tried_again_after_a_pause_and_then_told(job):
-    assert [start(job, DYING), start(job, DYING)] == [jobs.LOOK_AGAIN_S] * 2
+    assert [start(job, DYING), start(job, DYING)] == [act.LOOK_AGAIN_S] * 2
     assert (job.attempt, job.state) == (3, JobState.QUEUED)
     start(job, DYING)
-    fresh = services.reread(job)
+    fresh = services.JOB.reread(job)
     assert (fresh.state, fresh.advice) == (JobState.FAILED, "Look at the host's Docker.")
     assert fresh.reason == f"Docker did not start the container: {DYING}. It was tried 3 times."
 
 
 def test_a_full_disk_is_told_at_once(job):
     start(job, "mkdir /var/lib/docker/overlay2/x: no space left on device")
-    assert services.reread(job).reason.startswith("The disk of ")
+    assert services.JOB.reread(job).reason.startswith("The disk of ")

@@ -6,6 +6,7 @@ import pytest
 
 from tests.catalog.gguf_file import write_gguf
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
+from webapp.control import lease
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.inventory.models import Host
 from webapp.jobs import fetching, services
@@ -72,18 +73,18 @@ def test_every_move_is_as_the_table_says(job, old, new):
 
 
 def test_the_slower_of_two_workers_is_told_that_it_lost(job):
-    first = services.claim(job.pk)
-    assert services.claim(job.pk) is None
+    first = services.JOB.claim(job.pk)
+    assert services.JOB.claim(job.pk) is None
     assert services.move(first, JobState.QUEUED, JobState.RUNNING)
     assert not services.move(job, JobState.QUEUED, JobState.RUNNING)
-    services.release(first, None)
-    assert services.claim(job.pk).epoch == first.epoch + 1
+    lease.release(first, None)
+    assert services.JOB.claim(job.pk).epoch == first.epoch + 1
 
 
 def test_a_wish_that_comes_while_a_worker_holds_the_job_is_not_forgotten(ada, job):
-    held = services.claim(job.pk)
+    held = services.JOB.claim(job.pk)
     services.cancel(ada, job)
-    services.release(held, None)
+    lease.release(held, None)
     assert Job.objects.due().get() == job
 
 

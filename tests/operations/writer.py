@@ -20,6 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 def verbs(number: int) -> list[Callable[[], Any]]:
     """What this process does, over and over."""
     from webapp.accounts.models import Team, User
+    from webapp.control import lease
     from webapp.deployments import lifecycle, services
     from webapp.deployments.models import Deployment, Replica
     from webapp.foundation.errors import Refused
@@ -36,10 +37,12 @@ def verbs(number: int) -> list[Callable[[], Any]]:
         services.scale(user, deployment, 1 + seen["scale"])
 
     def look() -> None:
-        held = lifecycle.claim(Replica.objects.filter(deployment=deployment).order_by("?").values_list("pk")[0][0])
+        held = lifecycle.REPLICA.claim(
+            Replica.objects.filter(deployment=deployment).order_by("?").values_list("pk")[0][0]
+        )
         if held is not None:
             lifecycle.append_log(held.pk, held.generation, held.attempt, "a line\n", str(time.time()))
-            lifecycle.release(held, 60)
+            lease.release(held, 60)
 
     def book() -> None:
         with contextlib.suppress(Refused):  # a host that is full is an answer, too

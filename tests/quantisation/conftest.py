@@ -91,12 +91,12 @@ class Driver:
 
     def until_ended(self, job: Any, until: Any = lambda job: False) -> Any:
         """Carry the job on until it has ended, or `until` says stop."""
-        from workers.tasks import jobs
+        from workers import controllers
 
         deadline = time.monotonic() + LIMIT_S
         while reload(job).state in ("queued", "running") and not until(job):
             assert time.monotonic() < deadline, f"{job.state} at {job.container_name}"
-            jobs.reconcile(job.pk)
+            controllers.work("jobs.reconcile", job.pk)
             reload(job)
             if job.container_name not in self.seen and job.container_id:
                 self.seen.append(job.container_name)

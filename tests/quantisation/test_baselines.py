@@ -4,6 +4,7 @@ import pytest
 
 from webapp.catalog.models import Artifact
 from webapp.inventory import services as inventory
+from webapp.jobs.decide import Create
 from webapp.jobs.models import Job
 from webapp.quantisation import comparison, measuring, services
 from webapp.quantisation.models import Measurement
@@ -68,12 +69,12 @@ def test_without_a_timed_result_there_is_nothing_to_compare(job):  # noqa: F811
 
 
 def test_a_step_that_is_known_has_no_container(job, sent_tasks):  # noqa: F811
-    from workers.tasks import jobs as work
+    from workers.controllers.job import act as work
 
     end(job, LLAMACPP)
     steps = job.params["steps"]
     second = another(job, LLAMACPP, state="running", phase=steps.index("baseline"))
-    work._create(object(), second)  # type: ignore[arg-type]  whatever it asked of the engine would raise
+    work._create(object(), second, Create())  # type: ignore[arg-type]  whatever it asked of the engine would raise
     second.refresh_from_db()
     assert steps[second.phase] == "publish" and second.container_id == ""
     rows = {row["name"]: row for row in second.plan}

@@ -148,8 +148,8 @@ def pass_time(driver: Any, job: Any) -> None:
     """Let the sweep look at an ended job that still has something to take away."""
     from django.utils import timezone
 
-    from workers.tasks import jobs
+    from workers import controllers
 
     if reload(job).next_due_at is not None:
         type(job).objects.filter(pk=job.pk).update(next_due_at=timezone.now())
-        jobs.reconcile(job.pk)
+        controllers.work("jobs.reconcile", job.pk)

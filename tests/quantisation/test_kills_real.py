@@ -78,7 +78,7 @@ def at_work(scene: Scene, ask: Any, dice: random.Random, whole_s: float) -> tupl
 
 def nothing_stays(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Containers of ended jobs, whose worker died before it could remove them, go with the sweep of orphans."""
-    from workers.tasks import orphans
+    from workers.controllers.host import orphans
 
     scene.stack.kill("beat")
     monkeypatch.setattr(orphans, "ORPHAN_AFTER_S", 0)

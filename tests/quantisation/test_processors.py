@@ -8,6 +8,7 @@ import pytest
 from tests.deployments.test_processors import give
 from tests.engines.processors import AVX2, AVX512, OLD_X86, UNKNOWN
 from webapp.foundation.errors import Invalid
+from webapp.jobs.decide import Create
 from webapp.jobs.models import Job
 from webapp.quantisation import services
 from webapp.quantisation.models import Measurement
@@ -33,7 +34,7 @@ def test_the_result_is_timed_where_vllm_runs_it_and_made_everywhere(
     flags,
     is_timed,
 ):
-    from workers.tasks import jobs as work
+    from workers.controllers.job import act as work
 
     give(host, flags)
     job = services.queue(ada, team, half, AWQ, host, measure=Measure())
@@ -44,15 +45,15 @@ def test_the_result_is_timed_where_vllm_runs_it_and_made_everywhere(
     if is_timed:
         # What it would ask of the engine next raises: there is none here.
         with pytest.raises(AttributeError):
-            work._create(object(), job)
+            work._create(object(), job, Create())
         assert "speed" not in job.result
         return
-    work._create(object(), job)  # whatever it asked of the engine would raise
+    work._create(object(), job, Create())  # whatever it asked of the engine would raise
     job.refresh_from_db()
     assert steps[job.phase] == "baseline" and job.container_id == ""
     rows = {row["name"]: row for row in job.plan}
     assert rows["speed"]["state"] == "skipped" and rows["speed"]["why"].startswith(WHY)
-    work._create(object(), job)
+    work._create(object(), job, Create())
     job.refresh_from_db()
     assert steps[job.phase] == "publish", "the source is not timed for nothing"
     made = end(job, {**published(tool=""), **job.result})
@@ -101,7 +102,7 @@ def test_gguf_is_refused_where_its_tools_would_die_of_an_unknown_instruction(
 
 def test_what_vllm_says_of_a_missing_kernel_is_told_in_words(half, host, ada, team):  # noqa: F811
     """Nobody had looked at the processors, so it was tried."""
-    from workers.tasks.quantising import Quantise
+    from workers.controllers.job.quantising import Quantise
 
     job = services.queue(ada, team, half, AWQ, host, measure=Measure())
     job.phase = job.params["steps"].index("speed")

@@ -65,13 +65,12 @@ def overdue(schedule: Any) -> Any:
 @pytest.fixture
 def go(db: None) -> Callable[..., Any]:
     """Look at a run now, as many times as asked: go(run, 3); answers the run as it then is."""
-    from webapp.schedules import running
     from webapp.schedules.models import ScheduleRun
+    from workers import controllers
 
     def look(run: Any, times: int = 1) -> Any:
         for _time in range(times):
-            ScheduleRun.objects.filter(pk=run.pk).exclude(next_look_at=None).update(next_look_at=PAST)
-            running.advance(run.pk)
+            controllers.work("schedules.advance", run.pk)
         return ScheduleRun.objects.get(pk=run.pk)
 
     return look
@@ -105,3 +104,11 @@ def end_job(db: None) -> Callable[..., Any]:
         return job.artifact.made.get(pk=reserved)
 
     return end
+
+
+@pytest.fixture
+def deliver(db: None) -> Callable[[int], None]:
+    """Carry out the message to the workers about this notification."""
+    from workers import controllers
+
+    return lambda pk: controllers.work("schedules.deliver", pk)

@@ -50,9 +50,9 @@ def test_a_time_that_comes_while_it_runs_is_one_run_after_that(schedule, ada):
     schedule.refresh_from_db()
     assert schedule.next_due_at == PAST
     services.cancel(ada, first)
-    from webapp.schedules import running
+    from workers import controllers
 
-    running.advance(first.pk)
+    controllers.work(firing.ADVANCE, first.pk)
     firing.sweep()
     assert ScheduleRun.objects.count() == 2
 

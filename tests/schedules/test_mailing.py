@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.parts.mail import PASSWORD, USER, mail_server, make_certificate
-from webapp.schedules import delivering, firing, mailing, notifying, targets
+from webapp.schedules import firing, mailing, notifying, targets
 from webapp.schedules.models import Notification
 
 PAST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -102,13 +102,13 @@ def mailbox(through, ada, team):
 
 
 @pytest.mark.django_db
-def test_the_end_of_a_run_is_mailed_once_with_its_reason_and_a_link(mailbox, schedule, go, end_job):
+def test_the_end_of_a_run_is_mailed_once_with_its_reason_and_a_link(mailbox, schedule, go, end_job, deliver):
     run = go(firing.begin(schedule, datetime.now(UTC)), 2)
     end_job(run.jobs.get(), {"kl_divergence": 9.0})
     go(run)
     row = Notification.objects.get()
     for _time in range(3):
-        delivering.deliver(row.pk)
+        deliver(row.pk)
     [message] = mailbox.messages
     assert message["Subject"].startswith("Modelyard: Schedule nightly: refused.")
     assert "above the limit" in message.get_content() and f"/schedules/{schedule.pk}/" in message.get_content()
@@ -117,14 +117,14 @@ def test_the_end_of_a_run_is_mailed_once_with_its_reason_and_a_link(mailbox, sch
 
 
 @pytest.mark.django_db
-def test_a_server_that_asks_for_patience_gets_the_message_again_later(mailbox, team, ada):
+def test_a_server_that_asks_for_patience_gets_the_message_again_later(mailbox, team, ada, deliver):
     mailbox.answers.append("451 try again in a minute")
     row = targets.test(ada, team.notification_targets.get())
-    delivering.deliver(row.pk)
+    deliver(row.pk)
     row.refresh_from_db()
     assert (row.state, mailbox.messages, "try again in a minute" in row.answer) == ("pending", [], True)
     Notification.objects.update(next_due_at=PAST)
-    delivering.deliver(row.pk)
+    deliver(row.pk)
     row.refresh_from_db()
     assert (row.state, len(mailbox.messages), row.attempts) == ("sent", 1, 2)
 

@@ -11,9 +11,11 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from webapp.control import registry
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.jobs.models import Job
-from webapp.schedules import delivering, firing, notifying, targets
+from webapp.schedules import firing, notifying, targets
+from webapp.schedules.lifecycle import NOTIFICATION
 from webapp.schedules.models import Notification, Target
 
 pytestmark = pytest.mark.django_db
@@ -54,10 +56,10 @@ def told(receiver, ada, team):
     return targets.add(ada, team, "webhook", receiver.url, ALL)
 
 
-def test_a_message_is_signed_so_that_the_receiver_can_check_it(told, receiver, ada):
+def test_a_message_is_signed_so_that_the_receiver_can_check_it(told, receiver, ada, deliver):
     target, secret = told
     row = targets.test(ada, target)
-    delivering.deliver(row.pk)
+    deliver(row.pk)
     [(headers, body)] = receiver.got
     parts = dict(part.split("=", 1) for part in headers["X-Modelyard-Signature"].split(","))
     expected = hmac.new(secret.encode(), parts["t"].encode() + b"." + body, hashlib.sha256).hexdigest()
@@ -68,19 +70,19 @@ def test_a_message_is_signed_so_that_the_receiver_can_check_it(told, receiver, a
     assert secret not in target.sealed_secret
 
 
-def test_a_message_is_sent_once_however_often_it_is_delivered(told, receiver, ada):
+def test_a_message_is_sent_once_however_often_it_is_delivered(told, receiver, ada, deliver):
     row = targets.test(ada, told[0])
     for _time in range(3):
-        delivering.deliver(row.pk)
+        deliver(row.pk)
     assert len(receiver.got) == 1
 
 
-def test_a_receiver_that_fails_is_tried_five_times_then_given_up(told, receiver, ada):
+def test_a_receiver_that_fails_is_tried_five_times_then_given_up(told, receiver, ada, deliver):
     receiver.status = 500
     row, waits = targets.test(ada, told[0]), []
     for _time in range(7):
         Notification.objects.filter(pk=row.pk).exclude(next_due_at=None).update(next_due_at=PAST)
-        delivering.deliver(row.pk)
+        deliver(row.pk)
         row.refresh_from_db()
         if row.next_due_at:
             waits.append(round((row.next_due_at - timezone.now()).total_seconds(), -1))
@@ -88,10 +90,10 @@ def test_a_receiver_that_fails_is_tried_five_times_then_given_up(told, receiver,
     assert waits == [30, 120, 600, 3600]
 
 
-def test_a_redirect_is_not_followed_with_the_message(told, receiver, ada):
+def test_a_redirect_is_not_followed_with_the_message(told, receiver, ada, deliver):
     receiver.status = 302
     row = targets.test(ada, told[0])
-    delivering.deliver(row.pk)
+    deliver(row.pk)
     row.refresh_from_db()
     assert (len(receiver.got), row.state, row.answer) == (1, "pending", "answered 302")
 
@@ -99,7 +101,7 @@ def test_a_redirect_is_not_followed_with_the_message(told, receiver, ada):
 def test_the_sweep_finds_messages_that_are_due(told, ada, sent_tasks):
     row = targets.test(ada, told[0])
     sent_tasks.clear()
-    firing.sweep()
+    registry.sweep([NOTIFICATION])
     assert sent_tasks == [("schedules.deliver", row.pk)]
 
 

@@ -9,10 +9,13 @@ from webapp.catalog.models import Artifact
 from webapp.deployments.models import Deployment, Rollout
 from webapp.jobs.models import Job
 from webapp.quantisation.recipes import Recipe
-from webapp.schedules import firing, running, services
+from webapp.schedules import firing, services
+from webapp.schedules.decide import AGAIN_S
 from webapp.schedules.gates import Gate
+from webapp.schedules.lifecycle import RUN
 from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.states import ENDED, MOVES, RunState
+from workers import controllers
 
 pytestmark = pytest.mark.django_db
 TWO = (Recipe(options={"type": "Q4_K_M"}), Recipe(options={"type": "Q8_0"}))
@@ -57,17 +60,17 @@ def test_a_run_at_work_is_looked_at_again_before_a_sweep_would(schedule, monkeyp
     )
     run = firing.begin(schedule, timezone.now())
     sent.clear()
-    running.advance(run.pk)
-    assert [message for message in sent if message[2]] == [(firing.ADVANCE, run.pk, running.AGAIN_S)]
+    controllers.work(firing.ADVANCE, run.pk)
+    assert [message for message in sent if message[2]] == [(firing.ADVANCE, run.pk, AGAIN_S)]
     sent.clear()
-    running.advance(run.pk)
+    controllers.work(firing.ADVANCE, run.pk, only_when_due=True)
     assert sent == [], "it came before its time"
 
 
 def test_two_workers_at_once_are_one_and_nobody(schedule):
     run = firing.begin(schedule, timezone.now())
-    assert running._claim(run.pk) is not None
-    assert running._claim(run.pk) is None
+    assert RUN.claim(run.pk) is not None
+    assert RUN.claim(run.pk) is None
 
 
 def test_a_recipe_matrix_is_one_job_each_and_the_first_that_passes_counts(make_schedule, go, end_job, deployment):
@@ -173,7 +176,7 @@ def test_a_run_waits_for_its_window_and_says_so(make_schedule, go):
     schedule = make_schedule(opens_at=opens, shuts_at=shuts)
     run = go(firing.begin(schedule, now))
     assert (run.state, "window opens" in run.reason) == ("waiting", True)
-    assert run.next_look_at > now + timedelta(hours=1)
+    assert run.next_due_at > now + timedelta(hours=1)
 
 
 def test_a_run_that_a_person_asked_for_does_not_wait(make_schedule, go, ada):

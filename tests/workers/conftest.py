@@ -53,10 +53,10 @@ def machine(engine: Dockerd, transactional_db: None) -> Any:
 
 def register(engine: Dockerd, name: str = "machine") -> Any:
     from webapp.inventory import services as inventory
-    from workers.tasks import hosts
+    from workers import controllers
 
     host = inventory.register_host(None, name, engine.endpoint)
-    hosts.probe(host.pk)
+    controllers.work("inventory.probe_host", host.pk)
     host.refresh_from_db()
     assert host.state == "online", host.reason
     return host
@@ -116,24 +116,21 @@ class Work:
 
     def __call__(self) -> None:
         """Carry out what was sent, and what comes of it, as a worker would."""
-        from webapp.deployments import rolling
-        from workers.tasks import hosts, jobs, replicas
+        from workers import controllers
 
-        doors = {
-            "deployments.reconcile": replicas.reconcile,
-            "deployments.roll": rolling.advance,
-            "jobs.reconcile": jobs.reconcile,
-            "inventory.probe_host": hosts.probe,
-        }
         for _count in range(100):
             if not self.now:
                 return
             task, row_id = self.now.pop(0)
-            doors[task](row_id)
+            controllers.work(task, row_id)
         raise AssertionError("the messages never end")
 
     def pass_time(self, row: Any, seconds: float) -> None:
         """Let the row grow older by so many seconds, and carry out what has become due."""
+        from django.db.models import F
+
+        from webapp.inventory.models import HostLane
+
         row.refresh_from_db()
         dates = {
             field.attname: getattr(row, field.attname) - timedelta(seconds=seconds)
@@ -141,6 +138,7 @@ class Work:
             if field.get_internal_type() == "DateTimeField" and getattr(row, field.attname) is not None
         }
         type(row).objects.filter(pk=row.pk).update(**dates)
+        HostLane.objects.update(lease_until=F("lease_until") - timedelta(seconds=seconds))
         self.now += self.later
         self.later.clear()
         if row._meta.model_name == "replica" and type(row).objects.due().filter(pk=row.pk).exists():

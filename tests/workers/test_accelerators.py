@@ -8,7 +8,7 @@ import pytest
 
 from tests.parts.dockerd import running_dockerd
 from tests.workers.acting import containers, inspect, reload
-from workers.tasks import accelerators
+from workers.controllers.host import accelerators
 
 CAPTURES = Path(__file__).parent.parent / "inventory" / "captures"
 

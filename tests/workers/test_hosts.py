@@ -68,7 +68,8 @@ def test_a_list_from_another_engine_ends_nothing(
     serve: Serve, work: Any, engine: Any, machine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from webapp.inventory import services as inventory
-    from workers.tasks import hosts, orphans
+    from workers import controllers
+    from workers.controllers.host import orphans
 
     replica = serve()
     work()
@@ -78,7 +79,7 @@ def test_a_list_from_another_engine_ends_nothing(
         type(machine).objects.update(endpoint=other.endpoint)
         for _look in range(3):
             work.pass_time(replica, 60)
-        hosts.probe(machine.pk)
+        controllers.work("inventory.probe_host", machine.pk)
         assert "Another Docker engine answers" in reload(machine).reason
         assert machine.state == "unreachable" and reload(replica).attempt == 1
         assert orphans.clean_up(machine.pk) == 0
@@ -144,7 +145,7 @@ def names(engine: Dockerd) -> set[str]:
 
 @pytest.fixture
 def old_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    from workers.tasks import orphans
+    from workers.controllers.host import orphans
 
     monkeypatch.setattr(orphans, "ORPHAN_AFTER_S", 0)
 
@@ -152,7 +153,7 @@ def old_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_nobody_owns_goes_and_everything_else_stays(
     serve: Serve, work: Any, engine: Any, machine: Any, litter: Callable[..., str], old_enough: None
 ) -> None:
-    from workers.tasks import orphans
+    from workers.controllers.host import orphans
 
     replica = serve()
     work()
@@ -170,7 +171,7 @@ def test_young_orphans_and_all_orphans_on_hold_stay(
     engine: Any, machine: Any, litter: Callable[..., str], monkeypatch: Any
 ) -> None:
     from webapp.inventory.models import Installation
-    from workers.tasks import orphans
+    from workers.controllers.host import orphans
 
     litter("unknown", **{"modelyard.id": "999"})
     assert orphans.clean_up(machine.pk) == 0, "it may be about to be written down"
@@ -183,8 +184,8 @@ def test_young_orphans_and_all_orphans_on_hold_stay(
 def test_an_orphan_that_gets_an_owner_at_the_last_moment_stays(
     engine: Any, litter: Callable[..., str], old_enough: None, serve: Serve, machine: Any, monkeypatch: Any
 ) -> None:
+    from workers.controllers.host import orphans
     from workers.runtime.docker import DockerRuntime
-    from workers.tasks import orphans
 
     replica = serve()
     litter("late", **{"modelyard.id": str(replica.pk)})
@@ -199,19 +200,25 @@ def test_an_orphan_that_gets_an_owner_at_the_last_moment_stays(
     assert names(engine) == {"late"}
 
 
-def test_the_sweep_finds_what_is_due_and_hosts_not_seen_lately(serve: Serve, work: Any, machine: Any) -> None:
-    from workers.tasks import sweeping
+def test_the_sweep_finds_what_is_due_and_hosts_too(serve: Serve, work: Any, machine: Any) -> None:
+    from workers.controllers import sweeping
 
     replica = serve()
+    type(replica.deployment).objects.update(next_due_at=None)
     work.now.clear()
     sweeping.sweep()
     assert work.now == [("deployments.reconcile", replica.pk)]
     work()
+    type(replica).objects.update(next_due_at=None)
+    type(replica.deployment).objects.update(next_due_at=None)
     sweeping.sweep()
     assert work.now == []
-    type(machine).objects.update(seen_at=timezone.now() - timedelta(seconds=61))
+    type(machine).objects.update(next_due_at=timezone.now())
     sweeping.sweep()
-    assert work.now == [("inventory.probe_host", machine.pk)]
+    assert work.now == [("inventory.work_host", machine.pk)]
+    seen_at = reload(machine).seen_at
+    work()
+    assert reload(machine).seen_at > seen_at
 
 
 def test_engines_running_before_the_control_plane_are_taken_over(
@@ -255,13 +262,13 @@ def test_a_database_older_than_the_host_goes_on_with_what_runs(
 
 def test_a_look_at_a_host_finds_the_quantisers_images(engine: Any, machine: Any) -> None:
     from webapp.quantisation.recipes import GGUF_IMAGE
-    from workers.tasks import hosts
+    from workers import controllers
 
     assert machine.facts["quantiser_images"] == []
     with contextlib.closing(engine.client()) as client:
         client.tag("modelyard-test/engine:1", *GGUF_IMAGE.split(":"))
         try:
-            hosts.probe(machine.pk)
+            controllers.work("inventory.probe_host", machine.pk)
             assert reload(machine).facts["quantiser_images"] == [GGUF_IMAGE]
         finally:
             client.remove_image(GGUF_IMAGE)
@@ -275,28 +282,28 @@ def test_a_look_at_a_host_reads_its_processors_and_keeps_what_was_read(
 ) -> None:
     """The image that reads them comes later than the host; a host that another look finds without it loses nothing."""
     from webapp.inventory.models import Host
-    from workers.tasks import hosts
+    from workers import controllers
 
     assert "processor" not in machine.facts and machine.processor.flags == frozenset()
     for flags in ("sse2 avx2 f16c", "sse2 avx2 f16c avx512f"):
         engine.import_fake_tools(CPUINFO.format(name="Some CPU", flags=flags).encode())
         Host.objects.filter(pk=machine.pk).update(facts={**machine.facts, "accelerators_at": 0})
-        hosts.probe(machine.pk)
+        controllers.work("inventory.probe_host", machine.pk)
         assert reload(machine).processor.flags == set(flags.split()) and machine.processor.name == "Some CPU"
         assert containers(engine, "probe") == []
     with contextlib.closing(engine.client()) as client:
         client.remove_image("modelyard/tools:1", force=True)
     Host.objects.filter(pk=machine.pk).update(facts={**machine.facts, "accelerators_at": 0})
-    hosts.probe(machine.pk)
+    controllers.work("inventory.probe_host", machine.pk)
     assert "avx512f" in reload(machine).processor.flags and machine.state == "online"
 
 
 def test_a_host_that_says_nothing_of_its_processors_is_online_all_the_same(engine: Any, machine: Any) -> None:
-    from workers.tasks import hosts
+    from workers import controllers
 
     engine.import_fake_tools(b"no such thing")
     try:
-        hosts.probe(machine.pk)
+        controllers.work("inventory.probe_host", machine.pk)
         assert reload(machine).state == "online" and machine.processor.flags == frozenset()
     finally:
         with contextlib.closing(engine.client()) as client:

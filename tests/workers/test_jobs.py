@@ -119,14 +119,14 @@ def test_ten_copies_of_a_message_make_one_container(fetch: Fetch, work: Any, eng
 def test_a_worker_that_dies_after_the_end_was_seen_succeeds_once(
     fetch: Fetch, work: Any, engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from webapp.control import lease
     from webapp.jobs import fetching
-    from webapp.jobs import services as jobs
 
     class Killed(BaseException):
         pass
 
     died: list[bool] = []
-    release = jobs.release
+    release = lease.release
 
     def die(*arguments: Any) -> None:
         died.append(True)
@@ -136,7 +136,7 @@ def test_a_worker_that_dies_after_the_end_was_seen_succeeds_once(
     with monkeypatch.context() as patch:
         patch.setattr(fetching, "finish", die)
         # A dead worker gives no lease back.
-        patch.setattr(jobs, "release", lambda *arguments: False if died else release(*arguments))
+        patch.setattr(lease, "release", lambda *arguments: False if died else release(*arguments))
         with contextlib.suppress(Killed):
             work()
             wait_for(lambda: has_ended(engine, job.container_name))
@@ -157,7 +157,7 @@ def test_without_the_tools_image_it_says_what_to_do(fetch: Fetch, work: Any, eng
 def test_a_job_of_several_steps_repeats_none_that_is_done(
     fetch: Fetch, work: Any, engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workers.tasks import job_kinds
+    from workers.controllers.job import kinds as job_kinds
 
     class TwoSteps(job_kinds.Fetch):
         begun: list[str] = []

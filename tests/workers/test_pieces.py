@@ -10,9 +10,10 @@ import pytest
 
 from webapp import engines
 from webapp.engines.base import ProbeSpec
+from workers.controllers.host import observe as hosts
+from workers.controllers.job import endings as jobs
 from workers.hosts.client import plainly
 from workers.runtime import specs
-from workers.tasks import hosts, jobs
 from workers.watcher import logs
 from workers.watcher.asking import ask
 

@@ -68,14 +68,14 @@ def test_an_engines_container_may_do_next_to_nothing(serve: Serve, work: Any, en
 def test_ten_copies_of_every_message_make_one_container(serve: Serve, work: Any, engine: Any) -> None:
     from django.db import connection
 
-    from workers.tasks import replicas
+    from workers import controllers
 
     replica = serve()
     work.now.clear()
 
     def deliver() -> None:
         try:
-            replicas.reconcile(replica.pk)
+            controllers.work("deployments.reconcile", replica.pk)
         finally:
             connection.close()
 
@@ -86,7 +86,7 @@ def test_ten_copies_of_every_message_make_one_container(serve: Serve, work: Any,
         thread.join()
     work()
     for _copy in range(10):
-        replicas.reconcile(replica.pk)
+        controllers.work("deployments.reconcile", replica.pk)
     assert len(containers(engine)) == 1
     assert reload(replica).state == "loading" and replica.attempt == 1
     moves = [(event.old_state, event.new_state) for event in replica.deployment.diary.order_by("id") if event.new_state]
@@ -101,7 +101,7 @@ class Killed(BaseException):
 LAUNCH_POINTS = [
     ("webapp.deployments.lifecycle", "place"),
     ("webapp.deployments.lifecycle", "move"),
-    ("webapp.deployments.lifecycle", "note"),
+    ("webapp.control.lease", "note"),
     ("workers.runtime.docker.DockerRuntime", "list"),
     ("workers.runtime.docker.DockerRuntime", "find_image"),
     ("workers.runtime.docker.DockerRuntime", "create"),
@@ -141,7 +141,8 @@ def test_a_worker_that_dies_anywhere_in_a_stop_leaves_nothing_in_the_end(
     work()
     prove(replica)
     services.stop(ada, replica.deployment)
-    place = "webapp.deployments.lifecycle" if point[0] in ("move", "note") else "workers.runtime.docker.DockerRuntime"
+    places = {"move": "webapp.deployments.lifecycle", "note": "webapp.control.lease"}
+    place = places.get(point[0], "workers.runtime.docker.DockerRuntime")
     die_at(monkeypatch, (place, point[0]), when, nth=point[1])
     with contextlib.suppress(Killed):
         for _look in range(4):
@@ -160,7 +161,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, point: tuple[str, str], when: str, n
     """The nth call of that function is the last thing this worker does; a dead worker gives no lease back."""
     import importlib
 
-    from webapp.deployments import lifecycle
+    from webapp.control import lease
 
     path, name = point
     try:
@@ -168,7 +169,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, point: tuple[str, str], when: str, n
     except ModuleNotFoundError:
         module, _dot, class_name = path.rpartition(".")
         owner = getattr(importlib.import_module(module), class_name)
-    real, release = getattr(owner, name), lifecycle.release
+    real, release = getattr(owner, name), lease.release
     calls, dead = [0], [False]
 
     def bomb(*arguments: Any, **named: Any) -> Any:
@@ -183,7 +184,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, point: tuple[str, str], when: str, n
         return result
 
     monkeypatch.setattr(owner, name, bomb)
-    monkeypatch.setattr(lifecycle, "release", lambda *arguments: False if dead[0] else release(*arguments))
+    monkeypatch.setattr(lease, "release", lambda *arguments: False if dead[0] else release(*arguments))
 
 
 def test_an_engine_that_ignores_the_signal_is_killed_when_its_time_is_up(

@@ -86,7 +86,7 @@ def wait_for(deployment: Any, rollout: str, limit_s: float = 1200) -> float:
         deployment.refresh_from_db()
         newest = deployment.rollouts.order_by("-number").first()
         leaving = deployment.replicas.present().exclude(retired_at=None).exists()
-        if newest.state == rollout and deployment.roll_due_at is None and not leaving:
+        if newest.state == rollout and deployment.next_due_at is None and not leaving:
             return time.monotonic() - began
         states = [(r.number, r.generation, r.state, r.reason) for r in deployment.replicas.present()]
         assert time.monotonic() - began < limit_s, (newest.state, newest.reason, states)

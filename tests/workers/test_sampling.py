@@ -81,8 +81,8 @@ def test_a_container_that_has_gone_has_no_sample(serve: Any, work: Any, engine: 
 
 
 def test_another_machine_is_measured_by_its_sampler(engine: Any, machine: Any, monkeypatch: Any) -> None:
+    from workers.controllers.host import orphans, samplers
     from workers.hosts import connection, place
-    from workers.tasks import orphans, samplers
 
     monkeypatch.setattr(place, "is_this_machine", lambda *about: False)
     says = json.dumps({"at": time.time(), "stat": STAT, "meminfo": MEMINFO, "gpus": ""}).encode()

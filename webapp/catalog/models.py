@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Count, Q
 
 from webapp.accounts.models import Team, User
+from webapp.control.moves import known_words
 from webapp.inventory.models import Host
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -105,6 +106,15 @@ class CopyState(models.TextChoices):
     DELETING = "deleting"
 
 
+COPY_MOVES: dict[CopyState, frozenset[CopyState]] = {
+    CopyState.FETCHING: frozenset({CopyState.PRESENT, CopyState.FAILED}),
+    CopyState.PRESENT: frozenset({CopyState.DELETING}),
+    # Files may be there in part: they are fetched once more, found complete, or taken away.
+    CopyState.FAILED: frozenset({CopyState.FETCHING, CopyState.PRESENT, CopyState.DELETING}),
+    CopyState.DELETING: frozenset({CopyState.FAILED}),
+}
+
+
 class ArtifactCopyQuerySet(models.QuerySet["ArtifactCopy"]):
     def visible_to(self, user: User) -> "ArtifactCopyQuerySet":
         """Those on hosts that the person sees."""
@@ -123,7 +133,10 @@ class ArtifactCopy(models.Model):
 
     class Meta:
         verbose_name_plural = "artifact copies"
-        constraints = [models.UniqueConstraint(fields=["artifact", "host"], name="copy_once_per_host")]
+        constraints = [
+            models.UniqueConstraint(fields=["artifact", "host"], name="copy_once_per_host"),
+            known_words(CopyState, "copy_state_known"),
+        ]
 
 
 class HubQuerySet(models.QuerySet["Hub"]):

@@ -14,7 +14,16 @@ from django.utils.text import slugify
 from webapp.accounts.models import Team, User
 from webapp.accounts.services import audit, difference
 from webapp.catalog.inspecting import Inspected
-from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CodeApproval, CopyState, Hub
+from webapp.catalog.models import (
+    COPY_MOVES,
+    Artifact,
+    ArtifactCopy,
+    CatalogModel,
+    CodeApproval,
+    CopyState,
+    Hub,
+)
+from webapp.control.moves import States
 from webapp.foundation.crypto import decrypt, encrypt
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.foundation.events import services as events
@@ -23,6 +32,17 @@ from webapp.inventory.models import Host
 USE_NOTED_EVERY = timedelta(minutes=1)
 # Addresses of pages beside those of models.
 RESERVED = frozenset({"import", "address", "hubs", "disk", "known", "artifacts", "copies", "repo"})
+
+
+class _Copies(States[ArtifactCopy]):
+    model = ArtifactCopy
+    moves = COPY_MOVES
+
+    def moved(self, row: ArtifactCopy, old: CopyState, new: CopyState, reason: str) -> None:
+        events.publish("catalog")
+
+
+COPIES = _Copies()
 
 
 def add_artifact(inspected: Inspected, model_name: str = "") -> Artifact:
@@ -118,7 +138,7 @@ def begin_copy(artifact: Artifact, host: Host) -> ArtifactCopy:
     if copy.state == CopyState.DELETING:
         raise Conflict(f"{artifact} is being deleted on {host.name}.", "Wait until its files are gone.")
     if not created and copy.state == CopyState.FAILED:
-        ArtifactCopy.objects.filter(pk=copy.pk, state=CopyState.FAILED).update(state=CopyState.FETCHING)
+        COPIES.move(copy, CopyState.FAILED, CopyState.FETCHING)
         copy.refresh_from_db()
     events.publish("catalog")
     return copy
@@ -134,30 +154,39 @@ def finish_copy(artifact: Artifact, host: Host, files: list[dict[str, Any]]) -> 
             for f in files
         ]
         Artifact.objects.filter(pk=artifact.pk).update(files=kept, size_bytes=sum(f["size"] for f in files))
-        ArtifactCopy.objects.update_or_create(
-            artifact=artifact, host=host, defaults={"state": CopyState.PRESENT, "verified_at": timezone.now()}
+        now = timezone.now()
+        copy, created = ArtifactCopy.objects.get_or_create(
+            artifact=artifact, host=host, defaults={"state": CopyState.PRESENT, "verified_at": now}
         )
+        if not created and copy.state == CopyState.PRESENT:
+            ArtifactCopy.objects.filter(pk=copy.pk).update(verified_at=now)
+        elif not created:
+            COPIES.move(copy, CopyState(copy.state), CopyState.PRESENT, verified_at=now)
         events.publish("catalog")
 
 
 def fail_copy(artifact: Artifact, host: Host) -> None:
     """The files did not arrive."""
-    ArtifactCopy.objects.filter(artifact=artifact, host=host, state=CopyState.FETCHING).update(state=CopyState.FAILED)
-    events.publish("catalog")
+    _fail_from(CopyState.FETCHING, artifact, host)
 
 
 def begin_deletion(copy: ArtifactCopy) -> None:
     """From here on nothing is placed on this copy. Raises Conflict when it is being fetched or deleted."""
-    ended = [CopyState.PRESENT, CopyState.FAILED]
-    if not ArtifactCopy.objects.filter(pk=copy.pk, state__in=ended).update(state=CopyState.DELETING):
+    ended = (CopyState.PRESENT, CopyState.FAILED)
+    if not any(COPIES.move(copy, state, CopyState.DELETING) for state in ended):
         raise Conflict("The copy is being fetched or deleted.", "Wait for its job, or cancel it.")
-    events.publish("catalog")
 
 
 def keep_copy(artifact: Artifact, host: Host) -> None:
     """The deletion did not happen; the files may be there in part, so nothing is placed on them."""
-    ArtifactCopy.objects.filter(artifact=artifact, host=host, state=CopyState.DELETING).update(state=CopyState.FAILED)
+    _fail_from(CopyState.DELETING, artifact, host)
     Artifact.objects.filter(pk=artifact.pk).update(is_leaving=False)
+    events.publish("catalog")
+
+
+def _fail_from(state: CopyState, artifact: Artifact, host: Host) -> None:
+    for copy in ArtifactCopy.objects.filter(artifact=artifact, host=host, state=state):
+        COPIES.move(copy, state, CopyState.FAILED)
     events.publish("catalog")
 
 

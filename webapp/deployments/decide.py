@@ -11,36 +11,18 @@ keep containers safe from stale knowledge:
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
+from webapp.control.sightings import ALIVE, Container, absent_left_s
+from webapp.control.steps import LOOK_AGAIN_S, Wait
 from webapp.deployments.states import Desired, ReplicaState
 
 S = ReplicaState
 
 UNREACHABLE_S = 30  # a host that is silent this long makes its replicas `lost`
-# Between the two sightings of "it is not there": with the sweep every 15 s a loss is certain within 20 s.
-ABSENT_S = 4
 STOP_ROUTING_S = 2.2  # gateways follow a change of state within a second; twice that, to be sure
 LOADING_S = 30 * 60  # without any progress
 UNHEALTHY_S = 120  # a replica that was ready and stopped answering is given up after this
-# Every sweep sees a row that nothing happens to: lost events cost at most one period of the sweep.
-LOOK_AGAIN_S = 4.0
 POLL_S = 1.0
-
-
-class Container(StrEnum):
-    """What Docker may say of a container, in Docker's words."""
-
-    CREATED = "created"
-    RUNNING = "running"
-    PAUSED = "paused"
-    RESTARTING = "restarting"
-    REMOVING = "removing"
-    EXITED = "exited"
-    DEAD = "dead"
-
-
-ALIVE = frozenset({Container.RUNNING, Container.PAUSED, Container.RESTARTING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +165,6 @@ class Lost:
     """The host has been silent for too long to call the replica anything else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing to do now; look again in `seconds` (None: only when somebody asks)."""
-
-    seconds: float | None = LOOK_AGAIN_S
-
-
 Step = (
     Begin | Place | Replan | EnsureImage | Adopt | Create | Start | MoveLoading | Crash | RetryNow | Drain | SendTerm
     | Kill | Remove | FinishStop | FinishDelete | MarkMissing | Lost | Wait
@@ -307,7 +282,7 @@ def _absent(view: View, now: datetime) -> Step | None:
     """What to do about a container that ought to be there and is not; None once its absence is certain."""
     if view.missing_since is None:
         return MarkMissing()
-    left_s = ABSENT_S - (now - view.missing_since).total_seconds()
+    left_s = absent_left_s(view.missing_since, now)
     return Wait(left_s) if left_s > 0 else None
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact, CopyState
 from webapp.inventory.managing import hosts_for
-from webapp.inventory.models import Accelerator, Booking, Host, HostQuerySet, HostState
+from webapp.inventory.models import Accelerator, Booking, Host, HostQuerySet
+from webapp.inventory.states import HostState
 from webapp.planner import placement
 
 

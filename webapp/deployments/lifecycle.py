@@ -1,26 +1,24 @@
-"""The only writer of replicas' states: claim, move, place, record, release. Called by workers and the watcher."""
+"""What becomes of a replica: its moves, its place, its crashes and its log. Called by workers and the watcher."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from webapp.catalog import services as catalog
+from webapp.control import lease
+from webapp.control.kinds import Kind
+from webapp.control.moves import States
 from webapp.deployments.models import Deployment, LogChunk, Replica, ReplicaEvent
-from webapp.deployments.states import BACKOFF_RESET_AFTER_READY_S, Desired, ReplicaState, backoff_s, may_move
-from webapp.deployments.waking import ROLL, topics
+from webapp.deployments.states import BACKOFF_RESET_AFTER_READY_S, MOVES, Desired, ReplicaState, backoff_s
+from webapp.deployments.waking import RECONCILE, ROLL, topics
 from webapp.foundation import work_queue
 from webapp.foundation.events import services as events
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
-
-# Longer than the 25 s after which a task is killed; a dead worker's row is taken over by the first sweep after it.
-LEASE_S = 28
-
 
 # Moves after which a rollout may have something to do; the rest it sees when it looks by itself.
 TELLS_ROLLOUTS = frozenset({ReplicaState.READY, ReplicaState.FAILED, ReplicaState.STOPPED})
@@ -35,103 +33,39 @@ class Why:
     advice: str = ""
 
 
-def claim(replica_id: int) -> Replica | None:
-    """Take the row for LEASE_S seconds, or None when somebody else holds it or it is gone.
+class _Replicas(States[Replica]):
+    model = Replica
+    moves = MOVES
 
-    The returned replica carries the new epoch: a worker whose lease ran out can move nothing any more. When the row is
-    held, its holder is told to look once more, so that what woke us is not forgotten.
-    """
-    free = Q(lease_until=None) | Q(lease_until__lt=Now())
-    won = Replica.objects.filter(free, pk=replica_id).update(
-        lease_until=Now() + timedelta(seconds=LEASE_S), epoch=F("epoch") + 1
-    )
-    if not won:
-        Replica.objects.filter(pk=replica_id).update(wakes=F("wakes") + 1)
-        return None
-    return _read(replica_id)
-
-
-def reread(replica: Replica) -> Replica | None:
-    """The row as it is now, wish and host included; None when the claim is lost or the row gone."""
-    fresh = _read(replica.pk)
-    return fresh if fresh is not None and fresh.epoch == replica.epoch else None
-
-
-def unchanged_due(seen: datetime | None) -> Q:
-    """Rows whose due date is still the one that was seen, or none.
-
-    Within a millisecond: SQLite's own clock writes three digits and Django six, so equal dates differ as texts.
-    """
-    if seen is None:
-        return Q(next_due_at=None)
-    millisecond = timedelta(milliseconds=1)
-    return Q(next_due_at=None) | Q(next_due_at__gt=seen - millisecond, next_due_at__lt=seen + millisecond)
+    def moved(self, row: Replica, old: ReplicaState, new: ReplicaState, reason: str) -> None:
+        """One line of history, and word to pages, gateways and the rollout."""
+        ReplicaEvent.objects.create(
+            deployment_id=row.deployment_id,
+            replica_number=row.number,
+            revision_number=row.revision.number if row.revision else None,
+            old_state=old,
+            new_state=new,
+            reason_code=row.reason_code,
+            text=reason,
+        )
+        files = row.contents.artifact_id
+        if ReplicaState.READY in (old, new) and files is not None:
+            catalog.note_use([files])
+        events.publish(*topics(row.deployment))
+        if new in TELLS_ROLLOUTS and Deployment.objects.rolling().filter(pk=row.deployment_id).exists():
+            work_queue.enqueue(ROLL, row.deployment_id)
 
 
-def _read(replica_id: int) -> Replica | None:
-    related = ("deployment__team", "deployment__artifact", "revision__artifact", "host")
-    return Replica.objects.select_related(*related).filter(pk=replica_id).first()
-
-
-def release(replica: Replica, due_in_s: float | None) -> bool:
-    """Give the row back and say when to look again; None: only when somebody asks.
-
-    `replica` carries `next_due_at` and `wakes` as the last decision saw them. True: somebody called for it meanwhile.
-    """
-    held = Replica.objects.filter(pk=replica.pk, epoch=replica.epoch)
-    due = None if due_in_s is None else Now() + timedelta(seconds=due_in_s)
-    # A date that was set since, by a wish or by the step itself (a retry after a crash), stays.
-    held.filter(unchanged_due(replica.next_due_at)).update(next_due_at=due)
-    held.update(lease_until=None)
-    return Replica.objects.filter(pk=replica.pk).exclude(wakes=replica.wakes).exists()
+STATES = _Replicas()
+REPLICA = Kind(
+    Replica, RECONCILE, ("deployment__team", "deployment__artifact", "revision__artifact", "host"),
+    lane=inventory.HOST_LANE,
+)  # fmt: skip
 
 
 def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Why, **columns: Any) -> bool:
-    """Change the state if it is still `old`; write the diary in the same transaction; publish after it.
-
-    `columns` are written with it. False means somebody was first, which is normal: look again and decide anew.
-    A replica that came from `claim` moves only while its claim holds (same epoch).
-    Raises ValueError for a move that the table does not allow.
-    """
-    if not may_move(old, new):
-        raise ValueError(f"a replica may not go from {old} to {new}")
-    with transaction.atomic():
-        rows = Replica.objects.filter(pk=replica.pk, state=old, epoch=replica.epoch)
-        changed = rows.update(
-            state=new,
-            state_at=timezone.now(),
-            reason_code=why.code,
-            reason=why.text[:500],
-            advice=why.advice[:500],
-            **columns,
-        )
-        if not changed:
-            return False
-        ReplicaEvent.objects.create(
-            deployment_id=replica.deployment_id,
-            replica_number=replica.number,
-            revision_number=replica.revision.number if replica.revision else None,
-            old_state=old,
-            new_state=new,
-            reason_code=why.code,
-            text=why.text[:500],
-        )
-        files = replica.contents.artifact_id
-        if ReplicaState.READY in (old, new) and files is not None:
-            catalog.note_use([files])
-        events.publish(*topics(replica.deployment))
-        if new in TELLS_ROLLOUTS and Deployment.objects.rolling().filter(pk=replica.deployment_id).exists():
-            work_queue.enqueue(ROLL, replica.deployment_id)
-    replica.refresh_from_db()
-    return True
-
-
-def note(replica: Replica, **columns: Any) -> bool:
-    """Write columns that are no state (seen, due, missing ...), while the claim holds."""
-    changed = Replica.objects.filter(pk=replica.pk, epoch=replica.epoch).update(**columns)
-    for name, value in columns.items():
-        setattr(replica, name, value)
-    return bool(changed)
+    """Change the state with its reason; see States.move."""
+    return STATES.move(replica, old, new, why.text, **{"reason_code": why.code, "advice": why.advice[:500], **columns})
 
 
 @dataclass(frozen=True)
@@ -191,7 +125,7 @@ def adopt(replica: Replica, container_id: str, generation: int, attempt: int, ad
     """The host runs a later attempt than the row knows of (the database is older): go on with that one."""
     assert replica.host is not None
     with transaction.atomic():
-        noted = note(
+        noted = lease.note(
             replica, container_id=container_id, generation=generation, attempt=attempt, address=address,
             missing_since=None,
         )  # fmt: skip

@@ -6,10 +6,11 @@ from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Case, Prefetch, Q, Value, When
-from django.db.models.functions import Now
 
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact
+from webapp.control.lease import Leased, is_due
+from webapp.control.moves import known_words
 from webapp.deployments.spec import SpecColumns
 from webapp.deployments.states import Desired, ReplicaState, RolloutState, summary
 from webapp.foundation.reach import Address, Reach
@@ -47,16 +48,15 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         )
 
     def rolling(self) -> "DeploymentQuerySet":
-        return self.filter(roll_due_at__isnull=False)
-
-    def rolling_due(self) -> "DeploymentQuerySet":
-        return self.filter(roll_due_at__lte=Now())
+        """Those whose rollout has something to do or to wait for."""
+        return self.filter(next_due_at__isnull=False)
 
 
-class Deployment(SpecColumns):
+class Deployment(Leased, SpecColumns):
     """A model served under a name. `desired_state` is what people asked for; what is, is in the replicas.
 
     What is wanted to run stands here, as in `revision`; what a replica really runs stands in the replica's revision.
+    The control loop holds it while it looks after its rollout; without a due date there is nothing to do.
     """
 
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="deployments")
@@ -72,8 +72,6 @@ class Deployment(SpecColumns):
     generation = models.PositiveIntegerField(default=1)
     last_generation = models.PositiveIntegerField(default=1)
     last_replica = models.PositiveIntegerField(default=0)
-    # When somebody must look at the rollout again; empty while there is nothing to do.
-    roll_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -148,7 +146,7 @@ class Revision(SpecColumns):
 
 
 class Rollout(models.Model):
-    """One change of what runs, from the wish to the last new replica. `state` is written by rolling alone."""
+    """One change of what runs, from the wish to the last new replica."""
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="rollouts")
     number = models.PositiveIntegerField()
@@ -167,6 +165,7 @@ class Rollout(models.Model):
         ordering = ["-number"]
         constraints = [
             models.UniqueConstraint(fields=["deployment", "number"], name="rollout_number_once"),
+            known_words(RolloutState, "rollout_state_known"),
             models.UniqueConstraint(
                 fields=["deployment"], condition=Q(state=RolloutState.RUNNING), name="rollout_running_once"
             ),
@@ -243,7 +242,7 @@ class OptionPreset(models.Model):
 
 class ReplicaQuerySet(models.QuerySet["Replica"]):
     def due(self) -> "ReplicaQuerySet":
-        return self.filter(next_due_at__lte=Now())
+        return self.filter(is_due())
 
     def visible_to(self, user: User) -> "ReplicaQuerySet":
         return self if user.is_superuser else self.filter(deployment__team__members=user)
@@ -256,8 +255,8 @@ class ReplicaQuerySet(models.QuerySet["Replica"]):
         return self.filter(host_id=host_id)
 
 
-class Replica(models.Model):
-    """One engine container that ought to exist. `state` is written by lifecycle.move alone."""
+class Replica(Leased):
+    """One engine container that ought to exist."""
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="replicas")
     number = models.PositiveIntegerField()
@@ -288,12 +287,6 @@ class Replica(models.Model):
     progress_text = models.CharField(max_length=200, blank=True)
     progress_at = models.DateTimeField(null=True, blank=True)
     crash_count = models.PositiveIntegerField(default=0)
-    # The reconcile loop's own columns: who holds the row until when, and when somebody must look again.
-    epoch = models.PositiveIntegerField(default=0)
-    lease_until = models.DateTimeField(null=True, blank=True)
-    # Counts those who found the row held: the holder looks once more before it lets go.
-    wakes = models.PositiveIntegerField(default=0)
-    next_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     state_at = models.DateTimeField(auto_now_add=True)
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     kill_after = models.DateTimeField(null=True, blank=True)
@@ -306,7 +299,10 @@ class Replica(models.Model):
 
     class Meta:
         ordering = ["number"]
-        constraints = [models.UniqueConstraint(fields=["deployment", "number"], name="replica_number_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["deployment", "number"], name="replica_number_once"),
+            known_words(ReplicaState, "replica_state_known"),
+        ]
 
     def __str__(self) -> str:
         return f"replica {self.number}"

@@ -1,9 +1,12 @@
-"""Carry out rollouts in the database: the only writer of rollouts' states and of which replicas are wanted.
+"""Carry out rollouts in the database: which replicas are wanted next.
 
-`advance` touches no host: replicas that it adds or retires are brought there by their own reconcile loop.
+No host is touched: replicas that are added or retired are brought there by their own control loop. People's verbs go
+on with the rollout in their own transaction (`advance`), workers come by the loop (`CONTROLLER`); the deployment's row
+is held for the length of each step, so neither decides on what the other is changing.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -14,19 +17,37 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from webapp.accounts.auditing import SYSTEM
+from webapp.control import loop
+from webapp.control.kinds import Kind
+from webapp.control.loop import Controller
+from webapp.control.moves import States
+from webapp.control.steps import GO_ON, LOOK_AGAIN_S, Pause
 from webapp.deployments import lifecycle, revisions, room
 from webapp.deployments.models import Deployment, Replica, ReplicaEvent, Revision, Rollout
-from webapp.deployments.rollout import Add, Finish, Goal, GoBack, Hold, Member, Rest, Retire, decide
-from webapp.deployments.states import Desired, ReplicaState, RolloutState
+from webapp.deployments.rollout import Add, Finish, Goal, GoBack, Hold, Member, Rest, Retire, Step, decide
+from webapp.deployments.states import ROLLOUT_MOVES, Desired, ReplicaState, RolloutState
 from webapp.deployments.waking import RECONCILE, ROLL, topics
 from webapp.foundation import work_queue
 from webapp.foundation.events import services as events
 
-# Every move of a replica looks at its rollout; this often somebody looks when such a message was lost.
-LOOK_AGAIN_S = 10
-MAX_STEPS = 50
 # Replaced replicas whose logs stay readable.
 KEEP_RETIRED = 8
+
+
+class _Rollouts(States[Rollout]):
+    model = Rollout
+    moves = ROLLOUT_MOVES
+
+    def columns(self, row: Rollout, old: RolloutState, new: RolloutState) -> dict[str, Any]:
+        return {"ended_at": timezone.now()}
+
+
+STATES = _Rollouts()
+
+
+@dataclass(frozen=True)
+class Delete:
+    """The deployment is to go: its row follows its last stopped replica."""
 
 
 def begin(
@@ -34,8 +55,8 @@ def begin(
 ) -> Rollout:
     """Want this revision from now on. Inside a transaction that holds the row (see `hold`); `advance` comes next."""
     number = deployment.last_generation + 1 if deployment.rollouts.exists() else deployment.generation
-    now = timezone.now()
-    deployment.rollouts.filter(state=RolloutState.RUNNING).update(state=RolloutState.SUPERSEDED, ended_at=now)
+    for before in deployment.rollouts.filter(state=RolloutState.RUNNING):
+        STATES.move(before, RolloutState.RUNNING, RolloutState.SUPERSEDED, before.reason)
     started = Rollout.objects.create(
         deployment=deployment, number=number, revision=revision, kind=kind, actor=actor, may_gap=may_gap, reason=reason
     )
@@ -56,23 +77,47 @@ def advance(deployment_id: int) -> None:
     """Bring the set of wanted replicas as far as it can go now. Safe to repeat at any time."""
     with transaction.atomic():
         deployment = hold(deployment_id)
-        if deployment is None:
-            return
-        if deployment.desired_state == Desired.DELETED:
-            lifecycle.finish_delete(deployment_id)
-            return
-        for _count in range(MAX_STEPS):
-            step = decide(_goal(deployment), _members(deployment))
-            if isinstance(step, (Hold, Rest)):
-                break
-            _DO[type(step)](deployment, step)
-        if isinstance(step, Hold):
-            _try_again(deployment)
-        again_s = step.again_s if isinstance(step, Hold) else None
-        if again_s is not None:
-            transaction.on_commit(partial(work_queue.send, ROLL, deployment_id, again_s), robust=True)
-        due = None if isinstance(step, Rest) else Now() + timedelta(seconds=again_s or LOOK_AGAIN_S)
-        Deployment.objects.filter(pk=deployment_id).update(roll_due_at=due)
+        if deployment is not None:
+            _schedule(deployment_id, loop.settle(CONTROLLER, deployment))
+
+
+def _hold(deployment: Deployment) -> Deployment | None:
+    return hold(deployment.pk)
+
+
+def _look(deployment: Deployment) -> tuple[Goal, list[Member]] | None:
+    """What is wanted and what there is; None: it is to go."""
+    return None if deployment.desired_state == Desired.DELETED else (_goal(deployment), _members(deployment))
+
+
+def _decide(_deployment: Deployment, observed: tuple[Goal, list[Member]] | None) -> Step | Delete:
+    return Delete() if observed is None else decide(*observed)
+
+
+def _carry_out(step: Any, deployment: Deployment) -> Pause:
+    return _DO[type(step)](deployment, step)
+
+
+def _delete(deployment: Deployment, _step: Delete) -> Pause:
+    lifecycle.finish_delete(deployment.pk)
+    return None
+
+
+def _hold_on(deployment: Deployment, step: Hold) -> Pause:
+    _try_again(deployment)
+    return LOOK_AGAIN_S if step.again_s is None else step.again_s
+
+
+def _rest(_deployment: Deployment, _step: Rest) -> Pause:
+    return None
+
+
+def _schedule(deployment_id: int, pause: Pause) -> None:
+    """What a release does for a worker that holds a lease: set the date, and be there in time."""
+    due = None if pause is None else Now() + timedelta(seconds=pause)
+    Deployment.objects.filter(pk=deployment_id).update(next_due_at=due)
+    if pause is not None and pause != LOOK_AGAIN_S:
+        transaction.on_commit(partial(work_queue.send, ROLL, deployment_id, pause), robust=True)
 
 
 def _try_again(deployment: Deployment) -> None:
@@ -90,7 +135,7 @@ def first(deployment: Deployment, actor: str) -> None:
 
 def wake_again(deployment_id: int) -> None:
     """Have a worker look at the rollout after the commit."""
-    Deployment.objects.filter(pk=deployment_id).update(roll_due_at=Now())
+    Deployment.objects.filter(pk=deployment_id).update(next_due_at=Now())
     work_queue.enqueue(ROLL, deployment_id)
 
 
@@ -151,7 +196,7 @@ def _member(replica: Replica) -> Member:
     )
 
 
-def _add(deployment: Deployment, step: Add) -> None:
+def _add(deployment: Deployment, step: Add) -> Pause:
     used = deployment.replicas.aggregate(most=Max("number"))["most"] or 0
     last = max(deployment.last_replica, used)
     made = Replica.objects.bulk_create(
@@ -169,29 +214,30 @@ def _add(deployment: Deployment, step: Add) -> None:
     for replica in made:
         work_queue.enqueue(RECONCILE, replica.pk)
     events.publish(*topics(deployment))
+    return GO_ON
 
 
-def _retire(deployment: Deployment, step: Retire) -> None:
+def _retire(deployment: Deployment, step: Retire) -> Pause:
     rows = deployment.replicas.filter(pk__in=step.ids, retired_at=None)
     for replica in rows.select_related("revision"):
         _write(deployment, f"lets replica #{replica.number} go: {step.why}", replica)
         work_queue.enqueue(RECONCILE, replica.pk)
     rows.update(retired_at=timezone.now(), next_due_at=Now())
     events.publish(*topics(deployment))
+    return GO_ON
 
 
-def _go_back(deployment: Deployment, step: GoBack) -> None:
+def _go_back(deployment: Deployment, step: GoBack) -> Pause:
     bad, good = current(deployment), last_good(deployment)
     assert bad is not None and good is not None
-    Rollout.objects.filter(pk=bad.pk).update(
-        state=RolloutState.FAILED, reason=step.why[:500], ended_at=timezone.now()
-    )  # fmt: skip
+    STATES.move(bad, RolloutState.RUNNING, RolloutState.FAILED, step.why)
     # What may be given up for it was decided when the change was asked for.
     Rollout.objects.filter(pk=good.pk).update(may_gap=bad.may_gap)
     said = f"gave revision {bad.revision.number} up, back to revision {good.revision.number}: {step.why}"
     _want(deployment, good)
     _write(deployment, said)
     events.publish(*topics(deployment))
+    return GO_ON
 
 
 def last_good(deployment: Deployment) -> Rollout | None:
@@ -202,14 +248,15 @@ def last_good(deployment: Deployment) -> Rollout | None:
     return done.select_related("revision__artifact", "revision__host").order_by("-number").first()
 
 
-def _finish(deployment: Deployment, _step: Finish) -> None:
+def _finish(deployment: Deployment, _step: Finish) -> Pause:
     rollout = current(deployment)
     assert rollout is not None
-    Rollout.objects.filter(pk=rollout.pk).update(state=RolloutState.DONE, ended_at=timezone.now())
+    STATES.move(rollout, RolloutState.RUNNING, RolloutState.DONE, rollout.reason)
     took_s = (timezone.now() - rollout.started_at).total_seconds()
     _write(deployment, f"put revision {rollout.revision.number} into service, after {took_s:.0f} s")
     _forget(deployment)
     events.publish(*topics(deployment))
+    return GO_ON
 
 
 def _forget(deployment: Deployment) -> None:
@@ -239,4 +286,8 @@ def _write(deployment: Deployment, text: str, replica: Replica | None = None) ->
     )
 
 
-_DO: dict[type, Callable[[Deployment, Any], None]] = {Add: _add, Retire: _retire, GoBack: _go_back, Finish: _finish}
+_DO: dict[type, Callable[[Deployment, Any], Pause]] = {
+    Add: _add, Retire: _retire, GoBack: _go_back, Finish: _finish, Hold: _hold_on, Rest: _rest, Delete: _delete,
+}  # fmt: skip
+ROLLOUT = Kind(Deployment, ROLL)
+CONTROLLER = Controller(ROLLOUT, _look, _decide, _carry_out, _hold)

@@ -8,7 +8,6 @@ from django.db.models import Case, CharField, Count, F, Q, QuerySet, Value, When
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired, ReplicaState
 from webapp.foundation.text import clean_text
-from webapp.interfaces.kit.listings import Listing, listing
 from webapp.inventory.models import Host
 
 S = ReplicaState
@@ -21,9 +20,13 @@ WORDS = (
 FILTERS = ("state", "engine", "host", "team")
 
 
-def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Listing:
-    """The page of the list that was asked for by `q`, `sort`, `page` and the filters. `rows` come from `visible_to`."""
-    filters = {name: word for name in FILTERS if (word := clean_text(asked.get(name)))}
+def filters_of(asked: Mapping[str, Any]) -> dict[str, str]:
+    """The filters in what was asked for, cleaned."""
+    return {name: word for name in FILTERS if (word := clean_text(asked.get(name)))}
+
+
+def narrow_while_typing(rows: "QuerySet[Deployment]", filters: Mapping[str, str]) -> "QuerySet[Deployment]":
+    """As `narrow`, but a part of a host's name is enough while it is no host's whole name."""
     host = filters.get("host", "")
     # Among many hosts people type, and see what they mean before the name is whole.
     is_part = bool(host) and not Host.objects.filter(name=host).exists()
@@ -31,18 +34,7 @@ def listed(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> Listing:
         # Of one's own teams only: what another team lets mine use keeps its hosts to itself.
         on_host = Deployment.objects.filter(replicas__host__name__icontains=host)
         rows = rows.filter(Q(is_own=True), pk__in=on_host.values("pk"))
-    return listing(
-        narrow(rows, filters | {"host": ""} if is_part else filters),
-        asked,
-        sorts={
-            "name": ("name",),
-            "model": ("artifact__catalog_model__name",),
-            "team": ("team__name",),
-            "replicas": ("desired_replicas",),
-            "created": ("created_at",),
-        },
-        kept=filters,
-    )
+    return narrow(rows, {**filters, "host": ""} if is_part else filters)
 
 
 def narrow(rows: "QuerySet[Deployment]", asked: Mapping[str, Any]) -> "QuerySet[Deployment]":

@@ -31,6 +31,14 @@ class RolloutState(StrEnum):
     SUPERSEDED = "superseded"  # another change came before it was done
 
 
+ROLLOUT_MOVES: dict[RolloutState, frozenset[RolloutState]] = {
+    RolloutState.RUNNING: frozenset({RolloutState.DONE, RolloutState.FAILED, RolloutState.SUPERSEDED}),
+    RolloutState.DONE: frozenset(),
+    RolloutState.FAILED: frozenset(),
+    RolloutState.SUPERSEDED: frozenset(),
+}
+
+
 S = ReplicaState
 
 MOVES: dict[ReplicaState, frozenset[ReplicaState]] = {

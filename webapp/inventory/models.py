@@ -8,7 +8,10 @@ from django.db import models
 from django.db.models import F, Q
 
 from webapp.accounts.models import Team, User
+from webapp.control.lease import Leased
+from webapp.control.moves import known_words
 from webapp.inventory.probes.processor import Processor
+from webapp.inventory.states import HostState
 
 # Where in a host's facts its processors stand.
 PROCESSOR_FACT = "processor"
@@ -25,12 +28,6 @@ class Installation(models.Model):
 
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(only=True), name="installation_one_row")]
-
-
-class HostState(models.TextChoices):
-    NEW = "new"
-    ONLINE = "online"
-    UNREACHABLE = "unreachable"
 
 
 class HostQuerySet(models.QuerySet["Host"]):
@@ -52,13 +49,13 @@ class HostQuerySet(models.QuerySet["Host"]):
         return self.prefetch_related("accelerators").order_by("name")
 
 
-class Host(models.Model):
+class Host(Leased):
     """A Docker endpoint and what is on it. Sizes are bytes; `usable` is what placements may book."""
 
     name = models.CharField(max_length=80, unique=True)
     endpoint = models.CharField(max_length=300, unique=True)
     daemon_id = models.CharField(max_length=100, blank=True)
-    state = models.CharField(max_length=12, choices=HostState.choices, default=HostState.NEW)
+    state = models.CharField(max_length=12, choices=[(s.value, s.value) for s in HostState], default=HostState.NEW)
     reason = models.CharField(max_length=500, blank=True)
     is_drained = models.BooleanField(default=False)
     # What people sort their machines by, and what a deployment may ask for: "rack-3", "gpu=a100". See labels.RULE.
@@ -89,6 +86,7 @@ class Host(models.Model):
 
     class Meta:
         constraints = [
+            known_words(HostState, "host_state_known"),
             models.CheckConstraint(
                 condition=Q(booked_bytes__gte=0) & Q(booked_bytes__lte=F("usable_bytes")),
                 name="host_memory_not_overbooked",
@@ -116,6 +114,12 @@ class Host(models.Model):
     @property
     def processor(self) -> Processor:
         return Processor.from_json(self.facts.get(PROCESSOR_FACT))
+
+
+class HostLane(Leased):
+    """The turn on a host: whose lease this is, works there. One task at a time, so a dead host takes one at most."""
+
+    host = models.OneToOneField(Host, primary_key=True, on_delete=models.CASCADE, related_name="lane")
 
 
 class HostGrant(models.Model):

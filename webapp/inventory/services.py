@@ -10,11 +10,13 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from webapp.accounts.models import User
 from webapp.accounts.services import audit
-from webapp.foundation import work_queue
+from webapp.control.kinds import Kind
+from webapp.control.moves import States
 from webapp.foundation.errors import Conflict, Invalid
 from webapp.foundation.events import services as events
 from webapp.inventory.models import (
@@ -23,13 +25,34 @@ from webapp.inventory.models import (
     EngineAddress,
     Host,
     HostEvent,
-    HostState,
+    HostLane,
     Installation,
 )
+from webapp.inventory.states import MOVES, HostState
 
 PROBE = "inventory.probe_host"
+HOST_LANE = Kind(HostLane, "inventory.work_host")
+HOST = Kind(Host, PROBE, lane=HOST_LANE, lane_field="pk")
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+
+
+class _Hosts(States[Host]):
+    model = Host
+    moves = MOVES
+
+    def columns(self, row: Host, old: HostState, new: HostState) -> dict[str, Any]:
+        """When contact broke and came back; a look at a host that has just gone silent is due at once."""
+        now = timezone.now()
+        if new == HostState.UNREACHABLE:
+            return {"lost_at": now, "next_due_at": now}
+        return {"seen_at": now, **({"back_at": now} if old == HostState.UNREACHABLE else {})}
+
+    def moved(self, row: Host, old: HostState, new: HostState, reason: str) -> None:
+        events.publish("hosts", f"host:{row.pk}")
+
+
+STATES = _Hosts()
 
 
 @dataclass(frozen=True)
@@ -100,7 +123,8 @@ def register_host(by: User | None, name: str, endpoint: str) -> Host:
             audit(by, None, "host.register", host.name, {"endpoint": endpoint})
             write_diary(host.pk, f"registered as {endpoint}", by)
             events.publish("hosts")
-        work_queue.enqueue(PROBE, host.pk)
+        Host.objects.filter(pk=host.pk).update(next_due_at=Now())
+        HOST.wake(host.pk)
     return host
 
 
@@ -120,17 +144,16 @@ def record_facts(host_id: int, facts: HostFacts) -> bool:
         host.cpu_count = facts.cpu_count
         host.memory_bytes = facts.memory_bytes
         host.disk_total_bytes, host.disk_free_bytes = facts.disk_total_bytes, facts.disk_free_bytes
-        host.facts = dict(facts.facts)
-        host.state, host.reason, host.seen_at = HostState.ONLINE, "", timezone.now()
-        if was == HostState.UNREACHABLE:
-            host.back_at = timezone.now()
+        host.facts, host.seen_at = dict(facts.facts), timezone.now()
         host.usable_bytes = usable_bytes(host)
         host.save(
             update_fields=[
-                "daemon_id", "cpu_count", "memory_bytes", "disk_total_bytes", "disk_free_bytes", "facts",
-                "state", "reason", "seen_at", "back_at", "usable_bytes",
+                "daemon_id", "cpu_count", "memory_bytes", "disk_total_bytes", "disk_free_bytes", "facts", "seen_at",
+                "usable_bytes",
             ]
         )  # fmt: skip
+        if was != HostState.ONLINE:
+            STATES.move(host, HostState(was), HostState.ONLINE)
         if facts.accelerators is not None:
             _record_accelerators(host, facts.accelerators)
         if was != HostState.ONLINE:
@@ -148,10 +171,30 @@ def _refuse_engine(host: Host, daemon_id: str) -> None:
         f"Another Docker engine answers here ({daemon_id[:40]}) than before ({host.daemon_id[:40]}). "
         "Bring the old one back, or accept the new one: its containers count from then on."
     )
-    changed = Host.objects.filter(pk=host.pk).exclude(state=HostState.UNREACHABLE, reason=reason[:500])
-    if changed.update(state=HostState.UNREACHABLE, reason=reason[:500], lost_at=timezone.now()):
+    if _lose(host.pk, reason):
+        write_diary(host.pk, reason)
+    elif (
+        Host.objects.filter(pk=host.pk).exclude(reason=reason[:500]).update(reason=reason[:500], lost_at=timezone.now())
+    ):
+        # It was silent before.
         write_diary(host.pk, reason)
         events.publish("hosts", f"host:{host.pk}")
+
+
+def _lose(host_id: int, reason: str) -> bool:
+    return _become(host_id, HostState.UNREACHABLE, (HostState.NEW, HostState.ONLINE), reason)
+
+
+def _become(host_id: int, new: HostState, olds: tuple[HostState, ...], reason: str = "") -> bool:
+    """Move from whichever of these states it is in. Those who notice hold no claim, and a claim that is taken between
+    their look and their move is not somebody who was first: they look once more."""
+    for _look in range(3):
+        host = Host.objects.filter(pk=host_id, state__in=olds).first()
+        if host is None:
+            return False
+        if STATES.move(host, HostState(host.state), new, reason):
+            return True
+    return False
 
 
 def accept_engine(by: User, host: Host) -> None:
@@ -160,6 +203,7 @@ def accept_engine(by: User, host: Host) -> None:
         Host.objects.filter(pk=host.pk).update(daemon_id="")
         audit(by, None, "host.accept_engine", host.name, {"was": host.daemon_id})
         write_diary(host.pk, "whatever engine answers next is accepted", by)
+        HOST.wake(host.pk)
         events.publish("hosts", f"host:{host.pk}")
 
 
@@ -184,24 +228,9 @@ def reserve_bytes(memory_bytes: int) -> int:
 def record_lost(host_id: int, reason: str) -> None:
     """The host does not answer. Nothing on it is touched: unreachable is not dead."""
     with transaction.atomic():
-        changed = (
-            Host.objects.filter(pk=host_id)
-            .exclude(state=HostState.UNREACHABLE)
-            .update(state=HostState.UNREACHABLE, reason=reason[:500], lost_at=timezone.now())
-        )
-        if changed:
+        if _lose(host_id, reason):
             write_diary(host_id, f"unreachable: {reason}")
-            events.publish("hosts", f"host:{host_id}")
-
-
-def record_answer(host_id: int) -> None:
-    """The host answers again (the same engine as before); facts follow with the next look."""
-    with transaction.atomic():
-        now = timezone.now()
-        back = Host.objects.filter(pk=host_id, state=HostState.UNREACHABLE)
-        if back.update(state=HostState.ONLINE, reason="", seen_at=now, back_at=now):
-            write_diary(host_id, "answers again")
-            events.publish("hosts", f"host:{host_id}")
+            HOST.wake(host_id)
 
 
 def record_interruption(host_id: int, lost_at: datetime, back_at: datetime) -> None:

@@ -3,10 +3,11 @@
 from typing import Any, ClassVar
 
 from django.db import models
-from django.db.models.functions import Now
 
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact
+from webapp.control.lease import Leased, is_due
+from webapp.control.moves import known_words
 from webapp.inventory.models import Host
 from webapp.jobs.states import JobState
 
@@ -22,13 +23,13 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self if user.is_superuser else self.filter(team__members=user)
 
     def due(self) -> "JobQuerySet":
-        return self.filter(next_due_at__lte=Now())
+        return self.filter(is_due())
 
     def for_list(self) -> "JobQuerySet":
         return self.select_related("team", "requested_by", "host", "artifact__catalog_model").order_by("-id")
 
 
-class Job(models.Model):
+class Job(Leased):
     """One piece of long work in a labelled container on a host."""
 
     kind = models.CharField(max_length=20, choices=JobKind.choices)
@@ -59,11 +60,6 @@ class Job(models.Model):
     stalls = models.PositiveSmallIntegerField(default=0)
     container_id = models.CharField(max_length=64, blank=True)
     missing_since = models.DateTimeField(null=True, blank=True)
-    epoch = models.PositiveIntegerField(default=0)
-    lease_until = models.DateTimeField(null=True, blank=True)
-    # Counts those who found the row held: the holder looks once more before it lets go.
-    wakes = models.PositiveIntegerField(default=0)
-    next_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -72,6 +68,9 @@ class Job(models.Model):
         "pk", "kind", "state", "subject", "artifact__catalog_model__name", "host__name", "requested_by__username",
     )  # fmt: skip
     objects: ClassVar[models.Manager["Job"]] = JobQuerySet.as_manager()
+
+    class Meta:
+        constraints = [known_words(JobState, "job_state_known")]
 
     def __str__(self) -> str:
         return f"{self.kind} job {self.pk}"

@@ -1,26 +1,26 @@
-"""Every change of a job: asked for by people (queue, cancel, retry), carried out by workers (claim, move, record)."""
+"""Every change of a job: asked for by people (queue, cancel, retry), carried out by workers (move, record)."""
 
-from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog.models import Artifact
+from webapp.control.kinds import Kind
+from webapp.control.moves import States
 from webapp.foundation import work_queue
 from webapp.foundation.errors import Conflict
 from webapp.foundation.events import services as events
 from webapp.inventory.models import Host
+from webapp.inventory.services import HOST_LANE
 from webapp.jobs import kinds
 from webapp.jobs.models import Job, JobEvent, JobKind
-from webapp.jobs.states import ENDED, JobState, may_move
+from webapp.jobs.states import ENDED, MOVES, JobState
 
 RECONCILE = "jobs.reconcile"
-LEASE_S = 28  # longer than the 25 s after which a task is killed
 
 
 def queue_fetch(user: User | None, team: Team | None, artifact: Artifact, host: Host, params: dict[str, Any]) -> Job:
@@ -87,72 +87,22 @@ def retry(user: User | None, job: Job) -> None:
         work_queue.enqueue(RECONCILE, job.pk)
 
 
-def claim(job_id: int) -> Job | None:
-    """Take the row for LEASE_S seconds; None when it is gone or held (then the holder looks once more)."""
-    free = Q(lease_until=None) | Q(lease_until__lt=Now())
-    won = Job.objects.filter(free, pk=job_id).update(
-        lease_until=Now() + timedelta(seconds=LEASE_S), epoch=F("epoch") + 1
-    )
-    if not won:
-        Job.objects.filter(pk=job_id).update(wakes=F("wakes") + 1)
-        return None
-    return _read(job_id)
+class _Jobs(States[Job]):
+    model = Job
+    moves = MOVES
+
+    def columns(self, row: Job, old: JobState, new: JobState) -> dict[str, Any]:
+        return {"ended_at": timezone.now(), "next_due_at": None} if new in ENDED else {}
+
+    def moved(self, row: Job, old: JobState, new: JobState, reason: str) -> None:
+        """One line of history, and word to pages."""
+        JobEvent.objects.create(job=row, old_state=old, new_state=new, reason=reason)
+        _announce(row)
 
 
-def reread(job: Job) -> Job | None:
-    """The row as it is now; None when the claim is lost or the row gone."""
-    fresh = _read(job.pk)
-    return fresh if fresh is not None and fresh.epoch == job.epoch else None
-
-
-def _read(job_id: int) -> Job | None:
-    return Job.objects.select_related("team", "host", "artifact__catalog_model").filter(pk=job_id).first()
-
-
-def release(job: Job, due_in_s: float | None) -> bool:
-    """Give the row back; a due date that somebody set meanwhile stays. True: somebody called, look again at once."""
-    held = Job.objects.filter(pk=job.pk, epoch=job.epoch)
-    due = None if due_in_s is None else Now() + timedelta(seconds=due_in_s)
-    held.filter(_unchanged_due(job.next_due_at)).update(next_due_at=due)
-    held.update(lease_until=None)
-    return Job.objects.filter(pk=job.pk).exclude(wakes=job.wakes).exists()
-
-
-def _unchanged_due(seen: datetime | None) -> Q:
-    """Due as it was seen, within a millisecond: SQLite's clock writes three digits and Django six."""
-    if seen is None:
-        return Q(next_due_at=None)
-    millisecond = timedelta(milliseconds=1)
-    return Q(next_due_at=None) | Q(next_due_at__gt=seen - millisecond, next_due_at__lt=seen + millisecond)
-
-
-def note(job: Job, **columns: Any) -> bool:
-    """Write columns that are no state, while the claim holds."""
-    changed = Job.objects.filter(pk=job.pk, epoch=job.epoch).update(**columns)
-    for name, value in columns.items():
-        setattr(job, name, value)
-    return bool(changed)
-
-
-def move(job: Job, old: JobState, new: JobState, reason: str = "", **columns: Any) -> bool:
-    """Change the state if it is still `old` and the claim holds; diary in the same transaction, publish after it.
-
-    False means somebody was first. Raises Conflict for a move that the table does not allow.
-    """
-    if not may_move(old, new):
-        raise Conflict(f"A job that is {old} cannot become {new}.")
-    if new in ENDED:
-        columns = {"ended_at": timezone.now(), "next_due_at": None, **columns}
-    with transaction.atomic():
-        changed = Job.objects.filter(pk=job.pk, state=old, epoch=job.epoch).update(
-            state=new, reason=reason[:500], **columns
-        )
-        if not changed:
-            return False
-        JobEvent.objects.create(job=job, old_state=old, new_state=new, reason=reason[:500])
-        _announce(job)
-    job.refresh_from_db()
-    return True
+STATES = _Jobs()
+JOB = Kind(Job, RECONCILE, ("team", "host", "artifact__catalog_model"), lane=HOST_LANE)
+move = STATES.move
 
 
 def record_progress(

@@ -10,16 +10,18 @@ import sqlite3
 import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from webapp.control.moves import States
 from webapp.foundation import paths
 from webapp.inventory.models import Installation
 from webapp.operations import archive, dump, master_key
-from webapp.operations.models import Backup, BackupState
+from webapp.operations.models import BACKUP_MOVES, Backup, BackupState
 from webapp.operations.version import version
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,14 @@ SHOWN_SETTINGS = ("MODELYARD_URL", "MODELYARD_BIND", "MODELYARD_PORT", "MODELYAR
 
 class BackupFailed(Exception):
     """No backup was made; the text says why."""
+
+
+class _Backups(States[Backup]):
+    model = Backup
+    moves = BACKUP_MOVES
+
+
+BACKUPS = _Backups()
 
 
 def folder() -> Path:
@@ -63,8 +73,7 @@ def carry_out(row: Backup, path: Path) -> Backup:
     except (OSError, DatabaseError, sqlite3.Error, archive.ArchiveError, master_key.KeyFileError) as error:
         _end(row, BackupState.FAILED, reason=str(error)[:500])
         raise BackupFailed(f"No backup was made: {error}") from error
-    row.path, row.size_bytes = str(path), path.stat().st_size
-    _end(row, BackupState.DONE)
+    _end(row, BackupState.DONE, path=str(path), size_bytes=path.stat().st_size)
     return row
 
 
@@ -100,9 +109,9 @@ def begin_scheduled(now: datetime | None = None) -> Backup | None:
     if keep() == 0:
         return None
     scheduled = Backup.objects.scheduled()
-    scheduled.filter(state=BackupState.RUNNING, started_at__lt=now - LONGEST).update(
-        state=BackupState.FAILED, ended_at=now, reason="It never ended: the process that made it was stopped."
-    )
+    for dead in scheduled.filter(state=BackupState.RUNNING, started_at__lt=now - LONGEST):
+        why = "It never ended: the process that made it was stopped."
+        BACKUPS.move(dead, BackupState.RUNNING, BackupState.FAILED, why, ended_at=now)
     recent = Q(state=BackupState.DONE, started_at__gt=now - DAY) | Q(state=BackupState.RUNNING)
     if scheduled.filter(recent | Q(state=BackupState.FAILED, started_at__gt=now - RETRY)).exists():
         return None
@@ -156,10 +165,11 @@ def _begin(is_scheduled: bool) -> Backup:
     return Backup.objects.create(started_at=timezone.now(), is_scheduled=is_scheduled)
 
 
-def _end(row: Backup, state: BackupState, reason: str = "") -> None:
-    row.state, row.reason, row.ended_at = state, reason, timezone.now()
+def _end(row: Backup, state: BackupState, reason: str = "", **columns: Any) -> None:
+    row.refresh_from_db()
     with transaction.atomic():
-        row.save()
+        if row.state != state:
+            BACKUPS.move(row, BackupState(row.state), state, reason, ended_at=timezone.now(), **columns)
         kept = Backup.objects.order_by("-started_at").values_list("pk", flat=True)[:KEPT_ROWS]
         Backup.objects.exclude(pk__in=list(kept)).delete()
     if state == BackupState.FAILED:

@@ -23,7 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.states import ReplicaState
 from webapp.inventory import services as inventory
-from webapp.inventory.models import Accelerator, Host, HostState
+from webapp.inventory.models import Accelerator, Host
+from webapp.inventory.states import HostState
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
 from webapp.operations import backups, gateway_metrics, tables

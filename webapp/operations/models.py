@@ -4,6 +4,8 @@ from typing import ClassVar
 
 from django.db import models
 
+from webapp.control.moves import known_words
+
 
 class Heartbeat(models.Model):
     """The last sign of life of one process. `facts`: {pid, started_at, rss_bytes, cpu_s, ...}."""
@@ -20,6 +22,14 @@ class BackupState(models.TextChoices):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+
+
+BACKUP_MOVES: dict[BackupState, frozenset[BackupState]] = {
+    BackupState.RUNNING: frozenset({BackupState.DONE, BackupState.FAILED}),
+    BackupState.DONE: frozenset(),
+    # One that was given up for dead may come to its end after all.
+    BackupState.FAILED: frozenset({BackupState.DONE}),
+}
 
 
 class BackupQuerySet(models.QuerySet["Backup"]):
@@ -40,6 +50,9 @@ class Backup(models.Model):
     reason = models.CharField(max_length=500, blank=True)
 
     objects: ClassVar[models.Manager["Backup"]] = BackupQuerySet.as_manager()
+
+    class Meta:
+        constraints = [known_words(BackupState, "backup_state_known")]
 
     def __str__(self) -> str:
         return f"backup of {self.started_at:%Y-%m-%d %H:%M}"

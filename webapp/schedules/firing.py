@@ -10,7 +10,7 @@ from webapp.catalog import hubs
 from webapp.foundation import work_queue
 from webapp.foundation.errors import Refused
 from webapp.foundation.events import services as events
-from webapp.schedules.models import Notification, Schedule, ScheduleRun
+from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.states import RunState
 from webapp.schedules.timing import When
 
@@ -22,7 +22,7 @@ MOST = 200
 
 
 def sweep(now: datetime | None = None) -> None:
-    """Fire what is due, and wake the tasks of what is at work. Any number may do so at once."""
+    """Fire what is due. Any number may do so at once."""
     now = now or timezone.now()
     for schedule in Schedule.objects.due(now).order_by("next_due_at")[:MOST]:
         if schedule.when == When.NEW_REVISION:
@@ -30,11 +30,6 @@ def sweep(now: datetime | None = None) -> None:
             work_queue.send(LOOK, schedule.pk)
         else:
             fire(schedule, now)
-    for run_id in ScheduleRun.objects.due(now).order_by("next_look_at").values_list("pk", flat=True)[:MOST]:
-        work_queue.send(ADVANCE, run_id)
-    waiting = Notification.objects.filter(next_due_at__lte=now).order_by("next_due_at")
-    for notification_id in waiting.values_list("pk", flat=True)[:MOST]:
-        work_queue.send(DELIVER, notification_id)
 
 
 def fire(schedule: Schedule, now: datetime | None = None) -> ScheduleRun | None:
@@ -73,7 +68,7 @@ def look(schedule_id: int) -> ScheduleRun | None:
     rows = Schedule.objects.filter(pk=schedule.pk)
     if note != schedule.note:
         rows.update(note=note)
-        events.publish(f"schedule:{schedule.pk}")
+        announce(schedule)
     if commit == schedule.seen_commit:
         return None
     with transaction.atomic():
@@ -88,7 +83,7 @@ def begin(schedule: Schedule, due: datetime, asked_by: str = "") -> ScheduleRun 
     now = timezone.now()
     try:
         with transaction.atomic():
-            run = ScheduleRun.objects.create(schedule=schedule, due_at=due, asked_by=asked_by, next_look_at=now)
+            run = ScheduleRun.objects.create(schedule=schedule, due_at=due, asked_by=asked_by, next_due_at=now)
     except IntegrityError:
         return None
     wake(schedule, run.pk)
@@ -96,9 +91,14 @@ def begin(schedule: Schedule, due: datetime, asked_by: str = "") -> ScheduleRun 
 
 
 def wake(schedule: Schedule, run_id: int) -> None:
-    """Tell pages and workers that a run has something new."""
-    events.publish(f"schedules:{schedule.team_id}", f"schedule:{schedule.pk}")
+    """Tell pages and workers that somebody wants something of a run."""
+    announce(schedule)
     work_queue.enqueue(ADVANCE, run_id)
+
+
+def announce(schedule: Schedule) -> None:
+    """Tell pages."""
+    events.publish(f"schedules:{schedule.team_id}", f"schedule:{schedule.pk}")
 
 
 def _claim(schedule: Schedule, now: datetime) -> bool:

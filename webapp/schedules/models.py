@@ -10,12 +10,14 @@ from django.utils import timezone
 
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact, Hub
+from webapp.control.lease import Leased
+from webapp.control.moves import known_words
 from webapp.deployments.models import Deployment
 from webapp.inventory.models import Host
 from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.recipes import Measure, Recipe, of_json
 from webapp.schedules.gates import Gate
-from webapp.schedules.states import ENDED, RunState
+from webapp.schedules.states import ENDED, NotificationState, RunState
 from webapp.schedules.timing import Timing, When
 
 _ENDED = [state.value for state in ENDED]
@@ -172,9 +174,6 @@ class ScheduleRunQuerySet(models.QuerySet["ScheduleRun"]):
     def visible_to(self, user: User) -> "ScheduleRunQuerySet":
         return self if user.is_superuser else self.filter(schedule__team__members=user)
 
-    def due(self, now: Any) -> "ScheduleRunQuerySet":
-        return self.filter(next_look_at__lte=now)
-
     def for_list(self) -> "ScheduleRunQuerySet":
         return self.select_related("schedule__team", "source").prefetch_related("jobs__host").order_by("-id")
 
@@ -182,8 +181,8 @@ class ScheduleRunQuerySet(models.QuerySet["ScheduleRun"]):
 _RUNNING = [RunState.WAITING.value, RunState.RUNNING.value]
 
 
-class ScheduleRun(models.Model):
-    """One time that a schedule fired. `state` is written by running.move alone.
+class ScheduleRun(Leased):
+    """One time that a schedule fired. `due_at` is the time that it fired for.
 
     `results`: one per recipe, {label, recipe, job, refused, artifact, name, values, checks, is_passed}.
     """
@@ -209,7 +208,6 @@ class ScheduleRun(models.Model):
     # In whatever currency the installation counts; None: the host has no price.
     cost = models.DecimalField(max_digits=14, decimal_places=4, null=True, blank=True)
     is_cancel_wanted = models.BooleanField(default=False)
-    next_look_at = models.DateTimeField(null=True, blank=True, db_index=True)
 
     objects: ClassVar[models.Manager["ScheduleRun"]] = ScheduleRunQuerySet.as_manager()
 
@@ -221,7 +219,8 @@ class ScheduleRun(models.Model):
                 condition=Q(state__in=_RUNNING),
                 name="schedule_runs_once_at_a_time",
                 violation_error_message="It runs already.",
-            )
+            ),
+            known_words(RunState, "schedule_run_state_known"),
         ]
 
     def __str__(self) -> str:
@@ -274,26 +273,24 @@ class Target(models.Model):
         return f"target:{self.pk}:secret"
 
 
-class NotificationState(models.TextChoices):
-    PENDING = "pending"
-    SENT = "sent"
-    FAILED = "failed"
-
-
-class Notification(models.Model):
+class Notification(Leased):
     """One message to one target. `key` names what it is about, so that nothing is told twice."""
 
     target = models.ForeignKey(Target, on_delete=models.CASCADE, related_name="notifications")
     event = models.CharField(max_length=40)
     key = models.CharField(max_length=120)
     payload = models.JSONField(default=dict)
-    state = models.CharField(max_length=10, choices=NotificationState.choices, default=NotificationState.PENDING)
+    state = models.CharField(
+        max_length=10, choices=[(s.value, s.value) for s in NotificationState], default=NotificationState.PENDING
+    )
     attempts = models.PositiveIntegerField(default=0)
     answer = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True, blank=True)
-    next_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
 
     class Meta:
         ordering = ["-id"]
-        constraints = [models.UniqueConstraint(fields=["target", "key"], name="notification_once_per_target")]
+        constraints = [
+            models.UniqueConstraint(fields=["target", "key"], name="notification_once_per_target"),
+            known_words(NotificationState, "notification_state_known"),
+        ]

@@ -14,8 +14,8 @@ from webapp.foundation import work_queue
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
 from webapp.schedules import firing
-from webapp.schedules.models import Notification, NotificationState, ScheduleRun, Target
-from webapp.schedules.states import RunState
+from webapp.schedules.models import Notification, ScheduleRun, Target
+from webapp.schedules.states import NotificationState, RunState
 
 # What people can be told, by the name that a target keeps.
 EVENTS = {

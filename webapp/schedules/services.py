@@ -9,7 +9,6 @@ from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.foundation.errors import Conflict
-from webapp.foundation.events import services as events
 from webapp.schedules import checking, firing
 from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.wishes import Wish as Wish
@@ -75,7 +74,7 @@ def cancel(user: User | None, run: ScheduleRun) -> None:
     require(user, run.schedule.team, Role.OPERATOR)
     with transaction.atomic():
         running = ScheduleRun.objects.filter(pk=run.pk, state__in=firing.RUNNING)
-        if not running.update(is_cancel_wanted=True, next_look_at=timezone.now()):
+        if not running.update(is_cancel_wanted=True, next_due_at=timezone.now()):
             raise Conflict("The run has ended already.")
         audit(user, run.schedule.team, "schedule.cancel", run.schedule.name)
         firing.wake(run.schedule, run.pk)
@@ -88,12 +87,8 @@ def delete(user: User | None, schedule: Schedule) -> None:
         if ScheduleRun.objects.filter(schedule=schedule, state__in=firing.RUNNING).exists():
             raise Conflict(f"{schedule.name} runs at this moment.", "Cancel its run, then delete it.")
         audit(user, schedule.team, "schedule.delete", schedule.name)
-        announce(schedule)
+        firing.announce(schedule)
         schedule.delete()
-
-
-def announce(schedule: Schedule) -> None:
-    events.publish(f"schedules:{schedule.team_id}", f"schedule:{schedule.pk}")
 
 
 def _save(user: User | None, schedule: Schedule, wish: Wish, verb: str) -> Schedule:
@@ -105,7 +100,7 @@ def _save(user: User | None, schedule: Schedule, wish: Wish, verb: str) -> Sched
         with transaction.atomic():
             schedule.save()
             audit(user, schedule.team, verb, schedule.name, {"source": schedule.source, "when": schedule.rhythm})
-            announce(schedule)
+            firing.announce(schedule)
     except IntegrityError as error:
         raise Conflict(_taken(schedule), OTHER_NAME, fields={"name": _taken(schedule)}) from error
     return schedule
@@ -151,4 +146,4 @@ def _switch(user: User | None, schedule: Schedule, is_paused: bool) -> None:
         schedule.next_due_at = schedule.timing.next_due(timezone.now())
         schedule.save(update_fields=["is_paused", "next_due_at"])
         audit(user, schedule.team, "schedule.pause" if is_paused else "schedule.resume", schedule.name)
-        announce(schedule)
+        firing.announce(schedule)

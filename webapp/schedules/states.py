@@ -26,3 +26,16 @@ ENDED = frozenset({RunState.SUCCEEDED, RunState.REFUSED, RunState.FAILED, RunSta
 
 def may_move(old: RunState, new: RunState) -> bool:
     return new in MOVES[old]
+
+
+class NotificationState(StrEnum):
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+NOTIFICATION_MOVES: dict[NotificationState, frozenset[NotificationState]] = {
+    NotificationState.PENDING: frozenset({NotificationState.SENT, NotificationState.FAILED}),
+    NotificationState.SENT: frozenset(),
+    NotificationState.FAILED: frozenset(),
+}

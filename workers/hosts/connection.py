@@ -30,9 +30,9 @@ class HostConnection:
         """Whether it is a unix socket of this machine. What answers there may still be forwarded from elsewhere."""
         return self._endpoint.startswith("unix://")
 
-    def runtime(self) -> Runtime:
+    def runtime(self, within_s: int = CALL_TIMEOUT_S) -> Runtime:
         """For code that blocks. Kept per process and used again: a connection must not be shared across a fork."""
-        return _runtime(self._endpoint, os.getpid())
+        return _runtime(self._endpoint, within_s, os.getpid())
 
     @contextlib.asynccontextmanager
     async def client(self, within_s: float | None = None) -> AsyncIterator[HostClient]:
@@ -60,6 +60,5 @@ def runtime(host: Host) -> Runtime:
 
 
 @lru_cache(maxsize=256)
-def _runtime(endpoint: str, _pid: int) -> DockerRuntime:
-    timeout_s = CALL_TIMEOUT_S
+def _runtime(endpoint: str, timeout_s: int, _pid: int) -> DockerRuntime:
     return DockerRuntime(lambda: docker.APIClient(endpoint, version="auto", timeout=timeout_s), timeout_s)

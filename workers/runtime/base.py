@@ -130,6 +130,10 @@ class ContainerFacts:
 class Runtime(Protocol):
     """A host's container engine. Every call raises HostUnreachable when there was no complete answer."""
 
+    def ping(self) -> None:
+        """Only whether the engine answers."""
+        ...
+
     def identity(self) -> str:
         """Which engine answers: the same text for as long as it is the same engine with the same containers."""
         ...

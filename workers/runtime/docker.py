@@ -46,6 +46,11 @@ class DockerRuntime:
         self._timeout_s = timeout_s
         self._client: docker.APIClient | None = None
 
+    def ping(self) -> None:
+        """Raises HostUnreachable unless the engine answers."""
+        with self._mapped() as client:
+            client.ping()
+
     def identity(self) -> str:
         return identity_of(self.info())
 

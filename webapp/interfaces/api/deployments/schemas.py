@@ -144,7 +144,7 @@ class DeploymentOut(SpecOut):
 
     @staticmethod
     def resolve_is_rolling(deployment):  # type: ignore[no-untyped-def]
-        return deployment.roll_due_at is not None
+        return deployment.next_due_at is not None
 
     @staticmethod
     def resolve_replicas(deployment):  # type: ignore[no-untyped-def]

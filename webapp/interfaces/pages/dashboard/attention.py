@@ -12,8 +12,9 @@ from webapp.accounts.models import ApiKey, User
 from webapp.catalog.models import Artifact
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.states import Desired, ReplicaState
-from webapp.inventory.models import Host, HostState
+from webapp.inventory.models import Host
 from webapp.inventory.services import is_on_hold
+from webapp.inventory.states import HostState
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
 

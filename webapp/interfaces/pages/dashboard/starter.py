@@ -7,7 +7,8 @@ from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
 from webapp.deployments import services
 from webapp.deployments.models import Deployment
 from webapp.deployments.spec import DeploymentSpec
-from webapp.inventory.models import Host, HostState
+from webapp.inventory.models import Host
+from webapp.inventory.states import HostState
 from webapp.jobs import fetching
 from webapp.jobs.models import Job, JobKind
 from webapp.jobs.states import JobState

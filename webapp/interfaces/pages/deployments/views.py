@@ -18,6 +18,7 @@ from webapp.deployments.states import RolloutState
 from webapp.foundation.text import parse_id
 from webapp.interfaces.kit.doors import answer, carry_out, door, may, page_or_panel, person
 from webapp.interfaces.kit.following import follow
+from webapp.interfaces.kit.listings import listing
 from webapp.interfaces.kit.picking import SHOWN
 from webapp.inventory.models import Host
 
@@ -48,7 +49,19 @@ def _host_names(user: User) -> list[str] | None:
 
 def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The list as this person may see it, for the page, the htmx reply and the socket."""
-    found = searching.listed(Deployment.objects.visible_to(user).for_list(), asked)
+    filters = searching.filters_of(asked)
+    found = listing(
+        searching.narrow_while_typing(Deployment.objects.visible_to(user).for_list(), filters),
+        asked,
+        sorts={
+            "name": ("name",),
+            "model": ("artifact__catalog_model__name",),
+            "team": ("team__name",),
+            "replicas": ("desired_replicas",),
+            "created": ("created_at",),
+        },
+        kept=filters,
+    )
     return "deployments/_list.html", {"listing": found, "asked": found.kept}
 
 
@@ -115,7 +128,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
             "rollout": newest,
             "is_rolling": newest is not None and newest.state == RolloutState.RUNNING,
             "has_failed": newest is not None and newest.state == RolloutState.FAILED,
-            "waits_for": rolling.waits_for(deployment) if deployment.roll_due_at else "",
+            "waits_for": rolling.waits_for(deployment) if deployment.next_due_at else "",
             "revisions": deployment.revisions.all()[:3],
             "may_operate": may(user, deployment.team, Role.OPERATOR),
         }

@@ -1,17 +1,44 @@
 """Looking at a host: what is there, and how long it has been silent."""
 
 import contextlib
+import time
 from datetime import datetime
 
 from django.utils import timezone
 
 from webapp.inventory import services as inventory
-from webapp.inventory.models import Host, HostState
+from webapp.inventory.models import Host
+from webapp.inventory.states import HostState
+from workers.hosts import connection
 from workers.runtime.base import ContainerFacts, ContainerMissing, HostUnreachable, Runtime
 
 
 class AnotherEngine(HostUnreachable):
     """Something answers at the host's address, but it is not the engine that holds our containers."""
+
+
+# A host that answers does so in milliseconds; only then is it asked what may take longer.
+PING_S = 3
+# An answer counts for so long.
+FRESH_S = 5.0
+_answered_at: dict[connection.HostConnection, float] = {}
+
+
+def contact(host: Host) -> Runtime:
+    """The runtime of a host that answers. Raises HostUnreachable: at once for one that is known to be silent, since
+    only its probe asks that, and soon for one that falls silent now."""
+    if host.state == HostState.UNREACHABLE:
+        raise HostUnreachable(host.reason)
+    if time.monotonic() - _answered_at.get(connection.of(host), -FRESH_S) >= FRESH_S:
+        ping(host)
+    return connection.runtime(host)
+
+
+def ping(host: Host) -> None:
+    """Raises HostUnreachable unless the engine answers within PING_S seconds."""
+    way = connection.of(host)
+    way.runtime(PING_S).ping()
+    _answered_at[way] = time.monotonic()
 
 
 def containers(runtime: Runtime, host: Host, labels: dict[str, str], expected: str) -> list[ContainerFacts]:
@@ -29,13 +56,7 @@ def containers(runtime: Runtime, host: Host, labels: dict[str, str], expected: s
         identity = runtime.identity()
         if host.daemon_id and identity != host.daemon_id:
             raise AnotherEngine("Another Docker engine answers at this address.")
-    record_answer(host)
     return found
-
-
-def record_answer(host: Host) -> None:
-    if host.state == HostState.UNREACHABLE:
-        inventory.record_answer(host.pk)
 
 
 def record_silence(host: Host, fault: HostUnreachable) -> float:

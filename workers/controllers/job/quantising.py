@@ -11,15 +11,15 @@ from typing import Any
 from django.utils import timezone
 
 from webapp.catalog import services as catalog
+from webapp.control import lease
 from webapp.foundation.errors import Refused
-from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 from webapp.quantisation import measuring, plan
 from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.recipes import of_json
+from workers.controllers.job.beginning import CannotBegin
 from workers.runtime import specs
 from workers.runtime.base import MODELS_VOLUME, ContainerSpec, Runtime
-from workers.tasks.beginning import CannotBegin
 
 # Failures that another try cannot mend with what is there, or whose files take the room that is lacking.
 THROWN_AWAY = frozenset({"disk_full", "bad_source", "bad_job", "unknown_architecture"})
@@ -116,7 +116,7 @@ def _reserved(job: Job) -> int:
     if there is None:
         assert job.artifact is not None
         there = catalog.reserve_artifact_id(job.artifact.catalog_model)
-        jobs.note(job, params={**job.params, "artifact_id": there})
+        lease.note(job, params={**job.params, "artifact_id": there})
     return int(there)
 
 

@@ -10,10 +10,10 @@ from webapp.catalog.models import Hub
 from webapp.catalog.outbound import Policy
 from webapp.foundation.errors import Refused
 from webapp.jobs.models import Job, JobKind
+from workers.controllers.job.beginning import CannotBegin
+from workers.controllers.job.quantising import Quantise
 from workers.runtime import specs
 from workers.runtime.base import MODELS_PATH, ContainerSpec, Runtime
-from workers.tasks.beginning import CannotBegin
-from workers.tasks.quantising import Quantise
 
 RUN_THERE = "Run `make run` there once: it builds it."
 LITTLE = "Report this: it should need little."

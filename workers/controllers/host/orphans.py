@@ -7,7 +7,8 @@ from django.utils import timezone
 from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
 from webapp.inventory import services as inventory
-from webapp.inventory.models import Host, HostState
+from webapp.inventory.models import Host
+from webapp.inventory.states import HostState
 from webapp.jobs.models import Job
 from webapp.jobs.states import ENDED
 from workers.hosts import connection

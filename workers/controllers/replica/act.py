@@ -8,6 +8,9 @@ from typing import Any
 from django.utils import timezone
 
 from webapp import engines
+from webapp.control import lease
+from webapp.control.sightings import ABSENT_S
+from webapp.control.steps import GO_ON, LOOK_AGAIN_S, Pause
 from webapp.deployments import decide, lifecycle
 from webapp.deployments.lifecycle import Why
 from webapp.deployments.models import Replica
@@ -15,7 +18,8 @@ from webapp.deployments.states import ReplicaState
 from webapp.engines.base import HardwareGrant
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
-from workers.hosts import connection
+from workers.controllers import looks
+from workers.controllers.replica import deaths, placing
 from workers.runtime import specs
 from workers.runtime.base import (
     ENGINE_NETWORK,
@@ -28,8 +32,6 @@ from workers.runtime.base import (
     Runtime,
     StartRefused,
 )
-from workers.tasks import deaths, looks, placing
-from workers.tasks.pauses import GO_ON, Pause
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ def carry_out(step: decide.Step, replica: Replica) -> Pause:
 
 def _runtime(replica: Replica) -> Runtime:
     assert replica.host is not None
-    return connection.runtime(replica.host)
+    return looks.contact(replica.host)
 
 
 def _begin(_step: decide.Begin, replica: Replica) -> Pause:
@@ -82,13 +84,13 @@ def _ensure_image(_step: decide.EnsureImage, replica: Replica) -> Pause:
         why = Why("", f"image {present} is on the host")
         return _went(lifecycle.move(replica, S(replica.state), S.STARTING, why, image=present, progress=None))
     if replica.state == S.PULLING:
-        return decide.LOOK_AGAIN_S  # the watcher pulls it and calls when it is there
+        return LOOK_AGAIN_S  # the watcher pulls it and calls when it is there
     # What we build ourselves is in no registry.
     pulled = next((image for image in wanted if not image.startswith("modelyard/")), wanted[0])
     lifecycle.move(
         replica, S.PLACING, S.PULLING, Why("", f"pulling {pulled}"), image=pulled, progress_at=timezone.now()
     )
-    return decide.LOOK_AGAIN_S
+    return LOOK_AGAIN_S
 
 
 def images(replica: Replica) -> tuple[str, ...]:
@@ -133,7 +135,7 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
         name=replica.container_name, image=replica.image, address=replica.address, engine=engine, launch=launch,
         grant=grant(replica), who=who,
     )  # fmt: skip
-    lifecycle.note(replica, port=launch.port, upstream_model=launch.upstream_model)
+    lease.note(replica, port=launch.port, upstream_model=launch.upstream_model)
     try:
         container_id = runtime.create(spec)
     except NameTaken:
@@ -148,7 +150,7 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
         return _mend_network(runtime, replica)
     except StartRefused as fault:
         return _explained(replica, str(fault))
-    lifecycle.note(replica, container_id=container_id)
+    lease.note(replica, container_id=container_id)
     return GO_ON
 
 
@@ -161,11 +163,11 @@ def _start(step: decide.Start, replica: Replica) -> Pause:
     except NetworkMissing:
         # Docker ties a container to the network's id: with a new network it must be made anew.
         runtime.remove(step.container_id)
-        lifecycle.note(replica, container_id="")
+        lease.note(replica, container_id="")
         return _mend_network(runtime, replica)
     except StartRefused as fault:
         return _explained(replica, str(fault))
-    lifecycle.note(replica, container_id=step.container_id)
+    lease.note(replica, container_id=step.container_id)
     return GO_ON
 
 
@@ -257,13 +259,13 @@ def _remove(step: decide.Remove, replica: Replica) -> Pause:
         runtime.remove(step.container_id)
     if step.container_id == replica.container_id:
         # We know that it is gone: no second sighting is needed.
-        lifecycle.note(replica, container_id="")
+        lease.note(replica, container_id="")
     return GO_ON
 
 
 def _is_ours_still(replica: Replica) -> bool:
     """Before anything is destroyed: is the claim that the decision rested on still ours?"""
-    return lifecycle.reread(replica) is not None
+    return lifecycle.REPLICA.reread(replica) is not None
 
 
 def _mark_missing(_step: decide.MarkMissing, replica: Replica) -> Pause:
@@ -272,8 +274,8 @@ def _mark_missing(_step: decide.MarkMissing, replica: Replica) -> Pause:
         why = Why("container_missing", "its container is not on the host any more", "It is started anew in a moment.")
         lifecycle.move(replica, S(replica.state), S.LOST, why, missing_since=now)
     else:
-        lifecycle.note(replica, missing_since=now)
-    return decide.ABSENT_S
+        lease.note(replica, missing_since=now)
+    return ABSENT_S
 
 
 def _lost(_step: decide.Lost, replica: Replica) -> Pause:
@@ -281,7 +283,7 @@ def _lost(_step: decide.Lost, replica: Replica) -> Pause:
     name = host.name if host else "the host"
     why = Why("host_unreachable", f"{name} does not answer", "It is not started elsewhere: it may well be running.")
     lifecycle.move(replica, S(replica.state), S.LOST, why)
-    return decide.LOOK_AGAIN_S
+    return LOOK_AGAIN_S
 
 
 def _finish_stop(_step: decide.FinishStop, replica: Replica) -> Pause:

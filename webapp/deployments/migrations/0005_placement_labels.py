@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("deployments", "0003_first_revisions"),
+        ("deployments", "0004_control_loop"),
     ]
 
     operations = [

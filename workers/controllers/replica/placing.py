@@ -1,10 +1,10 @@
 """Find a place for a replica: book what the one answer to "does it fit?" says is best."""
 
+from webapp.control.steps import GO_ON, Pause
 from webapp.deployments import fit, lifecycle, room
 from webapp.deployments.models import Replica
 from webapp.foundation.errors import Conflict
 from webapp.planner.memory import Term
-from workers.tasks.pauses import GO_ON, Pause
 
 NO_ROOM_AGAIN_S = 15.0
 NO_ROOM_ADVICE = "Stop something, add a host, or make it smaller."

@@ -1,20 +1,21 @@
-"""Read what is on a host and prepare it: facts, the engine network, the models volume."""
+"""Write down what was found on a host and prepare it for engines: the network, the volume, what nobody owns."""
 
 import ipaddress
 import logging
-import shutil
-import time
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
+from django.utils import timezone
+
+from webapp.control.steps import Pause
 from webapp.deployments.models import Replica
 from webapp.deployments.services import RECONCILE
 from webapp.deployments.states import ReplicaState
 from webapp.foundation import work_queue
+from webapp.inventory import decide
 from webapp.inventory import services as inventory
-from webapp.inventory.models import PROCESSOR_FACT, Host, HostState
-from webapp.quantisation import recipes
+from webapp.inventory.models import Host
+from workers.controllers.host import orphans, samplers
+from workers.controllers.host.observe import Observed, view
 from workers.hosts import connection
 from workers.runtime import docker as docker_runtime
 from workers.runtime.base import (
@@ -25,27 +26,28 @@ from workers.runtime.base import (
     Runtime,
     RuntimeFault,
 )
-from workers.tasks import accelerators, orphans, processors, samplers
 
 logger = logging.getLogger(__name__)
 
 # Private ranges that routers, clouds and Docker itself seldom use; a /24 has room for 250 engines.
 CANDIDATES = tuple(f"{prefix}.{third}.0/24" for prefix in ("10.231", "172.29", "192.168") for third in range(230, 250))
-ACCELERATORS_EVERY_S = 600
-KEPT_INFO = (
-    "ServerVersion", "OperatingSystem", "OSVersion", "KernelVersion", "Architecture", "Driver", "CgroupVersion",
-    "LiveRestoreEnabled", "DefaultRuntime", "DockerRootDir", "SecurityOptions", "Warnings",
-)  # fmt: skip
 
 
-def probe(host_id: int) -> None:
-    """Record what is on the host, or that it does not answer."""
-    host = Host.objects.filter(pk=host_id).first()
-    if host is None:
-        return
+def carry_out(step: tuple[decide.Step, Observed], host: Host) -> Pause:
+    """Do it; the seconds until the next look."""
+    chosen, observed = step
+    if isinstance(chosen, decide.Lose):
+        inventory.record_lost(host.pk, chosen.why)
+    elif isinstance(chosen, decide.Record) and observed.facts is not None:
+        _record(host, observed.facts, chosen.is_back)
+    host.refresh_from_db()
+    return decide.again_s(view(host), timezone.now())
+
+
+def _record(host: Host, facts: inventory.HostFacts, is_back: bool) -> None:
+    """Another engine's facts are refused; a host that falls silent on the way is written down as lost."""
     runtime = connection.runtime(host)
     try:
-        facts = read_facts(runtime, host)
         if not inventory.record_facts(host.pk, facts):
             return
         prepare(runtime, host)
@@ -57,43 +59,8 @@ def probe(host_id: int) -> None:
     except RuntimeFault as fault:
         logger.warning("%s could not be prepared for engines: %s", host.name, fault)
         return
-    if host.state != HostState.ONLINE:
+    if is_back:
         wake_replicas(host.pk)
-
-
-def read_facts(runtime: Runtime, host: Host) -> inventory.HostFacts:
-    """What Docker says of the machine; disk sizes only where Docker's folder is on this machine.
-
-    GPUs and processors are asked for when the host is new or comes back, and every ACCELERATORS_EVERY_S: a driver takes
-    its time.
-    """
-    info = runtime.info()
-    root = Path(str(info.get("DockerRootDir") or "/nowhere"))
-    total, _used, free = shutil.disk_usage(root) if _is_local(host, root) else (0, 0, 0)
-    facts: dict[str, Any] = {name: info[name] for name in KEPT_INFO if name in info}
-    facts[recipes.IMAGES_FACT] = [image for image in recipes.IMAGES if runtime.find_image(image)]
-    facts["runtimes"] = sorted((info.get("Runtimes") or {}).keys())
-    asked_at = float(host.facts.get("accelerators_at", 0))
-    is_due = host.state != HostState.ONLINE or time.time() - asked_at > ACCELERATORS_EVERY_S
-    facts["accelerators_at"] = time.time() if is_due else asked_at
-    installation = str(inventory.installation().pk)
-    known = host.facts.get(PROCESSOR_FACT) if host.daemon_id == docker_runtime.identity_of(info) else None
-    read = processors.find(runtime, installation) if is_due or known is None else None
-    if read or known:
-        facts[PROCESSOR_FACT] = read or known
-    return inventory.HostFacts(
-        daemon_id=docker_runtime.identity_of(info),
-        cpu_count=int(info.get("NCPU") or 0),
-        memory_bytes=int(info.get("MemTotal") or 0),
-        disk_total_bytes=total,
-        disk_free_bytes=free,
-        facts=facts,
-        accelerators=accelerators.find(runtime, info, installation) if is_due else None,
-    )
-
-
-def _is_local(host: Host, root: Path) -> bool:
-    return connection.of(host).is_local_socket and root.is_dir()
 
 
 def prepare(runtime: Runtime, host: Host) -> None:
