@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from webapp.control.steps import Wait
 from webapp.inventory import decide
 from webapp.inventory import services as inventory
 from webapp.inventory.decide import View
@@ -35,10 +36,10 @@ class Observed:
     seen: decide.Observed
 
 
-def step(host: Host, observed: Observed) -> "tuple[decide.Step, Observed] | decide.Wait":
+def step(host: Host, observed: Observed) -> tuple[decide.Step, Observed] | Wait:
     """What comes next."""
     chosen = decide.decide(view(host), observed.seen)
-    return chosen if isinstance(chosen, decide.Wait) else (chosen, observed)
+    return chosen if isinstance(chosen, Wait) else (chosen, observed)
 
 
 def view(host: Host) -> View:

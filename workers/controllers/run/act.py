@@ -72,7 +72,7 @@ def _find_source(run: ScheduleRun, _step: decide.FindSource) -> Pause:
         return _end(run, End(RunState.FAILED, "The artifact it was made from was deleted.", CHOOSE_SOURCE))
     else:
         source = schedule.artifact
-    began = {"started_at": timezone.now(), "source": source, "commit": commit, "advice": ""}
+    began: dict[str, Any] = {"started_at": timezone.now(), "source": source, "commit": commit, "advice": ""}
     if RUNS.move(run, RunState.WAITING, RunState.RUNNING, **began):
         Schedule.objects.filter(pk=schedule.pk).update(seen_commit=commit, note="")
     return GO_ON
