@@ -74,6 +74,14 @@ def reread(rows: "QuerySet[R]", row: R) -> R | None:
     return fresh if fresh is not None and fresh.epoch == row.epoch else None
 
 
+def refresh(row: models.Model) -> None:
+    """Read the row's columns anew, but not the epoch: a claim that was lost meanwhile does not come back so."""
+    epoch = row.epoch if isinstance(row, Leased) else None
+    row.refresh_from_db()
+    if isinstance(row, Leased) and epoch is not None:
+        row.epoch = epoch
+
+
 def release(row: Leased, due_in_s: float | None) -> bool:
     """Give the row back and say when to look again; None: only when somebody calls.
 
@@ -85,7 +93,7 @@ def release(row: Leased, due_in_s: float | None) -> bool:
         When(_unchanged_due(row.next_due_at), then=due), default=F("next_due_at"), output_field=models.DateTimeField()
     )
     _held(row).update(next_due_at=date, lease_until=None, wakes_seen=row.wakes)
-    return _of(row).exclude(wakes=row.wakes).exists()
+    return _of(row).filter(wakes__gt=F("wakes_seen")).exists()
 
 
 def put_back(row: Leased) -> bool:

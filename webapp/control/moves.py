@@ -7,6 +7,8 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from webapp.control import lease
+from webapp.control.lease import Leased
 from webapp.foundation.errors import Conflict
 
 R = TypeVar("R", bound=models.Model)
@@ -46,14 +48,14 @@ class States(Generic[R]):
         if "reason" in names:
             written["reason"] = reason[:MOST_REASON]
         written |= columns
-        held = {"epoch": row.epoch} if hasattr(row, "epoch") else {}
+        held = {"epoch": row.epoch} if isinstance(row, Leased) else {}
         with transaction.atomic():
             if not self.model._default_manager.filter(pk=row.pk, state=old, **held).update(**written):
                 return False
             for name, value in written.items():
                 setattr(row, name, value)
             self.moved(row, old, new, reason[:MOST_REASON])
-        row.refresh_from_db()
+        lease.refresh(row)
         return True
 
 

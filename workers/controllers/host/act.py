@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from django.utils import timezone
 
+from webapp.control import lease
 from webapp.control.steps import Pause
 from webapp.deployments.models import Replica
 from webapp.deployments.services import RECONCILE
@@ -40,7 +41,7 @@ def carry_out(step: tuple[decide.Step, Observed], host: Host) -> Pause:
         inventory.record_lost(host.pk, chosen.why)
     elif isinstance(chosen, decide.Record) and observed.facts is not None:
         _record(host, observed.facts, chosen.is_back)
-    host.refresh_from_db()
+    lease.refresh(host)
     return decide.again_s(view(host), timezone.now())
 
 

@@ -37,7 +37,7 @@ class Observed:
     seen: decide.Observed
 
 
-def step(host: Host, observed: Observed) -> "tuple[decide.Step, Observed] | Wait":
+def step(host: Host, observed: Observed) -> tuple[decide.Step, Observed] | Wait:
     """What comes next."""
     chosen = decide.decide(view(host), observed.seen)
     return chosen if isinstance(chosen, Wait) else (chosen, observed)

@@ -224,7 +224,7 @@ def _advance(runtime: Runtime, job: Job, result: dict[str, Any]) -> Pause:
             if moved:
                 ends.of(job).finish(job, whole)
     except Refused as refusal:  # what it was for has gone meanwhile
-        job.refresh_from_db()
+        lease.refresh(job)
         return leaving.fail(runtime, job, refusal.what, refusal.advice)
     if moved:
         runtime.remove(job.container_name)
