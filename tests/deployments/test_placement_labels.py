@@ -53,8 +53,9 @@ def test_only_the_host_with_all_labels_takes_it(client: Any, ada: Any, team: Any
 def test_a_label_that_no_host_carries_is_told_with_how_to_set_it(
     client: Any, ada: Any, root: Any, team: Any, files: Any, hosts: Any
 ) -> None:
-    from webapp.deployments import lifecycle
     from workers.tasks import placing
+
+    from webapp.deployments import lifecycle
 
     body = {"name": "chat", "artifact": files.pk, "placement_labels": ["gpu=h200"]}
     fit = send(client, ada, team, "post", "/deployments?dry_run=true", body).json()["fit"]

@@ -64,8 +64,6 @@ def test_a_replica_says_how_it_is_reached_once_it_has_an_address(deployment: Any
     assert replica.reach == Reach(host.pk, Address("172.31.5.2", 8080))
     replica.address = ""
     assert replica.reach is None
-    replica.host, replica.address = None, "172.31.5.2"
-    assert replica.reach is None
 
 
 def test_the_routing_table_says_host_and_address(deployment: Any, host: Any) -> None:

@@ -5,17 +5,14 @@ import ipaddress
 import json
 from typing import Any
 
-import aiodocker
 import pytest
 
 from webapp import engines
-from webapp.engines.base import ProbeSpec
 from workers.controllers.host import observe as hosts
 from workers.controllers.job import endings as jobs
 from workers.hosts.client import plainly
 from workers.runtime import specs
 from workers.watcher import logs
-from workers.watcher.asking import ask
 
 
 def test_a_jobs_last_word_counts_and_noise_does_not() -> None:
@@ -51,40 +48,6 @@ def test_a_line_is_cut_to_its_last_word_and_to_its_limit() -> None:
     assert logs._capped("a\0b") == "ab"
     assert len(logs._capped("x" * 10_000)) == logs.MOST_LINE + 2
     assert logs._unix("2026-11-22T15:00:00.120000000Z").endswith(".120000000")
-
-
-def answer_with(reply: bytes) -> Any:
-    """What a probe makes of a server that says just this."""
-
-    async def story() -> Any:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(reply)
-            await writer.drain()
-            writer.close()
-
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        async with server:
-            port = server.sockets[0].getsockname()[1]
-            return await ask("127.0.0.1", port, ProbeSpec("GET", "/health", timeout_s=60))
-
-    return asyncio.run(story())
-
-
-@pytest.mark.parametrize(
-    ("reply", "status", "body"),
-    [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
-        (b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n", 503, b"no"),
-        (b"HTTP/1.1 200 OK\r\n\r\nuntil the end", 200, b"until the end"),
-        (b"SSH-2.0-nonsense\r\n\r\n", None, b""),
-        (b"", None, b""),
-    ],
-)
-def test_a_probe_understands_answers_and_survives_nonsense(reply: bytes, status: int | None, body: bytes) -> None:
-    outcome = answer_with(reply)
-    assert (outcome.status, outcome.body) == (status, body)
-    assert (outcome.error is None) == (status is not None)
 
 
 def test_the_scheduler_knows_no_django() -> None:
@@ -130,20 +93,6 @@ def test_what_only_says_that_we_looked_is_not_kept(monkeypatch: pytest.MonkeyPat
     assert kept == []
     asyncio.run(reader.flush([("2026-11-22T15:00:01Z", line) for line in (idle, "somebody's line", idle)]))
     assert kept == ["somebody's line\n"]
-
-
-@pytest.mark.parametrize(
-    ("address", "words"),
-    [("unix:///nowhere/docker.sock", "no such file or directory"), ("tcp://127.0.0.1:9", "connection refused")],
-)
-def test_a_docker_engine_that_is_away_is_told_in_the_systems_words(address: str, words: str) -> None:
-    async def ask_it() -> str:
-        async with aiodocker.Docker(address) as docker:
-            with pytest.raises(aiodocker.DockerError) as caught:
-                await docker.version()
-        return plainly(caught.value)
-
-    assert asyncio.run(ask_it()) == words
 
 
 def test_any_other_fault_keeps_its_own_words() -> None:

@@ -172,16 +172,17 @@ def test_only_an_engine_that_works_is_asked_for_its_metrics(monkeypatch, cores):
     from types import SimpleNamespace
 
     from webapp.engines.base import ProbeOutcome
+    from webapp.foundation.reach import Address, Reach
     from workers.watcher import sampling
 
     asked = []
 
-    async def ask(address, port, probe):
+    async def ask(reach, probe):
         asked.append(probe.path)
         return ProbeOutcome(200, LLAMACPP.encode())
 
     monkeypatch.setattr(sampling, "ask", ask)
-    target = SimpleNamespace(run=(1, 1, 1), address="x", port=1)
+    target = SimpleNamespace(run=(1, 1, 1), reach=Reach(1, Address("x", 1)))
     found = asyncio.run(sampling._engine(target, OF_LLAMACPP, sampling.Memory(), is_idle=cores < sampling.IDLE_CORES))
     assert asked == (["/metrics"] if cores else [])
     assert found["requests_running"] == (2 if cores else 0)

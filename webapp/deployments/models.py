@@ -331,7 +331,7 @@ class Replica(Leased):
     @property
     def reach(self) -> Reach | None:
         """How its engine is spoken to; None as long as it has no address."""
-        return Reach(self.host_id, Address(self.address, self.port)) if self.host_id and self.address else None
+        return Reach(self.host_id or 0, Address(self.address, self.port)) if self.address else None
 
 
 class ReplicaEvent(models.Model):

@@ -38,7 +38,7 @@ def parse_address(text: str) -> Address:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """One engine: the id of the host it runs on, and its address as that host sees it."""
+    """One engine: the id of the host it runs on (0: none of ours), and its address as that host sees it."""
 
     host_id: int
     address: Address

@@ -8,9 +8,9 @@ from django.db.utils import DatabaseError
 from django.utils import timezone
 
 from webapp.deployments.states import ReplicaState
-from webapp.engines.base import Readiness
+from webapp.engines.base import ProbeOutcome, ProbeSpec, Readiness
+from workers.hosts.asker import LATE, ask
 from workers.watcher import rows
-from workers.watcher.asking import ask
 from workers.watcher.board import Board, Run
 from workers.watcher.rows import Target
 
@@ -81,23 +81,23 @@ async def _has_been_proven(board: Board, target: Target) -> bool:
     fresh = await board.refresh(target.id)
     if fresh is not None and not _is_proof_old(fresh):
         return True
-    outcome = await ask(
-        target.address, target.port, target.engine.completion_probe(target.upstream_model, target.options)
-    )
+    outcome = await _ask(target, target.engine.completion_probe(target.upstream_model, target.options))
     verdict = target.engine.classify_completion(outcome)
     if verdict == Readiness.READY:
         await rows.call(rows.record_proof, target.id)
         await board.refresh(target.id)
         return True
-    return verdict == Readiness.REFUSED and "within" in (outcome.error or "")
+    return verdict == Readiness.REFUSED and (outcome.error or "").startswith(LATE)
 
 
 async def _is_healthy(target: Target) -> bool:
-    outcome = await ask(target.address, target.port, target.engine.health_probe())
-    return target.engine.classify_health(outcome) == Readiness.READY
+    return target.engine.classify_health(await _ask(target, target.engine.health_probe())) == Readiness.READY
 
 
 async def _proves_itself(target: Target) -> bool:
-    probe = target.engine.completion_probe(target.upstream_model, target.options)
-    outcome = await ask(target.address, target.port, probe)
+    outcome = await _ask(target, target.engine.completion_probe(target.upstream_model, target.options))
     return target.engine.classify_completion(outcome) == Readiness.READY
+
+
+async def _ask(target: Target, probe: ProbeSpec) -> ProbeOutcome:
+    return await ask(target.reach, probe) if target.reach else ProbeOutcome(None, b"", "it has no address")

@@ -21,6 +21,7 @@ from webapp.deployments.services import RECONCILE as RECONCILE_REPLICA
 from webapp.deployments.states import ReplicaState
 from webapp.engines.base import Engine
 from webapp.foundation import work_queue
+from webapp.foundation.reach import Address, Reach
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 from webapp.jobs import logs as job_logs
@@ -72,8 +73,7 @@ class Target:
     engine: Engine
     options: Any
     image: str
-    address: str
-    port: int
+    reach: Reach | None
     upstream_model: str
     generation: int
     attempt: int
@@ -119,13 +119,18 @@ def _target(row: Replica) -> Target:
         engine=engine,
         options=options,
         image=row.image,
-        address=row.address,
-        port=row.port or engine.port,
+        reach=_reach(row, engine),
         upstream_model=row.upstream_model or row.deployment.name,
         generation=row.generation,
         attempt=row.attempt,
         proven_at=row.proven_at,
     )
+
+
+def _reach(row: Replica, engine: Engine) -> Reach | None:
+    """One that was taken over before its port was written down listens on its engine's own."""
+    reach = row.reach
+    return Reach(reach.host_id, Address(row.address, engine.port)) if reach and not row.port else reach
 
 
 def mark_ready(seen: Target) -> bool:

@@ -18,11 +18,11 @@ from webapp.inventory.models import Host
 from webapp.samples import services
 from webapp.samples.services import Reading
 from workers.hosts import connection, place
+from workers.hosts.asker import ask
 from workers.hosts.client import HostClient
 from workers.hosts.connection import HostConnection
 from workers.runtime.base import ContainerMissing, RuntimeFault
 from workers.watcher import readings, rows
-from workers.watcher.asking import ask
 from workers.watcher.board import Board
 from workers.watcher.readings import Machine, Usage
 from workers.watcher.rows import Target
@@ -165,7 +165,7 @@ async def _replica(docker: HostClient, limit: asyncio.Semaphore, target: Target,
             usage = readings.container(await docker.stats(name))
             if usage is not None:
                 values |= _values(("replica", *target.run), time.monotonic(), usage, memory)
-        if target.state in ASKED and target.engine.metrics is not None and target.address:
+        if target.state in ASKED and target.engine.metrics is not None and target.reach:
             values |= await _engine(
                 target, target.engine.metrics, memory, is_idle=values.get("cpu_cores", 1.0) < IDLE_CORES
             )
@@ -178,7 +178,8 @@ async def _engine(target: Target, names: Metrics, memory: Memory, is_idle: bool)
     if is_idle:
         memory.stand_still(subject, now)
         return {engine_metrics.RUNNING: 0.0, engine_metrics.WAITING: 0.0}
-    outcome = await ask(target.address, target.port, ProbeSpec("GET", names.path, timeout_s=2.0))
+    assert target.reach is not None
+    outcome = await ask(target.reach, ProbeSpec("GET", names.path, timeout_s=2.0))
     if outcome.status != 200:
         return {}
     text = outcome.body.decode(errors="replace")

@@ -13,7 +13,7 @@ from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
 from webapp.inventory import services as inventory
 from workers.controllers import looks
-from workers.runtime import metrics
+from workers.hosts import metrics
 from workers.runtime.base import LABEL_ID, LABEL_INSTALLATION, LABEL_KIND, HostUnreachable
 
 
@@ -62,5 +62,5 @@ def look(replica: Replica) -> Observed:
     observed = Observed(seen)
     if replica.state == ReplicaState.DRAINING and any(c.status in ALIVE for c in seen):
         names = engines.get(replica.contents.engine).metrics
-        observed = replace(observed, running_requests=metrics.running_requests(replica.address, replica.port, names))
+        observed = replace(observed, running_requests=metrics.running_requests(replica.reach, names))
     return observed
