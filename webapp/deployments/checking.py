@@ -43,7 +43,7 @@ def _leaving(artifact: Artifact) -> Conflict:
 
 def loading(artifact: Artifact) -> list[str]:
     """Names of the engines that load the artifact's files, in the order they are offered."""
-    return [name for name in engines.names() if artifact.format in engines.get(name).formats]
+    return [engine.name for engine in engines.all() if artifact.format in engine.formats]
 
 
 def default_engine(artifact: Artifact) -> str:
