@@ -87,7 +87,7 @@ class Workload:
 
 def loading(file_format: str) -> list[str]:
     """Names of the engines that load such files, in the order they are offered."""
-    return [name for name in engines.names() if file_format in engines.get(name).formats]
+    return [engine.name for engine in engines.all() if file_format in engine.formats]
 
 
 def engine_for(file_format: str) -> str:

@@ -51,7 +51,7 @@ def list_engines(request: HttpRequest) -> list[dict[str, Any]]:
             "endpoints": list(engine.endpoints),
             "options": engine.Options.model_json_schema(),
         }
-        for engine in map(engines.get, engines.names())
+        for engine in engines.all()
     ]
 
 

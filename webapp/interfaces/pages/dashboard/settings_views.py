@@ -87,7 +87,7 @@ def engine_list(request: HttpRequest) -> HttpResponse:
             "images": [(vendor, engine.images(vendor)) for vendor in VENDORS if engine.images(vendor)],
             "running": [(image, number) for name, image, number in by_image if name == engine.name],
         }
-        for engine in map(engines.get, engines.names())
+        for engine in engines.all()
     ]
     return render(request, "dashboard/settings_engines.html", {"rows": rows})
 

@@ -34,7 +34,7 @@ def index(request: HttpRequest) -> HttpResponse:
         **context,
         "following": following,
         "words": searching.WORDS,
-        "engines": [engines.get(name) for name in engines.names()],
+        "engines": engines.all(),
         "hosts": _host_names(user),
         "teams": teams_of(user),
     }
