@@ -7,7 +7,10 @@ from celery.signals import task_postrun, task_prerun
 from webapp.foundation import logs
 
 # What the one argument of each task counts.
-SUBJECTS = {"deployments.reconcile": "replica", "jobs.reconcile": "job", "inventory.probe_host": "host"}
+SUBJECTS = {
+    "deployments.reconcile": "replica", "jobs.reconcile": "job", "inventory.probe_host": "host",
+    "inventory.work_host": "host",
+}  # fmt: skip
 
 
 @task_prerun.connect

@@ -63,10 +63,6 @@ BACKOFF_S = (10, 20, 40, 80, 160, 300)
 BACKOFF_RESET_AFTER_READY_S = 600
 
 
-def may_move(old: ReplicaState, new: ReplicaState) -> bool:
-    return new in MOVES[old]
-
-
 def backoff_s(crash_count: int) -> int:
     """Seconds to wait after the given crash, counted from 1."""
     return BACKOFF_S[min(max(crash_count, 1), len(BACKOFF_S)) - 1]

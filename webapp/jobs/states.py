@@ -20,7 +20,3 @@ MOVES: dict[JobState, frozenset[JobState]] = {
 }
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
-
-
-def may_move(old: JobState, new: JobState) -> bool:
-    return new in MOVES[old]

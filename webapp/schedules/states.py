@@ -24,10 +24,6 @@ MOVES: dict[RunState, frozenset[RunState]] = {
 ENDED = frozenset({RunState.SUCCEEDED, RunState.REFUSED, RunState.FAILED, RunState.CANCELLED})
 
 
-def may_move(old: RunState, new: RunState) -> bool:
-    return new in MOVES[old]
-
-
 class NotificationState(StrEnum):
     PENDING = "pending"
     SENT = "sent"
