@@ -55,7 +55,7 @@ bench: environment-dev ## measure and print the figures of the README
 	$(BIN)/python -m tests.bench
 
 docs: ## where to read on
-	@echo "README.md is the first hour, DECISIONS.md says why."
+	@echo "README.md is the first hour, CONTRIBUTING.md is for working on it, DECISIONS.md says why."
 
 lock: environment-dev ## renew every lock file
 	uv pip compile --generate-hashes --no-emit-index-url --universal --python-version 3.11 pyproject.toml -o requirements.lock
