@@ -10,7 +10,7 @@ import pytest
 
 from webapp import engines
 from webapp.engines.base import ProbeSpec
-from workers.controllers.host import observe as hosts
+from workers.controllers.host import act as hosts
 from workers.controllers.job import endings as jobs
 from workers.runtime import metrics, specs
 from workers.watcher import logs
