@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from webapp import engines
-from workers.controllers.host import observe as hosts
+from workers.controllers.host import act as hosts
 from workers.controllers.job import endings as jobs
 from workers.hosts.client import plainly
 from workers.runtime import specs
