@@ -20,11 +20,10 @@ def cast(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Any:  # fmt: skip
     """People, a host whose engine is in memory, an artifact, a schedule, a receiver of messages."""
-    from workers.runtime import docker
+    from workers.hosts.connection import HostConnection
 
     runtime = MemoryRuntime()
-    monkeypatch.setattr(docker, "connect", lambda endpoint: runtime)
-    monkeypatch.setattr(docker, "connect_briefly", lambda endpoint, timeout_s: runtime)
+    monkeypatch.setattr(HostConnection, "runtime", lambda way, within_s=0: runtime)
     assert source.facts == FACTS
     host.daemon_id = "daemon-1@/memory"
     host.save(update_fields=["daemon_id"])

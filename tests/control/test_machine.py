@@ -1,6 +1,7 @@
 """All six kinds, walked by one machine: delivered twice, late, after a crash in the middle, with a stale look."""
 
 import contextlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +36,11 @@ def machine(make: type[World], cast: Any) -> type[RuleBasedStateMachine]:
             self.moves: list[tuple[str, str]] = []
             self.states: dict[int, str] = {}
             self.watch = connection.execute_wrapper(self._write)
-            self.world = make(cast)
+            try:
+                self.world = make(cast)
+            except BaseException:
+                self.atomic.__exit__(*sys.exc_info())  # nothing of it is left to the next test
+                raise
             self.states = self._states()
             self.watch.__enter__()
 

@@ -97,7 +97,9 @@ class OneReplica(World):
 
     def begin(self) -> int:
         self.deployment = services.create(
-            self.cast.ada, self.cast.team, services.Wish("chat", self.cast.artifact, image="engine:1")
+            self.cast.ada,
+            self.cast.team,
+            services.DeploymentSpec("chat", artifact=self.cast.artifact, image="engine:1"),
         )
         return int(self.deployment.replicas.get().pk)
 
@@ -253,7 +255,9 @@ class OneRollout(World):
 
     def begin(self) -> int:
         self.deployment = services.create(
-            self.cast.ada, self.cast.team, services.Wish("chat", self.cast.artifact, image="engine:1")
+            self.cast.ada,
+            self.cast.team,
+            services.DeploymentSpec("chat", artifact=self.cast.artifact, image="engine:1"),
         )
         self.edits = 0
         return int(self.deployment.pk)
@@ -288,7 +292,7 @@ class OneRollout(World):
         try:
             if number % 3 == 0:
                 options = {"context_length": 1024 + 256 * self.edits}
-                services.edit(self.cast.ada, deployment, services.Edit({"options": options}, may_gap=True))
+                services.edit(self.cast.ada, deployment, services.DeploymentPatch({"options": options}, may_gap=True))
             elif number % 3 == 1:
                 services.scale(self.cast.ada, deployment, 1 + self.edits % 2)
             else:

@@ -194,10 +194,10 @@ def read(pieces: list[str]) -> list[Answer]:
 
 
 def ask_the_worker(ada: Any, team: Any, artifact: Artifact, given: dict[str, Any], answers: list[Answer]) -> None:
-    from workers.tasks import placing
+    from workers.controllers.replica import placing
 
     replica = services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, **given)).replicas.get()
-    claimed = lifecycle.claim(replica.pk)
+    claimed = lifecycle.REPLICA.claim(replica.pk)
     assert claimed is not None
     placing.place(claimed)
     replica.refresh_from_db()

@@ -53,9 +53,8 @@ def test_only_the_host_with_all_labels_takes_it(client: Any, ada: Any, team: Any
 def test_a_label_that_no_host_carries_is_told_with_how_to_set_it(
     client: Any, ada: Any, root: Any, team: Any, files: Any, hosts: Any
 ) -> None:
-    from workers.tasks import placing
-
     from webapp.deployments import lifecycle
+    from workers.controllers.replica import placing
 
     body = {"name": "chat", "artifact": files.pk, "placement_labels": ["gpu=h200"]}
     fit = send(client, ada, team, "post", "/deployments?dry_run=true", body).json()["fit"]
@@ -68,7 +67,7 @@ def test_a_label_that_no_host_carries_is_told_with_how_to_set_it(
     assert fit["advice"] in html.unescape(page)
     made = services.create(ada, team, DeploymentSpec("chat", artifact=files, placement_labels=("gpu=h200",)))
     replica = made.replicas.get()
-    claimed = lifecycle.claim(replica.pk)
+    claimed = lifecycle.REPLICA.claim(replica.pk)
     assert claimed is not None
     placing.place(claimed)
     replica.refresh_from_db()

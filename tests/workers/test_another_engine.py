@@ -17,6 +17,8 @@ from tests.gateway.yard import Yard
 from tests.workers.acting import containers, has_ended, inspect, prove, reload, wait_for
 from tests.workers.test_watcher import do, log_of, state, until, watching
 from webapp import engines
+from webapp.inventory.models import Host
+from workers.hosts import connection
 
 pytestmark = [
     pytest.mark.docker,
@@ -68,7 +70,8 @@ def test_it_is_placed_started_and_ready_by_its_own_words(key: str, weights: Any,
             await until(lambda: log_of(replica) == ["toy: unpacked 1048576 bytes", "toy: wound up"])
             board = Board()
             await board.refresh(replica.pk)
-            place = sampling.Place(replica.host_id, "machine", engine.endpoint, is_here=True)
+            host = await do(lambda: Host.objects.get(pk=replica.host_id))
+            place = sampling.Place(replica.host_id, "machine", connection.of(host), is_here=True)
             readings = await sampling.measure([place], board, sampling.Memory())
             [told] = [reading.values for reading in readings if reading.kind == "replica"]
             assert (told["requests_running"], told["requests_waiting"]) == (0, 0) and told["memory_bytes"] > 0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from webapp.engines.base import ProbeOutcome, ProbeSpec
+from webapp.engines.llamacpp.metrics import METRICS as OF_LLAMACPP
 from webapp.foundation.reach import Address, Reach
 from workers.hosts import asker, metrics
 from workers.hosts.asker import LATE, MOST_BYTES, ask
@@ -221,7 +222,7 @@ def test_the_connection_is_given_up_whatever_came_back() -> None:
 def test_running_requests_are_asked_for(reply: bytes, running: int | None) -> None:
     async def story() -> int | None:
         async with serving(saying(reply)) as reach:
-            return await asyncio.to_thread(metrics.running_requests, reach)
+            return await asyncio.to_thread(metrics.running_requests, reach, OF_LLAMACPP)
 
     assert asyncio.run(story()) == running
 
