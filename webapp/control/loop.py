@@ -63,14 +63,12 @@ def work_lane(controllers: Iterable[Controller[Any]], lane: Kind[Any], lane_id: 
         if not turns.take(lane, lane_id):
             return
         while time.monotonic() < deadline:
-            for controller in mine:
-                pk = controller.kind.next_in_lane(lane_id, done[controller.kind.task])
-                if pk is not None:
-                    done[controller.kind.task].add(pk)
-                    _work_of_many(controller, pk, turns, deadline)
-                    break
-            else:
+            line = [(turn, one) for one in mine if (turn := one.kind.next_in_lane(lane_id, done[one.kind.task]))]
+            if not line:
                 return
+            turn, controller = min(line, key=lambda pair: pair[0].place)
+            done[controller.kind.task].add(turn.pk)
+            _work_of_many(controller, turn.pk, turns, deadline)
     work_queue.send(lane.task, lane_id)
 
 
@@ -101,28 +99,40 @@ class Turns:
         if (lane.task, lane_id) in self._mine:
             return True
         row = lane.claim(lane_id)
-        if row is None and lane.rows_of._default_manager.get_or_create(pk=lane_id)[1]:
+        if row is None and self._is_new(lane, lane_id):
             row = lane.claim(lane_id)
         if row is None:
             return False
         self._mine[lane.task, lane_id] = (lane, row)
         return True
 
+    def _is_new(self, lane: Kind[Any], lane_id: int) -> bool:
+        """Make the lane's row if there is none. Who made it first may hold it, and has not heard of us."""
+        row, is_made = lane.rows_of._default_manager.get_or_create(pk=lane_id)
+        return is_made or row.wakes == 0
+
 
 def _work(controller: Controller[R], pk: int, turns: Turns, deadline: float) -> None:
     row = controller.kind.claim(pk)
     if row is None:
         return
-    pause: Pause = AFTER_A_FAULT_S
+    wakes, due_at = row.wakes, row.next_due_at
     try:
         row, pause = _walk(controller, row, turns, deadline)
     except LaneTaken as taken:
         _stand_in_line(controller, taken.row, turns)
         return
     except BaseException:
-        lease.release(row, pause)
+        # Which calls the last decision saw is not known; that none was seen since the claim is safe to say.
+        row.wakes, row.next_due_at = wakes, due_at
+        _give_back(controller, row, AFTER_A_FAULT_S)
         raise
-    asked_again = lease.release(row, pause)
+    _give_back(controller, row, pause)
+
+
+def _give_back(controller: Controller[R], row: R, pause: Pause) -> None:
+    """Let go of the row, and be there in time for the next look."""
+    pk, asked_again = row.pk, lease.release(row, pause)
     if asked_again or pause == 0:
         work_queue.send(controller.kind.task, pk)
     elif pause is not None and pause != LOOK_AGAIN_S and pause <= SOON_S:

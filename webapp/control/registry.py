@@ -10,14 +10,15 @@ MAX_PER_SWEEP = 500
 
 
 def sweep(kinds: Iterable[Kind[Any]]) -> None:
-    """Send one message per due row, and one per lane with due rows. What is held already gets one more look."""
+    """Send one message per due row, and one per lane with due rows. What is held already gets one more look.
+
+    However many rows are due in one lane, they hide no other: lanes are counted, not their rows.
+    """
     lanes: dict[tuple[str, int], None] = {}
     for kind in kinds:
-        fields = ("pk", kind.lane_field) if kind.lane is not None else ("pk", "pk")
-        for pk, lane_id in kind.due().order_by("next_due_at").values_list(*fields)[:MAX_PER_SWEEP]:
-            if kind.lane is not None and lane_id is not None:
-                lanes[kind.lane.task, lane_id] = None
-            else:
-                work_queue.send(kind.task, pk)
+        if kind.lane is not None:
+            lanes |= {(kind.lane.task, lane_id): None for lane_id in kind.lanes_due()}
+        for pk in kind.due_alone()[:MAX_PER_SWEEP]:
+            work_queue.send(kind.task, pk)
     for task, lane_id in lanes:
         work_queue.send(task, lane_id)
