@@ -14,11 +14,13 @@ import pytest
 from django.utils import timezone
 
 from webapp.control import registry
+from webapp.deployments import lifecycle
 from webapp.deployments.models import Replica
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 from workers import controllers
 from workers.controllers import looks
+from workers.controllers.replica import observe as replica_observe
 
 pytestmark = pytest.mark.django_db
 
@@ -202,3 +204,17 @@ def test_of_twenty_silent_hosts_one_is_asked_at_a_time_and_the_living_are_looked
     Host.objects.filter(pk=hosts[0].pk).update(lease_until=None)
     controllers.work(PROBE, hosts[1].pk)
     assert [one.came for one in machines] == [0, 1, *[0] * 18]
+
+
+def test_a_host_that_came_back_after_a_row_was_read_is_not_called_silent_again(
+    live: str, ready_on: Callable[..., Replica]
+) -> None:
+    """A replica is read, waits for its lane while the probe has it, and still carries the host as it was."""
+    host = register("back", live, "unreachable")
+    Host.objects.filter(pk=host.pk).update(lost_at=timezone.now() - timedelta(minutes=10))
+    claimed = lifecycle.REPLICA.claim(ready_on(host, "chat").pk)
+    assert claimed is not None
+    assert inventory.record_facts(host.pk, inventory.HostFacts("live@/live", 4, 8 * 1024**3)), "the probe"
+    observed = replica_observe.look(claimed)
+    host.refresh_from_db()
+    assert (host.state, observed.unreachable_s) == ("online", 0.0)

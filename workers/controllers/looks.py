@@ -17,6 +17,10 @@ class AnotherEngine(HostUnreachable):
     """Something answers at the host's address, but it is not the engine that holds our containers."""
 
 
+class KnownSilent(HostUnreachable):
+    """The host was not asked: its row says that it is silent, or said so when it was read."""
+
+
 # A host that answers does so in milliseconds; only then is it asked what may take longer.
 PING_S = 3
 # An answer counts for so long.
@@ -28,7 +32,7 @@ def contact(host: Host) -> Runtime:
     """The runtime of a host that answers. Raises HostUnreachable: at once for one that is known to be silent, since
     only its probe asks that, and soon for one that falls silent now."""
     if host.state == HostState.UNREACHABLE:
-        raise HostUnreachable(host.reason)
+        raise KnownSilent(host.reason)
     if time.monotonic() - _answered_at.get(connection.of(host), -FRESH_S) >= FRESH_S:
         ping(host)
     return connection.runtime(host)
@@ -60,13 +64,15 @@ def containers(runtime: Runtime, host: Host, labels: dict[str, str], expected: s
 
 
 def record_silence(host: Host, fault: HostUnreachable) -> float:
-    """Write down that the host did not answer; seconds since it first did not."""
-    inventory.record_lost(host.pk, str(fault))
+    """Write down that the host did not answer; seconds since it first did not, 0 when it answers again by now."""
+    if not isinstance(fault, KnownSilent):
+        # What a row said when it was read is no news: its host may have come back since.
+        inventory.record_lost(host.pk, str(fault))
     host.refresh_from_db()
     return silent_s(host, timezone.now())
 
 
 def silent_s(host: Host, now: datetime) -> float:
-    if host.lost_at is None:
+    if host.lost_at is None or host.state == HostState.ONLINE:
         return 0.0
     return max(0.0, (now - host.lost_at).total_seconds())
