@@ -22,7 +22,8 @@ def ago(seconds: float) -> datetime:
 
 NOTHING = Observed()
 ALONE = {status: Observed(Seen(MINE, status)) for status in Container}
-OLD = Observed(Seen(MINE, Container.RUNNING), others=("old",))
+OLD = Observed(Seen(MINE, Container.RUNNING), others=(Seen("old", Container.EXITED),))
+LEAVING = Observed(others=(Seen("old", Container.REMOVING),))
 SILENT = Observed(is_silent=True)
 BEGUN = View(S.RUNNING, container_id=MINE)
 
@@ -38,6 +39,7 @@ TABLE: list[tuple[str, View, Observed, d.Step]] = [
     ("one that ended before it was seen to run is read", View(S.QUEUED), ALONE[Container.EXITED], d.ReadEnd(MINE)),
     ("one that Docker removes is waited for", BEGUN, ALONE[Container.REMOVING], Wait()),
     ("an earlier attempt goes first", BEGUN, OLD, d.Remove(("old",))),
+    ("an earlier attempt that Docker removes already is waited for", View(S.QUEUED), LEAVING, Wait()),
     ("absent once", BEGUN, NOTHING, d.MarkMissing()),
     ("absent for a moment", View(S.RUNNING, container_id=MINE, missing_since=ago(1)), NOTHING, Wait(3)),
     ("absent for certain", View(S.RUNNING, container_id=MINE, missing_since=ago(4)), NOTHING, d.Again()),

@@ -1,5 +1,6 @@
 """Schedules fire once, however many look, and once late when they were missed."""
 
+import contextlib
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -138,3 +139,33 @@ def test_a_hub_that_is_away_is_a_note_and_no_failed_run(looking, hub_says):
     hub_says(row.seen_commit)
     firing.look(looking())
     assert Schedule.objects.get(pk=pk).note == ""
+
+
+@pytest.mark.django_db
+def test_a_schedule_that_cannot_be_read_keeps_nothing_else_from_the_sweep(
+    overdue, make_schedule, deployment, sent_tasks
+):
+    """A time zone that this machine's tables no longer know, after a restore or an upgrade."""
+    from workers.controllers import sweeping
+
+    Schedule.objects.filter(pk=overdue.pk).update(zone="Mars/Phobos")
+    other = make_schedule(name="other")
+    Schedule.objects.filter(pk=other.pk).update(next_due_at=PAST + timedelta(days=1))
+    deployment.replicas.update(next_due_at=PAST)
+    sent_tasks.clear()
+    with contextlib.suppress(Exception):
+        sweeping.sweep()
+    assert ("deployments.reconcile", deployment.replicas.get().pk) in sent_tasks
+    assert ScheduleRun.objects.get().schedule == other
+
+
+@pytest.mark.django_db
+def test_what_breaks_in_one_part_of_a_sweep_is_raised_after_the_others(deployment, sent_tasks, monkeypatch):
+    from workers.controllers import sweeping
+
+    deployment.replicas.update(next_due_at=PAST)
+    sent_tasks.clear()
+    monkeypatch.setattr(firing.Schedule.objects, "due", None)
+    with pytest.raises(ExceptionGroup):
+        sweeping.sweep()
+    assert ("deployments.reconcile", deployment.replicas.get().pk) in sent_tasks

@@ -170,6 +170,28 @@ def test_a_cancelled_run_cancels_its_jobs_and_ends_when_they_have(schedule, go, 
     assert go(run).state == "cancelled"
 
 
+def test_a_job_that_ends_while_its_run_is_cancelled_keeps_no_other_job_going(make_schedule, go, ada, monkeypatch):
+    from webapp.jobs import services as jobs
+    from webapp.jobs.states import JobState
+
+    run = begun(make_schedule(recipes=TWO), go)
+    first, second = run.jobs.order_by("id")
+    real = jobs.cancel
+
+    def ends_first(user, job):
+        if job.pk == first.pk:
+            jobs.move(first, JobState.QUEUED, JobState.FAILED, "The disk is full.")
+        real(user, job)
+
+    services.cancel(ada, run)
+    monkeypatch.setattr(jobs, "cancel", ends_first)
+    run = go(run)
+    second.refresh_from_db()
+    assert (run.state, second.is_cancel_wanted) == ("running", True), run.reason
+    jobs.move(second, JobState.QUEUED, JobState.CANCELLED)
+    assert go(run).state == "cancelled"
+
+
 def test_a_run_waits_for_its_window_and_says_so(make_schedule, go):
     now = timezone.now()
     opens, shuts = ((now + timedelta(hours=hours)).time().replace(microsecond=0) for hours in (2, 4))

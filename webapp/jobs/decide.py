@@ -43,7 +43,7 @@ class Observed:
     """What a look at the host gave: this attempt's container, and those of others."""
 
     mine: Seen | None = None
-    others: tuple[str, ...] = ()
+    others: tuple[Seen, ...] = ()
     is_silent: bool = False
 
 
@@ -115,7 +115,9 @@ def decide(view: View, observed: Observed, now: datetime) -> Step:
     if observed.is_silent:
         return Wait()
     if observed.others:
-        return Remove(observed.others)
+        # Two containers of one job would write the same files: those that Docker removes already are waited for.
+        left = tuple(other.id for other in observed.others if other.status != Container.REMOVING)
+        return Remove(left) if left else Wait()
     mine = observed.mine
     if view.is_cancel_wanted:
         return Cancel(mine.id if mine else "")

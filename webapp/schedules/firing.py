@@ -1,5 +1,6 @@
 """Firing: which schedules are due, and the one run that each of them begins, however many sweeps look at once."""
 
+import logging
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,8 @@ from webapp.foundation.events import services as events
 from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.states import RunState
 from webapp.schedules.timing import When
+
+logger = logging.getLogger(__name__)
 
 ADVANCE = "schedules.advance"
 LOOK = "schedules.look"
@@ -28,8 +31,11 @@ def sweep(now: datetime | None = None) -> None:
         if schedule.when == When.NEW_REVISION:
             # Asking a hub takes time: that is a task's work.
             work_queue.send(LOOK, schedule.pk)
-        else:
+            continue
+        try:
             fire(schedule, now)
+        except Exception:  # a time zone that this machine does not know: the others fire nevertheless
+            logger.exception("schedule %s could not be fired", schedule.pk)
 
 
 def fire(schedule: Schedule, now: datetime | None = None) -> ScheduleRun | None:

@@ -8,13 +8,22 @@ from workers.controllers import CONTROLLERS, backing_up
 
 
 def sweep() -> None:
-    """Have everything looked at that is due."""
-    # A sweep that runs proves the clock that sent it and the worker that took it.
+    """Have everything looked at that is due. Raises at its end what broke: no part of it keeps back the others."""
+    faults = []
+    for part in (_beat, firing.sweep, notifying.sweep, _rows, notifying.expire, usage.expire, backing_up.begin_if_due):
+        try:
+            part()
+        except Exception as fault:
+            faults.append(fault)
+    if faults:
+        raise ExceptionGroup("the sweep", faults)
+
+
+def _beat() -> None:
+    """A sweep that runs proves the clock that sent it and the worker that took it."""
     heartbeats.beat("beat")
     heartbeats.beat("worker")
-    firing.sweep()
-    notifying.sweep()
+
+
+def _rows() -> None:
     registry.sweep(controller.kind for controller in CONTROLLERS)
-    notifying.expire()
-    usage.expire()
-    backing_up.begin_if_due()

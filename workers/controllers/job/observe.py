@@ -9,7 +9,7 @@ from webapp.jobs.decide import Observed, Seen, View
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
 from workers.controllers import looks
-from workers.runtime.base import LABEL_ID, LABEL_INSTALLATION, LABEL_KIND, HostUnreachable
+from workers.runtime.base import LABEL_ID, LABEL_INSTALLATION, LABEL_KIND, ContainerFacts, HostUnreachable
 
 
 def step(job: Job, observed: Observed) -> "decide.Step":
@@ -42,6 +42,10 @@ def look(job: Job) -> Observed:
         return Observed(is_silent=True)
     mine = next((container for container in found if container.name == job.container_name), None)
     return Observed(
-        Seen(mine.id, Container(mine.status)) if mine else None,
-        tuple(container.id for container in found if container is not mine),
+        _seen(mine) if mine else None,
+        tuple(_seen(container) for container in found if container is not mine),
     )
+
+
+def _seen(container: ContainerFacts) -> Seen:
+    return Seen(container.id, Container(container.status))

@@ -1,5 +1,6 @@
 """Carry out one step of a run. Each is safe to repeat after a crash in its middle."""
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,7 +14,7 @@ from webapp.catalog import services as catalog
 from webapp.catalog.models import Artifact
 from webapp.control import lease
 from webapp.control.steps import GO_ON, Pause
-from webapp.foundation.errors import Refused, Unavailable
+from webapp.foundation.errors import Conflict, Refused, Unavailable
 from webapp.jobs import fetching
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
@@ -47,7 +48,8 @@ def carry_out(step: decide.Step, run: ScheduleRun) -> Pause:
 def _cancel_jobs(run: ScheduleRun, _step: decide.CancelJobs) -> Pause:
     going = run.jobs.exclude(state__in=[state.value for state in JOB_ENDED])
     for job in going.filter(is_cancel_wanted=False):
-        jobs.cancel(None, job)
+        with contextlib.suppress(Conflict):  # it has ended since we looked
+            jobs.cancel(None, job)
     return AGAIN_S
 
 
