@@ -3,6 +3,11 @@
 from django.db import migrations, models
 
 
+def take_calls_for_seen(apps, schema_editor):
+    """Calls were counted, but never as seen: else each row of an old installation was called for now."""
+    apps.get_model("deployments", "Replica").objects.update(wakes_seen=models.F("wakes"))
+
+
 class Migration(migrations.Migration):
     dependencies = [
         ("deployments", "0003_first_revisions"),
@@ -67,4 +72,5 @@ class Migration(migrations.Migration):
                 name="rollout_state_known",
             ),
         ),
+        migrations.RunPython(take_calls_for_seen, migrations.RunPython.noop),
     ]

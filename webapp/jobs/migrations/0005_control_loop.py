@@ -4,6 +4,11 @@ from django.conf import settings
 from django.db import migrations, models
 
 
+def take_calls_for_seen(apps, schema_editor):
+    """Calls were counted, but never as seen: else each row of an old installation was called for now."""
+    apps.get_model("jobs", "Job").objects.update(wakes_seen=models.F("wakes"))
+
+
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0003_audit_triggers_and_cache"),
@@ -26,4 +31,5 @@ class Migration(migrations.Migration):
                 name="job_state_known",
             ),
         ),
+        migrations.RunPython(take_calls_for_seen, migrations.RunPython.noop),
     ]
