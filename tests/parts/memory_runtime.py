@@ -9,19 +9,22 @@ from workers.runtime.base import (
     ContainerFacts,
     ContainerMissing,
     ContainerSpec,
+    EngineFault,
     HostUnreachable,
     NameTaken,
 )
 
 
 class MemoryRuntime:
-    """Has every image. `is_silent`: no call is answered. `lines`: what a container printed."""
+    """Has every image. `is_silent`: no call is answered. `lines`: what a container printed. `stuck`: ids of containers
+    that it fails to remove."""
 
     def __init__(self, daemon: str = "memory") -> None:
         self.daemon, self.is_silent, self.made = daemon, False, 0
         self.containers: dict[str, ContainerFacts] = {}
         self.specs: dict[str, ContainerSpec] = {}
         self.lines: dict[str, str] = {}
+        self.stuck: set[str] = set()
 
     def _answer(self) -> None:
         if self.is_silent:
@@ -79,6 +82,8 @@ class MemoryRuntime:
         self._answer()
         for facts in list(self.containers.values()):
             if container_id in (facts.id, facts.name):
+                if facts.id in self.stuck:
+                    raise EngineFault("driver failed to remove root filesystem: device or resource busy")
                 del self.containers[facts.id]
 
     def log_tail(self, container_id: str, lines: int) -> str:

@@ -1,6 +1,7 @@
 """Looking at a host: what is there, and how long it has been silent."""
 
 import contextlib
+import logging
 import time
 from datetime import datetime
 
@@ -10,7 +11,9 @@ from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 from webapp.inventory.states import HostState
 from workers.hosts import connection
-from workers.runtime.base import ContainerFacts, ContainerMissing, HostUnreachable, Runtime
+from workers.runtime.base import ContainerFacts, ContainerMissing, EngineFault, HostUnreachable, Runtime
+
+logger = logging.getLogger(__name__)
 
 
 class AnotherEngine(HostUnreachable):
@@ -65,7 +68,9 @@ def containers(runtime: Runtime, host: Host, labels: dict[str, str], expected: s
 
 def record_silence(host: Host, fault: HostUnreachable) -> float:
     """Write down that the host did not answer; seconds since it first did not, 0 when it answers again by now."""
-    if not isinstance(fault, KnownSilent):
+    if isinstance(fault, EngineFault):
+        logger.warning("%s answered, but could not: %s", host.name, fault)
+    elif not isinstance(fault, KnownSilent):
         # What a row said when it was read is no news: its host may have come back since.
         inventory.record_lost(host.pk, str(fault))
     host.refresh_from_db()

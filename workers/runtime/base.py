@@ -34,6 +34,11 @@ class HostUnreachable(RuntimeFault):
     pass
 
 
+class EngineFault(HostUnreachable):
+    """The engine answered that it failed (5xx). That says as little about containers as silence does, but it is none:
+    one container that cannot be removed takes no host away from all others."""
+
+
 class ImageMissing(RuntimeFault):
     pass
 

@@ -19,6 +19,7 @@ from workers.runtime.base import (
     ContainerFacts,
     ContainerMissing,
     ContainerSpec,
+    EngineFault,
     HostUnreachable,
     ImageMissing,
     NameTaken,
@@ -256,8 +257,7 @@ def _mapped_refusal(error: APIError, creating: bool) -> Exception:
         return NameTaken(text)
     if creating:
         return StartRefused(text)
-    # A 5xx to a question says as little about containers as silence does.
-    return HostUnreachable(text)
+    return EngineFault(text)
 
 
 def _plain(error: Exception, timeout_s: int) -> str:

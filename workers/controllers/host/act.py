@@ -23,6 +23,7 @@ from workers.runtime.base import (
     ENGINE_NETWORK,
     LABEL_INSTALLATION,
     MODELS_VOLUME,
+    EngineFault,
     HostUnreachable,
     Runtime,
     RuntimeFault,
@@ -54,12 +55,11 @@ def _record(host: Host, facts: inventory.HostFacts, is_back: bool) -> None:
         prepare(runtime, host)
         samplers.ensure(runtime, Host.objects.get(pk=host.pk), str(inventory.installation().pk))
         orphans.clean_up(host.pk)
-    except HostUnreachable as fault:
-        inventory.record_lost(host.pk, str(fault))
-        return
     except RuntimeFault as fault:
+        if isinstance(fault, HostUnreachable) and not isinstance(fault, EngineFault):
+            inventory.record_lost(host.pk, str(fault))
+            return
         logger.warning("%s could not be prepared for engines: %s", host.name, fault)
-        return
     if is_back:
         wake_replicas(host.pk)
 
