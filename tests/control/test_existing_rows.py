@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import RunPython
@@ -26,7 +25,8 @@ def test_calls_of_years_ago_make_no_row_due(
     jobs.queue_job(ada, team, JobKind.FETCH, artifact, host, {"files": []})
     kind.rows_of._default_manager.update(wakes=7, wakes_seen=0, next_due_at=None)
     assert kind.due().exists()
-    for operation in MigrationLoader(connection).get_migration(app, name).operations:
+    loader = MigrationLoader(connection)
+    for operation in loader.get_migration(app, name).operations:
         if isinstance(operation, RunPython):
-            operation.code(apps, None)
+            operation.code(loader.project_state((app, name)).apps, connection.schema_editor())
     assert not kind.due().exists()

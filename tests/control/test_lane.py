@@ -108,13 +108,16 @@ def test_who_loses_the_race_for_a_new_lane_tells_its_holder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Two tasks find no lane; one makes it and has it before the other's own try to make it."""
-    real, held = Kind.claim, []
+    real = Kind.claim
+    held: list[HostLane] = []
 
     def claim(kind: Kind[Any], pk: int) -> Any:
         row = real(kind, pk)
         if kind is HOST_LANE and not held:
             HostLane.objects.create(pk=host.pk)
-            held.append(real(kind, pk))
+            mine = real(kind, pk)
+            assert mine is not None
+            held.append(mine)
         return row
 
     monkeypatch.setattr(Kind, "claim", claim)

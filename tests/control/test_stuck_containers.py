@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from tests.parts.memory_runtime import MemoryRuntime
 from webapp.deployments import services
+from webapp.deployments.spec import DeploymentSpec
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 from workers import controllers
@@ -54,7 +55,7 @@ def test_an_orphan_that_cannot_be_removed_makes_no_host_unreachable(
 def test_an_earlier_attempt_that_cannot_be_removed_makes_no_host_unreachable(
     cast: Any, runtime: MemoryRuntime, leave: Callable[[str, int], str]
 ) -> None:
-    wanted = services.DeploymentSpec("chat", artifact=cast.artifact, image="engine:1")
+    wanted = DeploymentSpec("chat", artifact=cast.artifact, image="engine:1")
     replica = services.create(cast.ada, cast.team, wanted).replicas.get()
     leave("replica", replica.pk)
     type(replica).objects.update(attempt=2)

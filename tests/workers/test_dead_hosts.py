@@ -21,6 +21,8 @@ from webapp.inventory.models import Host
 from workers import controllers
 from workers.controllers import looks
 from workers.controllers.replica import observe as replica_observe
+from workers.hosts import connection
+from workers.runtime.base import EngineFault
 
 pytestmark = pytest.mark.django_db
 
@@ -52,8 +54,8 @@ class Dead:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._thread.join()
-        for connection in self._kept:
-            connection.close()
+        for kept in self._kept:
+            kept.close()
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -66,6 +68,14 @@ class Answering(BaseHTTPRequestHandler):
         said: Any = {"ApiVersion": "1.41", "ID": "live", "DockerRootDir": "/live"}
         body = json.dumps([] if "containers" in self.path else said).encode()
         self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_DELETE(self) -> None:
+        body = b'{"message": "driver failed to remove root filesystem: device or resource busy"}'
+        self.send_response(500)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -218,3 +228,8 @@ def test_a_host_that_came_back_after_a_row_was_read_is_not_called_silent_again(
     observed = replica_observe.look(claimed)
     host.refresh_from_db()
     assert (host.state, observed.unreachable_s) == ("online", 0.0)
+
+
+def test_an_engine_that_says_it_failed_is_not_taken_for_one_that_says_nothing(live: str) -> None:
+    with pytest.raises(EngineFault, match="resource busy"):
+        connection.runtime(register("busy", live)).remove("c")

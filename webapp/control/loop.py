@@ -109,7 +109,7 @@ class Turns:
     def _is_new(self, lane: Kind[Any], lane_id: int) -> bool:
         """Make the lane's row if there is none. Who made it first may hold it, and has not heard of us."""
         row, is_made = lane.rows_of._default_manager.get_or_create(pk=lane_id)
-        return is_made or row.wakes == 0
+        return bool(is_made or not row.wakes)
 
 
 def _work(controller: Controller[R], pk: int, turns: Turns, deadline: float) -> None:
