@@ -14,7 +14,7 @@ from django.utils import timezone
 from webapp.control import registry
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.jobs.models import Job
-from webapp.schedules import firing, notifying, targets
+from webapp.schedules import delivering, firing, notifying, retries, targets
 from webapp.schedules.lifecycle import NOTIFICATION
 from webapp.schedules.models import Notification, Target
 
@@ -88,6 +88,32 @@ def test_a_receiver_that_fails_is_tried_five_times_then_given_up(told, receiver,
             waits.append(round((row.next_due_at - timezone.now()).total_seconds(), -1))
     assert (len(receiver.got), row.state, row.answer) == (5, "failed", "answered 500")
     assert waits == [30, 120, 600, 3600]
+
+
+def test_a_try_that_ends_its_worker_waits_as_long_as_one_that_failed(told, receiver, ada, deliver, monkeypatch):
+    """Else five of them are over within a minute or two, and the message is given up."""
+
+    class Killed(BaseException):
+        pass
+
+    def dies(_row):
+        raise Killed
+
+    row = targets.test(ada, told[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(delivering, "send", dies)
+        for wait_s in retries.BACKOFF_S:
+            with pytest.raises(Killed):
+                deliver(row.pk)
+            row.refresh_from_db()
+            assert row.next_due_at > timezone.now() + timedelta(seconds=wait_s - 5)
+            Notification.objects.update(next_due_at=PAST)
+        with pytest.raises(Killed):
+            deliver(row.pk)
+    Notification.objects.update(next_due_at=PAST)
+    deliver(row.pk)
+    row.refresh_from_db()
+    assert (row.state, row.answer, receiver.got) == ("failed", "no try was answered", [])
 
 
 def test_a_redirect_is_not_followed_with_the_message(told, receiver, ada, deliver):

@@ -1,6 +1,9 @@
 """Send one notification, or give it up. A crash while it is sent sends it once more: receivers know it by its id."""
 
+from datetime import timedelta
 from typing import Any
+
+from django.utils import timezone
 
 from webapp.control import lease
 from webapp.control.steps import Pause
@@ -18,13 +21,14 @@ def carry_out(step: Any, row: Notification) -> Pause:
 
 
 def _send(row: Notification) -> Pause:
-    # Counted first: a try that ends this process counts too.
-    if not lease.note(row, attempts=row.attempts + 1):
+    # Counted first: a try that ends this process counts too, and waits as long for the next as one that failed.
+    wait_s = retries.wait_s(row.attempts + 1)
+    due = {} if wait_s is None else {"next_due_at": timezone.now() + timedelta(seconds=wait_s)}
+    if not lease.note(row, attempts=row.attempts + 1, **due):
         return None
     try:
         said = delivering.send(row)
     except delivering.NotDelivered as error:
-        wait_s = retries.wait_s(row.attempts)
         if wait_s is None:
             return _give_up(row, str(error))
         lease.note(row, answer=str(error)[:300])
