@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from tests.engines.processors import AVX2, AVX512
 from tests.quantisation.test_recipes import SMOL
+from webapp.accounts.models import Membership, Role
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
 from webapp.deployments import fit, lifecycle, services
 from webapp.deployments.fleet import Fleet
@@ -255,6 +256,17 @@ def test_a_pin_that_the_team_lost_says_so(ada: Any, team: Any) -> None:
     Host.objects.filter(pk=host.pk).update(is_shared=False)
     spec = services.DeploymentSpec("chat", artifact=artifact, engine="llamacpp", host=host)
     assert fit.answer(spec, team).refusal == "The team may not use gone."
+
+
+def test_the_form_says_so_of_a_host_of_another_team(client: Any, ada: Any, team: Any) -> None:
+    other = artifact_team()
+    Membership.objects.create(user=ada, team=other, role=Role.OPERATOR)
+    host = make_host("theirs")
+    Host.objects.filter(pk=host.pk).update(is_shared=False)
+    host.grants.create(team=other)
+    typed = {"artifact": make_files(1, host).pk, "team": team.pk, "engine": "llamacpp", "host": host.pk}
+    client.force_login(ada)
+    assert "The team may not use theirs." in client.post("/deployments/new/fit/", typed).content.decode()
 
 
 def test_what_cannot_be_calculated_says_why(db: None) -> None:
