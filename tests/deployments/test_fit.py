@@ -14,6 +14,7 @@ from webapp.accounts.models import Membership, Role
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
 from webapp.deployments import fit, lifecycle, services
 from webapp.deployments.fleet import Fleet
+from webapp.deployments.spec import RevisionSpec
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Accelerator, Host
 from webapp.planner.placement import When
@@ -276,6 +277,13 @@ def test_what_cannot_be_calculated_says_why(db: None) -> None:
         "header says too little"
         in fit.answer(services.DeploymentSpec("chat", artifact=artifact, engine="llamacpp")).problem
     )
+
+
+def test_a_number_of_cards_that_does_not_divide_the_heads_fits_nowhere(db: None) -> None:
+    artifact = make_files(33, make_host("trio", 24, 24, 24), file_format="safetensors")
+    found = fit.answer(RevisionSpec(artifact=artifact, engine="vllm", options={"tensor_parallel": 3}))
+    assert found.problem.startswith("These options do not go together: 32 attention heads")
+    assert found.best is None
 
 
 def test_facts_of_a_small_model_give_terms_without_a_host(artifact: Any) -> None:
