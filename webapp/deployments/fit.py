@@ -171,8 +171,9 @@ class Fit:
     others_fit: int = 0
     # Without a host the terms are still worth knowing.
     work: Workload | None = None
-    # What would help where a placement label is on no host.
-    advice: str = ""
+    # What was asked, and for whom.
+    spec: RevisionSpec | None = None
+    team: Team | None = None
     # What is said where no host could even be asked.
     nowhere: str = "There is no host yet."
 
@@ -203,6 +204,11 @@ class Fit:
         if self.best is not None:
             return ""
         return " ".join(f"{place.host.name}: {place.why}" for place in self.places) or self.nowhere
+
+    @cached_property
+    def advice(self) -> str:
+        """What would help where a placement label is on no host; empty otherwise."""
+        return "" if self.spec is None or self.best is not None else _advice(self.spec, self.team)
 
     @property
     def possible(self) -> list[Place]:
@@ -235,7 +241,7 @@ def answer(spec: RevisionSpec, team: Team | None = None, *, fleet: Fleet | None 
         demand = work.demand(fleet.offers, spec.host.pk if spec.host else None, spec.placement_labels)
     except ValueError as error:
         return Fit(problem=f"These options do not go together: {error}")
-    found = replace(_judged(work, demand, fleet, most), advice=_advice(spec, team))
+    found = replace(_judged(work, demand, fleet, most), spec=spec, team=team)
     return replace(found, nowhere=f"The team may not use {spec.host.name}.") if spec.host else found
 
 
