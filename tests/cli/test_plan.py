@@ -1,5 +1,7 @@
 """From what is to what was declared."""
 
+import pytest
+
 from webapp.interfaces.cli import plan
 from webapp.interfaces.cli.plan import Want
 
@@ -68,8 +70,10 @@ def test_nothing_is_deleted_unless_it_was_asked_for_and_then_only_in_the_files_t
     assert plan.told(steps[1]) == "- research/old  delete"
 
 
-def test_the_order_of_aliases_is_no_difference():
-    assert not one([want(aliases=["b", "a"])], [CHAT | {"aliases": ["a", "b"]}]).is_change
+@pytest.mark.parametrize("name", ["aliases", "placement_labels"])
+def test_the_order_of_words_and_one_that_is_written_twice_are_no_difference(name):
+    assert not one([want(**{name: ["b", "a", "b"]})], [CHAT | {name: ["a", "b"]}]).is_change
+    assert one([want(**{name: ["b", "b"]})], [CHAT | {name: ["a", "b"]}]).is_change
 
 
 def test_a_host_is_compared_by_its_name_and_sent_as_its_id():

@@ -10,9 +10,11 @@ from django.urls import reverse
 
 from tests.engines.processors import AVX2, AVX512
 from tests.quantisation.test_recipes import SMOL
+from webapp.accounts.models import Membership, Role
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
 from webapp.deployments import fit, lifecycle, services
 from webapp.deployments.fleet import Fleet
+from webapp.deployments.spec import RevisionSpec
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Accelerator, Host
 from webapp.planner.placement import When
@@ -257,6 +259,17 @@ def test_a_pin_that_the_team_lost_says_so(ada: Any, team: Any) -> None:
     assert fit.answer(spec, team).refusal == "The team may not use gone."
 
 
+def test_the_form_says_so_of_a_host_of_another_team(client: Any, ada: Any, team: Any) -> None:
+    other = artifact_team()
+    Membership.objects.create(user=ada, team=other, role=Role.OPERATOR)
+    host = make_host("theirs")
+    Host.objects.filter(pk=host.pk).update(is_shared=False)
+    host.grants.create(team=other)
+    typed = {"artifact": make_files(1, host).pk, "team": team.pk, "engine": "llamacpp", "host": host.pk}
+    client.force_login(ada)
+    assert "The team may not use theirs." in client.post("/deployments/new/fit/", typed).content.decode()
+
+
 def test_what_cannot_be_calculated_says_why(db: None) -> None:
     artifact = make_files(1, make_host("here"))
     artifact.facts = {}
@@ -264,6 +277,13 @@ def test_what_cannot_be_calculated_says_why(db: None) -> None:
         "header says too little"
         in fit.answer(services.DeploymentSpec("chat", artifact=artifact, engine="llamacpp")).problem
     )
+
+
+def test_a_number_of_cards_that_does_not_divide_the_heads_fits_nowhere(db: None) -> None:
+    artifact = make_files(33, make_host("trio", 24, 24, 24), file_format="safetensors")
+    found = fit.answer(RevisionSpec(artifact=artifact, engine="vllm", options={"tensor_parallel": 3}))
+    assert found.problem.startswith("These options do not go together: 32 attention heads")
+    assert found.best is None
 
 
 def test_facts_of_a_small_model_give_terms_without_a_host(artifact: Any) -> None:

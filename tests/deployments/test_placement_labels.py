@@ -8,10 +8,11 @@ import pytest
 from django.urls import reverse
 
 from tests.deployments.test_fit import ask_the_worker, dry_run, make_files, make_host, read
-from webapp.deployments import services, sharing
+from webapp.control import lease
+from webapp.deployments import lifecycle, services, sharing
 from webapp.deployments.models import Deployment
 from webapp.deployments.spec import DeploymentPatch, DeploymentSpec
-from webapp.foundation.errors import Invalid
+from webapp.foundation.errors import Conflict, Invalid
 from webapp.inventory.managing import HostChange, change_host
 
 LABELS = ["gpu=a100", "rack-3"]
@@ -53,7 +54,6 @@ def test_only_the_host_with_all_labels_takes_it(client: Any, ada: Any, team: Any
 def test_a_label_that_no_host_carries_is_told_with_how_to_set_it(
     client: Any, ada: Any, root: Any, team: Any, files: Any, hosts: Any
 ) -> None:
-    from webapp.deployments import lifecycle
     from workers.controllers.replica import placing
 
     body = {"name": "chat", "artifact": files.pk, "placement_labels": ["gpu=h200"]}
@@ -156,3 +156,36 @@ def test_going_back_brings_the_labels_back(ada: Any, team: Any, files: Any) -> N
     services.roll_back(ada, made, 1)
     made.refresh_from_db()
     assert made.placement_labels == ["gpu=a100"]
+
+
+def test_a_restart_that_no_host_would_take_is_refused(ada: Any, root: Any, team: Any, files: Any, hosts: Any) -> None:
+    made = services.create(ada, team, DeploymentSpec("chat", artifact=files, placement_labels=("rack-3",)))
+    ask_to_place(made)
+    change_host(root, hosts["both"], HostChange(labels=["eu"]))
+    with pytest.raises(Conflict, match=r"^It would fit nowhere\. .*both: The host lacks the label rack-3\."):
+        services.restart(ada, made, may_gap=True)
+    assert made.replicas.get().retired_at is None
+    change_host(root, hosts["both"], HostChange(labels=["rack-3"]))
+    services.restart(ada, made)
+    assert made.replicas.count() == 2
+    assert {tuple(one.contents.placement_labels) for one in made.replicas.all()} == {("rack-3",)}
+
+
+def test_a_change_to_a_label_that_no_host_carries_is_refused_with_how_to_set_it(
+    ada: Any, root: Any, team: Any, files: Any, hosts: Any
+) -> None:
+    made = services.create(ada, team, DeploymentSpec("chat", artifact=files))
+    ask_to_place(made)
+    change_host(root, make_host("theirs"), HostChange(labels=["gpu=h200"], is_shared=False, teams=[]))
+    with pytest.raises(Conflict, match="An admin sets labels on the host's page"):
+        services.edit(ada, made, DeploymentPatch({"placement_labels": ("gpu=h200",)}, may_gap=True))
+
+
+def ask_to_place(deployment: Deployment) -> None:
+    from workers.controllers.replica import placing
+
+    for replica in deployment.replicas.all():
+        claimed = lifecycle.REPLICA.claim(replica.pk)
+        assert claimed is not None
+        placing.place(claimed)
+        lease.release(claimed, None)

@@ -9,6 +9,7 @@ from webapp.deployments import services, using
 from webapp.deployments.models import Deployment, Replica, Rollout
 from webapp.deployments.states import RolloutState
 from webapp.foundation.errors import Conflict, Invalid
+from webapp.inventory.models import Host
 from webapp.jobs import deleting
 from webapp.jobs.models import Job
 
@@ -80,8 +81,6 @@ def test_a_rollout_of_another_deployment_keeps_nothing(
 def test_the_copy_on_the_host_that_a_stopped_deployment_is_pinned_to_stays(
     served: Any, ada: Any, team: Any, artifact: Any, host: Any
 ) -> None:
-    from webapp.inventory.models import Host
-
     other = Host.objects.create(name="other", endpoint="unix:///other.sock")
     ArtifactCopy.objects.create(artifact=artifact, host=other, state=CopyState.PRESENT)
     services.stop(ada, served)
@@ -152,3 +151,18 @@ def test_another_engine_begins_with_its_own_options(ada: Any, team: Any, artifac
     made = services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, options={"batch_size": 512}))
     planned = services.plan(made, services.DeploymentPatch({"artifact": halves, "engine": "vllm"}))
     assert planned.spec.options == {}
+
+
+def test_the_last_copy_on_a_host_that_carries_the_placement_labels_stays(
+    served: Any, ada: Any, team: Any, artifact: Any, host: Any
+) -> None:
+    other = Host.objects.create(name="other", endpoint="unix:///other.sock", labels=["eu"])
+    ArtifactCopy.objects.create(artifact=artifact, host=other, state=CopyState.PRESENT)
+    services.stop(ada, served)
+    Replica.objects.update(state="stopped")
+    Host.objects.filter(pk=host.pk).update(labels=["eu", "rack-3"])
+    Deployment.objects.update(placement_labels=["rack-3"])
+    with pytest.raises(Conflict, match="chat would serve it"):
+        deleting.delete_copy(ada, team, artifact.copies.get(host=host))
+    Deployment.objects.update(placement_labels=["eu"])
+    assert deleting.delete_copy(ada, team, artifact.copies.get(host=host))

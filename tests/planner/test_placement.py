@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.parts import figures
-from webapp.planner.placement import GIB, Accelerator, Choice, Demand, Host, Need, apply, could, leading, place
+from webapp.planner.leading import leading
+from webapp.planner.placement import GIB, Accelerator, Choice, Demand, Host, Need, apply, could, place
 
 CPU = Demand({"cpu": Need(2 * GIB)}, artifact_bytes=GIB)
 GPU = Demand({"nvidia": Need(GIB, 10 * GIB)}, artifact_bytes=GIB)

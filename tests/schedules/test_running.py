@@ -6,7 +6,9 @@ import pytest
 from django.utils import timezone
 
 from webapp.catalog.models import Artifact
+from webapp.deployments import services as deployments
 from webapp.deployments.models import Deployment, Rollout
+from webapp.deployments.spec import DeploymentPatch
 from webapp.jobs.models import Job
 from webapp.quantisation.recipes import Recipe
 from webapp.schedules import firing, services
@@ -145,6 +147,18 @@ def test_a_result_for_a_stopped_deployment_is_written_down_and_not_waited_for(ma
     run = go(run, 2)
     deployment.refresh_from_db()
     assert (run.state, deployment.artifact_id) == ("succeeded", made.pk)
+
+
+def test_a_result_is_served_where_the_placement_labels_say(make_schedule, go, end_job, deployment, source, host):
+    host.labels = ["rack-3"]
+    host.save()
+    deployments.edit(None, deployment, DeploymentPatch({"placement_labels": ("rack-3",)}))
+    run = begun(make_schedule(host=host, deployment=deployment), go)
+    end_job(run.jobs.get())
+    go(run, 3)
+    deployment.refresh_from_db()
+    assert deployment.artifact_id != source.pk
+    assert deployment.placement_labels == deployment.revision.placement_labels == ["rack-3"]
 
 
 def test_a_deployment_that_was_deleted_fails_the_run(make_schedule, go, end_job, deployment):

@@ -124,3 +124,13 @@ def test_the_migration_writes_down_what_sources_are_called(schedule):
     import_module("webapp.schedules.migrations.0003_source_name").fill(apps, None)
     schedule.refresh_from_db()
     assert schedule.source_name == str(schedule.artifact)
+
+
+def test_results_must_be_made_where_the_placement_labels_allow_them(make_schedule, deployment, host):
+    deployment.placement_labels = ["gpu=a100", "rack-3"]
+    host.labels = ["rack-3"]
+    with pytest.raises(Invalid) as refused:
+        make_schedule(host=host, deployment=deployment)
+    assert "lacks the label gpu=a100" in refused.value.fields["deployment"]
+    host.labels = ["rack-3", "gpu=a100"]
+    assert make_schedule(host=host, deployment=deployment)

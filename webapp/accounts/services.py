@@ -1,4 +1,4 @@
-"""What other rooms ask of accounts: roles, the audit log, keys, the first admin, tokens for the playground.
+"""What other apps ask of accounts: roles, the audit log, keys, the first admin, tokens for the playground.
 
 The verbs of people, teams, links and sign-in stand in files of their own: people.py, teams.py, links.py, sign_in.py.
 """

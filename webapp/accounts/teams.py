@@ -137,7 +137,7 @@ def _keep_an_admin(leaving: Membership) -> None:
 
 
 def _owned(team: Team) -> list[str]:
-    """What would be deleted with the team, whatever room it is in: `3 deployments`, `1 job`."""
+    """What would be deleted with the team, whatever app it is in: `3 deployments`, `1 job`."""
     left = []
     for relation in Team._meta.related_objects:
         model = relation.related_model

@@ -38,10 +38,6 @@ class Known:
         """(precision, bytes of memory): a rough estimate from the number of parameters."""
         return [(label, rough_bytes(size)) for label, size in self.weights]
 
-    @property
-    def least_bytes(self) -> int:
-        return min(size for _label, size in self.needs)
-
 
 @lru_cache(maxsize=1)
 def models() -> tuple[Known, ...]:

@@ -19,7 +19,7 @@ from webapp.deployments.workload import Workload
 from webapp.engines.base import HardwareGrant, Vendor
 from webapp.inventory.managing import hosts_for
 from webapp.inventory.models import Host
-from webapp.planner import placement
+from webapp.planner import headroom, placement
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Term
 from webapp.planner.placement import When
@@ -99,8 +99,7 @@ class Place:
     @property
     def hardware(self) -> HardwareGrant:
         """The hardware that goes with the choice."""
-        vendor = cast(Vendor, self.choice.vendor)
-        return HardwareGrant(vendor, self.choice.accelerator_ids, self.need.host_bytes, max(self.host.cpu_count, 1))
+        return self._hardware(self.choice)
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
@@ -134,12 +133,17 @@ class Place:
 
     @cached_property
     def instead(self) -> str:
-        """The nearest change of options that would fit, when memory is what is missing; empty when none is known."""
-        if self.fits or all(store.needed_bytes <= store.free_bytes for store in self.stores):
+        """The nearest change of options that would fit now, when memory is all that lacks; empty when none is known."""
+        if self.fits or not headroom.is_all_that_lacks(self.demand, self.offer):
             return ""
-        *cards, memory = self.stores
-        free = placement.Need(memory.free_bytes, sum(max(0, card.free_bytes) for card in cards))
-        return self.work.suggestion(self.hardware, free)
+        choice, gpu_bytes = headroom.most(self.demand, self.offer)
+        return self.work.suggestion(self._hardware(choice), placement.Need(self.offer.free_memory_bytes, gpu_bytes))
+
+    def _hardware(self, choice: placement.Choice) -> HardwareGrant:
+        host_bytes = self.demand.needs.get(choice.vendor, placement.Need(0)).host_bytes
+        return HardwareGrant(
+            cast(Vendor, choice.vendor), choice.accelerator_ids, host_bytes, max(self.host.cpu_count, 1)
+        )  # fmt: skip
 
     def _nearest(self) -> placement.Choice:
         """What a replica would be given on a host that can never take it: its emptiest cards, else its CPUs."""
@@ -167,8 +171,9 @@ class Fit:
     others_fit: int = 0
     # Without a host the terms are still worth knowing.
     work: Workload | None = None
-    # What would help where a placement label is on no host.
-    advice: str = ""
+    # What was asked, and for whom.
+    spec: RevisionSpec | None = None
+    team: Team | None = None
     # What is said where no host could even be asked.
     nowhere: str = "There is no host yet."
 
@@ -199,6 +204,11 @@ class Fit:
         if self.best is not None:
             return ""
         return " ".join(f"{place.host.name}: {place.why}" for place in self.places) or self.nowhere
+
+    @cached_property
+    def advice(self) -> str:
+        """What would help where a placement label is on no host; empty otherwise."""
+        return "" if self.spec is None or self.best is not None else _advice(self.spec, self.team)
 
     @property
     def possible(self) -> list[Place]:
@@ -231,7 +241,7 @@ def answer(spec: RevisionSpec, team: Team | None = None, *, fleet: Fleet | None 
         demand = work.demand(fleet.offers, spec.host.pk if spec.host else None, spec.placement_labels)
     except ValueError as error:
         return Fit(problem=f"These options do not go together: {error}")
-    found = replace(_judged(work, demand, fleet, most), advice=_advice(spec, team))
+    found = replace(_judged(work, demand, fleet, most), spec=spec, team=team)
     return replace(found, nowhere=f"The team may not use {spec.host.name}.") if spec.host else found
 
 

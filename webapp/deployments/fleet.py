@@ -9,7 +9,7 @@ from webapp.catalog.models import Artifact, CopyState
 from webapp.inventory.managing import hosts_for
 from webapp.inventory.models import Accelerator, Booking, Host, HostQuerySet
 from webapp.inventory.states import HostState
-from webapp.planner import placement
+from webapp.planner import leading, placement
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Fleet:
         return replace(self, pairs=tuple((host, _without(host, offer, bookings)) for host, offer in self.pairs))
 
     def leading(self) -> "Fleet":
-        """Those that are worth asking where any hardware will do; see placement.leading."""
-        kept = {offer.id for offer in placement.leading(self.offers)}
+        """Those that are worth asking where any hardware will do; see planner/leading.py."""
+        kept = {offer.id for offer in leading.leading(self.offers)}
         return replace(self, pairs=tuple(pair for pair in self.pairs if pair[1].id in kept))
 
 

@@ -11,20 +11,21 @@ from webapp.inventory.models import Booking
 
 def beside(deployment: Deployment, spec: RevisionSpec) -> bool:
     """One more replica would find a place while everything that runs stays."""
-    return _would_go(fit.answer(spec, fleet=fleet_of(deployment, spec)))
+    return _would_go(fit.answer(spec, deployment.team, fleet=fleet_of(deployment, spec)))
 
 
 def refusal(deployment: Deployment, spec: RevisionSpec) -> str:
     """Why it fits nowhere, even with one of the deployment's replicas gone; empty when it does."""
     fleet = fleet_of(deployment, spec)
-    found = fit.answer(spec, fleet=fleet)
+    found = fit.answer(spec, deployment.team, fleet=fleet)
     if _would_go(found):
         return ""
     for replica in deployment.replicas.present().exclude(host=None):
         freed = list(Booking.objects.filter(holder=replica.holder))
-        if fit.answer(spec, fleet=fleet.without(freed)).best is not None:
+        if fit.answer(spec, deployment.team, fleet=fleet.without(freed)).best is not None:
             return ""
-    return found.refusal
+    # Reasons of many hosts are cut short.
+    return f"{found.advice} {found.refusal}".strip()
 
 
 def fleet_of(deployment: Deployment, spec: RevisionSpec, but: Replica | None = None) -> Fleet:

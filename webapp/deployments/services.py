@@ -150,7 +150,10 @@ def restart(user: User | None, deployment: Deployment, may_gap: bool = False) ->
         spec = deployment.spec
         needs_gap = not room.beside(deployment, spec)
         gap_s = timeline.last_start_s(deployment) if needs_gap else None
-        _check_room(Plan(spec, [], True, needs_gap, gap_s, ""), may_gap)
+        # Where nothing has a place yet there is nothing to lose.
+        has_place = deployment.replicas.present().exclude(host=None).exists()
+        refusal = room.refusal(deployment, spec) if needs_gap and has_place else ""
+        _check_room(Plan(spec, [], True, needs_gap, gap_s, refusal), may_gap)
         revision = deployment.revision or revisions.write(deployment, spec, actor_name(user))
         rolling.begin(deployment, "restart", revision, actor_name(user), may_gap)
         _write(deployment, user, "asked for a restart")

@@ -55,9 +55,6 @@ MOVES: dict[ReplicaState, frozenset[ReplicaState]] = {
     S.LOST: frozenset({S.LOADING, S.FAILED, S.STOPPING, S.STOPPED}),
 }
 
-# States in which a container of this replica may exist.
-WITH_CONTAINER = frozenset({S.STARTING, S.LOADING, S.READY, S.DRAINING, S.STOPPING, S.FAILED, S.LOST})
-
 # After crash number n (from 1) wait this long; the last value repeats.
 BACKOFF_S = (10, 20, 40, 80, 160, 300)
 BACKOFF_RESET_AFTER_READY_S = 600

@@ -2,6 +2,7 @@
 
 from django.db.models import Q
 
+from webapp.catalog.models import ArtifactCopy, CopyState
 from webapp.catalog.uses import Use
 from webapp.deployments import rolling
 from webapp.deployments.models import Deployment, Replica, Rollout
@@ -15,13 +16,26 @@ def uses(artifact_id: int) -> list[Use]:
 
 
 def uses_on(artifact_id: int, host_id: int) -> list[Use]:
-    """Everything that needs the copy on this host: what runs there, and what is pinned to it."""
+    """Everything that needs the copy on this host: what runs there, is pinned to it, or may go nowhere else."""
     pinned = [_wanted(row) for row in Deployment.objects.filter(artifact=artifact_id, host=host_id)]
+    pinned += [_wanted(row) for row in _held_by_labels(artifact_id, host_id)]
     there = Replica.objects.filter(deployment__artifact=artifact_id, host=host_id).exclude(state=ReplicaState.STOPPED)
     runs = [
         Use(row.deployment.name, row.deployment.team_id, "runs there") for row in there.select_related("deployment")
     ]
     return [*pinned, *runs, *_running(artifact_id, host_id)]
+
+
+def _held_by_labels(artifact_id: int, host_id: int) -> list[Deployment]:
+    """Those whose placement labels this host carries, and no other one that has the files."""
+    labelled = Deployment.objects.filter(artifact=artifact_id, host=None).exclude(placement_labels=[])
+    copies = ArtifactCopy.objects.filter(artifact=artifact_id, state=CopyState.PRESENT).select_related("host")
+    labels = {copy.host_id: set(copy.host.labels) for copy in copies}
+    return [
+        row
+        for row in labelled
+        if [host for host, carried in labels.items() if carried.issuperset(row.placement_labels)] == [host_id]
+    ]
 
 
 def _wanted(deployment: Deployment) -> Use:

@@ -209,7 +209,10 @@ class Engine(ABC):
         """Image references for that hardware, best first; empty when the engine cannot run there."""
 
     def accelerator_counts(self, meta: ModelFacts, options: Any) -> tuple[int, ...]:
-        """How many accelerators of one host it can use together for these files, fewest first."""
+        """How many accelerators of one host it can use together for these files, fewest first.
+
+        Raises ValueError for a number that was chosen and that these files cannot be divided among.
+        """
         return (1,)
 
     def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:

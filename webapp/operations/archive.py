@@ -21,7 +21,6 @@ from webapp.operations import master_key
 FORMAT = 1
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.hmac"
-SUFFIX = ".tar.gz"
 _NAME = re.compile(r"(database|usage)/[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 _CHUNK_BYTES = 1024 * 1024
 _MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""The room's entry in INSTALLED_APPS."""
+"""The app's entry in INSTALLED_APPS."""
 
 from django.apps import AppConfig
 

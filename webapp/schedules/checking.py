@@ -152,6 +152,10 @@ def _of_deployment(schedule: Schedule, wish: Wish) -> Iterator[Fault]:
     if deployment.host_id is not None and deployment.host_id != wish.host.pk:
         where = f"{deployment.name} is pinned to another host than the one where results are made."
         yield Fault("deployment", where, "Make them on that host.")
+    missing = sorted(set(deployment.placement_labels) - set(wish.host.labels))
+    if missing:
+        where = f"{deployment.name} runs none of the results: {wish.host.name} lacks the label {', '.join(missing)}."
+        yield Fault("deployment", where, "Make them on a host that carries its placement labels.")
 
 
 def _of_hardware(deployment: Deployment, wish: Wish) -> Iterator[Fault]:

@@ -20,8 +20,6 @@ from webapp.schedules.gates import Gate
 from webapp.schedules.states import ENDED, NotificationState, RunState
 from webapp.schedules.timing import Timing, When
 
-_ENDED = [state.value for state in ENDED]
-
 
 class ScheduleQuerySet(models.QuerySet["Schedule"]):
     def visible_to(self, user: User) -> "ScheduleQuerySet":

@@ -84,7 +84,7 @@ def send_to(target: Target, event: str, key: str, text: str, about: dict[str, An
 
 
 def sweep() -> None:
-    """Ends in rooms below this one, which do not know of it: jobs, rollouts and replicas that gave up."""
+    """Ends in apps below this one, which do not know of it: jobs, rollouts and replicas that gave up."""
     wanted: dict[int, set[str]] = {}
     since: dict[int, Any] = {}
     for target in Target.objects.only("team_id", "events", "created_at"):

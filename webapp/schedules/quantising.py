@@ -1,4 +1,4 @@
-"""The adapter to the quantisation room: ask for a result, read what became of it."""
+"""The adapter to the app of quantisation: ask for a result, read what became of it."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -46,13 +46,30 @@ def test_several_cards_share_model_and_cache_in_equal_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("heads", "chosen", "counts"),
-    [(32, None, (1, 2, 4, 8)), (9, None, (1,)), (12, None, (1, 2, 4)), (0, None, (1, 2, 4, 8)), (32, 4, (4,))],
+    ("heads", "kv_heads", "chosen", "counts"),
+    [
+        (32, 8, None, (1, 2, 4, 8)),
+        (9, 3, None, (1,)),
+        (12, 2, None, (1, 2, 4)),
+        (40, 10, None, (1, 2)),  # Phi-4: 10 key-value heads go among 2 GPUs, not among 4
+        (24, 1, None, (1, 2, 4, 8)),  # one for all: each GPU has a copy
+        (0, 0, None, (1, 2, 4, 8)),
+        (32, 8, 4, (4,)),
+        (0, 0, 3, (3,)),
+    ],
 )
 def test_it_is_spread_over_numbers_of_cards_that_divide_its_heads(
-    heads: int, chosen: int | None, counts: tuple[int, ...]
+    heads: int, kv_heads: int, chosen: int | None, counts: tuple[int, ...]
 ) -> None:
-    assert ENGINE.accelerator_counts(ModelFacts("llama", heads=heads), VllmOptions(tensor_parallel=chosen)) == counts
+    facts = ModelFacts("llama", heads=heads, kv_heads=kv_heads)
+    assert ENGINE.accelerator_counts(facts, VllmOptions(tensor_parallel=chosen)) == counts
+
+
+@pytest.mark.parametrize(("heads", "kv_heads", "chosen"), [(32, 8, 3), (40, 10, 4)])
+def test_a_number_of_cards_that_does_not_divide_the_heads_is_refused(heads: int, kv_heads: int, chosen: int) -> None:
+    facts = ModelFacts("llama", heads=heads, kv_heads=kv_heads)
+    with pytest.raises(ValueError, match=f"{heads} attention heads .* among {chosen} GPUs"):
+        ENGINE.accelerator_counts(facts, VllmOptions(tensor_parallel=chosen))
 
 
 @pytest.mark.parametrize(

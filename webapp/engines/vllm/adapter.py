@@ -63,11 +63,18 @@ class Vllm(Engine):
         return IMAGES.get(vendor, ())
 
     def accelerator_counts(self, meta: ModelFacts, options: Any) -> tuple[int, ...]:
-        """As many as were chosen, else the powers of two that divide the attention heads: every GPU takes as many."""
+        """As many as were chosen, else powers of two, where all GPUs take as many of the attention heads.
+
+        Raises ValueError for a chosen number that does not divide them.
+        """
         assert isinstance(options, VllmOptions)
-        if options.tensor_parallel is not None:
-            return (options.tensor_parallel,)
-        return tuple(count for count in (1, 2, 4, 8) if meta.heads % count == 0)
+        chosen = options.tensor_parallel
+        if chosen is None:
+            return tuple(count for count in (1, 2, 4, 8) if _divides(meta, count))
+        if not _divides(meta, chosen):
+            heads = f"{meta.heads} attention heads and {meta.kv_heads} key-value heads"
+            raise ValueError(f"{heads} cannot be divided among {chosen} GPUs (tensor parallel).")
+        return (chosen,)
 
     def why_not_on(self, vendor: str, meta: ModelFacts, flags: Flags = UNKNOWN) -> str:
         """What the processors lack, else the kernels that vLLM lacks for them."""
@@ -174,6 +181,15 @@ class Vllm(Engine):
     def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareGrant, room: Capacity) -> str:
         """A smaller cache."""
         return memory.suggest(meta, options.cache_gib * GIB, _cards(hardware), room)
+
+
+def _divides(meta: ModelFacts, gpus: int) -> bool:
+    """Whether vLLM can lay the heads on so many GPUs; heads that nobody has counted can be.
+
+    Key-value heads are divided, or copied where there are fewer than GPUs (vLLM, model_executor/models/llama.py).
+    """
+    fewer, more = sorted((meta.kv_heads or gpus, gpus))
+    return meta.heads % gpus == 0 and more % fewer == 0
 
 
 def _cards(hardware: HardwareGrant) -> int:

@@ -1,4 +1,4 @@
-"""The REST API under /api/v1/: one router per room, one shape of errors, one table of status codes."""
+"""The REST API under /api/v1/: one router per subject, one shape of errors, one table of status codes."""
 
 import logging
 from typing import Any
@@ -35,7 +35,7 @@ from webapp.interfaces.api.usage.router import router as usage
 
 logger = logging.getLogger(__name__)
 
-# One line per room: what its routes are about.
+# One line per subject: what its routes are about.
 TAGS = [
     {"name": "accounts", "description": "People, teams and the API keys that open the doors."},
     {"name": "teams", "description": "Teams, their members, invitations and service keys."},

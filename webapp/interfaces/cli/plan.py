@@ -95,9 +95,9 @@ def _same(name: str, old: Any, new: Any) -> bool:
     if name == "measure" and isinstance(old, dict) and isinstance(new, dict):
         # The answer has the defaults of what was not written.
         return all(old.get(inner) == value for inner, value in new.items())
-    # Recipes are in order of preference; of everything else the order means nothing.
+    # Recipes are in order of preference; of everything else the order means nothing, nor what is written twice.
     if name != "recipes" and isinstance(old, list) and isinstance(new, list):
-        return sorted(map(str, old)) == sorted(map(str, new))
+        return set(map(str, old)) == set(map(str, new))
     return bool(old == new)
 
 

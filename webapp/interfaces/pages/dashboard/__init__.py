@@ -1,1 +1,1 @@
-"""Pages that span rooms: home, playground."""
+"""Pages that span apps: home, playground."""

@@ -18,7 +18,7 @@ from webapp.inventory.states import HostState
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
 
-# Of each kind; the rooms' own lists have the rest.
+# Of each kind; the apps' own lists have the rest.
 MOST = 12
 # Below a tenth of the disk, or 5 GiB, the next download may fail.
 DISK_LOW_BYTES = 5 * 1024**3

@@ -12,7 +12,7 @@ from webapp.interfaces.pages.dashboard import help_pages
 def site(request: HttpRequest) -> dict[str, Any]:
     """The section that the page is in, its help page, this Modelyard's address and version.
 
-    The section is the room's name; the dashboard has several: home, search, playground, settings, help.
+    The section is the name of the pages' subject; the dashboard has several: home, search, playground, settings, help.
     """
     match = request.resolver_match
     section = match.app_name if match else ""

@@ -1,4 +1,4 @@
-"""The help: Markdown files in templates/help/, one per room, turned into HTML once per process."""
+"""The help: Markdown files in templates/help/, one per subject, turned into HTML once per process."""
 
 import re
 from collections.abc import Iterable, MutableMapping, Sequence

@@ -1,4 +1,4 @@
-"""One question to every room: what is called like this? Each room answers with a few things this person may see."""
+"""One question to every app: what is called like this? Each answers with a few things this person may see."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Group:
-    """What one room found; `more` is the address of all of it when there is more than is shown."""
+    """What one app found; `more` is the address of all of it when there is more than is shown."""
 
     title: str
     hits: tuple[Hit, ...]
@@ -39,13 +39,13 @@ class Group:
 def find(user: User, text: str) -> list[Group]:
     """Groups with at least one hit. Every word must be found in something that a thing is known by.
 
-    One query per room, whatever the number of rows (deployments: two more for their replicas).
+    One query per app, whatever the number of rows (deployments: two more for their replicas).
     """
     q = " ".join(words(text))
     if not q:
         return []
     groups = []
-    for title, ask, everything in _ROOMS:
+    for title, ask, everything in _KINDS:
         hits = ask(user, q)
         if hits:
             more = f"{reverse(everything)}?{urlencode({'q': q})}" if len(hits) > MOST else ""
@@ -89,7 +89,7 @@ def _help(user: User, q: str) -> list[Hit]:
     ]
 
 
-_ROOMS: tuple[tuple[str, Callable[[User, str], list[Hit]], str], ...] = (
+_KINDS: tuple[tuple[str, Callable[[User, str], list[Hit]], str], ...] = (
     ("Deployments", _deployments, "deployments:index"),
     ("Models", _models, "catalog:index"),
     ("Hosts", _hosts, "inventory:index"),

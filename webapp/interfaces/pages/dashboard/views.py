@@ -1,4 +1,4 @@
-"""Pages that span rooms: home, search, playground, help."""
+"""Pages that span apps: home, search, playground, help."""
 
 from collections.abc import Mapping
 from typing import Any

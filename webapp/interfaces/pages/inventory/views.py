@@ -24,8 +24,6 @@ from webapp.jobs.models import Job
 DIARY_LINES = 30
 JOB_LINES = 10
 REPLICA_LINES = 50
-# The charts come from the room of samples; a Modelyard without it has none.
-CHARTS = ("hosts/_charts.html", "_nothing.html")
 
 
 @door("GET")
@@ -56,7 +54,7 @@ def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     following = follow([f"host:{pk}"])
     panel, context = detail_panel(person(request), pk)
-    return page_or_panel(request, "hosts/detail.html", panel, {**context, "following": following, "charts": CHARTS})
+    return page_or_panel(request, "hosts/detail.html", panel, {**context, "following": following})
 
 
 def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
