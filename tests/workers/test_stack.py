@@ -8,6 +8,7 @@ import pytest
 
 from tests.parts import figures
 from tests.parts.stack import Stack
+from workers.runtime.base import LABEL_KIND
 
 pytestmark = pytest.mark.docker
 
@@ -118,8 +119,10 @@ def test_workers_killed_at_random_lose_nothing(stack: Stack, serve: Callable[...
         assert time.monotonic() < deadline
         time.sleep(0.1)
     client = engine.client()
-    assert client.containers(all=True) == []
+    left = client.containers(all=True)
     client.close()
+    # What a worker left that died in its look at the machine goes with the next look.
+    assert [one["Names"] for one in left if one["Labels"].get(LABEL_KIND) != "probe"] == []
 
 
 def wait_until_up(stack: Stack) -> None:
