@@ -31,8 +31,8 @@ restore: environment ## put a backup in the place of what is here: make restore 
 	@test -n '$(FROM)' || { echo 'Name the backup: make restore FROM=var/backups/modelyard-....tar.gz'; exit 1; }
 	@$(BIN)/python -m webapp.operations restore '$(FROM)' $(if $(KEY),--key '$(KEY)')
 
-test: ## install what the tests need and run every suite
-	@$(PYTHON) tests/run.py
+test: ## install what the tests need and run every suite; ONLY=unit one suite, T=tests/usage one folder, file or test
+	@$(PYTHON) tests/run.py $(if $(ONLY),--only $(ONLY)) $(if $(T),-- $(T))
 
 soak: ## the long tests: crashes, lost messages, hostile files by the million
 	@$(PYTHON) tests/run.py --only soak

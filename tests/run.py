@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -34,8 +35,21 @@ SUITES = ("check", "unit", "postgres", "fuzz", "docker", "browser", "journey", "
 # Tests that share nothing run in a process per core and one more, because many of them wait.
 SPREAD = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
 SPREAD_SUITES = ("unit", "fuzz")
-# Minutes each: `make soak`, and CI.
+# Minutes each: `make soak`.
 LONG_SUITES = ("soak",)
+# Most of their time they wait, for a browser, a container, an answer.
+WAITING_SUITES = ("docker", "browser", "journey", "compose")
+BESIDE_SUITE = "quant"
+MARKS = {
+    "unit": "not docker and not browser and not slow and not journey and not fuzz and not compose",
+    "fuzz": "fuzz",
+    "docker": "docker and not journey and not slow and not quant",
+    "browser": "browser and not journey and not slow",
+    "journey": "journey and not slow",
+    "compose": "compose and not slow",
+    "quant": "quant and not slow",
+    "soak": "slow",
+}
 
 
 def main() -> int:
@@ -50,15 +64,83 @@ def main() -> int:
     # The suites start hundreds of Python processes; without bytecode each compiles every module anew, for seconds.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     prepare_llamacpp()
-    results: dict[str, tuple[int, float]] = {}
-    for suite in options.only:
-        print(f"\n=== {suite} ===", flush=True)
-        began = time.monotonic()
-        results[suite] = (run_suite(suite, options.pytest), time.monotonic() - began)
+    began = time.monotonic()
+    with Beside(options.only, options.pytest) as beside:
+        results = run_suites(options.only, options.pytest, beside)
     print()
     for suite, (code, seconds) in results.items():
         print(f"{'ok    ' if code == 0 else 'FAILED'} {suite:<9} {seconds:6.1f} s")
+    print(f"together  {time.monotonic() - began:6.1f} s")
     return max(code for code, _seconds in results.values())
+
+
+def run_suites(names: list[str], more: list[str], beside: "Beside") -> dict[str, tuple[int, float]]:
+    """Exit status and seconds of each suite."""
+    results: dict[str, tuple[int, float]] = {}
+    for suite in names:
+        if suite in WAITING_SUITES:
+            beside.start()
+        print(f"\n=== {suite} ===", flush=True)
+        began = time.monotonic()
+        code = beside.wait() if suite == BESIDE_SUITE else run_suite(suite, more)
+        results[suite] = (code, (beside.seconds if suite == BESIDE_SUITE else None) or time.monotonic() - began)
+    return results
+
+
+class Beside:
+    """The quantising suite beside the others: its engine is made while they compute, it runs while they wait.
+
+    It gives way to them (nice), and its output is printed in its turn. Alone it runs like any other.
+    """
+
+    def __init__(self, names: list[str], more: list[str]) -> None:
+        self._more = more
+        self._wanted = BESIDE_SUITE in names and len(names) > 1
+        self._engine: subprocess.Popen[str] | None = None
+        self._suite: subprocess.Popen[bytes] | None = None
+        self._output: Path | None = None
+        self.seconds: float | None = None
+
+    def __enter__(self) -> "Beside":
+        if self._wanted:
+            argv = ["nice", "-n", "10", str(PYTHON), "-m", "tests.parts.quantisers"]
+            self._engine = subprocess.Popen(argv, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return self
+
+    def start(self) -> None:
+        """Begin, as soon as the engine is there; where it could not be made, the suite makes its own and says why."""
+        if self._engine is None or self._suite is not None:
+            return
+        assert self._engine.stdout is not None
+        there = self._engine.stdout.readline().strip()
+        named = {"MODELYARD_TEST_QUANT_ENGINE": there} if there else {}
+        argv = ["nice", "-n", "10", *pytest_command(MARKS[BESIDE_SUITE], self._more)]
+        self._began = time.monotonic()
+        with tempfile.NamedTemporaryFile(prefix="modelyard-quant-", delete=False) as output:
+            self._output = Path(output.name)
+            self._suite = subprocess.Popen(
+                argv, cwd=ROOT, env={**os.environ, **named}, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def wait(self) -> int:
+        """Exit status of the suite, behind its output."""
+        self.start()
+        if self._suite is None or self._output is None:
+            return run_suite(BESIDE_SUITE, self._more)
+        code = self._suite.wait()
+        self.seconds = time.monotonic() - self._began
+        print(self._output.read_text(errors="replace"), flush=True)
+        return code
+
+    def __exit__(self, *_: object) -> None:
+        if self._suite is not None and self._suite.poll() is None:
+            self._suite.terminate()
+            self._suite.wait()
+        if self._output is not None:
+            self._output.unlink()
+        if self._engine is not None:
+            # It ends with its standard input, also when this program is killed.
+            self._engine.communicate()
 
 
 def install_packages() -> None:
@@ -110,23 +192,17 @@ def run_suite(name: str, more: list[str]) -> int:
             # What a database refuses, PostgreSQL refuses more of; all cases run on SQLite.
             cases = {"MODELYARD_DATABASE_URL": url, "MODELYARD_TEST_FUZZ_CASES": "1000"}
             return code or _pytest("fuzz", [*SPREAD, *more], **cases)
-    marks = {
-        "unit": "not docker and not browser and not slow and not journey and not fuzz and not compose",
-        "fuzz": "fuzz",
-        "docker": "docker and not journey and not slow and not quant",
-        "browser": "browser and not journey and not slow",
-        "journey": "journey and not slow",
-        "compose": "compose and not slow",
-        "quant": "quant and not slow",
-        "soak": "slow",
-    }
-    return _pytest(marks[name], [*SPREAD, *more] if name in SPREAD_SUITES else more)
+    return _pytest(MARKS[name], [*SPREAD, *more] if name in SPREAD_SUITES else more)
 
 
 def _pytest(marks: str, more: list[str], **environment: str) -> int:
     variables = {**os.environ, **environment}
-    command = [str(PYTHON), "-m", "pytest", "-q", "-m", marks, *more]
-    return subprocess.run(command, cwd=ROOT, env=variables).returncode
+    return subprocess.run(pytest_command(marks, more), cwd=ROOT, env=variables).returncode
+
+
+def pytest_command(marks: str, more: list[str]) -> list[str]:
+    """pytest with these marks, and the slowest tests named at the end."""
+    return [str(PYTHON), "-m", "pytest", "-q", "--durations=20", "--durations-min=5", "-m", marks, *more]
 
 
 def _which(program: str) -> str | None:

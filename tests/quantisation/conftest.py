@@ -7,13 +7,13 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import docker
 import pytest
 
 from tests.parts import llamacpp, smollm2
+from tests.parts import quantisers as parts
 from tests.parts.dockerd import running_dockerd
 from tests.parts.importing import import_as_told
 from tests.parts.stack import Stack
@@ -21,7 +21,7 @@ from tests.workers.acting import reload
 from tests.workers.conftest import register
 from tests.workers.test_stack import wait_until_up
 from webapp.foundation.paths import cache_dir
-from workers.launcher import images, python_images
+from workers.launcher import python_images
 
 # Docker answers late while two processors quantise.
 LIMIT_S = 600
@@ -31,33 +31,16 @@ LIMIT_S = 600
 def quantisers() -> Iterator[Any]:
     """An engine with the images; MODELYARD_TEST_QUANT_ENGINE names one that is there already."""
     there = os.environ.get("MODELYARD_TEST_QUANT_ENGINE")
-    if there:
-        _put_images(there, python_images.GGUF)
-        with (
-            contextlib.closing(docker.APIClient(there, timeout=LIMIT_S)) as client,
-            contextlib.suppress(docker.errors.NotFound),
-        ):
-            client.remove_volume("modelyard-models", force=True)
-        yield SimpleNamespace(endpoint=there, client=lambda: docker.APIClient(there, timeout=LIMIT_S))
-        return
-    with running_dockerd(86) as engine:
-        _put_images(engine.endpoint, python_images.GGUF)
+    with contextlib.nullcontext(parts.kept(there)) if there else running_dockerd(parts.NUMBER) as engine:
+        parts.put_images(engine, python_images.GGUF)
         yield engine
 
 
 @pytest.fixture(scope="session")
 def torch_quantisers(quantisers: Any) -> Any:
     """The same engine with the image for safetensors, which is large."""
-    _put_images(quantisers.endpoint, python_images.LLMCOMPRESSOR)
+    parts.put_images(quantisers, python_images.LLMCOMPRESSOR)
     return quantisers
-
-
-def _put_images(endpoint: str, *contexts: images.Context) -> None:
-    client = docker.DockerClient(endpoint, timeout=600)
-    with contextlib.closing(client):
-        images.ensure_tools_image(client)
-        for context in contexts:
-            images.ensure_local(client, context)
 
 
 @pytest.fixture

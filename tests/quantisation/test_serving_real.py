@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import docker
 import pytest
 
 from tests.parts.importing import import_as_told
+from tests.parts.quantisers import put_images
 from tests.parts.stack import Stack
 from tests.workers.acting import inspect, reload
-from workers.launcher import images, python_images
+from workers.launcher import python_images
 from workers.watcher import readings
 
 pytestmark = [pytest.mark.docker, pytest.mark.quant]
@@ -44,9 +44,7 @@ def runs_on(machine: Any, method: str) -> bool:
 
 @pytest.fixture(scope="module")
 def vllm(torch_quantisers: Any) -> None:
-    client = docker.DockerClient(torch_quantisers.endpoint, timeout=600)
-    with contextlib.closing(client):
-        images.ensure_local(client, python_images.VLLM)
+    put_images(torch_quantisers, python_images.VLLM)
 
 
 @pytest.fixture(autouse=True)
