@@ -61,6 +61,7 @@ def main() -> int:
     install_packages()
     make_environment()
     os.environ.setdefault("MODELYARD_CACHE_DIR", str(Path.home() / ".cache" / "modelyard"))
+    sys.path.insert(0, str(ROOT))
     # The suites start hundreds of Python processes; without bytecode each compiles every module anew, for seconds.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     prepare_llamacpp()
@@ -183,7 +184,6 @@ def run_suite(name: str, more: list[str]) -> int:
     if name == "check":
         return subprocess.run(["make", "check"], cwd=ROOT).returncode
     if name == "postgres":
-        sys.path.insert(0, str(ROOT))
         from tests.parts.postgres import postgres
 
         with postgres() as url:
@@ -192,7 +192,19 @@ def run_suite(name: str, more: list[str]) -> int:
             # What a database refuses, PostgreSQL refuses more of; all cases run on SQLite.
             cases = {"MODELYARD_DATABASE_URL": url, "MODELYARD_TEST_FUZZ_CASES": "1000"}
             return code or _pytest("fuzz", [*SPREAD, *more], **cases)
+    if name == "soak":
+        return run_soak(more)
     return _pytest(MARKS[name], [*SPREAD, *more] if name in SPREAD_SUITES else more)
+
+
+def run_soak(more: list[str]) -> int:
+    """The long forms; of what the database decides, on PostgreSQL too."""
+    from tests.parts.postgres import postgres
+
+    code = _pytest(MARKS["soak"], more)
+    with postgres() as url:
+        marks = "slow and database and not docker and not browser and not compose"
+        return _pytest(marks, more, MODELYARD_DATABASE_URL=url) or code
 
 
 def _pytest(marks: str, more: list[str], **environment: str) -> int:

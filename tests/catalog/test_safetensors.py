@@ -102,13 +102,28 @@ def test_tensors_may_neither_overlap_nor_leave_room_for_something_else():
         read_header(BytesIO(raw), len(raw) - 1)
 
 
-def test_generated_inputs_never_crash_the_reader_within_limits():
+def run_mutants(seed: int, count: int) -> tuple[int, int]:
+    """(refused, read): in a process of its own with 256 MB above what the interpreter needs."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.catalog.safetensors_mutants", "7", "4000"], capture_output=True, text=True
-    )
+        [sys.executable, "-m", "tests.catalog.safetensors_mutants", str(seed), str(count)],
+        capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     refused, read = (int(word) for word in done.stdout.replace("read", "").split() if word.isdigit())
+    assert refused + read == count
+    return refused, read
+
+
+def test_generated_inputs_never_crash_the_reader_within_limits():
+    refused, read = run_mutants(seed=7, count=4000)
     assert refused > 1000 and read > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_a_million_generated_inputs_never_crash_the_reader(seed):
+    """In twenty parts, as for GGUF."""
+    run_mutants(seed, count=50_000)
 
 
 def test_config_and_headers_make_facts_for_the_planner():
