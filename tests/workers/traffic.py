@@ -20,6 +20,9 @@ class Traffic:
     # The tiny engine numbers its tokens, so that a missing one is seen.
     are_numbered: bool = True
     failures: list[str] = field(default_factory=list)
+    # Ids of requests that were answered to the end, and of those that broke off behind their head.
+    completed: list[str] = field(default_factory=list)
+    broken_off: list[str] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def __enter__(self) -> "Traffic":
@@ -77,7 +80,13 @@ class Traffic:
                 {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"},
             )  # fmt: skip
             answer = line.getresponse()
-            text = answer.read().decode()
+            request_id = answer.headers["X-Request-Id"]
+            try:
+                text = answer.read().decode()
+            except (OSError, http.client.HTTPException):
+                self.broken_off.append(request_id)
+                raise
+            self.completed.append(request_id)
         finally:
             line.close()
         if answer.status != 200:

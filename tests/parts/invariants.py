@@ -1,0 +1,119 @@
+"""What must be true at every moment, whatever breaks: looked for in the database and on the Docker engines.
+
+`breaks` looks once. What only a snapshot could tell (a container that was just being removed, say) is looked at again
+before it is called a break. tests/workers/test_soak.py plants each break and sees it found.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+import docker
+from django.db import transaction
+from django.db.models import F, Sum
+from django.utils import timezone
+
+from webapp.control.lease import is_due
+from webapp.deployments.models import Replica, ReplicaEvent
+from webapp.deployments.states import MOVES, ReplicaState
+from webapp.inventory.models import Accelerator, Booking, Host
+from webapp.usage.models import UsageRecord
+from workers.runtime.base import LABEL_ID, LABEL_KIND
+
+# A ready engine was proven this lately: by a probe, or by a request that it served.
+PROVEN_S = 45
+
+
+def breaks(engines: Iterable[docker.APIClient], proven_s: float = PROVEN_S) -> list[str]:
+    """One sentence for each break; none when all is well."""
+    found = []
+    for engine in engines:
+        found += _of_containers(engine)
+    with transaction.atomic():
+        found += [*_of_memory(), *_of_history(), *_of_readiness(proven_s)]
+    return found
+
+
+def unsettled() -> list[str]:
+    """What has not yet become as it was asked for."""
+    waits = [f"replica {row.pk} is {row.state}: {row.reason}" for row in Replica.objects.filter(is_due())]
+    for row in Replica.objects.present().select_related("deployment"):
+        if row.wish == "running" and row.state != ReplicaState.READY:
+            waits.append(f"replica {row.pk} is {row.state}: {row.reason}")
+    return waits
+
+
+def outcomes(completed: Iterable[str], broken_off: Iterable[str] = ()) -> list[str]:
+    """Requests by their id: a completed one has exactly one record, one that broke off at most one."""
+    ids = Counter(UsageRecord.objects.values_list("request_id", flat=True))
+    wrong = [f"request {one} has {ids[one]} records" for one in completed if ids[one] != 1]
+    return wrong + [f"request {one} has {ids[one]} records" for one in broken_off if ids[one] > 1]
+
+
+def _of_containers(engine: docker.APIClient) -> list[str]:
+    by_replica: dict[int, list[str]] = defaultdict(list)
+    for container in engine.containers(all=True, filters={"label": f"{LABEL_KIND}=replica"}):
+        if container["State"] in ("running", "paused"):
+            by_replica[int(container["Labels"][LABEL_ID])].append(container["Id"])
+    found = []
+    for replica, ids in sorted(by_replica.items()):
+        if len(ids) > 1 and sum(_runs(engine, one) for one in ids) > 1:
+            found.append(f"replica {replica} has {len(ids)} running containers")
+        # The row is read first: a container that is gone by then was being removed.
+        if _is_gone(replica) and any(_runs(engine, one) for one in ids) and _is_gone(replica):
+            found.append(f"replica {replica} is gone, and its container runs")
+    return found
+
+
+def _runs(engine: docker.APIClient, container_id: str) -> bool:
+    try:
+        return bool(engine.inspect_container(container_id)["State"]["Running"])
+    except docker.errors.NotFound:
+        return False
+
+
+def _is_gone(replica: int) -> bool:
+    return not Replica.objects.filter(pk=replica).exclude(state=ReplicaState.STOPPED).exists()
+
+
+def _of_memory() -> Iterator[str]:
+    for row in Accelerator.objects.filter(booked_bytes__gt=F("usable_bytes")):
+        yield f"{row.booked_bytes} bytes are booked on {row.uuid}, which has {row.usable_bytes}"
+    held: dict[tuple[int, int | None], int] = {
+        (row["host"], row["accelerator"]): row["total"]
+        for row in Booking.objects.values("host", "accelerator").annotate(total=Sum("size_bytes"))
+    }
+    places: list[tuple[str, int, int]] = [
+        (f"host {pk}", booked, held.get((pk, None), 0)) for pk, booked in Host.objects.values_list("pk", "booked_bytes")
+    ]
+    places += [
+        (f"GPU {uuid}", booked, held.get((host, pk), 0))
+        for pk, host, uuid, booked in Accelerator.objects.values_list("pk", "host", "uuid", "booked_bytes")
+    ]
+    for name, booked, total in places:
+        if booked != total:
+            yield f"{name} says that {booked} bytes are booked, and the bookings are of {total}"
+
+
+def _of_history() -> Iterator[str]:
+    """Each replica's events are a walk along the table of moves that ends where the replica is."""
+    now = {(row.deployment_id, row.number): row.state for row in Replica.objects.all()}
+    at: dict[tuple[int, int], str] = {}
+    events = ReplicaEvent.objects.exclude(new_state="").exclude(replica_number=None).order_by("id")
+    for of, number, old, new in events.values_list("deployment", "replica_number", "old_state", "new_state"):
+        name = f"replica {number} of deployment {of}"
+        if at.get((of, number), ReplicaState.PENDING) != old:
+            yield f"the history of {name} goes from {at.get((of, number))} to {old} without a word"
+        if ReplicaState(new) not in MOVES[ReplicaState(old)]:
+            yield f"{name} went from {old} to {new}, which is no move"
+        at[of, number] = new
+    for (of, number), state in now.items():
+        if at.get((of, number), ReplicaState.PENDING) != state:
+            yield f"replica {number} of deployment {of} is {state}, and its history ends at {at.get((of, number))}"
+
+
+def _of_readiness(proven_s: float) -> Iterator[str]:
+    since = timezone.now() - timedelta(seconds=proven_s)
+    ready = Replica.objects.filter(state=ReplicaState.READY)
+    for row in ready.exclude(proven_at__gte=since):
+        yield f"replica {row.pk} is ready, and was last proven at {row.proven_at}"
