@@ -151,7 +151,9 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.__name__)
-def test_every_kind_keeps_its_promises(world: type[World], cast: Any) -> None:
+# The long form is more than ten thousand steps over all kinds.
+@pytest.mark.parametrize(("walks", "steps"), [(10, 10), pytest.param(60, 40, marks=pytest.mark.slow, id="for-long")])
+def test_every_kind_keeps_its_promises(world: type[World], cast: Any, walks: int, steps: int) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: Machine(world, cast), settings=settings(max_examples=10, stateful_step_count=10, deadline=None)
+        lambda: Machine(world, cast), settings=settings(max_examples=walks, stateful_step_count=steps, deadline=None)
     )

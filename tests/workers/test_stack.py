@@ -8,7 +8,6 @@ import pytest
 
 from tests.parts import figures
 from tests.parts.stack import Stack
-from workers.runtime.base import LABEL_KIND
 
 pytestmark = pytest.mark.docker
 
@@ -97,32 +96,6 @@ def test_a_broker_that_forgets_everything_loses_no_wish(stack: Stack, serve: Cal
     stack.start("broker", "worker")
     for replica in replicas:
         wait_for_state(replica, "ready")
-
-
-@pytest.mark.slow
-def test_workers_killed_at_random_lose_nothing(stack: Stack, serve: Callable[..., Any], engine: Any, ada: Any) -> None:
-    import random
-
-    from webapp.deployments import services
-
-    wait_until_up(stack)
-    random.seed(7)
-    for round_number in range(5):
-        replica = serve(name=f"tiny{round_number}")
-        time.sleep(random.uniform(0, 0.6))
-        stack.kill("worker")
-        stack.start("worker")
-        wait_for_state(replica, "ready")
-        services.delete(ada, replica.deployment)
-    deadline = time.monotonic() + 300
-    while type(replica).objects.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    client = engine.client()
-    left = client.containers(all=True)
-    client.close()
-    # What a worker left that died in its look at the machine goes with the next look.
-    assert [one["Names"] for one in left if one["Labels"].get(LABEL_KIND) != "probe"] == []
 
 
 def wait_until_up(stack: Stack) -> None:
