@@ -20,14 +20,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
+from webapp.foundation import addresses
+from webapp.foundation.addresses import Address
+
 CONNECT_S = 10.0
 SILENCE_S = 30.0
 MAX_REDIRECTS = 8
 REDIRECTS = (301, 302, 303, 307, 308)
 AGENT = "modelyard"
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class OutboundError(Exception):
@@ -58,13 +58,14 @@ class Policy:
         )
 
     def admits(self, address: Address) -> bool:
-        """Whether connections to this address may be made. Addresses that carry another one are judged by both."""
-        inner = _carried(address)
-        if inner is not None and (address in _NAT64 or not self.admits(inner)):
-            return self.admits(inner)
+        """Whether connections to this address may be made. One that carries another through a tunnel needs both."""
+        address = addresses.plain(address)
+        inner = addresses.tunnelled(address)
+        if inner is not None and not self.admits(inner):
+            return False
         if any(address in network for network in self._networks() if network.version == address.version):
             return True
-        return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+        return addresses.is_public(address)
 
     def _networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
         found = []
@@ -292,16 +293,6 @@ def _connect_by_proxy(
     middle.set_tunnel(parts.hostname or "", _port(parts), headers)
     middle.connect()
     return _dressed(parts, middle.sock, timeout_s), {}
-
-
-def _carried(address: Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address inside an IPv6 one of a translating network."""
-    if address.version == 4:
-        return None
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
 
 
 def _port(parts: SplitResult) -> int:
