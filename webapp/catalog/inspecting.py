@@ -21,6 +21,7 @@ from webapp.catalog.models import CodeApproval, Hub
 from webapp.catalog.outbound import OutboundError
 from webapp.catalog.variants import File, Offer, Variant, group
 from webapp.foundation import paths
+from webapp.foundation.deadline import Deadline
 from webapp.foundation.errors import Invalid, Refused, Unavailable
 from webapp.planner.facts import ModelFacts
 
@@ -89,7 +90,7 @@ def inspect_url(url: str) -> Inspected:
             fields={"url": "must end with .gguf"},
         )
     try:
-        with outbound.get(url, outbound.environment_policy(), timeout_s=hubs.TIMEOUT_S) as response:
+        with outbound.get(url, outbound.environment_policy(), deadline=Deadline(hubs.HEADER_TIMEOUT_S)) as response:
             if response.status != 200:
                 message = f"{urlsplit(url).hostname} answered {response.status}."
                 raise Invalid(message, "Check the address.", fields={"url": message})
