@@ -1,9 +1,12 @@
 """A real Docker engine, a host that stands for it, and deployments of the tiny engine on it."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from tests.parts.dockerd import FAKE_ENGINE, Dockerd, running_dockerd
@@ -76,7 +79,15 @@ def make_artifact(host: Any) -> Any:
         catalog_model=model, format="gguf", quantisation="F16", main_file="tiny.gguf", facts=FACTS, size_bytes=1 << 20
     )
     ArtifactCopy.objects.create(artifact=artifact, host=host, state=CopyState.PRESENT)
+    lay(host, artifact)
     return artifact
+
+
+def lay(host: Any, artifact: Any) -> None:
+    """Its folder in the machine's models volume, as a fetch leaves it."""
+    with contextlib.closing(docker.APIClient(host.endpoint, version="auto")) as client:
+        client.create_volume("modelyard-models")
+        Path(client.inspect_volume("modelyard-models")["Mountpoint"], str(artifact.pk)).mkdir(exist_ok=True)
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
     who = specs.labels(str(inventory.installation().pk), "replica", replica.pk, replica.generation, replica.attempt)
     spec = specs.engine_container(
         name=replica.container_name, image=replica.image, address=replica.address, engine=engine, launch=launch,
-        grant=grant(replica), who=who,
+        grant=grant(replica), who=who, artifact_id=artifact.pk,
     )  # fmt: skip
     lease.note(replica, port=launch.port, upstream_model=launch.upstream_model)
     try:
