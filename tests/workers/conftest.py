@@ -10,6 +10,7 @@ import docker
 import pytest
 
 from tests.parts.dockerd import FAKE_ENGINE, Dockerd, running_dockerd
+from tests.parts.images import allow
 
 GIB = 1024**3
 FACTS = {
@@ -97,6 +98,7 @@ def serve(weights: Any, ada: Any, team: Any, work: Any) -> Callable[..., Any]:
     def ask(name: str = "tiny", image: str = FAKE_ENGINE, **wish: Any) -> Any:
         from webapp.deployments import services
 
+        allow(image)
         deployment = services.create(
             ada, team, services.DeploymentSpec(name=name, artifact=weights, image=image, **wish)
         )
@@ -106,11 +108,13 @@ def serve(weights: Any, ada: Any, team: Any, work: Any) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def way(engine: Dockerd) -> Callable[..., str]:
+def way(engine: Dockerd, transactional_db: None) -> Callable[..., str]:
     """An image of the tiny engine that behaves as told; the tag names the behaviour."""
 
     def make(tag: str, **ways: object) -> str:
-        return engine.import_fake_engine(f"modelyard-test/{tag}:1", **ways)
+        image = engine.import_fake_engine(f"modelyard-test/{tag}:1", **ways)
+        allow(image)
+        return image
 
     return make
 

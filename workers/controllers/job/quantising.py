@@ -10,6 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from webapp.catalog import images
 from webapp.catalog import services as catalog
 from webapp.control import lease
 from webapp.foundation.errors import Refused
@@ -48,6 +49,10 @@ class Quantise:
                 name=job.container_name, who=who, order=self._own_order(job, step), reads_input=step == "prepare"
             )
         image, program = plan.program(job.params, step)
+        try:
+            images.check(image)
+        except Refused as refusal:
+            raise CannotBegin(refusal) from refusal
         return specs.quantiser_container(
             name=job.container_name,
             who=who,
