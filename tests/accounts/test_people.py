@@ -5,7 +5,7 @@ from django.test import Client
 from django.urls import reverse
 
 from webapp.accounts import people
-from webapp.accounts.models import User
+from webapp.accounts.models import AuditEntry, User
 from webapp.foundation.errors import Conflict, NotAllowed
 
 pytestmark = pytest.mark.django_db
@@ -22,6 +22,18 @@ def open_session(bob):
 def test_shutting_somebody_out_ends_the_session(root, bob, open_session):
     people.deactivate(root, bob)
     assert open_session.get("/").status_code == 302
+
+
+def test_several_changes_of_a_person_are_made_together_or_not_at_all(root, bob):
+    robot = User.objects.create(username="robot", is_service=True)
+    entries = AuditEntry.objects.count()
+    with pytest.raises(Conflict, match="service account"):
+        people.change(root, robot, is_active=False, is_admin=True)
+    robot.refresh_from_db()
+    assert (robot.is_active, robot.is_superuser, AuditEntry.objects.count()) == (True, False, entries)
+    people.change(root, bob, is_active=False, is_admin=True)
+    bob.refresh_from_db()
+    assert (bob.is_active, bob.is_superuser) == (False, True)
 
 
 def test_ending_sessions_leaves_the_account_as_it_is(root, bob, open_session):

@@ -29,6 +29,7 @@ class Side:
     connection: Any = None
     preset: Any = None
     hub: Any = None
+    image: Any = None
     schedule: Any = None
     run: Any = None
     target: Any = None
@@ -43,7 +44,7 @@ def side(name: str, host: Any, artifact: Any) -> Side:
 
     from webapp.accounts import keys, links
     from webapp.accounts.models import Membership, Role, Team, User
-    from webapp.catalog.models import Hub
+    from webapp.catalog.models import AllowedImage, Hub
     from webapp.deployments.models import Deployment, LogChunk, OptionPreset, Replica, ReplicaEvent
     from webapp.jobs.models import Job, JobLogChunk
 
@@ -79,6 +80,7 @@ def side(name: str, host: Any, artifact: Any) -> Side:
     made.preset = OptionPreset.objects.create(team=made.team, engine="llamacpp", name=f"{name} preset", options={})
     made.hub = Hub.objects.create(name=f"{name} hub", endpoint="https://hub.example", is_enabled=True)
     made.hub.teams.add(made.team)
+    made.image = AllowedImage.objects.create(repository=f"registry.example/{len(name)}")
     _quantising(made, name, host, artifact)
     made.connection = SocialAccount.objects.create(user=made.member, provider="sso", uid=f"{name}-uid")
     return made
@@ -129,6 +131,9 @@ SAMPLES: dict[str, Sample] = {
     "deployments slug": Sample(lambda side: side.team.slug, ABSENT_WORD, **SHARED),
     "models/hubs pk": Sample(lambda side: side.hub.pk),
     "hub_id": Sample(lambda side: side.hub.pk),
+    # Images that may run are everybody's to see; only the installation's admins change the list.
+    "models/images pk": Sample(lambda side: side.image.pk, **SHARED),
+    "image_id": Sample(lambda side: side.image.pk, **SHARED),
     "models/artifacts pk": Sample(lambda side: side.job.artifact_id, **SHARED),
     "models/copies pk": Sample(lambda side: side.job.artifact.copies.first().pk, **SHARED),
     "charts kind": Sample(lambda side: "deployment", ABSENT_WORD, **SHARED),

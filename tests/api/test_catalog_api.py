@@ -6,6 +6,7 @@ import pytest
 
 from tests.catalog.gguf_file import gguf_bytes
 from tests.parts.hub import COMMIT, TOKEN
+from webapp.accounts.models import Membership
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState, Hub
 from webapp.jobs.models import Job
 
@@ -62,8 +63,6 @@ def test_a_hub_of_another_team_is_not_there(as_caller, eve, team, hub):
 
 
 def test_an_installation_admin_manages_hubs_and_the_token_stays_inside(as_caller, root, team, hub):
-    from webapp.accounts.models import Membership
-
     Membership.objects.create(user=root, team=team, role="admin")
     client = as_caller(root)
     answer = send(client, "post", "/hubs", {"name": "M", "endpoint": "https://m.example", "token": TOKEN})
@@ -130,3 +129,17 @@ def test_known_models_come_with_rough_memory(as_caller, ada):
     found = as_caller(ada).get("/api/v1/known-models?q=phi").json()
     assert [one["name"] for one in found] == ["Phi-3 Mini 4K Instruct"]
     assert found[0]["memory_bytes"]["4-bit"] < found[0]["memory_bytes"]["16-bit"]
+
+
+def test_programs_list_allow_and_forbid_images(as_caller, root, ada, team):
+    Membership.objects.create(user=root, team=team, role="admin")
+    client, digest = as_caller(root), f"sha256:{'a' * 64}"
+    made = send(client, "post", "/images", {"image": f"me/llama@{digest}"})
+    assert made.status_code == 201 and made.json()["repository"] == "docker.io/me/llama"
+    (row,) = client.get("/api/v1/images").json()["items"]
+    assert (row["digest"], row["added_by"]) == (digest, "root")
+    other = as_caller(ada)
+    assert other.get("/api/v1/images").json()["count"] == 1
+    assert send(other, "post", "/images", {"image": "me/x"}).status_code == 403
+    assert other.delete(f"/api/v1/images/{row['id']}").status_code == 403
+    assert client.delete(f"/api/v1/images/{row['id']}").status_code == 204

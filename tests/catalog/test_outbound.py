@@ -8,8 +8,10 @@ from contextlib import contextmanager
 import pytest
 
 from tests.parts.hub import running_hub
+from tests.parts.trickle import trickling
 from webapp.catalog import outbound
 from webapp.catalog.outbound import OutboundError, Policy
+from webapp.foundation.deadline import Deadline
 
 OPEN = Policy(networks=("127.0.0.0/8",), allows_http=True)
 
@@ -176,3 +178,55 @@ def test_the_policy_of_the_environment(monkeypatch):
     assert found == Policy(("10.0.0.0/8", "192.168.0.0/16"), (), True, {"https": "http://p"})
     assert "http://p" not in str(found.as_json())
     assert Policy.from_json(found.as_json(), {"https": "http://p"}) == found
+
+
+def test_an_address_with_other_letters_is_asked_for_in_its_encoded_form():
+    with running_hub() as hub:
+        hub.add("plain/files", {"x": b"hello"})
+        with outbound.get(f"{hub.url}/plain/modèle x.gguf?ü", OPEN) as response:
+            assert response.status == 404
+        assert [path for path, _headers in hub.asked] == ["/plain/mod%C3%A8le%20x.gguf?%C3%BC"]
+
+
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [("größe".encode().decode("latin-1"), "gr%C3%B6%C3%9Fe"), ("gr\xf6\xdfe", "gr%F6%DFe"), ("a b", "a%20b")],
+)
+def test_a_redirect_to_other_letters_is_followed_to_what_its_bytes_say(told, asked):
+    with running_hub() as hub:
+        hub.add("plain/files", {"x": b"hello"})
+        hub.add("o/m", {"f": b"x" * 5000})
+        hub.redirect_to = f"{hub.url}/plain/{told}"
+        with outbound.get(f"{hub.url}/o/m/resolve/main/f", OPEN):
+            assert hub.asked[-1][0] == f"/plain/{asked}"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://host.example/\u202efugg", "https://faß.example/x", "https://h.example/\ud800"]
+)
+def test_an_address_that_has_no_encoded_form_is_refused_in_words(url):
+    with pytest.raises(OutboundError) as refused:
+        outbound.get(url, Policy())
+    assert refused.value.code == "not_allowed" and refused.value.advice
+
+
+@pytest.mark.parametrize("at", [0, 40], ids=["headers", "body"])
+def test_an_answer_that_trickles_ends_at_the_deadline(at):
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 100
+
+    def read_all(url):
+        with outbound.get(url, OPEN, deadline=Deadline(0.4)) as response:
+            while response.read(1000):
+                pass
+
+    with trickling(answer, 0.02, after=at) as server, pytest.raises(OutboundError, match="took too long"):
+        read_all(server.url)
+
+
+def test_a_download_that_keeps_coming_is_not_cut(monkeypatch):
+    """Its answer has begun in time; from then on silences alone count."""
+    monkeypatch.setattr(outbound, "SILENCE_S", 0.3)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n" + b"x" * 20
+    with trickling(answer, 0.03, after=len(answer) - 20) as server, outbound.get(server.url, OPEN) as response:
+        got = b"".join(iter(lambda: response.read(1000), b""))
+    assert got == b"x" * 20

@@ -1,6 +1,7 @@
 """Files become artifacts only after a look inside."""
 
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +90,31 @@ def test_the_same_file_twice_is_one_artifact_and_another_under_its_name_is_refus
     with pytest.raises(Invalid, match=r"has another same\.gguf"):
         services.add_artifact(inspect_path(larger))
     assert CatalogModel.objects.count() == Artifact.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "way", ["{}", "{}/../import/x.gguf", "{}/", "{}/below", "{root}/../{name}", "{root}/link/{name}"]
+)
+def test_of_what_is_not_below_an_allowed_folder_nothing_is_told(import_dir, tmp_path, way):
+    """The answer is the same for a file, a folder, a link, and for what is not there at all."""
+    (tmp_path / "folder").mkdir()
+    write_gguf(tmp_path / "file")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "elsewhere").symlink_to("/usr/lib")
+    link = import_dir / "link"
+    link.symlink_to(tmp_path)
+    told = set()
+    for name in ("absent", "folder", "file", "dangling", "circle", "elsewhere"):
+        asked = way.format(tmp_path / name, root=import_dir, name=name)
+        with pytest.raises(Invalid) as refused:
+            inspect_path(Path(asked))
+        told.add((refused.value.what.replace(str(Path(asked)), "…"), refused.value.advice, str(refused.value.fields)))
+    link.unlink()
+    [(what, _advice, _fields)] = told
+    assert "outside the folders" in what
+
+
+def test_below_an_allowed_folder_what_is_not_there_is_said(import_dir):
+    with pytest.raises(Invalid, match="There is no file"):
+        inspect_path(import_dir / "absent.gguf")

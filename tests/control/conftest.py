@@ -9,9 +9,9 @@ from tests.parts.memory_runtime import MemoryRuntime
 from tests.schedules.conftest import FACTS
 from tests.schedules.conftest import end_job as end_job
 from tests.schedules.conftest import make_schedule as make_schedule
+from tests.schedules.conftest import receiver as receiver
 from tests.schedules.conftest import source as source
 from tests.schedules.conftest import wish as wish
-from tests.schedules.test_notifying import receiver as receiver
 
 
 @pytest.fixture

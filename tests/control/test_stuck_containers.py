@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from tests.parts.images import allow
 from tests.parts.memory_runtime import MemoryRuntime
 from webapp.deployments import services
 from webapp.deployments.spec import DeploymentSpec
@@ -55,6 +56,7 @@ def test_an_orphan_that_cannot_be_removed_makes_no_host_unreachable(
 def test_an_earlier_attempt_that_cannot_be_removed_makes_no_host_unreachable(
     cast: Any, runtime: MemoryRuntime, leave: Callable[[str, int], str]
 ) -> None:
+    allow("engine")
     wanted = DeploymentSpec("chat", artifact=cast.artifact, image="engine:1")
     replica = services.create(cast.ada, cast.team, wanted).replicas.get()
     leave("replica", replica.pk)

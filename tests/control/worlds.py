@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import F
 from django.utils import timezone
 
+from tests.parts.images import allow
 from webapp.control.lease import Leased
 from webapp.control.loop import Controller
 from webapp.deployments import lifecycle, services
@@ -96,6 +97,7 @@ class OneReplica(World):
     task, moves, state_of = "deployments.reconcile", REPLICA_MOVES, Replica
 
     def begin(self) -> int:
+        allow("engine")
         self.deployment = services.create(
             self.cast.ada,
             self.cast.team,
@@ -254,6 +256,7 @@ class OneRollout(World):
     task, moves, state_of = "deployments.roll", ROLLOUT_MOVES, Rollout
 
     def begin(self) -> int:
+        allow("engine")
         self.deployment = services.create(
             self.cast.ada,
             self.cast.team,

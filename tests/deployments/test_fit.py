@@ -9,6 +9,7 @@ import pytest
 from django.urls import reverse
 
 from tests.engines.processors import AVX2, AVX512
+from tests.parts.images import allow
 from tests.quantisation.test_recipes import SMOL
 from webapp.accounts.models import Membership, Role
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
@@ -97,6 +98,7 @@ def case_of_processors_without_the_flags() -> Any:
 def case_of_an_own_image_that_knows_better_than_the_flags() -> Any:
     old = make_host("old", flags=AVX2)
     artifact = make_files(1, old, file_format="safetensors", quantisation="AWQ 4-bit")
+    allow("me/vllm")
     return artifact, {"image": "me/vllm:avx2"}, [("old", "now", "memory", "")]
 
 

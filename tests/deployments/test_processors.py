@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.engines.processors import AVX2, AVX512, UNKNOWN
+from tests.parts.images import allow
 from tests.quantisation.test_recipes import SMOL
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
 from webapp.deployments import fit, lifecycle, services
@@ -81,6 +82,7 @@ def test_a_pinned_host_is_the_field_and_a_card_or_an_image_of_ones_own_the_way_o
     with pytest.raises(Invalid) as refusal:
         services.create(ada, team, services.DeploymentSpec("chat", artifact=awq, host=host))
     assert set(refusal.value.fields) == {"host"}
+    allow("me/vllm")
     services.create(ada, team, services.DeploymentSpec("mine", artifact=awq, host=host, image="me/vllm:avx2"))
 
 

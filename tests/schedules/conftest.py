@@ -1,8 +1,10 @@
 """A schedule of ada's, and jobs that end as the watcher would end them."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -112,3 +114,39 @@ def deliver(db: None) -> Callable[[int], None]:
     from workers import controllers
 
     return lambda pk: controllers.work("schedules.deliver", pk)
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A web server on this machine that keeps what it is sent; `status` is what it answers."""
+    monkeypatch.setenv("MODELYARD_FETCH_PRIVATE", "127.0.0.0/8")
+    monkeypatch.setenv("MODELYARD_FETCH_HTTP", "1")
+
+    class Receiver(BaseHTTPRequestHandler):
+        status, got, paths = 200, [], []
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            Receiver.got.append((dict(self.headers), body))
+            Receiver.paths.append(self.path)
+            self.send_response(Receiver.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_args):
+            pass
+
+    Receiver.got, Receiver.paths = [], []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        Receiver.url = f"http://127.0.0.1:{server.server_port}/hook"
+        yield Receiver
+        server.shutdown()
+
+
+@pytest.fixture
+def told(receiver: Any, ada: Any, team: Any) -> Any:
+    """A target that is told everything, and its secret."""
+    from webapp.schedules import notifying, targets
+
+    return targets.add(ada, team, "webhook", receiver.url, list(notifying.EVENTS))

@@ -1,11 +1,6 @@
 """Who is told what, once each; signed, retried, and given up at last."""
 
-import hashlib
-import hmac
-import json
-import threading
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from django.test import Client
@@ -21,53 +16,6 @@ from webapp.schedules.models import Notification, Target
 pytestmark = pytest.mark.django_db
 PAST = datetime(2026, 1, 1, tzinfo=UTC)
 ALL = list(notifying.EVENTS)
-
-
-@pytest.fixture
-def receiver(monkeypatch):
-    """A web server on this machine that keeps what it is sent; `status` is what it answers."""
-    monkeypatch.setenv("MODELYARD_FETCH_PRIVATE", "127.0.0.0/8")
-    monkeypatch.setenv("MODELYARD_FETCH_HTTP", "1")
-
-    class Receiver(BaseHTTPRequestHandler):
-        status, got = 200, []
-
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            Receiver.got.append((dict(self.headers), body))
-            self.send_response(Receiver.status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_args):
-            pass
-
-    Receiver.got = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        Receiver.url = f"http://127.0.0.1:{server.server_port}/hook"
-        yield Receiver
-        server.shutdown()
-
-
-@pytest.fixture
-def told(receiver, ada, team):
-    """A target that is told everything, and its secret."""
-    return targets.add(ada, team, "webhook", receiver.url, ALL)
-
-
-def test_a_message_is_signed_so_that_the_receiver_can_check_it(told, receiver, ada, deliver):
-    target, secret = told
-    row = targets.test(ada, target)
-    deliver(row.pk)
-    [(headers, body)] = receiver.got
-    parts = dict(part.split("=", 1) for part in headers["X-Modelyard-Signature"].split(","))
-    expected = hmac.new(secret.encode(), parts["t"].encode() + b"." + body, hashlib.sha256).hexdigest()
-    assert parts["v1"] == expected
-    assert json.loads(body)["team"] == "research"
-    row.refresh_from_db()
-    assert (row.state, row.answer, row.next_due_at) == ("sent", "answered 200", None)
-    assert secret not in target.sealed_secret
 
 
 def test_a_message_is_sent_once_however_often_it_is_delivered(told, receiver, ada, deliver):

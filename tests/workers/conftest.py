@@ -1,12 +1,16 @@
 """A real Docker engine, a host that stands for it, and deployments of the tiny engine on it."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from tests.parts.dockerd import FAKE_ENGINE, Dockerd, running_dockerd
+from tests.parts.images import allow
 
 GIB = 1024**3
 FACTS = {
@@ -76,7 +80,15 @@ def make_artifact(host: Any) -> Any:
         catalog_model=model, format="gguf", quantisation="F16", main_file="tiny.gguf", facts=FACTS, size_bytes=1 << 20
     )
     ArtifactCopy.objects.create(artifact=artifact, host=host, state=CopyState.PRESENT)
+    lay(host, artifact)
     return artifact
+
+
+def lay(host: Any, artifact: Any) -> None:
+    """Its folder in the machine's models volume, as a fetch leaves it."""
+    with contextlib.closing(docker.APIClient(host.endpoint, version="auto")) as client:
+        client.create_volume("modelyard-models")
+        Path(client.inspect_volume("modelyard-models")["Mountpoint"], str(artifact.pk)).mkdir(exist_ok=True)
 
 
 @pytest.fixture
@@ -86,6 +98,7 @@ def serve(weights: Any, ada: Any, team: Any, work: Any) -> Callable[..., Any]:
     def ask(name: str = "tiny", image: str = FAKE_ENGINE, **wish: Any) -> Any:
         from webapp.deployments import services
 
+        allow(image)
         deployment = services.create(
             ada, team, services.DeploymentSpec(name=name, artifact=weights, image=image, **wish)
         )
@@ -95,11 +108,13 @@ def serve(weights: Any, ada: Any, team: Any, work: Any) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def way(engine: Dockerd) -> Callable[..., str]:
+def way(engine: Dockerd, transactional_db: None) -> Callable[..., str]:
     """An image of the tiny engine that behaves as told; the tag names the behaviour."""
 
     def make(tag: str, **ways: object) -> str:
-        return engine.import_fake_engine(f"modelyard-test/{tag}:1", **ways)
+        image = engine.import_fake_engine(f"modelyard-test/{tag}:1", **ways)
+        allow(image)
+        return image
 
     return make
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.parts.dockerd import running_dockerd
+from tests.parts.images import allow
 from tests.workers.acting import containers, inspect, reload
 from workers.controllers.host import accelerators
 
@@ -43,6 +44,7 @@ def test_gpus_are_found_placed_and_passed_into_the_engine(
         cards = list(machine.accelerators.all())
         assert cards and all(card.vendor == "nvidia" and card.memory_bytes > 0 for card in cards)
         assert containers(engine, "probe") == []
+        allow("modelyard-test/engine")
         wish = services.DeploymentSpec(name="tiny", artifact=make_artifact(machine), image="modelyard-test/engine:1")
         replica = services.create(ada, team, wish).replicas.get()
         work()

@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 
 from tests.parts.dockerd import Dockerd, running_dockerd
+from tests.parts.images import allow
 from tests.workers.acting import containers, prove, reload
 
 pytestmark = pytest.mark.docker
@@ -102,6 +103,7 @@ def test_a_docker_engine_that_dies_and_comes_back(
     with running_dockerd(83, live_restore) as engine:
         engine.import_fake_engine()
         machine = register(engine)
+        allow("modelyard-test/engine")
         wish = services.DeploymentSpec(name="tiny", artifact=make_artifact(machine), image="modelyard-test/engine:1")
         replica = services.create(ada, team, wish).replicas.get()
         work()

@@ -1,17 +1,22 @@
 """Small pieces of the workers that need no Docker engine."""
 
 import asyncio
+import dataclasses
 import ipaddress
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from webapp import engines
+from webapp.engines.base import HardwareGrant, LaunchSpec
 from workers.controllers.host import act as hosts
 from workers.controllers.job import endings as jobs
 from workers.hosts.client import plainly
+from workers.runtime import docker as docker_runtime
 from workers.runtime import specs
+from workers.runtime.base import ContainerSpec
 from workers.watcher import logs
 
 
@@ -34,13 +39,75 @@ def test_an_engine_network_keeps_clear_of_every_other_network(monkeypatch: pytes
     assert not any(subnet.startswith("10.") for subnet in free)
 
 
-def test_a_changed_spec_has_another_name_for_its_content() -> None:
-    order: dict[str, Any] = {"files": []}
-    who = specs.labels("installation", "job", 7, 1, 1)
-    first = specs.fetch_container(name="a", who=who, order=order, import_folder="/x")
-    again = specs.fetch_container(name="a", who=who, order=order, import_folder="/x")
-    other = specs.fetch_container(name="a", who=who, order=order, import_folder="/y")
-    assert first.labels["modelyard.spec"] == again.labels["modelyard.spec"] != other.labels["modelyard.spec"]
+WHO = specs.labels("installation", "job", 7, 1, 1)
+
+
+def changed(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str | int):
+        return value + type(value)(1)
+    if isinstance(value, Mapping):
+        return {**value, "more": ("/more", "ro")}
+    return (*(value or ()), "more")
+
+
+@pytest.mark.parametrize("name", [one.name for one in dataclasses.fields(ContainerSpec)])
+def test_whatever_changes_in_a_spec_has_another_name_for_its_content(name: str) -> None:
+    spec = specs.fetch_container(name="a", who=WHO, order={"files": []}, import_folder="/x")
+    assert specs.with_hash(spec).labels == spec.labels, "its own name is no part of what it names"
+    other = specs.with_hash(dataclasses.replace(spec, **{name: changed(getattr(spec, name))}))
+    assert other.labels["modelyard.spec"] != spec.labels["modelyard.spec"]
+
+
+def test_the_order_of_what_has_none_changes_nothing() -> None:
+    spec = ContainerSpec("a", "i", WHO, env={"a": "1", "b": "2"}, mounts={"v/1": ("/1", "ro"), "w": ("/w", "rw")})
+    turned = ContainerSpec("a", "i", dict(reversed(WHO.items())), env={"b": "2", "a": "1"})
+    turned = dataclasses.replace(turned, mounts=dict(reversed(spec.mounts.items())))
+    assert specs.with_hash(spec).labels == specs.with_hash(turned).labels
+
+
+def test_an_engine_and_a_quantiser_are_given_the_files_of_their_model_alone() -> None:
+    launch = LaunchSpec([], {}, 1, 0, (), "")
+    engine = specs.engine_container(
+        name="a", image="i", address="", engine=engines.get("llamacpp"), launch=launch, grant=HardwareGrant("cpu"),
+        who=WHO, artifact_id=7,
+    )  # fmt: skip
+    assert engine.mounts == {"modelyard-models/7": ("/models/7", "ro")}
+    quantiser = specs.quantiser_container(
+        name="a", who=WHO, image="i", order={}, artifact_id=7, work=".work/job-3", memory_bytes=1
+    )
+    assert quantiser.mounts == {
+        "modelyard-models/7": ("/models/7", "ro"), "modelyard-models/.work/job-3": ("/job", "rw"),
+    }  # fmt: skip
+
+
+class _Engine:
+    """As much of a Docker client as mounts ask of it."""
+
+    def __init__(self, api_version: str) -> None:
+        self.api_version = api_version
+
+    def inspect_volume(self, name: str) -> dict[str, str]:
+        return {"Mountpoint": f"/var/lib/docker/volumes/{name}/_data"}
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "source", "folder"),
+    [
+        ("1.45", "volume", "modelyard-models", "7"),
+        ("1.41", "bind", "/var/lib/docker/volumes/modelyard-models/_data/7", None),
+    ],
+)
+def test_a_folder_of_a_volume_is_mounted_as_this_docker_can(
+    version: str, kind: str, source: str, folder: str | None
+) -> None:
+    spec = ContainerSpec("a", "i", WHO, mounts={"modelyard-models/7": ("/models/7", "ro"), "whole": ("/w", "rw")})
+    part, whole = docker_runtime._host_config(docker_runtime._reachable(_Engine(version), spec))["mounts"]
+    assert (part["Type"], part["Source"], part["ReadOnly"]) == (kind, source, True)
+    assert (part.get("VolumeOptions") or {}).get("Subpath") == folder
+    assert (whole["Type"], whole["Source"], whole["ReadOnly"]) == ("volume", "whole", False)
 
 
 def test_a_line_is_cut_to_its_last_word_and_to_its_limit() -> None:

@@ -51,7 +51,8 @@ def test_an_engines_container_may_do_next_to_nothing(serve: Serve, work: Any, en
     assert host["RestartPolicy"]["Name"] == "no" and host["Init"] is True
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
     assert not host["PortBindings"] and not host["PublishAllPorts"]
-    assert [(m["Type"], m["Destination"], m["RW"]) for m in container["Mounts"]] == [("volume", "/models", False)]
+    [mount], folder = container["Mounts"], f"/models/{replica.deployment.artifact_id}"
+    assert (mount["Destination"], mount["RW"]) == (folder, False)
     assert config["User"] == "65534:65534"
     assert config["Healthcheck"]["Test"] == ["NONE"]
     assert "HF_HUB_OFFLINE=1" in config["Env"]

@@ -22,6 +22,15 @@ def reactivate(user: User, person: User) -> None:
     _set_active(user, person, True)
 
 
+def change(user: User, person: User, is_active: bool | None = None, is_admin: bool | None = None) -> None:
+    """Several of these at once, or none of them. None leaves one as it is."""
+    with transaction.atomic():
+        if is_active is not None:
+            _set_active(user, person, is_active)
+        if is_admin is not None:
+            set_installation_admin(user, person, is_admin)
+
+
 def end_sessions(user: User, person: User, request: HttpRequest | None = None) -> None:
     """Sign the person out everywhere. With `request` the session that asks stays (one's own other ones end)."""
     if user.pk != person.pk:

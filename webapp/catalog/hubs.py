@@ -1,7 +1,6 @@
 """The adapter to hubs: the real huggingface_hub library over our own checked connections, every error mapped here."""
 
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,14 +15,20 @@ from webapp.catalog.outbound import OutboundError, Policy
 from webapp.catalog.variants import File
 from webapp.foundation import paths
 from webapp.foundation.crypto import DecryptionError, decrypt
+from webapp.foundation.deadline import Deadline
 from webapp.foundation.errors import Conflict, Invalid, Refused, Unavailable
+from webapp.foundation.iri import to_uri
 
+# One question to a hub, with all its redirects and pages.
 TIMEOUT_S = 10.0
+# The beginning of a file: a header with a large vocabulary is several megabytes.
+HEADER_TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 32 * 2**20
 MOST_FOUND = 30
 OFFLINE_ADVICE = "Check the network, or add files from a folder or an address."
 
 _policy: ContextVar[Policy] = ContextVar("policy")
+_deadline: ContextVar[Deadline] = ContextVar("deadline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,10 @@ def secret_headers(hub: Hub) -> dict[str, str]:
 def policy(hub: Hub) -> Policy:
     """Where requests on behalf of this hub may go."""
     allowed = outbound.environment_policy()
-    name = urlsplit(hub.url).hostname
+    try:
+        name = urlsplit(to_uri(hub.url)).hostname
+    except ValueError:  # whoever asks it is told
+        name = None
     return replace(allowed, hosts=(name,)) if hub.allows_private and name else allowed
 
 
@@ -126,7 +134,10 @@ def open_file(hub: Hub, name: str, commit: str, path: str) -> Iterator[outbound.
     """A file's content from its beginning. Raises Refused."""
     try:
         response = outbound.get(
-            file_url(hub, name, commit, path), policy(hub), secret_headers=secret_headers(hub), timeout_s=TIMEOUT_S
+            file_url(hub, name, commit, path),
+            policy(hub),
+            secret_headers=secret_headers(hub),
+            deadline=Deadline(HEADER_TIMEOUT_S),
         )
         with response:
             if response.status != 200:
@@ -141,6 +152,7 @@ def _asking(hub: Hub, name: str) -> Iterator[Any]:
     """The library's client for this hub; what it raises becomes a refusal in our words."""
     api, errors = _library(hub)
     reset = _policy.set(policy(hub))
+    _deadline.set(Deadline(TIMEOUT_S))
     try:
         yield api
     except OutboundError as error:
@@ -183,20 +195,19 @@ _transport: Any = None
 
 
 def _checked_transport() -> Any:
-    """httpx over `outbound`: each request and each redirect is resolved, checked and pinned, in ten seconds at most."""
+    """httpx over `outbound`: each request and each redirect is resolved, checked and pinned, all of them in time."""
     import httpx
 
     class Checked(httpx.BaseTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
-            deadline = time.monotonic() + TIMEOUT_S
             dropped = ("host", "connection", "accept-encoding", "content-length")
             headers = {name: value for name, value in request.headers.items() if name not in dropped}
             parts: list[bytes] = []
-            with outbound.ask(str(request.url), _policy.get(), headers, TIMEOUT_S) as answer:
+            with outbound.ask(str(request.url), _policy.get(), headers, deadline=_deadline.get()) as answer:
                 while piece := answer.read(1 << 20):
                     parts.append(piece)
-                    if time.monotonic() > deadline or sum(map(len, parts)) > MAX_ANSWER_BYTES:
-                        raise OutboundError("unreachable", "The answer takes too long.", "Try again later.")
+                    if sum(map(len, parts)) > MAX_ANSWER_BYTES:
+                        raise OutboundError("unreachable", "The answer is too long.", "Try again later.")
                 return httpx.Response(answer.status, headers=list(answer.headers.items()), content=b"".join(parts))
 
     return Checked()

@@ -21,6 +21,7 @@ from webapp.catalog.models import CodeApproval, Hub
 from webapp.catalog.outbound import OutboundError
 from webapp.catalog.variants import File, Offer, Variant, group
 from webapp.foundation import paths
+from webapp.foundation.deadline import Deadline
 from webapp.foundation.errors import Invalid, Refused, Unavailable
 from webapp.planner.facts import ModelFacts
 
@@ -89,7 +90,7 @@ def inspect_url(url: str) -> Inspected:
             fields={"url": "must end with .gguf"},
         )
     try:
-        with outbound.get(url, outbound.environment_policy(), timeout_s=hubs.TIMEOUT_S) as response:
+        with outbound.get(url, outbound.environment_policy(), deadline=Deadline(hubs.HEADER_TIMEOUT_S)) as response:
             if response.status != 200:
                 message = f"{urlsplit(url).hostname} answered {response.status}."
                 raise Invalid(message, "Check the address.", fields={"url": message})
@@ -337,24 +338,30 @@ def _closed(source: Path, stops: list[reading.Closed]) -> Refused:
 
 
 def _allowed(path: Path) -> Path:
-    """The real path of a file or folder under an import root; symbolic links are followed before the check."""
+    """The real path of a file or folder under an import root; symbolic links are followed before the check.
+
+    Of everything else the answer is the same, whether it is there or not: this is no way to look around the machine.
+    """
     roots = paths.import_roots()
+    # ".." is taken out by its letters: asked of the disk, it would tell what the name before it is.
+    named = Path(os.path.normpath(path))
     try:
-        real = path.resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        named = Path(os.path.normpath(path))
-        folder = next((one for one in reversed(named.parents) if not reading.may_here(one, os.X_OK)), None)
-        # Of what is nobody's to import, nothing is told.
-        if folder is not None and any(named.is_relative_to(root) for root in roots):
-            raise _closed(named, [reading.Closed(folder, is_folder=True)]) from error
-        raise Invalid(f"There is no file {path}.", fields={"source_path": "no such file"}) from error
-    if not any(real.is_relative_to(root) for root in roots):
+        is_below = any(named.resolve().is_relative_to(root) for root in roots)
+    except (OSError, RuntimeError, ValueError):  # links in a circle, or no path at all
+        is_below = False
+    if not is_below:
         raise Invalid(
             f"{path} is outside the folders that models may be imported from.",
             f"Put it under {' or '.join(str(root) for root in roots)}, or name its folder in MODELYARD_IMPORT_ROOTS.",
             fields={"source_path": "outside the allowed folders"},
         )
-    return real
+    try:
+        return named.resolve(strict=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        folder = next((one for one in reversed(named.parents) if not reading.may_here(one, os.X_OK)), None)
+        if folder is not None and any(named.is_relative_to(root) for root in roots):
+            raise _closed(named, [reading.Closed(folder, is_folder=True)]) from error
+        raise Invalid(f"There is no file {path}.", fields={"source_path": "no such file"}) from error
 
 
 @contextmanager

@@ -190,3 +190,20 @@ class CodeApproval(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["hub", "repo", "commit"], name="code_approval_once")]
+
+
+class AllowedImage(models.Model):
+    """A repository whose container images may run besides the engines' own; with a digest, that image of it alone."""
+
+    # With its registry in front, also where Docker would add it: docker.io/library/debian.
+    repository = models.CharField(max_length=200)
+    digest = models.CharField(max_length=80, blank=True)
+    added_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["repository", "digest"]
+        constraints = [models.UniqueConstraint(fields=["repository", "digest"], name="allowed_image_once")]
+
+    def __str__(self) -> str:
+        return f"{self.repository}@{self.digest}" if self.digest else self.repository

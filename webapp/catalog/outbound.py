@@ -20,14 +20,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
+from webapp.foundation import addresses
+from webapp.foundation.addresses import Address
+from webapp.foundation.deadline import Deadline, connect_any, encrypt, release, resolve
+from webapp.foundation.iri import IriError, from_header, to_uri
+
 CONNECT_S = 10.0
 SILENCE_S = 30.0
 MAX_REDIRECTS = 8
 REDIRECTS = (301, 302, 303, 307, 308)
 AGENT = "modelyard"
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class OutboundError(Exception):
@@ -58,13 +60,14 @@ class Policy:
         )
 
     def admits(self, address: Address) -> bool:
-        """Whether connections to this address may be made. Addresses that carry another one are judged by both."""
-        inner = _carried(address)
-        if inner is not None and (address in _NAT64 or not self.admits(inner)):
-            return self.admits(inner)
+        """Whether connections to this address may be made. One that carries another through a tunnel needs both."""
+        address = addresses.plain(address)
+        inner = addresses.tunnelled(address)
+        if inner is not None and not self.admits(inner):
+            return False
         if any(address in network for network in self._networks() if network.version == address.version):
             return True
-        return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+        return addresses.is_public(address)
 
     def _networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
         found = []
@@ -124,56 +127,68 @@ def get(
     policy: Policy,
     headers: Mapping[str, str] | None = None,
     secret_headers: Mapping[str, str] | None = None,
-    timeout_s: float = SILENCE_S,
+    deadline: Deadline | None = None,
 ) -> Response:
     """GET with redirects followed. `secret_headers` go to the first address's origin and to no other.
 
-    Any status is an answer. Raises OutboundError.
+    Any status is an answer. With a `deadline` all of it ends there, the body too; without one each answer must begin
+    within SILENCE_S and its body may take as long as it keeps coming. Raises OutboundError.
     """
+    url = _uri(url)
     origin = _origin(_split(url, policy))
     for _hop in range(MAX_REDIRECTS):
         secrets = secret_headers if secret_headers and _origin(parts_of(url)) == origin else {}
-        response = ask(url, policy, {"User-Agent": AGENT, **(headers or {}), **(secrets or {})}, timeout_s)
+        response = ask(url, policy, {"User-Agent": AGENT, **(headers or {}), **(secrets or {})}, deadline=deadline)
         target = response.headers.get("Location")
         if response.status not in REDIRECTS or not target:
             return response
         response.close()
         try:
-            url = urljoin(url, target)
+            url = urljoin(url, to_uri(from_header(target)))
         except ValueError as error:
-            message = f"{_host(url)} redirects to what is no web address."
+            message = f"{_host(url)} redirects to what is no web address: {error}"
             raise OutboundError("not_allowed", message, "Check the address.") from error
     raise OutboundError("unreachable", f"{_host(url)} redirects without end.", "Check the address.")
 
 
 def check(url: str, policy: Policy) -> None:
     """Raise OutboundError when the address may not be asked, or its name leads nowhere."""
-    parts = _split(url, policy)
+    parts = _split(_uri(url), policy)
+    deadline = Deadline(CONNECT_S)
     if _proxy(parts, policy) is None:
-        _addresses(parts, policy)
+        _addresses(parts, policy, deadline)
     else:
-        _check_behind_proxy(parts, policy)
+        _check_behind_proxy(parts, policy, deadline)
 
 
 def ask(
-    url: str, policy: Policy, headers: Mapping[str, str], timeout_s: float = SILENCE_S, body: bytes | None = None
+    url: str,
+    policy: Policy,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
+    deadline: Deadline | None = None,
 ) -> Response:
-    """One GET, or a POST of `body`, without following redirects. Raises OutboundError."""
+    """One GET, or a POST of `body`, without following redirects; `deadline` as for `get`. Raises OutboundError."""
+    url = _uri(url)
     parts = _split(url, policy)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     proxy = _proxy(parts, policy)
+    until = deadline or Deadline(SILENCE_S)
     try:
         if proxy is None:
-            connection = _connect(parts, policy, timeout_s)
+            connection = _connect(parts, policy, until)
         else:
-            _check_behind_proxy(parts, policy)
-            connection, more = _connect_by_proxy(parts, proxy, timeout_s)
-            path = url if parts.scheme == "http" else path
+            _check_behind_proxy(parts, policy, until)
+            connection, more = _connect_by_proxy(parts, proxy, until)
+            path = url.partition("#")[0] if parts.scheme == "http" else path
             headers = {**headers, **more}
         try:
+            line = connection.sock
             method = "GET" if body is None else "POST"
             connection.request(method, path, body, headers={"Accept-Encoding": "identity", **headers})
             answer = connection.getresponse()
+            if deadline is None:
+                release(line, SILENCE_S)
         except BaseException:
             connection.close()
             raise
@@ -182,7 +197,7 @@ def ask(
         raise OutboundError(
             "tls", f"{parts.hostname} has no certificate that is trusted: {error.reason}.", advice
         ) from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         message = f"{parts.hostname} does not answer: {_plain(error)}."
         raise OutboundError("unreachable", message, "Check the network, the proxy and the address.") from error
     return Response(answer.status, answer.headers, url, answer, connection)
@@ -198,6 +213,13 @@ def parts_of(url: str) -> SplitResult:
     return parts
 
 
+def _uri(url: str) -> str:
+    try:
+        return to_uri(url)
+    except IriError as error:
+        raise OutboundError("not_allowed", str(error), "Give an address that begins with https://.") from error
+
+
 def _split(url: str, policy: Policy) -> SplitResult:
     parts = parts_of(url)
     if parts.scheme not in ("https", "http") or not parts.hostname or any(ord(char) <= 32 for char in url):
@@ -211,10 +233,10 @@ def _split(url: str, policy: Policy) -> SplitResult:
     return parts
 
 
-def _addresses(parts: SplitResult, policy: Policy) -> list[str]:
+def _addresses(parts: SplitResult, policy: Policy, deadline: Deadline) -> list[str]:
     """The addresses of this name that may be connected to."""
     host = parts.hostname or ""
-    found = list(dict.fromkeys(str(info[4][0]) for info in _resolve(host, _port(parts))))
+    found = _numbers(_resolve(host, _port(parts), deadline))
     if host in policy.hosts:
         return found
     allowed = [address for address in found if policy.admits(ipaddress.ip_address(address.partition("%")[0]))]
@@ -224,41 +246,33 @@ def _addresses(parts: SplitResult, policy: Policy) -> list[str]:
     return allowed
 
 
-def _resolve(host: str, port: int) -> list[Any]:
+def _numbers(found: list[Any]) -> list[str]:
+    """The addresses in getaddrinfo's answer, once each."""
+    return list(dict.fromkeys(str(info[4][0]) for info in found))
+
+
+def _resolve(host: str, port: int, deadline: Deadline) -> list[Any]:
     try:
-        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        return resolve(host, port, deadline)
     except (OSError, UnicodeError) as error:
         advice = "Check the address and this machine's name service."
         raise OutboundError("unreachable", f"The name {host} cannot be resolved.", advice) from error
 
 
-def _connect(parts: SplitResult, policy: Policy, timeout_s: float) -> http.client.HTTPConnection:
-    last: OSError | None = None
-    for address in _addresses(parts, policy):
-        try:
-            plain = socket.create_connection((address, _port(parts)), timeout=CONNECT_S)
-        except OSError as error:
-            last = error
-            continue
-        plain.settimeout(timeout_s)
-        return _dressed(parts, plain, timeout_s)
-    raise last or OSError("no address")
+def _connect(parts: SplitResult, policy: Policy, deadline: Deadline) -> http.client.HTTPConnection:
+    return _dressed(parts, connect_any(_addresses(parts, policy, deadline), _port(parts), deadline), deadline)
 
 
-def _dressed(parts: SplitResult, plain: socket.socket, timeout_s: float) -> http.client.HTTPConnection:
+def _dressed(parts: SplitResult, plain: socket.socket, deadline: Deadline) -> http.client.HTTPConnection:
     """A connection over this socket, encrypted when the scheme asks for it; the certificate is for the name."""
     host = parts.hostname or ""
     if parts.scheme == "http":
-        connection = http.client.HTTPConnection(host, _port(parts), timeout=timeout_s)
+        connection = http.client.HTTPConnection(host, _port(parts))
         connection.sock = plain
         return connection
     context = ssl.create_default_context()
-    secure = http.client.HTTPSConnection(host, _port(parts), timeout=timeout_s, context=context)
-    try:
-        secure.sock = context.wrap_socket(plain, server_hostname=host)
-    except BaseException:
-        plain.close()
-        raise
+    secure = http.client.HTTPSConnection(host, _port(parts), context=context)
+    secure.sock = encrypt(plain, context, host, deadline)
     return secure
 
 
@@ -269,39 +283,39 @@ def _proxy(parts: SplitResult, policy: Policy) -> str | None:
     return policy.proxies.get(parts.scheme)
 
 
-def _check_behind_proxy(parts: SplitResult, policy: Policy) -> None:
+def _check_behind_proxy(parts: SplitResult, policy: Policy, deadline: Deadline) -> None:
     try:
-        _addresses(parts, policy)
+        _addresses(parts, policy, deadline)
     except OutboundError as refused:
         if refused.code == "not_allowed":
             raise
 
 
+class _Middle(http.client.HTTPConnection):
+    """A connection to a proxy, under a deadline from its first moment on."""
+
+    def __init__(self, proxy: str, deadline: Deadline) -> None:
+        self.where = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+        super().__init__(self.where.hostname or "", self.where.port or 3128)
+        found = _numbers(resolve(self.host, self.port, deadline))
+        self._create_connection = lambda *_words, **_more: connect_any(found, self.port, deadline)
+
+
 def _connect_by_proxy(
-    parts: SplitResult, proxy: str, timeout_s: float
+    parts: SplitResult, proxy: str, deadline: Deadline
 ) -> tuple[http.client.HTTPConnection, dict[str, str]]:
     """A connection through the proxy, and the headers that plain http sends it with each request."""
-    where = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+    middle = _Middle(proxy, deadline)
     headers = {}
-    if where.username:
-        credentials = f"{unquote(where.username)}:{unquote(where.password or '')}".encode()
+    if middle.where.username:
+        credentials = f"{unquote(middle.where.username)}:{unquote(middle.where.password or '')}".encode()
         headers["Proxy-Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
-    middle = http.client.HTTPConnection(where.hostname or "", where.port or 3128, timeout=timeout_s)
     if parts.scheme == "http":
+        middle.connect()
         return middle, headers
     middle.set_tunnel(parts.hostname or "", _port(parts), headers)
     middle.connect()
-    return _dressed(parts, middle.sock, timeout_s), {}
-
-
-def _carried(address: Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address inside an IPv6 one of a translating network."""
-    if address.version == 4:
-        return None
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
+    return _dressed(parts, middle.sock, deadline), {}
 
 
 def _port(parts: SplitResult) -> int:

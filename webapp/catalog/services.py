@@ -27,6 +27,7 @@ from webapp.control.moves import States
 from webapp.foundation.crypto import decrypt, encrypt
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.foundation.events import services as events
+from webapp.foundation.iri import to_uri
 from webapp.inventory.models import Host
 
 USE_NOTED_EVERY = timedelta(minutes=1)
@@ -292,7 +293,7 @@ def _checked_endpoint(endpoint: str, allows_private: bool) -> str:
     if not endpoint:
         return ""
     try:
-        parts = urlsplit(endpoint)
+        parts = urlsplit(to_uri(endpoint))
         is_sound = parts.scheme in ("https", "http") and bool(parts.hostname) and not parts.query and parts.port != 0
     except ValueError:
         is_sound = False

@@ -7,6 +7,7 @@ from pydantic import ValidationError as OptionsError
 
 from webapp import engines
 from webapp.accounts.models import Team
+from webapp.catalog import images
 from webapp.catalog.models import Artifact, CopyState
 from webapp.deployments import fit, workload
 from webapp.deployments.models import MAX_REPLICAS
@@ -21,11 +22,12 @@ Spec = TypeVar("Spec", bound=RevisionSpec)
 def checked(spec: Spec) -> Spec:
     """The same with options as they are stored: only what was chosen, so that defaults may improve.
 
-    An engine that is not named becomes the first that loads the files. Raises Invalid, and Conflict for files that are
-    on their way out.
+    An engine that is not named becomes the first that loads the files. Raises Invalid, also for an image
+    that is not allowed, and Conflict for files that are on their way out.
     """
     if spec.artifact.is_leaving:
         raise _leaving(spec.artifact)
+    images.check(spec.image)
     engine = spec.engine or default_engine(spec.artifact)
     _check_engine(engine)
     problem = why_not(engine, spec.artifact)

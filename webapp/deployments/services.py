@@ -10,6 +10,7 @@ from webapp import engines
 from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
+from webapp.catalog import images
 from webapp.deployments import names, revisions, rolling, room, timeline
 from webapp.deployments.checking import check_count, check_files, check_hardware, checked, hold_files
 from webapp.deployments.checking import checked_options as checked_options
@@ -148,6 +149,8 @@ def restart(user: User | None, deployment: Deployment, may_gap: bool = False) ->
         if deployment.desired_state != Desired.RUNNING:
             raise Conflict(f"{deployment.name} does not run.", "Start it instead.")
         spec = deployment.spec
+        # Before anything that runs is replaced by what may not start.
+        images.check(spec.image)
         needs_gap = not room.beside(deployment, spec)
         gap_s = timeline.last_start_s(deployment) if needs_gap else None
         # Where nothing has a place yet there is nothing to lose.
@@ -195,6 +198,7 @@ def start(user: User | None, deployment: Deployment) -> None:
     require(user, deployment.team, Role.OPERATOR)
     with transaction.atomic():
         deployment = _held(deployment)
+        images.check(deployment.image)
         _wish(deployment, Desired.RUNNING)
         if not deployment.desired_replicas:
             _scale(user, deployment, 1)
@@ -259,6 +263,8 @@ def _scale(user: User | None, deployment: Deployment, replicas: int) -> None:
     before = deployment.desired_replicas
     if replicas == before:
         return
+    if replicas > before:
+        images.check(deployment.image)
     deployment.desired_replicas = replicas
     deployment.save(update_fields=["desired_replicas"])
     _write(deployment, user, f"asked for {replicas} replicas instead of {before}")

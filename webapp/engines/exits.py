@@ -204,6 +204,13 @@ _START_ERRORS: tuple[tuple[str, ExitCode, str, str, bool], ...] = (
         False,
     ),
     (
+        r"bind source path does not exist|cannot access path .*/_data",
+        ExitCode.START_FAILED,
+        "The model's files are not on the host any more",
+        "Fetch them there again, or choose another model.",
+        False,
+    ),
+    (
         r"executable file not found|no such file or directory.*exec|exec.*no such file or directory|exec format error"
         r"|exec:.*permission denied",
         ExitCode.START_FAILED,

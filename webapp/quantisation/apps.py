@@ -8,8 +8,11 @@ class QuantisationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from webapp.catalog import images
         from webapp.jobs import kinds
         from webapp.jobs.models import JobKind
         from webapp.quantisation import finishing
+        from webapp.quantisation.recipes import IMAGES
 
+        images.register(IMAGES)
         kinds.register(JobKind.QUANTISE, finishing)

@@ -1,5 +1,6 @@
 """What people ask of notification targets: add, change, test, delete."""
 
+import base64
 import secrets
 from email.headerregistry import Address
 
@@ -11,7 +12,7 @@ from webapp.accounts.services import audit, require
 from webapp.catalog import outbound
 from webapp.foundation.crypto import encrypt
 from webapp.foundation.errors import Conflict, Invalid
-from webapp.schedules import mailing, notifying
+from webapp.schedules import delivering, mailing, notifying
 from webapp.schedules.models import Notification, Target, TargetKind
 
 MOST_TARGETS = 20
@@ -24,7 +25,7 @@ def add(user: User | None, team: Team, kind: str, address: str, events: list[str
     _check(kind, address, events)
     if Target.objects.filter(team=team).count() >= MOST_TARGETS:
         raise Conflict(f"A team has {MOST_TARGETS} targets at most.", "Delete one first.")
-    secret = f"whsec_{secrets.token_urlsafe(32)}" if kind == TargetKind.WEBHOOK else ""
+    secret = _new_secret() if kind == TargetKind.WEBHOOK else ""
     try:
         with transaction.atomic():
             target = Target.objects.create(
@@ -38,6 +39,11 @@ def add(user: User | None, team: Team, kind: str, address: str, events: list[str
         message = "The team is told there already."
         raise Conflict(message, "Change that one.", fields={"address": message}) from error
     return target, secret
+
+
+def _new_secret() -> str:
+    """As Standard Webhooks writes one: 32 random bytes in base64."""
+    return f"{delivering.SECRET_PREFIX}{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 def change(user: User | None, target: Target, events: list[str]) -> None:

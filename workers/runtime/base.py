@@ -73,7 +73,7 @@ class ContainerSpec:
     # None: no network at all. With a network, `address` is the container's fixed one.
     network: str | None = None
     address: str = ""
-    # Host path or volume name -> (path inside, "ro" or "rw").
+    # Host path, volume or folder of a volume ("name", "name/folder") -> (path inside, "ro" or "rw").
     mounts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     tmpfs: tuple[str, ...] = ("/tmp",)  # noqa: S108  a path inside the container
     memory_bytes: int = 0
@@ -188,10 +188,6 @@ class Runtime(Protocol):
 
     def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:
         """True when the volume was made now."""
-        ...
-
-    def volume_path(self, name: str) -> str:
-        """Where the volume lies on the host. Raises StartRefused when there is none."""
         ...
 
     def run(self, spec: ContainerSpec, timeout_s: float) -> tuple[int, str]:

@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from math import ceil
 from pathlib import Path
@@ -29,6 +30,8 @@ from workers.runtime.base import (
 
 LOG_FILE_SIZE = "10m"
 LOG_FILES = "3"
+# Docker 26: a mount of one folder of a volume.
+SUBPATH_SINCE = (1, 45)
 
 
 def identity_of(info: Mapping[str, Any]) -> str:
@@ -80,7 +83,7 @@ class DockerRuntime:
 
     def create(self, spec: ContainerSpec) -> str:
         with self._mapped(creating=True) as client:
-            host_config = client.create_host_config(**_host_config(spec))
+            host_config = client.create_host_config(**_host_config(_reachable(client, spec)))
             networking = None
             if spec.network is not None:
                 endpoint = client.create_endpoint_config(ipv4_address=spec.address or None)
@@ -197,13 +200,6 @@ class DockerRuntime:
                 client.create_volume(name, labels=dict(labels))
                 return True
 
-    def volume_path(self, name: str) -> str:
-        with self._mapped() as client:
-            try:
-                return str(client.inspect_volume(name)["Mountpoint"])
-            except NotFound as error:
-                raise StartRefused(f"there is no volume {name}") from error
-
     def run(self, spec: ContainerSpec, timeout_s: float) -> tuple[int, str]:
         container_id = self.create(spec)
         try:
@@ -274,6 +270,27 @@ def _plain(error: Exception, timeout_s: int) -> str:
     return re.sub(r"0x[0-9a-f]+", "…", text)[:300]
 
 
+def _reachable(client: docker.APIClient, spec: ContainerSpec) -> ContainerSpec:
+    """The spec with folders of volumes as paths of the host, where Docker cannot mount a part of a volume by itself."""
+    if tuple(map(int, client.api_version.split("."))) >= SUBPATH_SINCE:
+        return spec
+    mounts = {}
+    for source, where in spec.mounts.items():
+        volume, _, folder = source.partition("/")
+        if volume and folder:
+            source = f"{client.inspect_volume(volume)['Mountpoint']}/{folder}"
+        mounts[source] = where
+    return replace(spec, mounts=mounts)
+
+
+def _mount(source: str, inside: str, *, read_only: bool) -> Mount:
+    if source.startswith("/"):
+        return Mount(inside, source, type="bind", read_only=read_only)
+    volume, _, folder = source.partition("/")
+    # Nothing of the image goes into the volume: only what jobs bring is there.
+    return Mount(inside, volume, type="volume", read_only=read_only, subpath=folder or None, no_copy=bool(folder))
+
+
 def _host_config(spec: ContainerSpec) -> dict[str, Any]:
     config: dict[str, Any] = {
         "init": spec.init,
@@ -286,15 +303,7 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "restart_policy": {"Name": "no"},
         "log_config": LogConfig(type="json-file", config={"max-size": LOG_FILE_SIZE, "max-file": LOG_FILES}),
         "network_mode": spec.network if spec.network is not None else "none",
-        "mounts": [
-            Mount(
-                target=inside,
-                source=source,
-                type="bind" if source.startswith("/") else "volume",
-                read_only=mode == "ro",
-            )
-            for source, (inside, mode) in spec.mounts.items()
-        ],
+        "mounts": [_mount(source, inside, read_only=mode == "ro") for source, (inside, mode) in spec.mounts.items()],
     }
     if spec.memory_bytes:
         # The same limit for memory and swap: an engine that swaps is slower than one that fails.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from webapp.engines.base import Engine, HardwareGrant, LaunchSpec, ModelFiles
@@ -58,8 +58,9 @@ def engine_container(
     launch: LaunchSpec,
     grant: HardwareGrant,
     who: Mapping[str, str],
+    artifact_id: int,
 ) -> ContainerSpec:
-    """One engine: no way out, no privilege, models read-only, at its fixed address."""
+    """One engine: no way out, no privilege, the files of its model and no others, read-only, at its fixed address."""
     driver, nodes, groups = VENDOR_DEVICES.get(grant.vendor, (None, (), ()))
     spec = ContainerSpec(
         name=name,
@@ -71,7 +72,7 @@ def engine_container(
         user=NOBODY if not nodes else "",
         network=ENGINE_NETWORK,
         address=address,
-        mounts={MODELS_VOLUME: (MODELS_PATH, "ro")},
+        mounts=files_of(artifact_id),
         tmpfs=launch.tmpfs or ("/tmp",),  # noqa: S108  a path inside the container
         memory_bytes=grant.memory_limit_bytes,
         shm_bytes=launch.shm_bytes,
@@ -152,11 +153,12 @@ def quantiser_container(
     who: Mapping[str, str],
     image: str,
     order: Mapping[str, Any],
+    artifact_id: int,
     work: str,
     memory_bytes: int,
     program: tuple[str, ...] | None = None,
 ) -> ContainerSpec:
-    """One step of a quantiser: no network, models read-only, `work` (a path of the host) to write to.
+    """One step of a quantiser: no network, its source read-only, `work` (a folder of the models volume) to write to.
 
     `program` stands for what the image runs by itself.
     """
@@ -166,7 +168,7 @@ def quantiser_container(
         labels=who,
         entrypoint=program,
         env={**ALWAYS_ENV, "MODELYARD_JOB": json.dumps(order), "PYTHONUNBUFFERED": "1"},
-        mounts={MODELS_VOLUME: (MODELS_PATH, "ro"), work: (WORK, "rw")},
+        mounts={**files_of(artifact_id), f"{MODELS_VOLUME}/{work}": (WORK, "rw")},
         memory_bytes=memory_bytes,
     )
     return with_hash(spec)
@@ -180,7 +182,7 @@ def clean_up_container(name: str, who: Mapping[str, str], folder: str) -> Contai
         "for path in folder.rglob('.partial-*'): path.unlink(missing_ok=True)\n"
         "if folder.is_dir() and not any(folder.iterdir()): folder.rmdir()\n"
     )
-    return ContainerSpec(
+    spec = ContainerSpec(
         name=name,
         image=TOOLS_IMAGE,
         labels=who,
@@ -189,21 +191,21 @@ def clean_up_container(name: str, who: Mapping[str, str], folder: str) -> Contai
         memory_bytes=TOOLS_MEMORY_BYTES,
         pids=64,
     )
+    return with_hash(spec)
+
+
+def files_of(artifact_id: int) -> dict[str, tuple[str, str]]:
+    """The mount of one artifact's files: whoever runs there reads these and no other team's."""
+    return {f"{MODELS_VOLUME}/{artifact_id}": (f"{MODELS_PATH}/{artifact_id}", "ro")}
 
 
 def with_hash(spec: ContainerSpec) -> ContainerSpec:
-    """The spec with a label that names its content, so that a change can be seen on the container."""
-    content = [
-        spec.image,
-        spec.argv,
-        sorted(spec.env.items()),
-        spec.user,
-        sorted(spec.mounts.items()),
-        spec.memory_bytes,
-    ]
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    changed = {**spec.labels, LABEL_SPEC: digest}
-    return replace(spec, labels=changed)
+    """The spec with a label that names all of its content, so that a change can be seen on the container."""
+    content = {one.name: getattr(spec, one.name) for one in fields(spec)}
+    content["labels"] = {name: value for name, value in spec.labels.items() if name != LABEL_SPEC}
+    text = json.dumps(content, sort_keys=True, default=dict)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return replace(spec, labels={**content["labels"], LABEL_SPEC: digest})
 
 
 def model_files(artifact_id: int, main_file: str, alias: str, format_name: str, facts: Mapping[str, Any]) -> ModelFiles:

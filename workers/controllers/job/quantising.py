@@ -10,6 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from webapp.catalog import images
 from webapp.catalog import services as catalog
 from webapp.control import lease
 from webapp.foundation.errors import Refused
@@ -19,7 +20,7 @@ from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.recipes import of_json
 from workers.controllers.job.beginning import CannotBegin
 from workers.runtime import specs
-from workers.runtime.base import MODELS_VOLUME, ContainerSpec, Runtime
+from workers.runtime.base import ContainerSpec, Runtime
 
 # Failures that another try cannot mend with what is there, or whose files take the room that is lacking.
 THROWN_AWAY = frozenset({"disk_full", "bad_source", "bad_job", "unknown_architecture"})
@@ -47,15 +48,19 @@ class Quantise:
             return specs.shelf_container(
                 name=job.container_name, who=who, order=self._own_order(job, step), reads_input=step == "prepare"
             )
-        work = f"{runtime.volume_path(MODELS_VOLUME)}/{plan.folder(job.pk)}"
         image, program = plan.program(job.params, step)
+        try:
+            images.check(image)
+        except Refused as refusal:
+            raise CannotBegin(refusal) from refusal
         return specs.quantiser_container(
             name=job.container_name,
             who=who,
             image=image,
             program=program,
             order=plan.order(job.params, step),
-            work=work,
+            artifact_id=job.artifact_id,
+            work=plan.folder(job.pk),
             memory_bytes=max(LEAST_MEMORY_BYTES, int(self.memory_bytes(job) * MEMORY_MARGIN)),
         )
 

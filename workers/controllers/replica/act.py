@@ -8,6 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from webapp import engines
+from webapp.catalog import images as allowed
 from webapp.control import lease
 from webapp.control.sightings import ABSENT_S
 from webapp.control.steps import GO_ON, LOOK_AGAIN_S, Pause
@@ -16,6 +17,7 @@ from webapp.deployments.lifecycle import Why
 from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
 from webapp.engines.base import HardwareGrant
+from webapp.foundation.errors import Refused
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 from workers.controllers import looks
@@ -73,6 +75,9 @@ def _place(_step: decide.Place, replica: Replica) -> Pause:
 
 
 def _ensure_image(_step: decide.EnsureImage, replica: Replica) -> Pause:
+    barred = _barred(replica)
+    if barred is not None:
+        return _crash_now(replica, barred, False)
     runtime = _runtime(replica)
     wanted = images(replica)
     if not wanted:
@@ -85,8 +90,11 @@ def _ensure_image(_step: decide.EnsureImage, replica: Replica) -> Pause:
         return _went(lifecycle.move(replica, S(replica.state), S.STARTING, why, image=present, progress=None))
     if replica.state == S.PULLING:
         return LOOK_AGAIN_S  # the watcher pulls it and calls when it is there
-    # What we build ourselves is in no registry.
-    pulled = next((image for image in wanted if not image.startswith("modelyard/")), wanted[0])
+    # What we build ourselves is in no registry; what one has under such a name is not ours.
+    pulled = next((image for image in wanted if not allowed.is_built_here(image)), None)
+    if pulled is None:
+        text = f"The image {wanted[0]} is not on {replica.host}."
+        return _crash_now(replica, Why("image_missing", text, "Run `make run` or `make quantizers` there."), False)
     lifecycle.move(
         replica, S.PLACING, S.PULLING, Why("", f"pulling {pulled}"), image=pulled, progress_at=timezone.now()
     )
@@ -97,6 +105,15 @@ def images(replica: Replica) -> tuple[str, ...]:
     """Image references that would do, best first."""
     contents = replica.contents
     return (contents.image,) if contents.image else engines.get(contents.engine).images(grant(replica).vendor)
+
+
+def _barred(replica: Replica) -> Why | None:
+    """Why its image may not run; the list may have changed since it was asked for."""
+    try:
+        allowed.check(replica.contents.image)
+    except Refused as refusal:
+        return Why("image_not_allowed", refusal.what, refusal.advice)
+    return None
 
 
 def grant(replica: Replica) -> HardwareGrant:
@@ -120,6 +137,9 @@ def _adopt(step: decide.Adopt, replica: Replica) -> Pause:
 
 
 def _create(_step: decide.Create, replica: Replica) -> Pause:
+    barred = _barred(replica)
+    if barred is not None:
+        return _crash_now(replica, barred, False)
     runtime = _runtime(replica)
     contents, name = replica.contents, replica.deployment.name
     artifact, engine = contents.artifact, engines.get(contents.engine)
@@ -133,7 +153,7 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
     who = specs.labels(str(inventory.installation().pk), "replica", replica.pk, replica.generation, replica.attempt)
     spec = specs.engine_container(
         name=replica.container_name, image=replica.image, address=replica.address, engine=engine, launch=launch,
-        grant=grant(replica), who=who,
+        grant=grant(replica), who=who, artifact_id=artifact.pk,
     )  # fmt: skip
     lease.note(replica, port=launch.port, upstream_model=launch.upstream_model)
     try:

@@ -46,11 +46,7 @@ def get_person(request: HttpRequest, person_id: int) -> User:
 
 @router.patch("/people/{person_id}", response=PersonOut, summary="Shut somebody out or in, or give all rights")
 def change_person(request: HttpRequest, person_id: int, data: PersonPatch) -> User:
-    person = _person(request, person_id)
-    if data.is_active is not None:
-        (people.reactivate if data.is_active else people.deactivate)(caller(request), person)
-    if data.is_admin is not None:
-        people.set_installation_admin(caller(request), person, data.is_admin)
+    people.change(caller(request), _person(request, person_id), data.is_active, data.is_admin)
     return _person(request, person_id)
 
 

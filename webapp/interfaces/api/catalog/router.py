@@ -8,8 +8,8 @@ from ninja import Field, Router, Status
 from ninja.pagination import paginate
 
 from webapp.accounts.models import Team
-from webapp.catalog import hubs, inspecting, known, services
-from webapp.catalog.models import Artifact, CatalogModel, Hub
+from webapp.catalog import hubs, images, inspecting, known, services
+from webapp.catalog.models import AllowedImage, Artifact, CatalogModel, Hub
 from webapp.deployments import disk, fit
 from webapp.deployments.fleet import Fleet
 from webapp.foundation.errors import Invalid
@@ -22,6 +22,8 @@ from webapp.interfaces.api.catalog.schemas import (
     HubChange,
     HubIn,
     HubOut,
+    ImageIn,
+    ImageOut,
     KnownOut,
     ModelOut,
     RepoOut,
@@ -121,6 +123,23 @@ def get_repo(
 @router.post("/hubs/{hub_id}/approvals", response={204: None}, summary="Let the Python code of one commit run")
 def approve_code(request: HttpRequest, hub_id: int, data: ApprovalIn) -> Status[None]:
     services.approve_code(caller(request), _hub(request, hub_id), data.repo, data.commit)
+    return Status(204, None)
+
+
+@router.get("/images", response=list[ImageOut], summary="Images that may run besides the engines' own")
+@paginate(Pages)
+def list_images(request: HttpRequest):  # type: ignore[no-untyped-def]
+    return AllowedImage.objects.select_related("added_by").order_by("id")
+
+
+@router.post("/images", response={201: ImageOut}, summary="Let a repository's images run, or one of them")
+def allow_image(request: HttpRequest, data: ImageIn) -> Status[AllowedImage]:
+    return Status(201, images.allow(caller(request), data.image))
+
+
+@router.delete("/images/{image_id}", response={204: None}, summary="Let no image of it start any more")
+def forbid_image(request: HttpRequest, image_id: int) -> Status[None]:
+    images.forbid(caller(request), get_object_or_404(AllowedImage, pk=image_id))
     return Status(204, None)
 
 

@@ -165,6 +165,24 @@ class HubOut(Schema):
         return [team.slug for team in hub.teams.all()]
 
 
+class ImageIn(Schema):
+    image: str = Field(
+        min_length=1, max_length=200, description="a repository like ghcr.io/me/engine; one image as name@sha256:..."
+    )
+
+
+class ImageOut(Schema):
+    id: int
+    repository: str = Field(description="with its registry in front")
+    digest: str = Field(description="empty: every image of the repository")
+    added_by: str
+    created_at: datetime
+
+    @staticmethod
+    def resolve_added_by(row):  # type: ignore[no-untyped-def]
+        return row.added_by.username if row.added_by else ""
+
+
 class ApprovalIn(Schema):
     repo: str = Field(min_length=1, max_length=200)
     commit: str = Field(min_length=7, max_length=64, pattern=r"^[0-9a-f]+$")

@@ -19,7 +19,9 @@ class DeploymentIn(Schema):
     options: dict[str, Any] = Field(default_factory=dict, description="options of the engine; see /api/v1/engines")
     replicas: int = Field(1, ge=1, le=64)
     host: int | None = Field(None, description="pin to this host; chosen by the planner when absent")
-    image: str = Field("", max_length=200, description="another image than the engine's own")
+    image: str = Field(
+        "", max_length=200, description="another image than the engine's own, of those that /images allows"
+    )
     placement_labels: list[str] = Field(
         default_factory=list, max_length=16, description="only on hosts that carry all of these labels; empty: anywhere"
     )

@@ -152,7 +152,7 @@ class TargetOut(Schema):
 
 
 class TargetMade(TargetOut):
-    secret: str = Field(description="signs what is sent; shown this once. Empty for mail.")
+    secret: str = Field(description="signs what is sent, as Standard Webhooks says; shown this once. Empty for mail.")
 
 
 class NotificationOut(Schema):

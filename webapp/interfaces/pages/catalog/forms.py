@@ -107,6 +107,16 @@ class GetForm(FetchForm):
     variant = forms.CharField(max_length=300)
 
 
+class ImageForm(RefusableForm):
+    """A repository of container images."""
+
+    image = forms.CharField(
+        max_length=200,
+        help_text="A repository: all of its images. One of them alone: ghcr.io/me/engine@sha256:…",
+        widget=forms.TextInput(attrs={**QUIET, "placeholder": "ghcr.io/me/engine"}),
+    )
+
+
 class HubForm(RefusableForm):
     """A place to search and fetch from."""
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from webapp.interfaces.pages.catalog import hub_views, views
+from webapp.interfaces.pages.catalog import hub_views, image_views, views
 
 app_name = "catalog"
 urlpatterns = [
@@ -20,5 +20,7 @@ urlpatterns = [
     path("hubs/<int:pk>/repo/", hub_views.repo, name="repo"),
     path("hubs/<int:pk>/get/", hub_views.get, name="get"),
     path("hubs/<int:pk>/approve/", hub_views.approve, name="approve"),
+    path("images/", image_views.index, name="images"),
+    path("images/<int:pk>/forbid/", image_views.forbid, name="forbid_image"),
     path("<slug:slug>/", views.detail, name="detail"),
 ]

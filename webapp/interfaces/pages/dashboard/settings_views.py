@@ -51,6 +51,7 @@ SECTIONS = [
     Section("teams:index", "Teams", "Members, roles, invitations, service keys and notifications of each team."),
     Section("audit:index", "Audit log", "Who changed what, when and from where."),
     Section("catalog:hubs", "Hubs", "Where models are searched and fetched, with tokens for gated ones."),
+    Section("catalog:images", "Images", "Which container images may run besides the engines' own."),
     Section("dashboard:settings_engines", "Engines and versions", "What serves models here, and from which images."),
     Section("inventory:index", "Hosts", "Labels, prices, reserved memory, and which teams may use a host."),
     Section("dashboard:settings_about", "About", "Versions, and the licences of everything inside."),

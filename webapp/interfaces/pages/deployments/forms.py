@@ -78,7 +78,9 @@ class Parts(forms.Form):
     """What the forms of a new and of an existing deployment have in common."""
 
     engine = forms.ChoiceField(choices=_engine_choices, help_text="The server that loads the model.")
-    image = forms.CharField(max_length=200, required=False, help_text="Another image than the engine's own.")
+    image = forms.CharField(
+        max_length=200, required=False, help_text="Another than the engine's own; Settings > Images says which may run."
+    )
     aliases = forms.CharField(max_length=1100, required=False, help_text=ALIASES_HELP)
     placement_labels = LabelsField(
         required=False, max_length=2600, label="Placement labels",
