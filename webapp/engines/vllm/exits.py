@@ -50,6 +50,13 @@ _WORDS = exits.Words(
             "Fetch the whole repository: weights, config.json and the tokenizer.",
         ),
     ),
+    # The process that serves waits for the one that computes, and prints a traceback of its own after the other's.
+    consequence=re.compile(
+        r"Engine core initialization failed|See root cause above|EngineCore failed to start|Engine process failed"
+        r"|Traceback \(most recent call last\)|During handling of the above exception|Process EngineCore|raise "
+        r"|resource_tracker|Failed core proc"
+    ),
+    stopped=re.compile(r"Application shutdown complete|Shutting down|Finished server process"),
     memory_advice="Give it more memory, a smaller cache, or a smaller quantisation.",
     gpu_advice="Use a smaller cache, a smaller quantisation, or another GPU; "
     "see whether another program took memory on it.",

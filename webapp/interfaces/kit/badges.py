@@ -28,6 +28,7 @@ LOOKS: dict[str, Look] = {
     "stopped": _REST,
     "deleting": Look("yellow", "trash"),
     "failed": _BAD,
+    "paused": Look("yellow", "player-stop"),
     "lost": Look("orange", "plug-connected-x"),
     # rollouts
     "done": _GOOD,
