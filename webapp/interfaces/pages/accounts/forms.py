@@ -149,6 +149,19 @@ class SignInForm(forms.Form):
         label="Allowed e-mail domains",
         help_text="Separated by spaces. Empty: every verified address of this provider.",
     )
+    email_claim = forms.CharField(
+        max_length=60,
+        required=False,
+        label="Claim that holds the address",
+        help_text="email, unless your provider has it elsewhere: Microsoft Entra ID has upn or preferred_username.",
+    )
+    trusts_addresses = forms.BooleanField(
+        required=False,
+        label="Addresses of this provider are trusted",
+        help_text="For providers that never say whether an address is verified, as Microsoft Entra ID: whoever "
+        "administers the provider then decides who is who here. Not for providers where anybody can register. An "
+        "address that the provider calls unverified stays refused.",
+    )
     makes_people = forms.BooleanField(
         required=False,
         label="Make accounts for new people",
