@@ -110,7 +110,7 @@ def keys(user: User) -> list[Concern]:
     return [
         Concern(
             "key", "ends soon", f"API key {row.name}", reverse("accounts:keys"),
-            f"It ends on {row.expires_at:%Y-%m-%d}, and programs use it.", "Extend or rotate it.", "Keys",
+            f"It ends on {row.expires_at:%Y-%m-%d}, and programs use it.", "Move its end (Edit), or rotate it.", "Keys",
         )
         for row in rows.distinct().order_by("expires_at")[:MOST]
     ]  # fmt: skip
