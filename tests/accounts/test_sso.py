@@ -240,7 +240,7 @@ def test_an_address_that_is_unverified_or_from_elsewhere_is_refused(client, conf
     provider.userinfo = {"sub": "zoe-1"}
     reply = dance(client)
     assert reply.status_code == 403
-    assert "Settings, Sign-in" in reply.content.decode() or "Single sign-on" in reply.content.decode()
+    assert "Settings &gt; Sign-in" in reply.content.decode() or "Single sign-on" in reply.content.decode()
     assert says in reply.content.decode()
     assert not User.objects.filter(username="zoe").exists()
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-WHERE = "under Settings, Sign-in"
+WHERE = "under Settings > Sign-in"
 # Microsoft's word on whether the tenant has proved that the address's domain is its own.
 DOMAIN_VERIFIED = "xms_edov"
 _MOST_CLAIMS = 30

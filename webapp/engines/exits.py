@@ -102,7 +102,9 @@ def _never_started(facts: ExitFacts, words: Words) -> ExitReason | None:
             ExitCode.START_FAILED, f"Docker could not start the container: {detail}", "Look at the host's Docker.", True
         )
     if facts.exit_code is None:
-        return ExitReason(ExitCode.START_FAILED, "The container was never started.", "Start it again.", True)
+        return ExitReason(
+            ExitCode.START_FAILED, "The container was never started.", "Start the deployment again.", True
+        )
     return None
 
 
@@ -247,6 +249,11 @@ _STAMP = re.compile(r"^[\d.]+ [A-Z] ")
 _COMPLAINT = re.compile(
     r"^[\d.]+ E |\b(?:error|abort|assert|fatal|terminate called|exception)|[a-z](?:error|exception):", re.IGNORECASE
 )
+# A copy is kept for as long as a deployment uses it, and what is there is not fetched once more.
+FETCH_AGAIN = (
+    "Delete this deployment, then the file's copy on this host (on the model's page), and fetch it again: its checksum "
+    "tells whether it is complete."
+)
 _IMAGE_GONE = "The image is fetched again. Without access to its registry, load or build it on the host."
 _START_ERRORS: tuple[tuple[str, ExitCode, str, str, bool], ...] = (
     (r"no such image", ExitCode.IMAGE_MISSING, "The image is not on the host", _IMAGE_GONE, True),
@@ -276,7 +283,7 @@ _START_ERRORS: tuple[tuple[str, ExitCode, str, str, bool], ...] = (
         r"no space left on device",
         ExitCode.START_FAILED,
         "The host's disk is full",
-        "Free space on the host: unused artifacts and images show what they take.",
+        "Free space on the host: the page Models > Disk lists files that nothing uses, `docker system df` images.",
         True,
     ),
     (

@@ -21,9 +21,13 @@ _OPTION = re.compile(
     r"|error: invalid value for|Unsupported cache type|quantized V cache was requested|requires flash_attn"
     r"|error: [Ii]nvalid \w"
 )
-_AGAIN = "Fetch the file again; its checksum tells whether it is complete."
+_AGAIN = exits.FETCH_AGAIN
 _MODEL_ERRORS: tuple[tuple[str, str, str], ...] = (
-    (r"invalid magic characters", "The file is not a GGUF model", "Choose the .gguf file itself, or fetch it again."),
+    (
+        r"invalid magic characters",
+        "The file is not a GGUF model",
+        "Fetch or import the .gguf file itself, and deploy that.",
+    ),
     (
         r"this GGUF file is version|GGUFv1 is no longer supported",
         "The image does not support the file's GGUF version",
@@ -48,12 +52,12 @@ _MODEL_ERRORS: tuple[tuple[str, str, str], ...] = (
     (
         r"failed to open GGUF file '[^'\n]*' \(Permission denied\)",
         "The engine may not read the model file",
-        "Let everybody read it on the host (chmod a+r), or fetch it again.",
+        "Let everybody read it on the host: chmod a+r.",
     ),
     (
         r"failed to open GGUF file|failed to open .*: No such file",
         "The model file could not be opened",
-        "See whether the artifact is on this host; fetch it again.",
+        exits.FETCH_AGAIN,
     ),
     (
         # It tells of the template's own mistake either at once or, after a look inside, some lines further down.
@@ -67,7 +71,7 @@ _MODEL_ERRORS: tuple[tuple[str, str, str], ...] = (
 _LOAD_FAILED = (
     r"error loading model|failed to load model|exiting due to model loading error",
     "llama.cpp could not load the model",
-    "Look at the log. A fresh download, another quantisation or a newer image are worth a try.",
+    "Look at the replica's log. Another quantisation of the model or a newer image are worth a try.",
 )
 _CONSEQUENCE = re.compile(
     r"failed to load model|exiting due to|please consider|: for example:|cleaning up before exit|std::exception"
@@ -83,9 +87,9 @@ _WORDS = exits.Words(
     load_failed=_LOAD_FAILED,
     consequence=_CONSEQUENCE,
     stopped=_STOPPED,
-    memory_advice="Give it more memory, a shorter context, fewer slots, a q8_0 cache, or a smaller quantisation.",
-    gpu_advice="Use a shorter context, fewer slots, fewer layers on the GPU, a smaller quantisation, or another GPU; "
-    "see whether another program took memory on it.",
+    memory_advice="Edit the deployment: a shorter context, fewer slots, a q8_0 cache, or a smaller quantisation.",
+    gpu_advice="Edit the deployment: a shorter context, fewer slots, fewer layers on the GPU, a smaller "
+    "quantisation, or another GPU; see whether another program took memory on it.",
 )
 
 

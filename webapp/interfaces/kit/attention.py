@@ -88,7 +88,7 @@ def _hosts(user: User) -> list[Concern]:
             f"Disk of {host.name}",
             _page_of(host),
             f"The disk is nearly full: {host.disk_free_bytes / 1024**3:.1f} GiB free.",
-            "Delete model files that nothing uses: the page Models, Disk, lists them.",
+            "Delete model files that nothing uses: the page Models > Disk lists them.",
         )
         for host in rows.filter(low, disk_total_bytes__gt=0)[:MOST]
     ]
@@ -223,7 +223,7 @@ def _schedules(user: User) -> list[Concern]:
         Concern(
             "schedule", "late", f"Schedule {row.name}", _page_of_schedule(row.pk),
             row.note or "It is due and has not begun.",
-            "Ask the hub on the page Hubs whether it answers." if row.note else "See whether beat runs (/readyz).",
+            "See under Settings > Hubs whether its address and token are right." if row.note else "See whether beat runs (/readyz).",
             since=None if row.note else row.next_due_at,
         )
         for row in rows.distinct().order_by("name")[:MOST]

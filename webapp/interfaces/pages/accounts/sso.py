@@ -61,7 +61,9 @@ class SignOnAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         if not email:
             raise refused(request, told.why, told.advice)
         if found.email_domains and email.rpartition("@")[2] not in found.email_domains:
-            advice = f"An admin of this Modelyard allows the domain {email.rpartition('@')[2]} under Settings, Sign-in."
+            advice = (
+                f"An admin of this Modelyard allows the domain {email.rpartition('@')[2]} under Settings > Sign-in."
+            )
             raise refused(request, f"Addresses like {email} may not sign in here.", advice)
         if sociallogin.is_existing:
             if sociallogin.user.is_active:
@@ -116,7 +118,7 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         if announced.rstrip("/") != wanted.rstrip("/"):
             raise Doubt(
                 f"The provider calls itself {announced[:200]}, and {wanted} was configured: an admin of this Modelyard "
-                "corrects the issuer under Settings, Sign-in."
+                "corrects the issuer under Settings > Sign-in."
             )
         return config
 
