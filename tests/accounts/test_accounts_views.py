@@ -50,7 +50,7 @@ def test_the_owner_revokes_it_after_a_question(client, ada, key):
 def test_keys_are_personal_even_within_a_team(client, request, key, person):
     client.force_login(request.getfixturevalue(person))
     assert key.prefix not in client.get(reverse("accounts:keys")).content.decode()
-    for page in ("revoke", "rotate", "extend"):
+    for page in ("revoke", "rotate", "edit"):
         assert client.post(reverse(f"accounts:{page}", args=[key.pk]), {"overlap_h": 0}).status_code == 404
     key.refresh_from_db()
     assert not key.is_revoked
@@ -77,14 +77,18 @@ def test_a_rotated_key_is_shown_once_and_the_old_one_works_on(client, ada, key):
     assert key.expires_at is not None
 
 
-def test_a_key_is_given_another_end(client, ada, key):
+def test_a_key_is_given_another_name_and_another_end(client, ada, key):
     client.force_login(ada)
-    url = reverse("accounts:extend", args=[key.pk])
-    assert b"When does laptop end" in client.get(url).content
-    client.post(url, {"days": "90"})
+    url = reverse("accounts:edit", args=[key.pk])
+    assert b"Edit the key laptop" in client.get(url).content
+    client.post(url, {"name": "laptop", "days": "90"})
     key.refresh_from_db()
-    assert key.expires_at is not None
-    client.post(url, {"days": ""})
+    ends = key.expires_at
+    assert ends is not None
+    client.post(url, {"name": "desk", "days": "as it is"})
+    key.refresh_from_db()
+    assert (key.name, key.expires_at) == ("desk", ends)
+    client.post(url, {"name": "desk", "days": ""})
     key.refresh_from_db()
     assert key.expires_at is None
 

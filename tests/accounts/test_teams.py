@@ -110,3 +110,16 @@ def test_a_name_that_cannot_stand_in_an_address_is_refused(root, name, slug):
 def test_two_teams_have_two_names(root, team):
     with pytest.raises(Conflict, match="Another team"):
         teams.create_team(root, team.name, "else")
+
+
+def test_the_installations_admin_adds_a_member_by_name_on_the_page_too(client, root, ada, eve, team):
+    client.force_login(root)
+    url = f"/team/{team.slug}/members/add/"
+    assert url in client.get(f"/team/{team.slug}/").content.decode()
+    client.post(url, {"username": "eve", "role": "viewer"})
+    assert Membership.objects.get(team=team, user=eve).role == "viewer"
+    told = client.post(url, {"username": "nobody", "role": "viewer"}, follow=True).content.decode()
+    assert "There is nobody called" in told
+    client.force_login(ada)
+    assert url not in client.get(f"/team/{team.slug}/").content.decode()
+    assert client.post(url, {"username": "eve", "role": "admin"}).status_code == 404

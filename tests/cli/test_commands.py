@@ -1,10 +1,12 @@
 """The command line against a running Modelyard."""
 
+import io
 import json
 import os
 import stat
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -129,6 +131,18 @@ def test_signing_in_keeps_the_key_where_only_its_owner_reads_it(modelyard, yard,
     assert modelyard("--profile", "other", "me", "get").code == 2
 
 
+def test_a_key_on_standard_input_is_taken_without_a_word_about_terminals(modelyard, yard, home, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(yard.keys["ada"] + "\n"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told = modelyard("login", "--url", yard.url)
+    assert (told.code, told.err) == (0, ""), told.err
+    assert modelyard("me", "get", "--json").json["username"] == "ada"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    told = modelyard("login", "--url", yard.url)
+    assert told.code == 2 and "no API key on standard input" in told.err
+
+
 def test_a_wrong_key_is_not_kept(modelyard, yard):
     told = modelyard("login", "--url", yard.url, "--key", "my_wrong")
     assert told.code == 1
@@ -141,13 +155,27 @@ def test_status_shows_who_and_what(ada, deployment):
     assert told.code == 0, told.err
     assert "as ada (research)" in told.out
     assert deployment in told.out
+    assert "NEEDS ATTENTION" in told.out
     assert ada("status", "--json").json["me"]["username"] == "ada"
+    assert ada("status", "--json").json["attention"] == ada("attention", "list", "--json").json
 
 
 def test_waiting_ends_when_the_state_is_there(ada, yard, deployment):
     yard.site.do(MOVES.format(name=deployment, states=["placing", "starting", "loading", "ready"], text=""))
-    told = ada("wait", "deployments", deployment, "--for", "ready", "--timeout", "600")
-    assert (told.code, f"{deployment}: ready" in told.out) == (0, True)
+    for kind in ("deployments", "deployment", "Deployment"):
+        told = ada("wait", kind, deployment, "--for", "ready", "--timeout", "600")
+        assert (told.code, f"{deployment}: ready" in told.out) == (0, True)
+
+
+def test_a_kind_that_is_none_is_told_with_those_that_are(ada):
+    told = ada("wait", "deploymints", "chat")
+    assert told.code == 2 and "deployment, " in told.err and "job" in told.err
+
+
+def test_a_group_is_found_in_the_singular_too(ada, deployment):
+    assert ada("deployment", "get", deployment, "--json").json["name"] == deployment
+    assert ada("host", "list").out == ada("hosts", "list").out
+    assert ada("person", "list").code == 1, "an admin's page, not an unknown command"
 
 
 def test_waiting_for_what_failed_ends_with_the_reason(ada, yard, deployment):

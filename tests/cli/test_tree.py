@@ -4,6 +4,7 @@ import pytest
 
 from webapp.interfaces.cli.description import Description
 from webapp.interfaces.cli.errors import Usage
+from webapp.interfaces.cli.kinds import group_of, singular
 from webapp.interfaces.cli.tree import option, pairs
 
 DESCRIPTION = Description.read()
@@ -30,6 +31,16 @@ def test_the_first_page_of_help_names_every_group(modelyard):
     assert told.code == 0
     for group in DESCRIPTION.groups:
         assert f"\n  {group} " in told.out
+
+
+def test_every_group_has_a_singular_of_its_own_that_is_no_other_word():
+    groups = list(DESCRIPTION.groups)
+    assert len({singular(group) for group in groups}) == len(groups)
+    assert {singular(group) for group in groups} & (set(groups) - {g for g in groups if singular(g) == g}) == set()
+    assert [singular(word) for word in ("fetches", "schedule-runs", "people", "disk", "changes")] == [
+        "fetch", "schedule-run", "person", "disk", "change",
+    ]  # fmt: skip
+    assert [group_of(word, groups) for word in ("job", "jobs", "Job", "jobz")] == ["jobs", "jobs", "jobs", None]
 
 
 def test_nothing_of_the_server_is_imported():

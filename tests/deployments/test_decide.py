@@ -24,7 +24,7 @@ def seen(status: str, attempt: int = 3, container_id: str = MINE) -> Seen:
 
 
 def view(state: ReplicaState, desired: Desired = RUN, **columns: object) -> View:
-    has_container = state in (S.STARTING, S.LOADING, S.READY, S.DRAINING, S.STOPPING, S.LOST)
+    has_container = state in (S.STARTING, S.LOADING, S.READY, S.PAUSED, S.DRAINING, S.STOPPING, S.LOST)
     values: dict[str, object] = {"attempt": 3, "container_id": MINE if has_container else "", "state_at": ago(5)}
     return View(state, desired, **{**values, **columns})  # type: ignore[arg-type]
 
@@ -45,7 +45,17 @@ TABLE: list[tuple[str, View, Observed, d.Step]] = [
     ("a started one loads", view(S.STARTING), ALONE["running"], d.MoveLoading(MINE)),
     ("a loading one is left alone", view(S.LOADING), ALONE["running"], d.Wait()),
     ("a ready one is left alone", view(S.READY), ALONE["running"], d.Wait()),
-    ("a paused one is somebody else's doing", view(S.READY), ALONE["paused"], d.Wait()),
+    ("one that somebody paused gets no requests", view(S.READY), ALONE["paused"], d.MarkPaused(MINE)),
+    ("nor does it get stuck in loading", view(S.LOADING, state_at=ago(1801)), ALONE["paused"], d.MarkPaused(MINE)),
+    ("paused at the start", view(S.STARTING), ALONE["paused"], d.MarkPaused(MINE)),
+    ("the host is back, and somebody paused it", view(S.LOST), ALONE["paused"], d.MarkPaused(MINE)),
+    ("paused for as long as somebody likes", view(S.PAUSED, state_at=ago(9999)), ALONE["paused"], d.Wait()),
+    ("unpaused", view(S.PAUSED), ALONE["running"], d.MoveLoading(MINE)),
+    ("killed while it was paused", view(S.PAUSED), ALONE["exited"], d.Crash(MINE)),
+    ("removed while it was paused", view(S.PAUSED), NOTHING, d.MarkMissing()),
+    ("a paused one is stopped without draining", view(S.PAUSED, STOP), ALONE["paused"], d.SendTerm(MINE)),
+    ("a paused one does not hear", view(S.STOPPING, STOP, kill_after=ago(0)), ALONE["paused"], d.Kill(MINE)),
+    ("a paused one on a silent host", view(S.PAUSED), SILENT_LONG, d.Lost()),
     # Deaths.
     ("death while loading", view(S.LOADING), ALONE["exited"], d.Crash(MINE)),
     ("death when ready", view(S.READY), ALONE["exited"], d.Crash(MINE)),
@@ -139,7 +149,7 @@ def every_decision() -> list[tuple[View, Observed, d.Step]]:
 
 
 def test_every_state_with_every_wish_and_observation_has_a_step() -> None:
-    assert len(every_decision()) == 11 * 3 * (5 + len(Container)) * 2 * 3
+    assert len(every_decision()) == 12 * 3 * (5 + len(Container)) * 2 * 3
 
 
 def test_nothing_is_destroyed_that_was_not_seen() -> None:
@@ -173,7 +183,7 @@ def test_nothing_is_created_beside_a_container_that_is_there() -> None:
 def test_one_sighting_of_absence_ends_nothing() -> None:
     for row, observed, step in every_decision():
         is_absent = row.container_id and not observed.containers and observed.unreachable_s is None
-        may_have_one = row.state in (S.STARTING, S.LOADING, S.READY, S.LOST, S.DRAINING, S.STOPPING)
+        may_have_one = row.state in (S.STARTING, S.LOADING, S.READY, S.PAUSED, S.LOST, S.DRAINING, S.STOPPING)
         if is_absent and may_have_one and row.missing_since is None:
             assert step == d.MarkMissing()
 
@@ -181,7 +191,7 @@ def test_one_sighting_of_absence_ends_nothing() -> None:
 # Which move of state each step makes, so that no decision can lead to a move that the table forbids.
 LEADS_TO = {
     d.Begin: S.PENDING, d.Place: S.PLACING, d.MoveLoading: S.LOADING, d.Crash: S.FAILED, d.RetryNow: S.PENDING,
-    d.Drain: S.DRAINING, d.SendTerm: S.STOPPING, d.FinishStop: S.STOPPED, d.Lost: S.LOST,
+    d.MarkPaused: S.PAUSED, d.Drain: S.DRAINING, d.SendTerm: S.STOPPING, d.FinishStop: S.STOPPED, d.Lost: S.LOST,
 }  # fmt: skip
 
 

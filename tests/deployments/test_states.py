@@ -43,6 +43,8 @@ def test_the_wait_after_a_crash_grows_and_stays():
         (Desired.RUNNING, [(S.FAILED, True), (S.FAILED, False)], "failed"),
         (Desired.RUNNING, [(S.PENDING, True), (S.LOADING, True)], "loading"),
         (Desired.RUNNING, [(S.LOST, True)], "lost"),
+        (Desired.RUNNING, [(S.PAUSED, False), (S.LOADING, True)], "paused"),
+        (Desired.RUNNING, [(S.PAUSED, False), (S.READY, True)], "degraded"),
         (Desired.STOPPED, [(S.STOPPED, False)], "stopped"),
         (Desired.STOPPED, [(S.STOPPED, False), (S.DRAINING, True)], "stopping"),
         (Desired.DELETED, [(S.READY, True)], "deleting"),

@@ -123,3 +123,29 @@ def test_the_api_tells_what_the_processors_can_do(client, ada, team, host):
     said = ask()
     assert (said["cpu_name"], said["cpu_features"]) == ("EPYC", ["AVX2", "AVX-512"])
     assert said["cpu_flags"] == ["avx2", "avx512f", "sse2"]
+
+
+@pytest.mark.parametrize(("person", "status"), [("root", 204), ("ada", 403)])
+def test_the_hold_is_ended_by_the_api_as_by_the_page(client, request, host, team, person, status):
+    from webapp.accounts.models import AuditEntry
+    from webapp.inventory import services
+
+    row = services.installation()
+    type(row).objects.update(is_on_hold=True)
+    client.force_login(request.getfixturevalue(person))
+    assert client.get("/api/v1/hold").json() == {"is_on_hold": True}
+    assert client.delete("/api/v1/hold").status_code == status
+    assert services.is_on_hold() == (status == 403)
+    assert AuditEntry.objects.filter(verb="installation.release_hold").count() == (status == 204)
+
+
+@pytest.mark.parametrize(("person", "status"), [("root", 202), ("ada", 403)])
+def test_another_engine_is_accepted_by_the_api_as_by_the_page(client, request, host, team, person, status):
+    from webapp.accounts.models import AuditEntry
+
+    type(host).objects.update(daemon_id="old")
+    client.force_login(request.getfixturevalue(person))
+    assert client.post(f"/api/v1/hosts/{host.pk}/accept-engine").status_code == status
+    host.refresh_from_db()
+    assert host.daemon_id == ("old" if status == 403 else "")
+    assert AuditEntry.objects.filter(verb="host.accept_engine").count() == (status == 202)

@@ -25,6 +25,7 @@ class MemoryRuntime:
         self.specs: dict[str, ContainerSpec] = {}
         self.lines: dict[str, str] = {}
         self.stuck: set[str] = set()
+        self.signals: dict[str, tuple[str, ...]] = {}
 
     def _answer(self) -> None:
         if self.is_silent:
@@ -76,7 +77,12 @@ class MemoryRuntime:
         self._answer()
         facts = self.containers.get(container_id)
         if facts is not None and facts.status == "running":
+            self.signals[facts.id] = (*self.signals.get(facts.id, ()), signal)
             self.end(facts.id, 137 if signal == "SIGKILL" else 143)
+
+    def signals_sent(self, container_id: str) -> tuple[str, ...]:
+        self._answer()
+        return self.signals.get(container_id, ())
 
     def remove(self, container_id: str) -> None:
         self._answer()

@@ -185,3 +185,20 @@ def test_every_page_is_valid_html(schedule, ada, team):
     pages = ["/schedules/", "/schedules/new/", one, f"{one}edit/", f"{one}delete/"]
     for page in [*pages, "/schedules/notifications/research/"]:
         assert faults(client.get(page).content.decode()) == [], page
+
+
+def test_what_a_target_is_told_is_changed_on_its_page(ada, bob, eve, team):
+    from webapp.schedules.models import Target
+
+    target = Target.objects.create(
+        team=team, kind="webhook", address="https://hooks.example.org/x", events=["job.failed"]
+    )
+    url = f"/schedules/targets/{target.pk}/edit/"
+    assert url in signed_in(ada).get(f"/schedules/notifications/{team.slug}/").content.decode()
+    assert "checked" in signed_in(ada).get(url).content.decode()
+    assert signed_in(ada).post(url, {"events": ["schedule.failed", "job.failed"]}).status_code == 302
+    target.refresh_from_db()
+    assert target.events == ["job.failed", "schedule.failed"]
+    assert signed_in(ada).post(url, {"events": []}).status_code == 422
+    assert signed_in(bob).get(url).status_code == 403
+    assert signed_in(eve).get(url).status_code == 404

@@ -56,7 +56,52 @@ def test_somebody_elses_kill_is_told_apart(serve: Serve, work: Any, engine: Any)
     prove(replica)
     with contextlib.closing(engine.client()) as client:
         client.kill(replica.container_name)
-    assert die(replica, work, engine).reason_code == "killed"
+    replica = die(replica, work, engine)
+    assert replica.reason_code == "killed"
+    assert "docker kill or the like: SIGKILL, exit code 137" in replica.reason
+
+
+def test_a_stop_from_outside_is_told_apart_from_an_end_by_itself(serve: Serve, work: Any, engine: Any) -> None:
+    replica = serve()
+    work()
+    prove(replica)
+    with contextlib.closing(engine.client()) as client:
+        client.stop(replica.container_name, timeout=5)
+    replica = die(replica, work, engine)
+    assert replica.reason_code == "killed" and "docker stop or the like: SIGTERM" in replica.reason, replica.reason
+
+
+def test_a_paused_container_is_paused_until_it_is_unpaused_and_can_be_stopped(
+    serve: Serve, work: Any, engine: Any, ada: Any
+) -> None:
+    from webapp.deployments import services
+
+    replica = serve()
+    work()
+    prove(replica)
+    with contextlib.closing(engine.client()) as client:
+        client.pause(replica.container_name)
+        work.send("deployments.reconcile", replica.pk)
+        work()
+        assert (reload(replica).state, replica.reason_code) == ("paused", "paused")
+        assert f"docker unpause {replica.container_name}" in replica.advice
+        work.pass_time(replica, 3600)
+        assert (reload(replica).state, replica.attempt) == ("paused", 1), (
+            "somebody may look at it for as long as needed"
+        )
+        client.unpause(replica.container_name)
+        work.send("deployments.reconcile", replica.pk)
+        work()
+        assert reload(replica).state == "loading"
+        prove(replica)
+        client.pause(replica.container_name)
+        work.send("deployments.reconcile", replica.pk)
+        work()
+    services.stop(ada, replica.deployment)
+    work()
+    wait_for(lambda: has_ended(engine, reload(replica).container_name))
+    work.pass_time(replica, 1)
+    assert reload(replica).state == "stopped"
 
 
 def test_our_own_stop_is_no_death(serve: Serve, work: Any, engine: Any, ada: Any) -> None:

@@ -331,6 +331,9 @@ class SignInSettings(models.Model):
     client_secret = models.TextField(blank=True)
     # Lower-case domains; empty allows every verified address.
     email_domains = models.JSONField(default=list)
+    # The ID token's claim that holds the address, and whether one counts that the provider says nothing about.
+    email_claim = models.CharField(max_length=60, default="email")
+    trusts_addresses = models.BooleanField(default=False)
     makes_people = models.BooleanField(default=False)
     group_claim = models.CharField(max_length=60, default="groups")
 

@@ -20,6 +20,18 @@ SECRET_PLACE = "sign-in:client-secret"  # noqa: S105  where the secret belongs, 
 REMEMBERED_S = 5.0
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
+# Microsoft's issuers that speak for every tenant, or for anybody's private account: there whoever runs a tenant of
+# their own writes whatever address they like into a token (known as the nOAuth attack).
+_MICROSOFT = (
+    "login.microsoftonline.com",
+    "login.microsoftonline.us",
+    "login.partner.microsoftonline.cn",
+    "sts.windows.net",
+)
+_EVERY_TENANT = ("common", "organizations", "consumers", "9188040d-6c67-4c5b-b112-36a304b66dad")
+# Providers of everybody that do say whether an address is verified: what they leave open stays open.
+_OF_EVERYBODY = ("accounts.google.com", "appleid.apple.com", "gitlab.com")
+
 _remembered: tuple[float, bool] | None = None
 
 
@@ -34,6 +46,8 @@ class Wish:
     client_id: str = ""
     client_secret: str = ""
     email_domains: tuple[str, ...] = ()
+    email_claim: str = "email"
+    trusts_addresses: bool = False
     makes_people: bool = False
     group_claim: str = "groups"
     rules: tuple[tuple[str, Team, Role], ...] = ()
@@ -88,12 +102,13 @@ def configure(user: User, wish: Wish) -> SignInSettings:
     with transaction.atomic():
         settings, _is_new = SignInSettings.objects.select_for_update().get_or_create(only=True)
         before = facts(settings)
-        for name in ("is_second_factor_required", "is_sso_on", "makes_people"):
+        for name in ("is_second_factor_required", "is_sso_on", "makes_people", "trusts_addresses"):
             setattr(settings, name, getattr(wish, name))
         settings.sso_name = wish.sso_name.strip()
         settings.issuer = wish.issuer.strip().rstrip("/")
         settings.client_id = wish.client_id.strip()
         settings.email_domains = sorted({domain.strip().lower().lstrip("@") for domain in wish.email_domains} - {""})
+        settings.email_claim = wish.email_claim.strip() or "email"
         settings.group_claim = wish.group_claim.strip() or "groups"
         if wish.client_secret:
             settings.client_secret = crypto.encrypt(wish.client_secret, SECRET_PLACE)
@@ -110,12 +125,15 @@ def configure(user: User, wish: Wish) -> SignInSettings:
     return settings
 
 
+_CLAIM_NAMES = ("email_claim", "trusts_addresses", "makes_people", "group_claim")
+
+
 def facts(settings: SignInSettings) -> dict[str, Any]:
     """The settings without their secret."""
     names = ("is_second_factor_required", "is_sso_on", "sso_name", "issuer", "client_id", "email_domains")
     rules = SignInRule.objects.select_related("team")
     return {
-        **{name: getattr(settings, name) for name in (*names, "makes_people", "group_claim")},
+        **{name: getattr(settings, name) for name in (*names, *_CLAIM_NAMES)},
         "rules": [{"group": rule.group, "team": rule.team.slug, "role": rule.role} for rule in rules],
     }
 
@@ -164,6 +182,12 @@ def _check(wish: Wish) -> None:
             fields["issuer"] = "The issuer's address, for example https://login.example.org/realms/main."
         elif issuer.scheme == "http" and issuer.hostname not in _LOCAL:
             fields["issuer"] = "The issuer must be reached by https."
+        elif tenant_of(wish.issuer) in _EVERY_TENANT:
+            fields["issuer"] = (
+                "This issuer speaks for every tenant, so anybody with a tenant of their own could sign in under any "
+                "address. Name your tenant: https://login.microsoftonline.com/<tenant id>/v2.0."
+            )
+        fields |= _check_addresses(wish, issuer.hostname or "")
         if not wish.client_id.strip():
             fields["client_id"] = "The provider knows this Modelyard by a client id."
         if not wish.client_secret and not current().client_secret:
@@ -176,6 +200,33 @@ def _check(wish: Wish) -> None:
         raise Conflict(
             "Nobody has a second factor yet.", "Set up yours first, so that you know that it works on this site."
         )
+
+
+def _check_addresses(wish: Wish, provider: str) -> dict[str, str]:
+    """What stands against believing the addresses as the admin wants."""
+    fields: dict[str, str] = {}
+    if wish.trusts_addresses and provider in _OF_EVERYBODY:
+        fields["trusts_addresses"] = (
+            f"{provider} says itself whether an address is verified; its others belong to anybody."
+        )
+    elif wish.trusts_addresses and not any(domain.strip() for domain in wish.email_domains):
+        fields["email_domains"] = "Name the domains whose addresses you trust this provider with."
+    if (wish.email_claim.strip() or "email") != "email" and not wish.trusts_addresses:
+        fields["email_claim"] = (
+            "email_verified speaks of the claim email alone: trust the addresses of this provider, too, or keep email."
+        )
+    return fields
+
+
+def tenant_of(issuer: str) -> str:
+    """The tenant in an issuer of Microsoft's, in lower case; "" for every other issuer."""
+    try:
+        parts = urlsplit(issuer.strip())
+    except ValueError:
+        return ""
+    if (parts.hostname or "").lower() not in _MICROSOFT:
+        return ""
+    return parts.path.strip("/").partition("/")[0].lower()
 
 
 def _somebody_has_one() -> bool:

@@ -63,6 +63,16 @@ def add_member(user: User | None, team: Team, person: User, role: Role) -> Membe
     return join(user, team, person, role, "member.add")
 
 
+def add_by_name(user: User | None, team: Team, username: str, role: Role) -> Membership:
+    """The same for a user name. Raises Invalid when nobody has it; to others than the admin it is not told."""
+    require_installation_admin(user)
+    person = User.objects.people().filter(username=username).first()
+    if person is None:
+        message = f"There is nobody called {username!r}."
+        raise Invalid(message, "Invite them.", fields={"username": message})
+    return add_member(user, team, person, role)
+
+
 def join(user: User | None, team: Team, person: User, role: Role, verb: str, is_by_rule: bool = False) -> Membership:
     """Write the membership. Raises Conflict when there is one."""
     with transaction.atomic():

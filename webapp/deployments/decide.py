@@ -113,6 +113,13 @@ class MoveLoading:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkPaused:
+    """Somebody paused the container: no request may go there until it is unpaused and has proved itself again."""
+
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Crash:
     """Find out why it is not serving, write it down, count it. `kill`: it still runs, but no longer answers."""
 
@@ -166,8 +173,8 @@ class Lost:
 
 
 Step = (
-    Begin | Place | Replan | EnsureImage | Adopt | Create | Start | MoveLoading | Crash | RetryNow | Drain | SendTerm
-    | Kill | Remove | FinishStop | FinishDelete | MarkMissing | Lost | Wait
+    Begin | Place | Replan | EnsureImage | Adopt | Create | Start | MoveLoading | MarkPaused | Crash | RetryNow
+    | Drain | SendTerm | Kill | Remove | FinishStop | FinishDelete | MarkMissing | Lost | Wait
 )  # fmt: skip
 
 
@@ -193,7 +200,7 @@ def _unreachable(view: View, silent_s: float, now: datetime) -> Step:
         return _run(view, nowhere, now) if view.desired == Desired.RUNNING else _rest(view, nowhere, now)
     if silent_s < UNREACHABLE_S:
         return Wait(5)
-    if view.state in (S.STARTING, S.LOADING, S.READY, S.DRAINING, S.STOPPING):
+    if view.state in (S.STARTING, S.LOADING, S.READY, S.PAUSED, S.DRAINING, S.STOPPING):
         return Lost()
     if view.state in (S.PLACING, S.PULLING):
         if view.desired != Desired.RUNNING:
@@ -224,7 +231,9 @@ def _run(view: View, observed: Observed, now: datetime) -> Step:
         return Start(mine.id)
     if mine.status not in ALIVE:
         return Crash(mine.id)
-    if view.state in (S.STARTING, S.LOST):
+    if mine.status == Container.PAUSED:
+        return Wait() if view.state == S.PAUSED else MarkPaused(mine.id)
+    if view.state in (S.STARTING, S.PAUSED, S.LOST):
         return MoveLoading(mine.id)
     if view.state == S.LOADING and _is_stuck(view, now):
         return Crash(mine.id, kill=True)

@@ -24,7 +24,7 @@ SETTLED_S = 3.0
 SETTLED_AFTER_CRASH_S = 30.0
 
 # An old replica in one of these may be answering requests, or may soon do so again.
-SERVING = frozenset({S.STARTING, S.LOADING, S.READY, S.DRAINING, S.LOST})
+SERVING = frozenset({S.STARTING, S.LOADING, S.READY, S.PAUSED, S.DRAINING, S.LOST})
 
 
 @dataclass(frozen=True, slots=True)

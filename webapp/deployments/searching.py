@@ -14,8 +14,8 @@ S = ReplicaState
 
 # The words of states.summary, in the order of what wants attention.
 WORDS = (
-    "failed", "restarting", "degraded", "lost", "pending", "placing", "pulling", "starting", "loading", "draining",
-    "stopping", "deleting", "ready", "stopped",
+    "failed", "restarting", "degraded", "lost", "paused", "pending", "placing", "pulling", "starting", "loading",
+    "draining", "stopping", "deleting", "ready", "stopped",
 )  # fmt: skip
 FILTERS = ("state", "engine", "host", "team")
 
@@ -94,4 +94,4 @@ def with_word(rows: "QuerySet[Deployment]") -> "QuerySet[Deployment]":
     )
 
 
-_ORDER = (S.LOST, S.LOADING, S.STARTING, S.PULLING, S.PLACING, S.DRAINING, S.STOPPING)
+_ORDER = (S.LOST, S.PAUSED, S.LOADING, S.STARTING, S.PULLING, S.PLACING, S.DRAINING, S.STOPPING)

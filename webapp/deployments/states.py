@@ -11,6 +11,7 @@ class ReplicaState(StrEnum):
     STARTING = "starting"
     LOADING = "loading"
     READY = "ready"
+    PAUSED = "paused"  # by somebody on its host: it runs, keeps its memory and answers nothing
     DRAINING = "draining"
     STOPPING = "stopping"
     STOPPED = "stopped"
@@ -45,14 +46,15 @@ MOVES: dict[ReplicaState, frozenset[ReplicaState]] = {
     S.PENDING: frozenset({S.PLACING, S.FAILED, S.STOPPED}),
     S.PLACING: frozenset({S.PULLING, S.STARTING, S.PENDING, S.FAILED, S.STOPPED}),
     S.PULLING: frozenset({S.STARTING, S.FAILED, S.STOPPED}),
-    S.STARTING: frozenset({S.LOADING, S.FAILED, S.STOPPING, S.STOPPED, S.LOST}),
-    S.LOADING: frozenset({S.READY, S.FAILED, S.STOPPING, S.STOPPED, S.LOST}),
-    S.READY: frozenset({S.LOADING, S.DRAINING, S.FAILED, S.STOPPED, S.LOST}),
+    S.STARTING: frozenset({S.LOADING, S.PAUSED, S.FAILED, S.STOPPING, S.STOPPED, S.LOST}),
+    S.LOADING: frozenset({S.READY, S.PAUSED, S.FAILED, S.STOPPING, S.STOPPED, S.LOST}),
+    S.READY: frozenset({S.LOADING, S.PAUSED, S.DRAINING, S.FAILED, S.STOPPED, S.LOST}),
+    S.PAUSED: frozenset({S.LOADING, S.FAILED, S.STOPPING, S.STOPPED, S.LOST}),
     S.DRAINING: frozenset({S.STOPPING, S.STOPPED, S.FAILED, S.LOST}),
     S.STOPPING: frozenset({S.STOPPED, S.LOST}),
     S.STOPPED: frozenset({S.PENDING}),
     S.FAILED: frozenset({S.PENDING, S.STOPPED}),
-    S.LOST: frozenset({S.LOADING, S.FAILED, S.STOPPING, S.STOPPED}),
+    S.LOST: frozenset({S.LOADING, S.PAUSED, S.FAILED, S.STOPPING, S.STOPPED}),
 }
 
 # After crash number n (from 1) wait this long; the last value repeats.
@@ -85,7 +87,7 @@ def summary(desired: Desired, replicas: Iterable[tuple[ReplicaState, bool]], wan
         return "failed"
     if any(state == S.FAILED for state, _ in states):
         return "restarting"
-    for state in (S.LOST, S.LOADING, S.STARTING, S.PULLING, S.PLACING, S.DRAINING, S.STOPPING):
+    for state in (S.LOST, S.PAUSED, S.LOADING, S.STARTING, S.PULLING, S.PLACING, S.DRAINING, S.STOPPING):
         if any(other == state for other, _ in states):
             return state.value
     return "pending"

@@ -121,6 +121,7 @@ class ExitFacts:
     daemon_restarted: bool = False  # Docker's start time moved past the container's
     log_tail: str = ""
     health_failed: bool = False  # we killed it, because it ran but no longer answered
+    signal_sent: str = ""  # "SIGTERM": somebody had Docker send it, after which it ended
     was_ready: bool = False  # it had been ready in this run
 
 

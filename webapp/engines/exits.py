@@ -1,8 +1,9 @@
 """Why an engine's container is not running, for people; each engine brings the words of its own log.
 
 An exit code alone says little: 137 is a memory kill, a `docker kill`, a daemon restart or our own impatience
-together. So the facts are asked in order of how sure they are: our own wish, what Docker knows, what the log says,
-the code.
+together, and 0 is what a server ends with after `docker stop`. So the facts are asked in order of how sure they are:
+our own wish, what Docker knows, what the log says, the code. Within a log, a line that names one thing goes before one
+that only says that loading failed, wherever the two stand: programs print the cause first and its consequences last.
 """
 
 import re
@@ -13,12 +14,19 @@ from webapp.engines.base import ExitCode, ExitFacts, ExitReason
 
 SIGNALS = {4: "an illegal instruction", 6: "abort", 7: "a bus error", 8: "an arithmetic error", 11: "a memory fault"}
 _KILL, _TERM = 137, 143
+_SIGNAL_NAMES = {_KILL: "SIGKILL", _TERM: "SIGTERM"}
+_AFTER_SIGNAL = (0, 130, 131, _KILL, _TERM)
 _MOST_TEXT = 300
+# Between a cause and the end stand two tracebacks, of the process that failed and of the one that waited for it.
+_MOST_LINES = 150
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """How one engine complains. `model_errors`: pattern, message, advice; the first that is found counts."""
+    """How one engine complains. `model_errors`: pattern, message, advice; the first of the tuple that is found counts.
+
+    What is quoted is the line of the pattern's group `line`, or of its beginning.
+    """
 
     program: str
     gpu_memory: re.Pattern[str]
@@ -27,6 +35,12 @@ class Words:
     model_errors: tuple[tuple[str, str, str], ...]
     memory_advice: str
     gpu_advice: str
+    # Pattern, message and advice for a failed load that none of `model_errors` explains.
+    load_failed: tuple[str, str, str] | None = None
+    # Lines that only follow from what was printed before them.
+    consequence: re.Pattern[str] | None = None
+    # What it prints when it ends because of a signal.
+    stopped: re.Pattern[str] | None = None
     # Its one group is the name of what this build lacks for this hardware.
     kernel: re.Pattern[str] | None = None
     kernel_advice: str = ""
@@ -38,7 +52,7 @@ def explain(facts: ExitFacts, words: Words) -> ExitReason:
         reason = judge(facts, words)
         if reason is not None:
             return reason
-    return _plain_exit(facts)
+    return _plain_exit(facts, words)
 
 
 def _our_stop(facts: ExitFacts, words: Words) -> ExitReason | None:
@@ -46,6 +60,19 @@ def _our_stop(facts: ExitFacts, words: Words) -> ExitReason | None:
         return None
     forced = " It did not end by itself in time and was killed." if facts.exit_code == _KILL else ""
     return ExitReason(ExitCode.STOPPED, f"Stopped because it was asked to.{forced}", "", retry=False)
+
+
+def _sent_signal(facts: ExitFacts, words: Words) -> ExitReason | None:
+    """Docker remembers a stop or kill that was not ours, and the code is one that programs end with after it."""
+    if (
+        not facts.signal_sent
+        or facts.exit_code not in _AFTER_SIGNAL
+        or facts.health_failed
+        or facts.daemon_restarted
+        or facts.oom_killed
+    ):
+        return None
+    return _stopped_from_outside(facts)
 
 
 def _host_memory(facts: ExitFacts, words: Words) -> ExitReason | None:
@@ -75,7 +102,9 @@ def _never_started(facts: ExitFacts, words: Words) -> ExitReason | None:
             ExitCode.START_FAILED, f"Docker could not start the container: {detail}", "Look at the host's Docker.", True
         )
     if facts.exit_code is None:
-        return ExitReason(ExitCode.START_FAILED, "The container was never started.", "Start it again.", True)
+        return ExitReason(
+            ExitCode.START_FAILED, "The container was never started.", "Start the deployment again.", True
+        )
     return None
 
 
@@ -127,7 +156,7 @@ def missing_kernel(text: str, words: Words) -> ExitReason | None:
 
 
 def _bad_option(facts: ExitFacts, words: Words) -> ExitReason | None:
-    found = words.option.search(facts.log_tail)
+    found = None if facts.was_ready else words.option.search(facts.log_tail)
     if found is None:
         return None
     return ExitReason(
@@ -139,34 +168,52 @@ def _bad_option(facts: ExitFacts, words: Words) -> ExitReason | None:
 
 
 def _bad_model(facts: ExitFacts, words: Words) -> ExitReason | None:
+    """Only of one that never got ready: what was loaded once can be loaded."""
+    if facts.was_ready:
+        return None
     for pattern, message, advice in words.model_errors:
         found = re.search(pattern, facts.log_tail)
         if found is not None:
-            detail = _line_around(facts.log_tail, found.start())
+            at = found.start("line") if "line" in found.re.groupindex and found["line"] else found.start()
+            detail = _line_around(facts.log_tail, at)
             return ExitReason(ExitCode.MODEL_REFUSED, f"{message} ({detail}).", advice, retry=False)
-    return None
+    if words.load_failed is None:
+        return None
+    pattern, message, advice = words.load_failed
+    found = re.search(pattern, facts.log_tail)
+    if found is None:
+        return None
+    detail = _last_complaint(facts.log_tail, words) or _line_around(facts.log_tail, found.start())
+    return ExitReason(ExitCode.MODEL_REFUSED, f"{message} ({detail}).", advice, retry=False)
 
 
 def _from_outside(facts: ExitFacts, words: Words) -> ExitReason | None:
-    names = {_KILL: "SIGKILL", _TERM: "SIGTERM"}
-    name = names.get(facts.exit_code or 0)
-    if name is None:
-        return None
+    """What the code says, or the program itself: a server that handles SIGTERM ends with 0."""
+    says_so = words.stopped is not None and words.stopped.search(_last_lines(facts.log_tail, 10))
+    if facts.exit_code in (_KILL, _TERM) or (facts.exit_code == 0 and says_so):
+        return _stopped_from_outside(facts)
+    return None
+
+
+def _stopped_from_outside(facts: ExitFacts) -> ExitReason:
+    name = facts.signal_sent or _SIGNAL_NAMES.get(facts.exit_code or 0, "SIGTERM")
+    command = "docker kill" if name == "SIGKILL" else "docker stop"
     return ExitReason(
         ExitCode.KILLED,
-        f"Somebody else ended it with {name}; it was neither a memory limit nor Modelyard.",
-        "It is started again. Stop it in Modelyard if it is not wanted.",
+        f"Stopped from outside ({command} or the like: {name}, exit code {facts.exit_code}); it was neither a memory "
+        "limit nor Modelyard.",
+        "It is started again. If it is not wanted, stop the deployment in Modelyard.",
         retry=True,
     )
 
 
-def _plain_exit(facts: ExitFacts) -> ExitReason:
+def _plain_exit(facts: ExitFacts, words: Words) -> ExitReason:
     if facts.exit_code == 0:
         message = "It ended by itself, without an error."
     else:
         signal = SIGNALS.get((facts.exit_code or 0) - 128)
         message = f"It ended with exit code {facts.exit_code}" + (f", which means {signal}." if signal else ".")
-    complaint = _last_complaint(facts.log_tail)
+    complaint = _last_complaint(facts.log_tail, words)
     if complaint:
         message = f"{message[:-1]}; its last complaint: {complaint}."
     advice = "Look at the last lines of its log."
@@ -186,13 +233,27 @@ def _line_around(text: str, at: int) -> str:
     return _shorten(_STAMP.sub("", line).strip()).rstrip(".")
 
 
-def _last_complaint(log: str) -> str:
-    lines = [line for line in log.splitlines()[-50:] if _COMPLAINT.search(line)]
-    return _shorten(_STAMP.sub("", lines[-1])).rstrip(".") if lines else ""
+def _last_complaint(log: str, words: Words) -> str:
+    """The last one that is no mere consequence of another; a consequence where there is nothing else."""
+    lines = [line for line in log.splitlines()[-_MOST_LINES:] if _COMPLAINT.search(line)]
+    causes = [line for line in lines if words.consequence is None or not words.consequence.search(line)]
+    told = causes or lines
+    return _shorten(_STAMP.sub("", told[-1])).rstrip(".") if told else ""
+
+
+def _last_lines(log: str, count: int) -> str:
+    return "\n".join(log.splitlines()[-count:])
 
 
 _STAMP = re.compile(r"^[\d.]+ [A-Z] ")
-_COMPLAINT = re.compile(r"^[\d.]+ E |\b(?:error|abort|assert|fatal|terminate called|exception)", re.IGNORECASE)
+_COMPLAINT = re.compile(
+    r"^[\d.]+ E |\b(?:error|abort|assert|fatal|terminate called|exception)|[a-z](?:error|exception):", re.IGNORECASE
+)
+# A copy is kept for as long as a deployment uses it, and what is there is not fetched once more.
+FETCH_AGAIN = (
+    "Delete this deployment, then the file's copy on this host (on the model's page), and fetch it again: its checksum "
+    "tells whether it is complete."
+)
 _IMAGE_GONE = "The image is fetched again. Without access to its registry, load or build it on the host."
 _START_ERRORS: tuple[tuple[str, ExitCode, str, str, bool], ...] = (
     (r"no such image", ExitCode.IMAGE_MISSING, "The image is not on the host", _IMAGE_GONE, True),
@@ -229,7 +290,7 @@ _START_ERRORS: tuple[tuple[str, ExitCode, str, str, bool], ...] = (
         r"no space left on device",
         ExitCode.START_FAILED,
         "The host's disk is full",
-        "Free space on the host: unused artifacts and images show what they take.",
+        "Free space on the host: the page Models > Disk lists files that nothing uses, `docker system df` images.",
         True,
     ),
     (
@@ -244,6 +305,7 @@ _START_ERRORS: tuple[tuple[str, ExitCode, str, str, bool], ...] = (
 _JUDGES: tuple[Callable[[ExitFacts, Words], ExitReason | None], ...] = (
     _our_stop,
     _never_started,
+    _sent_signal,
     _gpu_memory,
     _host_memory,
     _unhealthy,

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from webapp.gateway import engine_advice
 from webapp.gateway.errors import ENGINE, Problem, retry_after
 
 _MAX_MESSAGE = 2000
@@ -50,6 +51,7 @@ def normalise(status: int, body: bytes) -> Problem:
         # The client's key was good; this is between the gateway and the engine.
         return crashed(f"the engine refused the gateway ({status}): {message}")
     headers = retry_after(5) if status in (429, 503) else b""
+    message = engine_advice.followable(message)
     return Problem(status, code or "engine_error", message, type=kind, param=param, source=ENGINE, headers=headers)
 
 

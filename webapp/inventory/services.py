@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from webapp.accounts.models import User
+from webapp.accounts.roles import require_installation_admin
 from webapp.accounts.services import audit
 from webapp.control.kinds import Kind
 from webapp.control.moves import States
@@ -199,6 +200,7 @@ def _become(host_id: int, new: HostState, olds: tuple[HostState, ...], reason: s
 
 def accept_engine(by: User, host: Host) -> None:
     """A person says that the engine now answering at this address is the host's; the next look records it."""
+    require_installation_admin(by)
     with transaction.atomic():
         Host.objects.filter(pk=host.pk).update(daemon_id="")
         audit(by, None, "host.accept_engine", host.name, {"was": host.daemon_id})
@@ -209,6 +211,7 @@ def accept_engine(by: User, host: Host) -> None:
 
 def release_hold(by: User) -> None:
     """A person has looked: containers of this installation that no row knows may be removed from now on."""
+    require_installation_admin(by)
     with transaction.atomic():
         if Installation.objects.filter(is_on_hold=True).update(is_on_hold=False):
             audit(by, None, "installation.release_hold", "installation")

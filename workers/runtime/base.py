@@ -170,6 +170,13 @@ class Runtime(Protocol):
         """Send a signal and return; a container that does not run is no error."""
         ...
 
+    def signals_sent(self, container_id: str) -> tuple[str, ...]:
+        """Names of the signals that the engine remembers to have sent the container, oldest first, ours among them.
+
+        It remembers some hundred events of all containers, and none from before its own start.
+        """
+        ...
+
     def remove(self, container_id: str) -> None:
         """Remove it, killing it when it runs; one that is gone already is no error."""
         ...

@@ -3,6 +3,8 @@
 import contextlib
 import ipaddress
 import re
+import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -122,6 +124,14 @@ class DockerRuntime:
             except APIError as error:
                 if error.response is None or error.response.status_code not in (404, 409):
                     raise
+
+    def signals_sent(self, container_id: str) -> tuple[str, ...]:
+        filters = {"container": [container_id], "event": ["kill"]}
+        with self._mapped() as client:
+            # Without both dates the engine would wait for what is still to come; it takes whole seconds.
+            found = client.events(since=0, until=int(time.time()) + 1, filters=filters, decode=True)
+            told = [str((event.get("Actor") or {}).get("Attributes", {}).get("signal", "")) for event in found]
+        return tuple(_signal_name(word) for word in told if word)
 
     def remove(self, container_id: str) -> None:
         with self._mapped() as client:
@@ -254,6 +264,14 @@ def _mapped_refusal(error: APIError, creating: bool) -> Exception:
     if creating:
         return StartRefused(text)
     return EngineFault(text)
+
+
+def _signal_name(word: str) -> str:
+    """ "15", "TERM" and "SIGTERM" are one, as engines of different years tell it."""
+    try:
+        return signal.Signals(int(word)).name
+    except ValueError:
+        return word if word.startswith("SIG") else f"SIG{word}"
 
 
 def _plain(error: Exception, timeout_s: int) -> str:

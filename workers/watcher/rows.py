@@ -39,7 +39,7 @@ S = ReplicaState
 
 # One thread: one database connection, and writes of one watcher never wait for each other.
 _thread = ThreadPoolExecutor(1, thread_name_prefix="rows")
-WATCHED = (S.PULLING, S.STARTING, S.LOADING, S.READY, S.DRAINING, S.STOPPING, S.LOST)
+WATCHED = (S.PULLING, S.STARTING, S.LOADING, S.READY, S.PAUSED, S.DRAINING, S.STOPPING, S.LOST)
 
 
 async def call(function: Callable[..., T], *arguments: Any) -> T:

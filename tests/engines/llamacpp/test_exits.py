@@ -21,6 +21,32 @@ CUDA = (
     "cudaMalloc failed: out of memory\n"
     "0.02.001 E alloc_tensor_range: failed to allocate CUDA0 buffer of size 7974780928\n"
 )
+# What llama.cpp prints for templates that do not parse, and that raise when they are looked into.
+BROKEN_TEMPLATE = """\
+0.00.826.173 E common_chat_templates_init: error: parser: Parser Error: Expected }} (Got })
+...{% if x %}{{ messages }                                       ...
+                         ^
+0.00.826.333 E common_chat_templates_init: failed to initialize chat template
+0.00.826.414 E common_chat_templates_init: please consider disabling jinja via --no-jinja
+0.00.826.497 E srv          init: init: chat template parsing error: std::exception
+0.00.826.583 E srv          init: init: please consider disabling jinja via --no-jinja, or use a custom chat template
+0.00.826.641 E srv          init: init: for example: --no-jinja --chat-template chatml
+0.00.826.701 I srv    operator(): operator(): cleaning up before exit...
+0.00.833.589 E srv          init: exiting due to model loading error
+"""
+RAISING_TEMPLATE = """\
+0.00.809.308 E srv          init: init: chat template parsing error: Unable to generate parser for this template.
+------------
+While executing CallExpression at line 1, column 19 in source:
+...{{ raise_exception("this template cannot talk") }}             ...
+                     ^
+Error: Jinja Exception: this template cannot talk
+0.00.809.360 E srv          init: init: please consider disabling jinja via --no-jinja, or use a custom chat template
+0.00.815.372 E srv          init: exiting due to model loading error
+"""
+OUR_SERVERS_END = (
+    "0.8 I srv init: listening on http://0.0.0.0:8080\nserver: stopping on SIGTERM, listening address was x\n"
+)
 NO_IMAGE = "No such image: ghcr.io/ggml-org/llama.cpp:server-cuda"
 BAD_ENTRY = (
     "failed to create task for container: OCI runtime create failed: runc create failed: unable to start container "
@@ -156,8 +182,67 @@ def test_memory_that_sufficed_before_is_worth_another_try() -> None:
     assert why(exit_code=137, oom_killed=True, was_ready=True).retry
 
 
-def test_sigterm_from_elsewhere_is_somebody_else() -> None:
-    assert why(exit_code=143).code == ExitCode.KILLED
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"exit_code": 143}, "docker stop or the like: SIGTERM, exit code 143"),
+        ({"exit_code": 137}, "docker kill or the like: SIGKILL, exit code 137"),
+        ({"exit_code": 137, "signal_sent": "SIGTERM"}, "docker stop or the like: SIGTERM, exit code 137"),
+        ({"exit_code": 0, "signal_sent": "SIGTERM"}, "docker stop or the like: SIGTERM, exit code 0"),
+        ({"exit_code": 0, "log_tail": OUR_SERVERS_END}, "SIGTERM, exit code 0"),
+        ({"exit_code": 0, "log_tail": "0.09 I srv    operator(): operator(): cleaning up before exit...\n"}, "SIGTERM"),
+        ({"exit_code": 0, "signal_sent": "SIGTERM", "log_tail": CUDA}, "SIGTERM"),
+    ],
+)
+def test_a_stop_from_outside_is_said_to_be_one_whatever_the_program_ends_with(
+    facts: dict[str, object], words: str
+) -> None:
+    reason = why(was_ready=True, **facts)
+    assert (reason.code, reason.retry) == (ExitCode.KILLED, True)
+    assert reason.message.startswith("Stopped from outside (") and words in reason.message
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({"oom_killed": True}, ExitCode.OUT_OF_MEMORY),
+        ({"health_failed": True}, ExitCode.UNHEALTHY),
+        ({"daemon_restarted": True}, ExitCode.DAEMON_RESTART),
+        ({"stop_requested": True}, ExitCode.STOPPED),
+    ],
+)
+def test_a_signal_that_has_a_better_reason_is_nobody_elses(facts: dict[str, object], code: ExitCode) -> None:
+    assert why(exit_code=137, signal_sent="SIGKILL", **facts).code == code
+
+
+def test_an_end_without_a_signal_is_its_own() -> None:
+    assert "ended by itself" in why(exit_code=0, log_tail="0.09 I srv init: listening\n").message
+
+
+@pytest.mark.parametrize(
+    ("log", "words"), [(BROKEN_TEMPLATE, "Expected }} (Got })"), (RAISING_TEMPLATE, "cannot talk")]
+)
+def test_a_broken_template_is_named_although_loading_failed_is_said_last(log: str, words: str) -> None:
+    reason = why(log_tail=log)
+    assert reason.code == ExitCode.MODEL_REFUSED and not reason.retry
+    assert "chat template" in reason.message and words in reason.message
+    assert "another download of it does not help" in reason.advice
+
+
+def test_a_failed_load_that_is_not_known_is_told_with_its_cause_and_not_with_its_end() -> None:
+    log = (
+        "0.01 E llama_init_from_model: the moon is in the wrong house\n"
+        "0.02 E cmn  common_init_: failed to load model '/models/1/m.gguf'\n"
+        "0.03 E srv          init: exiting due to model loading error\n"
+    )
+    assert "(llama_init_from_model: the moon is in the wrong house)" in why(log_tail=log).message
+    unbound = "0.0 E srv start: couldn't bind HTTP server socket\n0.1 E srv init: exiting due to HTTP server error\n"
+    assert "couldn't bind" in why(log_tail=unbound).message
+
+
+def test_what_was_loaded_once_did_not_fail_to_load() -> None:
+    reason = why(exit_code=139, was_ready=True, log_tail="error: invalid argument: x\n" + BAD_MAGIC)
+    assert reason.code == ExitCode.EXITED
 
 
 def test_complaints_are_quoted_without_their_stamp_and_bounded() -> None:

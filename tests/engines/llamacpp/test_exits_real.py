@@ -24,6 +24,10 @@ def foreign() -> bytes:
     return model.file()
 
 
+def broken_template() -> bytes:
+    return SHAPES["llama"]().text("tokenizer.chat_template", "{% if x %}{{ messages }").file()
+
+
 def incomplete() -> bytes:
     model = SHAPES["llama"]()
     model.tensors.pop()
@@ -49,6 +53,7 @@ QUANTISED = Settings(512, cache_type_k="q8_0", cache_type_v="q8_0", flash_attent
         (WHOLE[: len(WHOLE) // 2], Settings(512), ExitCode.MODEL_REFUSED, "cut short"),
         (foreign(), Settings(512), ExitCode.MODEL_REFUSED, "architecture"),
         (incomplete(), Settings(512), ExitCode.MODEL_REFUSED, "lacks something"),
+        (broken_template(), Settings(512), ExitCode.MODEL_REFUSED, "chat template"),
         (too_new(), Settings(512), ExitCode.MODEL_REFUSED, "GGUF version"),
         (WHOLE, QUANTISED, ExitCode.BAD_OPTION, "flash_attn"),
         (WHOLE, Settings(2**20, parallel=4), ExitCode.OUT_OF_MEMORY, "host memory"),

@@ -191,6 +191,22 @@ def test_only_answers_to_our_own_questions_are_left_out_of_the_log(line: str, is
     assert ENGINE.is_our_asking(line) is is_ours
 
 
+BEHIND_A_SECOND_TRACEBACK = """\
+(EngineCore_DP0 pid=44) ERROR 11-22 10:00:01 [core.py:936] EngineCore failed to start.
+(EngineCore_DP0 pid=44) ERROR 11-22 10:00:01 [core.py:936] Traceback (most recent call last):
+(EngineCore_DP0 pid=44) ERROR 11-22 10:00:01 [core.py:936]     raise ValueError(
+(EngineCore_DP0 pid=44) ERROR 11-22 10:00:01 [core.py:936] ValueError: The moon is in the wrong house.
+(APIServer pid=1) Traceback (most recent call last):
+(APIServer pid=1)     raise RuntimeError(
+(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}
+"""
+
+
+def test_the_cause_stands_before_the_waiting_process_traceback() -> None:
+    reason = ENGINE.explain_exit(ExitFacts(exit_code=1, log_tail=BEHIND_A_SECOND_TRACEBACK))
+    assert "The moon is in the wrong house" in reason.message and "root cause above" not in reason.message
+
+
 def test_a_missing_kernel_is_no_accident_and_says_what_runs_instead() -> None:
     log = "AttributeError: '_OpNamespace' '_C' object has no attribute 'cpu_gemm_wna16'\n"
     reason = ENGINE.explain_exit(ExitFacts(exit_code=1, log_tail=log))

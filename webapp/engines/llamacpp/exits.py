@@ -21,9 +21,13 @@ _OPTION = re.compile(
     r"|error: invalid value for|Unsupported cache type|quantized V cache was requested|requires flash_attn"
     r"|error: [Ii]nvalid \w"
 )
-_AGAIN = "Fetch the file again; its checksum tells whether it is complete."
+_AGAIN = exits.FETCH_AGAIN
 _MODEL_ERRORS: tuple[tuple[str, str, str], ...] = (
-    (r"invalid magic characters", "The file is not a GGUF model", "Choose the .gguf file itself, or fetch it again."),
+    (
+        r"invalid magic characters",
+        "The file is not a GGUF model",
+        "Fetch or import the .gguf file itself, and deploy that.",
+    ),
     (
         r"this GGUF file is version|GGUFv1 is no longer supported",
         "The image does not support the file's GGUF version",
@@ -46,25 +50,46 @@ _MODEL_ERRORS: tuple[tuple[str, str, str], ...] = (
         "Use another conversion of the model, or a newer image.",
     ),
     (
-        r"failed to open GGUF file|failed to open .*: No such file",
-        "The model file could not be opened",
-        "See whether the artifact is on this host; fetch it again.",
+        r"failed to open GGUF file '[^'\n]*' \(Permission denied\)",
+        "The engine may not read the model file",
+        "Let everybody read it on the host: chmod a+r.",
     ),
     (
-        r"error loading model|failed to load model|exiting due to model loading error",
-        "llama.cpp could not load the model",
-        "Look at the log. A fresh download, another quantisation or a newer image are worth a try.",
+        r"failed to open GGUF file|failed to open .*: No such file",
+        "The model file could not be opened",
+        exits.FETCH_AGAIN,
+    ),
+    (
+        # It tells of the template's own mistake either at once or, after a look inside, some lines further down.
+        r"chat template parsing error(?:[^\n]*\n(?![\d.]+ [A-Z] )){1,12}(?P<line>Error: [^\n]+)"
+        r"|common_chat_templates_init: error|chat template parsing error",
+        "llama.cpp cannot use the model's chat template",
+        "The file is whole, so another download of it does not help. Use another conversion of the model, whose "
+        "template is right, or a newer image.",
     ),
 )
+_LOAD_FAILED = (
+    r"error loading model|failed to load model|exiting due to model loading error",
+    "llama.cpp could not load the model",
+    "Look at the replica's log. Another quantisation of the model or a newer image are worth a try.",
+)
+_CONSEQUENCE = re.compile(
+    r"failed to load model|exiting due to|please consider|: for example:|cleaning up before exit|std::exception"
+)
+# Of the official program and of the one that is built here.
+_STOPPED = re.compile(r"^server: stopping on SIG|cleaning up before exit", re.MULTILINE)
 _WORDS = exits.Words(
     program="llama-server",
     gpu_memory=_GPU_MEMORY,
     host_memory=_HOST_ALLOCATION,
     option=_OPTION,
     model_errors=_MODEL_ERRORS,
-    memory_advice="Give it more memory, a shorter context, fewer slots, a q8_0 cache, or a smaller quantisation.",
-    gpu_advice="Use a shorter context, fewer slots, fewer layers on the GPU, a smaller quantisation, or another GPU; "
-    "see whether another program took memory on it.",
+    load_failed=_LOAD_FAILED,
+    consequence=_CONSEQUENCE,
+    stopped=_STOPPED,
+    memory_advice="Edit the deployment: a shorter context, fewer slots, a q8_0 cache, or a smaller quantisation.",
+    gpu_advice="Edit the deployment: a shorter context, fewer slots, fewer layers on the GPU, a smaller "
+    "quantisation, or another GPU; see whether another program took memory on it.",
 )
 
 

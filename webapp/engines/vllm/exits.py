@@ -36,7 +36,7 @@ _WORDS = exits.Words(
         (
             r"HeaderTooLarge|InvalidHeader|MetadataIncompleteBuffer|SafetensorError",
             "A weight file is cut short or no safetensors file",
-            "Fetch the model again; its checksum tells whether it is complete.",
+            exits.FETCH_AGAIN,
         ),
         (
             r"trust_remote_code=True|requires you to execute the configuration file",
@@ -47,11 +47,18 @@ _WORDS = exits.Words(
             r"Can't load the configuration|Invalid repository ID|no file named|Can't load tokenizer"
             r"|Couldn't instantiate",
             "The model's folder lacks a file",
-            "Fetch the whole repository: weights, config.json and the tokenizer.",
+            "Fetch the whole repository from its hub, or import a folder with weights, config.json and the tokenizer.",
         ),
     ),
-    memory_advice="Give it more memory, a smaller cache, or a smaller quantisation.",
-    gpu_advice="Use a smaller cache, a smaller quantisation, or another GPU; "
+    # The process that serves waits for the one that computes, and prints a traceback of its own after the other's.
+    consequence=re.compile(
+        r"Engine core initialization failed|See root cause above|EngineCore failed to start|Engine process failed"
+        r"|Traceback \(most recent call last\)|During handling of the above exception|Process EngineCore|raise "
+        r"|resource_tracker|Failed core proc"
+    ),
+    stopped=re.compile(r"Application shutdown complete|Shutting down|Finished server process"),
+    memory_advice="Edit the deployment: a smaller cache, or a smaller quantisation.",
+    gpu_advice="Edit the deployment: a smaller cache, a smaller quantisation, or another GPU; "
     "see whether another program took memory on it.",
 )
 

@@ -25,6 +25,7 @@ from webapp.interfaces.api.description import complete
 from webapp.interfaces.api.inventory.router import router as inventory
 from webapp.interfaces.api.jobs.router import router as jobs
 from webapp.interfaces.api.once import once
+from webapp.interfaces.api.operations.router import router as attention
 from webapp.interfaces.api.parsing import StrictParser
 from webapp.interfaces.api.problems import PREFIX, problem
 from webapp.interfaces.api.quantisation.router import router as quantisation
@@ -58,6 +59,7 @@ TAGS = [
     },
     {"name": "usage", "description": "Requests and tokens by team, user, key, deployment and day."},
     {"name": "samples", "description": "What hosts, accelerators and replicas use, measured over time."},
+    {"name": "attention", "description": "What needs a person: Home's list for programs."},
     {"name": "changes", "description": "What has changed since you last asked."},
 ]
 
@@ -115,6 +117,7 @@ api.add_router("", schedules)
 api.add_router("", notification_targets)
 api.add_router("", deployments)
 api.add_router("", changes)
+api.add_router("", attention)
 api.add_router("", usage)
 api.add_router("", samples)
 

@@ -12,6 +12,7 @@ import typer
 from webapp.interfaces.cli import applying, profiles, show
 from webapp.interfaces.cli.client import Api
 from webapp.interfaces.cli.errors import Problem, TimedOut, Usage
+from webapp.interfaces.cli.kinds import group_of, singular
 from webapp.interfaces.cli.session import Session
 from webapp.interfaces.cli.tree import JsonFlag
 
@@ -39,7 +40,7 @@ def more_in(group: str) -> str:
 def login(
     context: typer.Context,
     url: Annotated[str, typer.Option(help="The address of Modelyard.")] = "",
-    key: Annotated[str, typer.Option(help="An API key; asked for when absent.")] = "",
+    key: Annotated[str, typer.Option(help="An API key; asked for, or read from standard input, when absent.")] = "",
     profile: Annotated[str, typer.Option(help="Keep it under this name.")] = "",
 ) -> None:
     """Keep an address and an API key for later commands (in a file that only you can read)."""
@@ -48,9 +49,11 @@ def login(
     default, known = profiles.load(file)
     name = profile or session.profile or default or "default"
     before = known.get(name)
-    address = url or session.url or typer.prompt("Address", default=before.url if before else profiles.DEFAULT_URL)
+    usual = before.url if before else os.environ.get("MODELYARD_URL", profiles.DEFAULT_URL)
+    is_asked = sys.stdin.isatty()
+    address = url or session.url or (typer.prompt("Address", default=usual) if is_asked else usual)
     address = profiles.checked_url(address)
-    text = (key or typer.prompt("API key (made on the page API keys)", hide_input=True)).strip()
+    text = (key or (typer.prompt(_KEY_PROMPT, hide_input=True) if is_asked else _key_from_input())).strip()
     me = Api(address, text).get("/me")
     known[name] = profiles.Profile(address, text)
     profiles.save(file, profile or default or name, known)
@@ -58,6 +61,17 @@ def login(
     if address.startswith("http://") and not host.startswith(("127.", "localhost", "[::1]")):
         print("This address is not encrypted: the key travels in clear text.", file=sys.stderr)
     session.say(f"Signed in to {address} as {me['username']}; kept as profile {name!r} in {file}.")
+
+
+_KEY_PROMPT = "API key (made on the page API keys)"
+
+
+def _key_from_input() -> str:
+    """The first line: nobody sits there who could be asked, so nothing is printed. Raises Usage."""
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise Usage("There is no API key on standard input; write it there, or as --key.")
+    return line
 
 
 def logout(context: typer.Context) -> None:
@@ -82,11 +96,11 @@ def profiles_list(context: typer.Context, json_: JsonFlag = False) -> None:
 
 
 def status(context: typer.Context, json_: JsonFlag = False) -> None:
-    """Who you are, what runs, on which hosts, and what is being worked on."""
+    """Who you are, what needs attention, what runs, on which hosts, and what is being worked on."""
     session: Session = context.obj
     session.is_json |= json_
     me = session.api.get("/me")
-    parts = {path: session.api.pages(path) for path in ("/deployments", "/hosts")}
+    parts = {path: session.api.pages(path) for path in ("/attention", "/deployments", "/hosts")}
     parts["/jobs"] = session.api.pages("/jobs", {"state": "running"}) + session.api.pages("/jobs", {"state": "queued"})
     if session.is_json:
         session.show_value("", {"url": session.api.url, "me": me, **{path[1:]: rows for path, rows in parts.items()}})
@@ -94,24 +108,30 @@ def status(context: typer.Context, json_: JsonFlag = False) -> None:
     teams = ", ".join(team["slug"] for team in me["teams"]) or "no team"
     print(f"{session.api.url} as {me['username']} ({teams})")
     for path, rows in parts.items():
-        print(f"\n{path[1:].upper()}")
+        print(f"\n{_TITLES.get(path, path[1:].upper())}")
         if rows:
             show.table(rows, show.columns_of(path, rows))
         else:
             print("none")
 
 
+_TITLES = {"/attention": "NEEDS ATTENTION"}
+
+
 def wait(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(help="deployments, jobs, hosts …")],
+    what: Annotated[str, typer.Argument(help="deployment, job, host … in the singular or the plural")],
     name: Annotated[str, typer.Argument(help="name or id")],
     for_: Annotated[str, typer.Option("--for", help="A state, or `deleted`.")] = "ready",
     timeout: Annotated[float, typer.Option(help="Seconds; then the exit code is 4.")] = 600,
 ) -> None:
     """Wait until something is in a state. Ends at once, with the reason, when it failed instead."""
     session: Session = context.obj
-    if f"/{what}" not in session.description.lists:
-        raise Usage(f"There is no list of {what!r}.")
+    group = group_of(what, session.description.groups)
+    if group is None or f"/{group}" not in session.description.lists:
+        waited = ", ".join(singular(path[1:]) for path in sorted(_waited_for(session)))
+        raise Usage(f"There is no list of {what!r}. What has states: {waited}.")
+    what = group
     identity = session.identity(name, f"/{what}")
     deadline = time.monotonic() + timeout
     state = ""
@@ -132,6 +152,17 @@ def wait(
         if time.monotonic() >= deadline:
             raise TimedOut(f"{name} is {state} after {timeout:.0f} s, not {for_}. {_why(thing)}".strip())
         time.sleep(min(POLL_S, max(0.05, deadline - time.monotonic())))
+
+
+def _waited_for(session: Session) -> list[str]:
+    """Lists whose things have a page of their own, and so a state."""
+    description = session.description
+    return [
+        path
+        for path in description.lists
+        if path.count("/") == 1
+        and any(o.method == "GET" and o.path.startswith(f"{path}/{{") for o in description.operations)
+    ]
 
 
 def _why(thing: dict[str, Any]) -> str:

@@ -13,11 +13,13 @@ import typer
 from webapp.interfaces.cli import commands, tree
 from webapp.interfaces.cli.description import Description
 from webapp.interfaces.cli.errors import Failed
+from webapp.interfaces.cli.kinds import singular
 from webapp.interfaces.cli.session import Session
 
 HELP = """Place, run, watch and proxy large language models on your own machines.
 
-Everything that the REST API does is a command; names stand for ids wherever a thing has one.
+Everything that the REST API does is a command; names stand for ids wherever a thing has one, and a group is found in
+the singular, too: `modelyard deployment get chat`.
 
 Exit codes: 0 done, 1 refused, 2 usage, 3 nobody answers, 4 timed out.
 """
@@ -42,10 +44,11 @@ def build(words: list[str], description: Description | None = None) -> typer.Typ
 
     commands.add_to(app)
     for group in description.groups:
-        if group in words:
-            inner = tree.add_group(app, group, description)
+        names = [name for name in dict.fromkeys((group, singular(group))) if name in words]
+        for name in names:
+            inner = tree.add_group(app, group, description, name)
             commands.add_to_group(group, inner)
-        else:
+        if group not in names:
             app.add_typer(_closed(group, description), name=group)
     return app
 

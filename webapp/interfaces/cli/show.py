@@ -17,6 +17,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "keys": ("id", "name", "prefix", "team", "scopes", "last_used_at", "expires_at", "revoked_at"),
     "engines": ("name", "title", "formats", "endpoints"),
     "teams": ("id", "name", "slug"),
+    "attention": ("word", "title", "since", "reason", "advice"),
     "changes": ("at", "kind", "id", "version"),
 }
 MAX_COLUMNS = 8
@@ -71,7 +72,7 @@ def cell(name: str, value: Any) -> str:
             return f"{value:.0f} ms"
         return f"{value:,.2f}" if isinstance(value, float) else str(value)
     if isinstance(value, str):
-        return plain(moment(value) if name.endswith("_at") or name == "at" else value)
+        return plain(moment(value) if name.endswith("_at") or name in ("at", "since") else value)
     if isinstance(value, list) and all(isinstance(one, str | int) for one in value):
         return plain(", ".join(map(str, value))) or "-"
     if isinstance(value, list):

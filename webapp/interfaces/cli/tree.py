@@ -21,14 +21,15 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="The raw answer as JSON."
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Only ids.")]
 
 
-def add_group(app: typer.Typer, group: str, description: Description) -> typer.Typer:
-    """A sub-application with one command per operation of the group."""
+def add_group(app: typer.Typer, group: str, description: Description, name: str = "") -> typer.Typer:
+    """A sub-application with one command per operation of the group, called `name` where that is another word."""
     operations = description.of(group)
     summary = ", ".join(operation.command for operation in operations)
     inner = typer.Typer(no_args_is_help=True, help=f"{group.replace('-', ' ').capitalize()}: {summary}.")
     for operation in operations:
         inner.command(operation.command, help=_help(operation), short_help=operation.summary)(command(operation))
-    app.add_typer(inner, name=group, rich_help_panel=panel(description.groups[group]))
+    is_other = bool(name) and name != group
+    app.add_typer(inner, name=name or group, hidden=is_other, rich_help_panel=panel(description.groups[group]))
     return inner
 
 

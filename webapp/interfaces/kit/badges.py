@@ -28,6 +28,7 @@ LOOKS: dict[str, Look] = {
     "stopped": _REST,
     "deleting": Look("yellow", "trash"),
     "failed": _BAD,
+    "paused": Look("yellow", "player-stop"),
     "lost": Look("orange", "plug-connected-x"),
     # rollouts
     "done": _GOOD,
@@ -52,6 +53,13 @@ LOOKS: dict[str, Look] = {
     # what else wants a person
     "disk nearly full": Look("orange", "database"),
     "on hold": Look("yellow", "player-stop"),
+    "requests fail": _BAD,
+    "silent": _BAD,
+    "unreadable": _BAD,
+    "late": Look("orange", "clock"),
+    "ends soon": Look("yellow", "clock"),
+    "not told": Look("orange", "alert-triangle"),
+    "rolling out": _BUSY,
     "to do": Look("azure", "list-check"),
     # copies of artifacts
     "fetching": Look("azure", "cloud-download"),

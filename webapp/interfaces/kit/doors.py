@@ -31,6 +31,8 @@ def door(*methods: str) -> Callable[[View[P]], View[P]]:
                 return _to_sign_in(request)
             return view(request, *args, **kwargs)
 
+        # For whoever lists what a page can do.
+        checked.methods = allowed  # type: ignore[attr-defined]
         return cast("View[P]", checked)
 
     return decorate

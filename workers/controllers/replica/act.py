@@ -203,9 +203,21 @@ def _mend_network(runtime: Runtime, replica: Replica) -> Pause:
 
 
 def _move_loading(step: decide.MoveLoading, replica: Replica) -> Pause:
-    text = "the container is running" if replica.state == S.STARTING else "found running again"
+    told = {S.STARTING: "the container is running", S.PAUSED: "unpaused: it must answer a real request again"}
+    text = told.get(S(replica.state), "found running again")
     columns: dict[str, Any] = {"container_id": step.container_id, "missing_since": None, "progress_at": timezone.now()}
     return _went(lifecycle.move(replica, S(replica.state), S.LOADING, Why("", text), **columns))
+
+
+def _mark_paused(step: decide.MarkPaused, replica: Replica) -> Pause:
+    host = replica.host.name if replica.host else "its host"
+    why = Why(
+        "paused",
+        "its container was paused from outside (docker pause)",
+        f"Go on with: docker unpause {replica.container_name} (on {host}). Or stop the deployment and start it again.",
+    )
+    columns: dict[str, Any] = {"container_id": step.container_id, "missing_since": None}
+    return _went(lifecycle.move(replica, S(replica.state), S.PAUSED, why, ready_at=None, proven_at=None, **columns))
 
 
 def _crash(step: decide.Crash, replica: Replica) -> Pause:
@@ -290,7 +302,7 @@ def _is_ours_still(replica: Replica) -> bool:
 
 def _mark_missing(_step: decide.MarkMissing, replica: Replica) -> Pause:
     now = timezone.now()
-    if replica.state in (S.LOADING, S.READY):
+    if replica.state in (S.LOADING, S.READY, S.PAUSED):
         why = Why("container_missing", "its container is not on the host any more", "It is started anew in a moment.")
         lifecycle.move(replica, S(replica.state), S.LOST, why, missing_since=now)
     else:
@@ -329,6 +341,7 @@ _DO: dict[type, Callable[[Any, Replica], Pause]] = {
     decide.Create: _create,
     decide.Start: _start,
     decide.MoveLoading: _move_loading,
+    decide.MarkPaused: _mark_paused,
     decide.Crash: _crash,
     decide.RetryNow: _retry,
     decide.Drain: _drain,

@@ -25,6 +25,9 @@ class Death:
     retry: bool
 
 
+# What `docker stop`, `docker kill` and `docker restart` send; a server may take others as a word to do something.
+_ENDING = ("SIGTERM", "SIGKILL", "SIGINT", "SIGQUIT")
+
 GONE = Death("container_missing", "Its container was removed, but not by Modelyard.", "It is started anew.", True)
 
 
@@ -45,6 +48,7 @@ def explain(runtime: Runtime, replica: Replica, crash: Crash) -> Death:
         log_tail=runtime.log_tail(crash.container_id, LOG_LINES),
         health_failed=crash.kill,
         was_ready=replica.ready_at is not None,
+        signal_sent=next((name for name in reversed(runtime.signals_sent(crash.container_id)) if name in _ENDING), ""),
     )
     return _asked(replica, facts)
 

@@ -168,6 +168,8 @@ class SignInOut(Schema):
     issuer: str
     client_id: str
     email_domains: list[str]
+    email_claim: str
+    trusts_addresses: bool
     makes_people: bool
     group_claim: str
     rules: list[RuleOut]
@@ -183,6 +185,10 @@ class SignInIn(Schema):
     client_id: str = Field("", max_length=200)
     client_secret: str = Field("", max_length=500)
     email_domains: list[str] = []
+    email_claim: str = Field("email", max_length=60, description="the ID token's claim that holds the address")
+    trusts_addresses: bool = Field(
+        False, description="let in addresses that the provider says nothing about; never those it calls unverified"
+    )
     makes_people: bool = False
     group_claim: str = Field("groups", max_length=60)
     rules: list[RuleOut] = []

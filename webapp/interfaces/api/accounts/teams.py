@@ -6,9 +6,7 @@ from ninja import Router, Status
 from ninja.pagination import paginate
 
 from webapp.accounts import keys, links, teams
-from webapp.accounts.models import ApiKey, Membership, OneTimeLink, Role, Team, User
-from webapp.accounts.roles import require_installation_admin
-from webapp.foundation.errors import Invalid
+from webapp.accounts.models import ApiKey, Membership, OneTimeLink, Role, Team
 from webapp.interfaces.api.accounts.schemas import (
     InvitationIn,
     InvitationOut,
@@ -80,14 +78,8 @@ def list_members(request: HttpRequest, slug: str):  # type: ignore[no-untyped-de
 @router.post("/teams/{slug}/members", response={201: MemberOut}, summary="Put somebody into the team")
 def add_member(request: HttpRequest, slug: str, data: MemberIn) -> Status[Membership]:
     team = _team(request, slug)
-    # Asked before the name is looked for: whether somebody exists is not everybody's to know.
-    require_installation_admin(caller(request))
-    person = User.objects.people().filter(username=data.username).first()
-    if person is None:
-        message = f"There is nobody called {data.username!r}."
-        raise Invalid(message, "Invite them.", fields={"username": message})
-    teams.add_member(caller(request), team, person, Role(data.role))
-    return Status(201, _member(request, slug, person.pk))
+    made = teams.add_by_name(caller(request), team, data.username, Role(data.role))
+    return Status(201, _member(request, slug, made.user_id))
 
 
 @router.patch("/teams/{slug}/members/{user_id}", response=MemberOut, summary="Give a member another role")

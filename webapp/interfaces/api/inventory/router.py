@@ -2,15 +2,15 @@
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
-from ninja import Router
+from ninja import Router, Status
 from ninja.pagination import paginate
 
 from webapp.accounts.models import Team
 from webapp.foundation.errors import Invalid
 from webapp.interfaces.api.callers import caller
-from webapp.interfaces.api.inventory.schemas import HostEventOut, HostIn, HostOut
+from webapp.interfaces.api.inventory.schemas import HoldOut, HostEventOut, HostIn, HostOut
 from webapp.interfaces.api.pagination import Pages
-from webapp.inventory import managing
+from webapp.inventory import managing, services
 from webapp.inventory.models import Host, HostEvent
 
 router = Router(tags=["hosts"])
@@ -35,6 +35,27 @@ def change_host(request: HttpRequest, host_id: int, data: HostIn) -> Host:
     host = get_host(request, host_id)
     managing.change_host(caller(request), host, _change(data))
     return get_host(request, host_id)
+
+
+@router.post("/hosts/{host_id}/accept-engine", response={202: HostOut}, summary="Accept another Docker engine there")
+def accept_engine(request: HttpRequest, host_id: int) -> Status[Host]:
+    """Take the engine that answers at the host's address now for the host's own. Containers of the one before then
+    count as gone."""
+    services.accept_engine(caller(request), get_host(request, host_id))
+    return Status(202, get_host(request, host_id))
+
+
+@router.get("/hold", response=HoldOut, summary="Whether unknown containers are kept after a restore")
+def get_hold(request: HttpRequest) -> dict[str, bool]:
+    return {"is_on_hold": services.is_on_hold()}
+
+
+@router.delete("/hold", response={204: None}, summary="End the hold: unknown containers may be removed")
+def end_hold(request: HttpRequest) -> Status[None]:
+    """After a restore, containers of this Modelyard that no deployment knows are kept until somebody has looked at
+    them."""
+    services.release_hold(caller(request))
+    return Status(204, None)
 
 
 @router.get("/hosts/{host_id}/events", response=list[HostEventOut], summary="The host's diary, newest first")

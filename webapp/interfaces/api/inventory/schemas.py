@@ -53,6 +53,10 @@ class HostOut(Schema):
         return list(host.accelerators.all())
 
 
+class HoldOut(Schema):
+    is_on_hold: bool = Field(description="containers that no deployment knows are kept on every host")
+
+
 class HostIn(Schema):
     """What to change; what is left out stays."""
 

@@ -63,11 +63,20 @@ class RotateForm(forms.Form):
     )
 
 
-class ExpiryForm(forms.Form):
-    days = forms.ChoiceField(choices=EXPIRIES, required=False, label="Ends")
+AS_IT_IS = "as it is"
 
-    def expires_at(self) -> datetime | None:
-        return _ends(self.cleaned_data["days"])
+
+class KeyEditForm(forms.Form):
+    """What of a key can be changed."""
+
+    name = forms.CharField(max_length=80)
+    days = forms.ChoiceField(choices=[(AS_IT_IS, "as now"), *EXPIRIES], required=False, label="Ends", initial=AS_IT_IS)
+
+    def change(self) -> dict[str, Any]:
+        """As `keys.change_key` wants it."""
+        days = self.cleaned_data["days"]
+        ends = {} if days == AS_IT_IS else {"expires_at": _ends(days)}
+        return {"name": self.cleaned_data["name"], **ends}
 
 
 class InvitationForm(forms.Form):
@@ -75,6 +84,11 @@ class InvitationForm(forms.Form):
     note = forms.CharField(
         max_length=200, required=False, label="For whom", help_text="A name or an address, to tell invitations apart."
     )
+
+
+class MemberForm(forms.Form):
+    username = forms.CharField(max_length=150)
+    role = forms.ChoiceField(choices=ROLE_CHOICES, initial=Role.OPERATOR.value)
 
 
 class RoleForm(forms.Form):
@@ -148,6 +162,19 @@ class SignInForm(forms.Form):
         required=False,
         label="Allowed e-mail domains",
         help_text="Separated by spaces. Empty: every verified address of this provider.",
+    )
+    email_claim = forms.CharField(
+        max_length=60,
+        required=False,
+        label="Claim that holds the address",
+        help_text="email, unless your provider has it elsewhere: Microsoft Entra ID has upn or preferred_username.",
+    )
+    trusts_addresses = forms.BooleanField(
+        required=False,
+        label="Addresses of this provider are trusted",
+        help_text="For providers that never say whether an address is verified, as Microsoft Entra ID: whoever "
+        "administers the provider then decides who is who here. Not for providers where anybody can register. An "
+        "address that the provider calls unverified stays refused.",
     )
     makes_people = forms.BooleanField(
         required=False,

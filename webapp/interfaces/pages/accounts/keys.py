@@ -13,7 +13,7 @@ from webapp.deployments.snippets import snippets
 from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.doors import carry_out, door, page_or_panel, person
 from webapp.interfaces.kit.listings import listing
-from webapp.interfaces.pages.accounts.forms import ExpiryForm, KeyForm, RotateForm
+from webapp.interfaces.pages.accounts.forms import KeyEditForm, KeyForm, RotateForm
 
 
 @door("GET")
@@ -60,18 +60,16 @@ def rotate_key(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @door("GET", "POST")
-def extend_key(request: HttpRequest, pk: int) -> HttpResponse:
+def edit_key(request: HttpRequest, pk: int) -> HttpResponse:
+    """Its name, and when it ends."""
     user = person(request)
     key = _changeable(user, pk)
-    form = ExpiryForm(request.POST if request.method == "POST" else None)
+    form = KeyEditForm(request.POST if request.method == "POST" else None, initial={"name": key.name})
     if request.method == "POST" and form.is_valid():
-        carry_out(
-            request,
-            lambda: services.change_key(user, key, expires_at=form.expires_at()),
-            f"The key {key.name} ends on another day now.",
-        )
+        wanted = form.change()
+        carry_out(request, lambda: services.change_key(user, key, **wanted), f"The key {wanted['name']} is changed.")
         return back(key)
-    return render(request, "keys/extend.html", {"form": form, "key": key}, status=422 if form.errors else 200)
+    return render(request, "keys/edit.html", {"form": form, "key": key}, status=422 if form.errors else 200)
 
 
 @door("GET", "POST")

@@ -22,7 +22,7 @@ from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.doors import door, person
 from webapp.interfaces.pages.accounts.forms import SignInForm
 from webapp.interfaces.pages.accounts.people import admin
-from webapp.interfaces.pages.accounts.sso import PROVIDER, PROVIDER_SILENT, OidcAdapter, SignOnAdapter, refused
+from webapp.interfaces.pages.accounts.sso import PROVIDER, PROVIDER_SILENT, Doubt, OidcAdapter, SignOnAdapter, refused
 
 
 @never_cache
@@ -45,6 +45,7 @@ def configure(request: HttpRequest) -> HttpResponse:
 
 def _initial(found: SignInSettings) -> dict[str, Any]:
     names = ("is_second_factor_required", "is_sso_on", "sso_name", "issuer", "client_id", "makes_people", "group_claim")
+    names += ("email_claim", "trusts_addresses")
     rules = SignInRule.objects.select_related("team")
     return {
         **{name: getattr(found, name) for name in names},
@@ -68,6 +69,8 @@ def sso_start(request: HttpRequest) -> HttpResponse:
         )
     except SocialApp.DoesNotExist as error:
         raise Http404 from error
+    except Doubt as doubt:
+        return _page(refused(request, str(doubt), "Until then, sign in with a password.", PROVIDER_SILENT))
     except (RequestException, OAuth2Error, KeyError, ValueError):
         return _page(
             refused(

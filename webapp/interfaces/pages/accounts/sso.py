@@ -19,7 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from webapp.accounts import sessions, sign_in
+from webapp.accounts import addresses, sessions, sign_in
 from webapp.accounts.auditing import audit
 from webapp.accounts.models import SignInSettings, User
 
@@ -56,11 +56,15 @@ class SignOnAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         """Refuse whom the settings keep out; bring the memberships of a known person up to date."""
         found = sign_in.current()
         claims = sociallogin.account.extra_data
-        email = _verified_email(claims)
+        told = addresses.judge(claims, found)
+        email = told.address
         if not email:
-            raise refused(request, "Your address is not verified.", "The provider must confirm your e-mail address.")
+            raise refused(request, told.why, told.advice)
         if found.email_domains and email.rpartition("@")[2] not in found.email_domains:
-            raise refused(request, f"Addresses like {email} may not sign in here.", "Ask an admin to allow the domain.")
+            advice = (
+                f"An admin of this Modelyard allows the domain {email.rpartition('@')[2]} under Settings > Sign-in."
+            )
+            raise refused(request, f"Addresses like {email} may not sign in here.", advice)
         if sociallogin.is_existing:
             if sociallogin.user.is_active:
                 sign_in.apply_rules(sociallogin.user, groups_of(claims, found))
@@ -110,21 +114,29 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
     def openid_config(self) -> dict[str, Any]:
         config: dict[str, Any] = super().openid_config
         wanted = self.get_provider().app.settings["server_url"]
-        if str(config.get("issuer", "")).rstrip("/") != wanted.rstrip("/"):
-            raise Doubt("The provider calls itself by another name than the one that was configured.")
+        announced = str(config.get("issuer", ""))
+        if announced.rstrip("/") != wanted.rstrip("/"):
+            raise Doubt(
+                f"The provider calls itself {announced[:200]}, and {wanted} was configured: an admin of this Modelyard "
+                "corrects the issuer under Settings > Sign-in."
+            )
         return config
 
     def complete_login(self, request: HttpRequest, app: SocialApp, token: Any, **kwargs: Any) -> Any:
         claims = self._verified(app, kwargs["response"].get("id_token") or "")
-        if not claims.get("email") and self.openid_config.get("userinfo_endpoint"):
+        name = sign_in.current().email_claim
+        if not claims.get(name) and self.openid_config.get("userinfo_endpoint"):
             told = self._fetch_user_info(token.token)
             if told.get("sub") != claims["sub"]:
                 raise Doubt("The provider spoke of two different people.")
             # Names and addresses only: what decides about roles must be signed. An address comes with its own word on
             # whether it is verified.
             wanted = ("name", "preferred_username", "given_name", "family_name")
-            claims = {**{name: told[name] for name in wanted if name in told}, **claims}
-            claims.update(email=told.get("email"), email_verified=told.get("email_verified"))
+            claims = {**{word: told[word] for word in wanted if word in told}, **claims}
+            claims.update({name: told.get(name), "email_verified": told.get("email_verified")})
+        if name != "email":
+            # What allauth keeps as the person's address.
+            claims["email"] = claims.get(name)
         return self.get_provider().sociallogin_from_response(request, claims)
 
     def _verified(self, app: SocialApp, id_token: str) -> dict[str, Any]:
@@ -145,6 +157,9 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
             raise Doubt(f"The provider's token is not valid: {error}.") from error
         if isinstance(claims["aud"], list) and len(claims["aud"]) > 1 and claims.get("azp") != app.client_id:
             raise Doubt("The provider's token was made for another site.")
+        tenant = sign_in.tenant_of(app.settings["server_url"])
+        if tenant and claims.get("tid", tenant) != tenant:
+            raise Doubt("The provider's token is of another tenant than the one that was configured.")
         if not self.nonce or not hmac.compare_digest(str(claims.get("nonce", "")).encode(), self.nonce.encode()):
             raise Doubt("The provider's token belongs to another sign-in.")
         return claims
@@ -179,11 +194,3 @@ def refused(request: HttpRequest, what: str, advice: str, status: int = 403) -> 
         request, "account/sso_refused.html", {"what": what, "advice": advice}, status=status
     )
     return ImmediateHttpResponse(response)
-
-
-def _verified_email(claims: dict[str, Any]) -> str:
-    email = claims.get("email")
-    word = claims.get("email_verified")
-    # Some providers write the boolean as a string; a number is neither.
-    is_verified = word is True or word == "true"
-    return email.lower() if is_verified and isinstance(email, str) and "@" in email else ""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
@@ -12,7 +13,7 @@ from webapp.accounts.models import ApiKey, Membership, OneTimeLink, Role, Team, 
 from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.doors import carry_out, door, may, page_or_panel, person
 from webapp.interfaces.kit.listings import listing
-from webapp.interfaces.pages.accounts.forms import InvitationForm, KeyForm, RoleForm, TeamForm
+from webapp.interfaces.pages.accounts.forms import InvitationForm, KeyForm, MemberForm, RoleForm, TeamForm
 from webapp.interfaces.pages.accounts.keys import shown_once
 
 # More stand behind the search of their own pages.
@@ -94,6 +95,20 @@ def delete(request: HttpRequest, slug: str) -> HttpResponse:
             return redirect("teams:index")
         return redirect("teams:detail", slug)
     return render(request, "team/delete.html", {"team": team})
+
+
+@door("POST")
+def add_member(request: HttpRequest, slug: str) -> HttpResponse:
+    """Put somebody who has an account into the team, by the installation's admin; others are invited."""
+    user = _installation_admin(request)
+    team = get_object_or_404(Team, slug=slug)
+    form = MemberForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "A user name and a role are needed.")
+        return redirect("teams:detail", slug)
+    name, role = form.cleaned_data["username"], Role(form.cleaned_data["role"])
+    carry_out(request, lambda: teams.add_by_name(user, team, name, role), f"{name} is in {team.name} now, as {role}.")
+    return redirect("teams:detail", slug)
 
 
 @door("POST")

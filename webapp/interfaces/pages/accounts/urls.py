@@ -10,7 +10,7 @@ urlpatterns = [
     path("", keys.keys, name="keys"),
     path("new/", keys.new_key, name="new"),
     path("<int:pk>/rotate/", keys.rotate_key, name="rotate"),
-    path("<int:pk>/extend/", keys.extend_key, name="extend"),
+    path("<int:pk>/edit/", keys.edit_key, name="edit"),
     path("<int:pk>/revoke/", keys.revoke_key, name="revoke"),
 ]
 
@@ -23,6 +23,7 @@ team_patterns = [
     path("<slug:slug>/invite/", teams.invite, name="invite"),
     path("<slug:slug>/invitations/<int:pk>/revoke/", teams.revoke_invitation, name="revoke_invitation"),
     path("<slug:slug>/keys/new/", teams.new_service_key, name="new_key"),
+    path("<slug:slug>/members/add/", teams.add_member, name="add_member"),
     path("<slug:slug>/members/<int:person_id>/role/", teams.change_role, name="role"),
     path("<slug:slug>/members/<int:person_id>/remove/", teams.remove, name="remove"),
 ]

@@ -21,7 +21,7 @@ FOLDER = paths.REPOSITORY / "templates" / "help"
 # The order people need them in; what is not named here follows by title.
 ORDER = (
     "first-hour", "deployments", "models", "quantisation", "schedules", "hosts", "jobs", "playground",
-    "keys-and-teams", "usage", "api", "command-line", "operations",
+    "keys-and-teams", "single-sign-on", "usage", "api", "command-line", "operations",
 )  # fmt: skip
 # Which page explains which part of the site: the section as context.site names it.
 FOR_SECTION = {

@@ -16,10 +16,10 @@ from webapp.deployments import sharing
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired
 from webapp.foundation.text import clean_text, parse_id
+from webapp.interfaces.kit.attention import concerns
 from webapp.interfaces.kit.doors import door, page_or_panel, person
 from webapp.interfaces.kit.following import follow
 from webapp.interfaces.pages.dashboard import help_pages
-from webapp.interfaces.pages.dashboard.attention import concerns
 from webapp.interfaces.pages.dashboard.search import find
 from webapp.interfaces.pages.jobs import views as jobs
 from webapp.inventory.models import Host

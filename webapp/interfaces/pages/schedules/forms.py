@@ -182,6 +182,14 @@ class ScheduleForm(RefusableForm):
         )
 
 
+class TargetEventsForm(RefusableForm):
+    """What to tell."""
+
+    events = forms.MultipleChoiceField(
+        choices=list(notifying.EVENTS.items()), widget=forms.CheckboxSelectMultiple, label="Tell when"
+    )
+
+
 class TargetForm(RefusableForm):
     """Whom to tell what."""
 

@@ -16,6 +16,7 @@ urlpatterns = [
     path("<int:pk>/delete/", views.delete, name="delete"),
     path("runs/<int:run_id>/cancel/", views.cancel, name="cancel"),
     path("notifications/<slug:slug>/", views_targets.index, name="targets"),
+    path("targets/<int:target_id>/edit/", views_targets.edit, name="edit_target"),
     path("targets/<int:target_id>/test/", views_targets.test, name="test_target"),
     path("targets/<int:target_id>/delete/", views_targets.delete, name="delete_target"),
 ]

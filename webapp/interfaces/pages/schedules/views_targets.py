@@ -1,6 +1,7 @@
 """Pages of notification targets."""
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
@@ -8,7 +9,7 @@ from django.views.decorators.cache import never_cache
 from webapp.accounts.models import Role, Team, User
 from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.doors import carry_out, door, may, person
-from webapp.interfaces.pages.schedules.forms import TargetForm
+from webapp.interfaces.pages.schedules.forms import TargetEventsForm, TargetForm
 from webapp.schedules import mailing, targets
 from webapp.schedules.models import Notification, Target
 
@@ -40,6 +41,25 @@ def index(request: HttpRequest, slug: str) -> HttpResponse:
         "log": Notification.objects.filter(target__team=team).select_related("target").order_by("-id")[:SHOWN],
     }  # fmt: skip
     return render(request, "schedules/targets.html", context, status=422 if form.errors else 200)
+
+
+@door("GET", "POST")
+def edit(request: HttpRequest, target_id: int) -> HttpResponse:
+    """What it is told."""
+    user, target = person(request), _one(person(request), target_id)
+    if not may(user, target.team, Role.ADMIN):
+        raise PermissionDenied("Only an admin of the team may change whom it tells.")
+    form = TargetEventsForm(request.POST if request.method == "POST" else None, initial={"events": target.events})
+    if request.method == "POST" and form.is_valid():
+        try:
+            targets.change(user, target, form.cleaned_data["events"])
+        except Refused as refusal:
+            form.take(refusal)
+        else:
+            messages.success(request, "It is told other things from now on.")
+            return redirect("schedules:targets", target.team.slug)
+    context = {"form": form, "target": target}
+    return render(request, "schedules/target_edit.html", context, status=422 if form.errors else 200)
 
 
 @door("POST")
