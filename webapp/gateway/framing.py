@@ -15,10 +15,11 @@ Header = tuple[bytes, bytes]
 # What the gateway itself reads; all others are only passed on.
 READ_FIELDS = frozenset(
     b"host content-length transfer-encoding connection expect upgrade authorization x-api-key api-key".split()
-    + b"content-type accept x-request-id traceparent tracestate anthropic-version anthropic-beta".split()
+    + b"content-type content-encoding accept x-request-id traceparent tracestate".split()
+    + b"anthropic-version anthropic-beta origin access-control-request-method access-control-request-headers".split()
 )
 _ONLY_ONCE = frozenset(b"host content-length transfer-encoding authorization x-api-key api-key".split())
-_LISTS = frozenset(b"connection upgrade expect accept".split())
+_LISTS = frozenset(b"connection upgrade expect accept content-encoding".split())
 _RARE = frozenset(b"transfer-encoding expect upgrade".split())
 _NOT_AGAIN = frozenset((b"host", b"upgrade"))
 _VERSIONS = frozenset(("1.0", "1.1"))
