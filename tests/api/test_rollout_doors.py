@@ -173,7 +173,7 @@ def test_a_dry_run_says_the_conflict_that_the_change_would_meet(
     real = send(as_caller(ada), "patch", f"/deployments/{served.pk}", change)
     assert (dry.status_code, real.status_code) == (200, 409)
     assert dry.json()["refused"] == f"{real.json()['title']} {real.json()['detail']}"
-    change = {"aliases": ["gpt-5"]}
+    change = {"aliases": ["meta-llama/Llama-3.1-8B"]}
     dry = send(as_caller(ada), "patch", f"/deployments/{served.pk}?dry_run=true", change)
     assert dry.json()["refused"] == ""
     assert served.aliases == []

@@ -13,7 +13,7 @@ deployments:
     options: {context_length: 8192, flash_attention: "on"}
     replicas: 2
     host: null
-    aliases: [gpt-4o-mini]
+    aliases: [gpt-4o-mini, 'qwen2.5:7b', meta-llama/Llama-3.1-8B]
     desired: stopped
   - name: small
     model: 3
@@ -28,7 +28,7 @@ def test_what_is_written_is_read_and_nothing_else():
         "options": {"context_length": 8192, "flash_attention": "on"},
         "replicas": 2,
         "host": None,
-        "aliases": ["gpt-4o-mini"],
+        "aliases": ["gpt-4o-mini", "qwen2.5:7b", "meta-llama/Llama-3.1-8B"],
         "desired": "stopped",
     }
     assert chat.lines["replicas"] == 7

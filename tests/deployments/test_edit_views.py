@@ -74,12 +74,12 @@ def test_a_stranger_gets_404_at_every_door(client: Any, eve: Any, served: Any) -
 
 def test_what_was_typed_wrong_keeps_its_value_and_says_why(client: Any, ada: Any, served: Any) -> None:
     client.force_login(ada)
-    wrong = {"options-context_length": 7, "aliases": "Not Good", "replicas": 1000}
+    wrong = {"options-context_length": 7, "aliases": "Not!Good", "replicas": 1000}
     reply = client.post(address("edit", served), typed(served, **wrong))
     text = reply.content.decode()
     assert reply.status_code == 422
     assert 'value="7"' in text and 'value="1000"' in text and "greater than or equal to 256" in text
-    reply = client.post(address("edit", served), typed(served, aliases="Not Good"))
+    reply = client.post(address("edit", served), typed(served, aliases="Not!Good"))
     assert reply.status_code == 422 and "cannot be an alias" in reply.content.decode()
     assert served.revisions.count() == 1
 

@@ -30,6 +30,33 @@ def test_aliases_reach_the_gateways_and_replace_no_replica(ada: Any, deployment:
 
 
 @pytest.mark.parametrize(
+    "alias",
+    ["meta-llama/Llama-3.1-8B", "qwen2.5:7b", "GPT-4o", "hf.co/bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M",
+     "ft:gpt-4o-mini:acme::7p4lURel", "claude-3-5-sonnet-v2@20241022", "@cf/meta/llama-3.1-8b", "a", "a" * 199, "v1.5",
+     "a...b", "a/..b"],
+)  # fmt: skip
+def test_what_programs_send_may_be_an_alias(ada: Any, deployment: Any, alias: str) -> None:
+    services.edit(ada, deployment, DeploymentPatch(aliases=(alias,)))
+    assert entry()["aliases"] == deployment.aliases == [alias]
+
+
+@pytest.mark.parametrize(
+    "alias",
+    ["", " ", "a b", "/a", "a/", "a//b", "../a", "a/../b", "a/./b", "a/..", ".a", "a:", "a.", "-a", "a\n", "a\tb",
+     "a,b", "a?b", "a#b", "a%2fb", "a\\b", "m\xf6del", "a\u202eb", "a" * 200, "<b>"],
+)  # fmt: skip
+def test_what_no_address_could_hold_is_no_alias(ada: Any, deployment: Any, alias: str) -> None:
+    with pytest.raises(Invalid, match="cannot be an alias"):
+        services.edit(ada, deployment, DeploymentPatch(aliases=(alias,)))
+
+
+@pytest.mark.parametrize("name", ["GPT-4o", "meta/llama", "qwen:7b", "a" * 64])
+def test_a_deployments_own_name_stays_strict(ada: Any, team: Any, artifact: Any, name: str) -> None:
+    with pytest.raises(Invalid):
+        services.create(ada, team, services.DeploymentSpec(name, artifact=artifact))
+
+
+@pytest.mark.parametrize(
     ("aliases", "kind", "words"),
     [
         (["smollm2"], Invalid, "its name already"),

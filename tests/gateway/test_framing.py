@@ -36,7 +36,15 @@ AMBIGUOUS = [
     "POST {path} HTTP/1.1\nHost: a\n\n",
     "POST {path} HTTP/3.7\r\nHost: a\r\n\r\n",
     "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    "GET http://elsewhere/v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
+    "POST {path} RTSP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    "DESCRIBE {path} RTSP/1.0\r\nHost: a\r\n\r\n",
+    "SOURCE {path} ICE/1.0\r\nHost: a\r\n\r\n",
+    "POST {path}  HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    "GET http://me@elsewhere/v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET http://a,b/v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET http:///v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET http://elsewhere/v1/models HTTP/1.1\r\n\r\n",
+    "GET ftp://elsewhere/v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
     "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 ]
@@ -84,6 +92,43 @@ def test_every_usual_host_is_passed_on(yard: Yard, host: str) -> None:
 def test_a_version_that_is_not_spoken_is_a_505(yard: Yard, version: str) -> None:
     assert statuses(yard.raw(f"GET /page HTTP/{version}\r\nHost: a\r\n\r\n".encode())) == [505]
     assert yard.web.pages == []
+
+
+@pytest.mark.parametrize("size", [1, 11, 12, 13, 15, 17])
+@pytest.mark.parametrize("protocol", ["RTSP/1.1", "ICE/1.0"])
+def test_another_protocol_is_a_400_however_it_is_cut_into_reads(yard: Yard, protocol: str, size: int) -> None:
+    method = "GET" if protocol.startswith("RTSP") else "SOURCE"
+    sent = f"{method} /page {protocol}\r\nHost: a\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=30) as line:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(sent), size):
+            line.sendall(sent[at : at + size])
+        assert statuses(read_all(line)) == [400]
+    assert yard.web.pages == []
+
+
+def test_another_protocol_behind_a_good_request_is_a_400(yard: Yard) -> None:
+    answer = yard.raw(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\nGET /page RTSP/1.1\r\nHost: a\r\n\r\n")
+    assert statuses(answer) == [200, 400]
+    assert [page.target for page in yard.web.pages] == ["/page"]
+
+
+@pytest.mark.parametrize("offer", ["", "Connection: upgrade\r\nUpgrade: h2c\r\n"])
+@pytest.mark.parametrize(
+    ("target", "host", "arrived"),
+    [
+        ("http://yard.example:8000/page?x=1", "yard.example:8000", "/page?x=1"),
+        ("HTTPS://yard.example/page", "yard.example", "/page"),
+        ("http://[::1]:8000", "[::1]:8000", "/"),
+        ("http://yard.example?x=1", "yard.example", "/?x=1"),
+    ],
+)
+def test_a_target_in_absolute_form_is_served_and_its_host_counts(
+    yard: Yard, target: str, host: str, arrived: str, offer: str
+) -> None:
+    sent = f"GET {target} HTTP/1.1\r\nHost: other\r\nConnection: close\r\n{offer}\r\n"
+    assert statuses(yard.raw(sent.encode())) == [200]
+    assert [(page.target, page.header("host")) for page in yard.web.pages] == [(arrived, host)]
 
 
 def test_connect_is_refused(yard: Yard) -> None:

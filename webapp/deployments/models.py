@@ -21,7 +21,14 @@ NAME = RegexValidator(
     "Use 1 to 63 lower-case letters, digits, dots, dashes or underscores; begin and end with a letter or digit.",
 )
 
+# What programs with a fixed model name send: names of hubs with their owner, of Ollama with a tag, of clouds with a
+# version. No empty part, no "." and no ".." between slashes: clients take such paths apart themselves.
+ALIAS = RegexValidator(
+    r"^(?!.*(?:^|/)\.{0,2}(?:/|\Z))[A-Za-z0-9@][A-Za-z0-9@._:/+~-]{0,198}(?<![./:])\Z",
+    "Use 1 to 199 letters, digits and . _ - : / @ + ~; begin with a letter, a digit or @, end with none of . : /",
+)
 
+MAX_ALIAS_CHARS = 199
 MAX_REPLICAS = 64
 
 
@@ -177,7 +184,7 @@ class DeploymentAlias(models.Model):
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="alias_set")
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="+")
-    name = models.CharField(max_length=63, validators=[NAME])
+    name = models.CharField(max_length=MAX_ALIAS_CHARS, validators=[ALIAS])
 
     class Meta:
         ordering = ["name"]

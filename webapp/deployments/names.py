@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Team, User
 from webapp.accounts.services import audit
-from webapp.deployments.models import NAME, Deployment, DeploymentAlias, ReplicaEvent
+from webapp.deployments.models import ALIAS, Deployment, DeploymentAlias, ReplicaEvent
 from webapp.foundation.errors import Conflict, Invalid
 
 MAX_ALIASES = 16
@@ -54,7 +54,7 @@ def _check(deployment: Deployment, wanted: list[str]) -> None:
         raise _invalid(f"At most {MAX_ALIASES} aliases, not {len(wanted)}.")
     for name in wanted:
         try:
-            NAME(name)
+            ALIAS(name)
         except ValidationError as error:
             raise _invalid(f"{name[:80]!r} cannot be an alias. {' '.join(error.messages)}") from error
     if deployment.name in wanted:

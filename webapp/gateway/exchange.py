@@ -8,6 +8,7 @@ from time import monotonic
 
 from webapp.gateway import (
     accounting,
+    content_coding,
     key_slots,
     permission,
     poller,
@@ -41,6 +42,7 @@ class Exchange(Attempts, eq=False):
     _is_rewritten: bool = False
     _has_looked_again: bool = False
     _is_over: bool = False
+    _is_packed: bool = False  # the body is compressed
 
     @property
     def has_answered(self) -> bool:
@@ -65,6 +67,7 @@ class Exchange(Attempts, eq=False):
             self.principal = authenticate(request.fields, directory, self.front.seen_credential)
             if request.method != b"POST":
                 raise refusals.wrong_method(request.method)
+            self._is_packed = content_coding.check(request.fields.get(b"content-encoding"))
             self._slot = key_slots.take(self.state, self.principal)
             if request.content_length is not None and request.content_length > SMALL_BYTES:
                 self._buffered = self.state.bodies.hold(self._buffered, request.content_length)
@@ -86,7 +89,30 @@ class Exchange(Attempts, eq=False):
                 self._refuse(problem)
 
     def body_finished(self) -> None:
-        now = self.started_at = monotonic()
+        self.started_at = monotonic()
+        self._body = self.request.take_body()
+        if self._is_packed:
+            self._connecting = asyncio.get_running_loop().create_task(self._unpack())
+        else:
+            self._body_is_here(self.started_at)
+
+    async def _unpack(self) -> None:
+        """Undo the Content-Encoding, off the event loop: a small body may become a thousand times as large. What it
+        becomes is what the limits count."""
+        decoder = content_coding.Decoder(self._body)
+        try:
+            while not decoder.is_done:
+                await asyncio.to_thread(decoder.step)
+                self._buffered = self.state.bodies.hold(self._buffered, decoder.size)
+        except Problem as problem:
+            self._connecting = None
+            self._refuse(problem)
+            return
+        self._connecting = None
+        self._body = decoder.body()
+        self._body_is_here(monotonic())
+
+    def _body_is_here(self, now: float) -> None:
         try:
             self._prepare()
         except Problem as problem:
@@ -159,8 +185,10 @@ class Exchange(Attempts, eq=False):
             self._refusal = EngineRefusal(head.status)
             return self._take_refusal
         assert self.replica is not None
+        front, cors = self.front, self.state.cors
         own_lines = b"x-request-id: %b\r\n%b" % (self.request_id.encode(), self.replica.served_by)
-        front = self.front
+        if cors.has_origins:
+            own_lines += cors.lines(self.request.fields.get(b"origin"))
         lines = reply_head.build(head, self.request.version, own_lines, front.keeps_alive())
         if lines.is_stream:
             hides_usage = self.wish is not None and self.wish.hide_usage
@@ -213,7 +241,6 @@ class Exchange(Attempts, eq=False):
     def _prepare(self) -> None:
         """Find the deployment and read what is asked of it. Raises Problem."""
         request, target = self.request, self.target
-        self._body = request.take_body()
         if target.deployment is not None:
             self.deployment = self._find(None)
         content_type = request.fields.get(b"content-type", b"")

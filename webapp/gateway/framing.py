@@ -15,16 +15,20 @@ Header = tuple[bytes, bytes]
 # What the gateway itself reads; all others are only passed on.
 READ_FIELDS = frozenset(
     b"host content-length transfer-encoding connection expect upgrade authorization x-api-key api-key".split()
-    + b"content-type accept x-request-id traceparent tracestate anthropic-version anthropic-beta".split()
+    + b"content-type content-encoding accept x-request-id traceparent tracestate".split()
+    + b"anthropic-version anthropic-beta origin access-control-request-method access-control-request-headers".split()
 )
 _ONLY_ONCE = frozenset(b"host content-length transfer-encoding authorization x-api-key api-key".split())
-_LISTS = frozenset(b"connection upgrade expect accept".split())
+_LISTS = frozenset(b"connection upgrade expect accept content-encoding".split())
 _RARE = frozenset(b"transfer-encoding expect upgrade".split())
+_NOT_AGAIN = frozenset((b"host", b"upgrade"))
 _VERSIONS = frozenset(("1.0", "1.1"))
 # The one place where a connection may become something else than HTTP: web's sockets.
 _SOCKETS = b"/ws/"
 # uri-host [":" port] (RFC 9110, 7.2), without the sub-delims that no name in use has; empty where there is no name.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])?(?::[0-9]{0,5})?\Z")
+
+_ABSOLUTE = re.compile(rb"https?://(?P<host>[^/?#@]+)(?P<rest>[/?][^#]*)?\Z", re.IGNORECASE)
 
 # Clients repeat the same spellings for ever, so what was found out about a name is remembered. Bounded, because names
 # come from outside. The second table holds _UNREAD for names that the gateway does not read.
@@ -94,7 +98,9 @@ class Request(msgspec.Struct, gc=False, eq=False):
     def without_upgrade(self) -> bytes:
         """The head once more, as it would be had the client offered no other protocol."""
         lines = [b"%b %b HTTP/%b" % (self.method, self.target, self.version.encode())]
-        lines += [b"%b: %b" % header for header in self.headers if lower_name(header[0]) != b"upgrade"]
+        if b"host" in self.fields:
+            lines.append(b"host: " + self.fields[b"host"])  # the target's, where that named one
+        lines += [b"%b: %b" % header for header in self.headers if lower_name(header[0]) not in _NOT_AGAIN]
         return b"\r\n".join((*lines, b"", b""))
 
     def take_body(self) -> bytes:
@@ -102,13 +108,13 @@ class Request(msgspec.Struct, gc=False, eq=False):
         pieces, self.body = self.body, []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def read_head(self, method: bytes, version: str) -> None:
+    def read_head(self, method: bytes, version: str, is_http: bool = True) -> None:
         """Understand the header section. What cannot be accepted becomes `problem`."""
         self.method = method
         self.version = version
         try:
             self._read_fields()
-            self._check()
+            self._check(is_http)
         except Problem as problem:
             self.problem = problem
 
@@ -133,17 +139,21 @@ class Request(msgspec.Struct, gc=False, eq=False):
                     value = _again(field, fields[field], value)
                 fields[field] = value
 
-    def _check(self) -> None:
+    def _check(self, is_http: bool) -> None:
         fields = self.fields
         if self.version not in _VERSIONS:
             message = f"HTTP/{self.version} is not spoken here: HTTP/1.1 is"
             raise Problem(505, "http_version_not_supported", message, close=True)
+        if not is_http:
+            raise bad_request("its first line is not a method, a target and HTTP/1.1 with one space between each")
         host = fields.get(b"host")
         if host is None:
             if self.version != "1.0":
                 raise bad_request("the Host header is missing")
         elif not _HOST.match(host):
             raise bad_request("the Host header is not the name or address of one host")
+        if not self.target.startswith(b"/"):
+            self._take_host_from_target()
         length = fields.get(b"content-length")
         if length is not None:
             self.content_length = int(length)
@@ -154,6 +164,14 @@ class Request(msgspec.Struct, gc=False, eq=False):
             self._check_rare(fields)
         if self.method == b"CONNECT":
             raise Problem(405, "method_not_allowed", "This is not a forward proxy: CONNECT is refused", close=True)
+
+    def _take_host_from_target(self) -> None:
+        """RFC 9112, 3.2.2: the absolute form is served, and its host counts instead of the Host header."""
+        found = _ABSOLUTE.match(self.target)
+        if found is not None and _HOST.match(found["host"]):
+            rest = found["rest"] or b"/"
+            self.target = rest if rest.startswith(b"/") else b"/" + rest
+            self.fields[b"host"] = found["host"]
 
     def _check_rare(self, fields: dict[bytes, bytes]) -> None:
         coding = fields.get(b"transfer-encoding")

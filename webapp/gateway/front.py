@@ -50,7 +50,8 @@ class FrontConnection(Reading):
         request = self._request
         assert request is not None
         keeps = not problem.close and self._can_keep(request)
-        data = problem_response(problem, request_id, keeps, is_head=request.method == b"HEAD")
+        headers = routes.cors_lines(self.state, request)
+        data = problem_response(problem, request_id, keeps, headers=headers, is_head=request.method == b"HEAD")
         self.write(data)
         self.response_complete(keeps)
         return len(data)

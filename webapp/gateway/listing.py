@@ -12,8 +12,10 @@ from webapp.gateway.targets import Target
 from webapp.gateway.writing import whole_response
 
 
-def answer(directory: Directory, request: Request, target: Target, request_id: str, keeps_alive: bool) -> bytes:
-    """The whole response. Raises Problem."""
+def answer(
+    directory: Directory, request: Request, target: Target, request_id: str, keeps_alive: bool, headers: bytes = b""
+) -> bytes:
+    """The whole response, with `headers` as ready-made lines. Raises Problem."""
     if target.carries_key:
         raise Problem(401, "key_in_query", "Send the key in the Authorization header, not in the URL")
     if not directory.is_known:
@@ -23,7 +25,7 @@ def answer(directory: Directory, request: Request, target: Target, request_id: s
         raise Problem(
             405, "method_not_allowed", "Models are only listed here: use GET", headers=b"allow: GET, HEAD\r\n"
         )
-    _, _, wanted = target.endpoint.partition("models/")
+    wanted = target.model
     if target.team is not None and target.deployment is not None:
         found = directory.by_path(principal, target.team, target.deployment)
         names = {found.name: found}
@@ -37,7 +39,7 @@ def answer(directory: Directory, request: Request, target: Target, request_id: s
     else:
         directory.by_model(principal, wanted)
         raise Problem(404, "model_not_found", f"The model '{wanted[:100]}' does not exist here", param="model")
-    return whole_response(200, body, request_id, keeps_alive, is_head=request.method == b"HEAD")
+    return whole_response(200, body, request_id, keeps_alive, headers=headers, is_head=request.method == b"HEAD")
 
 
 def _describe(name: str, deployment: Deployment, directory: Directory) -> dict[str, Any]:

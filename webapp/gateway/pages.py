@@ -42,6 +42,15 @@ def too_slow() -> Problem:
     return Problem(408, "slow_body", "The request took too long to arrive. Send it again.", close=True)
 
 
+def check_coding(request: Request) -> None:
+    """Raises Problem 415 for a compressed body: web reads none."""
+    coding = request.fields.get(b"content-encoding", b"").strip().lower()
+    if coding not in (b"", b"identity"):
+        message = "A body with a Content-Encoding is not understood here. Send it without."
+        headers = b"accept-encoding: identity\r\n"
+        raise Problem(415, "unsupported_content_encoding", message, headers=headers, close=True)
+
+
 def refused(request: Request, request_id: str, problem: Problem) -> bytes:
     """HTML for browsers, the REST API's shape of errors for everyone else. The connection ends with it."""
     is_head = request.method == b"HEAD"

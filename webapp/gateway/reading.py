@@ -47,6 +47,9 @@ class Reading(asyncio.Protocol, ABC):
         self._is_upgraded = False
         self._is_declining = False  # this head is read again without its offer of another protocol
         self._is_deaf = False  # nothing that arrives from now on is a request
+        self._text = b""  # what the parser was given last
+        self._kept = bytearray()  # earlier reads of a head that came in several
+        self._looked_up_to = 0
         self._since = 0.0
         self._read_at = 0.0
         self.is_closed = False
@@ -98,6 +101,7 @@ class Reading(asyncio.Protocol, ABC):
         if is_first and self._has_served and self._begun == begun + 1:
             self._remember(data)
         if self._in_head:
+            self._kept += data
             self._head_bytes += len(data) if self._goes_on_with_head else 0
             if self._head_bytes > framing.MAX_HEAD_BYTES:
                 self._fail(framing.too_large_head(f"more than {framing.MAX_HEAD_BYTES} bytes"))
@@ -131,7 +135,8 @@ class Reading(asyncio.Protocol, ABC):
         self._in_head = False
         # Trailers land in the list later and are dropped with the next message: nobody here would act on them.
         request.headers = self._headers[:]
-        request.read_head(self._parser.get_method(), self._parser.get_http_version())
+        is_http = self._is_http(request.target)
+        request.read_head(self._parser.get_method(), self._parser.get_http_version(), is_http)
         if self._goes_on_with_head or self._packet_bytes > framing.MAX_HEAD_BYTES:
             request.check_head_size()
         if b"upgrade" in request.fields and self._declines(request):
@@ -204,8 +209,21 @@ class Reading(asyncio.Protocol, ABC):
         else:
             self._read_out(request)
 
+    def _is_http(self, target: bytes) -> bool:
+        """Whether the request line names HTTP. llhttp takes RTSP/1.1 and ICE/1.0 for versions, too, and does not tell
+        them apart afterwards."""
+        if self._kept:
+            self._text = bytes(self._kept) + self._text
+            self._kept.clear()
+        begin = b"%b HTTP/" % target
+        at = self._text.find(begin, self._looked_up_to)
+        self._looked_up_to = at + len(begin)
+        return at >= 0
+
     def _parse(self, data: bytes) -> None:
         while data:
+            self._text = data
+            self._looked_up_to = 0
             try:
                 self._parser.feed_data(data)
                 if self._pieces:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from webapp.gateway import multipart
+from webapp.gateway import multipart, unreadable
 from webapp.gateway.errors import Problem
 
 # The endpoints whose streams report usage only when stream_options asks for it.
@@ -41,7 +41,7 @@ def read(endpoint: str, content_type: bytes, body: bytes) -> Wish:
     try:
         known = _decode_known(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, "invalid_json", f"The body is not a JSON object the gateway can read: {error}") from None
+        raise Problem(400, "invalid_json", unreadable.why(body, str(error))) from None
     if not known.stream:
         return Wish(known.model, False, False, False)
     has_options = known.stream_options is not msgspec.UNSET

@@ -6,7 +6,7 @@ import re
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from webapp.gateway import listing
+from webapp.gateway import cors, listing
 from webapp.gateway.access_log import plain_line
 from webapp.gateway.errors import Problem
 from webapp.gateway.exchange import Exchange
@@ -14,9 +14,11 @@ from webapp.gateway.framing import MAX_TARGET_BYTES, Request
 from webapp.gateway.records import new_id
 from webapp.gateway.targets import ENDPOINTS, Kind, Target, classify
 from webapp.gateway.web_relay import WebRelay
+from webapp.gateway.writing import status_line
 
 if TYPE_CHECKING:
     from webapp.gateway.front import FrontConnection
+    from webapp.gateway.state import State
 
 # Members of an Enum are slow to reach.
 _INFERENCE = Kind.INFERENCE
@@ -32,7 +34,9 @@ def begin(front: FrontConnection, request: Request) -> None:
         return
     target = classify(request.target)
     kind = target.kind
-    if kind is _INFERENCE:
+    if request.method == b"OPTIONS" and target.is_own and cors.is_preflight(request.method, request.fields):
+        _answer_preflight(front, request)
+    elif kind is _INFERENCE:
         record_id = new_id()
         request_id = _request_id(request, record_id)
         Exchange(front, front.state, request, target, request_id, record_id, time(), monotonic()).start()
@@ -53,10 +57,32 @@ def refuse(front: FrontConnection, request: Request, problem: Problem) -> None:
     front.state.access_log.add(line)
 
 
+def cors_lines(state: State, request: Request) -> bytes:
+    """What an answer of the API says to browsers; nothing for pages, which are for their own origin."""
+    return state.cors.lines(request.fields.get(b"origin")) if classify(request.target).is_own else b""
+
+
+def _answer_preflight(front: FrontConnection, request: Request) -> None:
+    request_id = _request_id(request, new_id())
+    try:
+        lines = front.state.cors.preflight(request.fields)
+    except Problem as problem:
+        refuse(front, request, problem)
+        return
+    keeps = front.keeps_alive()
+    ending = b"" if keeps else b"connection: close\r\n"
+    lines += cors_lines(front.state, request)
+    data = b"%bx-request-id: %b\r\n%b%b\r\n" % (status_line(204), request_id.encode(), lines, ending)
+    front.write(data)
+    front.state.access_log.add(plain_line(request, request_id, front.client, 204, 0.0, len(data)))
+    front.response_complete(keeps)
+
+
 def _answer_models(front: FrontConnection, request: Request, target: Target) -> None:
     request_id = _request_id(request, new_id())
     try:
-        data = listing.answer(front.state.directory, request, target, request_id, front.keeps_alive())
+        headers = cors_lines(front.state, request)
+        data = listing.answer(front.state.directory, request, target, request_id, front.keeps_alive(), headers)
     except Problem as problem:
         refuse(front, request, problem)
         return
@@ -72,7 +98,9 @@ def _nowhere(target: Target) -> Problem:
     if target.kind is Kind.HIDDEN:
         return Problem(404, "not_found", "There is nothing here")
     offered = ", ".join(sorted(ENDPOINTS | {"models"}))
-    return Problem(404, "unknown_endpoint", f"{target.path[:200]} is not an endpoint; below /v1/ there are: {offered}")
+    path, right = target.path[:200], target.right_path
+    advice = f"use {right}; " if right else ""
+    return Problem(404, "unknown_endpoint", f"{path} is not an endpoint: {advice}below /v1/ there are: {offered}")
 
 
 def _request_id(request: Request, record_id: str) -> str:

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from webapp.foundation import paths
+from webapp.gateway import cors
 
 MEBIBYTE = 1024 * 1024
 MAX_PROCESSES = 16
@@ -38,6 +39,8 @@ class Settings:
     poll_s: float
     # Networks of proxies that are believed about whom they speak for.
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    # Origins whose pages may call the API from a browser; ("*",) for all of them.
+    cors_origins: tuple[str, ...] = ()
 
 
 def from_environment(index: int, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -66,6 +69,7 @@ def from_environment(index: int, environment: Mapping[str, str] = os.environ) ->
         drain_s=_seconds(environment, "MODELYARD_DRAIN_S", 300),
         poll_s=_seconds(environment, "MODELYARD_POLL_S", 1),
         trusted_proxies=_networks(environment, "MODELYARD_TRUSTED_PROXIES"),
+        cors_origins=_origins(environment, "MODELYARD_CORS_ORIGINS"),
     )
 
 
@@ -130,3 +134,12 @@ def _networks(environment: Mapping[str, str], name: str) -> tuple[IPv4Network | 
     if any(network.prefixlen == 0 for network in found):
         raise SettingError(f"{name} names everybody: then anyone could choose the address that is written down")
     return found
+
+
+def _origins(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    try:
+        return cors.read_origins(environment.get(name, ""))
+    except ValueError as error:
+        raise SettingError(
+            f"{name} lists origins like https://app.example, separated by commas, or *: {error}"
+        ) from error

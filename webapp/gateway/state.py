@@ -14,6 +14,7 @@ from webapp.gateway import pages
 from webapp.gateway import settings as setting
 from webapp.gateway.access_log import AccessLog
 from webapp.gateway.body_room import BodyRoom
+from webapp.gateway.cors import Cors
 from webapp.gateway.directory import Directory
 from webapp.gateway.framing import too_large_body
 from webapp.gateway.load_table import LoadTable
@@ -34,6 +35,7 @@ class State:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.cors = Cors(settings.cors_origins)
         self.disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gateway-disk")
         self.table = LoadTable(setting.load_table_file(), settings.index, settings.processes)
         self.key_table = LoadTable(setting.key_table_file(), settings.index, settings.processes)

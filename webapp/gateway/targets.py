@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
+from webapp.gateway import wrong_paths
 from webapp.gateway.records import json_text
 
 ENDPOINTS = frozenset(
@@ -41,7 +42,8 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`endpoint` is the path below /v1/; `team` and `deployment` are set for /d/<team>/<deployment>/v1/."""
+    """`endpoint` is the path below /v1/; `team` and `deployment` are set for /d/<team>/<deployment>/v1/. `model` is the
+    one that /v1/models/<model> asks for; `right_path` is what an unknown endpoint should have been."""
 
     kind: Kind
     path: str
@@ -51,6 +53,16 @@ class Target:
     carries_key: bool = False
     engine_path: bytes = b""
     path_json: bytes = b""
+    model: str = ""
+    right_path: str = ""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the gateway itself answers it, in the words of the API."""
+        return self.kind in _OWN
+
+
+_OWN = frozenset((Kind.INFERENCE, Kind.MODELS, Kind.UNKNOWN_ENDPOINT))
 
 
 @lru_cache(maxsize=1024)
@@ -61,13 +73,24 @@ def classify(raw: bytes) -> Target:
         return Target(Kind.MALFORMED, "")
     path = raw_path.decode("latin-1")
     team, deployment, below = _split(path)
-    if below is None:
-        return Target(Kind.HIDDEN if _is_internal(raw_path) else Kind.WEB, path)
-    kind = _inference_kind(below)
-    endpoint = below if kind is not Kind.UNKNOWN_ENDPOINT else ""
-    engine_path = ("/" if endpoint in _OUTSIDE_V1 else "/v1/") + endpoint
     path_json = json_text(path[:500])
-    return Target(kind, path, endpoint, team, deployment, _carries_key(query), engine_path.encode("latin-1"), path_json)
+    if below is None:
+        if _is_internal(raw_path):
+            return Target(Kind.HIDDEN, path)
+        right_path = wrong_paths.right_address(raw_path)
+        kind = Kind.UNKNOWN_ENDPOINT if right_path else Kind.WEB
+        return Target(kind, path, path_json=path_json, right_path=right_path)
+    below = below.rstrip("/")
+    kind = _inference_kind(below)
+    carries_key = _carries_key(query)
+    if kind is Kind.UNKNOWN_ENDPOINT:
+        right_path = wrong_paths.right_address(raw_path)
+        return Target(kind, path, "", team, deployment, carries_key, path_json=path_json, right_path=right_path)
+    engine_path = ("/" if below in _OUTSIDE_V1 else "/v1/") + below
+    model = _decoded(below.removeprefix("models/")) if kind is Kind.MODELS and below != "models" else ""
+    return Target(
+        kind, path, below, team, deployment, carries_key, engine_path.encode("latin-1"), path_json, model=model
+    )
 
 
 def _split(path: str) -> tuple[str | None, str | None, str | None]:
@@ -76,8 +99,13 @@ def _split(path: str) -> tuple[str | None, str | None, str | None]:
         return None, None, path[4:]
     parts = path.split("/", 5)
     if len(parts) >= 5 and parts[1] == "d" and parts[4] == "v1":
-        return parts[2], parts[3], parts[5] if len(parts) == 6 else ""
+        return _decoded(parts[2]), _decoded(parts[3]), parts[5] if len(parts) == 6 else ""
     return None, None, None
+
+
+def _decoded(segment: str) -> str:
+    """A name in a path, its escapes read once; what is not UTF-8 is nobody's name."""
+    return unquote(segment.encode("latin-1").decode(errors="replace"))
 
 
 def _inference_kind(below: str) -> Kind:

@@ -65,6 +65,8 @@ class WebRelay:
         self._state.metrics.relayed += 1
         try:
             self._state.page_bodies.check(self._request.content_length or 0)
+            if self._request.expects_body:
+                pages.check_coding(self._request)
         except Problem as problem:
             self._refuse(problem)
             return

@@ -34,7 +34,10 @@ def whole_response(
     )
 
 
-def problem_response(problem: Problem, request_id: str, keeps_alive: bool, *, is_head: bool = False) -> bytes:
-    headers = problem.headers + b"x-modelyard-failed: %b\r\n" % problem.source.encode()
+def problem_response(
+    problem: Problem, request_id: str, keeps_alive: bool, *, headers: bytes = b"", is_head: bool = False
+) -> bytes:
+    """`headers` are ready-made lines beside the problem's own."""
+    headers += problem.headers + b"x-modelyard-failed: %b\r\n" % problem.source.encode()
     body = body_of(problem, request_id)
     return whole_response(problem.status, body, request_id, keeps_alive, headers=headers, is_head=is_head)

@@ -10,6 +10,8 @@ from webapp.deployments import sharing
 from webapp.deployments.states import ReplicaState
 from webapp.planner.placement import When
 
+ALIASES = "other names that clients may send, like gpt-4o, meta-llama/Llama-3.1-8B or qwen2.5:7b"
+
 
 class DeploymentIn(Schema):
     name: str = Field(max_length=63, min_length=1, description="unique in the team; clients send it as `model`")
@@ -25,7 +27,7 @@ class DeploymentIn(Schema):
     placement_labels: list[str] = Field(
         default_factory=list, max_length=16, description="only on hosts that carry all of these labels; empty: anywhere"
     )
-    aliases: list[str] = Field(default_factory=list, max_length=16, description="other names that clients may send")
+    aliases: list[str] = Field(default_factory=list, max_length=16, description=ALIASES)
 
 
 class EditIn(Schema):
@@ -40,7 +42,7 @@ class EditIn(Schema):
         None, max_length=16, description="only on hosts that carry all of these labels; empty: anywhere"
     )
     replicas: int | None = Field(None, ge=0, le=64)
-    aliases: list[str] | None = Field(None, max_length=16)
+    aliases: list[str] | None = Field(None, max_length=16, description=ALIASES)
     note: str = Field("", max_length=200, description="why, for the list of revisions")
     allow_gap: bool = Field(False, description="when memory cannot hold old and new together, an old one may go first")
     base_revision: int | None = Field(

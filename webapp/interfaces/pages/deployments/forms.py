@@ -12,7 +12,8 @@ from webapp import engines
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact
 from webapp.deployments import checking
-from webapp.deployments.models import NAME, Deployment
+from webapp.deployments.models import MAX_ALIAS_CHARS, NAME, Deployment
+from webapp.deployments.names import MAX_ALIASES
 from webapp.deployments.options import OptionsForm
 from webapp.deployments.services import MAX_REPLICAS
 from webapp.deployments.spec import FIELDS, DeploymentPatch, DeploymentSpec, RevisionSpec, SpecColumns
@@ -20,7 +21,9 @@ from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.picking import Pick
 from webapp.inventory.models import Host
 
-ALIASES_HELP = "Other model names that programs may send, separated by spaces."
+ALIASES_HELP = (
+    "Other model names that programs may send, separated by spaces: gpt-4o, meta-llama/Llama-3.1-8B, qwen2.5:7b."
+)
 
 
 def deployable() -> QuerySet[Artifact]:
@@ -81,7 +84,7 @@ class Parts(forms.Form):
     image = forms.CharField(
         max_length=200, required=False, help_text="Another than the engine's own; Settings > Images says which may run."
     )
-    aliases = forms.CharField(max_length=1100, required=False, help_text=ALIASES_HELP)
+    aliases = forms.CharField(max_length=MAX_ALIASES * (MAX_ALIAS_CHARS + 1), required=False, help_text=ALIASES_HELP)
     placement_labels = LabelsField(
         required=False, max_length=2600, label="Placement labels",
         help_text="Only on hosts that carry all of these, with blanks between: gpu=a100 rack-3. Empty: anywhere.",
