@@ -11,7 +11,7 @@ from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.deployments import names, revisions, rolling, room, timeline
-from webapp.deployments.checking import check_count, check_files, check_hardware, checked, hold_files
+from webapp.deployments.checking import check_count, check_files, check_hardware, check_shared, checked, hold_files
 from webapp.deployments.checking import checked_options as checked_options
 from webapp.deployments.models import MAX_REPLICAS as MAX_REPLICAS
 from webapp.deployments.models import Deployment, ReplicaEvent, Revision
@@ -69,6 +69,7 @@ def check(user: User | None, team: Team, wanted: DeploymentSpec) -> DeploymentSp
     """What would run, with options as they are stored. Raises Invalid or NotAllowed."""
     require(user, team, Role.OPERATOR)
     check_count(wanted.replicas)
+    check_shared(wanted.artifact, team)
     spec = checked(wanted)
     check_hardware(spec, team)
     return spec
@@ -82,6 +83,7 @@ def check_edit(user: User | None, deployment: Deployment, wanted: DeploymentPatc
     if wanted.replicas is not None:
         check_count(wanted.replicas)
     if planned.changes:
+        check_shared(planned.spec.artifact, deployment.team)
         check_files(planned.spec)
         check_hardware(planned.spec, deployment.team)
     return planned
@@ -115,6 +117,7 @@ def edit(user: User | None, deployment: Deployment, wanted: DeploymentPatch) -> 
         planned = plan(deployment, wanted)
         if planned.changes:
             hold_files(planned.spec.artifact)
+            check_shared(planned.spec.artifact, deployment.team)
             check_files(planned.spec)
             check_hardware(planned.spec, deployment.team)
             _check_room(planned, wanted.may_gap)
@@ -147,6 +150,7 @@ def restart(user: User | None, deployment: Deployment, may_gap: bool = False) ->
         deployment = _held(deployment)
         if deployment.desired_state != Desired.RUNNING:
             raise Conflict(f"{deployment.name} does not run.", "Start it instead.")
+        check_shared(deployment.artifact, deployment.team)
         spec = deployment.spec
         needs_gap = not room.beside(deployment, spec)
         gap_s = timeline.last_start_s(deployment) if needs_gap else None
@@ -179,6 +183,7 @@ def roll_back(user: User | None, deployment: Deployment, number: int, may_gap: b
         if not changes:
             raise Conflict(f"It runs what revision {number} ran already.", "Restart it to replace its replicas.")
         hold_files(spec.artifact)
+        check_shared(spec.artifact, deployment.team)
         check_files(spec)
         check_hardware(spec, deployment.team)
         _check_room(plan(deployment, DeploymentPatch(spec.columns())), may_gap)
@@ -195,6 +200,7 @@ def start(user: User | None, deployment: Deployment) -> None:
     require(user, deployment.team, Role.OPERATOR)
     with transaction.atomic():
         deployment = _held(deployment)
+        check_shared(deployment.artifact, deployment.team)
         _wish(deployment, Desired.RUNNING)
         if not deployment.desired_replicas:
             _scale(user, deployment, 1)
@@ -259,6 +265,8 @@ def _scale(user: User | None, deployment: Deployment, replicas: int) -> None:
     before = deployment.desired_replicas
     if replicas == before:
         return
+    if replicas > before:
+        check_shared(deployment.artifact, deployment.team)
     deployment.desired_replicas = replicas
     deployment.save(update_fields=["desired_replicas"])
     _write(deployment, user, f"asked for {replicas} replicas instead of {before}")
