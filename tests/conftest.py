@@ -163,8 +163,8 @@ def host(db: None) -> Any:
 
 
 @pytest.fixture
-def artifact(host: Any) -> Any:
-    """A small GGUF file with a verified copy on the host."""
+def artifact(host: Any, team: Any) -> Any:
+    """A small GGUF file with a verified copy on the host; the team shares it with everybody."""
     from django.utils import timezone
 
     from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
@@ -178,6 +178,8 @@ def artifact(host: Any) -> Any:
         licence="apache-2.0",
     )
     artifact = Artifact.objects.create(
+        team=team,
+        is_shared=True,
         catalog_model=model,
         format="gguf",
         quantisation="Q8_0",

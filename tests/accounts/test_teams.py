@@ -87,7 +87,7 @@ def test_the_installations_admin_makes_renames_and_deletes_teams(root, ada):
 
 
 def test_a_team_that_owns_something_is_not_deleted_and_says_what(root, team, deployment):
-    with pytest.raises(Conflict, match="still owns 1 deployment"):
+    with pytest.raises(Conflict, match="still owns 1 artifact, 1 deployment"):
         teams.delete_team(root, team)
 
 

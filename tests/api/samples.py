@@ -20,6 +20,8 @@ class Side:
     team: Any
     people: dict[str, Any] = field(default_factory=dict)
     member: Any = None
+    artifact: Any = None
+    measurement: Any = None
     deployment: Any = None
     job: Any = None
     key: Any = None
@@ -37,7 +39,7 @@ class Side:
     prompts: Any = None
 
 
-def side(name: str, host: Any, artifact: Any) -> Side:
+def side(name: str, host: Any) -> Side:
     """A team called `name` with a viewer, an operator, an admin, and one thing of every kind."""
     from allauth.mfa.models import Authenticator
     from allauth.socialaccount.models import SocialAccount
@@ -54,6 +56,7 @@ def side(name: str, host: Any, artifact: Any) -> Side:
         Membership.objects.create(user=person, team=made.team, role=role)
         made.people[role.value] = person
     admin = made.people["admin"]
+    artifact = made.artifact = _files(name, made.team, host)
     made.deployment = Deployment.objects.create(
         team=made.team, name=f"{name}-model", artifact=artifact, engine="llamacpp", created_by=admin
     )
@@ -68,6 +71,7 @@ def side(name: str, host: Any, artifact: Any) -> Side:
         requested_by=admin,
         state="failed",
         reason=f"{name} job",
+        subject=str(artifact),
     )
     JobLogChunk.objects.create(job=made.job, attempt=1, step=1, offset=0, text=f"{name} job log\n", until="")
     made.key = keys.create_key(admin, made.team, f"{name} key")[0]
@@ -86,9 +90,23 @@ def side(name: str, host: Any, artifact: Any) -> Side:
     return made
 
 
+def _files(name: str, team: Any, host: Any) -> Any:
+    """A model with one artifact, which lies on the host."""
+    from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel
+
+    model = CatalogModel.objects.create(name=f"{name} llm", slug=f"{name}-llm", architecture=f"{name}arch")
+    artifact = Artifact.objects.create(
+        team=team, catalog_model=model, format="gguf", quantisation="Q8_0", main_file=f"{name}.gguf", size_bytes=10,
+        files=[{"name": f"{name}.gguf", "size_bytes": 10, "sha256": "ab" * 32}], origin=f"hub:1:{name}/llm@c0ffee:Q8_0",
+        source={"kind": "hub", "hub": 1, "repo": f"{name}/llm", "commit": "c0ffee", "hub_name": f"{name} hub"},
+    )  # fmt: skip
+    ArtifactCopy.objects.create(artifact=artifact, host=host, state="present")
+    return artifact
+
+
 def _quantising(made: Side, name: str, host: Any, artifact: Any) -> None:
     """What a team keeps to quantise with, a schedule with a run, and who is told of it."""
-    from webapp.quantisation.models import CalibrationSet, PromptSet
+    from webapp.quantisation.models import CalibrationSet, Measurement, PromptSet
     from webapp.schedules.models import Notification, Schedule, ScheduleRun, Target
 
     made.prompts = PromptSet.objects.create(
@@ -97,6 +115,9 @@ def _quantising(made: Side, name: str, host: Any, artifact: Any) -> None:
     )  # fmt: skip
     made.text = CalibrationSet.objects.create(
         team=made.team, name=f"{name} text", text=f"{name} says", sha256="0" * 64, size_bytes=10
+    )
+    made.measurement = Measurement.objects.create(
+        artifact=artifact, job=made.job, text_name=f"{name} text", text_sha256="0" * 64, values={"perplexity": 5.0}
     )
     recipes = [{"method": "gguf", "options": {}}]
     made.schedule = Schedule.objects.create(
@@ -134,8 +155,8 @@ SAMPLES: dict[str, Sample] = {
     # Images that may run are everybody's to see; only the installation's admins change the list.
     "models/images pk": Sample(lambda side: side.image.pk, **SHARED),
     "image_id": Sample(lambda side: side.image.pk, **SHARED),
-    "models/artifacts pk": Sample(lambda side: side.job.artifact_id, **SHARED),
-    "models/copies pk": Sample(lambda side: side.job.artifact.copies.first().pk, **SHARED),
+    "models/artifacts pk": Sample(lambda side: side.artifact.pk),
+    "models/copies pk": Sample(lambda side: side.artifact.copies.get().pk),
     "charts kind": Sample(lambda side: "deployment", ABSENT_WORD, **SHARED),
     "charts pk": Sample(lambda side: side.deployment.pk),
     "person_id": Sample(lambda side: side.member.pk),
@@ -162,16 +183,16 @@ SAMPLES: dict[str, Sample] = {
     "people person_id": Sample(lambda side: side.member.pk),
     "2fa pk": Sample(lambda side: side.factor.pk),
     "sso pk": Sample(lambda side: side.connection.pk),
-    # Hosts, models and artifacts are everybody's to see; what each room lets whom change is its own test's matter.
+    # Hosts are everybody's to see; what each room lets whom change is its own test's matter.
     "hosts pk": Sample(lambda side: side.job.host_id, **SHARED),
     "host_id": Sample(lambda side: side.job.host_id, **SHARED),
-    "models slug": Sample(lambda side: side.job.artifact.catalog_model.slug, ABSENT_WORD, **SHARED),
-    "quantise pk": Sample(lambda side: side.job.artifact_id, **SHARED),
-    "quantise slug": Sample(lambda side: side.job.artifact.catalog_model.slug, ABSENT_WORD, **SHARED),
+    "models slug": Sample(lambda side: side.artifact.catalog_model.slug, ABSENT_WORD),
+    "quantise pk": Sample(lambda side: side.artifact.pk),
+    "quantise slug": Sample(lambda side: side.artifact.catalog_model.slug, ABSENT_WORD),
     "text_id": Sample(lambda side: side.text.pk),
     "prompts_id": Sample(lambda side: side.prompts.pk),
-    "artifact_id": Sample(lambda side: side.job.artifact_id, **SHARED),
-    "model_id": Sample(lambda side: side.job.artifact.catalog_model_id, **SHARED),
+    "artifact_id": Sample(lambda side: side.artifact.pk),
+    "model_id": Sample(lambda side: side.artifact.catalog_model_id),
 }
 
 # Topics of sockets: the same, by kind.
@@ -203,6 +224,28 @@ REACHES = [
             "host": other.job.host_id,
             "artifact": other.job.artifact_id,
             "recipes": [{}],
+            "crontab": "0 2 * * *",
+        },
+    ),
+    ("/api/v1/estimates", lambda other: {"artifact": other.artifact.pk}),
+    # Their files for a deployment or a job of one's own team.
+    ("/api/v1/deployments", lambda other: {"name": "x", "artifact": other.artifact.pk}),
+    ("/api/v1/deployments?dry_run=true", lambda other: {"name": "x", "artifact": other.artifact.pk}),
+    (
+        "/api/v1/quantisations",
+        lambda other: {"artifact": other.artifact.pk, "host": other.job.host_id, "recipe": {"method": "gguf"}},
+    ),
+    (
+        "/api/v1/quantisations/preview",
+        lambda other: {"artifact": other.artifact.pk, "host": other.job.host_id, "recipe": {"method": "gguf"}},
+    ),
+    (
+        "/api/v1/schedules",
+        lambda other: {
+            "name": "x",
+            "host": other.job.host_id,
+            "artifact": other.artifact.pk,
+            "recipes": [{"method": "gguf"}],
             "crontab": "0 2 * * *",
         },
     ),
@@ -244,6 +287,7 @@ FORM_REACHES = [
         "/deployments/new/",
         lambda other: {"name": "x", "team": other.team.pk, "artifact": other.job.artifact_id, "replicas": 1},
     ),
+    ("/deployments/new/", lambda other: {"name": "x", "artifact": other.artifact.pk, "replicas": 1}),
     ("/quantise/prompts/", lambda other: {"name": "x", "team": other.team.pk, "prompts": "?\ncontains: x"}),
     ("/quantise/texts/", lambda other: {"name": "x", "team": other.team.pk, "text": "x" * 3000}),
 ]

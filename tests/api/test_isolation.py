@@ -33,13 +33,13 @@ _WRITE = re.compile(r"^\s*(INSERT|UPDATE|DELETE)", re.IGNORECASE)
 
 
 @pytest.fixture
-def own(host, artifact):
-    return side("own", host, artifact)
+def own(host):
+    return side("own", host)
 
 
 @pytest.fixture
-def other(own, host, artifact):
-    return side(MARK, host, artifact)
+def other(own, host):
+    return side(MARK, host)
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def yard(host, artifact, root):
     """Rows of every kind for the requests to hit; the admin runs the installation too."""
     from webapp.accounts.services import create_key
 
-    own = side("fuzz", host, artifact)
+    own = side("fuzz", host)
     own.hub.endpoint = "https://127.0.0.1:9"  # refused before anything is sent
     own.hub.save()
     root.memberships.create(team=own.team, role="admin")

@@ -298,13 +298,26 @@ def test_what_a_deployment_uses_is_not_deleted(client, ada, team, deployment):
     assert not Job.objects.exists() and ArtifactCopy.objects.get().state == CopyState.PRESENT
 
 
-def test_a_stranger_learns_no_name_of_what_uses_it(client, eve, deployment):
-    client.force_login(eve)
+def test_the_owner_learns_no_name_of_what_uses_it_in_other_teams(client, ada, eve, make_deployment):
+    deployment = make_deployment("evening", team=eve.teams.get())
+    client.force_login(ada)
     text = client.get(reverse("catalog:delete", args=[deployment.artifact_id])).content.decode()
-    assert "1 deployment of other teams" in text and "<strong>smollm2</strong>" not in text
-    post = {"team": eve.teams.get().pk}
+    assert "1 deployment of other teams" in text and "evening" not in text
+    post = {"team": ada.teams.get().pk}
     told = client.post(reverse("catalog:delete", args=[deployment.artifact_id]), post, follow=True).content.decode()
-    assert "1 of other teams uses it" in told and "smollm2 serves" not in told
+    assert "1 of other teams uses it" in told and "evening" not in told
+
+
+def test_who_may_only_use_it_has_no_page_to_delete_it(client, eve, deployment, artifact):
+    client.force_login(eve)
+    for address in (
+        reverse("catalog:delete", args=[artifact.pk]),
+        reverse("catalog:delete_copy", args=[artifact.copies.get().pk]),
+    ):
+        assert client.get(address).status_code == 404
+        assert client.post(address, {"team": eve.teams.get().pk}).status_code == 404
+    assert client.delete(f"/api/v1/artifacts/{artifact.pk}").status_code == 403
+    assert not Job.objects.exists()
 
 
 def test_a_copy_on_a_host_that_one_does_not_see_is_a_404(client, ada, eve, team, host, artifact):

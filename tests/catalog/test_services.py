@@ -82,13 +82,13 @@ def test_only_allowed_folders_are_opened(import_dir, tmp_path):
     link.unlink()
 
 
-def test_the_same_file_twice_is_one_artifact_and_another_under_its_name_is_refused(import_dir):
-    first = services.add_artifact(inspect_path(write_gguf(import_dir / "same.gguf")))
-    again = services.add_artifact(inspect_path(import_dir / "same.gguf"))
+def test_the_same_file_twice_is_one_artifact_and_another_under_its_name_is_refused(import_dir, team):
+    first = services.add_artifact(team, inspect_path(write_gguf(import_dir / "same.gguf")))
+    again = services.add_artifact(team, inspect_path(import_dir / "same.gguf"))
     assert again == first
     larger = write_gguf(import_dir / "same.gguf", tensors={"token_embd.weight": (32, 64)})
     with pytest.raises(Invalid, match=r"has another same\.gguf"):
-        services.add_artifact(inspect_path(larger))
+        services.add_artifact(team, inspect_path(larger))
     assert CatalogModel.objects.count() == Artifact.objects.count() == 1
 
 

@@ -18,7 +18,12 @@ pytestmark = pytest.mark.django_db
 
 def sibling(artifact: Any, host: Any, main_file: str = "q4.gguf", **columns: Any) -> Any:
     other = Artifact.objects.create(
-        catalog_model=artifact.catalog_model, format="gguf", quantisation="Q4_0", main_file=main_file, **columns
+        team=artifact.team,
+        catalog_model=artifact.catalog_model,
+        format="gguf",
+        quantisation="Q4_0",
+        main_file=main_file,
+        **columns,
     )
     ArtifactCopy.objects.create(artifact=other, host=host, state=CopyState.PRESENT)
     return other
@@ -91,9 +96,12 @@ def test_the_copy_on_the_host_that_a_stopped_deployment_is_pinned_to_stays(
     assert deleting.delete_copy(ada, team, artifact.copies.get(host=other))
 
 
-def test_a_stranger_is_told_how_many_use_it_and_no_name(served: Any, eve: Any, artifact: Any) -> None:
-    said = refusal(eve, eve.teams.get(), artifact)
-    assert "1 of other teams uses it" in said and "chat" not in said
+def test_the_owner_is_told_how_many_of_other_teams_use_it_and_no_name(
+    ada: Any, team: Any, eve: Any, artifact: Any
+) -> None:
+    services.create(eve, eve.teams.get(), services.DeploymentSpec("evening", artifact=artifact))
+    said = refusal(ada, team, artifact)
+    assert "1 of other teams uses it" in said and "evening" not in said
 
 
 def test_files_that_are_being_deleted_are_not_deployed(ada: Any, team: Any, artifact: Any, host: Any) -> None:

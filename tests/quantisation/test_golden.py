@@ -5,7 +5,7 @@ import pytest
 from tests.browser.markup import faults
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact
-from webapp.foundation.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.errors import Conflict, NotAllowed
 from webapp.quantisation import golden, plan, services
 from webapp.quantisation.models import Measurement, PromptSet
 from webapp.quantisation.passports import passport
@@ -107,7 +107,7 @@ def test_prompts_are_the_teams_own(bob, eve, team, prompts):
 
 @pytest.mark.django_db
 def test_another_teams_prompts_are_not_asked(eve, half, host, prompts):  # noqa: F811
-    with pytest.raises(Invalid, match="another team"):
+    with pytest.raises(Conflict, match="capitals is not shared with team Strangers"):
         services.queue(eve, eve.teams.get(), half, Q4, host, prompts=prompts)
 
 

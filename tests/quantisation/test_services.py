@@ -24,12 +24,13 @@ TEXT = "One paragraph of a text to calibrate on.\n\n" * 100
 
 
 @pytest.fixture
-def half(host):
-    """SmolLM2's 16-bit files, present on the host."""
+def half(host, team):
+    """SmolLM2's 16-bit files, present on the host; the team shares them with everybody."""
     model = CatalogModel.objects.create(name="SmolLM2", slug="smollm2", architecture="llama")
     files = [{"name": name, "size_bytes": 10, "sha256": "a" * 64} for name in ("config.json", "model.safetensors")]
     row = Artifact.objects.create(
-        catalog_model=model, format="safetensors", quantisation="BF16", main_file="config.json", files=files,
+        team=team, is_shared=True, catalog_model=model, format="safetensors",
+        quantisation="BF16", main_file="config.json", files=files,
         facts=SMOL.as_json(), size_bytes=269_060_552, source={"kind": "path", "path": "/srv/x"},
     )  # fmt: skip
     ArtifactCopy.objects.create(artifact=row, host=host, state=CopyState.PRESENT)

@@ -13,7 +13,7 @@ from webapp.foundation.events import services as events
 
 # Words that stand where a team's slug could stand in an address.
 RESERVED = frozenset({"new", "audit", "all"})
-# What goes with the team and keeps nobody from deleting it.
+# What goes with the team and keeps nobody from deleting it; apps above say so of their own tables: `ends_with_team`.
 _BELONGINGS = (Membership, ApiKey, OneTimeLink, SignInRule)
 
 
@@ -50,7 +50,9 @@ def delete_team(user: User, team: Team) -> None:
     with transaction.atomic():
         left = _owned(team)
         if left:
-            raise Conflict(f"{team.name} still owns {', '.join(left)}.", "Delete these first.")
+            raise Conflict(
+                f"{team.name} still owns {', '.join(left)}.", "Delete these first, or give them to another team."
+            )
         audit(user, team, "team.delete", team.name, {"slug": team.slug})
         User.objects.filter(is_service=True, memberships__team=team).delete()
         team.delete()
@@ -147,13 +149,20 @@ def _keep_an_admin(leaving: Membership) -> None:
 
 
 def _owned(team: Team) -> list[str]:
-    """What would be deleted with the team, whatever app it is in: `3 deployments`, `1 job`."""
+    """What would be deleted with the team, whatever app it is in: `3 deployments`, `1 job`. People can delete each."""
     left = []
     for relation in Team._meta.related_objects:
-        model = relation.related_model
-        if model in _BELONGINGS or relation.on_delete not in (models.CASCADE, models.PROTECT, models.RESTRICT):
+        model, name = relation.related_model, relation.field.name
+        if model in _BELONGINGS or getattr(model, "ends_with_team", False):
             continue
-        number = model._base_manager.filter(**{relation.field.name: team}).count()
+        if isinstance(relation, models.ManyToManyRel):
+            # Of no team at all means every team's: what is this team's alone must not open to the others.
+            alone = model._base_manager.annotate(named=models.Count(name)).filter(named=1)
+            number = alone.filter(**{name: team}).count()
+        elif relation.on_delete in (models.CASCADE, models.PROTECT, models.RESTRICT):
+            number = model._base_manager.filter(**{name: team}).count()
+        else:
+            continue
         if number:
             meta = model._meta
             left.append(f"{number} {meta.verbose_name if number == 1 else meta.verbose_name_plural}")

@@ -1,12 +1,14 @@
 """What can be served, and where it comes from."""
 
 import os
+from collections.abc import Iterable
 from typing import ClassVar
 
 from django.db import models
 from django.db.models import Count, Q
 
 from webapp.accounts.models import Team, User
+from webapp.accounts.owned import Grant, Owned, OwnedQuerySet
 from webapp.control.moves import known_words
 from webapp.inventory.models import Host
 
@@ -14,19 +16,36 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 
 
 class CatalogModelQuerySet(models.QuerySet["CatalogModel"]):
-    def for_list(self) -> "CatalogModelQuerySet":
-        return self.annotate(
-            file_count=Count("artifacts"),
-            size_bytes=models.Sum("artifacts__size_bytes"),
-            last_used_at=models.Max("artifacts__last_used_at"),
-        ).order_by("name")
+    def visible_to(self, user: User) -> "CatalogModelQuerySet":
+        """Those with an artifact that the person may see."""
+        if user.is_superuser:
+            return self
+        seen = Artifact.objects.visible_to(user).filter(catalog_model=models.OuterRef("pk"))
+        return self.filter(models.Exists(seen))
+
+    def for_list(self, user: User) -> "CatalogModelQuerySet":
+        """With the numbers of the artifacts that the person may see."""
+        seen = None if user.is_superuser else Q(artifacts__in=Artifact.objects.visible_to(user))
+        return (
+            self.visible_to(user)
+            .annotate(
+                file_count=Count("artifacts", filter=seen),
+                size_bytes=models.Sum("artifacts__size_bytes", filter=seen),
+                last_used_at=models.Max("artifacts__last_used_at", filter=seen),
+            )
+            .order_by("name", "id")
+        )
 
 
 class CatalogModel(models.Model):
-    """A member of a model family, whatever files of it there are."""
+    """A member of a model family, whatever files of it there are.
 
-    name = models.CharField(max_length=120, unique=True)
-    slug = models.SlugField(max_length=120, unique=True)
+    It has no owner: it is there for whoever may see one of its artifacts. Teams that know nothing of each other may
+    each have one of the same name; its page shows together what a person may see of them.
+    """
+
+    name = models.CharField(max_length=120)
+    slug = models.SlugField(max_length=120)
     architecture = models.CharField(max_length=60, blank=True)
     parameters = models.BigIntegerField(null=True, blank=True)
     context_length = models.PositiveIntegerField(null=True, blank=True)
@@ -43,25 +62,30 @@ class CatalogModel(models.Model):
         return self.name
 
 
-class ArtifactQuerySet(models.QuerySet["Artifact"]):
+class ArtifactQuerySet(OwnedQuerySet["Artifact"]):
     def deployable(self) -> "ArtifactQuerySet":
         """Artifacts with a complete, verified copy somewhere."""
         ready = ArtifactCopy.objects.filter(artifact=models.OuterRef("pk"), state=CopyState.PRESENT)
         return self.filter(models.Exists(ready), is_leaving=False)
 
     def for_list(self, user: User) -> "ArtifactQuerySet":
-        """With the copies on hosts that the person may see."""
-        copies = ArtifactCopy.objects.visible_to(user).select_related("host")
+        """Those that the person may see, with the copies on hosts that they may see."""
+        hosts = Host.objects.visible_to(user)
+        copies = ArtifactCopy.objects.filter(host__in=hosts).select_related("host")
         return (
-            self.select_related("catalog_model")
+            self.visible_to(user)
+            .select_related("catalog_model", "team")
             .prefetch_related(models.Prefetch("copies", copies))
             .order_by("catalog_model__name", "id")
         )
 
 
-class Artifact(models.Model):
+class Artifact(Owned):
     """One concrete set of weight files. `files`: {name, size_bytes, sha256} each; `facts`: the header."""
 
+    audited_as = "artifact"
+
+    team = models.ForeignKey(Team, null=True, blank=True, on_delete=models.PROTECT, related_name="artifacts")
     catalog_model = models.ForeignKey(CatalogModel, on_delete=models.PROTECT, related_name="artifacts")
     format = models.CharField(max_length=20)
     quantisation = models.CharField(max_length=20, blank=True)
@@ -89,14 +113,27 @@ class Artifact(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
+                fields=["team", "catalog_model", "format", "quantisation", "main_file", "origin"],
+                name="artifact_once_per_team_and_origin",
+                violation_error_message="The team has this file of this model already.",
+            ),
+            # An empty team is no team: SQLite and PostgreSQL take two of them for different.
+            models.UniqueConstraint(
                 fields=["catalog_model", "format", "quantisation", "main_file", "origin"],
+                condition=Q(team=None),
                 name="artifact_once_per_origin",
                 violation_error_message="This file of this model is in the catalogue already.",
-            )
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.catalog_model} {self.quantisation}".strip()
+
+
+class ArtifactGrant(Grant):
+    """Another team may deploy the artifact, quantise it and bring it to hosts."""
+
+    item = models.ForeignKey(Artifact, on_delete=models.CASCADE, related_name="grants")
 
 
 class CopyState(models.TextChoices):
@@ -117,8 +154,10 @@ COPY_MOVES: dict[CopyState, frozenset[CopyState]] = {
 
 class ArtifactCopyQuerySet(models.QuerySet["ArtifactCopy"]):
     def visible_to(self, user: User) -> "ArtifactCopyQuerySet":
-        """Those on hosts that the person sees."""
-        return self if user.is_superuser else self.filter(host__in=Host.objects.visible_to(user))
+        """Those of artifacts and on hosts that the person sees."""
+        if user.is_superuser:
+            return self
+        return self.filter(artifact__in=Artifact.objects.visible_to(user), host__in=Host.objects.visible_to(user))
 
 
 class ArtifactCopy(models.Model):
@@ -145,6 +184,10 @@ class HubQuerySet(models.QuerySet["Hub"]):
         if user.is_superuser:
             return self
         return self.filter(Q(teams=None) | Q(teams__members=user), is_enabled=True).distinct()
+
+    def open_to(self, teams: Iterable[Team]) -> "HubQuerySet":
+        """Hubs whose token serves one of these teams, whoever asks."""
+        return self.filter(Q(teams=None) | Q(teams__in=list(teams))).distinct()
 
 
 class Hub(models.Model):

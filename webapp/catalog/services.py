@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.db import transaction
-from django.db.models import ProtectedError, Q
+from django.db.models import Case, ProtectedError, Q, When
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.text import slugify
@@ -46,34 +46,41 @@ class _Copies(States[ArtifactCopy]):
 COPIES = _Copies()
 
 
-def add_artifact(inspected: Inspected, model_name: str = "") -> Artifact:
-    """The catalogue's row for these files; the row that is there when they were added before."""
+def add_artifact(team: Team, inspected: Inspected, model_name: str = "") -> Artifact:
+    """The row for these files that the team may use when there is one, else a new one, which is the team's.
+
+    What another team has and does not share is not looked at: it may have come with a token that this team lacks.
+    """
     name = (model_name or inspected.model_name).strip()[:120]
     slug, facts = _slug(name), inspected.facts
     with transaction.atomic():
-        model, _created = CatalogModel.objects.get_or_create(
-            slug=slug,
-            defaults={
-                "name": name,
-                "architecture": (facts.get("architecture") or "")[:60],
-                "parameters": facts.get("parameters") or None,
-                "context_length": min(facts.get("context_length") or 0, 2**31 - 1) or None,
-                "licence": (inspected.licence or facts.get("licence") or "")[:80],
-            },
-        )
-        artifact, created = Artifact.objects.get_or_create(
-            catalog_model=model,
-            format=inspected.format,
-            quantisation=inspected.quantisation,
-            main_file=inspected.main_file,
-            origin=inspected.origin,
-            defaults={
-                "files": [{**file, "size_bytes": file["size"]} for file in inspected.files],
-                "facts": facts,
-                "size_bytes": inspected.size_bytes,
-                "source": inspected.source,
-            },
-        )
+        # Two requests of one team wait for each other here; of two teams neither knows of the other.
+        Team.objects.select_for_update().get(pk=team.pk)
+        model = _model_of(team, slug)
+        artifact = _same(team, slug, inspected)
+        created = artifact is None
+        if model is None:
+            model = CatalogModel.objects.create(
+                slug=slug,
+                name=name,
+                architecture=(facts.get("architecture") or "")[:60],
+                parameters=facts.get("parameters") or None,
+                context_length=min(facts.get("context_length") or 0, 2**31 - 1) or None,
+                licence=(inspected.licence or facts.get("licence") or "")[:80],
+            )
+        if artifact is None:
+            artifact = Artifact.objects.create(
+                team=team,
+                catalog_model=model,
+                format=inspected.format,
+                quantisation=inspected.quantisation,
+                main_file=inspected.main_file,
+                origin=inspected.origin,
+                files=[{**file, "size_bytes": file["size"]} for file in inspected.files],
+                facts=facts,
+                size_bytes=inspected.size_bytes,
+                source=inspected.source,
+            )
         if not created and artifact.size_bytes != inspected.size_bytes:
             raise Invalid(
                 f"The catalogue has another {inspected.main_file} of {model.name} with {artifact.size_bytes} bytes.",
@@ -84,6 +91,30 @@ def add_artifact(inspected: Inspected, model_name: str = "") -> Artifact:
             raise Conflict(f"{artifact} is being deleted.", "Wait until its files are gone, then fetch it again.")
         events.publish("catalog")
     return artifact
+
+
+def _model_of(team: Team, slug: str) -> CatalogModel | None:
+    """The model of this name that the team knows; its own before others'."""
+    known = Artifact.objects.open_to([team]).filter(catalog_model__slug=slug)
+    found = known.select_related("catalog_model").order_by(_own_first(team), "pk").first()
+    return found.catalog_model if found else None
+
+
+def _same(team: Team, slug: str, inspected: Inspected) -> Artifact | None:
+    """These very files among those that the team may use. Files behind a secret address are their owner's alone."""
+    rows = Artifact.objects.open_to([team]).filter(
+        catalog_model__slug=slug,
+        format=inspected.format,
+        quantisation=inspected.quantisation,
+        main_file=inspected.main_file,
+        origin=inspected.origin,
+    )
+    is_own = Q(team=team)
+    return rows.filter(is_own | ~Q(source__has_key="sealed_url")).order_by(_own_first(team), "pk").first()
+
+
+def _own_first(team: Team) -> Case:
+    return Case(When(team=team, then=0), default=1)
 
 
 def _slug(name: str) -> str:

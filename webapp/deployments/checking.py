@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError as OptionsError
 
 from webapp import engines
+from webapp.accounts import ownership
 from webapp.accounts.models import Team
 from webapp.catalog import images
 from webapp.catalog.models import Artifact, CopyState
@@ -41,6 +42,11 @@ def hold_files(artifact: Artifact) -> None:
     """Nobody has the files deleted until the transaction ends. Raises Conflict when somebody already has."""
     if not Artifact.objects.select_for_update().filter(pk=artifact.pk, is_leaving=False).exists():
         raise _leaving(artifact)
+
+
+def check_shared(artifact: Artifact, team: Team) -> None:
+    """The deployment's team may use the files at this moment. Raises Conflict."""
+    ownership.check_usable(artifact, team, "artifact")
 
 
 def _leaving(artifact: Artifact) -> Conflict:

@@ -200,6 +200,9 @@ class DeploymentAlias(models.Model):
 class DeploymentGrant(models.Model):
     """Another team may use the deployment: ask it, see its state; neither change it nor read its logs."""
 
+    # It ends with the team it was given to, and keeps nobody from deleting that.
+    ends_with_team: ClassVar[bool] = True
+
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="grants")
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="granted_deployments")
     actor = models.CharField(max_length=150, blank=True)

@@ -12,7 +12,7 @@ from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog import images
 from webapp.deployments import names, revisions, rolling, room, timeline
-from webapp.deployments.checking import check_count, check_files, check_hardware, checked, hold_files
+from webapp.deployments.checking import check_count, check_files, check_hardware, check_shared, checked, hold_files
 from webapp.deployments.checking import checked_options as checked_options
 from webapp.deployments.models import MAX_REPLICAS as MAX_REPLICAS
 from webapp.deployments.models import Deployment, ReplicaEvent, Revision
@@ -70,6 +70,7 @@ def check(user: User | None, team: Team, wanted: DeploymentSpec) -> DeploymentSp
     """What would run, with options as they are stored. Raises Invalid or NotAllowed."""
     require(user, team, Role.OPERATOR)
     check_count(wanted.replicas)
+    check_shared(wanted.artifact, team)
     spec = checked(wanted)
     check_hardware(spec, team)
     return spec
@@ -83,6 +84,7 @@ def check_edit(user: User | None, deployment: Deployment, wanted: DeploymentPatc
     if wanted.replicas is not None:
         check_count(wanted.replicas)
     if planned.changes:
+        check_shared(planned.spec.artifact, deployment.team)
         check_files(planned.spec)
         check_hardware(planned.spec, deployment.team)
     return planned
@@ -116,6 +118,7 @@ def edit(user: User | None, deployment: Deployment, wanted: DeploymentPatch) -> 
         planned = plan(deployment, wanted)
         if planned.changes:
             hold_files(planned.spec.artifact)
+            check_shared(planned.spec.artifact, deployment.team)
             check_files(planned.spec)
             check_hardware(planned.spec, deployment.team)
             _check_room(planned, wanted.may_gap)
@@ -148,6 +151,7 @@ def restart(user: User | None, deployment: Deployment, may_gap: bool = False) ->
         deployment = _held(deployment)
         if deployment.desired_state != Desired.RUNNING:
             raise Conflict(f"{deployment.name} does not run.", "Start it instead.")
+        check_shared(deployment.artifact, deployment.team)
         spec = deployment.spec
         # Before anything that runs is replaced by what may not start.
         images.check(spec.image)
@@ -182,6 +186,7 @@ def roll_back(user: User | None, deployment: Deployment, number: int, may_gap: b
         if not changes:
             raise Conflict(f"It runs what revision {number} ran already.", "Restart it to replace its replicas.")
         hold_files(spec.artifact)
+        check_shared(spec.artifact, deployment.team)
         check_files(spec)
         check_hardware(spec, deployment.team)
         _check_room(plan(deployment, DeploymentPatch(spec.columns())), may_gap)
@@ -199,6 +204,7 @@ def start(user: User | None, deployment: Deployment) -> None:
     with transaction.atomic():
         deployment = _held(deployment)
         images.check(deployment.image)
+        check_shared(deployment.artifact, deployment.team)
         _wish(deployment, Desired.RUNNING)
         if not deployment.desired_replicas:
             _scale(user, deployment, 1)
@@ -265,6 +271,7 @@ def _scale(user: User | None, deployment: Deployment, replicas: int) -> None:
         return
     if replicas > before:
         images.check(deployment.image)
+        check_shared(deployment.artifact, deployment.team)
     deployment.desired_replicas = replicas
     deployment.save(update_fields=["desired_replicas"])
     _write(deployment, user, f"asked for {replicas} replicas instead of {before}")

@@ -125,6 +125,9 @@ class HostLane(Leased):
 class HostGrant(models.Model):
     """A team that may use a host which is not shared with everybody."""
 
+    # It ends with the team, and keeps nobody from deleting that: the host stays closed to the others.
+    ends_with_team: ClassVar[bool] = True
+
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="grants")
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="host_grants")
 

@@ -7,6 +7,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from webapp.accounts.models import Role, Team, User
+from webapp.accounts.ownership import require_owner
 from webapp.accounts.services import audit, require
 from webapp.catalog import services as catalog
 from webapp.catalog import uses
@@ -50,8 +51,11 @@ def _making(job: Job) -> Use:
 
 
 def delete_copy(user: User | None, team: Team, copy: ArtifactCopy) -> Job:
-    """Have the files removed from the copy's host. Raises NotAllowed, Conflict when something uses them."""
-    require(user, team, Role.OPERATOR)
+    """Have the files removed from the copy's host. Raises NotAllowed, Conflict when something uses them.
+
+    `team` is shown the job where the artifact is the installation's own; else its owner is.
+    """
+    team = _acting(user, team, copy.artifact)
     with transaction.atomic():
         _hold(copy.artifact)
         _refuse_use(user, loss_of_copy(copy), f"The copy of {copy.artifact} on {copy.host.name}")
@@ -60,8 +64,11 @@ def delete_copy(user: User | None, team: Team, copy: ArtifactCopy) -> Job:
 
 
 def delete_artifact(user: User | None, team: Team, artifact: Artifact) -> list[Job]:
-    """Have the files removed from every host; the catalogue forgets the artifact when the last copy is gone."""
-    require(user, team, Role.OPERATOR)
+    """Have the files removed from every host; the catalogue forgets the artifact when the last copy is gone.
+
+    `team` as for `delete_copy`.
+    """
+    team = _acting(user, team, artifact)
     with transaction.atomic():
         _hold(artifact)
         _refuse_use(user, loss_of_artifact(artifact), str(artifact))
@@ -77,9 +84,18 @@ def delete_artifact(user: User | None, team: Team, artifact: Artifact) -> list[J
         return [_queue(user, team, artifact, copy.host) for copy in copies]
 
 
+def _acting(user: User | None, team: Team, artifact: Artifact) -> Team:
+    """The team in whose name it goes; only the owner's people take it away."""
+    require_owner(user, artifact)
+    require(user, artifact.team or team, Role.OPERATOR)
+    return artifact.team or team
+
+
 def begin_again(job: Job) -> None:
     if job.artifact is None:
         raise Conflict("The artifact is gone already.")
+    if job.artifact.team_id not in (None, job.team_id):
+        raise Conflict(f"{job.artifact} belongs to another team now.")
     for copy in ArtifactCopy.objects.filter(artifact=job.artifact, host=job.host).exclude(state=CopyState.DELETING):
         _hold(copy.artifact)
         _refuse_use(job.requested_by, loss_of_copy(copy), f"The copy of {job.artifact} on {job.host.name}")

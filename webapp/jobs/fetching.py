@@ -7,6 +7,7 @@ from typing import Any
 from django.db import transaction
 
 from webapp.accounts.models import Role, Team, User
+from webapp.accounts.ownership import check_usable
 from webapp.accounts.services import require
 from webapp.catalog import hubs, inspecting, reading
 from webapp.catalog import services as catalog
@@ -61,11 +62,7 @@ def from_url(user: User | None, team: Team, host: Host, url: str, model_name: st
 def to_host(user: User | None, team: Team, artifact: Artifact, host: Host) -> Job:
     """Fetch an artifact of the catalogue to one more host, from where it came from. Raises Refused."""
     require(user, team, Role.OPERATOR)
-    if artifact.source.get("kind") == "hub" and not Hub.objects.filter(pk=artifact.source.get("hub")).exists():
-        name = artifact.source.get("hub_name", "it came from")
-        raise Conflict(
-            f"The hub {name} is no longer known.", "Add it again in Settings > Hubs, and fetch from its page."
-        )
+    check_source(team, artifact)
     if artifact.source.get("kind") == "made":
         raise Conflict(f"{artifact} was made here, not fetched.", "Fetch what it was made from, and quantise it there.")
     if artifact.source.get("kind") not in ("path", "hub", "url"):
@@ -80,6 +77,8 @@ def begin_again(job: Job) -> None:
     """The copy is on its way once more."""
     if job.artifact is None:
         raise Conflict("The artifact was deleted.", "Fetch it anew.")
+    if job.team is not None:
+        check_source(job.team, job.artifact)
     _check_open(job.host, job.artifact.source, job.artifact.files, Conflict)
     catalog.begin_copy(job.artifact, job.host)
 
@@ -101,10 +100,33 @@ def _queue(
 ) -> Job:
     _check_disk(host, inspected.size_bytes, inspected.main_file)
     with transaction.atomic():
-        artifact = catalog.add_artifact(inspected, model_name)
-        if url is not None:
+        artifact = catalog.add_artifact(team, inspected, model_name)
+        if url is not None and artifact.team_id == team.pk:
             catalog.keep_whole_url(artifact, url)
+        check_source(team, artifact)
         return _queue_copy(user, team, artifact, host)
+
+
+def check_source(team: Team, artifact: Artifact) -> None:
+    """The team may use the artifact, and may have it fetched again: by no secret that it was not given."""
+    check_usable(artifact, team)
+    source = artifact.source
+    if source.get("kind") == "hub":
+        hub, name = Hub.objects.filter(pk=source.get("hub")), source.get("hub_name", "it came from")
+        if not hub.exists():
+            raise Conflict(
+                f"The hub {name} is no longer known.", "Add it again in Settings > Hubs, and fetch from its page."
+            )
+        if not hub.open_to([team]).exists():
+            raise Conflict(
+                f"{artifact} is fetched from a hub that team {team.name} may not use.",
+                "Ask the team that owns it to fetch it to that host.",
+            )
+    if "sealed_url" in source and artifact.team_id != team.pk:
+        raise Conflict(
+            f"{artifact} is fetched from an address that only its owner knows.",
+            "Ask the team that owns it to fetch it to that host.",
+        )
 
 
 def _check_open(host: Host, source: Mapping[str, Any], files: Iterable[Mapping[str, Any]], kind: type[Refused]) -> None:

@@ -33,15 +33,19 @@ def queue_job(
 ) -> Job:
     """Ask for long work on an artifact. One job of a kind per artifact and host runs at a time; it is returned.
 
-    Of a kind with recipes, one of each recipe.
+    Of a kind with recipes, one of each recipe and team. Another team's job is nobody's to see: Conflict.
     """
     with transaction.atomic():
         running = Job.objects.filter(kind=kind, artifact=artifact, host=host).exclude(
             state__in=[state.value for state in ENDED]
         )
-        there = next((job for job in running if job.params.get("recipe") == params.get("recipe")), None)
-        if there is not None:
-            return there
+        same = [job for job in running if job.params.get("recipe") == params.get("recipe")]
+        if kind == JobKind.QUANTISE:
+            same = [job for job in same if job.team_id == (team.pk if team else None)]
+        for there in same:
+            if there.team_id == (team.pk if team else None):
+                return there
+            raise Conflict(f"Another team's job works on {artifact} on {host.name}.", "Wait until it has ended.")
         job = Job.objects.create(
             kind=kind,
             team=team,

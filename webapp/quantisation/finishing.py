@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from webapp.accounts.ownership import check_usable
 from webapp.catalog import services as catalog
 from webapp.catalog.models import Artifact
 from webapp.foundation.errors import Conflict
@@ -16,6 +17,8 @@ def begin_again(job: Job) -> None:
     """Another try goes on behind the last finished step while its files are kept, else from the start."""
     if job.artifact is None:
         raise Conflict("The artifact was deleted.", "Quantise another one.")
+    if job.team is not None:
+        check_usable(job.artifact, job.team)
     if not job.result.get("work_kept"):
         # Another place too: the one that was reserved may be why it failed.
         params = {name: value for name, value in job.params.items() if name != "artifact_id"}
@@ -33,6 +36,7 @@ def finish(job: Job, result: dict[str, Any]) -> None:
     facts = _facts(published["facts"], parent, recipe.label)
     artifact = Artifact(
         pk=job.params["artifact_id"],
+        team=job.team,
         catalog_model=parent.catalog_model,
         format=published["format"],
         quantisation=recipe.label,

@@ -23,7 +23,7 @@ def why_no_baseline(job: Job) -> str:
     engine = timed.get("tool") or judged.get("tool")
     if not timed.get("speed") or not engine:
         return "The result was not timed, so there is nothing to compare."
-    before = Measurement.objects.filter(
+    before = Measurement.objects.known_to(job.team).filter(
         artifact=job.artifact, host=job.host, text_sha256=job.params["judging"]["sha256"], tool__contains=engine,
         values__has_key="speed",
     ).first()  # fmt: skip
@@ -58,11 +58,14 @@ def _keep_baseline(parent: Artifact, result: Said, about: Mapping[str, Any]) -> 
         # What it was judged at may have been written down with the engine that timed it then.
         tools = {_tools(judged), _tools(judged, result.get("speed", {}))}
         same = {name: about[name] for name in ("text_sha256", "context", "chunks")}
-        if Measurement.objects.filter(artifact=parent, tool__in=tools, **same).exists():
+        if Measurement.objects.known_to(about["job"].team).filter(artifact=parent, tool__in=tools, **same).exists():
             return
     values = {"perplexity": judged["base_perplexity"], "perplexity_error": judged.get("base_perplexity_error")}
     values |= _sizes(parent) | _times(timed)
-    Measurement.objects.create(artifact=parent, values=values, tool=_tools(judged, timed), **about)
+    team = about["job"].team
+    # What is measured of another team's artifact names our texts.
+    whose = team if team is not None and team.pk != parent.team_id else None
+    Measurement.objects.create(artifact=parent, team=whose, values=values, tool=_tools(judged, timed), **about)
 
 
 def _times(timed: Said) -> dict[str, Any]:

@@ -6,22 +6,21 @@ from django.db import models
 from django.db.models import Q
 
 from webapp.accounts.models import Team, User
+from webapp.accounts.owned import Grant, Owned, OwnedQuerySet
 from webapp.catalog.models import Artifact
 from webapp.inventory.models import Host
 from webapp.jobs.models import Job
 
 
-class CalibrationSetQuerySet(models.QuerySet["CalibrationSet"]):
-    def visible_to(self, user: User) -> "CalibrationSetQuerySet":
-        """Everybody's, and those of the person's teams."""
-        return self if user.is_superuser else self.filter(Q(team=None) | Q(team__members=user)).distinct()
-
+class CalibrationSetQuerySet(OwnedQuerySet["CalibrationSet"]):
     def for_list(self) -> "CalibrationSetQuerySet":
         return self.select_related("team").defer("text").order_by("team__name", "name", "id")
 
 
-class CalibrationSet(models.Model):
-    """A text to calibrate on or to judge with. Without a team it is everybody's."""
+class CalibrationSet(Owned):
+    """A text to calibrate on or to judge with."""
+
+    audited_as = "calibration"
 
     name = models.CharField(max_length=80)
     team = models.ForeignKey(Team, null=True, blank=True, on_delete=models.CASCADE, related_name="calibration_sets")
@@ -58,16 +57,19 @@ class CalibrationSet(models.Model):
         return {"id": self.pk, "name": self.name, "sha256": self.sha256}
 
 
-class PromptSetQuerySet(models.QuerySet["PromptSet"]):
-    def visible_to(self, user: User) -> "PromptSetQuerySet":
-        return self if user.is_superuser else self.filter(team__members=user)
+class CalibrationSetGrant(Grant):
+    item = models.ForeignKey(CalibrationSet, on_delete=models.CASCADE, related_name="grants")
 
+
+class PromptSetQuerySet(OwnedQuerySet["PromptSet"]):
     def for_list(self) -> "PromptSetQuerySet":
         return self.select_related("team").order_by("team__name", "name", "id")
 
 
-class PromptSet(models.Model):
+class PromptSet(Owned):
     """A team's golden prompts: [{prompt, way, expected}] as webapp.quantisation.golden has them. Never changed."""
+
+    audited_as = "prompts"
 
     name = models.CharField(max_length=80)
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="prompt_sets")
@@ -98,10 +100,26 @@ class PromptSet(models.Model):
         return {"id": self.pk, "name": self.name, "sha256": self.sha256}
 
 
+class PromptSetGrant(Grant):
+    item = models.ForeignKey(PromptSet, on_delete=models.CASCADE, related_name="grants")
+
+
 class MeasurementQuerySet(models.QuerySet["Measurement"]):
+    def visible_to(self, user: User) -> "MeasurementQuerySet":
+        """What goes with an artifact that the person may see, and what their teams measured of it."""
+        if user.is_superuser:
+            return self
+        mine = Q(team=None) | Q(team_id__in=user.memberships.values("team_id"))
+        return self.filter(mine, artifact__in=Artifact.objects.visible_to(user))
+
+    def known_to(self, team: Team | None) -> "MeasurementQuerySet":
+        """What goes with the artifact, and what this team measured of it."""
+        return self.filter(Q(team=None) | Q(team=team))
+
     def for_list(self, user: User) -> "MeasurementQuerySet":
         """Newest first; a host that the person may not see is nobody's business."""
-        return self.prefetch_related(models.Prefetch("host", Host.objects.visible_to(user))).order_by("-id")
+        hosts = models.Prefetch("host", Host.objects.visible_to(user))
+        return self.visible_to(user).prefetch_related(hosts).order_by("-id")
 
 
 class Measurement(models.Model):
@@ -116,6 +134,9 @@ class Measurement(models.Model):
     """
 
     artifact = models.ForeignKey(Artifact, on_delete=models.CASCADE, related_name="measurements")
+    # Whose it is where another team than the artifact's had it measured, which names that team's texts and ends with
+    # it; else it goes with the artifact.
+    team = models.ForeignKey(Team, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
     against = models.ForeignKey(Artifact, null=True, on_delete=models.SET_NULL, related_name="+")
     host = models.ForeignKey(Host, null=True, on_delete=models.SET_NULL, related_name="+")
     job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, related_name="+")

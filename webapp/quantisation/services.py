@@ -10,6 +10,7 @@ from django.db.models import RestrictedError
 from pydantic import ValidationError
 
 from webapp.accounts.models import Role, Team, User
+from webapp.accounts.ownership import check_usable, require_owner
 from webapp.accounts.roles import require_installation_admin
 from webapp.accounts.services import audit, require
 from webapp.catalog.models import Artifact, CopyState
@@ -102,10 +103,10 @@ def queue(
 ) -> Job:
     """Have the artifact made and measured on the host, as a job. Raises Invalid with the refusals, Conflict."""
     require(user, team, Role.OPERATOR)
-    if prompts is not None and prompts.team_id != team.pk:
-        raise Invalid(
-            f"The golden prompts {prompts.name} belong to another team.", fields={"prompts": "another team's"}
-        )
+    used = {"artifact": artifact, "calibration": calibration, "judging": judging, "prompts": prompts}
+    for field, item in used.items():
+        if item is not None:
+            check_usable(item, team, field)
     looked = preview(artifact, recipe, host, measure, has_prompts=prompts is not None)
     if looked.refusals:
         first = looked.refusals[0]
@@ -134,10 +135,11 @@ def queue(
 
 def again(user: User | None, team: Team, artifact: Artifact, host: Host) -> Job:
     """Make an artifact once more from its parent, by the same recipe and texts. Raises Conflict, Invalid."""
+    check_usable(artifact, team)
     kept = artifact.recipe
     if artifact.parent is None or not kept:
         raise Conflict(f"{artifact} was not made here, or its parent is gone.", "Quantise another file of this model.")
-    calibration, judging = (_text_again(kept.get(name)) for name in ("calibration", "judging"))
+    calibration, judging = (_text_again(team, kept.get(name)) for name in ("calibration", "judging"))
     measure = Measure.model_validate(kept["measure"]) if kept.get("measure") else None
     recipe = Recipe.model_validate(kept["recipe"])
     prompts = _prompts_again(team, kept.get("prompts"))
@@ -170,7 +172,7 @@ def add_text(user: User, team: Team | None, name: str, text: str, licence: str =
 
 def delete_text(user: User, text: CalibrationSet) -> None:
     """Forget a text; artifacts and measurements keep its name and checksum."""
-    _require(user, text.team)
+    require_owner(user, text)
     with transaction.atomic():
         audit(user, text.team, "calibration.delete", text.name, {"sha256": text.sha256})
         text.delete()
@@ -270,16 +272,16 @@ def _source(artifact: Artifact) -> dict[str, Any]:
 def _prompts_again(team: Team, kept: dict[str, Any] | None) -> PromptSet | None:
     if kept is None:
         return None
-    found = PromptSet.objects.filter(team=team, sha256=kept["sha256"]).first()
+    found = PromptSet.objects.open_to([team]).filter(sha256=kept["sha256"]).first()
     if found is None:
         raise Conflict(f"The golden prompts {kept['name']} are gone.", "Quantise anew, with others or without.")
     return found
 
 
-def _text_again(kept: dict[str, Any] | None) -> CalibrationSet | None:
+def _text_again(team: Team, kept: dict[str, Any] | None) -> CalibrationSet | None:
     if kept is None:
         return None
-    found = CalibrationSet.objects.filter(sha256=kept["sha256"]).first()
+    found = CalibrationSet.objects.open_to([team]).filter(sha256=kept["sha256"]).first()
     if found is None:
         raise Conflict(f"The text {kept['name']} is gone.", "Choose another text and quantise anew.")
     return found

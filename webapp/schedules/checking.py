@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import ValidationError
 
 from webapp import engines
+from webapp.accounts.ownership import why_not_usable
+from webapp.catalog.models import Hub
 from webapp.deployments import fit
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired
@@ -37,13 +39,14 @@ class Fault:
 
 def faults(schedule: Schedule, wish: Wish) -> list[Fault]:
     """All faults of the wish. `schedule` holds it already, unsaved."""
-    found = [*of_name(schedule.name), *of_source(wish), *of_times(wish), *_of_recipes(schedule, wish)]
+    found = [*of_name(schedule.name), *of_source(wish), *_of_owners(schedule, wish), *of_times(wish)]
+    found += _of_recipes(schedule, wish)
     if not Host.objects.open_to([schedule.team]).filter(pk=wish.host.pk).exists():
         found.append(Fault("host", f"{wish.host.name} is not open to team {schedule.team.name}."))
     if wish.gate.needs_source and wish.measure is None:
         advice = "Turn measuring on, or take the limits away."
         found.append(Fault("gate", "The gate needs what is not measured.", advice))
-    found += _of_texts(schedule, wish)
+    found += _of_prompts(wish)
     if wish.keep_last is not None and not 1 <= wish.keep_last <= 1000:
         found.append(Fault("keep_last", "Between 1 and 1000 results can be kept."))
     return [*found, *_of_deployment(schedule, wish)]
@@ -78,6 +81,16 @@ def of_source(wish: Any) -> Iterator[Fault]:
         yield Fault("artifact", f"{wish.artifact} is being deleted.")
     if wish.when == When.NEW_REVISION and not wish.repo:
         yield Fault("when", "Only a repository of a hub can have a new revision.", "Choose one, or a crontab.")
+
+
+def _of_owners(schedule: Schedule, wish: Wish) -> Iterator[Fault]:
+    """What another team has and does not share, the schedule's team cannot use."""
+    for name in ("artifact", "calibration", "judging", "prompts"):
+        item = getattr(wish, name)
+        if item is not None and not type(item).objects.open_to([schedule.team]).filter(pk=item.pk).exists():
+            yield Fault(name, why_not_usable(item, schedule.team))
+    if wish.hub is not None and not Hub.objects.open_to([schedule.team]).filter(pk=wish.hub.pk).exists():
+        yield Fault("hub", f"Team {schedule.team.name} may not use {wish.hub.name}.")
 
 
 def of_times(wish: Any) -> Iterator[Fault]:
@@ -122,16 +135,10 @@ def _of_recipes(schedule: Schedule, wish: Wish) -> Iterator[Fault]:
         seen.append(full)
 
 
-def _of_texts(schedule: Schedule, wish: Wish) -> Iterator[Fault]:
-    if wish.prompts is not None and wish.prompts.team_id != schedule.team_id:
-        yield Fault("prompts", f"The golden prompts {wish.prompts.name} belong to another team.")
+def _of_prompts(wish: Wish) -> Iterator[Fault]:
     if wish.gate.min_prompts_passed_percent is not None and wish.prompts is None:
         what = "The gate needs golden prompts, and none are chosen."
         yield Fault(gates.PROMPTS, what, "Choose some, or take the limit away.")
-    for name in ("calibration", "judging"):
-        text = getattr(wish, name)
-        if text is not None and text.team_id not in (None, schedule.team_id):
-            yield Fault(name, f"The text {text.name} belongs to another team.")
 
 
 def _of_deployment(schedule: Schedule, wish: Wish) -> Iterator[Fault]:

@@ -22,7 +22,8 @@ def begin(run: ScheduleRun, passed: list[dict[str, Any]]) -> None:
         deployment = _deployment(run)
         formats = engines.get(deployment.engine).formats
         ids = [result["artifact"] for result in passed]
-        found = Artifact.objects.select_related("catalog_model").in_bulk(ids)
+        usable = Artifact.objects.open_to([deployment.team])
+        found = usable.select_related("catalog_model").in_bulk(ids)
         fitting = [found[key] for key in ids if key in found and found[key].format in formats]
         if not fitting:
             raise Conflict(f"{deployment.name} loads none of the results.", "Choose recipes for its engine.")

@@ -261,7 +261,7 @@ def _first_things(user: User) -> list[Concern]:
                 "Start a Docker engine; `make run` registers it.", "Hosts",
             )
         ]  # fmt: skip
-    if not Artifact.objects.deployable().exists():
+    if not Artifact.objects.deployable().visible_to(user).exists():
         return [
             Concern(
                 "first", "to do", "No model", reverse("catalog:index"), "No model is on a host yet.", "Get one.",

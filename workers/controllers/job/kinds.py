@@ -9,6 +9,7 @@ from webapp.catalog import services as catalog
 from webapp.catalog.models import Hub
 from webapp.catalog.outbound import Policy
 from webapp.foundation.errors import Refused
+from webapp.jobs import fetching
 from webapp.jobs.models import Job, JobKind
 from workers.controllers.job.beginning import CannotBegin
 from workers.controllers.job.quantising import Quantise
@@ -99,6 +100,9 @@ class Fetch:
             return None
         said: dict[str, Any] = {"proxies": outbound.environment_proxies()}
         try:
+            if job.team is not None and job.artifact is not None:
+                # What it is fetched with may have been withdrawn while the job waited.
+                fetching.check_source(job.team, job.artifact)
             if source["kind"] == "hub":
                 said["headers"] = hubs.secret_headers(_hub(source))
             elif job.artifact is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from webapp.accounts.ownership import check_usable
 from webapp.catalog import images
 from webapp.catalog import services as catalog
 from webapp.control import lease
@@ -68,6 +69,11 @@ class Quantise:
         """The texts come over the input: they are too long for an environment."""
         if step != "prepare":
             return None
+        if job.team is not None and job.artifact is not None:
+            try:
+                check_usable(job.artifact, job.team)
+            except Refused as refusal:
+                raise CannotBegin(refusal) from refusal
         texts = {}
         for name, kept in (("calibration.txt", job.params["calibration"]), ("judging.txt", job.params["judging"])):
             if kept is not None:

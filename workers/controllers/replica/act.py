@@ -144,6 +144,8 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
     contents, name = replica.contents, replica.deployment.name
     artifact, engine = contents.artifact, engines.get(contents.engine)
     assert artifact is not None
+    if (why := placing.forbidden(replica)) is not None:
+        return _crash_now(replica, why, False)
     try:
         options = engine.Options.model_validate(contents.options)
         model = specs.model_files(artifact.pk, artifact.main_file, name, artifact.format, artifact.facts)

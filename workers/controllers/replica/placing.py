@@ -1,5 +1,7 @@
 """Find a place for a replica: book what the one answer to "does it fit?" says is best."""
 
+from webapp.accounts import ownership
+from webapp.catalog.models import Artifact
 from webapp.control.steps import GO_ON, Pause
 from webapp.deployments import fit, lifecycle, room
 from webapp.deployments.models import Replica
@@ -14,6 +16,9 @@ def place(replica: Replica) -> Pause:
     """Book the best place. GO_ON when there was one, else the seconds until another try; the reasons are on the row."""
     spec = replica.contents.spec
     deployment = replica.deployment
+    if (why := forbidden(replica)) is not None:
+        lifecycle.record_crash(replica, why, retry=False, counts=True)
+        return None
     found = fit.answer(spec, deployment.team, fleet=room.fleet_of(deployment, spec, but=replica))
     if found.problem:  # options or facts that the engine cannot work with: a person must change them
         why = lifecycle.Why("bad_option", found.problem, "Change the deployment's options.")
@@ -28,6 +33,15 @@ def place(replica: Replica) -> Pause:
         _say_once(replica, str(error), NO_ROOM_ADVICE)
         return 1.0
     return GO_ON
+
+
+def forbidden(replica: Replica) -> lifecycle.Why | None:
+    """Why its team may not begin to run these files. What runs already is not asked."""
+    artifact, team = replica.contents.artifact, replica.deployment.team
+    if artifact is None or Artifact.objects.open_to([team]).filter(pk=artifact.pk).exists():
+        return None
+    advice = "Ask the team that owns the files to share them, or choose another model."
+    return lifecycle.Why("not_shared", ownership.why_not_usable(artifact, team), advice)
 
 
 def _where(best: fit.Place) -> lifecycle.Place:

@@ -9,9 +9,10 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from webapp.accounts.ownership import check_usable
 from webapp.catalog import hubs, inspecting
 from webapp.catalog import services as catalog
-from webapp.catalog.models import Artifact
+from webapp.catalog.models import Artifact, Hub
 from webapp.control import lease
 from webapp.control.steps import GO_ON, Pause
 from webapp.foundation.errors import Conflict, Refused, Unavailable
@@ -65,15 +66,19 @@ def _find_source(run: ScheduleRun, _step: decide.FindSource) -> Pause:
     if schedule.repo:
         if schedule.hub is None:
             return _end(run, End(RunState.FAILED, "The hub of this schedule was removed.", CHOOSE_SOURCE))
+        if not Hub.objects.open_to([schedule.team]).filter(pk=schedule.hub.pk).exists():
+            what = f"Team {schedule.team.name} may not use {schedule.hub.name} any more."
+            return _end(run, End(RunState.FAILED, what, CHOOSE_SOURCE))
         found = hubs.repo(schedule.hub, schedule.repo, schedule.revision)
         commit = found.commit
         source = _known(schedule, commit)
         if source is None:
-            source = catalog.add_artifact(inspecting.inspect_repo(schedule.hub, found, schedule.variant))
+            source = catalog.add_artifact(schedule.team, inspecting.inspect_repo(schedule.hub, found, schedule.variant))
     elif schedule.artifact is None:
         return _end(run, End(RunState.FAILED, "The artifact it was made from was deleted.", CHOOSE_SOURCE))
     else:
         source = schedule.artifact
+        check_usable(source, schedule.team)
     began: dict[str, Any] = {"started_at": timezone.now(), "source": source, "commit": commit, "advice": ""}
     if RUNS.move(run, RunState.WAITING, RunState.RUNNING, **began):
         Schedule.objects.filter(pk=schedule.pk).update(seen_commit=commit, note="")
@@ -83,7 +88,8 @@ def _find_source(run: ScheduleRun, _step: decide.FindSource) -> Pause:
 def _known(schedule: Schedule, commit: str) -> Artifact | None:
     assert schedule.hub is not None
     origin = f"hub:{schedule.hub.pk}:{schedule.repo}@{commit}:{schedule.variant}"[:500]
-    return Artifact.objects.filter(origin=origin, is_leaving=False).select_related("catalog_model").first()
+    known = Artifact.objects.open_to([schedule.team]).filter(origin=origin, is_leaving=False)
+    return known.select_related("catalog_model").order_by("pk").first()
 
 
 def _fetch(run: ScheduleRun, _step: decide.Fetch) -> Pause:

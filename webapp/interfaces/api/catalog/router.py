@@ -40,7 +40,7 @@ Format = Literal["gguf", "safetensors"]
 @router.get("/models", response=list[ModelOut], summary="All models of the catalogue")
 @paginate(Pages)
 def list_models(request: HttpRequest):  # type: ignore[no-untyped-def]
-    return CatalogModel.objects.for_list()
+    return CatalogModel.objects.for_list(caller(request))
 
 
 @router.get("/artifacts", response=list[ArtifactOut], summary="All artifacts")
@@ -70,7 +70,8 @@ def list_known(request: HttpRequest, q: str = "") -> list[KnownOut]:
 
 @router.get("/disk", response=list[HostDiskOut], summary="What models take on each host")
 def disk_use(request: HttpRequest) -> list[HostDiskOut]:
-    return [HostDiskOut.of(item) for item in disk.by_host(Host.objects.visible_to(caller(request)))]
+    user = caller(request)
+    return [HostDiskOut.of(item) for item in disk.by_host(user, Host.objects.visible_to(user))]
 
 
 @router.get("/hubs", response=list[HubOut], summary="Hubs that I may use")

@@ -36,6 +36,8 @@ class CopyOut(Schema):
 
 class ArtifactOut(Schema):
     id: int
+    team: str | None = Field(description="the slug of the team that owns it; null: the installation's own")
+    is_shared: bool = Field(description="every team may use it")
     model: str = Field(alias="catalog_model.name")
     format: str
     quantisation: str
@@ -52,6 +54,10 @@ class ArtifactOut(Schema):
     )
     copies: list[CopyOut]
     created_at: datetime
+
+    @staticmethod
+    def resolve_team(artifact):  # type: ignore[no-untyped-def]
+        return artifact.team.slug if artifact.team else None
 
     @staticmethod
     def resolve_copies(artifact):  # type: ignore[no-untyped-def]
@@ -101,9 +107,11 @@ class HostDiskOut(Schema):
     host: str
     disk_total_bytes: int
     disk_free_bytes: int
-    models_bytes: int
+    models_bytes: int = Field(description="all models there, those of other teams too")
     unused_bytes: int
-    held: list[HeldOut]
+    held: list[HeldOut] = Field(description="the copies that I may see")
+    others_copies: int = Field(description="how many copies belong to other teams alone")
+    others_bytes: int = Field(description="what those take")
 
     @classmethod
     def of(cls, item: HostDisk) -> "HostDiskOut":
@@ -114,6 +122,8 @@ class HostDiskOut(Schema):
             disk_free_bytes=item.host.disk_free_bytes,
             models_bytes=item.models_bytes,
             unused_bytes=item.unused_bytes,
+            others_copies=item.others_copies,
+            others_bytes=item.others_bytes,
             held=[
                 HeldOut(
                     copy_id=held.copy.pk,

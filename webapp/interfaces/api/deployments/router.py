@@ -57,7 +57,7 @@ def list_engines(request: HttpRequest) -> list[dict[str, Any]]:
 
 @router.post("/estimates", response=EstimateOut, summary="How much memory it would take, and where it would fit")
 def estimate_memory(request: HttpRequest, data: EstimateIn) -> fit.Fit:
-    artifact = referred(artifact=(Artifact.objects.all(), data.artifact))["artifact"]
+    artifact = referred(artifact=(Artifact.objects.visible_to(caller(request)), data.artifact))["artifact"]
     spec = checking.checked(RevisionSpec(artifact=artifact, engine=data.engine, options=data.options))
     found = fit.answer(spec, team_of(caller(request), None))
     if found.problem:
@@ -99,7 +99,8 @@ def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = 
 
 def _spec(request: HttpRequest, said: dict[str, Any]) -> dict[str, Any]:
     """The fields of a spec as far as they were said, with rows for the ids of the artifact and the host."""
-    rows = {"artifact": Artifact.objects.all(), "host": Host.objects.visible_to(caller(request))}
+    user = caller(request)
+    rows: dict[str, Any] = {"artifact": Artifact.objects.visible_to(user), "host": Host.objects.visible_to(user)}
     found = referred(**{name: (rows[name], said[name]) for name in rows if name in said})
     return {name: said[name] for name in FIELDS if name in said} | found
 

@@ -79,14 +79,16 @@ def fetch(request: HttpRequest, data: FetchIn) -> Status[Job]:
 
 @router.post("/artifacts/{artifact_id}/copies", response={202: JobOut}, summary="Fetch an artifact to one more host")
 def add_copy(request: HttpRequest, artifact_id: int, data: CopyIn) -> Status[Job]:
-    artifact = get_object_or_404(Artifact.objects.select_related("catalog_model"), pk=artifact_id)
+    artifact = get_object_or_404(Artifact.objects.for_list(caller(request)), pk=artifact_id)
     job = fetching.to_host(caller(request), team_of(caller(request), data.team), artifact, _host(request, data.host))
     return Status(202, get_job(request, job.pk))
 
 
 @router.delete("/artifacts/{artifact_id}/copies/{host_id}", response={202: JobOut}, summary="Delete one host's copy")
 def delete_copy(request: HttpRequest, artifact_id: int, host_id: int, team: str | None = None) -> Status[Job]:
-    copies = ArtifactCopy.objects.visible_to(caller(request)).select_related("artifact__catalog_model", "host")
+    copies = ArtifactCopy.objects.visible_to(caller(request)).select_related(
+        "artifact__catalog_model", "artifact__team", "host"
+    )
     copy = get_object_or_404(copies, artifact=artifact_id, host=host_id)
     job = deleting.delete_copy(caller(request), team_of(caller(request), team), copy)
     return Status(202, get_job(request, job.pk))
@@ -97,7 +99,7 @@ def delete_copy(request: HttpRequest, artifact_id: int, host_id: int, team: str 
     "/artifacts/{artifact_id}", response={202: list[JobOut]}, summary="Delete an artifact everywhere"
 )
 def delete_artifact(request: HttpRequest, artifact_id: int, team: str | None = None) -> Status[list[Job]]:
-    artifact = get_object_or_404(Artifact.objects.select_related("catalog_model"), pk=artifact_id)
+    artifact = get_object_or_404(Artifact.objects.for_list(caller(request)), pk=artifact_id)
     jobs = deleting.delete_artifact(caller(request), team_of(caller(request), team), artifact)
     return Status(202, list(Job.objects.for_list().filter(pk__in=[job.pk for job in jobs])))
 

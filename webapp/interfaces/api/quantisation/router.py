@@ -9,7 +9,7 @@ from ninja import Query, Router, Schema, Status
 from ninja.pagination import paginate
 
 from webapp.accounts.models import User
-from webapp.catalog.models import Artifact, CatalogModel
+from webapp.catalog.models import Artifact
 from webapp.interfaces.api.accounts.router import team_of
 from webapp.interfaces.api.callers import caller
 from webapp.interfaces.api.fields import RowId
@@ -78,14 +78,14 @@ def quantise(request: HttpRequest, data: QuantisationIn) -> Status[Job]:
 @router.post("/artifacts/{artifact_id}/again", response={202: JobOut}, summary="Make an artifact once more")
 def make_again(request: HttpRequest, artifact_id: RowId, data: AgainIn) -> Status[Job]:
     user = caller(request)
-    artifact = get_object_or_404(Artifact.objects.select_related("catalog_model", "parent"), pk=artifact_id)
+    artifact = get_object_or_404(Artifact.objects.for_list(user).select_related("parent"), pk=artifact_id)
     job = services.again(user, team_of(user, data.team), artifact, _rows(user, data, "host")["host"])
     return Status(202, Job.objects.for_list().get(pk=job.pk))
 
 
 @router.get("/artifacts/{artifact_id}/passport", response=dict[str, Any], summary="Where an artifact comes from")
 def get_passport(request: HttpRequest, artifact_id: RowId) -> dict[str, Any]:
-    artifact = get_object_or_404(Artifact.objects.select_related("catalog_model"), pk=artifact_id)
+    artifact = get_object_or_404(Artifact.objects.for_list(caller(request)), pk=artifact_id)
     return passport(artifact, caller(request))
 
 
@@ -99,10 +99,9 @@ def list_measurements(request: HttpRequest, artifact: RowId | None = None):  # t
 @router.get("/picks", response=PickOut, summary="Which variant of a model to take")
 def pick(request: HttpRequest, asked: Query[PickQuery]) -> dict[str, Any]:
     user = caller(request)
-    model = CatalogModel.objects.filter(slug=asked.model).first()
-    if model is None:
+    artifacts = list(Artifact.objects.filter(catalog_model__slug=asked.model).for_list(user))
+    if not artifacts:
         raise absent(model=asked.model)
-    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(user))
     candidates = comparison.candidates(user, artifacts)
     found = picking.pick(candidates, asked.memory_bytes, asked.context, asked.users, asked.priority)
     chosen = found.candidate
@@ -164,7 +163,8 @@ def _rows(user: User, data: Schema, *names: str) -> dict[str, Any]:
     """The rows that these fields of the body name."""
     texts = CalibrationSet.objects.visible_to(user)
     rows: dict[str, Any] = {
-        "artifact": Artifact.objects.select_related("catalog_model"), "host": Host.objects.visible_to(user),
+        "artifact": Artifact.objects.visible_to(user).select_related("catalog_model"),
+        "host": Host.objects.visible_to(user),
         "calibration": texts, "judging": texts, "prompts": PromptSet.objects.visible_to(user),
     }  # fmt: skip
     return referred(**{name: (rows[name], getattr(data, name)) for name in names})

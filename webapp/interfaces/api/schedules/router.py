@@ -123,9 +123,9 @@ def _rows(user: User, said: dict[str, Any], data: ScheduleIn | ScheduleEdit) -> 
     found = {name: value for name, value in said.items() if name != "team"}
     texts = CalibrationSet.objects.visible_to(user)
     seen: dict[str, Any] = {
-        "artifact": Artifact.objects.select_related("catalog_model"), "hub": Hub.objects.visible_to(user),
-        "host": Host.objects.visible_to(user), "calibration": texts, "judging": texts,
-        "prompts": PromptSet.objects.visible_to(user),
+        "artifact": Artifact.objects.visible_to(user).select_related("catalog_model"),
+        "hub": Hub.objects.visible_to(user), "host": Host.objects.visible_to(user),
+        "calibration": texts, "judging": texts, "prompts": PromptSet.objects.visible_to(user),
         "deployment": Deployment.objects.belonging_to(user).select_related("team"),
     }  # fmt: skip
     found |= referred(**{name: (rows, found[name]) for name, rows in seen.items() if name in found})

@@ -42,7 +42,9 @@ def repo(request: HttpRequest, pk: int) -> HttpResponse:
         return render(request, "models/repo.html", {**context, "problem": str(refusal)}, status=refusal.status)
     offer, fleet = inspecting.offer(found), Fleet.of(Host.objects.visible_to(user).for_list())
     prefix = f"hub:{hub.pk}:{found.name}@{found.commit}:"
-    here = dict(Artifact.objects.filter(origin__startswith=prefix).values_list("origin", "catalog_model__slug"))
+    here = dict(
+        Artifact.objects.visible_to(user).filter(origin__startswith=prefix).values_list("origin", "catalog_model__slug")
+    )
     rows = [
         {
             "variant": variant,

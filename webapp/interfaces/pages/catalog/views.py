@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
 from webapp.accounts.models import Role, Team, User
@@ -35,7 +35,7 @@ MOST_NAMED = 20
 def index(request: HttpRequest) -> HttpResponse:
     user = person(request)
     found = listing(
-        CatalogModel.objects.for_list(),
+        CatalogModel.objects.for_list(user),
         request.GET,
         sorts={
             "name": ("name",),
@@ -45,7 +45,7 @@ def index(request: HttpRequest) -> HttpResponse:
             "used": ("last_used_at",),
         },
     )
-    here = {name.lower() for name in CatalogModel.objects.values_list("name", flat=True)}
+    here = {name.lower() for name in CatalogModel.objects.visible_to(user).values_list("name", flat=True)}
     # The page names the first host that holds a model, so of many hosts few have to be asked.
     fleet = Fleet.of(Host.objects.visible_to(user).for_list()).leading()
     context = {
@@ -82,13 +82,17 @@ def _search_hubs(user: User, words: str) -> list[dict[str, Any]]:
 @door("GET")
 def detail(request: HttpRequest, slug: str) -> HttpResponse:
     user = person(request)
-    model = get_object_or_404(CatalogModel, slug=slug)
     teams = teams_of(user, Role.OPERATOR)
-    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(user))
+    artifacts = list(Artifact.objects.filter(catalog_model__slug=slug).for_list(user))
+    if not artifacts:
+        raise Http404
+    model = artifacts[0].catalog_model
     fleet = Fleet.of(Host.objects.visible_to(user).for_list())
     quant = comparison.of_model(user, model, artifacts)
     rows = list(
-        Deployment.objects.visible_to(user).for_list().filter(artifact__catalog_model=model)[: MOST_RUNNING + 1]
+        Deployment.objects.visible_to(user)
+        .for_list()
+        .filter(artifact__in=[one.pk for one in artifacts])[: MOST_RUNNING + 1]
     )
     asked = next((row for row in rows if row.state == "ready"), None)
     context: dict[str, Any] = {
@@ -153,7 +157,7 @@ def from_address(request: HttpRequest) -> HttpResponse:
 def fetch_to_host(request: HttpRequest, pk: int) -> HttpResponse:
     """Fetch an artifact to one more host, or again to one where it failed."""
     user = person(request)
-    artifact = get_object_or_404(Artifact.objects.select_related("catalog_model"), pk=pk)
+    artifact = get_object_or_404(Artifact.objects.for_list(user), pk=pk)
     teams = teams_of(user, Role.OPERATOR)
     lacking = Host.objects.online().open_to(teams).exclude(copies__artifact=artifact).order_by("name").first()
     form = FetchForm(request.POST if request.method == "POST" else None, teams=teams, initial={"host": lacking})
@@ -172,15 +176,17 @@ def fetch_to_host(request: HttpRequest, pk: int) -> HttpResponse:
 
 @door("GET", "POST")
 def delete_artifact(request: HttpRequest, pk: int) -> HttpResponse:
-    artifact = get_object_or_404(Artifact.objects.for_list(person(request)), pk=pk)
+    user = person(request)
+    artifact = get_object_or_404(Artifact.objects.for_list(user).belonging_to(user), pk=pk)
     loss = deleting.loss_of_artifact(artifact)
     return _delete(request, artifact, None, loss)
 
 
 @door("GET", "POST")
 def delete_copy(request: HttpRequest, pk: int) -> HttpResponse:
-    copies = ArtifactCopy.objects.visible_to(person(request)).select_related("artifact__catalog_model", "host")
-    copy = get_object_or_404(copies, pk=pk)
+    user = person(request)
+    copies = ArtifactCopy.objects.visible_to(user).filter(artifact__in=Artifact.objects.belonging_to(user))
+    copy = get_object_or_404(copies.select_related("artifact__catalog_model", "artifact__team", "host"), pk=pk)
     loss = deleting.loss_of_copy(copy)
     return _delete(request, copy.artifact, copy, loss)
 
@@ -188,13 +194,14 @@ def delete_copy(request: HttpRequest, pk: int) -> HttpResponse:
 def _delete(request: HttpRequest, artifact: Artifact, copy: ArtifactCopy | None, loss: deleting.Loss) -> HttpResponse:
     """Say what would be lost and who uses it; after a yes, queue it."""
     user = person(request)
-    teams = teams_of(user, Role.OPERATOR)
+    # The job is the owner's; of what is the installation's own, that of the team that is chosen.
+    teams = [team for team in teams_of(user, Role.OPERATOR) if artifact.team_id in (None, team.pk)]
     if request.method == "POST":
         team = _named_team(teams, request.POST.get("team"))
         if team is None:
             messages.error(request, "Choose one of your teams: the job is shown to it.")
         elif carry_out(request, lambda: _queue_deletion(user, team, artifact, copy), "The deletion is queued."):
-            model = CatalogModel.objects.filter(pk=artifact.catalog_model_id).first()
+            model = CatalogModel.objects.visible_to(user).filter(pk=artifact.catalog_model_id).first()
             return redirect("catalog:detail", model.slug) if model else redirect("catalog:index")
     # What people may not see by name is still said to be there.
     context: dict[str, Any] = {"artifact": artifact, "copy": copy, "loss": loss, "teams": teams}
@@ -219,7 +226,7 @@ def disk_use(request: HttpRequest) -> HttpResponse:
     shown = [host.pk for host in hosts.page]
     context = {
         "listing": hosts,
-        "disks": disk.by_host(Host.objects.filter(pk__in=shown)),
+        "disks": disk.by_host(user, Host.objects.filter(pk__in=shown)),
         "most": f":{MOST_COPIES if len(shown) == 1 else FEW_COPIES}",
         "may_delete": bool(teams_of(user, Role.OPERATOR)),
         "deletable": [CopyState.PRESENT, CopyState.FAILED],

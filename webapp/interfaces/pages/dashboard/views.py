@@ -57,7 +57,7 @@ def home_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
         "jobs": Job.objects.visible_to(user)
         .for_list()
         .filter(state__in=[JobState.QUEUED, JobState.RUNNING])[:HOME_ROWS],
-        "has_artifacts": Artifact.objects.deployable().exists(),
+        "has_artifacts": Artifact.objects.deployable().visible_to(user).exists(),
     }
 
 

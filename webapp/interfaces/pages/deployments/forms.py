@@ -26,9 +26,10 @@ ALIASES_HELP = (
 )
 
 
-def deployable() -> QuerySet[Artifact]:
-    """What can be chosen for a new deployment, by name."""
-    return Artifact.objects.deployable().select_related("catalog_model").order_by("catalog_model__name", "pk")
+def deployable(teams: Sequence[Team]) -> QuerySet[Artifact]:
+    """What can be chosen for a new deployment of one of these teams, by name."""
+    open_to = Artifact.objects.deployable().open_to(teams)
+    return open_to.select_related("catalog_model").order_by("catalog_model__name", "pk")
 
 
 class PickArtifact(Pick):
@@ -198,14 +199,14 @@ class DeploymentForm(Parts):
 
     def __init__(self, data: Mapping[str, Any] | None, *, teams: Sequence[Team], initial: dict[str, Any]) -> None:
         super().__init__(data, initial=initial)
-        cast(Pick, self.fields["artifact"]).queryset = deployable()
+        cast(Pick, self.fields["artifact"]).queryset = deployable(teams)
         owners = cast(Pick, self.fields["team"])
         owners.queryset = Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name")
         if teams:
             owners.initial = teams[0].pk
         cast(Pick, self.fields["host"]).queryset = Host.objects.open_to(teams).order_by("name")
         if not data and not initial.get("artifact"):
-            first = deployable().first()
+            first = deployable(teams).first()
             self.initial["artifact"] = first.pk if first else ""
         if not data and not initial.get("name"):
             self.initial["name"] = self._free_name(teams)
@@ -246,7 +247,8 @@ class EditForm(Parts):
         open_hosts = Host.objects.open_to([deployment.team]) | Host.objects.filter(pk=deployment.host_id or 0)
         cast(Pick, self.fields["host"]).queryset = open_hosts.order_by("name")
         # What runs may be kept even where nothing new could be made of it.
-        kept = Q(pk__in=Artifact.objects.deployable().values("pk")) | Q(pk=deployment.artifact_id)
+        offered = Artifact.objects.deployable().open_to([deployment.team])
+        kept = Q(pk__in=offered.values("pk")) | Q(pk=deployment.artifact_id)
         rows = Artifact.objects.filter(kept).select_related("catalog_model").order_by("catalog_model__name", "pk")
         cast(Pick, self.fields["artifact"]).queryset = rows
         self.settle()

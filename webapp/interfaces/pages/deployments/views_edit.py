@@ -44,7 +44,7 @@ def new(request: HttpRequest) -> HttpResponse:
         "kept": OptionPreset.objects.visible_to(user).select_related("team"),
         "presets": presets.available(user, form.engine_name()),
         "fit": _fit(form, options),
-        "has_artifacts": Artifact.objects.deployable().exists(),
+        "has_artifacts": Artifact.objects.deployable().visible_to(user).exists(),
     }
     return _page(request, "deployments/new.html", context)
 

@@ -3,7 +3,6 @@
 from typing import Any, cast
 
 from django import forms
-from django.db.models import Q
 from pydantic import ValidationError
 
 from webapp.accounts.models import Team
@@ -58,10 +57,10 @@ class QuantiseForm(RefusableForm):
         _rows(self, "team", Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name"))
         present = artifact.copies.filter(state=CopyState.PRESENT).values("host")
         _rows(self, "host", Host.objects.open_to(teams).filter(pk__in=present).order_by("name"))
-        texts = CalibrationSet.objects.filter(Q(team=None) | Q(team__in=teams)).for_list()
+        texts = CalibrationSet.objects.open_to(teams).for_list()
         _rows(self, "calibration", texts)
         _rows(self, "judging", texts)
-        _rows(self, "prompts", PromptSet.objects.filter(team__in=teams).for_list())
+        _rows(self, "prompts", PromptSet.objects.open_to(teams).for_list())
         self.options = self._options(data)
 
     def method_name(self) -> str:

@@ -3,12 +3,12 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
 from webapp.accounts.models import Role
 from webapp.accounts.teams import teams_of
-from webapp.catalog.models import Artifact, CatalogModel, CopyState
+from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
 from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.doors import carry_out, door, person
 from webapp.interfaces.pages.quantisation.forms import PromptsForm, QuantiseForm, TextForm
@@ -62,16 +62,19 @@ def _shown(artifact: Artifact, form: QuantiseForm) -> dict[str, Any]:
 
 @door("POST")
 def again(request: HttpRequest, pk: int) -> HttpResponse:
-    """Make an artifact once more, where it lies, for the person's first team."""
+    """Make an artifact once more, where it lies, for its own team, else for the person's first."""
     user = person(request)
-    artifact = get_object_or_404(Artifact.objects.select_related("catalog_model", "parent"), pk=pk)
-    teams, copy = teams_of(user, Role.OPERATOR), artifact.copies.select_related("host").first()
+    artifact = get_object_or_404(Artifact.objects.for_list(user).select_related("parent"), pk=pk)
+    teams, copy = teams_of(user, Role.OPERATOR), ArtifactCopy.objects.visible_to(user).filter(artifact=pk).first()
+    own = [team for team in teams if team.pk == artifact.team_id]
     back = redirect("catalog:detail", artifact.catalog_model.slug)
     if not teams or copy is None:
         messages.error(request, "This needs a team that you may act for, and a host that has the files.")
         return back
     queued: list[Any] = []
-    if carry_out(request, lambda: queued.append(services.again(user, teams[0], artifact, copy.host)), "It is queued."):
+    if carry_out(
+        request, lambda: queued.append(services.again(user, (own or teams)[0], artifact, copy.host)), "It is queued."
+    ):
         return redirect("jobs:detail", queued[0].pk)
     return back
 
@@ -79,7 +82,7 @@ def again(request: HttpRequest, pk: int) -> HttpResponse:
 @door("GET")
 def show_passport(request: HttpRequest, pk: int) -> HttpResponse:
     """The artifact's passport as a file."""
-    artifact = get_object_or_404(Artifact.objects.select_related("catalog_model"), pk=pk)
+    artifact = get_object_or_404(Artifact.objects.for_list(person(request)), pk=pk)
     name = f"{artifact.catalog_model.slug}-{artifact.pk}.passport.json"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     said = passport(artifact, person(request))
@@ -90,8 +93,10 @@ def show_passport(request: HttpRequest, pk: int) -> HttpResponse:
 def pick(request: HttpRequest, slug: str) -> HttpResponse:
     """Which variant for so much memory, context and so many users."""
     user = person(request)
-    model = get_object_or_404(CatalogModel, slug=slug)
-    artifacts = list(Artifact.objects.filter(catalog_model=model).for_list(user))
+    artifacts = list(Artifact.objects.filter(catalog_model__slug=slug).for_list(user))
+    if not artifacts:
+        raise Http404
+    model = artifacts[0].catalog_model
     found = comparison.picked(user, artifacts, request.GET)
     context = {"model": model, "pick": found, "asked": request.GET, "priorities": comparison.PRIORITIES}
     return render(request, "quantisation/pick.html", context)

@@ -125,13 +125,13 @@ class ScheduleForm(RefusableForm):
         _rows(self, "team", Team.objects.filter(pk__in=[team.pk for team in teams]).order_by("name"))
         if schedule is not None:
             del self.fields["team"]
-        leaving = Artifact.objects.filter(is_leaving=False).select_related("catalog_model")
-        _rows(self, "artifact", leaving.order_by("catalog_model__name", "id"))
+        owners = [schedule.team] if schedule else teams
+        usable = Artifact.objects.open_to(owners).filter(is_leaving=False).select_related("catalog_model")
+        _rows(self, "artifact", usable.order_by("catalog_model__name", "id"))
         _rows(self, "hub", Hub.objects.visible_to(user))
         _rows(self, "host", Host.objects.open_to(teams).order_by("name"))
-        of_team = PromptSet.objects.filter(team__in=[schedule.team] if schedule else teams)
-        _rows(self, "prompts", of_team.for_list())
-        of_teams = Deployment.objects.filter(team__in=[schedule.team] if schedule else teams)
+        _rows(self, "prompts", PromptSet.objects.open_to(owners).for_list())
+        of_teams = Deployment.objects.filter(team__in=owners)
         _rows(self, "deployment", of_teams.exclude(desired_state="deleted").order_by("name"))
         own = schedule.recipe_list if schedule else []
         offered = [*own, *(recipe for recipe in OFFERED if recipe.full() not in [one.full() for one in own])]
