@@ -6,6 +6,7 @@ Reads a job from MODELYARD_JOB (JSON) and prints one JSON object a line:
                        | {"kind": "web", "policy": {...}},
                "target_dir": "/models/7",
                "files": [{"name": "x.gguf", "url": "https://..." (web), "size": n | null,
+                          "from": "its name in the folder, if another" (path),
                           "sha256": "..." | null, "git_sha1": "..." | null}]}
     progress  {"step": "copy", "done": n, "total": n | null, "unit": "bytes", "speed": bytes/s, "message": "x.gguf"}
     result    {"step": "done", "files": [{"name": "x.gguf", "size": n, "sha256": "..."}]}
@@ -116,7 +117,8 @@ def _wanted(job: dict[str, Any], setting: Setting) -> list[Wanted]:
     for entry in entries:
         name = safe_name(_text(entry, "name"))
         if kind == "path":
-            origin: Source = local.find(source, name, setting.imports, alone=len(entries) == 1)
+            called = safe_name(str(entry.get("from") or name))
+            origin: Source = local.find(source, called, setting.imports, alone=len(entries) == 1)
         else:
             origin = _web(entry, source, setting.secrets)
         found.append(Wanted(name, entry.get("size"), entry.get("sha256"), entry.get("git_sha1"), origin))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from compose.tools.failures import DISK_ADVICE, FetchError, disk_errors
+from compose.tools.fetch import safe_name
 from compose.tools.meter import Meter
 from compose.tools.modes import open_to_all
 from webapp.catalog import configs, gguf, safetensors
@@ -39,7 +40,7 @@ def prepare(job: Mapping[str, Any], texts: Mapping[str, str], models: Path = MOD
     """Check source and disk; make the folder with the texts in it."""
     source, work = Path(job["source"]), _work(job, models)
     for file in job["files"]:
-        path = source / Path(file["name"]).name
+        path = source / safe_name(file["name"])
         if not path.is_file() or path.stat().st_size != file["size_bytes"]:
             raise FetchError("bad_source", f"{path.name} is not as it was fetched.", "Fetch the model again.")
     with disk_errors(models):

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.catalog.gguf_file import gguf_bytes
-from tests.catalog.safetensors_file import CONFIG, safetensors_bytes
+from tests.catalog.safetensors_file import CONFIG, index_bytes, safetensors_bytes
 from tests.parts.hub import COMMIT, TOKEN
 from webapp.accounts.models import AuditEntry
 from webapp.catalog import hubs, services
@@ -35,7 +35,9 @@ def transformers(small_hub):
     parts = {
         "model-00001-of-00002.safetensors": safetensors_bytes({"a.weight": ("BF16", (64, 64))}),
         "model-00002-of-00002.safetensors": safetensors_bytes({"b.weight": ("BF16", (32, 32))}),
-        "model.safetensors.index.json": b'{"weight_map": {}}',
+        "model.safetensors.index.json": index_bytes(
+            {"a.weight": "model-00001-of-00002.safetensors", "b.weight": "model-00002-of-00002.safetensors"}
+        ),
         "tokenizer.json": b"{}",
     }
     return small_hub.add("org/Tiny-1B", {**parts, "config.json": config_bytes()})
@@ -179,7 +181,7 @@ def test_a_pickle_called_safetensors_is_refused_before_anything_is_queued(hub, s
 
 def test_a_repository_of_pickles_has_nothing_to_offer(hub, small_hub):
     small_hub.add("org/old", {"pytorch_model.bin": b"x" * 10, "config.json": config_bytes()})
-    assert offer(hubs.repo(hub, "org/old")).variants == ()
+    assert offer(hub, hubs.repo(hub, "org/old")).variants == ()
     with pytest.raises(Invalid, match="no variant"):
         inspect_repo(hub, hubs.repo(hub, "org/old"), "safetensors")
 

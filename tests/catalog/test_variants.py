@@ -2,7 +2,9 @@
 
 import pytest
 
-from webapp.catalog.variants import File, group, quantisation_of
+from webapp.catalog.filenames import quantisation_of
+from webapp.catalog.variants import group
+from webapp.catalog.weight_sets import File
 
 
 def offered(*names):

@@ -223,3 +223,22 @@ def test_what_an_earlier_fetch_left_closed_is_opened(yard: Yard) -> None:
     (yard.target / "m.gguf").chmod(0o600)
     yard.run(yard.job(sha256=SHA256))
     assert modes(yard.target) == {"7": 0o755, "m.gguf": 0o644}
+
+
+def test_files_of_a_folder_keep_their_places_and_get_the_names_they_are_to_have(yard: Yard) -> None:
+    (yard.imports / "e" / "1_Pooling").mkdir(parents=True)
+    (yard.imports / "e" / "1_Pooling" / "config.json").write_text("{}")
+    (yard.imports / "e" / "M-1-OF-1.GGUF").write_bytes(CONTENT)
+    job = yard.job("e")
+    job["files"] = [
+        {"name": "1_Pooling/config.json", "sha256": None, "size": 2},
+        {"name": "m.gguf", "from": "M-1-OF-1.GGUF", "sha256": SHA256, "size": None},
+    ]
+    assert [file["name"] for file in yard.run(job)["files"]] == ["1_Pooling/config.json", "m.gguf"]
+    assert (yard.target / "1_Pooling" / "config.json").read_text() == "{}"
+    assert (yard.target / "m.gguf").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("called", ["../m.gguf", "/etc/passwd"])
+def test_a_source_name_that_leads_elsewhere_is_refused(yard: Yard, called: str) -> None:
+    assert yard.refused(yard.job(**{"from": called})) == "not_allowed"

@@ -45,6 +45,14 @@ def test_prepare_brings_the_texts(made):
     assert (made / WORK / "calibration.txt").read_text() == "Some text."
 
 
+def test_files_in_folders_of_the_source_are_looked_at_where_they_are(models):
+    (models / "3" / "1_Pooling").mkdir()
+    (models / "3" / "1_Pooling" / "config.json").write_text("{}")
+    job = order(models)
+    job["files"].append({"name": "1_Pooling/config.json", "size_bytes": 2})
+    shelf.prepare(job, {}, models)
+
+
 @pytest.mark.parametrize("size", [1, 10**9])
 def test_a_source_that_changed_is_refused(models, size):
     job = order(models, files=[{"name": "tiny.gguf", "size_bytes": size}])

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from webapp.catalog.safetensors import BITS, Header
+from webapp.foundation.text import one_line
 from webapp.planner.facts import KvGroup, ModelFacts
 
 MAX_CONFIG_BYTES = 2 * 2**20
@@ -40,7 +41,7 @@ def quantisation(config: Mapping[str, Any], headers: Sequence[Header] = ()) -> s
     """The name that people use: AWQ 4-bit, FP8, BF16; empty when nothing tells."""
     found = config.get("quantization_config")
     if isinstance(found, dict):
-        method = str(found.get("quant_method") or found.get("quant_algo") or "").strip()
+        method = one_line(found.get("quant_method") or found.get("quant_algo") or "")
         bits = _bits(found)
         name = {"compressed-tensors": _compressed(found), "fbgemm_fp8": "FP8"}.get(method, method.upper())
         return (f"{name} {bits}-bit" if bits and not any(c.isdigit() for c in name) else name)[:20]
@@ -58,7 +59,8 @@ def facts(config: Mapping[str, Any], headers: Sequence[Header], name: str = "", 
     """What the planner needs. Raises ConfigError when the config names no architecture or makes no sense."""
     part = _text_part(config)
     architecture = config.get("model_type") or part.get("model_type")
-    if not isinstance(architecture, str) or not architecture or len(architecture) > 60:
+    architecture = one_line(architecture) if isinstance(architecture, str) else ""
+    if not architecture or len(architecture) > 60:
         raise ConfigError("config.json names no model_type.")
     layers = _whole(part, "num_hidden_layers", "n_layer", "n_layers", "num_layers")
     heads = _whole(part, "num_attention_heads", "n_head", "n_heads")
@@ -72,7 +74,7 @@ def facts(config: Mapping[str, Any], headers: Sequence[Header], name: str = "", 
     key, value = (latent + rope, 0) if latent else (kv_heads * head, kv_heads * head)
     return ModelFacts(
         architecture=architecture,
-        name=name[:200],
+        name=one_line(name)[:200],
         quantisation=quantisation(config, headers),
         parameters=_parameters(config, headers),
         layers=layers,
@@ -92,7 +94,7 @@ def facts(config: Mapping[str, Any], headers: Sequence[Header], name: str = "", 
         weights_bytes=sum(sizes),
         mapped_bytes=sum(sizes),
         split_parts=max(len(headers), 1),
-        licence=licence[:200],
+        licence=one_line(licence)[:200],
     )
 
 

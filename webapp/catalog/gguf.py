@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from webapp.foundation.text import one_line
 from webapp.planner import geometry
 from webapp.planner.facts import ModelFacts
 from webapp.planner.ggml import FILE_TYPES, TYPES
@@ -131,7 +132,8 @@ class _Cursor:
         length = self.u64()
         if length > limit:
             raise HeaderError(f"{what} claims {length:,} bytes (at most {limit:,} make sense). The file is damaged.")
-        return self.take(length).decode("utf-8", "replace")
+        # Nothing that is read here is passed on byte by byte: it is stored, shown, and printed on terminals.
+        return one_line(self.take(length).decode("utf-8", "replace"))
 
     def skip_strings(self, count: int, what: str) -> None:
         """Pass over `count` strings. The loop is the reader's hot spot: a vocabulary has hundreds of thousands."""
@@ -176,6 +178,25 @@ def check_size(header: GgufHeader, file_size: int) -> None:
             f"The file has {file_size:,} bytes but its tensors need {header.expected_file_bytes:,}: "
             f"the last {missing:,} are missing. The download is incomplete: fetch it again."
         )
+
+
+def parts_of(header: GgufHeader) -> int:
+    """How many files the model is split into, as the header says."""
+    count = header.metadata.get("split.count", 1)
+    return count if isinstance(count, int) and count > 1 else 1
+
+
+def check_parts(headers: Sequence[GgufHeader]) -> None:
+    """Raise HeaderError unless these are all parts of one model, in order."""
+    for number, header in enumerate(headers):
+        if parts_of(header) != len(headers):
+            raise HeaderError(
+                f"File {number + 1} of {len(headers)} says that the model is split into {parts_of(header)}. "
+                "Files of different models were mixed, or some are missing."
+            )
+        said = header.metadata.get("split.no", number)
+        if len(headers) > 1 and said != number:
+            raise HeaderError(f"File {number + 1} of {len(headers)} says that it is number {int(str(said)) + 1}.")
 
 
 def _read_version(cursor: _Cursor) -> int:

@@ -12,12 +12,13 @@ from urllib.parse import quote, urlsplit
 from webapp.catalog import outbound
 from webapp.catalog.models import Hub
 from webapp.catalog.outbound import OutboundError, Policy
-from webapp.catalog.variants import File
+from webapp.catalog.weight_sets import File
 from webapp.foundation import paths
 from webapp.foundation.crypto import DecryptionError, decrypt
 from webapp.foundation.deadline import Deadline
 from webapp.foundation.errors import Conflict, Invalid, Refused, Unavailable
 from webapp.foundation.iri import to_uri
+from webapp.foundation.text import one_line
 
 # One question to a hub, with all its redirects and pages.
 TIMEOUT_S = 10.0
@@ -70,13 +71,13 @@ def search(hub: Hub, words: str) -> list[FoundRepo]:
         found = api.list_models(search=words.strip()[:200] or None, limit=MOST_FOUND, sort="downloads", full=True)
         return [
             FoundRepo(
-                name=item.id,
+                name=one_line(item.id),
                 downloads=item.downloads or 0,
                 likes=item.likes or 0,
                 updated_at=item.last_modified,
                 is_gated=bool(item.gated),
                 formats=_formats(item),
-                task=item.pipeline_tag or "",
+                task=one_line(item.pipeline_tag or ""),
             )
             for item in found
         ]
@@ -87,7 +88,7 @@ def repo(hub: Hub, name: str, revision: str = "") -> Repo:
     with _asking(hub, name) as api:
         info = api.model_info(name, revision=revision or None, files_metadata=True, timeout=TIMEOUT_S)
     card: Mapping[str, Any] = info.card_data.to_dict() if info.card_data else {}
-    licence = card.get("license_name") or card.get("license") or ""
+    licence = one_line(card.get("license_name") or card.get("license") or "")
     files = tuple(
         File(
             item.rfilename,
@@ -101,7 +102,14 @@ def repo(hub: Hub, name: str, revision: str = "") -> Repo:
         raise Unavailable(f"{hub.name} does not say which commit {name} is at.", "Try again later.")
     page = f"{hub.url}/{name}"
     return Repo(
-        info.id, info.sha, revision or "main", files, str(licence)[:80], bool(info.gated), page, info.last_modified
+        one_line(info.id),
+        one_line(info.sha),
+        revision or "main",
+        files,
+        licence[:80],
+        bool(info.gated),
+        page,
+        info.last_modified,
     )
 
 
@@ -217,7 +225,9 @@ def _formats(item: Any) -> tuple[str, ...]:
     names = [sibling.rfilename for sibling in item.siblings or ()]
     tags = set(item.tags or ())
     return tuple(
-        word for word in ("gguf", "safetensors") if word in tags or any(name.endswith(f".{word}") for name in names)
+        word
+        for word in ("gguf", "safetensors")
+        if word in tags or any(name.lower().endswith(f".{word}") for name in names)
     )
 
 

@@ -4,7 +4,6 @@ Headers and configs are read, never more: a broken or hostile file is refused be
 """
 
 import os
-import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,20 +14,21 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
-from webapp.catalog import configs, gguf, hubs, outbound, reading, safetensors
+from webapp.catalog import configs, filenames, gguf, hubs, outbound, reading, safetensors, variants
 from webapp.catalog.configs import ConfigError
 from webapp.catalog.models import CodeApproval, Hub
 from webapp.catalog.outbound import OutboundError
-from webapp.catalog.variants import File, Offer, Variant, group
+from webapp.catalog.variants import Offer, Variant
+from webapp.catalog.weight_sets import MAX_INDEX_BYTES, File
 from webapp.foundation import paths
 from webapp.foundation.deadline import Deadline
 from webapp.foundation.errors import Invalid, Refused, Unavailable
+from webapp.foundation.text import has_unfit, one_line
 from webapp.planner.facts import ModelFacts
 
 # Of a set in more parts, some are read and the rest is taken to be like them.
 MOST_HEADERS = 8
 MAX_FOLDER_FILES = 5000
-ENDINGS = re.compile(r"[-_.](GGUF|AWQ|GPTQ|FP8|FP16|BF16|MLX|W4A16|W8A8|(INT|NF)?[348]-?bit|Int[48]|quantized)$", re.I)
 
 T = TypeVar("T")
 Opener = Callable[[File], AbstractContextManager["Readable"]]
@@ -67,12 +67,12 @@ def inspect_path(path: Path, member: str = "") -> Inspected:
         return _inspect_folder(source, member)
     with _open_local(source, member) as (file, name, size):
         header, facts = _gguf_header(file, name, size)
-    main = Path(name).name
+    main = filenames.usual_ending(one_line(Path(name).name))
     return Inspected(
         format="gguf",
         main_file=main,
         files=({"name": main, "size": size, "sha256": None},),
-        model_name=_model_name(header, Path(name).stem),
+        model_name=filenames.model_name(header.metadata, main),
         quantisation=facts.quantisation,
         source={"kind": "path", "path": str(source), "member": member},
         facts=facts.as_json(),
@@ -82,8 +82,8 @@ def inspect_path(path: Path, member: str = "") -> Inspected:
 
 def inspect_url(url: str) -> Inspected:
     """One GGUF file behind an address. Raises Invalid, Unavailable."""
-    name = PurePosixPath(unquote(outbound.parts_of(url).path)).name
-    if not name.endswith(".gguf"):
+    name = filenames.usual_ending(one_line(PurePosixPath(unquote(outbound.parts_of(url).path)).name))
+    if not filenames.is_gguf(name):
         raise Invalid(
             "Only GGUF files are fetched by their address.",
             "Give the address of the .gguf file itself; other formats come from hubs and folders.",
@@ -105,7 +105,7 @@ def inspect_url(url: str) -> Inspected:
         format="gguf",
         main_file=name,
         files=({"name": name, "size": header.expected_file_bytes if size is None else size, "sha256": None},),
-        model_name=_model_name(header, Path(name).stem),
+        model_name=filenames.model_name(header.metadata, name),
         quantisation=facts.quantisation,
         source={"kind": "url", "url": plain},
         origin=plain[:500],
@@ -114,21 +114,29 @@ def inspect_url(url: str) -> Inspected:
     )
 
 
-def offer(repo: hubs.Repo) -> Offer:
-    """What the repository has that could be served."""
-    return group(repo.files)
+def offer(hub: Hub, repo: hubs.Repo, key: str = "") -> Offer:
+    """What the repository has that could be served, by its indexes and lists of modules. Raises Refused."""
+    wanted = variants.texts_of(repo.files, key)
+    try:
+        read = _each(wanted, lambda file: _content(file, _of_hub(hub, repo), MAX_INDEX_BYTES)) if wanted else []
+    except OutboundError as error:
+        raise Unavailable(f"{hub.name} broke off: {error}", error.advice) from error
+    return variants.group(repo.files, {file.name: text for file, text in zip(wanted, read, strict=True)})
 
 
-def inspect_repo(hub: Hub, repo: hubs.Repo, key: str) -> Inspected:
-    """One variant of a repository, by the headers of its files at exactly this commit. Raises Refused."""
-    found = offer(repo)
-    variant = _usable(found, key, repo.name)
-
+def _of_hub(hub: Hub, repo: hubs.Repo) -> Opener:
     @contextmanager
     def opened(file: File) -> Iterator[Readable]:
         with hubs.open_file(hub, repo.name, repo.commit, file.name) as response:
             yield response
 
+    return opened
+
+
+def inspect_repo(hub: Hub, repo: hubs.Repo, key: str) -> Inspected:
+    """One variant of a repository, by the headers of its files at exactly this commit. Raises Refused."""
+    found, opened = offer(hub, repo, key), _of_hub(hub, repo)
+    variant = _usable(found, key, repo.name)
     more: tuple[File, ...] = ()
     if variant.format == "safetensors":
         config = _config(variant, opened)
@@ -136,14 +144,14 @@ def inspect_repo(hub: Hub, repo: hubs.Repo, key: str) -> Inspected:
             _require_approval(hub, repo)
             more = tuple(file for file in repo.files if file.name in found.code)
     try:
-        facts = _facts(variant, opened, _repo_model(repo.name), repo.licence)
+        name, facts = _facts(variant, opened, repo.name, repo.licence)
     except OutboundError as error:
         raise Unavailable(f"{hub.name} broke off: {error}", error.advice) from error
     return Inspected(
         format=variant.format,
         main_file=variant.main_file,
         files=tuple(_wanted(variant, file) for file in (*variant.files, *more)),
-        model_name=_repo_model(repo.name),
+        model_name=name,
         quantisation=(facts.quantisation or variant.quantisation)[:20],
         source={
             "kind": "hub", "hub": hub.pk, "hub_name": hub.name, "repo": repo.name, "revision": repo.revision,
@@ -156,9 +164,11 @@ def inspect_repo(hub: Hub, repo: hubs.Repo, key: str) -> Inspected:
 
 
 def _wanted(variant: Variant, file: File) -> dict[str, Any]:
+    place, inside = variant.place_of(file), variant.inside(file)
     return {
-        "name": variant.place_of(file),
+        "name": place,
         "path": file.name,
+        **({"from": inside} if inside != place else {}),  # what it is called in a folder of this machine
         "size": file.size_bytes,
         "sha256": file.sha256,
         "git_sha1": file.git_sha1,
@@ -168,12 +178,13 @@ def _wanted(variant: Variant, file: File) -> dict[str, Any]:
 def _usable(found: Offer, key: str, where: str) -> Variant:
     variant = found.find(key)
     if variant is None:
-        names = ", ".join(one.key for one in found.variants[:10]) or "nothing that can be served"
-        raise Invalid(
-            f"{where} has no variant {key!r}." if key else f"{where} has several variants.",
-            f"It has: {names}.",
-            fields={"variant": "choose one"},
-        )
+        what = f"{where} has no variant {key!r}." if key else f"{where} has several variants."
+        if not found.variants:
+            what = f"{where} has no variant {key!r}: it has" if key else f"{where} has"
+            notes = " ".join(found.notes) or "Modelyard serves GGUF and safetensors files."
+            raise Invalid(f"{what} nothing that can be served.", notes, fields={"variant": "nothing to choose from"})
+        names = ", ".join(f"{one.key} ({_told_size(one.size_bytes)})" for one in found.variants[:10])
+        raise Invalid(what, f"It has: {names}.", fields={"variant": "choose one"})
     if variant.problem:
         raise Invalid(f"{key} cannot be served. {variant.problem}", "Choose another variant.")
     return variant
@@ -190,33 +201,36 @@ def _require_approval(hub: Hub, repo: hubs.Repo) -> None:
 
 
 def _inspect_folder(folder: Path, key: str) -> Inspected:
-    files, stops = _listed(folder)
-    found = group(files)
-    if not key and len(found.variants) == 1:
-        key = found.variants[0].key
-    if stops and found.find(key) is None:
-        raise _closed(folder, stops)
-    variant = _usable(found, key, str(folder))
-    _check_open(folder, *(file.name for file in variant.files))
+    files, stops, outside = _listed(folder)
 
     @contextmanager
     def opened(file: File) -> Iterator[Readable]:
         with (folder / file.name).open("rb") as stream:
             yield stream
 
+    wanted = variants.texts_of(files, key)
+    _check_open(folder, *(file.name for file in wanted))
+    texts = {file.name: _content(file, opened, MAX_INDEX_BYTES) for file in wanted}
+    found = variants.group(files, texts, outside)
+    if not key and len(found.variants) == 1:
+        key = found.variants[0].key
+    if stops and found.find(key) is None:
+        raise _closed(folder, stops)
+    variant = _usable(found, key, str(folder))
+    _check_open(folder, *(file.name for file in variant.files))
     if variant.format == "safetensors" and configs.wants_code(_config(variant, opened)):
         raise Invalid(
             f"{folder.name} needs Python code of its own to run, and such code is not run here.",
             "Choose another model, or a GGUF file of this one.",
             fields={"source_path": "runs code of its own"},
         )
-    facts = _facts(variant, opened, folder.name, "")
-    parent = folder / PurePosixPath(variant.files[0].name).parent
+    name, facts = _facts(variant, opened, folder.name, "")
+    parent = folder / variant.folder
     return Inspected(
         format=variant.format,
         main_file=variant.main_file,
         files=tuple(_wanted(variant, file) for file in variant.files),
-        model_name=_repo_model(facts.name or folder.name),
+        model_name=name,
         quantisation=(facts.quantisation or variant.quantisation)[:20],
         source={"kind": "path", "path": str(parent), "member": "", "variant": key},
         origin=f"folder:{parent}:{key}"[:500],
@@ -225,49 +239,64 @@ def _inspect_folder(folder: Path, key: str) -> Inspected:
     )
 
 
-def _listed(folder: Path) -> tuple[list[File], list[reading.Closed]]:
-    """The files in it and below, and the folders that do not let this process see theirs."""
-    files, stops = [], dict[Path, reading.Closed]()
+def _listed(folder: Path) -> tuple[list[File], list[reading.Closed], list[str]]:
+    """The files in it and below, the folders that do not let this process see theirs, and links out of the folder."""
+    files, stops, outside = [], dict[Path, reading.Closed](), []
     for path in sorted(folder.rglob("*"))[:MAX_FOLDER_FILES]:
         try:
-            if path.is_file() and path.resolve().is_relative_to(folder):
-                files.append(File(str(path.relative_to(folder)), path.stat().st_size))
+            if path.is_file():
+                name = str(path.relative_to(folder))
+                if path.resolve().is_relative_to(folder):
+                    files.append(File(name, path.stat().st_size))
+                else:
+                    outside.append(name)
             elif path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
                 stops[path] = reading.Closed(path, is_folder=True)
         except PermissionError:  # what lies behind is no part of what is offered, unless nothing else is
             stops[path.parent] = reading.Closed(path.parent, is_folder=True)
-    return files, list(stops.values())
+    return files, list(stops.values()), outside
+
+
+def _content(file: File, opened: Opener, most: int) -> bytes:
+    """What is in a small file; of a larger one a little more than `most` bytes."""
+    with opened(file) as stream:
+        parts, length = list[bytes](), 0
+        while length <= most and (piece := stream.read(1 << 20)):
+            parts.append(piece)
+            length += len(piece)
+    return b"".join(parts)
 
 
 def _config(variant: Variant, opened: Opener) -> dict[str, Any]:
-    file = next(file for file in variant.files if PurePosixPath(file.name).name == "config.json")
+    file = next(file for file in variant.files if variant.inside(file) == "config.json")
     try:
-        with opened(file) as stream:
-            parts: list[bytes] = []
-            while (piece := stream.read(1 << 20)) and sum(map(len, parts)) <= configs.MAX_CONFIG_BYTES:
-                parts.append(piece)
-        return configs.read_config(b"".join(parts))
+        return configs.read_config(_content(file, opened, configs.MAX_CONFIG_BYTES))
     except ConfigError as error:
         raise _not_a_model(file.name, error) from error
     except OutboundError as error:
         raise Unavailable(str(error), error.advice) from error
 
 
-def _facts(variant: Variant, opened: Opener, name: str, licence: str) -> ModelFacts:
-    """The planner's facts by the headers of the variant. Raises Refused."""
+def _facts(variant: Variant, opened: Opener, place: str, licence: str) -> tuple[str, ModelFacts]:
+    """The model's name and the planner's facts by the headers of the variant; `place` is the repository's or folder's
+    name. Raises Refused.
+    """
     if variant.format == "gguf":
         headers = _each(variant.weights, lambda file: _read_gguf(file, opened))
         try:
-            return gguf.facts(headers[0], None, headers[1:])
+            gguf.check_parts(headers)
+            facts = gguf.facts(headers[0], None, headers[1:])
         except gguf.HeaderError as error:
             raise _not_a_model(variant.key, error) from error
+        return filenames.model_name(headers[0].metadata, variant.main_file, place), facts
+    name = filenames.without_format(place)
     config = _config(variant, opened)
     read = _each(variant.weights[:MOST_HEADERS], lambda file: _read_safetensors(file, opened))
     try:
         facts = configs.facts(config, read, name, licence)
     except ConfigError as error:
         raise _not_a_model("config.json", error) from error
-    return _scaled(facts, variant)
+    return name, _scaled(facts, variant)
 
 
 def _scaled(facts: ModelFacts, variant: Variant) -> ModelFacts:
@@ -309,6 +338,14 @@ def _gguf_header(
 ) -> tuple[gguf.GgufHeader, ModelFacts]:
     try:
         header = gguf.read_header(file, size)
+        part = filenames.part_of(name)
+        if gguf.parts_of(header) > 1 or (part and part.count > 1):
+            count = max(gguf.parts_of(header), part.count if part else 1)
+            raise Invalid(
+                f"{PurePosixPath(name).name} is one of {count} parts of a model, which are served together.",
+                "Fetch the model from its hub, or put all parts into one folder and import the folder.",
+                fields={about: f"one of {count} parts"},
+            )
         return header, gguf.facts(header, size)
     except gguf.HeaderError as error:
         raise _not_a_model(name, error, about) from error
@@ -356,12 +393,19 @@ def _allowed(path: Path) -> Path:
             fields={"source_path": "outside the allowed folders"},
         )
     try:
-        return named.resolve(strict=True)
+        real = named.resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as error:
         folder = next((one for one in reversed(named.parents) if not reading.may_here(one, os.X_OK)), None)
         if folder is not None and any(named.is_relative_to(root) for root in roots):
             raise _closed(named, [reading.Closed(folder, is_folder=True)]) from error
         raise Invalid(f"There is no file {path}.", fields={"source_path": "no such file"}) from error
+    if has_unfit(str(real)):
+        raise Invalid(
+            f"The path {one_line(real)!r} holds line ends, control characters or hidden marks.",
+            "Rename the file or folder, then import it.",
+            fields={"source_path": "holds control characters"},
+        )
+    return real
 
 
 @contextmanager
@@ -382,15 +426,5 @@ def _open_local(path: Path, member: str) -> Iterator[tuple[BinaryIO, str, int]]:
         raise Invalid(f"{what} cannot be read: {error}", fields={"source_path": "cannot be read"}) from error
 
 
-def _model_name(header: gguf.GgufHeader, stem: str) -> str:
-    """The name that the header gives, or the file's name without its quantisation."""
-    name = header.metadata.get("general.basename") or header.metadata.get("general.name")
-    return str(name) if name else stem
-
-
-def _repo_model(name: str) -> str:
-    """The model that a repository is about: without its owner and without the format that its name ends with."""
-    last = name.rsplit("/", 1)[-1]
-    while (shorter := ENDINGS.sub("", last)) != last and shorter:
-        last = shorter
-    return last
+def _told_size(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.1f} MiB"

@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeGuard
 
+from webapp.foundation.text import one_line
+
 MAX_HEADER_BYTES = 8 * 2**20
 MAX_TENSORS = 100_000
 MAX_NAME_LENGTH = 1000
@@ -135,13 +137,15 @@ def _header(entries: Any, data_offset: int) -> Header:
     at = 0
     for begin, end, tensor in placed:
         if begin != at:
-            raise HeaderError(f"Tensor {tensor.name:.80} begins at {begin:,} instead of {at:,}. The file is damaged.")
+            raise HeaderError(
+                f"Tensor {one_line(tensor.name):.80} begins at {begin:,} instead of {at:,}. The file is damaged."
+            )
         at = end
     return Header(tuple(tensor for _begin, _end, tensor in placed), metadata, data_offset, at)
 
 
 def _tensor(name: str, entry: Any) -> tuple[int, int, Tensor]:
-    short = f"Tensor {name:.80}"
+    short = f"Tensor {one_line(name):.80}"
     if len(name) > MAX_NAME_LENGTH or not isinstance(entry, dict):
         raise HeaderError(f"{short} is not described. The file is damaged.")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")

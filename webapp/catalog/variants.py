@@ -3,38 +3,16 @@
 One GGUF file or one split set is one variant; so is one set of safetensors with its index, config and tokenizer.
 """
 
-import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from webapp.catalog import companions, filenames, weight_sets
+from webapp.catalog.weight_sets import File, WeightSet
+
 MAX_FILES = 5000
-SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.(?P<ending>gguf|safetensors)$")
-QUANTISATION = re.compile(
-    r"(?:^|[-._/])((?:UD-)?(?:IQ[1-4]_[A-Z]{1,3}|Q[2-8]_K(?:_[A-Z]{1,2})?|Q[2-8]_[01]|TQ[12]_0|BF16|F16|F32|FP16|MXFP4(?:_MOE)?))"
-    r"(?=[-._/]|$)",
-    re.IGNORECASE,
-)
-# What stands beside safetensors and belongs to them.
-COMPANIONS = re.compile(
-    r"(config|generation_config|preprocessor_config|processor_config|video_preprocessor_config|quantize_config|"
-    r"hf_quant_config|special_tokens_map|added_tokens|vocab|chat_template|params|tekken|modules|"
-    r"config_sentence_transformers|sentence_bert_config|tokenizer(_config)?)\.json$|"
-    r"merges\.txt$|vocab\.txt$|.+\.model$|.+\.jinja$|.+\.tiktoken$|LICENSE[^/]*$|USE_POLICY[^/]*$"
-)
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
-# Parts of a model that are no model by themselves.
-PARTS = ("mmproj", "imatrix", "ggml-vocab", "adapter_model", "training_args", "optimizer")
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """One file of a source. `sha256` and `git_sha1` are what the source says of its content, if it does."""
-
-    name: str
-    size_bytes: int
-    sha256: str | None = None
-    git_sha1: str | None = None
+# What is read of a source before its variants are known; of more the names have to do until one is chosen.
+MOST_TEXTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +25,9 @@ class Variant:
     files: tuple[File, ...]
     main_file: str
     problem: str = ""  # why it cannot be had
+    folder: str = "."  # where its files lie in the source
+    modules: Collection[str] = ()  # folders in it with weights that are not the model's own
+    places: Mapping[str, str] = field(default_factory=dict)  # files that are called otherwise where they are served
 
     @property
     def size_bytes(self) -> int:
@@ -55,11 +36,17 @@ class Variant:
     @property
     def weights(self) -> tuple[File, ...]:
         """The files with tensors, in order."""
-        return tuple(file for file in self.files if file.name.endswith((".gguf", ".safetensors")))
+        own = (file for file in self.files if PurePosixPath(self.inside(file)).parts[0] not in self.modules)
+        return tuple(file for file in own if filenames.is_gguf(file.name) or filenames.is_safetensors(file.name))
+
+    def inside(self, file: File) -> str:
+        """The file's name from the variant's folder on."""
+        path = PurePosixPath(file.name)
+        return str(path.relative_to(self.folder)) if path.is_relative_to(self.folder) else path.name
 
     def place_of(self, file: File) -> str:
-        """Where the file goes inside the artifact's folder: without the folders that led to the variant."""
-        return PurePosixPath(file.name).name
+        """Where the file goes inside the artifact's folder."""
+        return self.places.get(file.name) or self.inside(file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +61,38 @@ class Offer:
         return next((variant for variant in self.variants if variant.key == key), None)
 
 
-def group(files: Iterable[File]) -> Offer:
-    """The variants among these files, GGUF first, small before large."""
-    listed = [file for file in list(files)[:MAX_FILES] if _is_plain(file.name)]
+def texts_of(files: Iterable[File], key: str = "") -> list[File]:
+    """The files whose content `group` wants to know, those of the variant `key` first: indexes, modules.json."""
+    listed = [file for file in list(files)[:MAX_FILES] if filenames.is_plain(file.name)]
+    wanted = [file for file in listed if (most := _largest(file.name)) and file.size_bytes <= most]
+    wanted.sort(key=lambda file: (not key.startswith(_folder(file)), _folder(file).count("/"), file.name))
+    return wanted[:MOST_TEXTS]
+
+
+def _folder(file: File) -> str:
+    return f"{PurePosixPath(file.name).parent}/".removeprefix("./")
+
+
+def _largest(name: str) -> int:
+    if companions.is_modules(name):
+        return companions.MAX_MODULES_BYTES
+    return weight_sets.MAX_INDEX_BYTES if weight_sets.is_index(name) else 0
+
+
+def group(files: Iterable[File], texts: Mapping[str, bytes] | None = None, outside: Collection[str] = ()) -> Offer:
+    """The variants among these files, GGUF first, small before large.
+
+    `texts`: the content of those that `texts_of` names. `outside`: names that are links out of the source.
+    """
+    given = list(files)[:MAX_FILES]
+    listed = [file for file in given if filenames.is_plain(file.name)]
     names = [file.name for file in listed]
-    variants = [*_gguf(listed), *_safetensors(listed)]
+    sets, notes = _safetensors(listed, texts or {}, outside)
+    variants = [*_gguf(listed), *sets]
     variants.sort(key=lambda variant: (variant.format != "gguf", variant.size_bytes, variant.key))
-    pickles = [name for name in names if name.endswith(PICKLES) and not _is_part(name)]
-    notes = []
+    if odd := len(given) - len(listed):
+        notes.append(f"{odd} file{'s' if odd > 1 else ''} left out: their names hold what no file's name should.")
+    pickles = [name for name in names if filenames.is_pickle(name) and not filenames.is_part(name)]
     if pickles:
         notes.append(
             f"{len(pickles)} pickled file{'s' if len(pickles) > 1 else ''} left out: loading one could run any program."
@@ -92,82 +103,112 @@ def group(files: Iterable[File]) -> Offer:
     return Offer(tuple(variants), tuple(notes), code)
 
 
-def quantisation_of(name: str) -> str:
-    """The quantisation that a GGUF's file name tells, in capitals; empty when it tells none."""
-    found = QUANTISATION.findall(name.removesuffix(".gguf"))
-    return str(found[-1]).upper().replace("FP16", "F16")[:20] if found else ""
-
-
 def _gguf(files: list[File]) -> list[Variant]:
-    sets: dict[str, list[File]] = {}
-    counts: dict[str, int] = {}
+    sets: dict[tuple[str, int], list[File]] = {}
     for file in files:
-        if not file.name.endswith(".gguf") or _is_part(file.name):
+        if not filenames.is_gguf(file.name) or filenames.is_part(file.name):
             continue
-        split = SPLIT.match(file.name)
-        key = split["stem"] if split else file.name.removesuffix(".gguf")
-        sets.setdefault(key, []).append(file)
-        counts[key] = int(split["count"]) if split else 1
+        part = filenames.part_of(file.name)
+        stem, count = (part.stem, part.count) if part else (filenames.stem_of(file.name), 1)
+        sets.setdefault((stem, count), []).append(file)
     found = []
-    for key, members in sets.items():
-        members.sort(key=lambda file: file.name)
-        problem = _missing(members, counts[key])
-        main = PurePosixPath(members[0].name).name
-        found.append(Variant(key, "gguf", quantisation_of(key), tuple(members), main, problem))
-    return found
-
-
-def _safetensors(files: list[File]) -> list[Variant]:
-    folders: dict[str, list[File]] = {}
-    for file in files:
-        folders.setdefault(str(PurePosixPath(file.name).parent), []).append(file)
-    found = []
-    for folder, members in folders.items():
-        weights = _one_set([f for f in members if f.name.endswith(".safetensors") and not _is_part(f.name)])
-        if not weights:
-            continue
-        names = {PurePosixPath(file.name).name for file in members}
-        beside = [f for f in members if COMPANIONS.match(PurePosixPath(f.name).name)]
-        beside += [f for f in members if f.name.endswith(".safetensors.index.json") and len(weights) > 1]
-        split = SPLIT.match(weights[0].name)
-        problem = _missing(weights, int(split["count"]) if split else 1)
-        if "config.json" not in names and not problem:
-            problem = "There is no config.json beside the weights: engines could not load them."
-        ordered = (*sorted(weights, key=lambda file: file.name), *sorted(beside, key=lambda file: file.name))
-        # The folder is what engines are given; its config stands for it.
+    for (key, count), members in sets.items():
+        members.sort(key=lambda file: (_number(file), file.name))
+        problem = weight_sets.missing([_number(file) for file in members], count)
+        if not problem and _number(members[0]) == 0:
+            problem = "Its parts are counted from 0; llama.cpp counts them from 1."
+        places = {file.name: filenames.usual_part(PurePosixPath(file.name).name) for file in members}
+        folder = str(PurePosixPath(members[0].name).parent)
+        many = sum(stem == key for stem, _count in sets) > 1
         found.append(
-            Variant("safetensors" if folder == "." else folder, "safetensors", "", ordered, "config.json", problem)
+            Variant(
+                key=f"{key} ({count} parts)" if many and count > 1 else key,
+                format="gguf",
+                quantisation=filenames.quantisation_of(key),
+                files=tuple(members),
+                main_file=places[members[0].name],
+                problem=problem,
+                folder=folder,
+                places=places,
+            )
         )
     return found
 
 
-def _one_set(weights: list[File]) -> list[File]:
-    """The set that engines load where a folder holds the same weights twice (consolidated.safetensors beside them)."""
-    usual = [file for file in weights if PurePosixPath(file.name).name.startswith("model")]
-    chosen = usual or weights
-    splits = [file for file in chosen if SPLIT.match(file.name)]
-    whole = [file for file in chosen if file not in splits]
-    return splits if splits and not whole else (whole[:1] or splits)
+def _number(file: File) -> int:
+    part = filenames.part_of(file.name)
+    return part.number if part and part.count > 1 else 1
 
 
-def _missing(members: list[File], count: int) -> str:
-    there = {int(split["number"]) for file in members if (split := SPLIT.match(file.name))} or {1}
-    lacking = sorted(set(range(1, min(count, 10_000) + 1)) - there)
-    if not lacking:
-        return ""
-    return (
-        f"Part {lacking[0]} of {count} is missing."
-        if len(lacking) == 1
-        else f"{len(lacking)} of {count} parts are missing."
+def _safetensors(
+    files: list[File], texts: Mapping[str, bytes], outside: Collection[str]
+) -> tuple[list[Variant], list[str]]:
+    folders: dict[str, list[File]] = {}
+    for file in files:
+        folders.setdefault(str(PurePosixPath(file.name).parent), []).append(file)
+    there = {file.name: file for file in files}
+    modules = {folder: companions.modules_of(folder, texts) for folder in folders}
+    owned = {path for folder in folders for path in companions.owned(folder, modules[folder])}
+    inner = {path: why for folder in folders for path, why in companions.inner(folder, modules[folder])}
+    found, notes, named = list[Variant](), list[str](), set[str]()
+    # From the outside to the inside: an index may name files of the folders below it.
+    for folder in sorted(folders, key=lambda name: (len(PurePosixPath(name).parts), name)):
+        if folder in owned:
+            continue
+        members = [file for file in folders[folder] if file.name not in named and not filenames.is_part(file.name)]
+        sets = weight_sets.of_folder(folder, members, there, texts, outside)
+        named.update(file.name for one in sets for file in one.files)
+        kept = companions.beside(folder, folders[folder], files, modules[folder])
+        problem = inner.get(folder) or companions.problem_of(folder, files, modules[folder])
+        if "config.json" not in {PurePosixPath(file.name).name for file in folders[folder]}:
+            problem = problem or "There is no config.json beside the weights: engines could not load them."
+        for number, one in enumerate(_usual(sets)):
+            key = _key(folder, one, number, {variant.key for variant in found})
+            found.append(_variant(key, folder, one, kept, problem, modules[folder]))
+            if one.left_out and not one.problem:
+                count = len(one.left_out)
+                notes.append(f"{count} part{'s' if count > 1 else ''} left out that the index of {key} does not name.")
+    return found, notes
+
+
+def _usual(sets: list[WeightSet]) -> list[WeightSet]:
+    """What engines load, the usual one first; other names beside it (consolidated.safetensors) are the same again."""
+    usual = [one for one in sets if one.stem.startswith("model")] or sets
+    return sorted(usual, key=lambda one: (one.stem != "model", one.index is None, one.is_split, one.stem))
+
+
+def _key(folder: str, one: WeightSet, number: int, taken: set[str]) -> str:
+    if number == 0:
+        return "safetensors" if folder == "." else folder
+    name = one.stem if one.is_split else PurePosixPath(one.files[0].name).name
+    key = str(PurePosixPath(folder) / name)
+    return key if key not in taken else f"{key} ({len(one.files)} parts)"
+
+
+def _variant(
+    key: str, folder: str, one: WeightSet, kept: list[File], problem: str, modules: companions.Modules | None
+) -> Variant:
+    names = {module.path.partition("/")[0] for module in modules.listed} if modules else set()
+    weights = sorted(one.files, key=lambda file: file.name)
+    beside = sorted([*kept, *([one.index] if one.index else [])], key=lambda file: file.name)
+    # The folder is what engines are given; its config stands for it.
+    return Variant(
+        key=key,
+        format="safetensors",
+        quantisation=filenames.quantisation_of(one.stem),
+        files=(*weights, *beside),
+        main_file="config.json",
+        problem=one.problem or problem,
+        folder=folder,
+        modules=names,
+        places=_places(one),
     )
 
 
-def _is_part(name: str) -> bool:
-    return any(part in PurePosixPath(name).name.lower() for part in PARTS)
-
-
-def _is_plain(name: str) -> bool:
-    path = PurePosixPath(name)
-    return (
-        bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name and "\0" not in name
-    )
+def _places(one: WeightSet) -> dict[str, str]:
+    """Engines and quantisers look for the usual names: model.safetensors, or the index, which names the others."""
+    if one.index is not None:
+        return {one.index.name: "model.safetensors.index.json"} if one.stem.startswith("model.") else {}
+    if one.stem.startswith("model.") and not one.is_split:
+        return {one.files[0].name: "model.safetensors"}
+    return {file.name: filenames.usual_ending(PurePosixPath(file.name).name) for file in one.files}

@@ -1,18 +1,44 @@
-"""What people type, made fit for a database: cleaned text, the words in it, the id of a row. Pure."""
+"""Text of people and of files, made fit for a database, a page and a terminal; the words in it, the id of a row. Pure.
 
-import unicodedata
+Standard library alone: programs of jobs read files with it, too.
+"""
+
+import re
+from typing import Any
 
 MAX_CHARS = 100
 # The largest id that a database keeps.
 MAX_ID = 2**63 - 1
-# Control characters and halves of surrogate pairs: nobody types them, and PostgreSQL takes no NUL.
-_UNFIT = frozenset({"Cc", "Cs"})
+# Control characters, halves of surrogate pairs and separators of lines: nobody types them, PostgreSQL takes no NUL,
+# and a terminal obeys some.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Marks without a width that turn text around (UAX 9) or hide in it.
+_HIDDEN = re.compile("[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 
 def clean_text(text: object, max_chars: int = MAX_CHARS) -> str:
-    """At most `max_chars` characters of what was typed, without control characters and blanks around it."""
-    cut = str(text or "").strip()[:max_chars]
-    return "".join(" " if unicodedata.category(c) in _UNFIT else c for c in cut).strip()
+    """At most `max_chars` characters of what was typed, in one line, without blanks around it and without what cannot
+    be seen."""
+    return one_line(str(text or "").strip()[:max_chars])
+
+
+def one_line(text: object) -> str:
+    """All of the text in one line: what cannot be stored or would steer a terminal is a blank, hidden marks go."""
+    return _HIDDEN.sub("", _UNFIT.sub(" ", str(text))).strip()
+
+
+def has_unfit(text: str) -> bool:
+    """Whether the text holds what `one_line` would change in its middle."""
+    return bool(_UNFIT.search(text) or _HIDDEN.search(text))
+
+
+def storable(value: Any) -> Any:
+    """What a file or a program said, a tree of JSON, with every text in it as `one_line` has it."""
+    if isinstance(value, str):
+        return one_line(value)
+    if isinstance(value, dict):
+        return {one_line(key): storable(part) for key, part in value.items()}
+    return [storable(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def words(text: str) -> list[str]:

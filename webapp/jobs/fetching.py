@@ -135,7 +135,7 @@ def _check_open(host: Host, source: Mapping[str, Any], files: Iterable[Mapping[s
     if source.get("kind") != "path" or _has_other_users(host):
         return
     path = Path(source["path"])
-    stops = reading.closed(path, (file["name"] for file in files), reading.may_jobs())
+    stops = reading.closed(path, (file.get("from") or file["name"] for file in files), reading.may_jobs())
     if stops:
         said = reading.command(path, stops, is_whole=reading.is_folder(path))
         what, advice = reading.told(stops, said)
@@ -166,7 +166,7 @@ def _queue_copy(user: User | None, team: Team, artifact: Artifact, host: Host) -
 def _params(artifact: Artifact) -> dict[str, Any]:
     source = artifact.source
     files = [
-        {key: file.get(key) for key in ("name", "path", "sha256", "git_sha1") if file.get(key)}
+        {key: file.get(key) for key in ("name", "path", "from", "sha256", "git_sha1") if file.get(key)}
         | {"size": file.get("size_bytes"), "sha256": file.get("sha256")}
         for file in artifact.files
     ]

@@ -71,7 +71,7 @@ TOOLS_FILES = (
         for name in ("failures", "meter", "modes", "content", "local", "web", "fetch", "remove", "shelf")
     ),
     *(f"webapp/catalog/{name}.py" for name in ("gguf", "safetensors", "configs", "outbound", "reading")),
-    *(f"webapp/foundation/{name}.py" for name in ("addresses", "deadline", "iri")),
+    *(f"webapp/foundation/{name}.py" for name in ("addresses", "deadline", "iri", "text")),
     *(f"webapp/planner/{name}.py" for name in ("facts", "geometry", "ggml", "weights")),
 )
 TOOLS_IMAGE = Context(TOOLS, TOOLS_DIR / "Dockerfile", {name: REPOSITORY / name for name in TOOLS_FILES})

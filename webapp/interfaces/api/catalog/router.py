@@ -115,9 +115,10 @@ def get_repo(
     name: Annotated[str, Field(min_length=1, max_length=200, description="owner/name")],
     revision: Annotated[str, Field(max_length=200, description="branch, tag or commit; main when absent")] = "",
 ) -> RepoOut:
-    repo = hubs.repo(_usable(request, hub_id), name, revision)
+    hub = _usable(request, hub_id)
+    repo = hubs.repo(hub, name, revision)
     fleet = Fleet.of(Host.objects.visible_to(caller(request)).for_list())
-    offer = inspecting.offer(repo)
+    offer = inspecting.offer(hub, repo)
     return RepoOut.of(repo, offer, lambda one: fit.by_size(one.size_bytes, one.format, fleet, one.quantisation).places)
 
 

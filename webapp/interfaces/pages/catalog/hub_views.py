@@ -38,9 +38,10 @@ def repo(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         hubs.check_enabled(hub)
         found = hubs.repo(hub, name, revision)
+        offer = inspecting.offer(hub, found)
     except Refused as refusal:
         return render(request, "models/repo.html", {**context, "problem": str(refusal)}, status=refusal.status)
-    offer, fleet = inspecting.offer(found), Fleet.of(Host.objects.visible_to(user).for_list())
+    fleet = Fleet.of(Host.objects.visible_to(user).for_list())
     prefix = f"hub:{hub.pk}:{found.name}@{found.commit}:"
     here = dict(
         Artifact.objects.visible_to(user).filter(origin__startswith=prefix).values_list("origin", "catalog_model__slug")
