@@ -5,7 +5,7 @@ from typing import ClassVar
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Case, Prefetch, Q, Value, When
+from django.db.models import Case, Exists, OuterRef, Prefetch, Q, Value, When
 
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact
@@ -46,6 +46,11 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
             .prefetch_related(Prefetch("replicas", queryset=replicas), "alias_set")
             .order_by("name", "id")
         )
+
+    def ready_first(self) -> "DeploymentQuerySet":
+        """Those with a replica that answers before the others, then by name."""
+        ready = Replica.objects.present().filter(deployment=OuterRef("pk"), state=ReplicaState.READY)
+        return self.annotate(is_ready=Exists(ready)).order_by("-is_ready", "name", "pk")
 
     def rolling(self) -> "DeploymentQuerySet":
         """Those whose rollout has something to do or to wait for."""

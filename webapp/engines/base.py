@@ -226,6 +226,10 @@ class Engine(ABC):
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
         """How to start it. Raises ValueError with a message for people when the three do not fit together."""
 
+    def serves_embeddings(self, generates: bool, options: Mapping[str, Any]) -> bool:
+        """Whether it would answer with vectors instead of talk. `options` as stored: only what was chosen."""
+        return not generates
+
     @abstractmethod
     def health_probe(self) -> ProbeSpec:
         """A question cheap enough for every second."""
