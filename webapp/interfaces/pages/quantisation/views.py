@@ -24,7 +24,8 @@ def quantise(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     artifact = get_object_or_404(Artifact.objects.for_list(user), pk=pk)
     form = QuantiseForm(request.POST or None, artifact=artifact, teams=teams_of(user, Role.OPERATOR))
-    if request.method == "POST" and form.is_valid() and (recipe := form.recipe()) is not None:
+    is_sent = request.method == "POST" and "preview" not in request.POST
+    if is_sent and form.is_valid() and (recipe := form.recipe()) is not None:
         typed = form.cleaned_data
         texts = (typed["calibration"], form.measured(), typed["judging"], typed["prompts"])
         try:
@@ -34,7 +35,7 @@ def quantise(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             messages.success(request, "The work is queued.")
             return redirect("jobs:detail", job.pk)
-    status = 422 if request.method == "POST" else 200
+    status = 422 if is_sent else 200
     return render(request, "quantisation/new.html", _shown(artifact, form), status=status)
 
 
@@ -44,7 +45,7 @@ def preview(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     artifact = get_object_or_404(Artifact.objects.for_list(user), pk=pk)
     form = QuantiseForm(request.POST, artifact=artifact, teams=teams_of(user, Role.OPERATOR))
-    return render(request, "quantisation/_recipe.html", _shown(artifact, form))
+    return render(request, "quantisation/_preview_reply.html", _shown(artifact, form))
 
 
 def _shown(artifact: Artifact, form: QuantiseForm) -> dict[str, Any]:
