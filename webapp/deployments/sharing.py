@@ -8,7 +8,7 @@ from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.deployments import asking
-from webapp.deployments.models import Deployment, DeploymentGrant, Replica, ReplicaEvent
+from webapp.deployments.models import Deployment, DeploymentGrant, Replica, ReplicaEvent, has_ready_replica
 from webapp.deployments.snippets import KEY, Snippet, snippets
 from webapp.deployments.states import Desired
 from webapp.deployments.waking import topics
@@ -72,9 +72,12 @@ def asked_by(team: Team) -> Deployment | None:
     reached = (
         Deployment.objects.filter(is_own | Q(pk__in=granted))
         .exclude(desired_state=Desired.DELETED)
-        .ready_first()
         .select_related("team", "artifact")
-        .annotate(runs=Case(When(runs, then=1), default=0), is_own=Case(When(is_own, then=1), default=0))
+        .annotate(
+            is_ready=has_ready_replica(),
+            runs=Case(When(runs, then=1), default=0),
+            is_own=Case(When(is_own, then=1), default=0),
+        )
         .order_by("-is_ready", "-runs", "-is_own", "name", "pk")
     )
     rows = sorted(reached[:MOST_ASKED], key=lambda row: (not row.is_ready, asking.serves_embeddings(row)))
@@ -103,6 +106,6 @@ def shown_replicas(deployment: Deployment) -> list[Replica]:
     replicas = list(deployment.replicas.all())
     if not deployment.is_own:  # type: ignore[attr-defined]
         for replica in replicas:
-            replica.reason = replica.advice = replica.image = replica.progress_text = ""
+            replica.reason = replica.advice = replica.image = replica.progress_text = replica.container = ""
             replica.estimate, replica.observed, replica.host = [], {}, None
     return replicas

@@ -11,6 +11,7 @@ from webapp.accounts.teams import teams_of
 from webapp.catalog.models import Artifact, CatalogModel, CopyState
 from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.doors import carry_out, door, person
+from webapp.interfaces.kit.form_faults import first_fault
 from webapp.interfaces.pages.quantisation.forms import PromptsForm, QuantiseForm, TextForm
 from webapp.quantisation import comparison, services
 from webapp.quantisation.models import CalibrationSet, PromptSet
@@ -56,7 +57,8 @@ def _shown(artifact: Artifact, form: QuantiseForm) -> dict[str, Any]:
         looked = services.preview(artifact, recipe, host, form.measured(), has_prompts=asks)
     is_somewhere = any(copy.state == CopyState.PRESENT for copy in artifact.copies.all())
     return {
-        "artifact": artifact, "form": form, "preview": looked, "is_somewhere": is_somewhere,
+        "artifact": artifact, "form": form, "preview": looked, "fault": first_fault(form.options),
+        "is_somewhere": is_somewhere,
         "method": form.method_name(), "what": METHODS[form.method_name()],
     }  # fmt: skip
 
