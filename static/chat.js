@@ -55,16 +55,18 @@
     }
   }
 
-  // Calls `heard(piece, numbers)` for every piece of text; resolves with { text, numbers }, stopped or not.
+  // Calls `heard(piece, numbers)` for every piece of text; resolves with { text, numbers, end }: how it ended
+  // in the API's words ("stop", "length"), or "stopped" by the person.
   // Throws an Error with words for a person.
   async function ask({ tokenUrl, id, body, signal, heard }) {
     const began = performance.now();
     const numbers = { firstMs: null, tokens: 0, prompt: null, perSecond: null, isCounted: false };
-    let text = "", first = 0, pieces = 0;
+    let text = "", first = 0, pieces = 0, end = "";
     try {
       const reply = await send(tokenUrl, id, { ...body, stream: true, stream_options: { include_usage: true } }, signal);
       for await (const chunk of chunks(reply.body)) {
         if (chunk.error) throw new Error(chunk.error.message ?? "The stream broke off.");
+        end = chunk.choices?.[0]?.finish_reason ?? end;
         const delta = chunk.choices?.[0]?.delta ?? {};
         const piece = (delta.reasoning_content ?? "") + (delta.content ?? "");
         if (piece) {
@@ -81,11 +83,11 @@
         heard(piece, numbers);
       }
     } catch (error) {
-      if (error.name === "AbortError") return { text, numbers, isStopped: true };
+      if (error.name === "AbortError") return { text, numbers, end: "stopped" };
       const isNetwork = error instanceof TypeError;
       throw isNetwork ? new Error("The connection broke off. Is Modelyard still running? Try again.") : error;
     }
-    return { text, numbers, isStopped: false };
+    return { text, numbers, end };
   }
 
   // The same request as code. `base` is this Modelyard's address.

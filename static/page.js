@@ -26,6 +26,17 @@
     if (button) copy(button);
   });
 
+  // One click to a better value: put into its field, which tells the form as typing does. Without scripts it is sent.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-set]");
+    const field = button && document.getElementById(button.dataset.set);
+    if (!field) return;
+    event.preventDefault();
+    field.value = button.dataset.value;
+    field.dispatchEvent(new Event("change", { bubbles: true }));
+    field.focus();
+  });
+
   // Enter in the search box of a long choice goes to what was found; it does not send the form.
   document.addEventListener("keydown", (event) => {
     const list = event.key === "Enter" && event.target.dataset?.pick && document.getElementById(event.target.dataset.pick);

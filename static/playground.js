@@ -5,6 +5,9 @@
   const KEPT = "modelyard.playground";
   const FIELDS = ["system", "temperature", "top_p", "max_tokens", "seed"];
   const part = (id) => document.getElementById(id);
+  const LEFT = "The page was left before the answer was complete.";
+  const BROKEN_OFF = "broken off";
+  const MARKS = { stopped: "stopped", length: "cut off: the most tokens were reached" };
   let isComparing = false;
 
   class Pane {
@@ -16,6 +19,7 @@
       this.box = part(`turns-${name}`);
       this.measured = part(`measured-${name}`);
       this.wanted = this.select()?.value ?? "";
+      this.isChosen = false; // by a person, not by the page
     }
 
     get deployment() {
@@ -30,14 +34,19 @@
       if (select.value !== id) select.value = id;
     }
 
-    // The socket renders the choices anew when a deployment changes; the person's choice stays.
+    // The socket renders the choices anew when a deployment changes: what a person chose, or has talked to, stays;
+    // otherwise the page's own choice follows what has become ready.
     keepChoice() {
-      if (this.select()?.value !== this.wanted) this.choose(this.wanted);
+      if (this.isChosen || this.turns.length) {
+        if (this.select()?.value !== this.wanted) this.choose(this.wanted);
+      } else this.wanted = this.select()?.value ?? "";
     }
 
+    // What the model is told: no question without its answer, but for the last, which is asked now or again.
     get messages() {
       const system = part("system").value.trim();
-      return [...(system ? [{ role: "system", content: system }] : []), ...this.turns];
+      const told = this.turns.filter((turn) => !turn.error || turn === this.turns.at(-1)).map(({ role, content }) => ({ role, content }));
+      return [...(system ? [{ role: "system", content: system }] : []), ...told];
     }
 
     body() {
@@ -48,19 +57,35 @@
       return body;
     }
 
-    show(role, text) {
+    show(role, text, by = null, mark = "") {
       this.box.querySelector(".no-turns").hidden = true;
       const turn = document.createElement("article");
       turn.className = `turn turn-${role}`;
       const who = document.createElement("h3");
-      who.textContent = role === "user" ? "You" : role === "error" ? "Not answered" : this.deployment?.name ?? "Model";
+      who.textContent = role === "user" ? "You" : role === "error" ? "Not answered" : by ?? "Model";
       const words = document.createElement("div");
       words.className = "words";
       words.textContent = text;
       turn.append(who, words);
+      if (mark) this.mark(words, mark);
       this.box.append(turn);
       this.box.scrollTop = this.box.scrollHeight;
       return words;
+    }
+
+    // Says beside a turn how it ended.
+    mark(words, text) {
+      const mark = document.createElement("p");
+      mark.className = "turn-mark text-secondary";
+      mark.textContent = text;
+      words.after(mark);
+    }
+
+    // A turn as it was kept: a question with the words that came before it failed, and why it did.
+    recall(turn) {
+      this.show(turn.role, turn.content, turn.by, turn.mark);
+      if (turn.part) this.show("assistant", turn.part, turn.by, BROKEN_OFF);
+      if (turn.error) this.refuse(turn);
     }
 
     clear() {
@@ -72,6 +97,8 @@
     }
 
     say(text) {
+      // Only the last question can be asked again: those before it were left as they are.
+      this.box.querySelectorAll(".turn-error button").forEach((button) => button.remove());
       this.turns.push({ role: "user", content: text });
       this.show("user", text);
       return this.answer();
@@ -90,31 +117,36 @@
     async answer() {
       const chosen = this.deployment;
       if (!chosen) return;
+      const asked = this.turns.at(-1);
+      const talk = this.turns;
       this.running = new AbortController();
       this.measured.textContent = "waiting for the first token …";
       this.box.setAttribute("aria-busy", "true");
       busy();
       let words = null;
       try {
-        const { text, numbers, isStopped } = await window.chat.ask({
+        const body = this.body();
+        // Left now, or reloaded, it has no answer; what comes takes this away.
+        Object.assign(asked, { by: chosen.name, error: LEFT });
+        const { text, numbers, end } = await window.chat.ask({
           tokenUrl: root.dataset.tokenUrl,
           id: chosen.id,
-          body: this.body(),
+          body,
           signal: this.running.signal,
           heard: (piece, numbersSoFar) => {
-            words ??= this.show("assistant", "");
+            words ??= this.show("assistant", "", chosen.name);
             words.append(document.createTextNode(piece));
+            asked.part = words.textContent;
             const isAtEnd = this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < 80;
             if (isAtEnd) this.box.scrollTop = this.box.scrollHeight;
             this.measure(numbersSoFar);
           },
         });
-        this.measure(numbers, isStopped);
-        this.finish(chosen.name, words, text);
+        this.measure(numbers, end === "stopped");
+        if (talk === this.turns) this.finish(asked, words, text, end);
       } catch (error) {
         this.measured.textContent = "";
-        if (words && !words.textContent) words.closest("article").remove();
-        this.refuse(error.message);
+        if (talk === this.turns) this.fail(asked, words, error.message);
       } finally {
         this.running = null;
         this.box.setAttribute("aria-busy", "false");
@@ -124,22 +156,46 @@
       }
     }
 
-    finish(name, words, text) {
-      if (text) this.turns.push({ role: "assistant", content: text });
-      else if (words) words.closest("article").remove();
+    finish(asked, words, text, end) {
+      if (!text) {
+        this.fail(asked, words, end === "stopped" ? "Stopped before the first word." : "The model said nothing.");
+        return;
+      }
+      delete asked.error;
+      delete asked.part;
+      const turn = { role: "assistant", content: text, by: asked.by };
+      if (MARKS[end]) {
+        turn.mark = MARKS[end];
+        this.mark(words, turn.mark);
+      }
+      this.turns.push(turn);
       // Read out once, whole: a live region that grows by words cannot be listened to.
-      part("read-out").textContent = text ? `${name}: ${text}` : `${name} said nothing.`;
+      part("read-out").textContent = `${turn.by}: ${text}${turn.mark ? ` (${turn.mark})` : ""}`;
     }
 
-    refuse(message) {
-      const words = this.show("error", message);
+    // The question stays with why it has no answer, and with what came of one.
+    fail(asked, words, message) {
+      asked.error = message;
+      if (words?.textContent) this.mark(words, BROKEN_OFF);
+      else words?.closest("article").remove();
+      this.refuse(asked);
+    }
+
+    refuse(asked) {
+      const words = this.show("error", asked.error);
       words.setAttribute("role", "alert");
+      if (asked !== this.turns.at(-1)) return;
       const again = document.createElement("button");
       again.type = "button";
       again.className = "btn btn-sm";
       again.textContent = "Try again";
       again.addEventListener("click", () => {
-        words.closest("article").remove();
+        if (this.running) return;
+        const article = words.closest("article");
+        if (asked.part) article.previousElementSibling.remove();
+        article.remove();
+        delete asked.error;
+        delete asked.part;
         this.answer();
       });
       words.after(again);
@@ -151,7 +207,7 @@
 
   function busy() {
     const isBusy = shown().some((pane) => pane.running);
-    part("send").disabled = isBusy;
+    part("send").disabled = isBusy || shown().some((pane) => !pane.deployment);
     part("stop").hidden = !isBusy;
   }
 
@@ -161,7 +217,7 @@
     part("pane-b").hidden = !isWanted;
     root.classList.toggle("comparing", isWanted);
     if (isWanted && panes.b.wanted === panes.a.wanted) {
-      const other = [...panes.b.select().options].find((option) => option.value !== panes.a.wanted);
+      const other = [...panes.b.select().options].find((option) => option.value && !option.disabled && option.value !== panes.a.wanted);
       if (other) panes.b.choose(other.value);
     }
     if (!isWanted) panes.b.running?.abort();
@@ -183,7 +239,9 @@
   function keep() {
     const fields = Object.fromEntries(FIELDS.map((field) => [field, part(field).value]));
     const kept = { isComparing, fields, panes: {} };
-    for (const pane of Object.values(panes)) kept.panes[pane.name] = { wanted: pane.wanted, turns: pane.turns };
+    for (const pane of Object.values(panes)) {
+      kept.panes[pane.name] = { wanted: pane.wanted, isChosen: pane.isChosen, turns: pane.turns };
+    }
     try {
       sessionStorage.setItem(KEPT, JSON.stringify(kept));
     } catch { /* storage is off or full: the conversation lasts as long as the page */ }
@@ -201,9 +259,12 @@
       const before = kept.panes?.[name];
       if (!before) continue;
       // A link that names a deployment knows better than yesterday's choice.
-      if (!asked.has(name === "a" ? "deployment" : "with")) pane.choose(before.wanted);
       pane.turns = before.turns ?? [];
-      for (const { role, content } of pane.turns) pane.show(role, content);
+      if (!asked.has(name === "a" ? "deployment" : "with") && (before.isChosen || pane.turns.length)) {
+        pane.choose(before.wanted);
+        pane.isChosen = before.isChosen ?? false;
+      }
+      for (const turn of pane.turns) pane.recall(turn);
     }
     if (kept.isComparing) compare(true);
   }
@@ -213,7 +274,7 @@
   part("say").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = part("text").value.trim();
-    if (!text || shown().some((pane) => pane.running)) return;
+    if (!text || shown().some((pane) => pane.running || !pane.deployment)) return;
     part("text").value = "";
     for (const pane of shown()) pane.say(text);
     keep();
@@ -239,7 +300,12 @@
     keep();
   });
   root.addEventListener("change", (event) => {
-    for (const pane of Object.values(panes)) if (event.target === pane.select()) pane.wanted = event.target.value;
+    for (const pane of Object.values(panes)) {
+      if (event.target !== pane.select()) continue;
+      pane.wanted = event.target.value;
+      pane.isChosen = true;
+    }
+    busy();
     keep();
     asCode();
   });
@@ -248,7 +314,11 @@
     subtree: true, childList: true, attributeFilter: ["selected", "value"],
   });
 
+  // What came so far is kept when the page is left in the middle of an answer.
+  window.addEventListener("pagehide", keep);
+
   recall();
   if (new URLSearchParams(window.location.search).has("with")) compare(true);
+  busy();
   asCode();
 })();

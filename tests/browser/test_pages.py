@@ -264,6 +264,12 @@ def test_stopping_an_answer_reaches_the_engine(open_page, engine):
     expect(page.locator("#measured-a")).to_contain_text("stopped")
     assert engine.left.wait(120)
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    # The tab keeps that it was, with the words that came, and who said them.
+    for _before_and_after in range(2):
+        expect(page.locator(".turn-assistant .turn-mark")).to_have_text("stopped")
+        expect(page.locator(".turn-assistant h3")).to_have_text(re.compile("parrot-"))
+        page.reload()
+        expect(page.locator(".turn-assistant .words")).to_contain_text("How are you")
 
 
 def test_a_model_that_is_not_up_says_so_in_the_chat(open_page, deploy, known_to_gateway, allowed_noise):

@@ -98,24 +98,41 @@ def test_a_choice_stays_when_the_socket_renders_the_choices(open_page, engine, d
     expect(page.locator("#deployment-a")).to_have_value(str(engine.deployment))
 
 
-def test_a_refusal_can_be_tried_again(open_page, site, deploy, move, known_to_gateway, allowed_noise):
+def test_a_refusal_stays_over_a_reload_and_can_be_tried_again_or_left(
+    open_page, site, deploy, move, known_to_gateway, allowed_noise
+):
     allowed_noise += ["503"]
     engine = FakeEngine()
     name = f"late-{engine.port}"
     pk = deploy(name)
     known_to_gateway(pk, name, 503)
     page = open_page(f"/playground/?deployment={pk}")
-    page.get_by_label("Your message").fill("Hello?")
-    page.keyboard.press("Enter")
-    expect(page.locator("#turns-a").get_by_role("alert")).to_contain_text(name)
+    for text in ("Hello?", "Are you there?"):
+        page.get_by_label("Your message").fill(text)
+        page.keyboard.press("Enter")
+        expect(page.locator("#turns-a").get_by_role("alert").last).to_contain_text(name)
+        expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    page.reload()
+    expect(page.locator("#turns-a").get_by_role("alert")).to_have_count(2)
+    expect(page.locator("#turns-a").get_by_role("alert").last).to_contain_text(name)
     move(pk, "placing", "starting", "loading", "ready")
     site.do(READY.format(pk=pk, port=engine.port))
     known_to_gateway(pk, name, 200)
     engine.asked.clear()
+    # Once: the earlier question was left as it is.
     page.get_by_role("button", name="Try again").click()
-    expect(answers(page, "a")).to_contain_text("How are you?")
-    expect(page.locator(".turn-error")).to_have_count(0)
-    assert [turn["content"] for turn in engine.asked[-1]["messages"]] == ["Hello?"]
+    answered(page)
+    expect(page.locator(".turn-error")).to_have_count(1)
+    page.get_by_label("Your message").fill("And now?")
+    page.keyboard.press("Enter")
+    expect(answers(page, "a")).to_have_count(2)
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    told = [[(turn["role"], turn["content"]) for turn in asked["messages"]] for asked in engine.asked]
+    said = ("assistant", "Hello there, <b>friend</b>!\nHow are you?")
+    assert told == [
+        [("user", "Are you there?")],
+        [("user", "Are you there?"), said, ("user", "And now?")],
+    ]
     engine.stop()
 
 

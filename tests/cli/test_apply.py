@@ -52,6 +52,9 @@ def test_what_is_declared_is_made_once(ada, path, name):
     again = ada("apply", "-f", str(path), "--dry-run", "--exit-code", "--json")
     assert again.code == 0
     assert [step["action"] for step in again.json["steps"]] == ["unchanged", "unchanged"]
+    path.write_text(path.read_text().replace("context_length: 2048", "context_length: 65536"))
+    more = ada("apply", "-f", str(path), "--dry-run")
+    assert f"research/{name}-a: The model was trained for a context of 8,192 tokens" in more.out
 
 
 def test_a_wish_is_changed_and_a_setting_is_changed_or_refused_before_anything_is_done(ada, path, name):

@@ -58,6 +58,63 @@ def token_for(client, deployment_id):
     return client.post(reverse("dashboard:playground_token"), {"deployment": deployment_id})
 
 
+def choices(page):
+    """The options of the first picker: {text: (is chosen, is disabled)}; and who is chosen in the second."""
+    found = re.findall(r'<select[^>]*id="deployment-([ab])".*?</select>', page, re.DOTALL)
+    assert found == ["a", "b"]
+    pickers = {}
+    for side, text in re.findall(r'<select[^>]*id="deployment-([ab])"(.*?)</select>', page, re.DOTALL):
+        options = re.findall(r"<option([^>]*)>([^<]*)</option>", text)
+        pickers[side] = {name: (" selected" in marks, " disabled" in marks) for marks, name in options}
+    return pickers["a"], next((name for name, (chosen, _off) in pickers["b"].items() if chosen), None)
+
+
+@pytest.fixture
+def four(make_deployment, artifact):
+    """By name: one that loads, one for vectors by its options, one by its model, and two to chat with."""
+    from webapp.catalog.models import Artifact
+
+    encoder = Artifact.objects.get(pk=artifact.pk)
+    encoder.pk, encoder.quantisation, encoder.facts = None, "F16", {"architecture": "bert", "generates": False}
+    encoder.save()
+    rows = {
+        "a-loading": make_deployment("a-loading"),
+        "b-vectors": make_deployment("b-vectors", options={"embeddings": True}),
+        "c-encoder": make_deployment("c-encoder"),
+        "d-chat": make_deployment("d-chat"),
+        "e-chat": make_deployment("e-chat"),
+    }
+    rows["c-encoder"].artifact = encoder
+    rows["c-encoder"].save()
+    for name, row in rows.items():
+        row.replicas.update(state="loading" if name == "a-loading" else "ready")
+    return rows
+
+
+def test_the_playground_begins_with_what_people_can_chat_with_and_says_why_not_of_the_others(client, ada, four):
+    client.force_login(ada)
+    assert choices(client.get("/playground/").content.decode()) == (
+        {
+            "a-loading (loading)": (False, True),
+            "b-vectors (serves embeddings)": (False, True),
+            "c-encoder (serves embeddings)": (False, True),
+            "d-chat (ready)": (True, False),
+            "e-chat (ready)": (False, False),
+        },
+        "e-chat (ready)",
+    )
+
+
+def test_the_playground_keeps_what_a_link_asks_for_and_says_when_there_is_nothing(client, ada, four):
+    client.force_login(ada)
+    first, second = choices(client.get(f"/playground/?deployment={four['a-loading'].pk}").content.decode())
+    assert first["a-loading (loading)"] == (True, True) and second == "d-chat (ready)"
+    for name in ("d-chat", "e-chat"):
+        four[name].replicas.update(state="failed")
+    first, second = choices(client.get("/playground/").content.decode())
+    assert first["none is ready to chat"] == (True, False) and second == "none is ready to chat"
+
+
 @pytest.mark.parametrize("person", ["ada", "bob"])
 def test_the_team_gets_a_token_for_its_deployment_alone(client, request, deployment, make_deployment, person):
     from webapp.foundation import secret_store

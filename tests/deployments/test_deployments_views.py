@@ -202,7 +202,7 @@ def test_an_option_out_of_range_is_refused_beside_its_field_and_nothing_typed_is
     reply = client.post(reverse("deployments:new"), typed)
     text = reply.content.decode()
     assert reply.status_code == 422
-    assert "greater than or equal to 256" in text
+    assert "A number from 256 to 1,048,576." in text
     assert 'value="chat"' in text
     assert not Deployment.objects.exists()
 

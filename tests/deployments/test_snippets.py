@@ -24,6 +24,15 @@ def test_each_is_sound_and_asks_the_same():
     assert "http://yard:8000/v1/chat/completions" in javascript and 'model: "chat.v2"' in javascript
 
 
+def test_a_deployment_for_vectors_is_asked_for_one():
+    curl, python, javascript = (snippet.text for snippet in snippets("http://yard:8000", "bge", embeddings=True))
+    words = shlex.split(curl)
+    assert words[1] == "http://yard:8000/v1/embeddings"
+    assert json.loads(words[-1]) == {"model": "bge", "input": "Hello!"}
+    assert ast.parse(python) and 'client.embeddings.create(model="bge", input="Hello!")' in python
+    assert 'fetch("http://yard:8000/v1/embeddings"' in javascript and "data[0].embedding" in javascript
+
+
 @pytest.fixture
 def ready(deployment):
     deployment.replicas.update(state="ready")
@@ -71,6 +80,16 @@ def test_a_new_key_asks_what_is_ready_before_what_is_not(shown, ready, artifact,
     assert "which is not ready yet" in shown()
 
 
+def test_a_new_key_chats_before_it_asks_for_vectors(shown, ready, make_deployment):
+    vectors = make_deployment("a-first-by-name", options={"embeddings": True})
+    vectors.replicas.update(state="ready")
+    assert f"This asks <code>{ready.name}</code>." in shown()
+    ready.replicas.update(state="loading")
+    page = shown()
+    assert "This asks <code>a-first-by-name</code>." in page, "what answers now goes before what does not"
+    assert "/v1/embeddings" in page and "chat/completions" not in page
+
+
 def test_a_new_key_of_a_team_that_was_granted_something_asks_by_its_address(shown, eve, ready, team):
     strangers = eve.teams.get()
     Deployment.objects.filter(pk=ready.pk).update(team=strangers)
@@ -87,3 +106,15 @@ def test_without_a_deployment_a_new_key_says_what_to_put_in_place_of_the_word(sh
     page = shown()
     assert "put the deployment&#x27;s name in place of" in page or "put the deployment's name in place of" in page
     assert "&quot;model&quot;: &quot;MODEL&quot;" in page
+
+
+def test_a_models_page_shows_chat_first_and_vectors_have_no_playground(client, ada, ready, make_deployment):
+    vectors = make_deployment("a-first-by-name", options={"embeddings": True})
+    vectors.replicas.update(state="ready")
+    client.force_login(ada)
+    text = client.get(reverse("catalog:detail", args=[ready.artifact.catalog_model.slug])).content.decode()
+    assert f'As <a href="/deployments/{ready.pk}/">' in text
+    pages = {row.pk: client.get(f"/deployments/{row.pk}/").content.decode() for row in (vectors, ready)}
+    links = {pk: f"/playground/?deployment={pk}" in page for pk, page in pages.items()}
+    assert links == {vectors.pk: False, ready.pk: True}
+    assert "/v1/embeddings" in pages[vectors.pk]

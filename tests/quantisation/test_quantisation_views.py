@@ -1,6 +1,7 @@
 """Pages and REST doors of quantising: works, a teammate may, a stranger finds nothing."""
 
 import json
+import re
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_the_form_shows_every_method_and_what_the_default_takes(browser, half): 
 
 
 @pytest.mark.parametrize(
-    ("facts", "method", "is_said"),
+    ("facts", "method", "is_missing"),
     [
         ({}, "gguf", False),  # nobody has looked
         ({"quantiser_images": []}, "gguf", True),
@@ -57,7 +58,7 @@ def test_the_form_shows_every_method_and_what_the_default_takes(browser, half): 
         ({"quantiser_images": ["modelyard/quantizer-gguf:1"]}, "gptq", True),
     ],
 )
-def test_a_missing_image_is_said_before_anything_is_queued(
+def test_a_missing_image_is_a_refusal_on_every_way(
     browser,
     program,
     half,  # noqa: F811
@@ -65,19 +66,36 @@ def test_a_missing_image_is_said_before_anything_is_queued(
     team,
     facts,
     method,
-    is_said,
+    is_missing,
 ):
     host.facts = facts
     host.save()
     words = f"{host.name} does not have the image"
     body = typed(half, host, team, method=method)
     text = browser.post(f"/quantise/artifacts/{half.pk}/preview/", body).content.decode()
-    assert (words in text, "`make quantizers` on that machine" in text) == (is_said, is_said)
+    assert (words in text, "`make quantizers` on that machine" in text) == (is_missing, is_missing)
+    [button] = re.findall(r'<button[^>]*id="quantise-go"[^>]*>', text)
+    assert (" disabled" in button) is is_missing and "hx-swap-oob" in button
+    assert ("Steps: prepare" in text) is not is_missing
     asked = {"artifact": half.pk, "host": host.pk, "recipe": {"method": method}}
-    notes = " ".join(program("POST", "/quantisations/preview", asked).json()["notes"])
-    assert (words in notes) is is_said
+    said = program("POST", "/quantisations/preview", asked).json()
+    assert any(words in refusal["what"] for refusal in said["refusals"]) is is_missing
+    assert not (is_missing and said["is_possible"])
     page = browser.get(f"/models/{half.catalog_model.slug}/").content.decode()
     assert ("make quantizers" in page) is (facts == {"quantiser_images": []})
+    if is_missing:
+        for reply in (browser.post(f"/quantise/artifacts/{half.pk}/", body), program("POST", "/quantisations", asked)):
+            assert reply.status_code == 422 and words in reply.content.decode()
+        assert not Job.objects.exists()
+
+
+def test_without_scripts_a_disabled_form_can_be_looked_at_again(browser, half, host, team):  # noqa: F811
+    host.facts = {"quantiser_images": ["modelyard/quantizer-gguf:1"]}
+    host.save()
+    reply = browser.post(f"/quantise/artifacts/{half.pk}/", typed(half, host, team, preview="yes"))
+    [button] = re.findall(r'<button[^>]*id="quantise-go"[^>]*>', reply.content.decode())
+    assert (reply.status_code, " disabled" in button) == (200, False)
+    assert not Job.objects.exists()
 
 
 def test_the_preview_follows_what_is_typed(browser, half, host, team):  # noqa: F811

@@ -1,5 +1,7 @@
 """Pages of schedules: seen by ada, by bob of her team, and by eve who is a stranger."""
 
+import re
+
 import pytest
 from django.test import Client
 from django.utils import timezone
@@ -167,6 +169,20 @@ def test_a_schedule_without_its_source_says_what_is_gone_and_what_to_do(schedule
     assert f"Its source is gone: {name} was deleted." in page
     assert "Choose another source" in page and f"/schedules/{schedule.pk}/edit/" in page
     assert f"{name} (deleted)" in signed_in(ada).get("/schedules/").content.decode()
+
+
+def test_a_run_that_could_only_fail_is_not_begun_and_says_what_comes_first(schedule, host, ada):
+    def button():
+        return re.findall(r"<button([^>]*)>(?:(?!</button>).)*Run now", signed_in(ada).get(one).content.decode())
+
+    one = f"/schedules/{schedule.pk}/"
+    assert [" disabled" in marks for marks in button()] == [False]
+    host.facts = {"quantiser_images": []}
+    host.save()
+    assert [" disabled" in marks for marks in button()] == [True]
+    page = signed_in(ada).post(f"{one}run/", follow=True).content.decode()
+    assert "`make quantizers` on that machine" in page
+    assert not ScheduleRun.objects.exists()
 
 
 def test_a_schedule_whose_hub_is_gone_says_so(schedule, ada):

@@ -16,7 +16,7 @@ from webapp.deployments import workload
 from webapp.deployments.fleet import Fleet
 from webapp.deployments.spec import RevisionSpec
 from webapp.deployments.workload import Workload
-from webapp.engines.base import HardwareGrant, Vendor
+from webapp.engines.base import HardwareGrant, OptionWarning, Vendor
 from webapp.inventory.managing import hosts_for
 from webapp.inventory.models import Host
 from webapp.planner import headroom, placement
@@ -204,6 +204,11 @@ class Fit:
         if self.best is not None:
             return ""
         return " ".join(f"{place.host.name}: {place.why}" for place in self.places) or self.nowhere
+
+    @property
+    def warnings(self) -> tuple[OptionWarning, ...]:
+        """Options that are allowed and probably not meant."""
+        return self.work.warnings() if self.work else ()
 
     @cached_property
     def advice(self) -> str:

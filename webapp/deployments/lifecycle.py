@@ -89,8 +89,8 @@ def place(replica: Replica, where: Place) -> bool:
         address = inventory.book_address(replica.holder, where.host)
         moved = move(
             replica, ReplicaState.PENDING, ReplicaState.PLACING, Why("", f"placed on {where.host.name}"),
-            host=where.host, address=address, estimate=where.estimate, grant=where.grant, container_id="", image="",
-            missing_since=None, stop_requested_at=None, kill_after=None,
+            host=where.host, address=address, estimate=where.estimate, grant=where.grant, container_id="", container="",
+            image="", missing_since=None, stop_requested_at=None, kill_after=None,
             progress=None, progress_text="", progress_at=None, observed={},
         )  # fmt: skip
         if not moved:
@@ -113,8 +113,9 @@ def begin_again(replica: Replica, old: ReplicaState, why: Why) -> bool:
         moved = move(
             replica, old, ReplicaState.PENDING, why,
             attempt=replica.attempt + 1, host=None, address="",
-            container_id="", missing_since=None, stop_requested_at=None, kill_after=None, ready_at=None, proven_at=None,
-            progress=None, progress_text="", progress_at=None, observed={}, next_due_at=Now(),
+            container_id="", container="", missing_since=None, stop_requested_at=None, kill_after=None,
+            ready_at=None, proven_at=None, progress=None, progress_text="", progress_at=None, observed={},
+            next_due_at=Now(),
         )  # fmt: skip
         if moved:
             inventory.release(replica.holder)
@@ -126,7 +127,7 @@ def adopt(replica: Replica, container_id: str, generation: int, attempt: int, ad
     assert replica.host is not None
     with transaction.atomic():
         noted = lease.note(
-            replica, container_id=container_id, generation=generation, attempt=attempt, address=address,
+            replica, container_id=container_id, container="", generation=generation, attempt=attempt, address=address,
             missing_since=None,
         )  # fmt: skip
         if noted and address:
@@ -217,9 +218,9 @@ def finish_stop(replica: Replica, old: ReplicaState, why: Why) -> bool:
     with transaction.atomic():
         moved = move(
             replica, old, ReplicaState.STOPPED, why,
-            host=None, address="", container_id="", kill_after=None, stop_requested_at=None, missing_since=None,
-            ready_at=None, proven_at=None, progress=None, progress_text="", crash_count=0, next_due_at=None,
-            observed={},
+            host=None, address="", container_id="", container="", kill_after=None, stop_requested_at=None,
+            missing_since=None, ready_at=None, proven_at=None, progress=None, progress_text="", crash_count=0,
+            next_due_at=None, observed={},
         )  # fmt: skip
         if moved:
             inventory.release(replica.holder)

@@ -5,12 +5,13 @@ from typing import ClassVar
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Case, Prefetch, Q, Value, When
+from django.db.models import Case, Exists, OuterRef, Prefetch, Q, Value, When
 
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact
 from webapp.control.lease import Leased, is_due
 from webapp.control.moves import known_words
+from webapp.deployments.containers import container_name
 from webapp.deployments.spec import SpecColumns
 from webapp.deployments.states import Desired, ReplicaState, RolloutState, summary
 from webapp.foundation.reach import Address, Reach
@@ -54,9 +55,18 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
             .order_by("name", "id")
         )
 
+    def ready_first(self) -> "DeploymentQuerySet":
+        """Those with a replica that answers before the others, then by name."""
+        return self.annotate(is_ready=has_ready_replica()).order_by("-is_ready", "name", "pk")
+
     def rolling(self) -> "DeploymentQuerySet":
         """Those whose rollout has something to do or to wait for."""
         return self.filter(next_due_at__isnull=False)
+
+
+def has_ready_replica() -> Exists:
+    """For queries over deployments: whether one of its replicas answers now."""
+    return Exists(Replica.objects.present().filter(deployment=OuterRef("pk"), state=ReplicaState.READY))
 
 
 class Deployment(Leased, SpecColumns):
@@ -287,6 +297,8 @@ class Replica(Leased):
     retired_at = models.DateTimeField(null=True, blank=True)
     attempt = models.PositiveIntegerField(default=1)
     container_id = models.CharField(max_length=64, blank=True)
+    # The name that the container has on its host, however it came to it; empty without one.
+    container = models.CharField(max_length=200, blank=True)
     # Memory terms as they were estimated at placement: a list of {name, label, bytes, basis}.
     estimate = models.JSONField(default=list)
     # What placement gave it: {vendor, device_ids, memory_bytes, cpu_count}.
@@ -336,7 +348,10 @@ class Replica(Leased):
 
     @property
     def container_name(self) -> str:
-        return f"modelyard-{self.pk}-g{self.generation}-a{self.attempt}"
+        """The name that the container of this attempt has, or gets."""
+        deployment = self.deployment
+        wanted = container_name(deployment.team.slug, deployment.name, self.number, self.generation, self.attempt)
+        return self.container or wanted
 
     @property
     def reach(self) -> Reach | None:

@@ -34,6 +34,10 @@ class OptionsForm(forms.Form):
     def advanced(self) -> list[forms.BoundField]:
         return [self[name] for name in self.fields if name not in self.basics]
 
+    def numbers(self) -> list[forms.BoundField]:
+        """Those with limits that people can leave while they type."""
+        return [self[name] for name, field in self.fields.items() if isinstance(field, forms.IntegerField)]
+
     def has_advanced(self) -> bool:
         """Whether something behind "More options" differs from its default, or is wrong."""
         if self.is_bound and self.errors:
@@ -71,7 +75,10 @@ def _field(name: str, info: FieldInfo) -> forms.Field:
     limits = _limits(info)
     if kind in (int, float):
         number = forms.IntegerField if kind is int else forms.FloatField
-        field = number(min_value=limits.get("ge"), max_value=limits.get("le"), **common)
+        least, most = limits.get("ge"), limits.get("le")
+        words = _range(least, most)
+        common["error_messages"] = dict.fromkeys(("min_value", "max_value", "invalid"), words)
+        field = number(min_value=least, max_value=most, **common)
         if default is None:
             field.widget.attrs["placeholder"] = "automatic"
         return field
@@ -114,6 +121,15 @@ def _limits(info: FieldInfo) -> dict[str, Any]:
         elif isinstance(mark, annotated_types.MaxLen):
             limits["max_length"] = mark.max_length
     return limits
+
+
+def _range(least: float | None, most: float | None) -> str:
+    """What a number may be, in words."""
+    if least is not None and most is not None:
+        return f"A number from {least:,} to {most:,}."
+    if least is None and most is None:
+        return "A number."
+    return f"A number of at least {least:,}." if most is None else f"A number of at most {most:,}."
 
 
 def _plain(value: Any) -> Any:

@@ -2,17 +2,21 @@
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, Exists, OuterRef, Q, When
+from django.db.models import Case, Q, When
 
 from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
-from webapp.deployments.models import Deployment, DeploymentGrant, Replica, ReplicaEvent
+from webapp.deployments import asking
+from webapp.deployments.models import Deployment, DeploymentGrant, Replica, ReplicaEvent, has_ready_replica
 from webapp.deployments.snippets import KEY, Snippet, snippets
-from webapp.deployments.states import Desired, ReplicaState
+from webapp.deployments.states import Desired
 from webapp.deployments.waking import topics
 from webapp.foundation.errors import Invalid
 from webapp.foundation.events import services as events
+
+# So many are looked through for one to show; a team with more shows the first.
+MOST_ASKED = 200
 
 
 def grant(user: User | None, deployment: Deployment, slug: str) -> DeploymentGrant:
@@ -61,21 +65,23 @@ def asking_team(user: User, deployment: Deployment) -> Team:
 
 
 def asked_by(team: Team) -> Deployment | None:
-    """What to show somebody who has a new key of this team: one that answers now before others, own before granted."""
+    """What to show somebody who has a new key of this team: one that answers now before others, chat before
+    embeddings, own before granted."""
     granted = DeploymentGrant.objects.filter(team=team).values("deployment")
-    is_ready = Exists(Replica.objects.present().filter(deployment=OuterRef("pk"), state=ReplicaState.READY))
     is_own, runs = Q(team=team), Q(desired_state=Desired.RUNNING)
-    reached = Deployment.objects.filter(is_own | Q(pk__in=granted)).exclude(desired_state=Desired.DELETED)
-    return (
-        reached.select_related("team")
+    reached = (
+        Deployment.objects.filter(is_own | Q(pk__in=granted))
+        .exclude(desired_state=Desired.DELETED)
+        .select_related("team", "artifact")
         .annotate(
-            is_ready=is_ready,
+            is_ready=has_ready_replica(),
             runs=Case(When(runs, then=1), default=0),
             is_own=Case(When(is_own, then=1), default=0),
         )
         .order_by("-is_ready", "-runs", "-is_own", "name", "pk")
-        .first()
     )
+    rows = sorted(reached[:MOST_ASKED], key=lambda row: (not row.is_ready, asking.serves_embeddings(row)))
+    return next(iter(rows), None)
 
 
 def base_url(deployment: Deployment) -> str:
@@ -89,7 +95,7 @@ def base_url(deployment: Deployment) -> str:
 
 def code(deployment: Deployment, key: str = KEY) -> list[Snippet]:
     """Code that asks it, with a deployment as `base_url` takes it."""
-    return snippets(base_url(deployment), deployment.name, key)
+    return snippets(base_url(deployment), deployment.name, key, embeddings=asking.serves_embeddings(deployment))
 
 
 def shown_replicas(deployment: Deployment) -> list[Replica]:
@@ -100,6 +106,6 @@ def shown_replicas(deployment: Deployment) -> list[Replica]:
     replicas = list(deployment.replicas.all())
     if not deployment.is_own:  # type: ignore[attr-defined]
         for replica in replicas:
-            replica.reason = replica.advice = replica.image = replica.progress_text = ""
+            replica.reason = replica.advice = replica.image = replica.progress_text = replica.container = ""
             replica.estimate, replica.observed, replica.host = [], {}, None
     return replicas

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from webapp import engines
-from webapp.engines.base import Engine, EngineOptions, HardwareGrant, Vendor
+from webapp.engines.base import Engine, EngineOptions, HardwareGrant, OptionWarning, Vendor
 from webapp.planner import placement
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Capacity, Term
@@ -75,6 +75,10 @@ class Workload:
             is_even=self.engine.splits_evenly,
             strategy="spread",
         )
+
+    def warnings(self) -> tuple[OptionWarning, ...]:
+        """Options that are allowed and probably not meant for these files."""
+        return () if self.rough_bytes else self.engine.warnings(self.facts, self.options)
 
     def suggestion(self, hardware: HardwareGrant, free: placement.Need) -> str:
         """The nearest change of options that would fit into what is free; empty when none is known."""

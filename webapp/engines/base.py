@@ -17,6 +17,8 @@ from webapp.engines.processors import UNKNOWN, Flags
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Capacity, Term
 
+# Of less no engine here makes a cache; a header that says so has it from no training.
+LEAST_CONTEXT = 256
 Vendor = Literal["cpu", "nvidia", "amd", "intel"]
 
 
@@ -185,6 +187,15 @@ class Preset:
     options: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class OptionWarning:
+    """An option that may be so and is probably not meant. `value` is the one to take instead."""
+
+    option: str
+    text: str
+    value: int
+
+
 class Engine(ABC):
     """One engine. Instances are stateless and shared. What has a value here may be left out of an adapter."""
 
@@ -201,6 +212,7 @@ class Engine(ABC):
     needs_init: ClassVar[bool] = True
     splits_evenly: ClassVar[bool] = False  # accelerators that it uses together all take the same
     closes_after_stream: ClassVar[bool] = False  # it ends the connection after a chunked answer, whatever it says
+    past_training: ClassVar[str] = "beyond that its answers lose the thread, and the cache takes memory for nothing."
     presets: ClassVar[tuple[Preset, ...]] = ()
     metrics: ClassVar[Metrics | None] = None  # None: it tells nothing of itself
     device_list: ClassVar[DeviceList | None] = None  # None: its image lists no devices
@@ -226,6 +238,10 @@ class Engine(ABC):
     @abstractmethod
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
         """How to start it. Raises ValueError with a message for people when the three do not fit together."""
+
+    def serves_embeddings(self, generates: bool, options: Mapping[str, Any]) -> bool:
+        """Whether it would answer with vectors instead of talk. `options` as stored: only what was chosen."""
+        return not generates
 
     @abstractmethod
     def health_probe(self) -> ProbeSpec:
@@ -258,6 +274,14 @@ class Engine(ABC):
     @abstractmethod
     def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> list[Term]:
         """The memory it will take, as named terms."""
+
+    def warnings(self, meta: ModelFacts, options: Any) -> tuple[OptionWarning, ...]:
+        """What is allowed and probably not meant: a context that these files were not trained for."""
+        trained, asked = meta.context_length, getattr(options, "context_length", 0)
+        if trained < LEAST_CONTEXT or asked <= trained:
+            return ()
+        what = f"The model was trained for a context of {trained:,} tokens, and {asked:,} are asked for"
+        return (OptionWarning("context_length", f"{what}: {self.past_training}", trained),)
 
     def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareGrant, room: Capacity) -> str:
         """The nearest change of options with which it fits into `room`, in words ("fits with context 16384").

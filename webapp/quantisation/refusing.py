@@ -1,13 +1,15 @@
 """Why a recipe cannot be made of an artifact on a host, in words, before anything is queued. Pure."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from webapp.engines.processors import Flags, lacking
 from webapp.planner.facts import ModelFacts
-from webapp.quantisation.recipes import WANTS_IMATRIX, GgufOptions, Measure, Recipe, group_size_of
+from webapp.quantisation.recipes import WANTS_IMATRIX, GgufOptions, Measure, Recipe, group_size_of, lacks_image
 from webapp.quantisation.sizing import Needs, judged_tokens
 
 SIXTEEN_BIT = frozenset({"", "F16", "BF16", "F32", "FP16"})
@@ -83,6 +85,18 @@ def lack_of_instructions(recipe: Recipe, host_name: str, flags: Flags) -> list[R
         return []
     said = f"The tools for {recipe.what.title} need {', '.join(missing)}, which the processors of {host_name} lack."
     return [Refusal(said, "Choose a newer host, or another method.", "host")]
+
+
+def lack_of_image(recipe: Recipe, host_name: str, host_facts: Mapping[str, Any]) -> list[Refusal]:
+    """The tools are not on the host, as far as its last look told; nothing while nobody has looked."""
+    if not lacks_image(host_facts, recipe.what.image):
+        return []
+    said = f"{host_name} does not have the image for {recipe.what.title} yet, so the job would fail there."
+    advice = (
+        "An admin runs `make quantizers` on that machine first: once, about 20 minutes. "
+        "It is seen here within a minute; until then choose another host."
+    )
+    return [Refusal(said, advice, "host")]
 
 
 def is_quantised(facts: ModelFacts) -> bool:

@@ -21,7 +21,7 @@ from webapp.jobs.models import Job, JobKind
 from webapp.planner.facts import ModelFacts
 from webapp.quantisation import golden, plan, refusing, shipping, sizing
 from webapp.quantisation.models import CalibrationSet, PromptSet
-from webapp.quantisation.recipes import Measure, Recipe, lacks_image
+from webapp.quantisation.recipes import Measure, Recipe
 from webapp.quantisation.refusing import Refusal, Room
 from webapp.quantisation.sizing import Needs
 
@@ -38,8 +38,6 @@ class Preview:
     steps: tuple[str, ...] = ()
     label: str = ""
     file: str = ""
-    # What somebody has to do on the host before the work can be done; empty for nothing.
-    first: str = ""
     # Why the result will be made and judged there and not timed; empty when it will, or nobody asked.
     untimed: str = ""
 
@@ -65,10 +63,11 @@ def preview(
     found = refusing.refusals(facts_named, artifact.format, recipe) + refusing.too_little_judged(measure)
     if host is not None:
         found += refusing.lack_of_instructions(recipe, host.name, host.processor.flags)
+        found += refusing.lack_of_image(recipe, host.name, host.facts)
         found += _of_host(artifact, host, needs)
     return Preview(
         tuple(found), needs, tuple(plan.steps(recipe, artifact.format, measure, has_prompts=has_prompts)),
-        recipe.label, result_file(artifact, recipe), _first(recipe, host), untimed,
+        recipe.label, result_file(artifact, recipe), untimed,
     )  # fmt: skip
 
 
@@ -78,16 +77,6 @@ def _untimed(recipe: Recipe, host: Host | None, measure: Measure | None) -> str:
         return ""
     why = plan.why_untimed(recipe, host.processor.flags)
     return f"It is made and judged on {host.name}, but not timed: {why}" if why else ""
-
-
-def _first(recipe: Recipe, host: Host | None) -> str:
-    """Not a refusal: the image may have come since the host was looked at."""
-    if host is None or not lacks_image(host.facts, recipe.what.image):
-        return ""
-    return (
-        f"{host.name} does not have the image for {recipe.what.title} yet, so the job would fail there. An admin runs "
-        "`make quantizers` on that machine first: once, about 20 minutes."
-    )
 
 
 def queue(

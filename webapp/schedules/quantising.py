@@ -34,6 +34,14 @@ def check(schedule: Schedule, recipe: Recipe) -> None:
         raise Invalid(f"{recipe.label}: {said}", looked.refusals[0].advice, fields={"recipes": said})
 
 
+def lacks_on_host(schedule: Schedule) -> list[tuple[str, str]]:
+    """What the host would have to get before any of the recipes can be made there, with how; empty when one can."""
+    host = schedule.host
+    lacking = [refusing.lack_of_image(recipe, host.name, host.facts) for recipe in schedule.recipe_list]
+    told = {(refusal.what, refusal.advice): None for found in lacking for refusal in found}
+    return list(told) if lacking and all(lacking) else []
+
+
 def queue(schedule: Schedule, source: Artifact, recipe: Recipe) -> Job:
     """Have it made. Raises Refused."""
     texts = (schedule.calibration, schedule.measuring, schedule.judging, schedule.prompts)

@@ -9,7 +9,8 @@ from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.foundation.errors import Conflict
-from webapp.schedules import checking, firing
+from webapp.schedules import checking, firing, quantising
+from webapp.schedules.checking import Fault
 from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.wishes import Wish as Wish
 from webapp.schedules.wishes import wish_of as wish_of
@@ -36,16 +37,24 @@ def check(user: User | None, team: Team, wish: Wish) -> list[str]:
 
 def warnings(schedule: Schedule) -> list[str]:
     """What is allowed and yet probably not meant."""
-    found = []
-    if schedule.lacks:
-        found.append(f"Its source is gone: {schedule.lacks} was deleted. Every run fails until it has another one.")
+    found = [str(failure) for failure in certain_failures(schedule)]
     if schedule.timing.never_meets_window(timezone.now()):
         found.append("No time of the crontab lies in the window: every run will wait until the window opens.")
     if schedule.is_served and not schedule.limits.is_set:
         found.append("There is no gate: every result is served, however much it lost.")
-    if schedule.is_served and schedule.deployment is None:
-        found.append("The deployment it served has been deleted: runs will fail until another one is chosen.")
     return found
+
+
+def certain_failures(schedule: Schedule) -> list[Fault]:
+    """Why every run would fail as things are now; each with the way out."""
+    found = []
+    if schedule.lacks:
+        what = f"Its source is gone: {schedule.lacks} was deleted. Every run fails until it has another one."
+        found.append(Fault("artifact", what))
+    if schedule.is_served and schedule.deployment is None:
+        what = "The deployment it served has been deleted: runs will fail until another one is chosen."
+        found.append(Fault("deployment", what))
+    return [*found, *(Fault("host", *why) for why in quantising.lacks_on_host(schedule))]
 
 
 def pause(user: User | None, schedule: Schedule) -> None:
@@ -59,8 +68,13 @@ def resume(user: User | None, schedule: Schedule) -> None:
 
 
 def run_now(user: User | None, schedule: Schedule) -> ScheduleRun:
-    """Run once at once: its window and the wish for quiet do not count. Raises Conflict while one runs."""
+    """Run once at once: its window and the wish for quiet do not count.
+
+    Raises Conflict while one runs, and when it could only fail.
+    """
     require(user, schedule.team, Role.OPERATOR)
+    for failure in certain_failures(schedule):
+        raise Conflict(failure.what, failure.advice)
     with transaction.atomic():
         run = firing.begin(schedule, timezone.now(), actor_name(user))
         if run is None:

@@ -19,6 +19,10 @@ LABEL_KIND = "modelyard.kind"
 LABEL_ID = "modelyard.id"
 LABEL_GENERATION = "modelyard.generation"
 LABEL_ATTEMPT = "modelyard.attempt"
+# For people and their filters; who a container is, the five above say.
+LABEL_TEAM = "modelyard.team"
+LABEL_DEPLOYMENT = "modelyard.deployment"
+LABEL_REPLICA = "modelyard.replica"
 LABEL_SPEC = "modelyard.spec"
 
 ENGINE_NETWORK = "modelyard-engines"

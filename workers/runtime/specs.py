@@ -11,11 +11,14 @@ from webapp.quantisation.plan import WORK
 from workers.runtime.base import (
     ENGINE_NETWORK,
     LABEL_ATTEMPT,
+    LABEL_DEPLOYMENT,
     LABEL_GENERATION,
     LABEL_ID,
     LABEL_INSTALLATION,
     LABEL_KIND,
+    LABEL_REPLICA,
     LABEL_SPEC,
+    LABEL_TEAM,
     MODELS_PATH,
     MODELS_VOLUME,
     ContainerSpec,
@@ -47,6 +50,11 @@ def labels(installation: str, kind: str, row_id: int, generation: int, attempt: 
         LABEL_GENERATION: str(generation),
         LABEL_ATTEMPT: str(attempt),
     }
+
+
+def told(team: str, deployment: str, ordinal: int) -> dict[str, str]:
+    """The same for people: `docker ps --filter label=modelyard.deployment=chat`."""
+    return {LABEL_TEAM: team, LABEL_DEPLOYMENT: deployment, LABEL_REPLICA: str(ordinal)}
 
 
 def engine_container(

@@ -77,6 +77,7 @@ class Target:
     upstream_model: str
     generation: int
     attempt: int
+    container_id: str
     proven_at: datetime | None
 
     @property
@@ -123,6 +124,7 @@ def _target(row: Replica) -> Target:
         upstream_model=row.upstream_model or row.deployment.name,
         generation=row.generation,
         attempt=row.attempt,
+        container_id=row.container_id,
         proven_at=row.proven_at,
     )
 

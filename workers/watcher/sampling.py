@@ -158,11 +158,10 @@ def _machine(here: Place, at: float, machine: Machine | None, memory: Memory) ->
 
 
 async def _replica(docker: HostClient, limit: asyncio.Semaphore, target: Target, memory: Memory) -> Reading:
-    name = f"modelyard-{target.id}-g{target.generation}-a{target.attempt}"
     values: dict[str, float] = {}
     async with limit:
         with contextlib.suppress(RuntimeFault):
-            usage = readings.container(await docker.stats(name))
+            usage = readings.container(await docker.stats(target.container_id)) if target.container_id else None
             if usage is not None:
                 values |= _values(("replica", *target.run), time.monotonic(), usage, memory)
         if target.state in ASKED and target.engine.metrics is not None and target.reach:

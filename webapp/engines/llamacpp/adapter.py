@@ -5,6 +5,7 @@ the model is loaded and answers 503 until it is; SIGTERM is ignored while loadin
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from webapp.engines.base import (
@@ -122,6 +123,10 @@ class LlamaCpp(Engine):
         if options.threads is None and hardware.vendor != "cpu" and options.gpu_layers < 0:
             wanted = GPU_THREADS
         return min(wanted, most)
+
+    def serves_embeddings(self, generates: bool, options: Mapping[str, Any]) -> bool:
+        """An encoder can do nothing else; a server that was started for vectors is there for those."""
+        return not generates or options.get("embeddings") is True
 
     def health_probe(self) -> ProbeSpec:
         """GET /health: open without a key, answered at once."""

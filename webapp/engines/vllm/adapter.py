@@ -57,6 +57,7 @@ class Vllm(Engine):
     stop_timeout_s: ClassVar[int] = 20  # it aborts requests at once; draining is our proxy's. 1 to 2 s measured
     metrics: ClassVar[Metrics | None] = METRICS
     splits_evenly: ClassVar[bool] = True
+    past_training: ClassVar[str] = "vLLM refuses to start with more than the model's own configuration allows."
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""

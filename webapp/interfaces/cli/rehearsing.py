@@ -63,7 +63,9 @@ def _ask(session: Session, step: Step, freed: set[str], more: dict[str, Any]) ->
     else:
         verb, where, more = ("PATCH", f"{path}/{step.id}", more) if step.id else ("POST", path, {})
         plan = session.api.call(verb, where, dry, body | more).json
-        if advice := (plan.get("fit") or {}).get("advice"):
-            session.say(f"{step.team}/{step.name}: {advice}")
+        fit = plan.get("fit") or {}
+        for said in (fit.get("advice"), *(warning["text"] for warning in fit.get("warnings", ()))):
+            if said:
+                session.say(f"{step.team}/{step.name}: {said}")
         return str(plan.get("refused") or "")
     return ""

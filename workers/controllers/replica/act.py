@@ -1,7 +1,8 @@
 """Carry out one step that `decide` chose. Each is safe to repeat after a crash in its middle."""
 
+import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -27,6 +28,7 @@ from workers.runtime.base import (
     ENGINE_NETWORK,
     LABEL_INSTALLATION,
     ContainerMissing,
+    ContainerSpec,
     HostUnreachable,
     ImageMissing,
     NameTaken,
@@ -153,27 +155,48 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
     except ValueError as error:
         return _crash_now(replica, Why("bad_option", str(error), "Change the deployment's options."), False)
     who = specs.labels(str(inventory.installation().pk), "replica", replica.pk, replica.generation, replica.attempt)
+    told = specs.told(replica.deployment.team.slug, name, replica.number)
     spec = specs.engine_container(
         name=replica.container_name, image=replica.image, address=replica.address, engine=engine, launch=launch,
-        grant=grant(replica), who=who, artifact_id=artifact.pk,
+        grant=grant(replica), who=who | told, artifact_id=artifact.pk,
     )  # fmt: skip
     lease.note(replica, port=launch.port, upstream_model=launch.upstream_model)
     try:
-        container_id = runtime.create(spec)
-    except NameTaken:
-        there = runtime.inspect(spec.name)
-        if {name: there.labels.get(name) for name in who} != who:
-            text = f"A container that is not ours has the name {spec.name}."
-            return _crash_now(replica, Why("start_failed", text, "Remove or rename that container."), False)
-        container_id = there.id
+        container_id, spec = _made(runtime, spec, who, replica)
+    except _Foreign as fault:
+        text = f"A container that is not ours has the name {fault}."
+        return _crash_now(replica, Why("start_failed", text, "Remove or rename that container."), False)
     except ImageMissing as fault:
         return _explained(replica, str(fault), "image_missing")
     except NetworkMissing:
         return _mend_network(runtime, replica)
     except StartRefused as fault:
         return _explained(replica, str(fault))
-    lease.note(replica, container_id=container_id)
+    lease.note(replica, container_id=container_id, container=spec.name)
     return GO_ON
+
+
+class _Foreign(Exception):
+    """A container that this installation has not made has the name."""
+
+
+def _made(runtime: Runtime, spec: ContainerSpec, who: Mapping[str, str], replica: Replica) -> tuple[str, ContainerSpec]:
+    """The container's id, and the spec with the name it has. Raises _Foreign and what `create` raises.
+
+    A deployment or a team may have had the name before, and its last container be there still: then the replica's id
+    stands behind the name.
+    """
+    for name in (spec.name, f"{spec.name}-r{replica.pk}"):
+        wanted = dataclasses.replace(spec, name=name)
+        try:
+            return runtime.create(wanted), wanted
+        except NameTaken:
+            there = runtime.inspect(name)
+            if {label: there.labels.get(label) for label in who} == dict(who):
+                return there.id, wanted
+            if there.labels.get(LABEL_INSTALLATION) != who[LABEL_INSTALLATION]:
+                raise _Foreign(name) from None
+    raise _Foreign(name)
 
 
 def _start(step: decide.Start, replica: Replica) -> Pause:
@@ -185,7 +208,7 @@ def _start(step: decide.Start, replica: Replica) -> Pause:
     except NetworkMissing:
         # Docker ties a container to the network's id: with a new network it must be made anew.
         runtime.remove(step.container_id)
-        lease.note(replica, container_id="")
+        lease.note(replica, container_id="", container="")
         return _mend_network(runtime, replica)
     except StartRefused as fault:
         return _explained(replica, str(fault))
@@ -293,7 +316,7 @@ def _remove(step: decide.Remove, replica: Replica) -> Pause:
         runtime.remove(step.container_id)
     if step.container_id == replica.container_id:
         # We know that it is gone: no second sighting is needed.
-        lease.note(replica, container_id="")
+        lease.note(replica, container_id="", container="")
     return GO_ON
 
 

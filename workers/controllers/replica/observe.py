@@ -59,6 +59,10 @@ def look(replica: Replica) -> Observed:
     seen = tuple(Seen(c.id, c.generation, c.attempt, Container(c.status)) for c in found)
     if replica.missing_since is not None and any(c.id == replica.container_id for c in seen):
         lease.note(replica, missing_since=None)
+    # Made before a crash in the middle, taken over, or by an earlier version: what it is called is what it is called.
+    mine = next((c for c in found if (c.generation, c.attempt) == (replica.generation, replica.attempt)), None)
+    if mine is not None and mine.name != replica.container:
+        lease.note(replica, container=mine.name)
     observed = Observed(seen)
     if replica.state == ReplicaState.DRAINING and any(c.status in ALIVE for c in seen):
         names = engines.get(replica.contents.engine).metrics

@@ -75,6 +75,7 @@ class ReplicaOut(Schema):
     generation: int
     is_leaving: bool = Field(description="it was replaced, or is one too many: it finishes its requests and stops")
     attempt: int
+    container: str = Field(description="its name on the host, as `docker ps` shows it; empty without one")
     crash_count: int
     progress: float | None
     retry_at: datetime | None = Field(None, description="when a failed replica is tried again")
@@ -205,12 +206,19 @@ class PlaceOut(Schema):
     instead: str = Field(description="the nearest change that would fit, when there is one")
 
 
+class WarningOut(Schema):
+    option: str
+    text: str
+    value: int = Field(description="the value to take instead")
+
+
 class EstimateOut(Schema):
     terms: list[TermOut]
     total_bytes: int = Field(description="the sum of the terms")
     booked_bytes: int = Field(description="what is booked per replica: the terms and a reserve")
     places: list[PlaceOut] = Field(description="what every host says to one replica")
     advice: str = Field(description="what would help where a placement label is on no host; empty otherwise")
+    warnings: list[WarningOut] = Field(description="options that are allowed and probably not meant")
 
 
 class ChangeOut(Schema):

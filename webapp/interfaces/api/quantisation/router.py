@@ -63,7 +63,7 @@ def preview_quantisation(request: HttpRequest, data: PreviewIn) -> dict[str, Any
     if found.needs is not None:
         needs = found.needs
         said |= {"result_bytes": needs.result_bytes, "disk_bytes": needs.disk_bytes, "memory_bytes": needs.memory_bytes}
-        said["notes"] = [*needs.notes, *filter(None, (found.first, found.untimed))]
+        said["notes"] = [*needs.notes, *filter(None, [found.untimed])]
     return said
 
 

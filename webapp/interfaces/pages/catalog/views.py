@@ -11,7 +11,7 @@ from webapp.accounts.models import Role, Team, User
 from webapp.accounts.teams import teams_of
 from webapp.catalog import hubs, known
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState, Hub
-from webapp.deployments import disk, fit, sharing
+from webapp.deployments import asking, disk, fit, sharing
 from webapp.deployments.fleet import Fleet
 from webapp.deployments.models import Deployment
 from webapp.foundation.errors import Refused
@@ -94,7 +94,8 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
         .for_list()
         .filter(artifact__in=[one.pk for one in artifacts])[: MOST_RUNNING + 1]
     )
-    asked = next((row for row in rows if row.state == "ready"), None)
+    answering = [row for row in rows if row.state in ("ready", "degraded")]
+    asked = asking.first_for_chat(answering) or next(iter(answering), None)
     context: dict[str, Any] = {
         "model": model,
         "artifacts": [(artifact, fit.of_artifact(artifact, fleet)) for artifact in artifacts],

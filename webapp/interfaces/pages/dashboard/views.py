@@ -12,7 +12,7 @@ from webapp.accounts import services as accounts
 from webapp.accounts.models import User
 from webapp.accounts.teams import teams_of
 from webapp.catalog.models import Artifact
-from webapp.deployments import sharing
+from webapp.deployments import asking, sharing
 from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired
 from webapp.foundation.text import clean_text, parse_id
@@ -73,18 +73,27 @@ def playground(request: HttpRequest) -> HttpResponse:
     user = person(request)
     following = follow((f"deployments:{team.pk}" for team in teams_of(user)), page="playground")
     _panel, context = playground_panel(user, request.GET)
-    wanted = {"a": request.GET.get("deployment", ""), "b": request.GET.get("with", "")}
-    page = {"following": following, "wanted": wanted, "base_url": settings.MODELYARD_URL, "codes": CODES}
+    page = {"following": following, "base_url": settings.MODELYARD_URL, "codes": CODES}
     return render(request, "dashboard/playground.html", {**context, **page})
 
 
 def playground_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The choice of deployments; the conversation lives in the browser."""
-    rows = Deployment.objects.visible_to(user).filter(desired_state=Desired.RUNNING).for_list()
-    chosen = [parse_id(asked.get(name, "")) for name in ("deployment", "with")]
-    named = rows.filter(pk__in=[pk for pk in chosen if pk is not None])
+    """The choice of deployments, with why some cannot be chosen; the conversation lives in the browser.
+
+    Each side begins with the one that was asked for, else with a model that people can chat with now.
+    """
+    rows = Deployment.objects.visible_to(user).filter(desired_state=Desired.RUNNING).for_list().ready_first()
+    chosen = {side: parse_id(asked.get(name, "")) for side, name in (("a", "deployment"), ("b", "with"))}
+    named = rows.filter(pk__in=[pk for pk in chosen.values() if pk is not None])
     offered = {row.pk: row for row in [*named, *rows[:CHOICES]]}
-    return "dashboard/_choices.html", {"deployments": list(offered.values())}
+    # By name again: which are ready changes while somebody reads the list.
+    choices = sorted(offered.values(), key=lambda row: (row.name, row.pk))
+    one = offered.get(chosen["a"] or 0) or asking.first_for_chat(choices)
+    other = offered.get(chosen["b"] or 0) or asking.first_for_chat(choices, [one.pk] if one else []) or one
+    return "dashboard/_choices.html", {
+        "deployments": [(row, asking.why_no_chat(row)) for row in choices],
+        "wanted": {"a": one, "b": other},
+    }
 
 
 @never_cache

@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from webapp import engines
 from webapp.accounts.models import Role, User
 from webapp.accounts.teams import teams_of
-from webapp.deployments import logs, rolling, searching, services, sharing
+from webapp.deployments import asking, logs, rolling, searching, services, sharing
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.states import RolloutState
 from webapp.foundation.text import parse_id
@@ -91,7 +91,7 @@ _TO = {"start": "run", "stop": "stop", "restart": "restart", "delete": "be delet
 @door("GET")
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
-    deployment = get_object_or_404(Deployment.objects.visible_to(user).select_related("team"), pk=pk)
+    deployment = get_object_or_404(Deployment.objects.visible_to(user).select_related("team", "artifact"), pk=pk)
     # Logs are for the team that owns it.
     is_own = deployment.is_own  # type: ignore[attr-defined]
     replica = _replica(deployment, request.GET.get("replica", "")) if is_own else None
@@ -110,6 +110,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "log": piece,
         "base_url": settings.MODELYARD_URL + "/v1" if is_own else deployment.endpoint,
         "snippets": sharing.code(deployment),
+        "is_for_chat": not asking.serves_embeddings(deployment),
     }
     return page_or_panel(request, "deployments/detail.html", panel, page)
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib import messages
-from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 
@@ -18,6 +17,7 @@ from webapp.deployments.options import OptionsForm, options_form
 from webapp.foundation.errors import Refused
 from webapp.foundation.text import clean_text, parse_id
 from webapp.interfaces.kit.doors import carry_out, door, may, person
+from webapp.interfaces.kit.form_faults import first_fault
 from webapp.interfaces.kit.picking import hush, is_search
 from webapp.interfaces.pages.deployments.forms import DeploymentForm, EditForm, Parts, initial_of
 from webapp.interfaces.pages.deployments.views_history import own
@@ -27,8 +27,8 @@ from webapp.interfaces.pages.deployments.views_history import own
 def new(request: HttpRequest) -> HttpResponse:
     """What, how and where on one page; the fit panel answers while people choose."""
     user = person(request)
-    form, options = _forms(user, request.POST if request.method == "POST" else None, request.GET)
-    is_sent = request.method == "POST" and form.is_bound and not is_search(request)
+    form, options = _forms(user, _typed(request), request.GET)
+    is_sent = request.method == "POST" and form.is_bound and not _is_unfinished(request)
     if is_sent and form.is_valid() and options.is_valid():
         try:
             deployment = services.create(user, form.cleaned_data["team"], form.wanted(options.chosen()))
@@ -43,16 +43,34 @@ def new(request: HttpRequest) -> HttpResponse:
         "engine": form.engine_name(),
         "kept": OptionPreset.objects.visible_to(user).select_related("team"),
         "presets": presets.available(user, form.engine_name()),
-        "fit": _fit(form, options),
+        "fit": (found := _fit(form, options)),
+        "blocked": _why_nowhere(found),
         "has_artifacts": Artifact.objects.deployable().visible_to(user).exists(),
     }
     return _page(request, "deployments/new.html", context)
 
 
+def _typed(request: HttpRequest) -> QueryDict | None:
+    """What was sent, with the one value that a button beside a warning puts into its field."""
+    if request.method != "POST":
+        return None
+    name, _equals, value = request.POST.get("use_value", "").partition("=")
+    if not name:
+        return request.POST
+    typed = request.POST.copy()
+    typed[f"options-{name}"] = value
+    return typed
+
+
+def _is_unfinished(request: HttpRequest) -> bool:
+    """Sent by a button that only fills something in: the form is shown again, and nothing is done."""
+    return is_search(request) or "use_value" in request.POST
+
+
 def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-    """422 says what is wrong; who only searched in a list is not told what is still missing."""
+    """422 says what is wrong; who is not done yet is not told what is still missing."""
     form, options = context["form"], context["options"]
-    if is_search(request):
+    if _is_unfinished(request):
         hush(form, options)
     return render(request, template, context, status=422 if form.errors or options.errors else 200)
 
@@ -62,7 +80,8 @@ def fit(request: HttpRequest) -> HttpResponse:
     """The fit panel for what is typed so far, and the parts of the form that it changes."""
     user = person(request)
     form, options = _forms(user, request.POST, request.GET, is_preview=True)
-    context: dict[str, Any] = {"fit": _fit(form, options), "form": form, "options": options}
+    found = _fit(form, options)
+    context: dict[str, Any] = {"fit": found, "blocked": _why_nowhere(found), "form": form, "options": options}
     context["engine"] = form.engine_name()
     if not options.is_bound:
         context["presets"] = presets.available(user, form.engine_name())
@@ -122,15 +141,22 @@ def _fit(form: Parts, options: OptionsForm) -> fits.Fit | None:
     spec = form.spec_so_far({} if is_wrong else options.chosen())
     if spec is None:
         return None
-    return fits.Fit(problem="Mend the options first.") if is_wrong else fits.answer(spec, form.owner(), most=fits.SHOWN)
+    if is_wrong:
+        return fits.Fit(problem=first_fault(options))
+    return fits.answer(spec, form.owner(), most=fits.SHOWN)
+
+
+def _why_nowhere(found: fits.Fit | None) -> str:
+    """Why it would be refused whatever becomes free: no host's hardware can run it."""
+    return fits.why_on_no_hardware(found.spec, found.team) if found is not None and found.spec is not None else ""
 
 
 @door("GET", "POST")
 def edit(request: HttpRequest, pk: int) -> HttpResponse:
     """The settings with what a change of them would do, before it is applied."""
     deployment, user = own(request, pk), person(request)
-    form, options = _edit_forms(deployment, request.POST if request.method == "POST" else None)
-    is_applied = request.method == "POST" and "preview" not in request.POST and not is_search(request)
+    form, options = _edit_forms(deployment, _typed(request))
+    is_applied = request.method == "POST" and "preview" not in request.POST and not _is_unfinished(request)
     planned, problem = _plan(user, deployment, form, options)
     if is_applied and form.is_valid() and options.is_valid():
         try:
@@ -148,6 +174,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
         "engine": form.engine_name(),
         "plan": planned,
         "problem": problem,
+        "blocked": _is_refused(planned, form, options),
         "fit": _fit(form, options),
         "may_operate": may(user, deployment.team, Role.OPERATOR),
     }
@@ -160,8 +187,17 @@ def change(request: HttpRequest, pk: int) -> HttpResponse:
     deployment, user = own(request, pk), person(request)
     form, options = _edit_forms(deployment, request.POST, is_preview=True)
     planned, problem = _plan(user, deployment, form, options)
-    context = {"plan": planned, "problem": problem, "fit": _fit(form, options), "form": form, "options": options}
-    return render(request, "deployments/_change_reply.html", {**context, "engine": form.engine_name()})
+    context = {
+        "plan": planned,
+        "problem": problem,
+        "blocked": _is_refused(planned, form, options),
+        "fit": _fit(form, options),
+        "form": form,
+        "options": options,
+        "engine": form.engine_name(),
+        "may_operate": may(user, deployment.team, Role.OPERATOR),
+    }
+    return render(request, "deployments/_change_reply.html", context)
 
 
 def _edit_forms(
@@ -181,20 +217,18 @@ def _plan(user: User, deployment: Deployment, form: EditForm, options: OptionsFo
     if not form.is_bound:
         return None, ""
     if not form.is_valid() or (options.is_bound and not options.is_valid()):
-        return None, _first_fault(form, options)
+        return None, first_fault(form, options)
     try:
         return services.check_edit(user, deployment, form.wanted(options.chosen())), ""
     except Refused as refusal:
         return None, str(refusal)
 
 
-def _first_fault(*forms: BaseForm) -> str:
-    """What to mend first, by the label of its field: what is typed is looked at without drawing the fields anew."""
-    for form in forms:
-        for name, faults in form.errors.items():
-            label = form.fields[name].label if name in form.fields else ""
-            return f"{label}: {faults[0]}" if label else str(faults[0])
-    return ""
+def _is_refused(planned: services.Plan | None, form: EditForm, options: OptionsForm) -> bool:
+    """Whether `edit` would refuse what is typed as things are; what is only incomplete is not refused yet."""
+    if not form.is_bound or form.errors or options.errors:
+        return False
+    return planned is None or bool(planned.refusal)
 
 
 @door("POST")

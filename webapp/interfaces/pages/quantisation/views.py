@@ -11,6 +11,7 @@ from webapp.accounts.teams import teams_of
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
 from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.doors import carry_out, door, person
+from webapp.interfaces.kit.form_faults import first_fault
 from webapp.interfaces.pages.quantisation.forms import PromptsForm, QuantiseForm, TextForm
 from webapp.quantisation import comparison, services
 from webapp.quantisation.models import CalibrationSet, PromptSet
@@ -24,7 +25,8 @@ def quantise(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     artifact = get_object_or_404(Artifact.objects.for_list(user), pk=pk)
     form = QuantiseForm(request.POST or None, artifact=artifact, teams=teams_of(user, Role.OPERATOR))
-    if request.method == "POST" and form.is_valid() and (recipe := form.recipe()) is not None:
+    is_sent = request.method == "POST" and "preview" not in request.POST
+    if is_sent and form.is_valid() and (recipe := form.recipe()) is not None:
         typed = form.cleaned_data
         texts = (typed["calibration"], form.measured(), typed["judging"], typed["prompts"])
         try:
@@ -34,7 +36,7 @@ def quantise(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             messages.success(request, "The work is queued.")
             return redirect("jobs:detail", job.pk)
-    status = 422 if request.method == "POST" else 200
+    status = 422 if is_sent else 200
     return render(request, "quantisation/new.html", _shown(artifact, form), status=status)
 
 
@@ -44,7 +46,7 @@ def preview(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     artifact = get_object_or_404(Artifact.objects.for_list(user), pk=pk)
     form = QuantiseForm(request.POST, artifact=artifact, teams=teams_of(user, Role.OPERATOR))
-    return render(request, "quantisation/_recipe.html", _shown(artifact, form))
+    return render(request, "quantisation/_preview_reply.html", _shown(artifact, form))
 
 
 def _shown(artifact: Artifact, form: QuantiseForm) -> dict[str, Any]:
@@ -55,7 +57,8 @@ def _shown(artifact: Artifact, form: QuantiseForm) -> dict[str, Any]:
         looked = services.preview(artifact, recipe, host, form.measured(), has_prompts=asks)
     is_somewhere = any(copy.state == CopyState.PRESENT for copy in artifact.copies.all())
     return {
-        "artifact": artifact, "form": form, "preview": looked, "is_somewhere": is_somewhere,
+        "artifact": artifact, "form": form, "preview": looked, "fault": first_fault(form.options),
+        "is_somewhere": is_somewhere,
         "method": form.method_name(), "what": METHODS[form.method_name()],
     }  # fmt: skip
 

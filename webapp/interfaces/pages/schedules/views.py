@@ -83,6 +83,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
         "running": next((run for run in runs if not run.has_ended), None),
         "days": calendar([schedule]),
         "warnings": services.warnings(schedule),
+        "would_fail": bool(services.certain_failures(schedule)),
         "spent_s": sum(run.cost_seconds for run in runs),
         "cost": sum(priced) if priced else None,
         "may_operate": may(user, schedule.team, Role.OPERATOR),
