@@ -97,6 +97,7 @@ def test_a_list_of_prompts_is_counted_with_all_of_them(counting: Yard) -> None:
         ("completions", "llama", {"prompt": "one two three"}, (3, "gateway")),
         ("completions", "llama", {"prompt": [1, 2, 3, 4]}, (4, "gateway")),
         ("completions", "llama", {"prompt": [[1, 2], "three four"]}, (4, "gateway")),
+        ("completions", "llama", {"prompt": [1.5, None, {"a": 1}, "one"]}, (1, "gateway")),
         ("chat/completions", "mute", {}, (None, "estimate")),
     ],
 )

@@ -21,7 +21,11 @@ def entry(**facts: Any) -> DeploymentEntry:
 def apply(endpoint: str, body: dict[str, Any] | bytes, **facts: Any) -> Ruled:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     wish = request_body.read(endpoint, b"application/json", data)
-    return request_rules.apply(endpoint, wish.known, entry(**facts), data)
+    assert wish.known is not None
+    ruled = request_rules.apply(endpoint, wish.known, entry(**facts), data)
+    if request_rules.is_plain(wish.known, entry(**facts)):
+        assert ruled == Ruled(data)
+    return ruled
 
 
 def refusal(endpoint: str, body: dict[str, Any], **facts: Any) -> Problem:
@@ -57,6 +61,8 @@ def test_a_request_that_needs_no_tools_is_answered_by_any_model(asked: dict[str,
 def test_a_conversation_of_nothing_is_refused(endpoint: str, name: str) -> None:
     problem = refusal(endpoint, {name: []})
     assert (problem.status, problem.code, problem.param) == (400, "empty_array", name)
+    with pytest.raises(Problem):
+        apply(endpoint, b'{"%b": [%b]}' % (name.encode(), b" \n" * 1000))
     apply(endpoint, {name: [{"role": "user", "content": ""}]})
 
 

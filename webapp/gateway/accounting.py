@@ -25,7 +25,7 @@ def write_down(exchange: Exchange, outcome: str, status: int, error: str | None)
         state.access_log.add(_access_line(exchange, outcome, status, error, duration_s))
         return
     record = _usage_record(exchange, principal, deployment, outcome, status, duration_s)
-    question = metering.question_about(exchange, record)
+    question = None if metering.is_plain(exchange, record) else metering.question_about(exchange, record)
     if question is None:
         _file(exchange, deployment, record, error, duration_s)
     else:

@@ -237,10 +237,11 @@ class Exchange(Attempts, eq=False):
         deployment = self.deployment = self.deployment or self._find(wish.model)
         if target.endpoint not in deployment.endpoints:
             raise refusals.not_offered(deployment, target.endpoint)
-        ruled = request_rules.apply(target.endpoint, wish.known, deployment.entry, self._body)
-        wish.known = None
-        self._body, self._warnings = ruled.body, ruled.warnings
-        self.choices, self.prompts = ruled.choices, ruled.prompts
+        known, wish.known = wish.known, None
+        if known is not None and not request_rules.is_plain(known, deployment.entry):
+            ruled = request_rules.apply(target.endpoint, known, deployment.entry, self._body)
+            self._body, self._warnings = ruled.body, ruled.warnings
+            self.choices, self.prompts = ruled.choices, ruled.prompts
 
     def _usages_awaited(self) -> int:
         """How often a stream will tell of usage, to be added up."""

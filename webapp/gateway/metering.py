@@ -26,6 +26,8 @@ GENERATING = frozenset(("chat/completions", "completions", "messages", "response
 _PROMPT_MEMBERS = {"completions": "prompt", "embeddings": "input"}
 TOKENIZE = "/tokenize"
 COUNT_WITHIN_S = 5.0
+_AT_ONCE = 16
+_ALL_BUT = 0.9
 _MOST_TEXTS = 64
 _MOST_ANSWER_BYTES = 16 * 1024 * 1024
 # A usual text has about as many bytes in a token.
@@ -35,6 +37,7 @@ _BEYOND_BODY = 65_536
 # Answers of engines that count without a limit of their own.
 _MOST_TOKENS = 100_000_000
 _SILENT_EVENTS = 16
+_OK = records.OK
 
 _decode = msgspec.json.Decoder().decode
 
@@ -60,6 +63,25 @@ class Question(msgspec.Struct):
     most_prompt_tokens: int = _MOST_TOKENS
 
 
+def is_plain(exchange: Exchange, record: UsageRecord) -> bool:
+    """Whether the engine's own count stands as it is, without a closer look: true for nearly all requests."""
+    reply, prompt, completion = exchange.reply, record.prompt_tokens, record.completion_tokens
+    assert exchange.deployment is not None
+    most = exchange.deployment.entry.context_length
+    return (
+        reply is not None
+        and record.outcome == _OK
+        and exchange.choices == 1 == exchange.prompts
+        and prompt is not None
+        and completion is not None
+        # A token is hardly ever less than a byte.
+        and 0 <= prompt <= exchange.asked_bytes
+        and reply.events_seen <= 4 * completion + _SILENT_EVENTS
+        and 0 <= completion <= reply.bytes_out
+        and (most is None or completion <= most >= prompt)
+    )
+
+
 def question_about(exchange: Exchange, record: UsageRecord) -> Question | None:
     """What is left to be counted; None nearly always. Numbers that cannot be are taken out of the record."""
     reply, deployment = exchange.reply, exchange.deployment
@@ -83,8 +105,7 @@ def question_about(exchange: Exchange, record: UsageRecord) -> Question | None:
         if record.completion_tokens is None:
             units = _choices(reply.document()) or [Unit(tokens=reply.bytes_out // BYTES_PER_TOKEN)]
         elif entry.usage_per_choice and choices > 1:
-            # The one that it tells of is the first.
-            units = _choices(reply.document())[1:]
+            units = _choices(reply.document())
             counts_prompt = counts_prompt or prompts > 1
     if not counts_prompt and not units:
         return None
@@ -146,6 +167,8 @@ class Meter:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
+        # Somebody who opens and leaves streams all the time shall not keep engines busy with counting.
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     def count(self, question: Question, record: UsageRecord, replica: Replica | None, then: Callable[[], None]) -> None:
         """Complete the record, then call `then`."""
@@ -161,21 +184,33 @@ class Meter:
     async def _count(
         self, question: Question, record: UsageRecord, replica: Replica | None, then: Callable[[], None]
     ) -> None:
-        is_counted = True
+        is_counted = False
         try:
-            async with asyncio.timeout(COUNT_WITHIN_S):
+            async with asyncio.timeout(COUNT_WITHIN_S), self._turns:
+                is_counted = True
                 if question.counts_prompt:
                     record.prompt_tokens, is_counted = await _prompt(question, replica)
                 if question.choices:
-                    tokens, is_exact = await _sum(question.choices, question.model, replica, has_start=False)
-                    record.completion_tokens = (record.completion_tokens or 0) + tokens
+                    tokens, is_exact = await _answer(question, record.completion_tokens or 0, replica)
+                    record.completion_tokens = tokens
                     is_counted = is_counted and is_exact
         except TimeoutError:
             is_counted = False
+        finally:
             if question.counts_prompt and record.prompt_tokens is None:
                 record.prompt_tokens = _estimated_prompt(question)
-        record.counted_by = "gateway" if is_counted else "estimate"
-        then()
+            record.counted_by = "gateway" if is_counted else "estimate"
+            then()
+
+
+async def _answer(question: Question, told: int, replica: Replica | None) -> tuple[int, bool]:
+    """(tokens of all choices, whether counted). `told` is the engine's count of the first, or of all of them."""
+    first, is_first_counted = await _sum(question.choices[:1], question.model, replica, has_start=False)
+    others, is_counted = await _sum(question.choices[1:], question.model, replica, has_start=False)
+    # Text cut into tokens anew can differ a little from the tokens that it was made of.
+    if told and told >= _ALL_BUT * (first + others):
+        return told, True
+    return (told or first) + others, is_counted and is_first_counted
 
 
 async def _prompt(question: Question, replica: Replica | None) -> tuple[int, bool]:
@@ -206,7 +241,11 @@ def _prompts(body: Any, member: str) -> list[Unit]:
         raise NoAnswer
     if all(isinstance(one, int) for one in found):
         return [Unit(tokens=len(found))]
-    return [Unit(text=one) if isinstance(one, str) else Unit(tokens=len(one)) for one in found if one]
+    return [Unit(text=one) if isinstance(one, str) else Unit(tokens=len(one)) for one in found if _is_prompt(one)]
+
+
+def _is_prompt(one: Any) -> bool:
+    return isinstance(one, str | list)
 
 
 async def _sum(units: Iterable[Unit], model: str, replica: Replica | None, has_start: bool) -> tuple[int, bool]:

@@ -18,6 +18,8 @@ _MAX_TOKENS = {
 }
 _SPELLINGS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict")
 _MAX_CHOICES = 4096
+_UNSET = msgspec.UNSET
+_BRACE = b"{"
 
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -33,10 +35,23 @@ class Ruled(msgspec.Struct, gc=False):
     warnings: bytes = b""
 
 
-def apply(endpoint: str, known: Known | None, entry: DeploymentEntry, body: bytes) -> Ruled:
+def is_plain(known: Known, entry: DeploymentEntry) -> bool:
+    """Whether no rule has anything to say: asked once for every request, and true for nearly all."""
+    return (
+        known.messages is not _UNSET
+        and memoryview(known.messages)[1:2] == _BRACE  # type: ignore[arg-type]
+        and known.tools is _UNSET
+        and known.functions is _UNSET
+        and known.n is _UNSET
+        and known.prompt is _UNSET
+        and known.input is _UNSET
+        and entry.max_tokens_limit is None
+        and entry.max_tokens_default is None
+    )
+
+
+def apply(endpoint: str, known: Known, entry: DeploymentEntry, body: bytes) -> Ruled:
     """Raises Problem 400 for what this deployment cannot do."""
-    if known is None:
-        return Ruled(body)
     _check_conversation(endpoint, known)
     has_tools = _has_members(known.tools) or _has_members(known.functions)
     if has_tools and entry.tools is False and _text(known.tool_choice) != "none":
@@ -130,8 +145,6 @@ def _has_members(raw: msgspec.Raw | msgspec.UnsetType) -> bool:
     """Whether it is a list or an object with something in it."""
     if raw is msgspec.UNSET:
         return False
-    if len(memoryview(raw)) > 64:  # type: ignore[arg-type]
-        return True
     data = _bytes(raw)
     return data[:1] in (b"[", b"{") and bool(data[1:-1].strip())
 
