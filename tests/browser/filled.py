@@ -278,7 +278,7 @@ def _usage(ada: Any, team: Any, deployment: Any, key: Any) -> None:
     services.accept(
         {
             "id": uuid.uuid4().hex, "at": time.time() - 60 * number, "key": key.pk, "user": ada.pk, "team": team.pk,
-            "deployment": deployment.pk, "replica": None, "endpoint": "chat/completions", "request_id": f"r{number}",
+            "deployment": deployment.pk, "replica_id": None, "endpoint": "chat/completions", "request_id": f"r{number}",
             "status": 200 if number % 7 else 502, "outcome": "ok" if number % 7 else "engine_failed",
             "stream": bool(number % 2), "prompt_tokens": 120, "completion_tokens": 40 + number,
             "counted_by": "engine", "ttft_ms": 80.0 + number, "duration_ms": 900.0, "max_gap_ms": 30.0,

@@ -42,9 +42,9 @@ def test_a_request_uses_the_files_of_the_revision_that_answered_it(
     replica = deployment.replicas.get()
     replica.revision = deployment.revisions.create(number=1, artifact=spare, engine="llamacpp")
     replica.save()
-    usage.accept([make_record(replica=replica.pk, deployment=deployment.pk)])
+    usage.accept([make_record(replica_id=replica.pk, deployment=deployment.pk)])
     assert last_used(spare) is not None and last_used(artifact) is None
-    usage.accept([make_record(replica=replica.pk, deployment=deployment.pk, outcome="upstream_error", status=502)])
+    usage.accept([make_record(replica_id=replica.pk, deployment=deployment.pk, outcome="upstream_error", status=502)])
     assert last_used(artifact) is None
 
 

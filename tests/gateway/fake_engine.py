@@ -59,6 +59,9 @@ class FakeEngine:
             await line.answer(200, json.dumps({"text": "heard"}).encode())
             return
         body = json.loads(asked.body)
+        if (counted := self._counted(asked.target, body)) is not None:
+            await line.answer(200, json.dumps(counted).encode())
+            return
         fake = body.get("fake", {})
         self.running += 1
         try:
@@ -69,6 +72,14 @@ class FakeEngine:
             raise
         finally:
             self.running -= 1
+
+    def _counted(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """As llama.cpp counts: a conversation is 20 tokens long, a text has a token for every word."""
+        if path.endswith(("/input_tokens", "/count_tokens")):
+            return {"input_tokens": 20}
+        return (
+            {"tokens": list(range(len(body["content"].split())))} if path == "/tokenize" and "content" in body else None
+        )
 
     async def _act(self, body: dict[str, Any], fake: dict[str, Any], line: Line) -> None:
         if fake.get("die") == "at once":

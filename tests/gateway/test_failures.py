@@ -54,12 +54,14 @@ def test_every_error_shape_of_an_engine_becomes_one(
 ) -> None:
     body = text if isinstance(text, str) else json.dumps(text)
     answer = yard.chat(fake={"status": status, "text": body})
-    assert (answer.status, answer.error["code"], answer.error["source"]) == (seen, code, "engine")
+    who = "client" if seen in (400, 404, 422, 424) else "engine"
+    assert (answer.status, answer.error["code"], answer.error["source"]) == (seen, code, who)
     assert message in answer.error["message"]
     assert set(answer.error) == {"message", "type", "param", "code", "source", "request_id"}
     assert "secret" not in str(answer.body)
-    assert answer.headers["x-modelyard-failed"] == "engine"
-    assert yard.record(answer.request_id)["outcome"] == "engine_failed"
+    assert answer.headers["x-modelyard-failed"] == who
+    outcome = "client_error" if who == "client" else "engine_failed"
+    assert yard.record(answer.request_id)["outcome"] == outcome
 
 
 def test_an_engine_that_dies_in_a_stream_leaves_an_error_event_and_a_broken_end(yard: Yard) -> None:
@@ -73,7 +75,7 @@ def test_an_engine_that_dies_in_a_stream_leaves_an_error_event_and_a_broken_end(
     assert b"\r\n0\r\n\r\n" not in answer
     (request_id,) = re.findall(rb"x-request-id: (\w+)", answer)
     record = yard.record(request_id.decode())
-    assert (record["outcome"], record["completion_tokens"], record["counted_by"]) == ("engine_failed", 4, "gateway")
+    assert (record["outcome"], record["completion_tokens"], record["counted_by"]) == ("engine_failed", 4, "estimate")
     assert len(yard.engine.asked) == 1
 
 
@@ -226,7 +228,7 @@ def test_a_client_that_leaves_stops_the_engine_long_before_its_answer_ends(yard:
     eventually(lambda: yard.engine.running == 0)
     assert yard.engine.cancelled == 20
     eventually(lambda: [r["outcome"] for r in yard.web.records].count("client_gone") == 20)
-    assert {r["counted_by"] for r in yard.web.records if r["outcome"] == "client_gone"} == {"gateway"}
+    assert {r["counted_by"] for r in yard.web.records if r["outcome"] == "client_gone"} == {"estimate"}
 
 
 def test_a_client_that_leaves_while_the_engine_thinks_stops_it_too(yard: Yard) -> None:

@@ -61,7 +61,7 @@ def test_members_the_gateway_does_not_know_reach_the_engine_byte_by_byte(yard: Y
 
 
 def test_an_unchanged_body_is_passed_on_as_it_is(yard: Yard) -> None:
-    body = b' {"model" : "smol" , "messages" : [] } '
+    body = b' {"model" : "smol" , "messages" : [ {"role" : "user", "content" : ""} ] } '
     yard.ask("POST", "/v1/chat/completions", body)
     assert yard.engine.asked[-1].body == body
 

@@ -48,7 +48,7 @@ def test_an_unknown_model_is_named_with_those_that_exist(yard: Yard) -> None:
     assert answer.status == 404
     assert answer.error["code"] == "model_not_found"
     assert answer.error["param"] == "model"
-    assert answer.error["source"] == "gateway"
+    assert answer.error["source"] == "client"
     assert "smol" in answer.error["message"]
     assert "hidden" not in answer.error["message"]
     assert answer.error["request_id"] == answer.headers["x-request-id"]

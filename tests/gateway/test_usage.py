@@ -28,12 +28,12 @@ def stored(yard: Yard) -> list[dict[str, Any]]:
 def test_a_record_says_who_what_where_and_how_long(yard: Yard) -> None:
     answer = yard.chat("gpt-4o", fake={"tokens": 3})
     record = yard.record(answer.request_id)
-    assert {name: record[name] for name in ("key", "user", "team", "deployment", "replica")} == {
+    assert {name: record[name] for name in ("key", "user", "team", "deployment", "replica_id")} == {
         "key": 1,
         "user": 3,
         "team": 2,
         "deployment": 12,
-        "replica": 16,
+        "replica_id": 16,
     }
     assert (record["endpoint"], record["status"], record["outcome"]) == ("chat/completions", 200, "ok")
     assert (record["stream"], record["prompt_tokens"], record["completion_tokens"]) == (False, 7, 3)
@@ -42,7 +42,7 @@ def test_a_record_says_who_what_where_and_how_long(yard: Yard) -> None:
     assert record["bytes_out"] > len(answer.body)
     assert record["id"] == answer.request_id
     assert set(record) == {
-        *("id", "at", "key", "user", "team", "deployment", "replica", "endpoint", "request_id", "status", "outcome"),
+        *("id", "at", "key", "user", "team", "deployment", "replica_id", "endpoint", "request_id", "status", "outcome"),
         *(
             "stream",
             "prompt_tokens",
@@ -92,16 +92,17 @@ def test_usage_is_understood_under_other_names(yard: Yard, text: str, tokens: tu
     assert answer.body.decode() == text
     record = yard.record(answer.request_id)
     if tokens == (None, None):
-        assert record["counted_by"] == "gateway"
+        assert record["counted_by"] == "estimate"
     else:
         assert (record["prompt_tokens"], record["completion_tokens"]) == tokens
 
 
-def test_an_answer_without_usage_is_recorded_as_such(yard: Yard) -> None:
+def test_the_prompt_of_an_answer_without_usage_is_estimated_and_marked_as_such(yard: Yard) -> None:
     record = yard.record(
         yard.ask("POST", "/v1/embeddings", chat_body("smol", {"status": 200, "text": "{}"})).request_id
     )
-    assert (record["outcome"], record["counted_by"], record["completion_tokens"]) == ("ok", "none", None)
+    assert (record["outcome"], record["counted_by"], record["completion_tokens"]) == ("ok", "estimate", None)
+    assert 20 <= record["prompt_tokens"] <= 40
 
 
 def test_records_wait_on_disk_while_web_is_down_and_survive_a_kill(make_yard: Callable[..., Yard]) -> None:

@@ -60,7 +60,7 @@ def _record(user: int, team: int, deployment: int) -> dict[str, Any]:
 
     return {
         "id": uuid.uuid4().hex, "at": time.time(), "key": None, "user": user, "team": team, "deployment": deployment,
-        "replica": None, "endpoint": "chat/completions", "request_id": "", "status": 200, "outcome": "ok",
+        "replica_id": None, "endpoint": "chat/completions", "request_id": "", "status": 200, "outcome": "ok",
         "stream": True, "prompt_tokens": 11, "completion_tokens": 7, "counted_by": "engine", "ttft_ms": 12.5,
         "duration_ms": 80.0, "max_gap_ms": 3.0, "bytes_out": 100,
     }  # fmt: skip

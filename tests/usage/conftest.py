@@ -20,7 +20,6 @@ def make_record() -> Callable[..., dict[str, Any]]:
             "user": None,
             "team": None,
             "deployment": None,
-            "replica": None,
             "endpoint": "chat/completions",
             "request_id": uuid.uuid4().hex,
             "status": 200,
@@ -33,6 +32,7 @@ def make_record() -> Callable[..., dict[str, Any]]:
             "duration_ms": 80.0,
             "max_gap_ms": 3.0,
             "bytes_out": 100,
+            **({} if "replica" in more else {"replica_id": None}),  # earlier versions: "replica"
             **more,
         }
 

@@ -39,6 +39,22 @@ def test_a_record_is_counted_in_its_minute_hour_day_and_for_ever(make_record, ad
 
 
 @pytest.mark.django_db
+def test_a_clients_own_mistake_is_listed_as_failed_and_counts_against_nobody(make_record, deployment):
+    services.accept([make_record(deployment=deployment.pk, status=400, outcome="client_error")])
+    assert UsageRecord.objects.failed().count() == 1
+    assert services.totals()[deployment.pk].failed == 0
+    services.accept([make_record(deployment=deployment.pk, status=503, outcome="refused")])
+    assert services.totals()[deployment.pk].failed == 1
+
+
+@pytest.mark.django_db
+def test_records_that_waited_on_disk_for_this_version_keep_their_replica(make_record):
+    services.accept([make_record(replica=7)])
+    services.accept([make_record(replica_id=8)])
+    assert set(UsageRecord.objects.values_list("replica_id", flat=True)) == {7, 8}
+
+
+@pytest.mark.django_db
 def test_what_is_delivered_twice_is_summed_once(make_record, deployment):
     batch = [make_record(deployment=deployment.pk) for _ in range(7)]
     services.accept(batch)

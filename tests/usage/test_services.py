@@ -59,7 +59,7 @@ def test_a_served_request_says_when_the_key_was_used_and_proves_the_replica(reco
     key, _text = accounts.create_key(ada, team, "laptop")
     replica = deployment.replicas.get()
     at = time.time() - 5
-    services.accept([record(key=key.pk, replica=replica.pk, at=at), record(key=key.pk, at=at - 60)])
+    services.accept([record(key=key.pk, replica_id=replica.pk, at=at), record(key=key.pk, at=at - 60)])
     key.refresh_from_db()
     assert key.last_used_at is not None
     assert abs(key.last_used_at.timestamp() - at) < 0.01
@@ -68,7 +68,7 @@ def test_a_served_request_says_when_the_key_was_used_and_proves_the_replica(reco
 
 def test_a_failed_request_proves_nothing(record, deployment):
     replica = deployment.replicas.get()
-    services.accept([record(replica=replica.pk, status=502, outcome="engine_failed")])
+    services.accept([record(replica_id=replica.pk, status=502, outcome="engine_failed")])
     assert Replica.objects.get(pk=replica.pk).proven_at is None
 
 

@@ -101,7 +101,7 @@ def await_more(traffic: Traffic, answers: int = 20) -> None:
 
 def diary(deployment: Any) -> str:
     return "\n".join(
-        f"{e.at:%M:%S.%f} #{e.replica_number} {e.new_state} {e.text}" for e in deployment.diary.order_by("id")
+        f"{e.at:%M:%S.%f} #{e.replica_ordinal} {e.new_state} {e.text}" for e in deployment.diary.order_by("id")
     )
 
 

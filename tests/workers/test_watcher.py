@@ -77,10 +77,23 @@ def test_a_started_engine_becomes_ready_and_its_own_figures_are_kept(serve: Serv
             await do(work)
             await until(state(replica, "ready"))
             assert replica.proven_at and replica.ready_at
+            assert replica.capabilities == {"tools": None, "vision": None, "audio": None, "context_length": None}
             await until(lambda: reload(replica).observed)
             assert replica.observed == {"CPU_Mapped weights": 96573850}
             await until(lambda: len(log_of(replica)) == 2)
             assert (await do(log_of, replica))[1] == "fake engine listens on 8080"
+
+    asyncio.run(story())
+
+
+def test_what_an_engine_answers_instead_is_the_reason_while_it_loads(serve: Serve, work: Any, way: Way) -> None:
+    async def story() -> None:
+        async with watching():
+            replica = await do(lambda: serve(image=way("refusing", refuses=1)))
+            await do(work)
+            await until(lambda: reload(replica).reason_code == "not_serving")
+            assert replica.reason == "The engine answers 400: Pooling type 'none' is not OAI compatible"
+            assert replica.state == "loading"
 
     asyncio.run(story())
 

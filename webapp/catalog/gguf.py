@@ -318,6 +318,10 @@ def _pad(position: int, alignment: int) -> int:
     return -(-position // alignment) * alignment
 
 
+# llama.cpp, include/llama.h: enum llama_pooling_type.
+POOLING: dict[object, str] = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
+
+
 def facts(header: GgufHeader, file_size: int | None = None, more: Sequence[GgufHeader] = ()) -> ModelFacts:
     """What the planner needs, out of the header (and those of the other parts of a split model, in `more`).
 
@@ -343,6 +347,7 @@ def facts(header: GgufHeader, file_size: int | None = None, more: Sequence[GgufH
         parameters=sum(tensor.elements for tensor in tensors),
         licence=_text(metadata, "general.license"),
         chat_template="tokenizer.chat_template" in metadata,
+        pooling=POOLING.get(metadata.get(f"{architecture}.pooling_type"), ""),
         **_lengths(architecture, metadata),
         **sizes([part.tensors for part in (header, *more)]),
     )

@@ -24,6 +24,12 @@ from webapp.inventory.models import Host
 TELLS_ROLLOUTS = frozenset({ReplicaState.READY, ReplicaState.FAILED, ReplicaState.STOPPED})
 
 
+# The reason of a replica that loads: its engine answers, and not as it should.
+NOT_SERVING = "not_serving"
+# The same of one that was ready before.
+UNHEALTHY = "unhealthy"
+
+
 @dataclass(frozen=True)
 class Why:
     """The reason of a move, for people: what, and what to do about it."""
@@ -41,7 +47,7 @@ class _Replicas(States[Replica]):
         """One line of history, and word to pages, gateways and the rollout."""
         ReplicaEvent.objects.create(
             deployment_id=row.deployment_id,
-            replica_number=row.number,
+            replica_ordinal=row.number,
             revision_number=row.revision.number if row.revision else None,
             old_state=old,
             new_state=new,
@@ -173,6 +179,26 @@ def record_progress(replica_id: int, fraction: float | None, text: str) -> None:
         if rows.exclude(progress=fraction, progress_text=text[:200]).update(**columns):
             replica = Replica.objects.select_related("deployment").get(pk=replica_id)
             events.publish(f"deployment:{replica.deployment_id}")
+
+
+def record_answer(replica_id: int, generation: int, attempt: int, text: str) -> None:
+    """What the engine answered to the question whether it serves, as the reason while it loads; said once."""
+    with transaction.atomic():
+        rows = Replica.objects.filter(pk=replica_id, generation=generation, attempt=attempt, state=ReplicaState.LOADING)
+        told = {"reason_code": NOT_SERVING, "reason": text[:500]}
+        # That it became unwell decides how long it has: the code stays.
+        unwell = rows.filter(reason_code=UNHEALTHY).exclude(reason=text[:500]).update(reason=text[:500])
+        if unwell or rows.exclude(reason_code=UNHEALTHY).exclude(**told).update(**told):
+            replica = Replica.objects.select_related("deployment").get(pk=replica_id)
+            events.publish(*(topic for topic in topics(replica.deployment) if topic != "gateway"))
+
+
+def record_capabilities(replica_id: int, found: dict[str, Any]) -> None:
+    """What a ready engine says that it can do; gateways are told."""
+    with transaction.atomic():
+        if Replica.objects.filter(pk=replica_id).exclude(capabilities=found).update(capabilities=found):
+            replica = Replica.objects.select_related("deployment").get(pk=replica_id)
+            events.publish(*topics(replica.deployment))
 
 
 def record_observed(replica_id: int, sizes: dict[str, int]) -> None:

@@ -1,6 +1,6 @@
 """Deployments, what they ran and run, replicas, their diary and their logs."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.validators import RegexValidator
@@ -83,6 +83,9 @@ class Deployment(Leased, SpecColumns):
         max_length=8, choices=[(d.value, d.value) for d in Desired], default=Desired.RUNNING
     )
     desired_replicas = models.PositiveSmallIntegerField(default=1)
+    # Of an answer: how many tokens where a request does not say, and how many at most; 0: the engine's own.
+    max_tokens_default = models.PositiveIntegerField(default=0)
+    max_tokens_limit = models.PositiveIntegerField(default=0)
     host = models.ForeignKey(Host, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     revision = models.ForeignKey("Revision", null=True, on_delete=models.SET_NULL, related_name="+")
     # The rollout whose replicas are wanted; the numbers that were given last are never given again.
@@ -133,6 +136,13 @@ class Deployment(Leased, SpecColumns):
             if r.retired_at is None or (desired != Desired.RUNNING and r.state != ReplicaState.STOPPED)
         ]
         return summary(desired, counted, self.desired_replicas)
+
+    @property
+    def capabilities(self) -> dict[str, Any]:
+        """What the engine of its newest replica said that it can do; empty while none has."""
+        told = [r for r in self.replicas.all() if r.capabilities]
+        # One that is ready knows better than one that was.
+        return max(told, key=lambda r: (r.state == ReplicaState.READY, r.generation)).capabilities if told else {}
 
     @property
     def aliases(self) -> list[str]:
@@ -305,6 +315,8 @@ class Replica(Leased):
     grant = models.JSONField(default=dict)
     # What the engine reported in its log: {"device kind": bytes}.
     observed = models.JSONField(default=dict)
+    # What the engine said that it can do when it became ready; see engines.base.Capabilities.
+    capabilities = models.JSONField(default=dict, blank=True)
     progress = models.FloatField(null=True, blank=True)
     progress_text = models.CharField(max_length=200, blank=True)
     progress_at = models.DateTimeField(null=True, blank=True)
@@ -363,7 +375,8 @@ class ReplicaEvent(models.Model):
     """The diary: one row per move, in the move's own transaction. Appended, never changed."""
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="diary")
-    replica_number = models.PositiveIntegerField(null=True)
+    # The replica's number in its deployment: the row may be gone long before its history.
+    replica_ordinal = models.PositiveIntegerField(null=True)
     revision_number = models.PositiveIntegerField(null=True)
     at = models.DateTimeField(auto_now_add=True)
     old_state = models.CharField(max_length=10, blank=True)

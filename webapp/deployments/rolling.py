@@ -279,7 +279,7 @@ def _write(deployment: Deployment, text: str, replica: Replica | None = None) ->
     revision = replica.revision if replica else deployment.revision
     ReplicaEvent.objects.create(
         deployment=deployment,
-        replica_number=replica.number if replica else None,
+        replica_ordinal=replica.number if replica else None,
         revision_number=revision.number if revision else None,
         text=text[:500],
         actor=SYSTEM,

@@ -11,7 +11,7 @@ from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog import images
-from webapp.deployments import names, revisions, rolling, room, timeline
+from webapp.deployments import limits, names, revisions, rolling, room, timeline
 from webapp.deployments.checking import check_count, check_files, check_hardware, check_shared, checked, hold_files
 from webapp.deployments.checking import checked_options as checked_options
 from webapp.deployments.models import MAX_REPLICAS as MAX_REPLICAS
@@ -39,13 +39,15 @@ class Plan:
     gap_s: float | None
     # Why it fits nowhere; empty when it does.
     refusal: str
+    # What the gateways would heed from then on: no replica is touched for it.
+    limits: tuple[Change, ...] = ()
 
 
 def create(user: User | None, team: Team, wanted: DeploymentSpec) -> Deployment:
     """Write it down; workers make it true. Raises Invalid, Conflict or NotAllowed and then changes nothing."""
     spec = check(user, team, wanted)
     deployment = Deployment(
-        team=team, name=spec.name, desired_replicas=spec.replicas, created_by=user, **spec.columns()
+        team=team, name=spec.name, desired_replicas=spec.replicas, created_by=user, **spec.columns(), **spec.limits
     )  # fmt: skip
     try:
         deployment.clean_fields(exclude=["team", "artifact", "created_by", "host", "options", "revision"])
@@ -71,6 +73,7 @@ def check(user: User | None, team: Team, wanted: DeploymentSpec) -> DeploymentSp
     require(user, team, Role.OPERATOR)
     check_count(wanted.replicas)
     check_shared(wanted.artifact, team)
+    limits.check(wanted.limits)
     spec = checked(wanted)
     check_hardware(spec, team)
     return spec
@@ -102,7 +105,8 @@ def plan(deployment: Deployment, patch: DeploymentPatch) -> Plan:
     needs_gap = rolls and not room.beside(deployment, new)
     refusal = room.refusal(deployment, new) if needs_gap else ""
     gap_s = timeline.last_start_s(deployment) if needs_gap else None
-    return Plan(new, changes, rolls, needs_gap, gap_s, refusal)
+    told = tuple(limits.changes(deployment, patch.limits))
+    return Plan(new, changes, rolls, needs_gap, gap_s, refusal, told)
 
 
 def edit(user: User | None, deployment: Deployment, wanted: DeploymentPatch) -> Plan:
@@ -127,6 +131,7 @@ def edit(user: User | None, deployment: Deployment, wanted: DeploymentPatch) -> 
             _tell_change(user, deployment, revision, planned.changes, wanted.note)
         if wanted.aliases is not None and sorted(set(wanted.aliases)) != deployment.aliases:
             names.replace(user, deployment, wanted.aliases)
+        limits.change(user, deployment, wanted.limits)
         if wanted.replicas is not None:
             _scale(user, deployment, wanted.replicas)
         rolling.advance(deployment.pk)

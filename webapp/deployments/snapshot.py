@@ -7,6 +7,7 @@ from django.db.models import Prefetch
 
 from webapp import engines
 from webapp.accounts.models import ApiKey, Team, User
+from webapp.deployments import serving
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.states import Desired, ReplicaState
 from webapp.foundation import secret_store
@@ -29,6 +30,7 @@ def build() -> dict[str, Any]:
     number = version()
     deployments = (
         Deployment.objects.exclude(desired_state=Desired.DELETED)
+        .select_related("artifact")
         .prefetch_related(Prefetch("replicas", queryset=Replica.objects.present()), "alias_set", "grants")
         .order_by("id")
     )
@@ -63,6 +65,7 @@ def _person(person: User) -> dict[str, Any]:
 def _deployment(deployment: Deployment) -> dict[str, Any]:
     engine = engines.get(deployment.engine)
     replicas = list(deployment.replicas.all())
+    offered = serving.of(deployment)
     wants_any = deployment.desired_state == Desired.RUNNING and deployment.desired_replicas > 0
     return {
         "id": deployment.pk,
@@ -71,11 +74,21 @@ def _deployment(deployment: Deployment) -> dict[str, Any]:
         "aliases": deployment.aliases,
         "granted_teams": sorted(grant.team_id for grant in deployment.grants.all()),
         "engine": deployment.engine,
-        "endpoints": list(engine.endpoints),
+        "endpoints": list(offered.endpoints),
         "desired": "running" if wants_any else "stopped",
         "status": deployment.state,
         "upstream_model": next((r.upstream_model for r in replicas if r.upstream_model), deployment.name),
         "closes_after_stream": engine.closes_after_stream,
+        "usage_per_choice": engine.usage_per_choice,
+        "token_counters": dict(engine.token_counters),
+        "ignored_members": {endpoint: list(names) for endpoint, names in engine.ignored_members.items()},
+        "created_at": deployment.created_at.timestamp(),
+        "context_length": offered.context_length,
+        "tools": offered.tools,
+        "vision": offered.vision,
+        "audio": offered.audio,
+        "max_tokens_default": deployment.max_tokens_default or None,
+        "max_tokens_limit": deployment.max_tokens_limit or None,
         "connect_timeout_s": CONNECT_TIMEOUT_S,
         "first_byte_timeout_s": FIRST_BYTE_TIMEOUT_S,
         "gap_timeout_s": GAP_TIMEOUT_S,

@@ -61,6 +61,14 @@ class DeploymentSpec(RevisionSpec):
     name: str
     replicas: int = 1
     aliases: tuple[str, ...] = ()
+    # Tokens of an answer where a request does not say, and at most; 0: the engine's own.
+    max_tokens_default: int = 0
+    max_tokens_limit: int = 0
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """What the gateways hold requests against."""
+        return {"max_tokens_default": self.max_tokens_default, "max_tokens_limit": self.max_tokens_limit}
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,13 @@ class DeploymentPatch:
     may_gap: bool = False
     # The number of the revision that the person looked at; None takes whatever is there.
     base: int | None = None
+    max_tokens_default: int | None = None
+    max_tokens_limit: int | None = None
+
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """What the gateways are to hold requests against; None leaves a number as it is."""
+        return {"max_tokens_default": self.max_tokens_default, "max_tokens_limit": self.max_tokens_limit}
 
 
 class SpecColumns(models.Model):

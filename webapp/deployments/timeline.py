@@ -37,7 +37,7 @@ def starts(moves: Iterable[ReplicaEvent]) -> list[Start]:
     under_way: dict[int, tuple[Start, ReplicaEvent]] = {}
     found: list[Start] = []
     for move in sorted((move for move in moves if move.new_state), key=lambda move: move.pk):
-        number = move.replica_number or 0
+        number = move.replica_ordinal or 0
         start, last = under_way.pop(number, (None, move))
         if start is not None:
             start.phases.append((last.new_state, (move.at - last.at).total_seconds()))

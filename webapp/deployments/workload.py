@@ -1,8 +1,8 @@
 """What is to be placed: its memory on each kind of hardware, and what that hardware must be able to do. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from webapp import engines
 from webapp.engines.base import Engine, EngineOptions, HardwareGrant, OptionWarning, Vendor
@@ -92,6 +92,13 @@ class Workload:
 def loading(file_format: str) -> list[str]:
     """Names of the engines that load such files, in the order they are offered."""
     return [engine.name for engine in engines.all() if file_format in engine.formats]
+
+
+def settled_options(engine: str, options: Mapping[str, Any], facts: Mapping[str, Any]) -> EngineOptions:
+    """The options that these files are run with. Raises ValueError for options that the engine does not have."""
+    known = engines.get(engine)
+    chosen = known.Options.model_validate(options)
+    return known.settled(chosen, ModelFacts.from_json(facts)) if facts else chosen
 
 
 def engine_for(file_format: str) -> str:

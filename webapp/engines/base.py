@@ -6,7 +6,7 @@ what to start (LaunchSpec), what to ask (ProbeSpec) and what an answer, a log li
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
 
@@ -91,6 +91,23 @@ class Readiness(StrEnum):
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"  # answered, and the answer is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine says of itself and the model that it serves. None is what it does not say.
+
+    `context_length` is in tokens, of one request.
+    """
+
+    tools: bool | None = None
+    vision: bool | None = None
+    audio: bool | None = None
+    context_length: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +219,7 @@ class Engine(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     formats: ClassVar[frozenset[str]]  # of files, as artifacts name them: "gguf", "safetensors"
-    endpoints: ClassVar[tuple[str, ...]]  # below /v1/, the gateway's allow-list
+    endpoints: ClassVar[tuple[str, ...]]  # below /v1/, all that it can answer; see `offers`
     Options: ClassVar[type[EngineOptions]]
     port: ClassVar[int]
     stop_signal: ClassVar[str] = "SIGTERM"
@@ -213,6 +230,11 @@ class Engine(ABC):
     splits_evenly: ClassVar[bool] = False  # accelerators that it uses together all take the same
     closes_after_stream: ClassVar[bool] = False  # it ends the connection after a chunked answer, whatever it says
     past_training: ClassVar[str] = "beyond that its answers lose the thread, and the cache takes memory for nothing."
+    usage_per_choice: ClassVar[bool] = False  # its usage is that of one choice of one prompt, however many it answers
+    # By endpoint, the path that counts the prompt of such a request: its answer has input_tokens, count or tokens.
+    token_counters: ClassVar[Mapping[str, str]] = {}
+    # By endpoint, members of OpenAI's requests that it takes without heeding them.
+    ignored_members: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     presets: ClassVar[tuple[Preset, ...]] = ()
     metrics: ClassVar[Metrics | None] = None  # None: it tells nothing of itself
     device_list: ClassVar[DeviceList | None] = None  # None: its image lists no devices
@@ -234,6 +256,14 @@ class Engine(ABC):
         `flags` are those of the host's processors; none while nobody has looked.
         """
         return ""
+
+    def settled(self, options: Any, meta: ModelFacts) -> Any:
+        """The options it is run with: what these files leave no choice about is in them."""
+        return options
+
+    def offers(self, options: Any, meta: ModelFacts) -> tuple[str, ...]:
+        """The endpoints that it answers with these options and files."""
+        return self.endpoints
 
     @abstractmethod
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
@@ -258,6 +288,14 @@ class Engine(ABC):
     @abstractmethod
     def classify_completion(self, outcome: ProbeOutcome) -> Readiness:
         """What the answer to the completion probe means."""
+
+    def capabilities_probe(self) -> ProbeSpec | None:
+        """What to ask once it is ready, to learn what it can do; None: it cannot be asked."""
+        return None
+
+    def read_capabilities(self, body: bytes) -> Capabilities:
+        """What it said to that. Never fails: what is not understood is not known."""
+        return Capabilities()
 
     def parse_log(self, line: str) -> LogFact | None:
         """What the line says, or None for the many that say nothing we use."""

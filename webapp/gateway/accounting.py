@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from webapp.gateway import metering
 from webapp.gateway.access_log import LoggedRequest
 from webapp.gateway.records import AccessLine, UsageRecord
 
@@ -24,12 +25,26 @@ def write_down(exchange: Exchange, outcome: str, status: int, error: str | None)
         state.access_log.add(_access_line(exchange, outcome, status, error, duration_s))
         return
     record = _usage_record(exchange, principal, deployment, outcome, status, duration_s)
+    question = None if metering.is_plain(exchange, record) else metering.question_about(exchange, record)
+    if question is None:
+        _file(exchange, deployment, record, error, duration_s)
+    else:
+        state.meter.count(
+            question, record, exchange.replica, lambda: _file(exchange, deployment, record, error, duration_s)
+        )
+
+
+def _file(
+    exchange: Exchange, deployment: Deployment, record: UsageRecord, error: str | None, duration_s: float
+) -> None:
+    """The record is complete: count it and pass it on."""
+    state, reply = exchange.state, exchange.reply
     tally = state.metrics.tallies[deployment.label]
-    tally.requests[record.endpoint, status, outcome] += 1
+    tally.requests[record.endpoint, record.status, record.outcome] += 1
     tally.duration.observe(duration_s)
-    reply = exchange.reply
     if reply is not None and reply.first_byte_at:
-        tally.count_answer(reply.first_byte_at - exchange.started_at, reply.prompt_tokens, reply.completion_tokens)
+        tally.count_answer(reply.first_byte_at - exchange.started_at)
+    tally.count_tokens(record.prompt_tokens, record.completion_tokens)
     state.journal.add(record)
     state.access_log.add_request(LoggedRequest(exchange.front.client_json, exchange.target.path_json, error, record))
 

@@ -47,13 +47,15 @@ class DocumentReply(Reply):
 
     def count(self, chunks: int) -> None:
         """Settle the tokens from the document's own usage; how it was cut says nothing."""
-        kept = self._kept
-        if not kept:
-            return
-        usage = usage_fields.find(kept[0] if len(kept) == 1 else b"".join(kept))
+        usage = usage_fields.find(self.document())
         if usage is not None:
             self.prompt_tokens, self.completion_tokens = usage.prompt, usage.completion
             self.counted_by = "engine"
+
+    def document(self) -> bytes:
+        """What came, or nothing when it was too large to be kept."""
+        kept = self._kept
+        return kept[0] if len(kept) == 1 else b"".join(kept)
 
     def _note(self, data: bytes) -> None:
         now = monotonic()

@@ -1,14 +1,24 @@
 """Engines' error bodies, five shapes of them, made into one (reference: the engines' own sources)."""
 
+import re
 from typing import Any
 
 import msgspec
 
 from webapp.gateway import engine_advice
-from webapp.gateway.errors import ENGINE, Problem, retry_after
+from webapp.gateway.errors import CLIENT, ENGINE, Problem, blamed, retry_after
 
 _MAX_MESSAGE = 2000
 _MAX_BODY_BYTES = 64 * 1024
+
+# llama.cpp, tools/server/server-context.cpp and server-common.cpp; some of it comes as a 500.
+_BATCH_TOO_SMALL = re.compile(r"input \((\d+) tokens\) is too large to process.*current batch size: (\d+)", re.DOTALL)
+_NO_SUCH_INPUT = re.compile(r"(image|audio|video) input is not supported")
+_TOO_MANY_CHOICES = re.compile(r"Field 'n': Value must be between 1 <= value <= (\d+), but got (-?[\d.]+)")
+_UNREADABLE = re.compile(r"(Failed to parse (?:tools|messages): |Unknown reasoning format: )")
+# vLLM: renderers/params.py, entrypoints/serve/utils/api_utils.py, multimodal/processing/context.py and registry.py.
+_CONTEXT_LENGTH = re.compile(r"maximum context length (?:is \d+|\(\d+\))|exceeds the max_model_len \d+")
+_NO_PICTURES = re.compile(r"is not a multimodal model|At most 0 (\w+)\(s\) may be provided")
 
 
 class EngineRefusal:
@@ -50,9 +60,49 @@ def normalise(status: int, body: bytes) -> Problem:
     if status in (401, 403, 407) or 300 <= status < 400:
         # The client's key was good; this is between the gateway and the engine.
         return crashed(f"the engine refused the gateway ({status}): {message}")
+    known = _known_mistake(status, message, document)
+    if known is not None:
+        return known
     headers = retry_after(5) if status in (429, 503) else b""
     message = engine_advice.followable(message)
-    return Problem(status, code or "engine_error", message, type=kind, param=param, source=ENGINE, headers=headers)
+    source = CLIENT if blamed(status) == CLIENT else ENGINE
+    return Problem(status, code or "engine_error", message, type=kind, param=param, source=source, headers=headers)
+
+
+def _known_mistake(status: int, message: str, document: Any) -> Problem | None:
+    """A client's mistake that engines tell in words of their own, in those of OpenAI's API; None for all else."""
+    error = document.get("error") if isinstance(document, dict) else None
+    numbers = (error.get("n_ctx"), error.get("n_prompt_tokens")) if isinstance(error, dict) else (None, None)
+    if all(isinstance(number, int) for number in numbers):
+        return _too_long(f"This model's maximum context length is {numbers[0]} tokens", numbers[1])
+    if found := _BATCH_TOO_SMALL.search(message):
+        return _too_long(f"This model takes {found[2]} tokens of input in one pass", int(found[1]))
+    if status == 400 and _CONTEXT_LENGTH.search(message):
+        return Problem(400, "context_length_exceeded", message, param="messages")
+    if found := _TOO_MANY_CHOICES.search(message):
+        text = f"'n' has to be from 1 to {found[1]}, not {found[2]}: every choice takes one of the engine's slots"
+        return Problem(400, "invalid_value", text, param="n")
+    if found := _NO_SUCH_INPUT.search(message):
+        return _cannot_take(found[1])
+    if found := _NO_PICTURES.search(message):
+        return _cannot_take(found[1] or "image")
+    if status == 501:
+        return Problem(
+            404, "endpoint_not_offered", f"The engine does not serve this: {engine_advice.followable(message)}"
+        )
+    if status == 500 and _UNREADABLE.match(message):
+        return Problem(400, "invalid_value", message)
+    return None
+
+
+def _too_long(limit: str, tokens: int) -> Problem:
+    text = f"{limit}. However, your request resulted in {tokens} tokens. Please reduce its length."
+    return Problem(400, "context_length_exceeded", text, param="messages")
+
+
+def _cannot_take(kind: str) -> Problem:
+    text = f"this model takes no {kind} input. Send text; /v1/models says what each model takes"
+    return Problem(400, "input_not_supported", text, param="messages")
 
 
 def crashed(why: str) -> Problem:

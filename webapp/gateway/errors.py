@@ -2,8 +2,11 @@
 
 import msgspec
 
+CLIENT = "client"
 GATEWAY = "gateway"
 ENGINE = "engine"
+# Refusals of a request that may be right: the moment is not.
+_NOT_THE_CLIENTS = frozenset((408, 429))
 
 REASONS = {
     200: b"OK",
@@ -56,6 +59,11 @@ _TYPES = {
 }
 
 
+def blamed(status: int) -> str:
+    """Who has to do something about a refusal of the gateway's."""
+    return CLIENT if 400 <= status < 500 and status not in _NOT_THE_CLIENTS else GATEWAY
+
+
 def type_of(status: int) -> str:
     return _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
 
@@ -63,8 +71,9 @@ def type_of(status: int) -> str:
 class Problem(Exception):
     """Something to tell the client: what happened, why, what to do.
 
-    `source` is who failed (gateway or engine); `headers` are ready-made header lines with their line ends;
-    `close` asks to end the connection because the rest of what the client sends cannot be trusted.
+    `source` is who failed: client, gateway or engine, by the status when it is left out. `headers` are ready-made
+    header lines with their line ends; `close` asks to end the connection because the rest of what comes cannot be
+    trusted.
     """
 
     def __init__(
@@ -75,7 +84,7 @@ class Problem(Exception):
         *,
         type: str | None = None,
         param: str | None = None,
-        source: str = GATEWAY,
+        source: str | None = None,
         headers: bytes = b"",
         close: bool = False,
     ) -> None:
@@ -85,7 +94,7 @@ class Problem(Exception):
         self.message = message
         self.type = type or type_of(status)
         self.param = param
-        self.source = source
+        self.source = source or blamed(status)
         self.headers = headers
         self.close = close
 

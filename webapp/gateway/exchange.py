@@ -16,6 +16,7 @@ from webapp.gateway import (
     refusals,
     reply_head,
     request_body,
+    request_rules,
 )
 from webapp.gateway.attempts import Attempts
 from webapp.gateway.body_room import SMALL_BYTES
@@ -23,9 +24,12 @@ from webapp.gateway.credentials import Principal, authenticate
 from webapp.gateway.directory import Deployment, Directory
 from webapp.gateway.document_reply import DocumentReply
 from webapp.gateway.engine_errors import EngineRefusal, crashed
-from webapp.gateway.errors import ENGINE, Problem, event_of
+from webapp.gateway.errors import CLIENT, ENGINE, GATEWAY, Problem, event_of
 from webapp.gateway.stream_reply import StreamReply
 from webapp.gateway.upstream import ResponseHead
+
+# How a request ended that was refused before it was answered, by who failed.
+_OUTCOMES = {CLIENT: records.CLIENT_ERROR, ENGINE: records.ENGINE_FAILED, GATEWAY: records.REFUSED}
 
 
 class Exchange(Attempts, eq=False):
@@ -34,6 +38,12 @@ class Exchange(Attempts, eq=False):
     principal: Principal | None = None
     wish: request_body.Wish | None = None
     reply: DocumentReply | StreamReply | None = None
+    # For counting what the engine does not tell: how much it was asked, and what, unless that was long.
+    asked: bytes = b""
+    asked_bytes: int = 0
+    choices: int = 1
+    prompts: int = 1
+    _warnings: bytes = b""
     _refusal: EngineRefusal | None = None
     _buffered: int = 0
     _stalled_since: float = 0.0
@@ -47,6 +57,11 @@ class Exchange(Attempts, eq=False):
     @property
     def has_answered(self) -> bool:
         return self.reply is not None and self.reply.has_written
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether an engine may have got it."""
+        return self._sent_at > 0
 
     def duration_s(self) -> float:
         """Since the whole request was here."""
@@ -186,13 +201,14 @@ class Exchange(Attempts, eq=False):
             return self._take_refusal
         assert self.replica is not None
         front, cors = self.front, self.state.cors
-        own_lines = b"x-request-id: %b\r\n%b" % (self.request_id.encode(), self.replica.served_by)
+        own_lines = b"x-request-id: %b\r\n%b%b" % (self.request_id.encode(), self.replica.served_by, self._warnings)
         if cors.has_origins:
             own_lines += cors.lines(self.request.fields.get(b"origin"))
         lines = reply_head.build(head, self.request.version, own_lines, front.keeps_alive())
         if lines.is_stream:
             hides_usage = self.wish is not None and self.wish.hide_usage
-            stream = self.reply = StreamReply(head.status, lines, front.write, hides_usage)
+            usages = self._usages_awaited()
+            stream = self.reply = StreamReply(head.status, lines, front.write, hides_usage, usages)
             if self._upstream is not None:
                 self._upstream.send_events_to(stream.event)
             return stream.data
@@ -248,6 +264,16 @@ class Exchange(Attempts, eq=False):
         deployment = self.deployment = self.deployment or self._find(wish.model)
         if target.endpoint not in deployment.endpoints:
             raise refusals.not_offered(deployment, target.endpoint)
+        known, wish.known = wish.known, None
+        if known is not None and not request_rules.is_plain(known, deployment.entry):
+            ruled = request_rules.apply(target.endpoint, known, deployment.entry, self._body)
+            self._body, self._warnings = ruled.body, ruled.warnings
+            self.choices, self.prompts = ruled.choices, ruled.prompts
+
+    def _usages_awaited(self) -> int:
+        """How often a stream will tell of usage, to be added up."""
+        assert self.deployment is not None
+        return self.choices * self.prompts if self.deployment.entry.usage_per_choice else 1
 
     def _find(self, model: str | None) -> Deployment:
         """The deployment in the present snapshot: the path's, else the one the body names. Raises Problem."""
@@ -291,6 +317,9 @@ class Exchange(Attempts, eq=False):
             self._is_rewritten = True
             kind, name = self.request.fields.get(b"content-type", b""), deployment.upstream_model
             self._body = request_body.for_engine(target.endpoint, kind, self._body, wish, name)
+            self.asked_bytes = len(self._body)
+            if self.asked_bytes <= SMALL_BYTES:
+                self.asked = self._body
         self._dispatch(now)
 
     def _engine_silent(self, code: str, what: str) -> None:
@@ -298,20 +327,19 @@ class Exchange(Attempts, eq=False):
         self._break_off(Problem(504, code, f"The engine {what}", source=ENGINE))
 
     def _break_off(self, problem: Problem) -> None:
-        """End with an error, in whatever way is still possible."""
+        """End with an error, in whatever way is still possible. What was under way is no mistake of the client's."""
+        outcome = records.ENGINE_FAILED if problem.source == ENGINE else records.REFUSED
         reply = self.reply
         if reply is None or not reply.has_written:
             self.reply = None
-            self._refuse(problem)
+            self._refuse(problem, outcome)
             return
         reply.break_off(event_of(problem, self.request_id))
-        outcome = records.ENGINE_FAILED if problem.source == ENGINE else records.REFUSED
         self._settle(outcome, reply.status, problem)
         self.front.abort()
 
-    def _refuse(self, problem: Problem) -> None:
-        outcome = records.ENGINE_FAILED if problem.source == ENGINE else records.REFUSED
-        self._settle(outcome, problem.status, problem)
+    def _refuse(self, problem: Problem, outcome: str | None = None) -> None:
+        self._settle(outcome or _OUTCOMES[problem.source], problem.status, problem)
         self.front.refuse(problem, self.request_id)
 
     def _let_go_of_body(self) -> None:

@@ -32,23 +32,34 @@ def answer(
     else:
         names = directory.usable(principal)
     if not wanted:
-        models = [_describe(name, deployment, directory) for name, deployment in names.items()]
+        models = [_describe(name, deployment) for name, deployment in names.items()]
         body = msgspec.json.encode({"object": "list", "data": models})
     elif wanted in names:
-        body = msgspec.json.encode(_describe(wanted, names[wanted], directory))
+        body = msgspec.json.encode(_describe(wanted, names[wanted]))
     else:
         directory.by_model(principal, wanted)
         raise Problem(404, "model_not_found", f"The model '{wanted[:100]}' does not exist here", param="model")
     return whole_response(200, body, request_id, keeps_alive, headers=headers, is_head=request.method == b"HEAD")
 
 
-def _describe(name: str, deployment: Deployment, directory: Directory) -> dict[str, Any]:
-    """OpenAI's model object, with what we know beside it."""
+def _describe(name: str, deployment: Deployment) -> dict[str, Any]:
+    """OpenAI's model object, with what we know beside it; null is what nobody knows while it has never been ready."""
+    entry, endpoints = deployment.entry, deployment.endpoints
     return {
         "id": name,
         "object": "model",
-        "created": int(directory.generated_at),
+        "created": int(entry.created_at),
         "owned_by": deployment.team_slug,
         "ready": bool(deployment.ready),
-        "endpoints": sorted(deployment.endpoints),
+        "endpoints": sorted(endpoints),
+        "context_length": entry.context_length,
+        "max_tokens": entry.max_tokens_limit,
+        "capabilities": {
+            "chat": "chat/completions" in endpoints,
+            "embeddings": "embeddings" in endpoints,
+            "rerank": "rerank" in endpoints,
+            "tools": entry.tools,
+            "vision": entry.vision,
+            "audio": entry.audio,
+        },
     }

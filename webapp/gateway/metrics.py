@@ -36,9 +36,11 @@ class Tally:
         self.ttft = Histogram(TTFT_BOUNDS)
         self.duration = Histogram(DURATION_BOUNDS)
 
-    def count_answer(self, ttft_s: float, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+    def count_answer(self, ttft_s: float) -> None:
         """For a request that got at least the first byte of an answer."""
         self.ttft.observe(ttft_s)
+
+    def count_tokens(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
         if prompt_tokens:
             self.prompt_tokens += prompt_tokens
         if completion_tokens:

@@ -15,6 +15,7 @@ _numbers = itertools.count(random_source.randbits(47))
 # How a request ended. Plain words: they are compared and written once per request.
 OK = "ok"
 CLIENT_GONE = "client_gone"
+CLIENT_ERROR = "client_error"
 ENGINE_FAILED = "engine_failed"
 REFUSED = "refused"
 
@@ -28,7 +29,7 @@ class UsageRecord(msgspec.Struct, gc=False):
     user: int
     team: int
     deployment: int
-    replica: int | None
+    replica_id: int | None
     endpoint: str
     request_id: str
     status: int
@@ -36,6 +37,7 @@ class UsageRecord(msgspec.Struct, gc=False):
     stream: bool
     prompt_tokens: int | None
     completion_tokens: int | None
+    # "engine", "gateway" (its own count, or the engine's tokenizer's), "estimate" (by size), "none"
     counted_by: str
     ttft_ms: float | None
     duration_ms: float

@@ -19,6 +19,7 @@ class Reply:
         "bytes_out",
         "completion_tokens",
         "counted_by",
+        "events_seen",
         "first_byte_at",
         "keeps_alive",
         "last_byte_at",
@@ -39,6 +40,7 @@ class Reply:
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
         self.counted_by = "none"
+        self.events_seen = 0  # of a stream, set when it is counted
 
     @property
     def has_written(self) -> bool:

@@ -10,28 +10,41 @@ _USAGE_ON_REQUEST = frozenset(("chat/completions", "completions"))
 _MULTIPART_ENDPOINTS = frozenset(("audio/transcriptions", "audio/translations"))
 
 
-class _Known(msgspec.Struct, frozen=True, gc=False):
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """The members that mean something to the gateway. Those it only looks at stay as they came."""
+
     model: str | None = None
     stream: bool | None = None
     stream_options: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    n: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    tools: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    functions: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    tool_choice: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-_decode_known = msgspec.json.Decoder(_Known).decode
+_decode_known = msgspec.json.Decoder(Known).decode
 _decode_options = msgspec.json.Decoder(_StreamOptions | None).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class Wish(msgspec.Struct, frozen=True, gc=False):
-    """`model` is None when the body names none. `hide_usage`: the gateway must ask for usage and not show it."""
+class Wish(msgspec.Struct, gc=False):
+    """`model` is None when the body names none. `hide_usage`: the gateway must ask for usage and not show it.
+
+    `known` holds on to the body: it is let go of when the rules have been applied.
+    """
 
     model: str | None
     stream: bool
     has_stream_options: bool
     hide_usage: bool
+    known: Known | None = None
 
 
 def read(endpoint: str, content_type: bytes, body: bytes) -> Wish:
@@ -43,10 +56,10 @@ def read(endpoint: str, content_type: bytes, body: bytes) -> Wish:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "invalid_json", unreadable.why(body, str(error))) from None
     if not known.stream:
-        return Wish(known.model, False, False, False)
+        return Wish(known.model, False, False, False, known)
     has_options = known.stream_options is not msgspec.UNSET
     wants_usage = endpoint in _USAGE_ON_REQUEST and not (has_options and _asks_for_usage(known.stream_options))
-    return Wish(known.model, True, has_options, wants_usage)
+    return Wish(known.model, True, has_options, wants_usage, known)
 
 
 def for_engine(endpoint: str, content_type: bytes, body: bytes, wish: Wish, upstream_model: str) -> bytes:

@@ -47,6 +47,10 @@ class DeploymentEntry(msgspec.Struct, frozen=True):
     """Timeouts in seconds. `status` is one word for people, used when no replica is ready.
 
     `closes_after_stream`: its engine closes the connection behind a chunked answer although it promised to keep it.
+    `usage_per_choice`: its usage counts one of the choices and one of the prompts of a request, not all of them.
+    `token_counters`: by endpoint, where the engine counts the prompt of such a request.
+    `ignored_members`: by endpoint, members of a request that the engine takes and does not heed.
+    `created_at` is unix seconds. What nobody has learned of the engine yet is None.
     """
 
     id: int
@@ -60,6 +64,16 @@ class DeploymentEntry(msgspec.Struct, frozen=True):
     desired: str = "running"
     status: str = ""
     closes_after_stream: bool = False
+    usage_per_choice: bool = False
+    token_counters: dict[str, str] = {}
+    ignored_members: dict[str, list[str]] = {}
+    created_at: float = 0
+    context_length: int | None = None
+    tools: bool | None = None
+    vision: bool | None = None
+    audio: bool | None = None
+    max_tokens_default: int | None = None
+    max_tokens_limit: int | None = None
     connect_timeout_s: float = 5
     first_byte_timeout_s: float = 600
     gap_timeout_s: float = 120

@@ -17,20 +17,30 @@ _BORDER = re.compile(rb"\r?\n\r?\n")
 _USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
 # A single event larger than this (an image, say) is passed on in pieces and not read.
 _MAX_HELD_BYTES = 4 * 1024 * 1024
+# What llama.cpp begins a stream of several prompts with; clients that read every event fail on it.
+_NULL_EVENT = re.compile(rb"data: ?null\r?\n\r?\n")
 _LAST_WORDS = (b"[DONE]", b"message_stop", b"response.completed", b"response.incomplete", b"response.failed")
 
 
 class StreamReply(Reply):
-    """Only unfinished events are held back."""
+    """Only unfinished events are held back.
 
-    __slots__ = ("_has_usage", "_held", "_hides_usage", "_last")
+    `usages`: how many events with usage the answer has to have; more than one when its engine tells the usage of each
+    choice of each prompt by itself, and then they are added up.
+    """
+
+    __slots__ = ("_has_usage", "_held", "_hides_usage", "_last", "_left_out", "_usages", "_usages_seen")
     is_stream = True
 
-    def __init__(self, status: int, head: ReplyHead, write: Callable[[bytes], None], hides_usage: bool) -> None:
+    def __init__(
+        self, status: int, head: ReplyHead, write: Callable[[bytes], None], hides_usage: bool, usages: int = 1
+    ) -> None:
         Reply.__init__(self, status, head, write)  # super() would cost more than what it calls
         self._hides_usage = hides_usage
         self._held = self._last = b""
         self._has_usage = False
+        self._usages = usages
+        self._usages_seen = self._left_out = 0
 
     def event(self, chunk: bytes) -> None:
         """A chunk that is one event, framed just as we would frame it."""
@@ -56,6 +66,8 @@ class StreamReply(Reply):
         self.last_byte_at = now
         if self._held or not data.endswith(_ENDS):
             data = self._whole_events(data)
+        if self._head and data:
+            data = self._without_null(data)
         at = data.find(b'"usage"')
         if at >= 0:
             data = self._read_usage(data, at)
@@ -88,11 +100,22 @@ class StreamReply(Reply):
 
     def count(self, chunks: int) -> None:
         """Settle the tokens: the engine's word if it gave one, else the chunks that passed, one event in each."""
-        if self._has_usage:
+        seen = self.events_seen = max(0, chunks - self._left_out - (b"[DONE]" in self._last))
+        if self._has_usage and self._usages_seen >= self._usages:
             self.counted_by = "engine"
-        else:
-            self.completion_tokens = max(0, chunks - (b"[DONE]" in self._last))
-            self.counted_by = "gateway"
+            return
+        # Of several usages only some: what they say is the least of it.
+        self.completion_tokens = max(seen, self.completion_tokens or 0) if self._usages > 1 else seen
+        self.prompt_tokens = None if self._usages > 1 else self.prompt_tokens
+        self.counted_by = "gateway"
+
+    def _without_null(self, data: bytes) -> bytes:
+        """The first events without one that says nothing."""
+        found = _NULL_EVENT.match(data)
+        if found is None:
+            return data
+        self._left_out += 1
+        return data[found.end() :]
 
     def _whole_events(self, data: bytes) -> bytes:
         data = self._held + data
@@ -128,6 +151,11 @@ class StreamReply(Reply):
         if usage is None:
             return False
         self._has_usage = True
+        self._usages_seen += 1
+        if self._usages > 1:
+            self.prompt_tokens = (self.prompt_tokens or 0) + (usage.prompt or 0)
+            self.completion_tokens = (self.completion_tokens or 0) + (usage.completion or 0)
+            return has_nothing_else
         # Anthropic's streams give the prompt first and the rest at the end: later numbers complete earlier ones.
         self.prompt_tokens = self.prompt_tokens if usage.prompt is None else usage.prompt
         self.completion_tokens = self.completion_tokens if usage.completion is None else usage.completion

@@ -4,16 +4,23 @@ import msgspec
 
 
 class Usage(msgspec.Struct):
-    """Tokens under OpenAI's, the Responses API's and Anthropic's names."""
+    """Tokens under OpenAI's, the Responses API's and Anthropic's names.
+
+    Anthropic's `input_tokens` are those that came from no cache; those read from it or written to it stand beside them.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
 
     @property
     def prompt(self) -> int | None:
-        return self.input_tokens if self.prompt_tokens is None else self.prompt_tokens
+        if self.prompt_tokens is not None or self.input_tokens is None:
+            return self.prompt_tokens
+        return self.input_tokens + (self.cache_read_input_tokens or 0) + (self.cache_creation_input_tokens or 0)
 
     @property
     def completion(self) -> int | None:

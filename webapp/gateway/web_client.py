@@ -2,55 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 
 from webapp.foundation import secret_store
 from webapp.foundation.reach import Address
 from webapp.gateway.replicas import Pool
-from webapp.gateway.upstream import ResponseHead, Upstream
+from webapp.gateway.upstream import Upstream
+from webapp.gateway.whole_answer import NoAnswer, ask
 
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024
 
 
 class WebUnavailable(Exception):
     """Web is not there, or did not answer properly."""
-
-
-class _Answer:
-    """Collects one response."""
-
-    def __init__(self) -> None:
-        self.done: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
-        self._status = 0
-        self._pieces: list[bytes] = []
-        self._bytes = 0
-
-    def response_started(self, head: ResponseHead) -> Callable[[bytes], None]:
-        self._status = head.status
-        return self._add
-
-    def _add(self, data: bytes) -> None:
-        self._bytes += len(data)
-        if self._bytes > _MAX_ANSWER_BYTES:
-            self.response_failed("its answer is too large", False)
-            return
-        self._pieces.append(data)
-
-    def response_finished(self, data: bytes, ended_by_close: bool) -> None:
-        self._pieces.append(data)
-        if not self.done.done():
-            self.done.set_result((self._status, b"".join(self._pieces)))
-
-    def response_failed(self, reason: str, never_arrived: bool) -> None:
-        if not self.done.done():
-            self.done.set_exception(WebUnavailable(reason))
-
-    def upgraded(self, data: bytes) -> None:
-        self.response_failed("it changed the protocol", False)
-
-    def upstream_full(self) -> None: ...
-
-    def upstream_drained(self) -> None: ...
 
 
 class WebClient:
@@ -69,11 +32,11 @@ class WebClient:
                 if pooled is not None:
                     try:
                         return self._seen(await self._ask(pooled, method, path, body))
-                    except WebUnavailable:
+                    except NoAnswer:
                         pass
                 upstream = await self._pool.open(timeout_s)
                 return self._seen(await self._ask(upstream, method, path, body))
-        except (OSError, WebUnavailable) as error:
+        except (OSError, NoAnswer) as error:
             self.is_up = False
             raise WebUnavailable(f"web does not answer ({error or type(error).__name__})") from error
 
@@ -85,13 +48,7 @@ class WebClient:
         return answer
 
     async def _ask(self, upstream: Upstream, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        answer = _Answer()
-        upstream.send(answer, self._head(method, path, len(body)) + body)
-        try:
-            return await answer.done
-        finally:
-            if not answer.done.done() or answer.done.cancelled() or answer.done.exception() is not None:
-                upstream.abort()
+        return await ask(upstream, self._head(method, path, len(body)) + body, _MAX_ANSWER_BYTES)
 
     def _head(self, method: str, path: str, length: int) -> bytes:
         return (

@@ -56,6 +56,8 @@ class ModelFacts:
     split_parts: int = 1
     licence: str = ""
     chat_template: bool = False
+    # How vectors become one: none, mean, cls, last, rank; empty: the header does not say; None: nobody looked.
+    pooling: str | None = None
 
     @property
     def bits_per_weight(self) -> float:

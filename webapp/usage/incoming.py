@@ -35,7 +35,8 @@ def read(record: dict[str, Any]) -> UsageRecord | None:
         user_id=_whole(record.get("user"), MOST_ID),
         team_id=_whole(record.get("team"), MOST_ID),
         deployment_id=_whole(record.get("deployment"), MOST_ID),
-        replica_number=_whole(record.get("replica"), MOST_ID),
+        # Records that waited on disk for this version say "replica".
+        replica_id=_whole(record.get("replica_id", record.get("replica")), MOST_ID),
         endpoint=_text(record.get("endpoint"), 60),
         request_id=_text(record.get("request_id"), 80),
         status=status,

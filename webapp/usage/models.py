@@ -8,6 +8,8 @@ from webapp.accounts.models import ApiKey, Team, User
 from webapp.deployments.models import Deployment
 from webapp.usage.latency import CLASSES
 
+# How a request ends that its client got wrong, as the gateway calls it.
+CLIENT_ERROR = "client_error"
 # A reference whose number outlives the row it names: what a deleted key used stays that key's.
 _MENTION: dict[str, Any] = {"null": True, "on_delete": models.DO_NOTHING, "db_constraint": False}
 
@@ -39,8 +41,8 @@ class UsageRecord(models.Model):
     user = models.ForeignKey(User, related_name="+", **_MENTION)
     team = models.ForeignKey(Team, related_name="+", db_index=False, **_MENTION)
     deployment = models.ForeignKey(Deployment, related_name="usage", db_index=False, **_MENTION)
-    # A number only: the replica may be gone long before its records.
-    replica_number = models.BigIntegerField(null=True)
+    # The id alone: the replica may be gone long before its records.
+    replica_id = models.BigIntegerField(null=True)
     endpoint = models.CharField(max_length=60)
     request_id = models.CharField(max_length=80, blank=True, db_index=True)
     status = models.PositiveSmallIntegerField()
@@ -68,6 +70,12 @@ class UsageRecord(models.Model):
                 fields=["team", "at"], condition=models.Q(has_failed=True), name="usage_record_failed_of_team"
             ),
         ]
+
+    @property
+    def was_failed(self) -> bool:
+        """Whether the deployment or the gateway is to blame. A request that could not be answered by anybody failed by
+        itself: it is in the list of failures and in no rate of a deployment's."""
+        return self.has_failed and self.outcome != CLIENT_ERROR
 
 
 class Period(models.TextChoices):

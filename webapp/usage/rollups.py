@@ -75,7 +75,7 @@ def _groups(record: UsageRecord) -> Iterable[Group]:
 def _amounts(record: UsageRecord) -> list[tuple[int, float]]:
     amounts: list[tuple[int, float]] = [
         (0, 1),
-        (1, int(record.has_failed)),
+        (1, int(record.was_failed)),
         (2, record.prompt_tokens or 0),
         (3, record.completion_tokens or 0),
         (4, record.bytes_out),

@@ -112,7 +112,7 @@ def _touch_keys(rows: list[UsageRecord]) -> None:
 
 def _touch_replicas(rows: list[UsageRecord]) -> None:
     """A request that an engine answered well proves the replica, so that no probe has to, and uses its files."""
-    proven = {row.replica_number for row in rows if row.replica_number and row.outcome == "ok" and row.status < 400}
+    proven = {row.replica_id for row in rows if row.replica_id and row.outcome == "ok" and row.status < 400}
     if proven:
         replicas = Replica.objects.filter(pk__in=proven)
         replicas.update(proven_at=Now())

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from typing import Any
 
 from django.db.utils import DatabaseError
 from django.utils import timezone
@@ -10,7 +11,7 @@ from django.utils import timezone
 from webapp.deployments.states import ReplicaState
 from webapp.engines.base import ProbeOutcome, ProbeSpec, Readiness
 from workers.hosts.asker import LATE, ask
-from workers.watcher import rows
+from workers.watcher import answers, rows
 from workers.watcher.board import Board, Run
 from workers.watcher.rows import Target
 
@@ -44,17 +45,23 @@ async def watch(board: Board, run: Run) -> None:
 async def _until_ready(board: Board, run: Run) -> None:
     """Ask quickly at first, then ever more slowly: a short load is noticed at once, a long one costs little."""
     began = time.monotonic()
+    told = ""
     while (target := board.get(run)) is not None and target.state in (S.STARTING, S.LOADING):
-        if await _is_healthy(target) and await _proves_itself(target):
-            if await rows.call(rows.mark_ready, target):
+        answer = await _what_is_missing(target)
+        if answer is None:
+            if await rows.call(rows.mark_ready, target, await _capabilities(target)):
                 logger.info("replica %s is ready", target.id)
             await board.refresh(target.id)  # not moved: the worker has yet to write that it is loading
+        elif answer and answer != told and target.state == S.LOADING:
+            told = answer
+            await rows.call(rows.record_answer, target, answer)
         waited_s = time.monotonic() - began
         await asyncio.sleep(min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, waited_s / 20)))
 
 
 async def _while_ready(board: Board, run: Run) -> None:
     failures = 0
+    await _learn(board.get(run))
     while (target := board.get(run)) is not None and target.state == S.READY:
         answered = await _is_healthy(target)
         if answered and _is_proof_old(target):
@@ -94,9 +101,30 @@ async def _is_healthy(target: Target) -> bool:
     return target.engine.classify_health(await _ask(target, target.engine.health_probe())) == Readiness.READY
 
 
-async def _proves_itself(target: Target) -> bool:
-    outcome = await _ask(target, target.engine.completion_probe(target.upstream_model, target.options))
-    return target.engine.classify_completion(outcome) == Readiness.READY
+async def _learn(target: Target | None) -> None:
+    """Ask what it can do when it was ready before anybody kept that."""
+    if target is not None and not target.has_told_capabilities and (found := await _capabilities(target)):
+        await rows.call(rows.record_capabilities, target, found)
+
+
+async def _what_is_missing(target: Target) -> str | None:
+    """None: it has proven itself. Else what it answered instead; empty while nobody answers."""
+    engine = target.engine
+    outcome = await _ask(target, engine.health_probe())
+    if engine.classify_health(outcome) == Readiness.READY:
+        outcome = await _ask(target, engine.completion_probe(target.upstream_model, target.options))
+        if engine.classify_completion(outcome) == Readiness.READY:
+            return None
+    return answers.told(outcome)
+
+
+async def _capabilities(target: Target) -> dict[str, Any]:
+    """What it says that it can do; empty when it does not say."""
+    probe = target.engine.capabilities_probe()
+    outcome = await _ask(target, probe) if probe is not None else None
+    if outcome is None or outcome.status != 200:
+        return {}
+    return target.engine.read_capabilities(outcome.body).as_json()
 
 
 async def _ask(target: Target, probe: ProbeSpec) -> ProbeOutcome:

@@ -14,7 +14,7 @@ from django.db.utils import DatabaseError
 from django.utils import timezone
 
 from webapp import engines
-from webapp.deployments import lifecycle
+from webapp.deployments import lifecycle, workload
 from webapp.deployments.lifecycle import Why
 from webapp.deployments.models import LogChunk, Replica
 from webapp.deployments.services import RECONCILE as RECONCILE_REPLICA
@@ -39,6 +39,7 @@ S = ReplicaState
 
 # One thread: one database connection, and writes of one watcher never wait for each other.
 _thread = ThreadPoolExecutor(1, thread_name_prefix="rows")
+_RELATED = ("deployment__artifact", "revision__artifact")
 WATCHED = (S.PULLING, S.STARTING, S.LOADING, S.READY, S.PAUSED, S.DRAINING, S.STOPPING, S.LOST)
 
 
@@ -79,6 +80,7 @@ class Target:
     attempt: int
     container_id: str
     proven_at: datetime | None
+    has_told_capabilities: bool = False
 
     @property
     def run(self) -> tuple[int, int, int]:
@@ -98,11 +100,11 @@ def hosts() -> list[HostRow]:
 def targets() -> list[Target]:
     """Every replica that has something to watch, in one query."""
     rows = Replica.objects.filter(state__in=[state.value for state in WATCHED], host__isnull=False)
-    return [_target(row) for row in rows.select_related("deployment", "revision")]
+    return [_target(row) for row in rows.select_related(*_RELATED)]
 
 
 def target(replica_id: int) -> Target | None:
-    row = Replica.objects.select_related("deployment", "revision").filter(pk=replica_id, host__isnull=False).first()
+    row = Replica.objects.select_related(*_RELATED).filter(pk=replica_id, host__isnull=False).first()
     return _target(row) if row is not None else None
 
 
@@ -110,7 +112,7 @@ def _target(row: Replica) -> Target:
     contents = row.contents
     engine = engines.get(contents.engine)
     try:
-        options = engine.Options.model_validate(contents.options)
+        options = workload.settled_options(contents.engine, contents.options, contents.artifact.facts)
     except ValueError:
         options = None
     return Target(
@@ -126,6 +128,7 @@ def _target(row: Replica) -> Target:
         attempt=row.attempt,
         container_id=row.container_id,
         proven_at=row.proven_at,
+        has_told_capabilities=bool(row.capabilities),
     )
 
 
@@ -135,7 +138,7 @@ def _reach(row: Replica, engine: Engine) -> Reach | None:
     return Reach(reach.host_id, Address(row.address, engine.port)) if reach and not row.port else reach
 
 
-def mark_ready(seen: Target) -> bool:
+def mark_ready(seen: Target, capabilities: dict[str, Any]) -> bool:
     """The run has answered a real request: loading -> ready. False when the row is not (or no longer) loading it."""
     row = _row_of(seen, S.LOADING)
     if row is None:
@@ -143,8 +146,17 @@ def mark_ready(seen: Target) -> bool:
     now = timezone.now()
     return lifecycle.move(
         row, S.LOADING, S.READY, Why("", "answered a real request"),
-        ready_at=now, proven_at=now, progress=None, progress_text="",
+        ready_at=now, proven_at=now, progress=None, progress_text="", capabilities=capabilities,
     )  # fmt: skip
+
+
+def record_answer(seen: Target, text: str) -> None:
+    """What the engine answered instead of serving, as the reason why it is still loading."""
+    lifecycle.record_answer(seen.id, seen.generation, seen.attempt, text)
+
+
+def record_capabilities(seen: Target, capabilities: dict[str, Any]) -> None:
+    lifecycle.record_capabilities(seen.id, capabilities)
 
 
 def mark_unwell(seen: Target, text: str) -> bool:
@@ -152,7 +164,7 @@ def mark_unwell(seen: Target, text: str) -> bool:
     row = _row_of(seen, S.READY)
     if row is None:
         return False
-    why = Why("unhealthy", text, "It is given up and started anew unless it answers soon.")
+    why = Why(lifecycle.UNHEALTHY, text, "It is given up and started anew unless it answers soon.")
     return lifecycle.move(row, S.READY, S.LOADING, why, ready_at=None, proven_at=None, progress_at=timezone.now())
 
 

@@ -1,6 +1,7 @@
 """The llama.cpp adapter: what it starts, what it asks, what answers and log lines mean."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from webapp import engines
-from webapp.engines.base import HardwareGrant, LogFact, ModelFiles, ProbeOutcome, Readiness
+from webapp.engines.base import Capabilities, HardwareGrant, LogFact, ModelFiles, ProbeOutcome, Readiness
 from webapp.engines.llamacpp.adapter import LlamaCpp
 from webapp.engines.llamacpp.log import reported
 from webapp.engines.llamacpp.memory import settings_of
@@ -350,3 +351,71 @@ def test_several_cards_share_the_weights_and_each_has_working_memory_of_its_own(
     assert one.bytes_of("weights") == two.bytes_of("weights")
     assert two.bytes_of("further_gpus") == one.bytes_of("compute_buffer") + 100, "whole layers do not divide evenly"
     assert ENGINE.accelerator_counts(facts, LlamaCppOptions())[:3] == (1, 2, 3)
+
+
+def model(**facts: Any) -> ModelFiles:
+    stored = ModelFacts("llama", **facts).as_json()
+    return ModelFiles("/models/7/model.gguf", "smollm2", "gguf", json.loads(json.dumps(stored)))
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "pooling"),
+    [
+        ({"pooling": ""}, {"embeddings": True}, ["mean"]),
+        ({"pooling": "none"}, {"embeddings": True}, ["mean"]),
+        ({"pooling": "last"}, {"embeddings": True}, []),
+        ({"pooling": None}, {"embeddings": True}, []),
+        ({"pooling": ""}, {"embeddings": True, "pooling": "cls"}, ["cls"]),
+        ({"pooling": ""}, {}, None),
+        ({"pooling": "cls", "generates": False}, {}, []),
+        ({"pooling": "", "generates": False}, {}, ["mean"]),
+    ],
+)
+def test_embeddings_get_a_pooling_that_the_engine_serves(
+    facts: dict[str, Any], options: dict[str, Any], pooling: list[str] | None
+) -> None:
+    argv = ENGINE.launch(model(**facts), LlamaCppOptions(**options), CPU).argv
+    assert ("--embeddings" in argv) == (pooling is not None)
+    assert [argv[at + 1] for at, word in enumerate(argv) if word == "--pooling"] == (pooling or [])
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "vectors", "writes"),
+    [
+        ({}, {}, set(), True),
+        ({}, {"embeddings": True}, {"embeddings"}, True),
+        ({}, {"embeddings": True, "pooling": "rank"}, {"rerank"}, True),
+        ({"pooling": "rank", "generates": False}, {}, {"rerank"}, False),
+        ({"pooling": "mean", "generates": False}, {}, {"embeddings"}, False),
+    ],
+)
+def test_it_offers_what_its_options_and_files_let_it_answer(
+    facts: dict[str, Any], options: dict[str, Any], vectors: set[str], writes: bool
+) -> None:
+    offered = set(ENGINE.offers(LlamaCppOptions(**options), ModelFacts("llama", **facts)))
+    assert offered & {"embeddings", "rerank"} == vectors
+    assert ("chat/completions" in offered, "messages" in offered) == (writes, writes)
+    assert offered <= set(ENGINE.endpoints)
+
+
+def test_a_probe_of_a_model_that_writes_nothing_asks_for_a_vector() -> None:
+    options = ENGINE.settled(LlamaCppOptions(), ModelFacts("bert", generates=False))
+    assert ENGINE.completion_probe("smollm2", options).path == "/v1/embeddings"
+
+
+@pytest.mark.parametrize(
+    ("body", "capabilities"),
+    [
+        (
+            b'{"chat_template_caps":{"supports_tools":false},"modalities":{"vision":false,"audio":true},'
+            b'"default_generation_settings":{"n_ctx":256}}',
+            Capabilities(False, False, True, 256),
+        ),
+        (b'{"chat_template_caps":{"supports_tools":true}}', Capabilities(True)),
+        (b'{"chat_template_caps":7,"modalities":[],"default_generation_settings":{"n_ctx":"x"}}', Capabilities()),
+        (b"[]", Capabilities()),
+        (b"nonsense", Capabilities()),
+    ],
+)
+def test_what_it_says_of_itself_is_read_as_far_as_it_is_understood(body: bytes, capabilities: Capabilities) -> None:
+    assert ENGINE.read_capabilities(body) == capabilities

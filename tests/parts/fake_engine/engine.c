@@ -8,7 +8,7 @@
  * Ways to behave come from the environment, so that one file makes many images:
  * FAKE_LOAD_MS, FAKE_TOKENS, FAKE_TOKEN_MS, FAKE_EXIT_AFTER_MS with FAKE_EXIT_CODE, FAKE_LAST_WORDS (printed before
  * that exit), FAKE_EAT_MB (allocate and touch, counted from FAKE_EAT_AFTER_MS), FAKE_IGNORE_TERM=1, FAKE_SICK_AFTER_MS
- * (/health stops answering), FAKE_TALK_MS (a numbered line that often), FAKE_PORT. The argument --port wins over FAKE_PORT; other arguments are ignored.
+ * (/health stops answering), FAKE_REFUSES=1 (every request is a 400), FAKE_TALK_MS (a numbered line that often), FAKE_PORT. The argument --port wins over FAKE_PORT; other arguments are ignored.
  *
  * Called as python3 it plays the fetch program instead: MODELYARD_JOB names a source file, and a word in that name says
  * how it goes (with -c instead it prints the file /says, if there is one): "slow" never ends, "broken" reports a failure, "mute" ends without a word, anything else is fetched.
@@ -147,6 +147,8 @@ static void *serve(void *argument) {
         reply(fd, 200, "text/plain", text);
     } else if (loading) {
         reply(fd, 503, "application/json", "{\"error\":{\"code\":503,\"message\":\"Loading model\",\"type\":\"unavailable_error\"}}");
+    } else if (body && setting("FAKE_REFUSES", 0)) {
+        reply(fd, 400, "application/json", "{\"error\":{\"code\":400,\"message\":\"Pooling type 'none' is not OAI compatible\",\"type\":\"invalid_request_error\"}}");
     } else if (body && !strncmp(request, "POST /v1/", 9)) {
         count(1);
         complete(fd, body, strstr(request, "POST /v1/chat/") == request);

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from webapp.engines.base import (
+    Capabilities,
     DeviceList,
     Engine,
     EngineOptions,
@@ -39,18 +40,35 @@ MOST_CONTEXT = 4 * 2**20
 MOST_GPUS = 16  # GGML_CUDA_MAX_DEVICES
 
 
+# Below /v1/, but for the last two; all of it asked of a server of that build.
+_GENERATING = ("chat/completions", "completions", "responses", "messages", "messages/count_tokens")
+_ALWAYS = ("models", "tokenize", "detokenize")
+
+
 class LlamaCpp(Engine):
     """llama-server, official image or one built here: both take the same flags."""
 
     name: ClassVar[str] = "llamacpp"
     title: ClassVar[str] = "llama.cpp"
     formats: ClassVar[frozenset[str]] = frozenset({"gguf"})
-    endpoints: ClassVar[tuple[str, ...]] = ("chat/completions", "completions", "embeddings", "models")
+    endpoints: ClassVar[tuple[str, ...]] = (*_GENERATING, "embeddings", "rerank", *_ALWAYS)
     Options: ClassVar[type[EngineOptions]] = LlamaCppOptions
     port: ClassVar[int] = 8080
     stop_timeout_s: ClassVar[int] = 10  # it drops requests at once and ends in under 2 s; draining is our proxy's
     # Seen on its own HTTP listener: "Keep-Alive: timeout=5, max=100", and the end of the connection right behind.
     closes_after_stream: ClassVar[bool] = True
+    usage_per_choice: ClassVar[bool] = True
+    token_counters: ClassVar[Mapping[str, str]] = {
+        "chat/completions": "/v1/chat/completions/input_tokens",
+        "responses": "/v1/responses/input_tokens",
+        "messages": "/v1/messages/count_tokens",
+        "completions": "/tokenize",
+        "embeddings": "/tokenize",
+    }
+    ignored_members: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "embeddings": ("dimensions",),
+        **dict.fromkeys(("chat/completions", "responses", "messages"), ("tool_choice",)),
+    }
     presets: ClassVar[tuple[Preset, ...]] = PRESETS
     metrics: ClassVar[Metrics | None] = METRICS
     device_list: ClassVar[DeviceList | None] = DEVICE_LIST
@@ -63,6 +81,25 @@ class LlamaCpp(Engine):
         """Any number up to what ggml can address: it lays whole layers where memory is free."""
         return tuple(range(1, MOST_GPUS + 1))
 
+    def settled(self, options: Any, meta: ModelFacts) -> Any:
+        """A model that writes nothing serves embeddings; where the header names no pooling it is the mean.
+
+        Without one, embeddings are refused: "Pooling type 'none' is not OAI compatible".
+        """
+        assert isinstance(options, LlamaCppOptions)
+        if not meta.generates:
+            options = options.model_copy(update={"embeddings": True})
+        if options.embeddings and options.pooling == "model" and meta.pooling in ("", "none"):
+            options = options.model_copy(update={"pooling": "mean"})
+        return options
+
+    def offers(self, options: Any, meta: ModelFacts) -> tuple[str, ...]:
+        """Text from models that write it, vectors or ranks where the options ask for them."""
+        options = self.settled(options, meta)
+        pooling = meta.pooling if options.pooling == "model" else options.pooling
+        vectors = ("rerank" if pooling == "rank" else "embeddings",) if options.embeddings else ()
+        return (*(_GENERATING if meta.generates else ()), *vectors, *_ALWAYS)
+
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
         """argv, environment and limits. `options` is a LlamaCppOptions.
 
@@ -70,6 +107,8 @@ class LlamaCpp(Engine):
         llama-server would refuse together.
         """
         assert isinstance(options, LlamaCppOptions)
+        if model.metadata:
+            options = self.settled(options, ModelFacts.from_json(model.metadata))
         self._check(model, options, hardware)
         settings = memory.settings_of(options, hardware)
         threads = str(self.threads(options, hardware))
@@ -158,6 +197,22 @@ class LlamaCpp(Engine):
         kind = error.get("type") if isinstance(error, dict) else None
         return Readiness.LOADING if (outcome.status, kind) == (503, "unavailable_error") else Readiness.FAILED
 
+    def capabilities_probe(self) -> ProbeSpec | None:
+        """GET /props: the template's own words, what goes in beside text, the context of a slot."""
+        return ProbeSpec("GET", "/props", timeout_s=5.0)
+
+    def read_capabilities(self, body: bytes) -> Capabilities:
+        """A template without a place for tools leaves them out without a word."""
+        found = _json_object(body)
+        template, inputs, slot = (found.get(name) for name in _PROPS)
+        context = slot.get("n_ctx") if isinstance(slot, dict) else None
+        return Capabilities(
+            tools=_fact(template, "supports_tools"),
+            vision=_fact(inputs, "vision"),
+            audio=_fact(inputs, "audio"),
+            context_length=context if isinstance(context, int) and context > 0 else None,
+        )
+
     def parse_log(self, line: str) -> LogFact | None:
         """Stages of loading, buffer sizes (keys are planner terms) and complaints."""
         return log.parse(line)
@@ -177,6 +232,14 @@ class LlamaCpp(Engine):
     def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareGrant, room: Capacity) -> str:
         """A shorter context, a smaller cache, one slot, fewer layers on the GPU or a smaller quantisation."""
         return memory.suggest(meta, memory.settings_of(options, hardware), room).text
+
+
+_PROPS = ("chat_template_caps", "modalities", "default_generation_settings")
+
+
+def _fact(found: Any, name: str) -> bool | None:
+    value = found.get(name) if isinstance(found, dict) else None
+    return value if isinstance(value, bool) else None
 
 
 def _post(path: str, body: dict[str, Any]) -> ProbeSpec:

@@ -66,12 +66,15 @@ class LlamaCppOptions(EngineOptions):
         description="Starts faster and shares the pages between replicas; off reads the whole file into memory.",
     )
     embeddings: bool = Field(
-        False, title="Serve embeddings", description="Answers /v1/embeddings as well; for embedding models."
+        False,
+        title="Serve embeddings",
+        description="Answers /v1/embeddings as well. Models that write no text always do.",
     )
-    pooling: Literal["model", "mean", "cls", "last"] = Field(
+    pooling: Literal["model", "mean", "cls", "last", "rank"] = Field(
         "model",
         title="Pooling of embeddings",
-        description="How the vectors of the tokens become one. model: as the file says.",
+        description="How the vectors of the tokens become one. model: as the file says, the mean where it does not. "
+        "rank: for reranking models, which answer /v1/rerank instead of /v1/embeddings.",
     )
     prompt_cache_mib: int = Field(
         0,

@@ -6,6 +6,7 @@ SIGTERM aborts what runs; the cache is taken whole at the start, so its size is 
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from webapp.engines import processors
@@ -51,13 +52,21 @@ class Vllm(Engine):
     name: ClassVar[str] = "vllm"
     title: ClassVar[str] = "vLLM"
     formats: ClassVar[frozenset[str]] = frozenset({"safetensors"})
-    endpoints: ClassVar[tuple[str, ...]] = ("chat/completions", "completions", "models")
+    endpoints: ClassVar[tuple[str, ...]] = (
+        *("chat/completions", "completions", "responses", "messages", "messages/count_tokens"),
+        *("models", "tokenize", "detokenize"),
+    )
     Options: ClassVar[type[EngineOptions]] = VllmOptions
     port: ClassVar[int] = 8000
     stop_timeout_s: ClassVar[int] = 20  # it aborts requests at once; draining is our proxy's. 1 to 2 s measured
     metrics: ClassVar[Metrics | None] = METRICS
     splits_evenly: ClassVar[bool] = True
     past_training: ClassVar[str] = "vLLM refuses to start with more than the model's own configuration allows."
+    token_counters: ClassVar[Mapping[str, str]] = {
+        "chat/completions": "/tokenize",
+        "completions": "/tokenize",
+        "messages": "/v1/messages/count_tokens",
+    }
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""

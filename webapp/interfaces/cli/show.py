@@ -10,7 +10,7 @@ from typing import Any, TextIO
 # What a list shows, by the last word of its path; anything else shows its first plain fields.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "deployments": ("id", "team", "name", "state", "artifact", "engine", "desired_replicas", "created_at"),
-    "events": ("at", "replica", "new_state", "text", "actor"),
+    "events": ("at", "replica_ordinal", "new_state", "text", "actor"),
     "hosts": ("id", "name", "state", "is_drained", "cpu_count", "booked_bytes", "usable_bytes", "disk_free_bytes"),
     "artifacts": ("id", "model", "quantisation", "format", "size_bytes", "created_at"),
     "jobs": ("id", "kind", "state", "artifact", "host", "step", "requested_by", "created_at"),

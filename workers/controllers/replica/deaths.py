@@ -1,10 +1,11 @@
 """Why a replica does not serve: everything known about its container goes to the engine, which knows what it means."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from webapp import engines
 from webapp.deployments.decide import Crash
+from webapp.deployments.lifecycle import NOT_SERVING
 from webapp.deployments.models import Replica
 from webapp.engines.base import ExitFacts
 from webapp.inventory.models import Host
@@ -50,7 +51,11 @@ def explain(runtime: Runtime, replica: Replica, crash: Crash) -> Death:
         was_ready=replica.ready_at is not None,
         signal_sent=next((name for name in reversed(runtime.signals_sent(crash.container_id)) if name in _ENDING), ""),
     )
-    return _asked(replica, facts)
+    death = _asked(replica, facts)
+    if crash.kill and replica.reason_code == NOT_SERVING:
+        # It was given up while it loaded: its last words say more than that.
+        return replace(death, message=f"{death.message} {replica.reason}")
+    return death
 
 
 def explain_refusal(replica: Replica, text: str) -> Death:

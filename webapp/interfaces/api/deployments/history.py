@@ -69,12 +69,12 @@ def list_events(  # type: ignore[no-untyped-def]
     request: HttpRequest,
     deployment_id: int,
     since: Number | None = None,
-    replica: Number | None = None,
+    replica_ordinal: Number | None = None,
     revision: Number | None = None,
 ):
     rows = ReplicaEvent.objects.filter(deployment=get_own(request, deployment_id))
-    if replica is not None:
-        rows = rows.filter(replica_number=replica)
+    if replica_ordinal is not None:
+        rows = rows.filter(replica_ordinal=replica_ordinal)
     if revision is not None:
         rows = rows.filter(revision_number=revision)
     return rows if since is None else rows.filter(pk__gt=since).order_by("id")

@@ -86,7 +86,8 @@ def list_deployments(  # type: ignore[no-untyped-def]
 )
 def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = False) -> Status[Any]:
     spec = DeploymentSpec(
-        name=data.name, replicas=data.replicas, aliases=tuple(data.aliases), **_spec(request, data.dict())
+        name=data.name, replicas=data.replicas, aliases=tuple(data.aliases), **_spec(request, data.dict()),
+        max_tokens_default=data.max_tokens_default, max_tokens_limit=data.max_tokens_limit,
     )  # fmt: skip
     team = team_of(caller(request), data.team)
     if dry_run:
@@ -109,6 +110,7 @@ def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
     found = fit.answer(planned.spec, team)
     return {
         "changes": planned.changes,
+        "limits": list(planned.limits),
         "rolls": planned.rolls,
         "needs_gap": planned.needs_gap,
         "gap_s": planned.gap_s,
@@ -152,7 +154,10 @@ def _edit(request: HttpRequest, data: EditIn) -> DeploymentPatch:
     # Without a host it runs wherever it fits; null for anything else leaves it as it is.
     spec = {name: value for name, value in given.items() if value is not None or name == "host"}
     aliases = None if data.aliases is None else tuple(data.aliases)
-    return DeploymentPatch(spec, data.replicas, aliases, data.note, data.allow_gap, data.base_revision)
+    return DeploymentPatch(
+        spec, data.replicas, aliases, data.note, data.allow_gap, data.base_revision,
+        max_tokens_default=data.max_tokens_default, max_tokens_limit=data.max_tokens_limit,
+    )  # fmt: skip
 
 
 @router.post("/deployments/{deployment_id}/scale", response={202: DeploymentOut}, summary="Want so many replicas")

@@ -6,7 +6,7 @@ from typing import Any
 from ninja import Field, Schema
 
 from webapp import engines
-from webapp.deployments import sharing
+from webapp.deployments import serving, sharing
 from webapp.deployments.states import ReplicaState
 from webapp.planner.placement import When
 
@@ -28,6 +28,12 @@ class DeploymentIn(Schema):
         default_factory=list, max_length=16, description="only on hosts that carry all of these labels; empty: anywhere"
     )
     aliases: list[str] = Field(default_factory=list, max_length=16, description=ALIASES)
+    max_tokens_default: int = Field(
+        0, ge=0, le=10_000_000, description="tokens of an answer where a request does not say; 0: the engine's own"
+    )
+    max_tokens_limit: int = Field(
+        0, ge=0, le=10_000_000, description="most tokens of an answer; what asks for more gets so many. 0: no limit"
+    )
 
 
 class EditIn(Schema):
@@ -43,6 +49,12 @@ class EditIn(Schema):
     )
     replicas: int | None = Field(None, ge=0, le=64)
     aliases: list[str] | None = Field(None, max_length=16, description=ALIASES)
+    max_tokens_default: int | None = Field(
+        None, ge=0, le=10_000_000, description="tokens of an answer where a request does not say; 0: the engine's own"
+    )
+    max_tokens_limit: int | None = Field(
+        None, ge=0, le=10_000_000, description="most tokens of an answer; what asks for more gets so many. 0: no limit"
+    )
     note: str = Field("", max_length=200, description="why, for the list of revisions")
     allow_gap: bool = Field(False, description="when memory cannot hold old and new together, an old one may go first")
     base_revision: int | None = Field(
@@ -105,6 +117,16 @@ class SpecOut(Schema):
     placement_labels: list[str]
 
 
+class ServesOut(Schema):
+    """What it answers and what its model can do. null: nobody knows while no replica has been ready."""
+
+    endpoints: list[str] = Field(description="below /v1/")
+    context_length: int | None = Field(description="tokens of one request, prompt and answer together")
+    tools: bool | None
+    vision: bool | None
+    audio: bool | None
+
+
 class DeploymentOut(SpecOut):
     id: int
     name: str
@@ -116,6 +138,9 @@ class DeploymentOut(SpecOut):
     host: str | None = Field(None, description="the host it is pinned to")
     desired_replicas: int
     aliases: list[str]
+    max_tokens_default: int = Field(description="of an answer, where a request does not say; 0: the engine's own")
+    max_tokens_limit: int = Field(description="of an answer, at most; 0: no limit")
+    serves: ServesOut
     revision: int | None = Field(None, alias="revision.number", description="what is wanted to run")
     is_rolling: bool = Field(description="replicas are being replaced, or wait for it")
     is_own: bool = Field(description="false: another team lets mine use it; settings and reasons are not shown then")
@@ -148,6 +173,10 @@ class DeploymentOut(SpecOut):
         return deployment.placement_labels if deployment.is_own else []
 
     @staticmethod
+    def resolve_serves(deployment):  # type: ignore[no-untyped-def]
+        return serving.of(deployment)
+
+    @staticmethod
     def resolve_is_rolling(deployment):  # type: ignore[no-untyped-def]
         return deployment.next_due_at is not None
 
@@ -159,7 +188,7 @@ class DeploymentOut(SpecOut):
 class EventOut(Schema):
     id: int
     at: datetime
-    replica: int | None = Field(alias="replica_number")
+    replica_ordinal: int | None = Field(description="the replica's number in its deployment")
     revision: int | None = Field(alias="revision_number")
     old_state: str
     new_state: str
@@ -232,6 +261,7 @@ class PlanOut(Schema):
     """What an edit would do; nothing has been changed."""
 
     changes: list[ChangeOut] = Field(description="what would run differently")
+    limits: list[ChangeOut] = Field(description="what the gateways would heed from then on")
     rolls: bool = Field(description="replicas would be replaced")
     needs_gap: bool = Field(description="memory cannot hold old and new together: an old one would have to go first")
     gap_s: float | None = Field(description="how long one replica would be missing, judged by the last start")
@@ -264,7 +294,7 @@ class RolloutOut(Schema):
 class StartOut(Schema):
     """One way of a replica from its place to its first answer."""
 
-    replica: int
+    replica_ordinal: int = Field(alias="replica", description="the replica's number in its deployment")
     revision: int | None
     began_at: datetime
     phases: list[tuple[str, float]] = Field(description="state and seconds in it")

@@ -67,7 +67,7 @@ class RequestOut(Schema):
     team: int | None = Field(alias="team_id")
     deployment: int | None = Field(alias="deployment_id")
     deployment_name: str | None
-    replica: int | None = Field(alias="replica_number", description="the replica's id")
+    replica_id: int | None = Field(description="the replica's id, as the deployment's `replicas` tell it")
     endpoint: str
     status: int
     outcome: str

@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from webapp import engines
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact
-from webapp.deployments import checking
+from webapp.deployments import checking, limits
 from webapp.deployments.models import MAX_ALIAS_CHARS, NAME, Deployment
 from webapp.deployments.names import MAX_ALIASES
 from webapp.deployments.options import OptionsForm
@@ -90,6 +90,14 @@ class Parts(forms.Form):
         required=False, max_length=2600, label="Placement labels",
         help_text="Only on hosts that carry all of these, with blanks between: gpu=a100 rack-3. Empty: anywhere.",
     )  # fmt: skip
+    max_tokens_default = forms.IntegerField(
+        required=False, min_value=0, max_value=limits.MOST_TOKENS, label="Tokens of an answer",
+        help_text="Where a request does not say how long its answer may be. Empty: the engine's own.",
+    )  # fmt: skip
+    max_tokens_limit = forms.IntegerField(
+        required=False, min_value=0, max_value=limits.MOST_TOKENS, label="Most tokens of an answer",
+        help_text="A request that asks for more gets so many. Empty: no limit. Holds from the next request on.",
+    )  # fmt: skip
     # Beside the engine's options, and what most people leave as it is.
     special = ("image", "placement_labels")
 
@@ -147,7 +155,7 @@ class Parts(forms.Form):
 
     def has_special(self) -> bool:
         """Whether one of them, or the aliases, is wrong: then they are not folded away."""
-        return any(name in self.errors for name in (*self.special, "aliases"))
+        return any(name in self.errors for name in (*self.special, "aliases", *limits.LABELS))
 
     def take(self, refusal: Refused, options: OptionsForm) -> None:
         """Put a service's refusal beside the fields it is about."""
@@ -161,6 +169,13 @@ class Parts(forms.Form):
     def clean_aliases(self) -> tuple[str, ...]:
         words = re.split(r"[\s,]+", self.cleaned_data["aliases"])
         return tuple(dict.fromkeys(word for word in words if word))
+
+    def typed_limits(self) -> dict[str, int]:
+        """What was typed of the length of answers; nothing is no limit. Only for a valid form."""
+        return {name: self.cleaned_data[name] or 0 for name in limits.LABELS}
+
+    def limit_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in limits.LABELS]
 
     def owner(self) -> Team | None:
         """The team whose hosts count."""
@@ -226,7 +241,7 @@ class DeploymentForm(Parts):
         """What was typed. Only for a valid form."""
         typed = self.cleaned_data
         names = {name: typed[name] for name in ("name", "replicas", "aliases")}
-        return DeploymentSpec(**names, **self.spec_fields(typed, options))
+        return DeploymentSpec(**names, **self.typed_limits(), **self.spec_fields(typed, options))
 
 
 class EditForm(Parts):
@@ -262,6 +277,7 @@ class EditForm(Parts):
             **initial_of(deployment),
             "replicas": deployment.desired_replicas,
             "aliases": " ".join(deployment.aliases),
+            **{name: getattr(deployment, name) or None for name in limits.LABELS},
             "base": deployment.revision.number if deployment.revision else 0,
         }
 
@@ -270,5 +286,6 @@ class EditForm(Parts):
         typed = self.cleaned_data
         spec = self.spec_fields(typed, options)
         return DeploymentPatch(
-            spec, typed["replicas"], typed["aliases"], typed["note"], typed["may_gap"], typed["base"]
+            spec, typed["replicas"], typed["aliases"], typed["note"], typed["may_gap"], typed["base"],
+            **self.typed_limits(),
         )  # fmt: skip

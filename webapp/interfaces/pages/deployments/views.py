@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from webapp import engines
 from webapp.accounts.models import Role, User
 from webapp.accounts.teams import teams_of
-from webapp.deployments import asking, logs, rolling, searching, services, sharing
+from webapp.deployments import asking, logs, rolling, searching, services, serving, sharing
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.states import RolloutState
 from webapp.foundation.text import parse_id
@@ -108,6 +108,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "following": following,
         "shown": replica,
         "log": piece,
+        "serves": serving.of(deployment),
         "base_url": settings.MODELYARD_URL + "/v1" if is_own else deployment.endpoint,
         "snippets": sharing.code(deployment),
         "is_for_chat": not asking.serves_embeddings(deployment),

@@ -28,7 +28,7 @@ def history(request: HttpRequest, pk: int) -> HttpResponse:
     deployment = own(request, pk)
     diary, asked = deployment.diary.all(), {n: parse_id(request.GET.get(n, "")) for n in ("replica", "revision")}
     if asked["replica"]:
-        diary = diary.filter(replica_number=asked["replica"])
+        diary = diary.filter(replica_ordinal=asked["replica"])
     if asked["revision"]:
         diary = diary.filter(revision_number=asked["revision"])
     starts = [start for start in timeline.recent_starts(deployment) if _is_asked(start, asked)]
