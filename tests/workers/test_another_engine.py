@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import http.client
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from django.test import Client
 from tests.engines.toy import image
 from tests.engines.toy.adapter import Toy
 from tests.gateway.yard import Yard
-from tests.workers.acting import containers, has_ended, inspect, prove, reload, wait_for
+from tests.workers.acting import Line, containers, has_ended, inspect, prove, reload, wait_for
 from tests.workers.test_watcher import do, log_of, state, until, watching
 from webapp import engines
 from webapp.inventory.models import Host
@@ -110,7 +109,7 @@ def test_a_running_request_is_waited_for_and_its_own_signal_ends_it(
     replica = deploy(key, weights)
     work()
     prove(replica)
-    connection = http.client.HTTPConnection(replica.address, replica.port, timeout=60)
+    connection = Line(replica)
     with contextlib.closing(connection):
         connection.request("POST", "/v1/chat/completions", '{"how":"slowly"}')
         services.stop(ada, replica.deployment)

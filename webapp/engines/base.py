@@ -226,6 +226,11 @@ class Engine(ABC):
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
         """How to start it. Raises ValueError with a message for people when the three do not fit together."""
 
+    def on_socket(self, launch: LaunchSpec, path: str) -> LaunchSpec | None:
+        """The same, answering on the unix socket at this path of the container. None when it cannot do that: then it is
+        started as it is, and a forwarder offers the socket."""
+        return None
+
     @abstractmethod
     def health_probe(self) -> ProbeSpec:
         """A question cheap enough for every second."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from webapp.engines.base import Engine, HardwareGrant, LaunchSpec, ModelFiles
@@ -18,6 +18,7 @@ from workers.runtime.base import (
     LABEL_SPEC,
     MODELS_PATH,
     MODELS_VOLUME,
+    SOCKET_PATH,
     ContainerSpec,
 )
 
@@ -49,29 +50,47 @@ def labels(installation: str, kind: str, row_id: int, generation: int, attempt: 
     }
 
 
+@dataclass(frozen=True, slots=True)
+class WayIn:
+    """How an engine is reached: by a socket in a folder of this machine, made as `user`, or at an address of the
+    internal network."""
+
+    folder: str = ""
+    user: str = NOBODY
+    address: str = ""
+
+
+def engine_user(grant: HardwareGrant, wanted: str = NOBODY) -> str:
+    """Who the engine runs as; "" for whom its image names: device nodes belong to groups that only root of an unknown
+    image is sure to pass."""
+    return "" if VENDOR_DEVICES.get(grant.vendor, (None, (), ()))[1] else wanted
+
+
 def engine_container(
     *,
     name: str,
     image: str,
-    address: str,
+    way_in: WayIn,
     engine: Engine,
     launch: LaunchSpec,
     grant: HardwareGrant,
     who: Mapping[str, str],
 ) -> ContainerSpec:
-    """One engine: no way out, no privilege, models read-only, at its fixed address."""
+    """One engine: no way out, no privilege, models read-only; answering on its socket, or at its fixed address."""
     driver, nodes, groups = VENDOR_DEVICES.get(grant.vendor, (None, (), ()))
+    mounts = {MODELS_VOLUME: (MODELS_PATH, "ro")}
+    if way_in.folder:
+        mounts[way_in.folder] = (SOCKET_PATH, "rw")
     spec = ContainerSpec(
         name=name,
         image=image,
         labels=who,
         argv=tuple(launch.argv),
         env={**ALWAYS_ENV, **launch.env},
-        # Device nodes belong to groups that only root of an unknown image is sure to pass.
-        user=NOBODY if not nodes else "",
-        network=ENGINE_NETWORK,
-        address=address,
-        mounts={MODELS_VOLUME: (MODELS_PATH, "ro")},
+        user=engine_user(grant, way_in.user),
+        network=None if way_in.folder else ENGINE_NETWORK,
+        address=way_in.address,
+        mounts=mounts,
         tmpfs=launch.tmpfs or ("/tmp",),  # noqa: S108  a path inside the container
         memory_bytes=grant.memory_limit_bytes,
         shm_bytes=launch.shm_bytes,

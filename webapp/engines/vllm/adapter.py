@@ -6,6 +6,7 @@ SIGTERM aborts what runs; the cache is taken whole at the start, so its size is 
 
 import json
 import re
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from webapp.engines import processors
@@ -120,6 +121,10 @@ class Vllm(Engine):
             argv += ["--tensor-parallel-size", str(gpus)] if gpus > 1 else []
         environment = self._environment(options, hardware)
         return LaunchSpec(argv, environment, self.port, GIB, ("/tmp",), model.alias)  # noqa: S108
+
+    def on_socket(self, launch: LaunchSpec, path: str) -> LaunchSpec:
+        """`--uds` counts before host and port (vLLM's pull request 18097)."""
+        return replace(launch, argv=[*launch.argv, "--uds", path])
 
     @staticmethod
     def _environment(options: VllmOptions, hardware: HardwareGrant) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Containers with our label that no row knows: removed after a while, and only when nothing speaks against it."""
 
 import logging
+import time
 
 from django.utils import timezone
 
@@ -11,7 +12,7 @@ from webapp.inventory.models import Host
 from webapp.inventory.states import HostState
 from webapp.jobs.models import Job
 from webapp.jobs.states import ENDED
-from workers.hosts import connection
+from workers.hosts import connection, sockets
 from workers.runtime.base import LABEL_INSTALLATION, ContainerFacts, ContainerMissing, Runtime
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,14 @@ def _remove_if_still_unknown(runtime: Runtime, host: Host, suspect: ContainerFac
     logger.warning("%s: removing %s, which belongs to nothing", host.name, container.name)
     runtime.remove(container.id)
     return True
+
+
+def clean_up_sockets() -> int:
+    """Remove the folders of sockets that no replica answers on; how many. None while the installation is on hold."""
+    if inventory.is_on_hold():
+        return 0
+    rows = Replica.objects.exclude(state=ReplicaState.STOPPED).values_list("pk", "generation", "attempt")
+    return sockets.sweep({pk: (generation, attempt) for pk, generation, attempt in rows}, time.time())
 
 
 def is_known(container: ContainerFacts, host: Host) -> bool:

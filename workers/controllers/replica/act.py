@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.utils import timezone
@@ -16,14 +17,17 @@ from webapp.deployments.lifecycle import Why
 from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
 from webapp.engines.base import HardwareGrant
+from webapp.foundation.paths import ENGINE_SOCKET
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 from workers.controllers import looks
 from workers.controllers.replica import deaths, placing
+from workers.hosts import sockets
 from workers.runtime import specs
 from workers.runtime.base import (
     ENGINE_NETWORK,
     LABEL_INSTALLATION,
+    SOCKET_PATH,
     ContainerMissing,
     HostUnreachable,
     ImageMissing,
@@ -130,9 +134,12 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
         launch = engine.launch(model, options, grant(replica))
     except ValueError as error:
         return _crash_now(replica, Why("bad_option", str(error), "Change the deployment's options."), False)
+    way_in = _way_in(replica)
+    if way_in.folder:
+        launch = engine.on_socket(launch, f"{SOCKET_PATH}/{ENGINE_SOCKET}") or launch
     who = specs.labels(str(inventory.installation().pk), "replica", replica.pk, replica.generation, replica.attempt)
     spec = specs.engine_container(
-        name=replica.container_name, image=replica.image, address=replica.address, engine=engine, launch=launch,
+        name=replica.container_name, image=replica.image, way_in=way_in, engine=engine, launch=launch,
         grant=grant(replica), who=who,
     )  # fmt: skip
     lease.note(replica, port=launch.port, upstream_model=launch.upstream_model)
@@ -152,6 +159,15 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
         return _explained(replica, str(fault))
     lease.note(replica, container_id=container_id)
     return GO_ON
+
+
+def _way_in(replica: Replica) -> specs.WayIn:
+    """The folder that the attempt's socket lies in, made now, or its address."""
+    if not replica.socket:
+        return specs.WayIn(address=replica.address)
+    folder, user = Path(replica.socket).parent, sockets.container_user()
+    sockets.make(folder, specs.engine_user(grant(replica), user))
+    return specs.WayIn(str(folder), user)
 
 
 def _start(step: decide.Start, replica: Replica) -> Pause:
@@ -257,6 +273,7 @@ def _remove(step: decide.Remove, replica: Replica) -> Pause:
         container = None
     if container is not None and container.row_id == replica.pk:
         runtime.remove(step.container_id)
+        sockets.remove(container.address)
     if step.container_id == replica.container_id:
         # We know that it is gone: no second sighting is needed.
         lease.note(replica, container_id="")
