@@ -333,8 +333,7 @@ class Replica(Leased):
     @property
     def own_socket(self) -> str:
         """The path of the socket that this attempt answers on where engines have no network."""
-        folder = paths.engine_sockets() / f"{self.pk}.{self.generation}.{self.attempt}"
-        return str(folder / paths.ENGINE_SOCKET)
+        return str(paths.engine_socket(self.pk, self.generation, self.attempt))
 
     @property
     def socket(self) -> str:

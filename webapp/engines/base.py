@@ -200,6 +200,7 @@ class Engine(ABC):
     needs_init: ClassVar[bool] = True
     splits_evenly: ClassVar[bool] = False  # accelerators that it uses together all take the same
     closes_after_stream: ClassVar[bool] = False  # it ends the connection after a chunked answer, whatever it says
+    takes_socket: ClassVar[bool] = False  # it can listen on a unix socket; else a forwarder offers one to its port
     presets: ClassVar[tuple[Preset, ...]] = ()
     metrics: ClassVar[Metrics | None] = None  # None: it tells nothing of itself
     device_list: ClassVar[DeviceList | None] = None  # None: its image lists no devices
@@ -226,10 +227,9 @@ class Engine(ABC):
     def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
         """How to start it. Raises ValueError with a message for people when the three do not fit together."""
 
-    def on_socket(self, launch: LaunchSpec, path: str) -> LaunchSpec | None:
-        """The same, answering on the unix socket at this path of the container. None when it cannot do that: then it is
-        started as it is, and a forwarder offers the socket."""
-        return None
+    def on_socket(self, launch: LaunchSpec, path: str) -> LaunchSpec:
+        """The same, answering on the unix socket at this path of the container; asked where `takes_socket` is true."""
+        raise NotImplementedError
 
     @abstractmethod
     def health_probe(self) -> ProbeSpec:

@@ -32,6 +32,11 @@ def engine_sockets() -> Path:
     return run_dir() / "e"
 
 
+def engine_socket(replica_id: int, generation: int, attempt: int) -> Path:
+    """Where that attempt of that replica answers, when it has no network."""
+    return engine_sockets() / f"{replica_id}.{generation}.{attempt}" / ENGINE_SOCKET
+
+
 def gateway_dir() -> Path:
     """The gateway's encrypted snapshot and its usage segments."""
     return state_dir() / "gateway"

@@ -52,14 +52,12 @@ def container_user() -> str:
 
 
 def make(folder: Path, user: str) -> None:
-    """The folder of one attempt, for a container that runs as `user`; "": as somebody whom only its image knows."""
+    """The folder of one attempt, for a container that runs as `user`."""
     outer = engine_sockets()
     outer.mkdir(mode=0o700, parents=True, exist_ok=True)
     outer.chmod(0o700)
     folder.mkdir(mode=0o700, exist_ok=True)
-    if not user:
-        folder.chmod(0o777)
-    elif os.geteuid() == ROOT:
+    if os.geteuid() == ROOT:
         os.chown(folder, *(int(part) for part in user.split(":")))
 
 

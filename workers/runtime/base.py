@@ -72,7 +72,7 @@ class ContainerSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     entrypoint: tuple[str, ...] | None = None
     user: str = "65534:65534"
-    # None: no network at all. With a network, `address` is the container's fixed one.
+    # None: no network at all. With a network, `address` is the container's fixed one. "container:<id>": that one's.
     network: str | None = None
     address: str = ""
     # Host path or volume name -> (path inside, "ro" or "rw").

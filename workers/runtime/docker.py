@@ -84,7 +84,7 @@ class DockerRuntime:
         with self._mapped(creating=True) as client:
             host_config = client.create_host_config(**_host_config(spec))
             networking = None
-            if spec.network is not None:
+            if spec.network is not None and not spec.network.startswith("container:"):
                 endpoint = client.create_endpoint_config(ipv4_address=spec.address or None)
                 networking = client.create_networking_config({spec.network: endpoint})  # type: ignore[arg-type]
             created = client.create_container(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from webapp.engines.base import Engine, HardwareGrant, LaunchSpec, ModelFiles
+from webapp.foundation.paths import ENGINE_SOCKET
 from webapp.quantisation.plan import WORK
 from workers.runtime.base import (
     ENGINE_NETWORK,
@@ -25,6 +26,9 @@ from workers.runtime.base import (
 NOBODY = "65534:65534"
 TOOLS_IMAGE = "modelyard/tools:1"
 TOOLS_MEMORY_BYTES = 512 * 1024**2
+# socat: built here from the distribution's package, or pulled. Best first.
+FORWARDER_IMAGES = ("modelyard/forwarder:1", "docker.io/alpine/socat:1.8.0.3")
+FORWARDER_MEMORY_BYTES = 256 * 1024**2
 # Never ask a hub, never phone home, and leave the CPU while waiting (OpenMP's spinning starves its neighbours).
 ALWAYS_ENV = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "OMP_WAIT_POLICY": "passive"}
 STOP_GRACE_S = 15
@@ -88,7 +92,7 @@ def engine_container(
         argv=tuple(launch.argv),
         env={**ALWAYS_ENV, **launch.env},
         user=engine_user(grant, way_in.user),
-        network=None if way_in.folder else ENGINE_NETWORK,
+        network=ENGINE_NETWORK if way_in.address else None,
         address=way_in.address,
         mounts=mounts,
         tmpfs=launch.tmpfs or ("/tmp",),  # noqa: S108  a path inside the container
@@ -101,6 +105,24 @@ def engine_container(
         devices=(driver, grant.device_ids) if driver else None,
         device_nodes=nodes,
         groups=groups,
+    )
+    return with_hash(spec)
+
+
+def forwarder_container(
+    *, name: str, image: str, who: Mapping[str, str], engine_id: str, port: int, folder: str, user: str
+) -> ContainerSpec:
+    """The socket of an engine that can only listen on a port. It shares the engine's network, which has no way out."""
+    spec = ContainerSpec(
+        name=name,
+        image=image,
+        labels=who,
+        argv=(f"UNIX-LISTEN:{SOCKET_PATH}/{ENGINE_SOCKET},fork,backlog=128,unlink-early", f"TCP4:127.0.0.1:{port}"),
+        user=user,
+        network=f"container:{engine_id}",
+        mounts={folder: (SOCKET_PATH, "rw")},
+        memory_bytes=FORWARDER_MEMORY_BYTES,
+        stop_timeout_s=1,
     )
     return with_hash(spec)
 

@@ -51,6 +51,7 @@ class LlamaCpp(Engine):
     stop_timeout_s: ClassVar[int] = 10  # it drops requests at once and ends in under 2 s; draining is our proxy's
     # Seen on its own HTTP listener: "Keep-Alive: timeout=5, max=100", and the end of the connection right behind.
     closes_after_stream: ClassVar[bool] = True
+    takes_socket: ClassVar[bool] = True
     presets: ClassVar[tuple[Preset, ...]] = PRESETS
     metrics: ClassVar[Metrics | None] = METRICS
     device_list: ClassVar[DeviceList | None] = DEVICE_LIST

@@ -58,6 +58,7 @@ class Vllm(Engine):
     stop_timeout_s: ClassVar[int] = 20  # it aborts requests at once; draining is our proxy's. 1 to 2 s measured
     metrics: ClassVar[Metrics | None] = METRICS
     splits_evenly: ClassVar[bool] = True
+    takes_socket: ClassVar[bool] = True
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""

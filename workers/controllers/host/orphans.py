@@ -12,6 +12,7 @@ from webapp.inventory.models import Host
 from webapp.inventory.states import HostState
 from webapp.jobs.models import Job
 from webapp.jobs.states import ENDED
+from workers.controllers.replica import ways_in
 from workers.hosts import connection, sockets
 from workers.runtime.base import LABEL_INSTALLATION, ContainerFacts, ContainerMissing, Runtime
 
@@ -69,9 +70,11 @@ def is_known(container: ContainerFacts, host: Host) -> bool:
 
     A sampler stays as long as its host; what is none of the three lives for seconds only.
     """
+    rows = Replica.objects.filter(pk=container.row_id, host=host).exclude(state=ReplicaState.STOPPED)
     if container.kind == "replica":
-        rows = Replica.objects.filter(pk=container.row_id, host=host).exclude(state=ReplicaState.STOPPED)
         return rows.exists()
+    if container.kind == ways_in.FORWARDER:
+        return rows.filter(generation=container.generation, attempt=container.attempt).exists()
     if container.kind == "job":
         ended = [state.value for state in ENDED]
         return Job.objects.filter(pk=container.row_id, host=host).exclude(state__in=ended).exists()

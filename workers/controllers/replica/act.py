@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from django.utils import timezone
@@ -21,8 +20,7 @@ from webapp.foundation.paths import ENGINE_SOCKET
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 from workers.controllers import looks
-from workers.controllers.replica import deaths, placing
-from workers.hosts import sockets
+from workers.controllers.replica import deaths, placing, ways_in
 from workers.runtime import specs
 from workers.runtime.base import (
     ENGINE_NETWORK,
@@ -119,7 +117,8 @@ def _adopt(step: decide.Adopt, replica: Replica) -> Pause:
         container = _runtime(replica).inspect(step.container_id)
     except ContainerMissing:
         return GO_ON
-    lifecycle.adopt(replica, step.container_id, step.generation, step.attempt, container.address or replica.address)
+    address = ways_in.address_of(replica, container)
+    lifecycle.adopt(replica, step.container_id, step.generation, step.attempt, address)
     return GO_ON
 
 
@@ -134,9 +133,9 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
         launch = engine.launch(model, options, grant(replica))
     except ValueError as error:
         return _crash_now(replica, Why("bad_option", str(error), "Change the deployment's options."), False)
-    way_in = _way_in(replica)
+    way_in = ways_in.prepare(replica, grant(replica))
     if way_in.folder:
-        launch = engine.on_socket(launch, f"{SOCKET_PATH}/{ENGINE_SOCKET}") or launch
+        launch = engine.on_socket(launch, f"{SOCKET_PATH}/{ENGINE_SOCKET}")
     who = specs.labels(str(inventory.installation().pk), "replica", replica.pk, replica.generation, replica.attempt)
     spec = specs.engine_container(
         name=replica.container_name, image=replica.image, way_in=way_in, engine=engine, launch=launch,
@@ -159,15 +158,6 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
         return _explained(replica, str(fault))
     lease.note(replica, container_id=container_id)
     return GO_ON
-
-
-def _way_in(replica: Replica) -> specs.WayIn:
-    """The folder that the attempt's socket lies in, made now, or its address."""
-    if not replica.socket:
-        return specs.WayIn(address=replica.address)
-    folder, user = Path(replica.socket).parent, sockets.container_user()
-    sockets.make(folder, specs.engine_user(grant(replica), user))
-    return specs.WayIn(str(folder), user)
 
 
 def _start(step: decide.Start, replica: Replica) -> Pause:
@@ -199,6 +189,14 @@ def _mend_network(runtime: Runtime, replica: Replica) -> Pause:
 
 
 def _move_loading(step: decide.MoveLoading, replica: Replica) -> Pause:
+    try:
+        ways_in.ensure_forwarder(_runtime(replica), replica, grant(replica), step.container_id)
+    except ContainerMissing:
+        return GO_ON
+    except ImageMissing:
+        return _crash_now(replica, ways_in.NO_FORWARDER, True)
+    except StartRefused as fault:
+        return _explained(replica, str(fault))
     text = "the container is running" if replica.state == S.STARTING else "found running again"
     columns: dict[str, Any] = {"container_id": step.container_id, "missing_since": None, "progress_at": timezone.now()}
     return _went(lifecycle.move(replica, S(replica.state), S.LOADING, Why("", text), **columns))
@@ -273,7 +271,7 @@ def _remove(step: decide.Remove, replica: Replica) -> Pause:
         container = None
     if container is not None and container.row_id == replica.pk:
         runtime.remove(step.container_id)
-        sockets.remove(container.address)
+        ways_in.remove(runtime, replica, container)
     if step.container_id == replica.container_id:
         # We know that it is gone: no second sighting is needed.
         lease.note(replica, container_id="")
