@@ -147,6 +147,20 @@ def test_no_port_is_open_but_the_fronts_and_loopback_ones(yard: ComposeYard, ans
         assert ours and all(address.startswith("127.0.0.1:") for address in ours)
 
 
+def test_the_engine_has_no_network_and_runs_as_the_owner_of_the_state_folder(
+    yard: ComposeYard, answered: dict[str, Any]
+) -> None:
+    with contextlib.closing(docker.APIClient(yard.engine.endpoint)) as client:
+        [engine] = client.containers(filters={"label": "modelyard.kind=replica"})
+        about = client.inspect_container(engine["Id"])
+        assert not client.networks(names=["modelyard-engines"])
+    assert about["HostConfig"]["NetworkMode"] == "none"
+    [folder] = [Path(mount["Source"]) for mount in about["Mounts"] if mount["Type"] == "bind"]
+    assert folder.parent == yard.state / "run/e"
+    owner = (folder / "e.sock").stat().st_uid
+    assert owner == folder.stat().st_uid == yard.state.stat().st_uid == int(about["Config"]["User"].split(":")[0])
+
+
 def test_no_secret_is_in_inspect_logs_or_process_lists(yard: ComposeYard, answered: dict[str, Any]) -> None:
     canaries = [yard.secret(n) for n in ("postgres_password", "admin_password", "metrics_token")]
     canaries += [answered["key"], (yard.state / "secrets/master.key").read_text().strip()]

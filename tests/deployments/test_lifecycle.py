@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ from webapp.deployments import lifecycle
 from webapp.deployments.lifecycle import Why
 from webapp.deployments.models import Replica, ReplicaEvent
 from webapp.deployments.states import BACKOFF_S, MOVES, ReplicaState
+from webapp.foundation import paths
+from webapp.foundation.reach import Address, Reach
 from webapp.inventory import services as inventory
+from webapp.inventory.models import NO_NETWORK
 
 S = ReplicaState
 MIB = 1024**2
@@ -171,6 +175,29 @@ def test_placing_books_memory_and_an_address_or_nothing(
     host.refresh_from_db()
     assert (replica.state, replica.host, replica.address[:9]) == ("placing", host, "172.31.5.")
     assert host.booked_bytes == 100 * MIB
+
+
+def test_where_engines_have_no_network_each_attempt_has_a_socket_of_its_own(
+    replica: Replica, host: Any, where: Callable[[int], lifecycle.Place]
+) -> None:
+    inventory.record_engine_network(host.pk, NO_NETWORK, "")
+    host.refresh_from_db()
+    assert lifecycle.place(replica, where(100 * MIB))
+    name = f"{replica.pk}.{replica.generation}.{replica.attempt}"
+    assert replica.address == replica.socket == str(paths.engine_sockets() / name / "e.sock")
+    assert replica.reach == Reach(host.pk, Address("", 0, replica.socket))
+    assert not inventory.has_addresses(host.pk), "there is no address to run out of"
+    lifecycle.move(replica, S.PLACING, S.FAILED, Why("", ""))
+    lifecycle.begin_again(replica, S.FAILED, Why("", ""))
+    assert lifecycle.place(replica, where(100 * MIB))
+    assert Path(replica.socket).parent.name == f"{replica.pk}.{replica.generation}.{replica.attempt}" != name
+
+
+def test_a_later_attempts_socket_is_taken_over_and_no_address_with_it(replica: Replica, host: Any) -> None:
+    replica.host = host
+    path = str(paths.engine_sockets() / f"{replica.pk}.1.4" / "e.sock")
+    assert lifecycle.adopt(replica, "c9", 1, 4, path)
+    assert replica.reach == Reach(host.pk, Address("", 0, path)) and not inventory.has_addresses(host.pk)
 
 
 def test_placing_a_row_that_somebody_moved_books_nothing(

@@ -4,13 +4,14 @@ from decimal import Decimal
 
 import pytest
 from django.urls import reverse
+from django.utils.html import escape
 
 from webapp.accounts.models import AuditEntry
 from webapp.deployments.fleet import Fleet
 from webapp.foundation.errors import Invalid, NotAllowed
 from webapp.inventory import services
 from webapp.inventory.managing import HostChange, change_host, hosts_for
-from webapp.inventory.models import Host
+from webapp.inventory.models import NO_NETWORK, OPEN_FACT, Host
 
 GIB = 1024**3
 
@@ -170,10 +171,51 @@ def test_the_diary_tells_when_a_host_was_lost_and_came_back(host):
     assert (back, lost) == ("answers: 16 CPUs, 64.0 GiB of memory", "unreachable: connection refused")
 
 
-def test_the_page_says_what_a_drain_means_and_closes_the_rest(client, root, host):
+def test_the_page_says_what_a_drain_means(client, root, host):
     client.force_login(root)
     text = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
     assert "what runs here goes on" in text
-    assert "iptables -I INPUT -s 172.31.5.0/24 -m conntrack --ctstate NEW -j DROP" in text
     client.post(reverse("inventory:drain", args=[host.pk]), {"drained": "1"})
     assert "nothing new is placed here" in client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
+
+
+WHY = "Its containers do not share this machine's kernel."
+
+
+def test_page_list_and_api_say_where_engines_have_a_network_and_why(client, root, host):
+    Host.objects.filter(pk=host.pk).update(facts={OPEN_FACT: WHY})
+    client.force_login(root)
+    page = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
+    assert "every user of the host reaches them without a key" in page and escape(WHY) in page
+    assert f'title="{escape(WHY)}"' in client.get(reverse("inventory:index")).content.decode()
+    said = client.get(f"/api/v1/hosts/{host.pk}").json()
+    assert (said["isolation"], said["open_because"]) == ("open", WHY)
+
+
+def test_page_list_and_api_say_where_engines_have_none(client, root, host):
+    services.record_engine_network(host.pk, NO_NETWORK, host.engine_subnet)
+    client.force_login(root)
+    page = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
+    assert "Nothing: engines here have no network" in page
+    assert "Those that were started before that was so keep the internal network" in page
+    assert "engines that are started here have no network" in page, "the diary says when"
+    services.record_engine_network(host.pk, NO_NETWORK, "")
+    page = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
+    assert "keep the internal network" not in page and "Engine network" not in page
+    said = client.get(f"/api/v1/hosts/{host.pk}").json()
+    assert (said["isolation"], said["open_because"]) == ("closed", "")
+
+
+def test_a_host_that_becomes_open_says_so_in_its_diary(host):
+    services.record_engine_network(host.pk, NO_NETWORK, "")
+    Host.objects.filter(pk=host.pk).update(facts={OPEN_FACT: WHY})
+    for _look in range(2):
+        services.record_engine_network(host.pk, "modelyard-engines", "172.31.5.0/24")
+    diary = [entry.text for entry in host.diary.all() if "have a network" in entry.text]
+    assert diary == [f"engines that are started here have a network: {WHY}"]
+
+
+def test_a_host_that_nobody_has_looked_at_is_neither(client, root, host):
+    Host.objects.filter(pk=host.pk).update(engine_network="", engine_subnet="")
+    host.refresh_from_db()
+    assert (host.isolation, host.open_because, host.is_prepared) == ("", "", False)

@@ -104,6 +104,10 @@ class MemoryRuntime:
         self._answer()
         return subnets[0]
 
+    def remove_network(self, name: str) -> bool:
+        self._answer()
+        return True
+
     def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
         self._answer()
 

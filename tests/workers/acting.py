@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import http.client
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +46,19 @@ def wait_for(condition: Callable[[], Any], limit_s: float = 300) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.02)
+
+
+class Line(http.client.HTTPConnection):
+    """A connection of a test's own to an engine, past the gateway."""
+
+    def __init__(self, replica: Any) -> None:
+        super().__init__("localhost", timeout=60)
+        self.path = replica.socket
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(60)
+        self.sock.connect(self.path)
 
 
 def prove(replica: Any, limit_s: float = 300) -> None:

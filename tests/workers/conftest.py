@@ -67,6 +67,24 @@ def register(engine: Dockerd, name: str = "machine") -> Any:
 
 
 @pytest.fixture
+def foreign(monkeypatch: pytest.MonkeyPatch, machine: Any) -> Callable[[bool], Any]:
+    """Whether the host is a machine whose containers cannot answer on a socket of ours; it is looked at again."""
+
+    def turn(is_foreign: bool) -> Any:
+        from workers import controllers
+        from workers.hosts import place
+
+        with monkeypatch.context() as patch:
+            if is_foreign:
+                patch.setattr(place, "is_this_machine", lambda *about: False)
+            controllers.work("inventory.probe_host", machine.pk)
+        machine.refresh_from_db()
+        return machine
+
+    return turn
+
+
+@pytest.fixture
 def weights(machine: Any) -> Any:
     """An artifact that is present on the machine; the tiny engine never opens it."""
     return make_artifact(machine)

@@ -2,23 +2,24 @@
 
 import asyncio
 import contextlib
-import http.client
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 from django.test import Client
 
 from tests.engines.toy import image
 from tests.engines.toy.adapter import Toy
 from tests.gateway.yard import Yard
-from tests.workers.acting import containers, has_ended, inspect, prove, reload, wait_for
+from tests.workers.acting import Line, containers, has_ended, inspect, prove, reload, wait_for
 from tests.workers.test_watcher import do, log_of, state, until, watching
 from webapp import engines
 from webapp.inventory.models import Host
 from workers.hosts import connection
+from workers.launcher import forwarder
 
 pytestmark = [
     pytest.mark.docker,
@@ -29,8 +30,10 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def toy(engine: Any) -> Iterator[None]:
-    """The one line, and its image."""
+    """The one line, its image, and the forwarder that it needs: it can only listen on a port."""
     image.bring(engine)
+    with contextlib.closing(docker.DockerClient(engine.endpoint, timeout=300)) as client:
+        forwarder.ensure_image(client)
     engines.register(Toy())
     yield
     engines.unregister("toy")
@@ -78,6 +81,10 @@ def test_it_is_placed_started_and_ready_by_its_own_words(key: str, weights: Any,
         container = inspect(engine, replica.container_name)
         assert container["Config"]["Cmd"] == ["--port", "7007", "--name", "box", "--stickers", "7"]
         assert "TOY_MOOD=steady" in container["Config"]["Env"]
+        assert container["HostConfig"]["NetworkMode"] == "none", "a forwarder in its network offers its socket"
+        assert [mount["Destination"] for mount in container["Mounts"]] == ["/models"], "it gets nothing of ours"
+        [helper] = containers(engine, "forwarder")
+        assert inspect(engine, helper["Id"])["HostConfig"]["NetworkMode"] == f"container:{container['Id']}"
 
     asyncio.run(story())
 
@@ -110,7 +117,7 @@ def test_a_running_request_is_waited_for_and_its_own_signal_ends_it(
     replica = deploy(key, weights)
     work()
     prove(replica)
-    connection = http.client.HTTPConnection(replica.address, replica.port, timeout=60)
+    connection = Line(replica)
     with contextlib.closing(connection):
         connection.request("POST", "/v1/chat/completions", '{"how":"slowly"}')
         services.stop(ada, replica.deployment)
@@ -121,7 +128,7 @@ def test_a_running_request_is_waited_for_and_its_own_signal_ends_it(
     work.pass_time(replica, 1)
     wait_for(lambda: has_ended(engine, replica.container_name))
     work.pass_time(replica, 1)
-    assert reload(replica).state == "stopped" and containers(engine) == []
+    assert reload(replica).state == "stopped" and containers(engine) == containers(engine, "forwarder") == []
 
 
 def test_its_death_is_told_in_its_own_words(key: str, weights: Any, work: Any, engine: Any) -> None:

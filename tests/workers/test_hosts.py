@@ -29,11 +29,11 @@ def impatient() -> Iterator[None]:
     connection._runtime.cache_clear()
 
 
-def test_facts_network_and_volume_are_there_after_the_first_look(machine: Any, engine: Any) -> None:
+def test_facts_and_volume_are_there_after_the_first_look(machine: Any, engine: Any) -> None:
     assert machine.memory_bytes > 1024**3 and machine.cpu_count >= 1
     assert machine.disk_free_bytes > 0
     assert machine.daemon_id.endswith("/data")
-    assert machine.engine_subnet.endswith(".0/24")
+    assert (machine.engine_network, machine.engine_subnet) == ("none", "")
     assert machine.facts["ServerVersion"]
     with contextlib.closing(engine.client()) as client:
         assert client.inspect_volume("modelyard-models")["Name"] == "modelyard-models"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.workers.acting import containers, has_ended, inspect, prove, reload, wait_for
+from tests.workers.acting import Line, containers, has_ended, inspect, prove, reload, wait_for
+from workers.hosts import sockets
 
 pytestmark = pytest.mark.docker
 
@@ -51,19 +52,14 @@ def test_an_engines_container_may_do_next_to_nothing(serve: Serve, work: Any, en
     assert host["RestartPolicy"]["Name"] == "no" and host["Init"] is True
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
     assert not host["PortBindings"] and not host["PublishAllPorts"]
-    [mount], folder = container["Mounts"], f"/models/{replica.deployment.artifact_id}"
-    assert (mount["Destination"], mount["RW"]) == (folder, False)
-    assert config["User"] == "65534:65534"
+    mounts = sorted((m["Type"], m["Destination"], m["RW"]) for m in container["Mounts"])
+    files = f"/models/{replica.deployment.artifact_id}"
+    assert mounts == [("bind", "/run/modelyard", True), ("volume", files, False)]
+    assert config["User"] == f"{sockets.ENGINES_OF_ROOT}:65534", "nobody else on the machine is that user"
     assert config["Healthcheck"]["Test"] == ["NONE"]
     assert "HF_HUB_OFFLINE=1" in config["Env"]
     assert config["Labels"]["modelyard.installation"]
-    assert list(container["NetworkSettings"]["Networks"]) == ["modelyard-engines"]
-    assert container["NetworkSettings"]["Networks"]["modelyard-engines"]["IPAddress"] == replica.address
-    with contextlib.closing(engine.client()) as client:
-        network = client.inspect_network("modelyard-engines")
-    assert network["Internal"] is True
-    assert network["Options"]["com.docker.network.bridge.enable_icc"] == "false"
-    assert network["IPAM"]["Config"][0]["Subnet"] == machine.engine_subnet
+    assert host["NetworkMode"] == "none" and list(container["NetworkSettings"]["Networks"]) == ["none"]
 
 
 def test_ten_copies_of_every_message_make_one_container(serve: Serve, work: Any, engine: Any) -> None:
@@ -105,6 +101,7 @@ LAUNCH_POINTS = [
     ("webapp.control.lease", "note"),
     ("workers.runtime.docker.DockerRuntime", "list"),
     ("workers.runtime.docker.DockerRuntime", "find_image"),
+    ("workers.hosts.sockets", "make"),
     ("workers.runtime.docker.DockerRuntime", "create"),
     ("workers.runtime.docker.DockerRuntime", "start"),
 ]
@@ -211,14 +208,12 @@ def test_an_engine_that_ignores_the_signal_is_killed_when_its_time_is_up(
 def test_running_requests_are_finished_before_the_engine_ends(
     serve: Serve, work: Any, engine: Any, ada: Any, way: Callable[..., str]
 ) -> None:
-    import http.client
-
     from webapp.deployments import services
 
     replica = serve(image=way("slow-tokens", tokens=20, token_ms=250))
     work()
     prove(replica)
-    connection = http.client.HTTPConnection(replica.address, replica.port, timeout=60)
+    connection = Line(replica)
     connection.request("POST", "/v1/chat/completions", '{"stream":true}')
     response = connection.getresponse()
     services.stop(ada, replica.deployment)

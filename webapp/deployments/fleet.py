@@ -73,7 +73,7 @@ def _offer(host: Host, replicas: int) -> placement.Host:
         name=host.name,
         is_online=host.state == HostState.ONLINE,
         is_draining=host.is_drained,
-        is_prepared=bool(host.engine_subnet),
+        is_prepared=host.is_prepared,
         free_memory_bytes=host.free_bytes,
         total_memory_bytes=host.usable_bytes,
         free_disk_bytes=host.disk_free_bytes,

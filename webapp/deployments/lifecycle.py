@@ -86,13 +86,13 @@ class Place:
 
 
 def place(replica: Replica, where: Place) -> bool:
-    """Book memory and an address and go from pending to placing, all or nothing.
+    """Book memory, and where engines have a network an address; go from pending to placing, all or nothing.
 
     Raises NotEnoughMemory or Conflict when somebody else was faster.
     """
     with transaction.atomic():
         inventory.book(replica.holder, where.host.pk, where.host_bytes, where.accelerators)
-        address = inventory.book_address(replica.holder, where.host)
+        address = replica.own_socket if where.host.is_isolated else inventory.book_address(replica.holder, where.host)
         moved = move(
             replica, ReplicaState.PENDING, ReplicaState.PLACING, Why("", f"placed on {where.host.name}"),
             host=where.host, address=address, estimate=where.estimate, grant=where.grant, container_id="", container="",
@@ -136,7 +136,7 @@ def adopt(replica: Replica, container_id: str, generation: int, attempt: int, ad
             replica, container_id=container_id, container="", generation=generation, attempt=attempt, address=address,
             missing_since=None,
         )  # fmt: skip
-        if noted and address:
+        if noted and address and not address.startswith("/"):
             inventory.take_address(replica.holder, replica.host, address)
     return noted
 

@@ -14,7 +14,8 @@ from webapp.control.moves import known_words
 from webapp.deployments.containers import container_name
 from webapp.deployments.spec import SpecColumns
 from webapp.deployments.states import Desired, ReplicaState, RolloutState, summary
-from webapp.foundation.reach import Address, Reach
+from webapp.foundation import paths
+from webapp.foundation.reach import Address, Reach, at_socket
 from webapp.inventory.models import Host
 
 NAME = RegexValidator(
@@ -297,7 +298,8 @@ class Replica(Leased):
     reason = models.CharField(max_length=500, blank=True)
     advice = models.CharField(max_length=500, blank=True)
     host = models.ForeignKey(Host, null=True, blank=True, on_delete=models.PROTECT, related_name="replicas")
-    address = models.CharField(max_length=100, blank=True)
+    # Where its engine answers: the path of a socket on our machine, or an address on its host's engine network.
+    address = models.CharField(max_length=120, blank=True)
     port = models.PositiveIntegerField(default=0)
     image = models.CharField(max_length=200, blank=True)
     upstream_model = models.CharField(max_length=120, blank=True)
@@ -366,9 +368,22 @@ class Replica(Leased):
         return self.container or wanted
 
     @property
+    def own_socket(self) -> str:
+        """The path of the socket that this attempt answers on where engines have no network."""
+        return str(paths.engine_socket(self.pk, self.generation, self.attempt))
+
+    @property
+    def socket(self) -> str:
+        """The socket's path when this attempt has one; empty when it has an address."""
+        return self.address if self.address.startswith("/") else ""
+
+    @property
     def reach(self) -> Reach | None:
         """How its engine is spoken to; None as long as it has no address."""
-        return Reach(self.host_id or 0, Address(self.address, self.port)) if self.address else None
+        if not self.address:
+            return None
+        where = at_socket(self.socket) if self.socket else Address(self.address, self.port)
+        return Reach(self.host_id or 0, where)
 
 
 class ReplicaEvent(models.Model):

@@ -235,6 +235,7 @@ class Engine(ABC):
     token_counters: ClassVar[Mapping[str, str]] = {}
     # By endpoint, members of OpenAI's requests that it takes without heeding them.
     ignored_members: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    takes_socket: ClassVar[bool] = False  # it can listen on a unix socket; else a forwarder offers one to its port
     presets: ClassVar[tuple[Preset, ...]] = ()
     metrics: ClassVar[Metrics | None] = None  # None: it tells nothing of itself
     device_list: ClassVar[DeviceList | None] = None  # None: its image lists no devices
@@ -272,6 +273,10 @@ class Engine(ABC):
     def serves_embeddings(self, generates: bool, options: Mapping[str, Any]) -> bool:
         """Whether it would answer with vectors instead of talk. `options` as stored: only what was chosen."""
         return not generates
+
+    def on_socket(self, launch: LaunchSpec, path: str) -> LaunchSpec:
+        """The same, answering on the unix socket at this path of the container; asked where `takes_socket` is true."""
+        raise NotImplementedError
 
     @abstractmethod
     def health_probe(self) -> ProbeSpec:

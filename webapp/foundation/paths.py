@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+# llama.cpp takes a name for a socket's by its ending.
+ENGINE_SOCKET = "e.sock"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -22,6 +24,17 @@ def web_socket() -> Path:
 
 def broker_socket() -> Path:
     return run_dir() / "valkey.sock"
+
+
+def engine_sockets() -> Path:
+    """A folder per running engine, each with the socket that it answers on. Only the owner of the installation may
+    enter, which is what keeps everybody else on the machine from the engines."""
+    return run_dir() / "e"
+
+
+def engine_socket(replica_id: int, generation: int, attempt: int) -> Path:
+    """Where that attempt of that replica answers, when it has no network."""
+    return engine_sockets() / f"{replica_id}.{generation}.{attempt}" / ENGINE_SOCKET
 
 
 def gateway_dir() -> Path:

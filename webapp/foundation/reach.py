@@ -6,6 +6,8 @@ What an engine behind TLS or a link to another machine needs is told here and no
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+UNIX = "unix://"
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -23,14 +25,19 @@ class Address:
 
     def __str__(self) -> str:
         """What `parse_address` reads."""
-        return f"unix://{self.path}" if self.path else f"http://{self.authority.decode()}"
+        return f"{UNIX}{self.path}" if self.path else f"http://{self.authority.decode()}"
+
+
+def at_socket(path: str) -> Address:
+    """A unix socket. Nothing in its path is escaped: a folder may be called "a#b"."""
+    return Address("", 0, path)
 
 
 def parse_address(text: str) -> Address:
     """http://host:port or unix:///path; raises ValueError for anything else."""
+    if text.startswith(UNIX + "/"):
+        return at_socket(text.removeprefix(UNIX))
     parts = urlsplit(text)
-    if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
-        return Address("", 0, parts.path)
     if parts.scheme == "http" and parts.hostname and parts.path in ("", "/"):
         return Address(parts.hostname, parts.port or 80)
     raise ValueError(f"{text!r} is neither http://host:port nor unix:///path")
@@ -45,5 +52,6 @@ class Reach:
 
 
 def way(reach: Reach) -> Address:
-    """What this machine connects to. Every host's engine network is routed here, so it is the engine's own address."""
+    """What this machine connects to: the engine's socket, which lies here where engines have no network, else its own
+    address, since every host's engine network is routed here."""
     return reach.address

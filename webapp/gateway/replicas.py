@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable
 
+from webapp.foundation.dialing import dial
 from webapp.foundation.reach import Address, Reach, parse_address, way
 from webapp.gateway.head_memory import HeadMemory
 from webapp.gateway.load_table import LoadTable
@@ -47,7 +48,8 @@ class Pool:
         address = self.address
         async with asyncio.timeout(timeout_s):
             if address.path:
-                _, upstream = await loop.create_unix_connection(lambda: Upstream(self), address.path)
+                handle = await dial(address.path)
+                _, upstream = await loop.create_unix_connection(lambda: Upstream(self), sock=handle)
             else:
                 _, upstream = await loop.create_connection(lambda: Upstream(self), address.host, address.port)
         self.opened += 1

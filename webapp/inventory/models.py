@@ -15,6 +15,10 @@ from webapp.inventory.states import HostState
 
 # Where in a host's facts its processors stand.
 PROCESSOR_FACT = "processor"
+# Where in a host's facts stands why engines must have a network there; nothing, or no text: they need none.
+OPEN_FACT = "open_because"
+# Docker's word for the network of containers that have none.
+NO_NETWORK = "none"
 
 
 class Installation(models.Model):
@@ -73,7 +77,9 @@ class Host(Leased):
     booked_bytes = models.BigIntegerField(default=0)
     disk_total_bytes = models.BigIntegerField(default=0)
     disk_free_bytes = models.BigIntegerField(default=0)
+    # What engines are given here: NO_NETWORK or an internal one. Empty: the host is not prepared for engines yet.
     engine_network = models.CharField(max_length=80, blank=True)
+    # Of the internal network; it stays for as long as an engine from before the host was isolated uses it.
     engine_subnet = models.CharField(max_length=50, blank=True)
     seen_at = models.DateTimeField(null=True, blank=True)
     # The last time contact broke and came back: exits between the two are the daemon's doing, not the engine's.
@@ -110,6 +116,31 @@ class Host(Leased):
     @property
     def free_bytes(self) -> int:
         return self.usable_bytes - self.booked_bytes
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether it has what engines need there."""
+        return self.is_isolated or bool(self.engine_subnet)
+
+    @property
+    def is_isolated(self) -> bool:
+        """Engines that are started here have no network: they reach nothing, and nobody but us reaches them."""
+        return self.engine_network == NO_NETWORK
+
+    @property
+    def is_open(self) -> bool:
+        """Engines that are started here have a network."""
+        return self.is_prepared and not self.is_isolated
+
+    @property
+    def isolation(self) -> str:
+        """The same in a word; empty while nobody has looked."""
+        return "closed" if self.is_isolated else "open" if self.is_open else ""
+
+    @property
+    def open_because(self) -> str:
+        """Why engines have a network here; empty when they have none, and while nobody has looked."""
+        return str(self.facts.get(OPEN_FACT) or "") if self.is_open else ""
 
     @property
     def processor(self) -> Processor:

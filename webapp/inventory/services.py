@@ -253,7 +253,23 @@ def usable_bytes(host: Host) -> int:
 
 
 def record_engine_network(host_id: int, name: str, subnet: str) -> None:
-    Host.objects.filter(pk=host_id).update(engine_network=name, engine_subnet=subnet)
+    """What engines are given on this host from now on: NO_NETWORK, or the internal network of this name."""
+    with transaction.atomic():
+        host = Host.objects.get(pk=host_id)
+        if (host.engine_network, host.engine_subnet) == (name, subnet):
+            return
+        had, host.engine_network, host.engine_subnet = host.isolation, name, subnet
+        host.save(update_fields=["engine_network", "engine_subnet"])
+        if host.is_isolated:
+            write_diary(host_id, "engines that are started here have no network")
+        elif had == "closed":
+            write_diary(host_id, f"engines that are started here have a network: {host.open_because}")
+        events.publish("hosts", f"host:{host_id}")
+
+
+def has_addresses(host_id: int) -> bool:
+    """Whether something on the host still holds an address of its engine network."""
+    return EngineAddress.objects.filter(host_id=host_id).exists()
 
 
 class NotEnoughMemory(Conflict):

@@ -10,6 +10,7 @@ import asyncio
 import httptools
 
 from webapp.engines.base import ProbeOutcome, ProbeSpec
+from webapp.foundation.dialing import dial
 from webapp.foundation.reach import Address, Reach, way
 
 # Of an answer, head and framing included; vLLM's metrics have some hundred kilobytes.
@@ -72,7 +73,7 @@ class _Answer:
 
 async def _ask(address: Address, probe: ProbeSpec) -> ProbeOutcome:
     if address.path:
-        reader, writer = await asyncio.open_unix_connection(address.path)
+        reader, writer = await asyncio.open_unix_connection(sock=await dial(address.path))
     else:
         reader, writer = await asyncio.open_connection(address.host, address.port)
     try:

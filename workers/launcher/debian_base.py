@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -92,6 +93,39 @@ def build(
     target = folder / "base.tar"
     _write_tar(target, packages, python, on_progress)
     return Base(target, python, tuple(path.stem for path in packages))
+
+
+def unpack_beside(base: Path, folder: Path, packages: tuple[str, ...], on_progress: Progress = silent) -> Path:
+    """A folder with these packages and what they need beyond `base`, the folder that the base was built in.
+
+    Raises LauncherError with apt's own words.
+    """
+    apt = _Apt(folder / "apt")
+    on_progress("reading the package lists")
+    apt.run("update")
+    on_progress(f"downloading {' '.join(packages)}")
+    apt.run("--yes", "--download-only", "install", *packages)
+    about = base / "base.json"
+    there = json.loads(about.read_text())["packages"] if about.exists() else ()
+    left_out = NOT_UNPACKED | {package.split("_")[0] for package in there}
+    target = folder / "root"
+    for package in sorted(apt.archives.glob("*.deb")):
+        if package.name.split("_")[0] not in left_out:
+            for member, content in _members(package):
+                _write(target / member.name, member, content)
+    shutil.rmtree(folder / "apt")
+    return target
+
+
+def _write(path: Path, member: tarfile.TarInfo, content: io.BytesIO | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if member.isdir():
+        path.mkdir(exist_ok=True)
+    elif member.issym():
+        path.symlink_to(member.linkname)
+    elif content is not None:
+        path.write_bytes(content.getvalue())
+        path.chmod(member.mode & 0o755)
 
 
 class _Apt:

@@ -15,7 +15,7 @@ from typing import Any
 import docker
 
 from webapp.foundation import paths
-from workers.launcher import docker_engine, images, instance, starter, welcome
+from workers.launcher import docker_engine, forwarder, images, instance, starter, welcome
 from workers.launcher.progress import LauncherError, Progress, Steps
 
 PROCESSES_LIMIT_S = 120.0
@@ -71,6 +71,11 @@ def first_run() -> int:
         steps.note(f"{starter.NAME} answered: {answer}")
     welcome.print_welcome(url, admin, steps.elapsed_s, has_starter=step == "ready")
     unshown_secrets().unlink(missing_ok=True)
+    # After the answer, since few engines need it: those that cannot listen on a socket, and AMD's and Intel's cards.
+    try:
+        forwarder.ensure_image(client)
+    except LauncherError as error:
+        steps.note(str(error))
     return 0
 
 

@@ -28,6 +28,8 @@ LABEL_SPEC = "modelyard.spec"
 ENGINE_NETWORK = "modelyard-engines"
 MODELS_VOLUME = "modelyard-models"
 MODELS_PATH = "/models"
+# Where an engine's container has the folder of its socket.
+SOCKET_PATH = "/run/modelyard"
 
 
 class RuntimeFault(Exception):
@@ -74,7 +76,7 @@ class ContainerSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     entrypoint: tuple[str, ...] | None = None
     user: str = "65534:65534"
-    # None: no network at all. With a network, `address` is the container's fixed one.
+    # None: no network at all. With a network, `address` is the container's fixed one. "container:<id>": that one's.
     network: str | None = None
     address: str = ""
     # Host path, volume or folder of a volume ("name", "name/folder") -> (path inside, "ro" or "rw").
@@ -110,6 +112,7 @@ class ContainerFacts:
     exit_code: int | None = None
     oom_killed: bool = False
     error: str = ""
+    # Where it answers: its socket's path on the host, or its address on a network.
     address: str = ""
     created_at: datetime | None = None
     started_at: datetime | None = None
@@ -195,6 +198,10 @@ class Runtime(Protocol):
 
     def ensure_network(self, name: str, subnets: tuple[str, ...], labels: Mapping[str, str]) -> str:
         """The subnet of the internal network of this name, made in the first of `subnets` that is free."""
+        ...
+
+    def remove_network(self, name: str) -> bool:
+        """False while a container still uses it; one that is gone already is no error."""
         ...
 
     def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:

@@ -18,7 +18,9 @@ import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest, LogConfig, Mount
 
+from webapp.foundation.paths import ENGINE_SOCKET
 from workers.runtime.base import (
+    SOCKET_PATH,
     ContainerFacts,
     ContainerMissing,
     ContainerSpec,
@@ -87,7 +89,7 @@ class DockerRuntime:
         with self._mapped(creating=True) as client:
             host_config = client.create_host_config(**_host_config(_reachable(client, spec)))
             networking = None
-            if spec.network is not None:
+            if spec.network is not None and not spec.network.startswith("container:"):
                 endpoint = client.create_endpoint_config(ipv4_address=spec.address or None)
                 networking = client.create_networking_config({spec.network: endpoint})  # type: ignore[arg-type]
             created = client.create_container(
@@ -200,6 +202,19 @@ class DockerRuntime:
                 return ""
         configs = (network.get("IPAM") or {}).get("Config") or []
         return str(configs[0]["Subnet"]) if configs else ""
+
+    def remove_network(self, name: str) -> bool:
+        with self._mapped() as client:
+            try:
+                client.remove_network(name)
+            except NotFound:
+                return True
+            except APIError as error:
+                # Docker says 403 (409 in later versions) of one with containers in it.
+                if error.response is None or error.response.status_code not in (403, 409):
+                    raise
+                return False
+        return True
 
     def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:
         with self._mapped() as client:
@@ -358,11 +373,17 @@ def _facts(item: Mapping[str, Any]) -> ContainerFacts:
         exit_code=int(state.get("ExitCode", 0)) if has_ended else None,
         oom_killed=bool(state.get("OOMKilled")),
         error=state.get("Error") or "",
-        address=next((address for address in addresses if address), ""),
+        address=next((address for address in (*_sockets(item), *addresses) if address), ""),
         created_at=_date(item.get("Created")),
         started_at=_date(state.get("StartedAt")),
         finished_at=_date(state.get("FinishedAt")),
     )
+
+
+def _sockets(item: Mapping[str, Any]) -> Iterator[str]:
+    for mount in item.get("Mounts") or []:
+        if mount.get("Destination") == SOCKET_PATH:
+            yield f"{mount['Source']}/{ENGINE_SOCKET}"
 
 
 def _date(text: str | None) -> datetime | None:

@@ -3,10 +3,11 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from webapp.engines.base import Engine, HardwareGrant, LaunchSpec, ModelFiles
+from webapp.foundation.paths import ENGINE_SOCKET
 from webapp.quantisation.plan import WORK
 from workers.runtime.base import (
     ENGINE_NETWORK,
@@ -21,12 +22,16 @@ from workers.runtime.base import (
     LABEL_TEAM,
     MODELS_PATH,
     MODELS_VOLUME,
+    SOCKET_PATH,
     ContainerSpec,
 )
 
 NOBODY = "65534:65534"
 TOOLS_IMAGE = "modelyard/tools:1"
 TOOLS_MEMORY_BYTES = 512 * 1024**2
+# socat: built here from the distribution's package, or pulled. Best first.
+FORWARDER_IMAGES = ("modelyard/forwarder:1", "docker.io/alpine/socat:1.8.0.3")
+FORWARDER_MEMORY_BYTES = 256 * 1024**2
 # Never ask a hub, never phone home, and leave the CPU while waiting (OpenMP's spinning starves its neighbours).
 ALWAYS_ENV = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "OMP_WAIT_POLICY": "passive"}
 STOP_GRACE_S = 15
@@ -57,30 +62,48 @@ def told(team: str, deployment: str, ordinal: int) -> dict[str, str]:
     return {LABEL_TEAM: team, LABEL_DEPLOYMENT: deployment, LABEL_REPLICA: str(ordinal)}
 
 
+@dataclass(frozen=True, slots=True)
+class WayIn:
+    """How an engine is reached: by a socket in a folder of this machine, made as `user`, or at an address of the
+    internal network."""
+
+    folder: str = ""
+    user: str = NOBODY
+    address: str = ""
+
+
+def engine_user(grant: HardwareGrant, wanted: str = NOBODY) -> str:
+    """Who the engine runs as; "" for whom its image names: device nodes belong to groups that only root of an unknown
+    image is sure to pass."""
+    return "" if VENDOR_DEVICES.get(grant.vendor, (None, (), ()))[1] else wanted
+
+
 def engine_container(
     *,
     name: str,
     image: str,
-    address: str,
+    way_in: WayIn,
     engine: Engine,
     launch: LaunchSpec,
     grant: HardwareGrant,
     who: Mapping[str, str],
     artifact_id: int,
 ) -> ContainerSpec:
-    """One engine: no way out, no privilege, the files of its model and no others, read-only, at its fixed address."""
+    """One engine: no way out, no privilege, its model's files alone, read-only; at its socket or its fixed address."""
     driver, nodes, groups = VENDOR_DEVICES.get(grant.vendor, (None, (), ()))
+    mounts = files_of(artifact_id)
+    if way_in.folder:
+        mounts[way_in.folder] = (SOCKET_PATH, "rw")
     spec = ContainerSpec(
         name=name,
         image=image,
         labels=who,
         argv=tuple(launch.argv),
         env={**ALWAYS_ENV, **launch.env},
-        # Device nodes belong to groups that only root of an unknown image is sure to pass.
-        user=NOBODY if not nodes else "",
-        network=ENGINE_NETWORK,
-        address=address,
-        mounts=files_of(artifact_id),
+        user=engine_user(grant, way_in.user),
+        network=ENGINE_NETWORK if way_in.address else None,
+        address=way_in.address,
+        mounts=mounts,
         tmpfs=launch.tmpfs or ("/tmp",),  # noqa: S108  a path inside the container
         memory_bytes=grant.memory_limit_bytes,
         shm_bytes=launch.shm_bytes,
@@ -91,6 +114,24 @@ def engine_container(
         devices=(driver, grant.device_ids) if driver else None,
         device_nodes=nodes,
         groups=groups,
+    )
+    return with_hash(spec)
+
+
+def forwarder_container(
+    *, name: str, image: str, who: Mapping[str, str], engine_id: str, port: int, folder: str, user: str
+) -> ContainerSpec:
+    """The socket of an engine that can only listen on a port. It shares the engine's network, which has no way out."""
+    spec = ContainerSpec(
+        name=name,
+        image=image,
+        labels=who,
+        argv=(f"UNIX-LISTEN:{SOCKET_PATH}/{ENGINE_SOCKET},fork,backlog=128,unlink-early", f"TCP4:127.0.0.1:{port}"),
+        user=user,
+        network=f"container:{engine_id}",
+        mounts={folder: (SOCKET_PATH, "rw")},
+        memory_bytes=FORWARDER_MEMORY_BYTES,
+        stop_timeout_s=1,
     )
     return with_hash(spec)
 

@@ -135,7 +135,9 @@ def _target(row: Replica) -> Target:
 def _reach(row: Replica, engine: Engine) -> Reach | None:
     """One that was taken over before its port was written down listens on its engine's own."""
     reach = row.reach
-    return Reach(reach.host_id, Address(row.address, engine.port)) if reach and not row.port else reach
+    if reach is None or row.socket or row.port:
+        return reach
+    return Reach(reach.host_id, Address(row.address, engine.port))
 
 
 def mark_ready(seen: Target, capabilities: dict[str, Any]) -> bool:

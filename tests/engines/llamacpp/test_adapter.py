@@ -81,6 +81,13 @@ def test_defaults_launch_on_a_cpu() -> None:
     assert not any(name.startswith("LLAMA_ARG") for name in spec.env)
 
 
+def test_on_a_socket_only_the_host_is_another() -> None:
+    at_port = ENGINE.launch(MODEL, LlamaCppOptions(), CPU)
+    at_socket = ENGINE.on_socket(at_port, "/run/modelyard/e.sock")
+    changed = [(old, new) for old, new in zip(at_port.argv, at_socket.argv, strict=True) if old != new]
+    assert changed == [("0.0.0.0", "/run/modelyard/e.sock")]
+
+
 def test_context_of_a_slot_is_rounded_so_that_the_planner_and_the_server_agree() -> None:
     options = LlamaCppOptions(context_length=1000, parallel_slots=3)
     assert flags(options)["--ctx-size"] == str(1024 * 3) == str(settings_of(options, CPU).total_context)
@@ -332,6 +339,7 @@ def test_memory_terms_follow_the_options() -> None:
         ("0.02.035.048 I srv  update_slots: all slots are idle", True),
         ("srv  update_slots: all slots are idle", True),
         ("srv  log_server_r: request: GET /health 172.29.230.1 200", True),
+        ("srv  log_server_r: request: GET /health  200", True),  # over a socket there is no address
         ("0.02.035.048 I srv  log_server_r: request: GET /metrics 172.29.230.1 200", True),
         ("srv  log_server_r: request: GET /health 172.29.230.1 503", False),
         ("srv  log_server_r: request: POST /v1/completions 172.29.230.1 200", False),

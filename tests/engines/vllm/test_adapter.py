@@ -26,6 +26,11 @@ def test_on_a_cpu_the_cache_is_an_environment_variable() -> None:
     assert spec.upstream_model == "smollm2"
 
 
+def test_on_a_socket_it_is_told_the_sockets_path() -> None:
+    at_port = ENGINE.launch(MODEL, VllmOptions(), CPU)
+    assert ENGINE.on_socket(at_port, "/run/modelyard/e.sock").argv == [*at_port.argv, "--uds", "/run/modelyard/e.sock"]
+
+
 def test_on_a_card_the_cache_is_a_flag_and_nothing_is_left_to_a_share_of_the_card() -> None:
     spec = ENGINE.launch(MODEL, VllmOptions(cache_gib=3), CARD)
     assert spec.argv[spec.argv.index("--kv-cache-memory-bytes") + 1] == str(3 * GIB)
@@ -181,6 +186,7 @@ def test_what_does_not_fit_is_offered_with_a_smaller_cache() -> None:
     ("line", "is_ours"),
     [
         ('INFO:     172.29.230.1:48250 - "GET /health HTTP/1.1" 200 OK', True),
+        ('INFO:      - "GET /health HTTP/1.1" 200 OK', True),  # over a socket there is no address
         ('(APIServer pid=1) INFO:     172.29.230.1:48250 - "GET /metrics HTTP/1.1" 200 OK', True),
         ('INFO:     172.29.230.1:48250 - "GET /health HTTP/1.1" 503 Service Unavailable', False),
         ('INFO:     172.29.230.1:48250 - "POST /v1/completions HTTP/1.1" 200 OK', False),

@@ -8,7 +8,7 @@
  * Ways to behave come from the environment, so that one file makes many images:
  * FAKE_LOAD_MS, FAKE_TOKENS, FAKE_TOKEN_MS, FAKE_EXIT_AFTER_MS with FAKE_EXIT_CODE, FAKE_LAST_WORDS (printed before
  * that exit), FAKE_EAT_MB (allocate and touch, counted from FAKE_EAT_AFTER_MS), FAKE_IGNORE_TERM=1, FAKE_SICK_AFTER_MS
- * (/health stops answering), FAKE_REFUSES=1 (every request is a 400), FAKE_TALK_MS (a numbered line that often), FAKE_PORT. The argument --port wins over FAKE_PORT; other arguments are ignored.
+ * (/health stops answering), FAKE_REFUSES=1 (every request is a 400), FAKE_TALK_MS (a numbered line that often), FAKE_PORT. The argument --port wins over FAKE_PORT; --host with a path makes it a unix socket; other arguments are ignored.
  *
  * Called as python3 it plays the fetch program instead: MODELYARD_JOB names a source file, and a word in that name says
  * how it goes (with -c instead it prints the file /says, if there is one): "slow" never ends, "broken" reports a failure, "mute" ends without a word, anything else is fetched.
@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -190,7 +191,22 @@ static void on_term(int number) {
     _exit(0);
 }
 
+static int bound_port(long port) {
+    int server = socket(AF_INET, SOCK_STREAM, 0), yes = 1;
+    setsockopt(server, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    struct sockaddr_in where = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = INADDR_ANY};
+    return bind(server, (struct sockaddr *)&where, sizeof where) ? -1 : server;
+}
+
+static int bound_socket(const char *path) {
+    int server = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct sockaddr_un where = {.sun_family = AF_UNIX};
+    strncpy(where.sun_path, path, sizeof where.sun_path - 1);
+    return bind(server, (struct sockaddr *)&where, sizeof where) ? -1 : server;
+}
+
 static int fetch(int count_of_arguments, char **arguments) {
+    if (count_of_arguments > 3 && strstr(arguments[2], "AF_UNIX")) return bound_socket(arguments[3]) < 0;
     if (count_of_arguments > 1 && !strcmp(arguments[1], "-c")) {
         char text[4096];
         FILE *says = fopen("/says", "r");
@@ -219,10 +235,11 @@ int main(int count_of_arguments, char **arguments) {
         if (!strcmp(arguments[i], "--port")) port = atol(arguments[i + 1]);
     signal(SIGTERM, setting("FAKE_IGNORE_TERM", 0) ? SIG_IGN : on_term);
     signal(SIGPIPE, SIG_IGN);
-    int server = socket(AF_INET, SOCK_STREAM, 0), yes = 1;
-    setsockopt(server, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    struct sockaddr_in where = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = INADDR_ANY};
-    if (bind(server, (struct sockaddr *)&where, sizeof where) || listen(server, 128)) {
+    const char *path = NULL;
+    for (int i = 1; i + 1 < count_of_arguments; i++)
+        if (!strcmp(arguments[i], "--host") && arguments[i + 1][0] == '/') path = arguments[i + 1];
+    int server = path ? bound_socket(path) : bound_port(port);
+    if (server < 0 || listen(server, 128)) {
         perror("listen");
         return 3;
     }

@@ -6,6 +6,7 @@ the model is loaded and answers 503 until it is; SIGTERM is ignored while loadin
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from webapp.engines.base import (
@@ -69,6 +70,7 @@ class LlamaCpp(Engine):
         "embeddings": ("dimensions",),
         **dict.fromkeys(("chat/completions", "responses", "messages"), ("tool_choice",)),
     }
+    takes_socket: ClassVar[bool] = True
     presets: ClassVar[tuple[Preset, ...]] = PRESETS
     metrics: ClassVar[Metrics | None] = METRICS
     device_list: ClassVar[DeviceList | None] = DEVICE_LIST
@@ -129,6 +131,11 @@ class LlamaCpp(Engine):
             argv += ["--pooling", options.pooling] if options.pooling != "model" else []
         argv += ["--metrics", "--no-webui", "--verbosity", "4"]  # 4: the lines with buffer sizes
         return LaunchSpec(argv, self._environment(), self.port, 64 * MIB, ("/tmp",), model.alias)  # noqa: S108
+
+    def on_socket(self, launch: LaunchSpec, path: str) -> LaunchSpec:
+        """It takes a host that ends in .sock for a socket's path (since pull request 12613; tools/server)."""
+        at = launch.argv.index("--host") + 1
+        return replace(launch, argv=[*launch.argv[:at], path, *launch.argv[at + 1 :]])
 
     def _check(self, model: ModelFiles, options: LlamaCppOptions, hardware: HardwareGrant) -> None:
         if model.format not in self.formats:

@@ -36,7 +36,7 @@ _STAGES = (
 )
 # Builds that log requests say the first; every question for metrics makes an idle server say the second.
 _OUR_ASKING = re.compile(
-    r"(?:request: GET /(?:v1/)?(?:health|metrics) \S+ 200"
+    r"(?:request: GET /(?:v1/)?(?:health|metrics) \S* 200"
     r"|^(?:[\d.]+ [A-Z] )?srv\s+update_slots: all slots are idle)\s*$"
 )
 _MOST = 4096  # longer lines are text that users sent, never facts

@@ -7,6 +7,7 @@ SIGTERM aborts what runs; the cache is taken whole at the start, so its size is 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from webapp.engines import processors
@@ -67,6 +68,7 @@ class Vllm(Engine):
         "completions": "/tokenize",
         "messages": "/v1/messages/count_tokens",
     }
+    takes_socket: ClassVar[bool] = True
 
     def images(self, vendor: str) -> tuple[str, ...]:
         """Image references for that hardware, best first; empty when it cannot run there."""
@@ -130,6 +132,10 @@ class Vllm(Engine):
             argv += ["--tensor-parallel-size", str(gpus)] if gpus > 1 else []
         environment = self._environment(options, hardware)
         return LaunchSpec(argv, environment, self.port, GIB, ("/tmp",), model.alias)  # noqa: S108
+
+    def on_socket(self, launch: LaunchSpec, path: str) -> LaunchSpec:
+        """`--uds` counts before host and port (vLLM's pull request 18097)."""
+        return replace(launch, argv=[*launch.argv, "--uds", path])
 
     @staticmethod
     def _environment(options: VllmOptions, hardware: HardwareGrant) -> dict[str, str]:

@@ -223,7 +223,9 @@ def _schedules(user: User) -> list[Concern]:
         Concern(
             "schedule", "late", f"Schedule {row.name}", _page_of_schedule(row.pk),
             row.note or "It is due and has not begun.",
-            "See under Settings > Hubs whether its address and token are right." if row.note else "See whether beat runs (/readyz).",
+            "See under Settings > Hubs whether its address and token are right."
+            if row.note
+            else "See whether beat runs (/readyz).",
             since=None if row.note else row.next_due_at,
         )
         for row in rows.distinct().order_by("name")[:MOST]

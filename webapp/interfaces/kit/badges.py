@@ -50,6 +50,7 @@ LOOKS: dict[str, Look] = {
     "unreachable": _BAD,
     "drained": Look("yellow", "circle-minus"),
     "restricted": Look("secondary", "lock"),
+    "open": Look("yellow", "alert-triangle"),  # engines there have a network
     # what else wants a person
     "disk nearly full": Look("orange", "database"),
     "on hold": Look("yellow", "player-stop"),

@@ -14,7 +14,7 @@ from webapp.deployments.states import ReplicaState
 from webapp.foundation import work_queue
 from webapp.inventory import decide
 from webapp.inventory import services as inventory
-from webapp.inventory.models import Host
+from webapp.inventory.models import NO_NETWORK, OPEN_FACT, Host
 from workers.controllers.host import orphans, samplers
 from workers.controllers.host.observe import Observed, view
 from workers.hosts import connection
@@ -52,9 +52,10 @@ def _record(host: Host, facts: inventory.HostFacts, is_back: bool) -> None:
     try:
         if not inventory.record_facts(host.pk, facts):
             return
-        prepare(runtime, host)
+        prepare(runtime, Host.objects.get(pk=host.pk))
         samplers.ensure(runtime, Host.objects.get(pk=host.pk), str(inventory.installation().pk))
         orphans.clean_up(host.pk)
+        orphans.clean_up_sockets()
     except RuntimeFault as fault:
         if isinstance(fault, HostUnreachable) and not isinstance(fault, EngineFault):
             inventory.record_lost(host.pk, str(fault))
@@ -65,14 +66,24 @@ def _record(host: Host, facts: inventory.HostFacts, is_back: bool) -> None:
 
 
 def prepare(runtime: Runtime, host: Host) -> None:
-    """The internal network and the volume that engines need; made once, recorded when they change."""
+    """The volume that engines need, and an internal network where they cannot do without; recorded when they change."""
     labels = {LABEL_INSTALLATION: str(inventory.installation().pk)}
     runtime.ensure_volume(MODELS_VOLUME, labels)
+    if host.facts.get(OPEN_FACT) == "":
+        _isolate(runtime, host)
+        return
     others = Host.objects.exclude(pk=host.pk).exclude(engine_subnet="").values_list("engine_subnet", flat=True)
     wanted = (host.engine_subnet,) if host.engine_subnet else free_subnets(others)
     subnet = runtime.ensure_network(ENGINE_NETWORK, tuple(wanted), labels)
-    if (host.engine_network, host.engine_subnet) != (ENGINE_NETWORK, subnet):
-        inventory.record_engine_network(host.pk, ENGINE_NETWORK, subnet)
+    inventory.record_engine_network(host.pk, ENGINE_NETWORK, subnet)
+
+
+def _isolate(runtime: Runtime, host: Host) -> None:
+    """The network of before goes with the last engine that was started in it."""
+    subnet = host.engine_subnet
+    if subnet and not inventory.has_addresses(host.pk) and runtime.remove_network(ENGINE_NETWORK):
+        subnet = ""
+    inventory.record_engine_network(host.pk, NO_NETWORK, subnet)
 
 
 def free_subnets(taken: Iterable[str]) -> tuple[str, ...]:

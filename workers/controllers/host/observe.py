@@ -18,7 +18,7 @@ from webapp.inventory.states import HostState
 from webapp.quantisation import recipes
 from workers.controllers import looks
 from workers.controllers.host import accelerators, processors
-from workers.hosts import connection
+from workers.hosts import connection, sockets
 from workers.runtime import docker as docker_runtime
 from workers.runtime.base import HostUnreachable, Runtime
 
@@ -86,6 +86,7 @@ def read_facts(runtime: Runtime, host: Host) -> inventory.HostFacts:
     read = processors.find(runtime, installation) if is_due or known is None else None
     if read or known:
         facts[PROCESSOR_FACT] = read or known
+    facts |= sockets.find(runtime, host, info, installation, is_due)
     return inventory.HostFacts(
         daemon_id=docker_runtime.identity_of(info),
         cpu_count=int(info.get("NCPU") or 0),

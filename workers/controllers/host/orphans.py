@@ -1,6 +1,7 @@
 """Containers with our label that no row knows: removed after a while, and only when nothing speaks against it."""
 
 import logging
+import time
 
 from django.utils import timezone
 
@@ -11,7 +12,8 @@ from webapp.inventory.models import Host
 from webapp.inventory.states import HostState
 from webapp.jobs.models import Job
 from webapp.jobs.states import ENDED
-from workers.hosts import connection
+from workers.controllers.replica import ways_in
+from workers.hosts import connection, sockets
 from workers.runtime.base import LABEL_INSTALLATION, ContainerFacts, ContainerMissing, Runtime
 
 logger = logging.getLogger(__name__)
@@ -55,14 +57,24 @@ def _remove_if_still_unknown(runtime: Runtime, host: Host, suspect: ContainerFac
     return True
 
 
+def clean_up_sockets() -> int:
+    """Remove the folders of sockets that no replica answers on; how many. None while the installation is on hold."""
+    if inventory.is_on_hold():
+        return 0
+    rows = Replica.objects.exclude(state=ReplicaState.STOPPED).values_list("pk", "generation", "attempt")
+    return sockets.sweep({pk: (generation, attempt) for pk, generation, attempt in rows}, time.time())
+
+
 def is_known(container: ContainerFacts, host: Host) -> bool:
     """Does a row that is not at rest own it on this host?
 
     A sampler stays as long as its host; what is none of the three lives for seconds only.
     """
+    rows = Replica.objects.filter(pk=container.row_id, host=host).exclude(state=ReplicaState.STOPPED)
     if container.kind == "replica":
-        rows = Replica.objects.filter(pk=container.row_id, host=host).exclude(state=ReplicaState.STOPPED)
         return rows.exists()
+    if container.kind == ways_in.FORWARDER:
+        return rows.filter(generation=container.generation, attempt=container.attempt).exists()
     if container.kind == "job":
         ended = [state.value for state in ENDED]
         return Job.objects.filter(pk=container.row_id, host=host).exclude(state__in=ended).exists()

@@ -19,14 +19,16 @@ from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
 from webapp.engines.base import HardwareGrant
 from webapp.foundation.errors import Refused
+from webapp.foundation.paths import ENGINE_SOCKET
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 from workers.controllers import looks
-from workers.controllers.replica import deaths, placing
+from workers.controllers.replica import deaths, placing, ways_in
 from workers.runtime import specs
 from workers.runtime.base import (
     ENGINE_NETWORK,
     LABEL_INSTALLATION,
+    SOCKET_PATH,
     ContainerMissing,
     ContainerSpec,
     HostUnreachable,
@@ -134,7 +136,8 @@ def _adopt(step: decide.Adopt, replica: Replica) -> Pause:
         container = _runtime(replica).inspect(step.container_id)
     except ContainerMissing:
         return GO_ON
-    lifecycle.adopt(replica, step.container_id, step.generation, step.attempt, container.address or replica.address)
+    address = ways_in.address_of(replica, container)
+    lifecycle.adopt(replica, step.container_id, step.generation, step.attempt, address)
     return GO_ON
 
 
@@ -154,10 +157,13 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
         launch = engine.launch(model, options, grant(replica))
     except ValueError as error:
         return _crash_now(replica, Why("bad_option", str(error), "Change the deployment's options."), False)
+    way_in = ways_in.prepare(replica, grant(replica))
+    if way_in.folder:
+        launch = engine.on_socket(launch, f"{SOCKET_PATH}/{ENGINE_SOCKET}")
     who = specs.labels(str(inventory.installation().pk), "replica", replica.pk, replica.generation, replica.attempt)
     told = specs.told(replica.deployment.team.slug, name, replica.number)
     spec = specs.engine_container(
-        name=replica.container_name, image=replica.image, address=replica.address, engine=engine, launch=launch,
+        name=replica.container_name, image=replica.image, way_in=way_in, engine=engine, launch=launch,
         grant=grant(replica), who=who | told, artifact_id=artifact.pk,
     )  # fmt: skip
     lease.note(replica, port=launch.port, upstream_model=launch.upstream_model)
@@ -228,6 +234,14 @@ def _mend_network(runtime: Runtime, replica: Replica) -> Pause:
 
 
 def _move_loading(step: decide.MoveLoading, replica: Replica) -> Pause:
+    try:
+        ways_in.ensure_forwarder(_runtime(replica), replica, grant(replica), step.container_id)
+    except ContainerMissing:
+        return GO_ON
+    except ImageMissing:
+        return _crash_now(replica, ways_in.NO_FORWARDER, True)
+    except StartRefused as fault:
+        return _explained(replica, str(fault))
     told = {S.STARTING: "the container is running", S.PAUSED: "unpaused: it must answer a real request again"}
     text = told.get(S(replica.state), "found running again")
     columns: dict[str, Any] = {"container_id": step.container_id, "missing_since": None, "progress_at": timezone.now()}
@@ -314,6 +328,7 @@ def _remove(step: decide.Remove, replica: Replica) -> Pause:
         container = None
     if container is not None and container.row_id == replica.pk:
         runtime.remove(step.container_id)
+        ways_in.remove(runtime, replica, container)
     if step.container_id == replica.container_id:
         # We know that it is gone: no second sighting is needed.
         lease.note(replica, container_id="", container="")

@@ -30,6 +30,11 @@ class HostOut(Schema):
     reserved_bytes: int | None = Field(description="left to the system; null: a tenth, between 512 MiB and 8 GiB")
     is_shared: bool = Field(description="whether every team may use it")
     teams: list[str] = Field(description="slugs of the teams that may use it while it is not shared")
+    isolation: str = Field(
+        description='what engines that are started here can reach: "closed": nothing, they have no network; "open": '
+        "an internal network, and what listens on all addresses of the host; empty while nobody has looked"
+    )
+    open_because: str = Field(description="why engines have a network here; empty when they have none")
     cpu_count: int
     cpu_name: str = Field(alias="processor.name", description="empty while nobody has looked")
     cpu_features: list[str] = Field(alias="processor.features", description="what decides whether models run there")
