@@ -7,7 +7,7 @@ import webapp.deployments.states
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("deployments", "0005_placement_labels"),
+        ("deployments", "0007_limits_and_capabilities"),
         ("inventory", "0004_host_lane"),
     ]
 

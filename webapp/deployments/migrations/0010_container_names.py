@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("deployments", "0005_placement_labels"),
+        ("deployments", "0009_engine_sockets"),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-        ("catalog", "0006_control_loop"),
+        ("catalog", "0008_owners_of_what_exists"),
     ]
     operations = [
         migrations.CreateModel(

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("deployments", "0005_placement_labels")]
+    dependencies = [("deployments", "0006_aliases_as_clients_send_them")]
 
     operations = [
         migrations.AddField("deployment", "max_tokens_default", models.PositiveIntegerField(default=0)),
