@@ -35,10 +35,6 @@ def test_a_sound_installation_has_no_break(ready: Any) -> None:
     assert invariants.breaks([]) == []
 
 
-def lose_the_proof(replica: Any) -> None:
-    type(replica).objects.filter(pk=replica.pk).update(proven_at=timezone.now() - timedelta(seconds=46))
-
-
 def move_without_a_word(replica: Any) -> None:
     type(replica).objects.filter(pk=replica.pk).update(state="failed")
 
@@ -67,7 +63,6 @@ def take_a_gpus_booking_away(replica: Any) -> None:
 @pytest.mark.parametrize(
     ("plant", "words"),
     [
-        (lose_the_proof, "is ready, and was last proven at"),
         (move_without_a_word, "is failed, and its history ends at ready"),
         (make_a_move_that_is_none, "went from ready to placing, which is no move"),
         (leave_a_gap_in_the_history, "without a word"),
@@ -79,6 +74,15 @@ def test_a_planted_break_is_found(ready: Any, plant: Callable[[Any], None], word
     plant(ready)
     (found,) = invariants.breaks([])
     assert words in found
+
+
+def test_the_oldest_proof_is_told(ready: Any) -> None:
+    assert 0 <= invariants.oldest_proof_s() < 40
+    type(ready).objects.filter(pk=ready.pk).update(proven_at=timezone.now() - timedelta(seconds=46))
+    assert invariants.oldest_proof_s() >= 46
+    type(ready).objects.filter(pk=ready.pk).update(proven_at=None)
+    with pytest.raises(AssertionError, match="ready without a proof"):
+        invariants.oldest_proof_s()
 
 
 def test_a_request_without_a_record_and_one_with_two_are_found(ready: Any) -> None:

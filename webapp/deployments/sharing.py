@@ -80,8 +80,11 @@ def asked_by(team: Team) -> Deployment | None:
         )
         .order_by("-is_ready", "-runs", "-is_own", "name", "pk")
     )
-    rows = sorted(reached[:MOST_ASKED], key=lambda row: (not row.is_ready, asking.serves_embeddings(row)))
-    return next(iter(rows), None)
+
+    def rank(row: Deployment) -> tuple[bool, bool]:
+        return not row.is_ready, asking.serves_embeddings(row)  # type: ignore[attr-defined]
+
+    return min(reached[:MOST_ASKED], key=rank, default=None)
 
 
 def base_url(deployment: Deployment) -> str:

@@ -43,7 +43,7 @@ class Decoder:
     def step(self) -> None:
         """One piece more; may run in a thread. Raises Problem 400 for what is not one whole gzip member."""
         unpacker = self._unpacker
-        packed = unpacker.unconsumed_tail
+        packed: bytes | memoryview = unpacker.unconsumed_tail
         if not packed:
             packed = self._packed[self._read_bytes : self._read_bytes + _READ_BYTES]
             self._read_bytes += len(packed)

@@ -72,9 +72,9 @@ def normalise(status: int, body: bytes) -> Problem:
 def _known_mistake(status: int, message: str, document: Any) -> Problem | None:
     """A client's mistake that engines tell in words of their own, in those of OpenAI's API; None for all else."""
     error = document.get("error") if isinstance(document, dict) else None
-    numbers = (error.get("n_ctx"), error.get("n_prompt_tokens")) if isinstance(error, dict) else (None, None)
-    if all(isinstance(number, int) for number in numbers):
-        return _too_long(f"This model's maximum context length is {numbers[0]} tokens", numbers[1])
+    most, asked = (error.get("n_ctx"), error.get("n_prompt_tokens")) if isinstance(error, dict) else (None, None)
+    if isinstance(most, int) and isinstance(asked, int):
+        return _too_long(f"This model's maximum context length is {most} tokens", asked)
     if found := _BATCH_TOO_SMALL.search(message):
         return _too_long(f"This model takes {found[2]} tokens of input in one pass", int(found[1]))
     if status == 400 and _CONTEXT_LENGTH.search(message):

@@ -111,6 +111,7 @@ def target(replica_id: int) -> Target | None:
 def _target(row: Replica) -> Target:
     contents = row.contents
     engine = engines.get(contents.engine)
+    assert contents.artifact is not None, "a revision without its artifact is passed over"
     try:
         options = workload.settled_options(contents.engine, contents.options, contents.artifact.facts)
     except ValueError:

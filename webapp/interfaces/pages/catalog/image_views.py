@@ -1,5 +1,7 @@
 """The page of the images that may run besides the engines' own."""
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -42,7 +44,8 @@ def forbid(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _barred() -> list[dict[str, object]]:
     """Images of deployments that may not start again, with who uses them and what would let them."""
-    allowed, found = images.AllowList.now(), {}
+    allowed = images.AllowList.now()
+    found: dict[str, dict[str, Any]] = {}
     using = Deployment.objects.exclude(image="").order_by("image", "name").values_list("image", "team__name", "name")
     for image, team, name in using:
         if allowed.refusal(image):

@@ -240,8 +240,9 @@ class DeploymentForm(Parts):
     def wanted(self, options: dict[str, Any]) -> DeploymentSpec:
         """What was typed. Only for a valid form."""
         typed = self.cleaned_data
-        names = {name: typed[name] for name in ("name", "replicas", "aliases")}
-        return DeploymentSpec(**names, **self.typed_limits(), **self.spec_fields(typed, options))
+        names: dict[str, Any] = {name: typed[name] for name in ("name", "replicas", "aliases")}
+        limited: dict[str, Any] = self.typed_limits()
+        return DeploymentSpec(**names, **limited, **self.spec_fields(typed, options))
 
 
 class EditForm(Parts):
