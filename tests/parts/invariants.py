@@ -40,7 +40,7 @@ def unsettled() -> list[str]:
 
 
 def oldest_proof_s() -> float:
-    """How long ago the ready replica of which this is longest was proven, by a probe or a served request, in seconds."""
+    """Seconds since the ready replica of which that is longest was proven, by a probe or by a request it served."""
     ready = Replica.objects.filter(state=ReplicaState.READY)
     assert not ready.filter(proven_at=None).exists(), "ready without a proof"
     oldest = ready.aggregate(at=Min("proven_at"))["at"]
@@ -103,8 +103,8 @@ def _of_history() -> Iterator[str]:
     """Each replica's events are a walk along the table of moves that ends where the replica is."""
     now = {(row.deployment_id, row.number): row.state for row in Replica.objects.all()}
     at: dict[tuple[int, int], str] = {}
-    events = ReplicaEvent.objects.exclude(new_state="").exclude(replica_number=None).order_by("id")
-    for of, number, old, new in events.values_list("deployment", "replica_number", "old_state", "new_state"):
+    events = ReplicaEvent.objects.exclude(new_state="").exclude(replica_ordinal=None).order_by("id")
+    for of, number, old, new in events.values_list("deployment", "replica_ordinal", "old_state", "new_state"):
         name = f"replica {number} of deployment {of}"
         if at.get((of, number), ReplicaState.PENDING) != old:
             yield f"the history of {name} goes from {at.get((of, number))} to {old} without a word"

@@ -23,7 +23,7 @@ def ready(deployment: Any, host: Any) -> Any:
     deployment.diary.all().delete()
     walk = ["pending", "placing", "starting", "loading", "ready"]
     for old, new in itertools.pairwise(walk):
-        ReplicaEvent.objects.create(deployment=deployment, replica_number=replica.number, old_state=old, new_state=new)
+        ReplicaEvent.objects.create(deployment=deployment, replica_ordinal=replica.number, old_state=old, new_state=new)
     Replica.objects.filter(pk=replica.pk).update(
         state="ready", host=host, ready_at=timezone.now(), proven_at=timezone.now()
     )
@@ -40,7 +40,7 @@ def move_without_a_word(replica: Any) -> None:
 
 
 def make_a_move_that_is_none(replica: Any) -> None:
-    replica.deployment.diary.create(replica_number=replica.number, old_state="ready", new_state="placing")
+    replica.deployment.diary.create(replica_ordinal=replica.number, old_state="ready", new_state="placing")
     type(replica).objects.filter(pk=replica.pk).update(state="placing")
 
 
