@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.parts.images import allow
 from tests.parts.memory_runtime import MemoryRuntime
 from webapp.accounts import keys
 from webapp.deployments import services, sharing
@@ -31,6 +32,7 @@ def runtime(cast: Any) -> MemoryRuntime:
 @pytest.fixture
 def replica(cast: Any, runtime: MemoryRuntime) -> Replica:
     """A replica that nobody has looked at yet."""
+    allow("engine:1")
     wanted = DeploymentSpec("chat.v2", artifact=cast.artifact, image="engine:1")
     made: Replica = services.create(cast.ada, cast.team, wanted).replicas.get()
     return made
