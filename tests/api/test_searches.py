@@ -115,9 +115,9 @@ def test_what_is_searched_is_there(model: Any) -> None:
 
 def test_these_are_searched() -> None:
     assert {model._meta.label_lower for model in SEARCHABLE} == {
-        "accounts.apikey", "accounts.auditentry", "accounts.team", "accounts.user", "catalog.artifact",
-        "catalog.catalogmodel", "deployments.deployment", "deployments.replicaevent", "inventory.host", "jobs.job",
-        "quantisation.promptset", "schedules.schedule",
+        "accounts.apikey", "accounts.auditentry", "accounts.team", "accounts.user", "catalog.allowedimage",
+        "catalog.artifact", "catalog.catalogmodel", "deployments.deployment", "deployments.replicaevent",
+        "inventory.host", "jobs.job", "quantisation.promptset", "schedules.schedule",
     }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ def test_the_catalogues_pages_in_every_look(open_page, hub, shoot, look):
         "repo-gated": f"/models/hubs/{hub}/repo/?name=meta/Tiny-gated",
         "disk": "/models/disk/",
         "hubs": "/models/hubs/",
+        "images": "/models/images/",
         "hub-new": "/models/hubs/new/",
         "address": "/models/address/",
         "delete": "/models/artifacts/1/delete/",

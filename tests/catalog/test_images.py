@@ -145,7 +145,9 @@ def test_what_runs_goes_on_and_cannot_be_started_anew_before_it_is_allowed(runni
             verb()
     running.refresh_from_db()
     assert (running.desired_state, running.replicas.present().count()) == ("running", 1)
-    services.scale(ada, running, 0)
+    services.edit(ada, running, DeploymentPatch(replicas=0, aliases=("talk",)))
+    with pytest.raises(Invalid, match="not allowed"):
+        services.edit(ada, running, DeploymentPatch(replicas=1))
     allow("me/llama")
     services.start(ada, running)
 

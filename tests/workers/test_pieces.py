@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from docker.errors import NotFound
 
 from webapp import engines
-from webapp.engines.base import HardwareGrant, LaunchSpec
+from webapp.engines.base import ExitFacts, HardwareGrant, LaunchSpec
 from workers.controllers.host import act as hosts
 from workers.controllers.job import endings as jobs
 from workers.hosts.client import plainly
 from workers.runtime import docker as docker_runtime
 from workers.runtime import specs
-from workers.runtime.base import ContainerSpec
+from workers.runtime.base import ContainerSpec, StartRefused
 from workers.watcher import logs
 
 
@@ -83,6 +84,14 @@ def test_an_engine_and_a_quantiser_are_given_the_files_of_their_model_alone() ->
     }  # fmt: skip
 
 
+def test_a_volume_that_is_gone_is_a_start_that_was_refused_and_no_missing_container() -> None:
+    spec = ContainerSpec("a", "i", WHO, mounts={"gone/7": ("/models/7", "ro")})
+    with pytest.raises(StartRefused) as refused:
+        docker_runtime._reachable(_Engine("1.41"), spec)
+    reason = engines.get("llamacpp").explain_exit(ExitFacts(None, error_text=str(refused.value)))
+    assert "files are not on the host" in reason.message and not reason.retry
+
+
 class _Engine:
     """As much of a Docker client as mounts ask of it."""
 
@@ -90,6 +99,8 @@ class _Engine:
         self.api_version = api_version
 
     def inspect_volume(self, name: str) -> dict[str, str]:
+        if name == "gone":
+            raise NotFound("no such volume")
         return {"Mountpoint": f"/var/lib/docker/volumes/{name}/_data"}
 
 

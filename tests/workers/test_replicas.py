@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -265,3 +266,12 @@ def test_a_foreign_container_of_our_name_is_left_alone(serve: Serve, work: Any, 
     work()
     assert reload(replica).state == "failed" and "not ours" in replica.reason
     assert inspect(engine, replica.container_name)["State"]["Status"] == "created"
+
+
+def test_files_that_are_gone_from_the_volume_are_said(serve: Serve, work: Any, engine: Any, weights: Any) -> None:
+    with contextlib.closing(engine.client()) as client:
+        Path(client.inspect_volume("modelyard-models")["Mountpoint"], str(weights.pk)).rmdir()
+    replica = serve()
+    work()
+    found = reload(replica)
+    assert found.state == "failed" and "files are not on the host" in found.reason, (found.state, found.reason)

@@ -244,6 +244,8 @@ class AllowedImage(models.Model):
     added_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
+    search_columns: ClassVar[tuple[str, ...]] = ("repository", "digest")
+
     class Meta:
         ordering = ["repository", "digest"]
         constraints = [models.UniqueConstraint(fields=["repository", "digest"], name="allowed_image_once")]

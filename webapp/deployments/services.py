@@ -98,7 +98,8 @@ def plan(deployment: Deployment, patch: DeploymentPatch) -> Plan:
     old, given = deployment.spec, dict(patch.spec)
     if given.get("engine", old.engine) != old.engine:
         given.setdefault("options", {})  # those of one engine mean nothing to another
-    new = checked(replace(old, **given))
+    # Numbers and names may change whatever has become of the list of images: nothing is started for them.
+    new = checked(replace(old, **given)) if given else old
     changes = diff(old, new)
     runs = deployment.desired_state == Desired.RUNNING and deployment.replicas.present().exists()
     rolls = bool(changes) and runs

@@ -311,7 +311,10 @@ def _reachable(client: docker.APIClient, spec: ContainerSpec) -> ContainerSpec:
     for source, where in spec.mounts.items():
         volume, _, folder = source.partition("/")
         if volume and folder:
-            source = f"{client.inspect_volume(volume)['Mountpoint']}/{folder}"
+            try:
+                source = f"{client.inspect_volume(volume)['Mountpoint']}/{folder}"
+            except NotFound as error:
+                raise StartRefused(f"bind source path does not exist: the volume {volume}") from error
         mounts[source] = where
     return replace(spec, mounts=mounts)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from webapp.interfaces.cli.errors import Usage
 
-_NAMES = ("name", "slug", "username", "prefix", "uuid", "main_file", "title", "email")
+_NAMES = ("name", "slug", "username", "prefix", "uuid", "main_file", "title", "email", "repository")
 
 
 def names_of(item: Mapping[str, Any]) -> set[str]:

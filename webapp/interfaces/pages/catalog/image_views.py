@@ -1,5 +1,6 @@
 """The page of the images that may run besides the engines' own."""
 
+from collections import defaultdict
 from typing import Any
 
 from django.contrib import messages
@@ -42,13 +43,15 @@ def forbid(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("catalog:images")
 
 
-def _barred() -> list[dict[str, object]]:
+def _barred() -> list[dict[str, Any]]:
     """Images of deployments that may not start again, with who uses them and what would let them."""
     allowed = images.AllowList.now()
-    found: dict[str, dict[str, Any]] = {}
+    users: defaultdict[str, list[str]] = defaultdict(list)
     using = Deployment.objects.exclude(image="").order_by("image", "name").values_list("image", "team__name", "name")
     for image, team, name in using:
-        if allowed.refusal(image):
-            entry = found.setdefault(image, {"image": image, "offer": images.offer(image), "users": []})
-            entry["users"].append(f"{team}/{name}")
-    return list(found.values())
+        users[image].append(f"{team}/{name}")
+    return [
+        {"image": image, "offer": images.offer(image), "users": names}
+        for image, names in users.items()
+        if allowed.refusal(image)
+    ]
