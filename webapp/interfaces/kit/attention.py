@@ -59,6 +59,7 @@ QUEUED_USUAL = timedelta(hours=1)
 CANCEL_USUAL = timedelta(minutes=5)
 # A schedule's fetching, quantising and measuring together.
 RUN_USUAL = timedelta(days=1)
+HUB_ADVICE = "See under Settings > Hubs whether its address and token are right."
 FIRING_USUAL = timedelta(minutes=15)
 # Of the requests of the last hour: fewer are noise.
 FAILED_LEAST, FAILED_SHARE = 3, 0.02
@@ -223,7 +224,7 @@ def _schedules(user: User) -> list[Concern]:
         Concern(
             "schedule", "late", f"Schedule {row.name}", _page_of_schedule(row.pk),
             row.note or "It is due and has not begun.",
-            "See under Settings > Hubs whether its address and token are right." if row.note else "See whether beat runs (/readyz).",
+            HUB_ADVICE if row.note else "See whether beat runs (/readyz).",
             since=None if row.note else row.next_due_at,
         )
         for row in rows.distinct().order_by("name")[:MOST]
