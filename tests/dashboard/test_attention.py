@@ -96,7 +96,8 @@ MINUTE = timedelta(minutes=1)
 
 def as_old_as(row, age, **columns):
     """What a row looks like that has been as it is for so long."""
-    type(row).objects.filter(pk=row.pk).update(state_at=timezone.now() - age, **columns)
+    then = timezone.now() - age
+    type(row).objects.filter(pk=row.pk).update(**{"state_at": then, "next_due_at": then, **columns})
 
 
 @pytest.mark.parametrize("state", [state for state in ReplicaState if state != ReplicaState.READY])
@@ -106,7 +107,7 @@ def test_a_replica_that_is_wanted_and_is_not_up_for_longer_than_usual_is_named_w
     replica = deployment.replicas.get()
     as_old_as(replica, timedelta(hours=1), state=state, reason="the container is running")
     [found] = [each for each in attention.concerns(ada) if each.kind == "replica"]
-    assert (found.word, found.title) == (state, "smollm2 #1")
+    assert (found.word, found.title) == ("restarting" if state == "failed" else state, "smollm2 #1")
     assert found.advice and found.since < timezone.now() - 59 * MINUTE
 
 
@@ -121,6 +122,15 @@ def test_a_replica_that_is_to_stop_and_does_not_is_named_whatever_its_state(ada,
 @pytest.mark.parametrize(("state", "wanted"), [("loading", "running"), ("ready", "running"), ("stopping", "stopped")])
 def test_what_takes_as_long_as_usual_is_not_named(ada, host, deployment, state, wanted):
     as_old_as(deployment.replicas.get(), MINUTE / 2, state=state)
+    type(deployment).objects.update(desired_state=wanted)
+    assert "replica" not in {each.kind for each in attention.concerns(ada)}
+
+
+@pytest.mark.parametrize(("state", "wanted"), [("ready", "stopped"), ("stopped", "running"), ("failed", "stopped")])
+def test_a_wish_that_was_just_changed_is_given_time_however_long_the_state_has_lasted(
+    ada, host, deployment, state, wanted
+):
+    as_old_as(deployment.replicas.get(), timedelta(days=3), state=state, next_due_at=timezone.now())
     type(deployment).objects.update(desired_state=wanted)
     assert "replica" not in {each.kind for each in attention.concerns(ada)}
 

@@ -5,7 +5,7 @@ of bad states would miss the one that nobody thought of. Every kind costs one qu
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import F, OuterRef, Q, Subquery
 from django.urls import reverse
@@ -50,6 +50,8 @@ ADVICE: dict[ReplicaState, str] = {
     S.LOADING: "Look at the replica's log: it says what it is doing. Without progress it is given up after 30 minutes.",
     S.DRAINING: "It waits for requests that are still running.",
 }
+# In these a replica may have been for days when the wish changes: what counts is that nobody has taken it up.
+AT_REST = (S.READY, S.STOPPED)
 # States that are on no way to anything: wanted up, they are told of at once.
 BAD = (S.FAILED, S.LOST, S.PAUSED)
 NOT_DOWN = timedelta(minutes=2)
@@ -110,24 +112,33 @@ def _replicas(user: User) -> list[Concern]:
     now = timezone.now()
     late = Q()
     for state, usual in USUAL.items():
-        late |= Q(state=state, state_at__lt=now - usual)
+        since = now - usual
+        is_late = _overdue(since) if state in AT_REST else Q(state_at__lt=since)
+        late |= Q(state=state) & is_late
     wanted = Q(deployment__desired_state=Desired.RUNNING, retired_at=None)
     is_bad = Q(state__in=BAD) | (Q(state=S.PENDING) & ~Q(reason=""))
     not_up = wanted & (is_bad | (late & ~Q(state=S.READY)))
     # What is to end: there is no state to be in but stopped.
-    not_down = ~wanted & ~Q(state=S.STOPPED) & (late | Q(state__in=BAD, state_at__lt=now - NOT_DOWN))
+    since = now - NOT_DOWN
+    stays = Q(state=S.LOST, state_at__lt=since) | (Q(state__in=[S.FAILED, S.PAUSED]) & _overdue(since))
+    not_down = ~wanted & ~Q(state=S.STOPPED) & (late | stays)
     rows = Replica.objects.visible_to(user).filter(not_up | not_down).select_related("deployment")
     return [_replica(row) for row in rows.order_by("deployment__name", "number").distinct()[:MOST]]
 
 
+def _overdue(since: datetime) -> Q:
+    """Nobody has looked since then, though the row was due."""
+    return Q(next_due_at__lt=since) | Q(next_due_at=None, state_at__lt=since)
+
+
 def _replica(row: Replica) -> Concern:
     word, reason = row.state, row.reason
-    if row.state == S.FAILED and row.next_due_at:
+    if row.wish != Desired.RUNNING:
+        reason = f"It is to be {row.wish}, and has not ended yet. {reason}"
+    elif row.state == S.FAILED and row.next_due_at:
         word = "restarting"
         if row.crash_count > 1:
             reason = f"Crashed {row.crash_count} times. {reason}"
-    elif row.wish != Desired.RUNNING:
-        reason = f"It is to be {row.wish}, and has not ended yet. {reason}"
     url = reverse("deployments:detail", args=[row.deployment_id])
     advice = row.advice or ADVICE.get(S(row.state), "Look at the replica's log, or restart the deployment.")
     title = f"{row.deployment.name} #{row.number}"
