@@ -44,8 +44,10 @@ def configure(request: HttpRequest) -> HttpResponse:
 
 
 def _initial(found: SignInSettings) -> dict[str, Any]:
-    names = ("is_second_factor_required", "is_sso_on", "sso_name", "issuer", "client_id", "makes_people", "group_claim")
-    names += ("email_claim", "trusts_addresses")
+    names = (
+        "is_second_factor_required", "is_sso_on", "sso_name", "issuer", "client_id", "makes_people", "group_claim",
+        "email_claim", "trusts_addresses",
+    )  # fmt: skip
     rules = SignInRule.objects.select_related("team")
     return {
         **{name: getattr(found, name) for name in names},
