@@ -12,6 +12,7 @@ from webapp.deployments.states import ReplicaState
 from webapp.interfaces.kit import attention
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
+from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 
 
@@ -163,9 +164,12 @@ def test_jobs_that_do_not_begin_or_do_not_end_are_named(ada, team, host, deploym
     waits = Job.objects.create(kind="fetch", team=team, host=host)
     stays = Job.objects.create(kind="fetch", team=team, host=host, state="running", is_cancel_wanted=True)
     usual = Job.objects.create(kind="fetch", team=team, host=host)
+    paused = Job.objects.create(kind="fetch", team=team, host=host, state="running")
+    jobs.record_paused(paused, "modelyard-job-4-a1")
     Job.objects.exclude(pk=usual.pk).update(created_at=timezone.now() - timedelta(hours=2))
     found = {each.title: each for each in attention.concerns(ada) if each.kind == "job"}
-    assert set(found) == {f"Fetch job {waits.pk}", f"Fetch job {stays.pk}"}
+    assert set(found) == {f"Fetch job {job.pk}" for job in (waits, stays, paused)}
+    assert "docker unpause modelyard-job-4-a1" in found[f"Fetch job {paused.pk}"].reason
     assert "to be cancelled" in found[f"Fetch job {stays.pk}"].reason
 
 

@@ -20,6 +20,7 @@ from webapp.interfaces.kit.concerns import MOST, NEWS, Concern
 from webapp.inventory.models import Host
 from webapp.inventory.services import is_on_hold
 from webapp.inventory.states import HostState
+from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
 from webapp.schedules.models import Notification, Schedule, ScheduleRun
@@ -188,7 +189,8 @@ def _jobs(user: User) -> list[Concern]:
     failed = Q(state=JobState.FAILED) & (Q(ended_at__gte=now - NEWS) | Q(ended_at=None))
     waits = Q(state=JobState.QUEUED, created_at__lt=now - QUEUED_USUAL, started_at=None)
     stays = Q(is_cancel_wanted=True, state__in=[JobState.QUEUED, JobState.RUNNING], created_at__lt=now - CANCEL_USUAL)
-    rows = Job.objects.visible_to(user).for_list().filter(failed | waits | stays).distinct()[:MOST]
+    paused = Q(state=JobState.RUNNING, message__startswith=jobs.PAUSED)
+    rows = Job.objects.visible_to(user).for_list().filter(failed | waits | stays | paused).distinct()[:MOST]
     return [_job(row) for row in rows]
 
 
@@ -199,6 +201,8 @@ def _job(row: Job) -> Concern:
     if row.is_cancel_wanted:
         reason = f"It was to be cancelled and is still {row.state}."
         return Concern("job", row.state, title, url, reason, "Look at its host.", since=row.created_at)
+    if row.state == JobState.RUNNING:
+        return Concern("job", "paused", title, url, f"It is {row.message}.", "Unpause it, or cancel the job.")
     reason = row.reason or f"It still waits for its turn on {row.host.name}."
     return Concern("job", row.state, title, url, reason, "Cancel it, or what runs before it.", since=row.created_at)
 
