@@ -12,6 +12,7 @@ from webapp.deployments.states import ReplicaState
 from webapp.interfaces.kit import attention
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
+from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 
 
@@ -96,7 +97,8 @@ MINUTE = timedelta(minutes=1)
 
 def as_old_as(row, age, **columns):
     """What a row looks like that has been as it is for so long."""
-    type(row).objects.filter(pk=row.pk).update(state_at=timezone.now() - age, **columns)
+    then = timezone.now() - age
+    type(row).objects.filter(pk=row.pk).update(**{"state_at": then, "next_due_at": then, **columns})
 
 
 @pytest.mark.parametrize("state", [state for state in ReplicaState if state != ReplicaState.READY])
@@ -106,7 +108,7 @@ def test_a_replica_that_is_wanted_and_is_not_up_for_longer_than_usual_is_named_w
     replica = deployment.replicas.get()
     as_old_as(replica, timedelta(hours=1), state=state, reason="the container is running")
     [found] = [each for each in attention.concerns(ada) if each.kind == "replica"]
-    assert (found.word, found.title) == (state, "smollm2 #1")
+    assert (found.word, found.title) == ("restarting" if state == "failed" else state, "smollm2 #1")
     assert found.advice and found.since < timezone.now() - 59 * MINUTE
 
 
@@ -121,6 +123,15 @@ def test_a_replica_that_is_to_stop_and_does_not_is_named_whatever_its_state(ada,
 @pytest.mark.parametrize(("state", "wanted"), [("loading", "running"), ("ready", "running"), ("stopping", "stopped")])
 def test_what_takes_as_long_as_usual_is_not_named(ada, host, deployment, state, wanted):
     as_old_as(deployment.replicas.get(), MINUTE / 2, state=state)
+    type(deployment).objects.update(desired_state=wanted)
+    assert "replica" not in {each.kind for each in attention.concerns(ada)}
+
+
+@pytest.mark.parametrize(("state", "wanted"), [("ready", "stopped"), ("stopped", "running"), ("failed", "stopped")])
+def test_a_wish_that_was_just_changed_is_given_time_however_long_the_state_has_lasted(
+    ada, host, deployment, state, wanted
+):
+    as_old_as(deployment.replicas.get(), timedelta(days=3), state=state, next_due_at=timezone.now())
     type(deployment).objects.update(desired_state=wanted)
     assert "replica" not in {each.kind for each in attention.concerns(ada)}
 
@@ -153,9 +164,12 @@ def test_jobs_that_do_not_begin_or_do_not_end_are_named(ada, team, host, deploym
     waits = Job.objects.create(kind="fetch", team=team, host=host)
     stays = Job.objects.create(kind="fetch", team=team, host=host, state="running", is_cancel_wanted=True)
     usual = Job.objects.create(kind="fetch", team=team, host=host)
+    paused = Job.objects.create(kind="fetch", team=team, host=host, state="running")
+    jobs.record_paused(paused, "modelyard-job-4-a1")
     Job.objects.exclude(pk=usual.pk).update(created_at=timezone.now() - timedelta(hours=2))
     found = {each.title: each for each in attention.concerns(ada) if each.kind == "job"}
-    assert set(found) == {f"Fetch job {waits.pk}", f"Fetch job {stays.pk}"}
+    assert set(found) == {f"Fetch job {job.pk}" for job in (waits, stays, paused)}
+    assert "docker unpause modelyard-job-4-a1" in found[f"Fetch job {paused.pk}"].reason
     assert "to be cancelled" in found[f"Fetch job {stays.pk}"].reason
 
 

@@ -98,6 +98,30 @@ def test_a_key_revoked_before_the_first_byte_gets_a_plain_refusal(make_yard: Cal
     line.close()
 
 
+def test_requests_of_a_paused_engine_do_not_wait_for_whoever_unpauses_it(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard()
+    waits = yard.deployment(7, "smol", first_byte_timeout_s=3600, replicas=[yard.replica(11, 0)])
+    yard.web.snapshot["deployments"] = [waits]
+    yard.start()
+    streams = open_stream(yard, "/v1/chat/completions", "smol", ADA)
+    begun = streams.getresponse()
+    line = open_stream(yard, "/v1/chat/completions", "smol", ADA, hang=3000)
+    eventually(lambda: yard.engine.running == 2)
+    yard.publish(deployments=[{**waits, "status": "paused", "replicas": [yard.replica(11, 0, "paused")]}])
+    answer = line.getresponse()
+    told = json.loads(answer.read())["error"]
+    assert (answer.status, told["code"], answer.getheader("retry-after")) == (503, "engine_paused", "2")
+    with pytest.raises(http.client.IncompleteRead) as broken, begun:
+        begun.read()
+    assert b'"code":"engine_paused"' in broken.value.partial
+    line.close()
+    streams.close()
+    late = open_stream(yard, "/v1/chat/completions", "smol", ADA)
+    answer = late.getresponse()
+    assert answer.status == 503 and "is not up (paused)" in json.loads(answer.read())["error"]["message"]
+    late.close()
+
+
 def test_a_new_snapshot_that_takes_nothing_away_disturbs_nobody(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard().start()
     line = open_stream(yard, "/v1/chat/completions", "smol", ADA, tokens=50)

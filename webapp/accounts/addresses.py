@@ -13,7 +13,6 @@ from typing import Any, Protocol
 WHERE = "under Settings > Sign-in"
 # Microsoft's word on whether the tenant has proved that the address's domain is its own.
 DOMAIN_VERIFIED = "xms_edov"
-_MOST_CLAIMS = 30
 
 
 class Rules(Protocol):

@@ -18,6 +18,9 @@ CONNECT_TIMEOUT_S = 5
 FIRST_BYTE_TIMEOUT_S = 600
 GAP_TIMEOUT_S = 120
 
+# States that gateways know: new requests go to ready ones; a draining one finishes what it has, a paused one cannot.
+TOLD = (ReplicaState.READY, ReplicaState.DRAINING, ReplicaState.PAUSED)
+
 
 def version() -> str:
     """Changes with every key, team, deployment or replica that gateways must know about."""
@@ -93,9 +96,9 @@ def _deployment(deployment: Deployment) -> dict[str, Any]:
         "first_byte_timeout_s": FIRST_BYTE_TIMEOUT_S,
         "gap_timeout_s": GAP_TIMEOUT_S,
         "replicas": [
-            {**_place(reach), "id": r.pk, "state": "ready" if r.state == ReplicaState.READY else "draining"}
+            {**_place(reach), "id": r.pk, "state": r.state}
             for r in replicas
-            if r.state in (ReplicaState.READY, ReplicaState.DRAINING) and (reach := r.reach) is not None
+            if r.state in TOLD and (reach := r.reach) is not None
         ],
     }
 

@@ -81,6 +81,11 @@ class Directory:
     def by_id(self, number: int) -> Deployment | None:
         return self._by_id.get(number)
 
+    def is_paused(self, deployment: int, replica: int) -> bool:
+        """Whether the replica's container was paused; one that is gone from the table has another end."""
+        found = self._by_id.get(deployment)
+        return found is not None and any(r.id == replica and r.state == "paused" for r in found.entry.replicas)
+
     def lets(self, user: int, deployment: int) -> bool:
         """Whether a person whose page got a token may use the deployment now. Somebody who is newer than this snapshot,
         and a deployment that is gone from it, are the token's own to judge."""

@@ -177,13 +177,15 @@ class Exchange(Attempts, eq=False):
             self._engine_silent("first_byte_timeout", f"gave no answer within {entry.first_byte_timeout_s:g} s")
 
     def _is_withdrawn(self) -> bool:
-        """Ends a request whose key or grant is not there any more."""
+        """Ends a request whose key or grant is not there any more, or whose engine was paused."""
         assert self.principal is not None and self.deployment is not None
         directory = self.state.directory
         if directory is self._directory and self.principal.expires_at is None:
             return False
         self._directory = directory
         problem = permission.withdrawn(self.principal, self.deployment, directory)
+        if problem is None and self.replica is not None and directory.is_paused(self.deployment.id, self.replica.id):
+            problem = refusals.paused(self.deployment)
         if problem is not None:
             self._drop_upstream()
             self._break_off(problem)

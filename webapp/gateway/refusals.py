@@ -20,6 +20,12 @@ def unreachable(deployment: Deployment) -> Problem:
     return Problem(503, "engine_unreachable", message, source=ENGINE, headers=retry_after(2))
 
 
+def paused(deployment: Deployment) -> Problem:
+    """Nobody knows when it goes on: a request that waits for it would hang."""
+    message = f"The replica of '{deployment.name}' that had this request was paused from outside: send it again"
+    return Problem(503, "engine_paused", message, source=ENGINE, headers=retry_after(2))
+
+
 def too_many_requests(limit: int) -> Problem:
     message = f"This key has {limit} requests running, which is all it may have at once: wait for one to end"
     return Problem(429, "too_many_requests", message, headers=retry_after(1))

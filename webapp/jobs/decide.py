@@ -24,6 +24,8 @@ class View:
     # The container that the row believes in; "" when none was made or we removed it ourselves.
     container_id: str = ""
     missing_since: datetime | None = None
+    # The row says that its container is paused.
+    says_paused: bool = False
     ended_at: datetime | None = None
     # Of an ended one: finished steps that another try could go on with; files that could not be taken away.
     keeps_work: bool = False
@@ -84,6 +86,13 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class SayPaused:
+    """Somebody paused the container: nothing goes on until it is unpaused, and the job says so."""
+
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class MarkMissing:
     """Our container was not in the list: the first sighting of its absence."""
 
@@ -100,7 +109,7 @@ class ReadEnd:
     container_id: str
 
 
-Step = LetGo | Remove | Cancel | Create | Start | Run | MarkMissing | Again | ReadEnd | Wait
+Step = LetGo | Remove | Cancel | Create | Start | Run | SayPaused | MarkMissing | Again | ReadEnd | Wait
 
 
 def needs_look(view: View) -> bool:
@@ -127,7 +136,9 @@ def decide(view: View, observed: Observed, now: datetime) -> Step:
         return Start(mine.id)
     if mine.status in ALIVE:
         is_known = view.container_id == mine.id and view.missing_since is None and view.state == JobState.RUNNING
-        return Wait() if is_known else Run(mine.id)
+        if is_known and mine.status == Container.PAUSED:
+            return Wait() if view.says_paused else SayPaused(mine.id)
+        return Wait() if is_known and not view.says_paused else Run(mine.id)
     return Wait() if mine.status == Container.REMOVING else ReadEnd(mine.id)
 
 

@@ -126,5 +126,19 @@ def record_progress(
             _announce(Job.objects.get(pk=job_id))
 
 
+PAUSED = "paused from outside"
+
+
+def record_paused(job: Job, container: str) -> None:
+    """Its container was paused with Docker: nothing goes on, and nobody but whoever paused it can say when."""
+    text = f"{PAUSED} (docker pause); go on with: docker unpause {container}"
+    record_progress(job.pk, job.step, job.done, job.total, job.unit, message=text)
+
+
+def record_unpaused(job: Job) -> None:
+    """It goes on; its container will say how far it is."""
+    record_progress(job.pk, job.step, job.done, job.total, job.unit)
+
+
 def _announce(job: Job) -> None:
     events.publish(f"jobs:{job.team_id or 'all'}", f"job:{job.pk}")

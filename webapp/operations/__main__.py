@@ -98,8 +98,8 @@ def _restore(source: Path, key_file: Path | None) -> int:
         f"{len(done.manifest['tables'])} tables, {rows} rows).\n"
         f"{kept}"
         "Next: `make run`. People sign in again, as sessions are in no backup.\n"
-        "The installation is on hold: engines that this backup does not know are kept until an admin says on the page\n"
-        "Hosts that they may go."
+        "The installation is on hold: engines that this backup does not know are kept until an admin ends the hold:\n"
+        "on a host's page, or with `modelyard hold delete`."
     )
     return 0
 

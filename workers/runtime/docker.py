@@ -130,8 +130,10 @@ class DockerRuntime:
     def signals_sent(self, container_id: str) -> tuple[str, ...]:
         filters = {"container": [container_id], "event": ["kill"]}
         with self._mapped() as client:
-            # Without both dates the engine would wait for what is still to come; it takes whole seconds.
-            found = client.events(since=0, until=int(time.time()) + 1, filters=filters, decode=True)
+            # Without both dates the engine would wait for what is still to come. It takes parts of seconds, which its
+            # library's types do not know.
+            now = f"{time.time():.6f}"
+            found = client.events(since=0, until=now, filters=filters, decode=True)  # type: ignore[call-overload]
             told = [str((event.get("Actor") or {}).get("Attributes", {}).get("signal", "")) for event in found]
         return tuple(_signal_name(word) for word in told if word)
 

@@ -5,7 +5,7 @@ of bad states would miss the one that nobody thought of. Every kind costs one qu
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import F, OuterRef, Q, Subquery
 from django.urls import reverse
@@ -20,6 +20,7 @@ from webapp.interfaces.kit.concerns import MOST, NEWS, Concern
 from webapp.inventory.models import Host
 from webapp.inventory.services import is_on_hold
 from webapp.inventory.states import HostState
+from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
 from webapp.schedules.models import Notification, Schedule, ScheduleRun
@@ -50,6 +51,8 @@ ADVICE: dict[ReplicaState, str] = {
     S.LOADING: "Look at the replica's log: it says what it is doing. Without progress it is given up after 30 minutes.",
     S.DRAINING: "It waits for requests that are still running.",
 }
+# In these a replica may have been for days when the wish changes: what counts is that nobody has taken it up.
+AT_REST = (S.READY, S.STOPPED)
 # States that are on no way to anything: wanted up, they are told of at once.
 BAD = (S.FAILED, S.LOST, S.PAUSED)
 NOT_DOWN = timedelta(minutes=2)
@@ -59,6 +62,7 @@ QUEUED_USUAL = timedelta(hours=1)
 CANCEL_USUAL = timedelta(minutes=5)
 # A schedule's fetching, quantising and measuring together.
 RUN_USUAL = timedelta(days=1)
+HUB_ADVICE = "See under Settings > Hubs whether its address and token are right."
 FIRING_USUAL = timedelta(minutes=15)
 # Of the requests of the last hour: fewer are noise.
 FAILED_LEAST, FAILED_SHARE = 3, 0.02
@@ -109,24 +113,33 @@ def _replicas(user: User) -> list[Concern]:
     now = timezone.now()
     late = Q()
     for state, usual in USUAL.items():
-        late |= Q(state=state, state_at__lt=now - usual)
+        since = now - usual
+        is_late = _overdue(since) if state in AT_REST else Q(state_at__lt=since)
+        late |= Q(state=state) & is_late
     wanted = Q(deployment__desired_state=Desired.RUNNING, retired_at=None)
     is_bad = Q(state__in=BAD) | (Q(state=S.PENDING) & ~Q(reason=""))
     not_up = wanted & (is_bad | (late & ~Q(state=S.READY)))
     # What is to end: there is no state to be in but stopped.
-    not_down = ~wanted & ~Q(state=S.STOPPED) & (late | Q(state__in=BAD, state_at__lt=now - NOT_DOWN))
+    since = now - NOT_DOWN
+    stays = Q(state=S.LOST, state_at__lt=since) | (Q(state__in=[S.FAILED, S.PAUSED]) & _overdue(since))
+    not_down = ~wanted & ~Q(state=S.STOPPED) & (late | stays)
     rows = Replica.objects.visible_to(user).filter(not_up | not_down).select_related("deployment")
     return [_replica(row) for row in rows.order_by("deployment__name", "number").distinct()[:MOST]]
 
 
+def _overdue(since: datetime) -> Q:
+    """Nobody has looked since then, though the row was due."""
+    return Q(next_due_at__lt=since) | Q(next_due_at=None, state_at__lt=since)
+
+
 def _replica(row: Replica) -> Concern:
     word, reason = row.state, row.reason
-    if row.state == S.FAILED and row.next_due_at:
+    if row.wish != Desired.RUNNING:
+        reason = f"It is to be {row.wish}, and has not ended yet. {reason}"
+    elif row.state == S.FAILED and row.next_due_at:
         word = "restarting"
         if row.crash_count > 1:
             reason = f"Crashed {row.crash_count} times. {reason}"
-    elif row.wish != Desired.RUNNING:
-        reason = f"It is to be {row.wish}, and has not ended yet. {reason}"
     url = reverse("deployments:detail", args=[row.deployment_id])
     advice = row.advice or ADVICE.get(S(row.state), "Look at the replica's log, or restart the deployment.")
     title = f"{row.deployment.name} #{row.number}"
@@ -176,7 +189,8 @@ def _jobs(user: User) -> list[Concern]:
     failed = Q(state=JobState.FAILED) & (Q(ended_at__gte=now - NEWS) | Q(ended_at=None))
     waits = Q(state=JobState.QUEUED, created_at__lt=now - QUEUED_USUAL, started_at=None)
     stays = Q(is_cancel_wanted=True, state__in=[JobState.QUEUED, JobState.RUNNING], created_at__lt=now - CANCEL_USUAL)
-    rows = Job.objects.visible_to(user).for_list().filter(failed | waits | stays).distinct()[:MOST]
+    paused = Q(state=JobState.RUNNING, message__startswith=jobs.PAUSED)
+    rows = Job.objects.visible_to(user).for_list().filter(failed | waits | stays | paused).distinct()[:MOST]
     return [_job(row) for row in rows]
 
 
@@ -187,6 +201,8 @@ def _job(row: Job) -> Concern:
     if row.is_cancel_wanted:
         reason = f"It was to be cancelled and is still {row.state}."
         return Concern("job", row.state, title, url, reason, "Look at its host.", since=row.created_at)
+    if row.state == JobState.RUNNING:
+        return Concern("job", "paused", title, url, f"It is {row.message}.", "Unpause it, or cancel the job.")
     reason = row.reason or f"It still waits for its turn on {row.host.name}."
     return Concern("job", row.state, title, url, reason, "Cancel it, or what runs before it.", since=row.created_at)
 
@@ -223,9 +239,7 @@ def _schedules(user: User) -> list[Concern]:
         Concern(
             "schedule", "late", f"Schedule {row.name}", _page_of_schedule(row.pk),
             row.note or "It is due and has not begun.",
-            "See under Settings > Hubs whether its address and token are right."
-            if row.note
-            else "See whether beat runs (/readyz).",
+            HUB_ADVICE if row.note else "See whether beat runs (/readyz).",
             since=None if row.note else row.next_due_at,
         )
         for row in rows.distinct().order_by("name")[:MOST]

@@ -71,7 +71,14 @@ def _let_go(runtime: Runtime, job: Job, step: decide.LetGo) -> Pause:
     return leaving.let_go(runtime, job, step.is_last_try)
 
 
+def _say_paused(_runtime: Runtime, job: Job, _step: decide.SayPaused) -> Pause:
+    jobs.record_paused(job, job.container_name)
+    return LOOK_AGAIN_S
+
+
 def _run(_runtime: Runtime, job: Job, step: decide.Run) -> Pause:
+    if job.message.startswith(jobs.PAUSED):
+        jobs.record_unpaused(job)
     if job.container_id != step.container_id or job.missing_since is not None:
         lease.note(job, container_id=step.container_id, missing_since=None)
     if job.state == JobState.QUEUED:
@@ -238,6 +245,7 @@ _DO: dict[type, Callable[[Runtime, Job, Any], Pause]] = {
     decide.Create: _create,
     decide.Start: _start,
     decide.Run: _run,
+    decide.SayPaused: _say_paused,
     decide.MarkMissing: _mark_missing,
     decide.Again: _start_over,
     decide.ReadEnd: _read_end,

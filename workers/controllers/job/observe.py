@@ -5,6 +5,7 @@ from django.utils import timezone
 from webapp.control.sightings import Container
 from webapp.inventory import services as inventory
 from webapp.jobs import decide
+from webapp.jobs import services as jobs
 from webapp.jobs.decide import Observed, Seen, View
 from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
@@ -24,6 +25,7 @@ def view(job: Job) -> View:
         is_cancel_wanted=job.is_cancel_wanted,
         container_id=job.container_id,
         missing_since=job.missing_since,
+        says_paused=job.message.startswith(jobs.PAUSED),
         ended_at=job.ended_at,
         keeps_work=bool(job.result.get("work_kept")),
         has_leftovers=bool(job.result.get("work_left")),
