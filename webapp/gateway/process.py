@@ -37,6 +37,7 @@ async def run(settings: Settings) -> None:
     polling.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await polling
+    state.refusals.flush()
     await state.journal.close(_LAST_POST_S)
     state.close()
     door.close()
