@@ -177,7 +177,7 @@ class Reading(asyncio.Protocol, ABC):
         self._body_came(request, body)
 
     def _body_came(self, request: Request, data: bytes) -> None:
-        if request.discards_body or self._is_lingering:
+        if request.discards_body or self._is_lingering or self._is_deaf:
             return
         if request is self._request:
             if self._handler is not None:
