@@ -7,8 +7,8 @@ from ninja import Query, Router
 
 from webapp.interfaces.api.callers import caller
 from webapp.interfaces.api.usage.schemas import (
+    CountedRefusalsOut,
     RefusalQuery,
-    RefusalsOut,
     RequestQuery,
     RequestsOut,
     UsageOut,
@@ -53,7 +53,9 @@ def list_requests(request: HttpRequest, asked: Query[RequestQuery]) -> dict[str,
     return {"items": found.records, "older": found.older or None}
 
 
-@router.get("/refusals", response=RefusalsOut, summary="Requests refused before a model was known, by key and reason")
+@router.get(
+    "/refusals", response=CountedRefusalsOut, summary="Requests refused before a model was known, by key and reason"
+)
 def list_refusals(request: HttpRequest, asked: Query[RefusalQuery]) -> dict[str, Any]:
     question = asking.question(caller(request), asked.dict(by_alias=True, exclude_none=True))
     found = refusals.find(caller(request), question.range, question.filters, asked.limit)

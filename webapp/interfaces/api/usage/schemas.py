@@ -113,7 +113,7 @@ class RefusalQuery(DaysQuery):
     limit: int = Field(50, ge=1, le=500, description="how many rows at most, the most frequent first")
 
 
-class RefusalOut(Schema):
+class CountedRefusalOut(Schema):
     """All requests of one key that were refused for one reason."""
 
     code: str = Field(description="as the answer's error named it, like model_not_found or too_many_requests")
@@ -131,6 +131,6 @@ class RefusalOut(Schema):
     request_id: str = Field(description="the latest one's")
 
 
-class RefusalsOut(Schema):
-    items: list[RefusalOut]
+class CountedRefusalsOut(Schema):
+    items: list[CountedRefusalOut]
     total: int = Field(description="refusals in these days, all rows together")
