@@ -43,6 +43,7 @@ AMBIGUOUS = [
     "GET http://me@elsewhere/v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
     "GET http://a,b/v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
     "GET http:///v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET http://:80/v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
     "GET http://elsewhere/v1/models HTTP/1.1\r\n\r\n",
     "GET ftp://elsewhere/v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
     "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
