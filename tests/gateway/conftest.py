@@ -22,6 +22,7 @@ def shared_yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
 def yard(shared_yard: Yard) -> Yard:
     """The shared gateway, with what earlier tests left behind forgotten."""
     shared_yard.web.records.clear()
+    shared_yard.web.refused.clear()
     shared_yard.web.pages.clear()
     for engine in shared_yard.engines:
         engine.asked.clear()

@@ -19,6 +19,7 @@ class FakeWeb:
     secret: str
     snapshot: dict[str, Any] = field(default_factory=lambda: {"version": "0"})
     records: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
     usage_status: int = 200
     polls: int = 0
     pages: list[Asked] = field(default_factory=list)
@@ -79,7 +80,8 @@ class FakeWeb:
     async def _usage(self, asked: Asked, line: Line) -> None:
         records = json.loads(asked.body)["records"]
         if self.usage_status == 200:
-            self.records.extend(records)
+            for record in records:
+                (self.refused if record.get("kind") == "refused" else self.records).append(record)
         await line.answer(self.usage_status, json.dumps({"accepted": len(records)}).encode())
 
     async def _download(self, size: int, line: Line) -> None:

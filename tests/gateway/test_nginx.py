@@ -121,9 +121,10 @@ def test_nginx_refuses_a_body_that_is_too_large_for_a_page(yard: Yard, front: Fr
     assert yard.web.pages == []
 
 
-def test_inference_may_be_larger_than_a_page(yard: Yard, front: Front) -> None:
+@pytest.mark.parametrize("path", ["/v1", "/d/research/smol/v1", "/d/research/meta-llama%2FLlama-3.1-8B/v1"])
+def test_inference_may_be_larger_than_a_page(yard: Yard, front: Front, path: str) -> None:
     """The gateway of these tests takes 1 MiB and says so in words, whatever nginx would say."""
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADA}\r\nConnection: close\r\n"
+    head = f"POST {path}/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADA}\r\nConnection: close\r\n"
     answer = through(front, framed(head, b"x" * (MAX_BODY_BYTES + 1), False))
     assert statuses(answer) == [413]
     assert b"MODELYARD_MAX_BODY_BYTES" in answer

@@ -11,7 +11,7 @@ from tests.gateway.test_upgrades import asked, framed
 from tests.gateway.yard import Yard, eventually, read_all
 from webapp.foundation.body_limit import MAX_BODY_BYTES
 
-PATHS = ["/page", "/accounts/login/", "/api/v1/deployments", "/v2/anything", "/ws/live/"]
+PATHS = ["/page", "/accounts/login/", "/api/v1/deployments", "/v2x/anything", "/ws/live/"]
 
 
 def post(path: str, extra: str = "") -> str:

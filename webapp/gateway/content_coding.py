@@ -45,7 +45,7 @@ class Decoder:
         unpacker = self._unpacker
         packed: bytes | memoryview = unpacker.unconsumed_tail
         if not packed:
-            packed = self._packed[self._read_bytes : self._read_bytes + _READ_BYTES]
+            packed = bytes(self._packed[self._read_bytes : self._read_bytes + _READ_BYTES])
             self._read_bytes += len(packed)
         try:
             piece = unpacker.decompress(packed, STEP_BYTES)

@@ -83,6 +83,14 @@ def authenticate(fields: dict[bytes, bytes], known: Knows, seen: SeenCredential)
     return principal
 
 
+def owner(fields: dict[bytes, bytes], known: Knows) -> Principal | None:
+    """Whose key the request carries, whatever that key may do: to tell its owner why a request was refused."""
+    try:
+        return known.keys.get(sha256(presented(fields)).digest())
+    except Problem:
+        return None
+
+
 def _from_token(credential: bytes, known: Knows) -> Principal:
     claims = playground_tokens.verify(credential, known.session_secret, time.time())
     if claims is None:

@@ -20,7 +20,7 @@ from webapp.gateway import (
 )
 from webapp.gateway.attempts import Attempts
 from webapp.gateway.body_room import SMALL_BYTES
-from webapp.gateway.credentials import Principal, authenticate
+from webapp.gateway.credentials import Principal, authenticate, owner
 from webapp.gateway.directory import Deployment, Directory
 from webapp.gateway.document_reply import DocumentReply
 from webapp.gateway.engine_errors import EngineRefusal, crashed
@@ -341,8 +341,15 @@ class Exchange(Attempts, eq=False):
         self.front.abort()
 
     def _refuse(self, problem: Problem, outcome: str | None = None) -> None:
+        if self.deployment is None:
+            self._count_refusal(problem)
         self._settle(outcome or _OUTCOMES[problem.source], problem.status, problem)
         self.front.refuse(problem, self.request_id)
+
+    def _count_refusal(self, problem: Problem) -> None:
+        """No deployment has a record of it."""
+        whose = self.principal or owner(self.request.fields, self.state.directory)
+        self.state.refusals.count(whose, self.target.endpoint, problem, self.request_id)
 
     def _let_go_of_body(self) -> None:
         if self._buffered:

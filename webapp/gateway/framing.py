@@ -28,7 +28,7 @@ _SOCKETS = b"/ws/"
 # uri-host [":" port] (RFC 9110, 7.2), without the sub-delims that no name in use has; empty where there is no name.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])?(?::[0-9]{0,5})?\Z")
 
-_ABSOLUTE = re.compile(rb"https?://(?P<host>[^/?#@]+)(?P<rest>[/?][^#]*)?\Z", re.IGNORECASE)
+_ABSOLUTE = re.compile(rb"https?://(?P<host>[^/?#@:][^/?#@]*)(?P<rest>[/?][^#]*)?\Z", re.IGNORECASE)
 
 # Clients repeat the same spellings for ever, so what was found out about a name is remembered. Bounded, because names
 # come from outside. The second table holds _UNREAD for names that the gateway does not read.

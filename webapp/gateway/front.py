@@ -197,10 +197,12 @@ class FrontConnection(Reading):
             self._end()
 
     def _enqueue(self, request: Request) -> None:
-        self._queue.append(request)
-        if len(self._queue) > _MAX_QUEUED_REQUESTS:
+        if len(self._queue) == _MAX_QUEUED_REQUESTS and request.problem is None and not self._is_deaf:
+            # Those before it get their answers; what comes behind it is not read any more.
             self._is_deaf = True
-            self.transport.abort()
+            request = Request(problem=_too_many_queued())
+        if len(self._queue) <= _MAX_QUEUED_REQUESTS:
+            self._queue.append(request)
 
     def _next(self) -> None:
         """Serve what has already arrived, then wait. A loop, because many answers are immediate."""
@@ -307,3 +309,8 @@ class FrontConnection(Reading):
     def _check_body(self, now: float) -> None:
         if now - self._read_at > _BODY_GAP_S:
             self.transport.abort()
+
+
+def _too_many_queued() -> Problem:
+    message = f"More than {_MAX_QUEUED_REQUESTS} requests were sent before the first was answered: send fewer at once"
+    return Problem(429, "too_many_pipelined", message, headers=retry_after(1), close=True)

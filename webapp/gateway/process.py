@@ -38,6 +38,7 @@ async def run(settings: Settings) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await polling
     await state.meter.close()
+    state.refusals.flush()
     await state.journal.close(_LAST_POST_S)
     state.close()
     door.close()

@@ -177,7 +177,7 @@ class Reading(asyncio.Protocol, ABC):
         self._body_came(request, body)
 
     def _body_came(self, request: Request, data: bytes) -> None:
-        if request.discards_body or self._is_lingering:
+        if request.discards_body or self._is_lingering or self._is_deaf:
             return
         if request is self._request:
             if self._handler is not None:
@@ -249,7 +249,7 @@ class Reading(asyncio.Protocol, ABC):
         request = self._incoming
         assert request is not None
         self._parser = HttpRequestParser(self)
-        if self.is_closed or self._is_lingering:
+        if self.is_closed or self._is_lingering or self._is_deaf:
             return b""
         if self._is_declining:
             self._is_declining = False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from webapp.gateway import cors, listing
 from webapp.gateway.access_log import plain_line
+from webapp.gateway.credentials import owner
 from webapp.gateway.errors import Problem
 from webapp.gateway.exchange import Exchange
 from webapp.gateway.framing import MAX_TARGET_BYTES, Request
@@ -55,6 +56,10 @@ def refuse(front: FrontConnection, request: Request, problem: Problem) -> None:
     written = front.refuse(problem, request_id)
     line = plain_line(request, request_id, front.client, problem.status, 0.0, written, problem.code)
     front.state.access_log.add(line)
+    target = classify(request.target)
+    if target.is_own:
+        endpoint = "models" if target.kind is Kind.MODELS else target.endpoint
+        front.state.refusals.count(owner(request.fields, front.state.directory), endpoint, problem, request_id)
 
 
 def cors_lines(state: State, request: Request) -> bytes:

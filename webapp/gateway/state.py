@@ -20,6 +20,7 @@ from webapp.gateway.framing import too_large_body
 from webapp.gateway.load_table import LoadTable
 from webapp.gateway.metering import Meter
 from webapp.gateway.metrics import Metrics
+from webapp.gateway.refusal_counts import RefusalCounts
 from webapp.gateway.replicas import Pool, Replicas
 from webapp.gateway.segments import Segments
 from webapp.gateway.settings import Settings
@@ -48,6 +49,7 @@ class State:
         self.web_pool = Pool(Address("", 0, str(web_socket())))
         self.journal = UsageJournal(_segments(settings), self.web, self.disk)
         self.meter = Meter()
+        self.refusals = RefusalCounts(self.journal.add_refused)
         self.connections: set[FrontConnection] = set()
         self.bodies = BodyRoom(settings.max_body_bytes, settings.max_buffered_bytes, too_large_body)
         self.page_bodies = BodyRoom(MAX_BODY_BYTES, 32 * MAX_BODY_BYTES, pages.too_large)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from webapp.gateway.records import UsageRecord, encode_lines
+from webapp.gateway.refusal_counts import RefusalCount
 from webapp.gateway.segments import Segments, batches
 from webapp.gateway.web_client import WebClient, WebUnavailable
 
@@ -31,7 +32,7 @@ class UsageJournal:
         self._segments = segments
         self._web = web
         self._disk = disk
-        self._unwritten: list[UsageRecord] = []
+        self._unwritten: list[UsageRecord | RefusalCount] = []
         self._flush_timer: asyncio.TimerHandle | None = None
         self._work: asyncio.Task[None] | None = None
         self._wants_sending = True
@@ -43,7 +44,13 @@ class UsageJournal:
         self._unwritten.append(record)
         self.recorded += 1
         if self._flush_timer is None:
-            self._flush_timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush_soon)
+            self._start_timer()
+
+    def add_refused(self, counts: list[RefusalCount]) -> None:
+        """They travel as records do, and are no records of usage."""
+        self._unwritten += counts
+        if self._flush_timer is None:
+            self._start_timer()
 
     def web_is_up(self) -> None:
         """Called once a second while web answers; cheap when nothing waits."""
@@ -66,6 +73,9 @@ class UsageJournal:
     def backlog_bytes(self) -> int:
         return self._segments.backlog_bytes()
 
+    def _start_timer(self) -> None:
+        self._flush_timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush_soon)
+
     def _flush_soon(self) -> None:
         self._flush_timer = None
         self._wants_sending = True
@@ -80,7 +90,7 @@ class UsageJournal:
         if self._web.is_up:
             await self._send_all()
         if self._unwritten and self._flush_timer is None:
-            self._flush_timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush_soon)
+            self._start_timer()
 
     async def _write(self) -> None:
         records, self._unwritten = self._unwritten, []

@@ -149,3 +149,33 @@ SUM_COLUMNS = (
     "duration_ms",
     *TTFT_COLUMNS,
 )
+
+
+class RefusalCountQuerySet(models.QuerySet["RefusalCount"]):
+    def visible_to(self, user: User) -> "RefusalCountQuerySet":
+        """Refusals of keys of this person's teams; those of nobody's keys are for admins."""
+        return self if user.is_superuser else self.filter(team_id__in=list(user.teams.values_list("pk", flat=True)))
+
+
+class RefusalCount(models.Model):
+    """How many requests of one key were refused for one reason in one minute, before a deployment was known. The id
+    comes from the gateway, which tells a count again when it has grown."""
+
+    id = models.UUIDField(primary_key=True)
+    at = models.DateTimeField(db_index=True)
+    last_at = models.DateTimeField()
+    key = models.ForeignKey(ApiKey, related_name="+", **_MENTION)
+    user = models.ForeignKey(User, related_name="+", **_MENTION)
+    team = models.ForeignKey(Team, related_name="+", db_index=False, **_MENTION)
+    endpoint = models.CharField(max_length=60, blank=True)
+    status = models.PositiveSmallIntegerField()
+    code = models.CharField(max_length=60)
+    # The latest one's.
+    message = models.CharField(max_length=300, blank=True)
+    request_id = models.CharField(max_length=128, blank=True)
+    count = models.PositiveIntegerField()
+
+    objects: ClassVar[models.Manager["RefusalCount"]] = RefusalCountQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["team", "at"], name="usage_refusals_of_team")]

@@ -15,9 +15,9 @@ from webapp.accounts.models import ApiKey, User
 from webapp.catalog import services as catalog
 from webapp.deployments.models import Deployment, Replica
 from webapp.foundation.events import services as events
-from webapp.usage import incoming, rollups
+from webapp.usage import incoming, refusals, rollups
 from webapp.usage.latency import quantile
-from webapp.usage.models import TTFT_COLUMNS, Period, Rollup, UsageRecord
+from webapp.usage.models import TTFT_COLUMNS, Period, RefusalCount, Rollup, UsageRecord
 
 RECORDS_KEPT_DAYS = int(os.environ.get("MODELYARD_USAGE_RECORDS_DAYS", "90"))
 MINUTES_KEPT = timedelta(days=2)
@@ -28,18 +28,21 @@ EXPIRE_AT_ONCE = 2000
 def accept(records: Iterable[dict[str, Any]]) -> int:
     """Store a batch in one transaction. Records that are there already, by id, are counted once; returns how many came.
 
-    The numbers of a key, person or deployment deleted since are kept.
+    The numbers of a key, person or deployment deleted since are kept. Counts of refusals come among them.
     """
-    rows = [row for row in map(incoming.read, records) if row is not None]
+    records = list(records)
+    refused = refusals.accept(record for record in records if record.get("kind") == refusals.KIND)
+    used = (record for record in records if record.get("kind") != refusals.KIND)
+    rows = [row for row in map(incoming.read, used) if row is not None]
     if not rows:
-        return 0
+        return refused
     with transaction.atomic():
         fresh = incoming.insert(rows)
         rollups.add(fresh)
         _touch_keys(fresh)
         _touch_replicas(fresh)
         events.publish(*{f"usage:{row.deployment_id}" for row in fresh if row.deployment_id})
-    return len(rows)
+    return len(rows) + refused
 
 
 def expire(now: datetime | None = None) -> int:
@@ -47,8 +50,9 @@ def expire(now: datetime | None = None) -> int:
     now = now or timezone.now()
     old_records = UsageRecord.objects.filter(at__lt=now - timedelta(days=RECORDS_KEPT_DAYS)).order_by("at")
     old_minutes = Rollup.objects.filter(period=Period.MINUTE, at__lt=now - MINUTES_KEPT).order_by("at")
+    old_refusals = RefusalCount.objects.filter(at__lt=now - timedelta(days=RECORDS_KEPT_DAYS)).order_by("at")
     removed = 0
-    for model, rows in ((UsageRecord, old_records), (Rollup, old_minutes)):
+    for model, rows in ((UsageRecord, old_records), (RefusalCount, old_refusals), (Rollup, old_minutes)):
         ids = list(rows.values_list("pk", flat=True)[:EXPIRE_AT_ONCE])
         if ids:
             # Nothing depends on these rows: no need to look for what does.

@@ -6,9 +6,16 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
 from webapp.interfaces.api.callers import caller
-from webapp.interfaces.api.usage.schemas import RequestQuery, RequestsOut, UsageOut, UsageQuery
+from webapp.interfaces.api.usage.schemas import (
+    CountedRefusalsOut,
+    RefusalQuery,
+    RequestQuery,
+    RequestsOut,
+    UsageOut,
+    UsageQuery,
+)
 from webapp.interfaces.kit.usage_csv import csv_response
-from webapp.usage import asking, requests
+from webapp.usage import asking, refusals, requests
 from webapp.usage.reports import Question, Row, report
 
 router = Router(tags=["usage"])
@@ -44,6 +51,32 @@ def list_requests(request: HttpRequest, asked: Query[RequestQuery]) -> dict[str,
     words = {**asked.dict(exclude_none=True), "q": asked.request_id}
     found = requests.page(requests.find(caller(request), words), asked.behind, asked.limit)
     return {"items": found.records, "older": found.older or None}
+
+
+@router.get(
+    "/refusals", response=CountedRefusalsOut, summary="Requests refused before a model was known, by key and reason"
+)
+def list_refusals(request: HttpRequest, asked: Query[RefusalQuery]) -> dict[str, Any]:
+    question = asking.question(caller(request), asked.dict(by_alias=True, exclude_none=True))
+    found = refusals.find(caller(request), question.range, question.filters, asked.limit)
+    return {"items": [_refused(row) for row in found.rows], "total": found.total}
+
+
+def _refused(row: refusals.Row) -> dict[str, Any]:
+    labels = {"team": row.team, "person": row.person, "key": row.key}
+    return {
+        "code": row.code,
+        "status": row.status,
+        "message": row.message,
+        "endpoint": row.endpoint,
+        **{name: label.key for name, label in labels.items()},
+        "team_name": row.team.text if row.team.key else None,
+        "username": row.person.text if row.person.key else None,
+        "key_name": row.key.text if row.key.key else None,
+        "count": row.count,
+        "last_at": row.last_at,
+        "request_id": row.request_id,
+    }
 
 
 def _question(request: HttpRequest, asked: UsageQuery) -> Question:

@@ -10,12 +10,17 @@ GroupName = Literal["team", "person", "key", "deployment", "endpoint", "day"]
 RangeName = Literal["today", "7d", "30d", "month", "last_month", "custom"]
 
 
-class UsageQuery(Schema):
-    """Which days, grouped how. Days are UTC."""
+class DaysQuery(Schema):
+    """Which days. Days are UTC."""
 
     range: RangeName | None = Field(None, description="7d unless `from` or `to` is given")
     from_: date | None = Field(None, alias="from", description="the first day of a range of its own")
     to: date | None = Field(None, description="the last day; today when absent")
+
+
+class UsageQuery(DaysQuery):
+    """Which days, grouped how."""
+
     group: GroupName = Field("deployment", description="what a row stands for")
     team: str | None = Field(None, max_length=40, description="only this team: its slug or number")
     person: int | None = Field(None, ge=0, lt=2**63, description="only this person's number")
@@ -97,3 +102,35 @@ class RequestsOut(Schema):
 
     items: list[RequestOut]
     older: str | None = Field(description="where the next ones begin, for `behind`; null at the end")
+
+
+class RefusalQuery(DaysQuery):
+    """Which days, and whose."""
+
+    team: str | None = Field(None, max_length=40, description="only this team: its slug or number")
+    person: int | None = Field(None, ge=0, lt=2**63, description="only this person's number")
+    key: int | None = Field(None, ge=0, lt=2**63, description="only this API key's number")
+    limit: int = Field(50, ge=1, le=500, description="how many rows at most, the most frequent first")
+
+
+class CountedRefusalOut(Schema):
+    """All requests of one key that were refused for one reason."""
+
+    code: str = Field(description="as the answer's error named it, like model_not_found or too_many_requests")
+    status: int = Field(description="the HTTP status")
+    message: str = Field(description="what the latest one was told")
+    endpoint: str = Field(description="empty where the address was none of the API")
+    team: int | None = Field(description="none where the key was not known; only admins see those")
+    team_name: str | None
+    person: int | None
+    username: str | None
+    key: int | None = Field(description="none for the playground, and where the key was not known")
+    key_name: str | None
+    count: int
+    last_at: datetime
+    request_id: str = Field(description="the latest one's")
+
+
+class CountedRefusalsOut(Schema):
+    items: list[CountedRefusalOut]
+    total: int = Field(description="refusals in these days, all rows together")

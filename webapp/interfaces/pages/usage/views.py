@@ -13,7 +13,7 @@ from webapp.accounts.teams import teams_of
 from webapp.foundation.errors import Invalid
 from webapp.interfaces.kit.doors import door, page_or_panel, person
 from webapp.interfaces.kit.usage_csv import csv_response
-from webapp.usage import asking, naming, ranges, requests
+from webapp.usage import asking, naming, ranges, refusals, requests
 from webapp.usage.reports import GROUPS, Question, Report, Row, report
 from webapp.usage.services import RECORDS_KEPT_DAYS
 
@@ -81,6 +81,7 @@ def report_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, A
     shown = Shown(Paginator(found.rows, PER_PAGE).get_page(asked.get("page")), words, question)
     return "usage/_panel.html", {
         "report": found,
+        "refused": refusals.find(user, question.range, question.filters),
         "listing": shown,
         "question": question,
         "complaint": complaint,
