@@ -27,6 +27,7 @@ from webapp.control.moves import States
 from webapp.foundation.crypto import decrypt, encrypt
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.foundation.events import services as events
+from webapp.foundation.text import one_line
 from webapp.inventory.models import Host
 
 USE_NOTED_EVERY = timedelta(minutes=1)
@@ -47,7 +48,7 @@ COPIES = _Copies()
 
 def add_artifact(inspected: Inspected, model_name: str = "") -> Artifact:
     """The catalogue's row for these files; the row that is there when they were added before."""
-    name = (model_name or inspected.model_name).strip()[:120]
+    name = (one_line(model_name) or one_line(inspected.model_name))[:120]
     slug, facts = _slug(name), inspected.facts
     with transaction.atomic():
         model, _created = CatalogModel.objects.get_or_create(

@@ -15,6 +15,7 @@ import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest, LogConfig, Mount
 
+from webapp.foundation.text import plain
 from workers.runtime.base import (
     ContainerFacts,
     ContainerMissing,
@@ -135,7 +136,7 @@ class DockerRuntime:
                 text = client.logs(container_id, stdout=True, stderr=True, tail=lines)
             except NotFound:
                 return ""
-        return bytes(text).decode(errors="replace")[-100_000:]
+        return plain(bytes(text).decode(errors="replace"))[-100_000:]
 
     def find_image(self, reference: str) -> str | None:
         with self._mapped() as client:

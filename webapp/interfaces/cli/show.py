@@ -84,6 +84,17 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def lines(text: str) -> str:
+    """Several lines without characters that steer a terminal."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text)
+
+
+def as_json(value: Any) -> str:
+    """JSON that says the same to a program, and nothing to a terminal but what can be seen."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str], out: TextIO | None = None) -> None:
     """Rows in columns under their names; on a terminal cut to its width."""
     out = out or sys.stdout
