@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
-from webapp.catalog import configs, filenames, gguf, hubs, outbound, reading, safetensors, variants
+from webapp.catalog import configs, filenames, gguf, hubs, naming, outbound, reading, safetensors, variants
 from webapp.catalog.configs import ConfigError
 from webapp.catalog.models import CodeApproval, Hub
 from webapp.catalog.outbound import OutboundError
@@ -182,7 +182,7 @@ def _usable(found: Offer, key: str, where: str) -> Variant:
             what = f"{where} has no variant {key!r}: it has" if key else f"{where} has"
             notes = " ".join(found.notes) or "Modelyard serves GGUF and safetensors files."
             raise Invalid(f"{what} nothing that can be served.", notes, fields={"variant": "nothing to choose from"})
-        names = ", ".join(f"{one.key} ({_told_size(one.size_bytes)})" for one in found.variants[:10])
+        names = ", ".join(f"{one.key} ({naming.size(one.size_bytes)})" for one in found.variants[:10])
         raise Invalid(what, f"It has: {names}.", fields={"variant": "choose one"})
     if variant.problem:
         raise Invalid(f"{key} cannot be served. {variant.problem}", "Choose another variant.")
@@ -416,7 +416,3 @@ def _open_local(path: Path, member: str) -> Iterator[tuple[BinaryIO, str, int]]:
         # RuntimeError: it is locked with a password, or packed in a way that zipfile does not know.
         what = f"{member} in {path.name}" if member else path.name
         raise Invalid(f"{what} cannot be read: {error}", fields={"source_path": "cannot be read"}) from error
-
-
-def _told_size(size_bytes: int) -> str:
-    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.1f} MiB"

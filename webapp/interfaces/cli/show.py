@@ -12,7 +12,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "deployments": ("id", "team", "name", "state", "artifact", "engine", "desired_replicas", "created_at"),
     "events": ("at", "replica", "new_state", "text", "actor"),
     "hosts": ("id", "name", "state", "is_drained", "cpu_count", "booked_bytes", "usable_bytes", "disk_free_bytes"),
-    "artifacts": ("id", "model", "quantisation", "format", "size_bytes", "created_at"),
+    "artifacts": ("id", "model", "quantisation", "format", "size_bytes", "created_at", "main_file", "came_from"),
     "jobs": ("id", "kind", "state", "artifact", "host", "step", "requested_by", "created_at"),
     "keys": ("id", "name", "prefix", "team", "scopes", "last_used_at", "expires_at", "revoked_at"),
     "engines": ("name", "title", "formats", "endpoints"),
