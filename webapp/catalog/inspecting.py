@@ -19,7 +19,7 @@ from webapp.catalog.configs import ConfigError
 from webapp.catalog.models import CodeApproval, Hub
 from webapp.catalog.outbound import OutboundError
 from webapp.catalog.variants import Offer, Variant
-from webapp.catalog.weight_sets import MAX_INDEX_BYTES, File
+from webapp.catalog.weight_sets import File
 from webapp.foundation import paths
 from webapp.foundation.errors import Invalid, Refused, Unavailable
 from webapp.foundation.text import has_unfit, one_line
@@ -117,7 +117,7 @@ def offer(hub: Hub, repo: hubs.Repo, key: str = "") -> Offer:
     """What the repository has that could be served, by its indexes and lists of modules. Raises Refused."""
     wanted = variants.texts_of(repo.files, key)
     try:
-        read = _each(wanted, lambda file: _content(file, _of_hub(hub, repo), MAX_INDEX_BYTES)) if wanted else []
+        read = _each(wanted, lambda file: _content(file, _of_hub(hub, repo), file.size_bytes)) if wanted else []
     except OutboundError as error:
         raise Unavailable(f"{hub.name} broke off: {error}", error.advice) from error
     return variants.group(repo.files, {file.name: text for file, text in zip(wanted, read, strict=True)})
@@ -209,7 +209,7 @@ def _inspect_folder(folder: Path, key: str) -> Inspected:
 
     wanted = variants.texts_of(files, key)
     _check_open(folder, *(file.name for file in wanted))
-    texts = {file.name: _content(file, opened, MAX_INDEX_BYTES) for file in wanted}
+    texts = {file.name: _content(file, opened, file.size_bytes) for file in wanted}
     found = variants.group(files, texts, outside)
     if not key and len(found.variants) == 1:
         key = found.variants[0].key
