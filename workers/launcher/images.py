@@ -71,6 +71,8 @@ TOOLS_FILES = (
         for name in ("failures", "meter", "modes", "content", "local", "web", "fetch", "remove", "shelf")
     ),
     *(f"webapp/catalog/{name}.py" for name in ("gguf", "safetensors", "configs", "outbound", "reading")),
+    # What belongs to an embedding model, and text as it is stored.
+    *(f"webapp/catalog/{name}.py" for name in ("companions", "filenames", "weight_sets")),
     "webapp/foundation/text.py",
     *(f"webapp/planner/{name}.py" for name in ("facts", "geometry", "ggml", "weights")),
 )
