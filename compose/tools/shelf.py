@@ -4,7 +4,7 @@ Reads a job from MODELYARD_JOB and prints one JSON object a line, like fetch.py.
 
     prepare   {"step": "prepare", "work": ".work/job-7", "source": "/models/3", "files": [{"name", "size_bytes"}],
                "needed_bytes": n}; on its input one line {"texts": {"calibration.txt": "..."}}
-    publish   {"step": "publish", "work": ".work/job-7", "artifact": 12}
+    publish   {"step": "publish", "work": ".work/job-7", "artifact": 12, "source": "/models/3"}
     remove    {"step": "remove", "work": ".work/job-7", "artifact": 12 | null}
     result    {"step": "done", "result": {..., "seconds": s}}; publish: files {name, size, sha256}, format, facts
 """
@@ -26,7 +26,7 @@ from compose.tools.failures import DISK_ADVICE, FetchError, disk_errors
 from compose.tools.fetch import safe_name
 from compose.tools.meter import Meter
 from compose.tools.modes import open_to_all
-from webapp.catalog import configs, gguf, safetensors
+from webapp.catalog import companions, configs, gguf, safetensors
 from webapp.planner.facts import ModelFacts
 
 MODELS = Path("/models")
@@ -60,7 +60,10 @@ def publish(job: Mapping[str, Any], models: Path = MODELS) -> dict[str, Any]:
     made = work / "out"
     # A rename that happened before we died is seen by its result.
     there = made if made.is_dir() else target
-    paths = sorted(path for path in there.iterdir() if path.is_file()) if there.is_dir() else []
+    if there is made and job.get("source"):
+        with disk_errors(target):
+            _bring_modules(Path(job["source"]), made)
+    paths = sorted(path for path in there.rglob("*") if path.is_file()) if there.is_dir() else []
     if not paths:
         raise FetchError("bad_job", "There is nothing to publish.", "Run the job again.")
     meter = Meter(sum(path.stat().st_size for path in paths), _say)
@@ -71,8 +74,8 @@ def publish(job: Mapping[str, Any], models: Path = MODELS) -> dict[str, Any]:
             while part := file.read(PART_BYTES):
                 digest.update(part)
                 meter.add(len(part), "publish", path.name)
-        files.append({"name": path.name, "size": path.stat().st_size, "sha256": digest.hexdigest()})
-    found = _described(there, paths)
+        files.append({"name": str(path.relative_to(there)), "size": path.stat().st_size, "sha256": digest.hexdigest()})
+    found = _described(there, [path for path in paths if path.parent == there])
     with disk_errors(target):
         if there is made:
             if target.exists():
@@ -85,6 +88,19 @@ def publish(job: Mapping[str, Any], models: Path = MODELS) -> dict[str, Any]:
             _sync(target.parent)
         shutil.rmtree(work, ignore_errors=True)
     return {"files": files, **found}
+
+
+def _bring_modules(source: Path, made: Path) -> None:
+    """What is behind an embedding model (pooling, layers) goes with its new weights, or they would answer otherwise."""
+    if not (source / companions.MODULES).is_file() or not (made / "config.json").is_file():
+        return
+    modules = companions.read_modules((source / companions.MODULES).read_bytes())
+    names = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()]
+    for name in companions.of_result(names, modules):
+        target = made / safe_name(name)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target)
 
 
 def remove(job: Mapping[str, Any], models: Path = MODELS) -> dict[str, Any]:

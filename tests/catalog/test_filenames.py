@@ -44,6 +44,17 @@ def header(**words):
         (header(basename="SmolLM2", size_label="135M", finetune="Instruct"), "x.gguf", "", "SmolLM2-135M-Instruct"),
         (header(basename="Mixtral", size_label="8x7B", version="v0.1"), "x.gguf", "o/Y-GGUF", "Mixtral-8x7B-v0.1"),
         (header(basename="Llama 3", size_label="8B", finetune="Some/Tune"), "x.gguf", "", "Llama-3-8B-Some-Tune"),
+        # Its publisher's spelling where the name of the file says the same.
+        (
+            header(basename="smollm2", size_label="135M", finetune="8k-lc100k-mix1-ep2"),
+            "SmolLM2-135M-Instruct.Q4_1.gguf",
+            "",
+            "SmolLM2-135M-Instruct",
+        ),
+        (header(basename="Llama 3", size_label="8B"), "Meta-Llama-3-8B-Q4_K_M.gguf", "", "Meta-Llama-3-8B"),
+        (header(basename="Foo", size_label="7B"), "model-7B-Q4_0.gguf", "", "Foo-7B"),
+        (header(basename="SmolLM2", size_label="1.7B"), "smollm2-135M-Q4_0.gguf", "", "SmolLM2-1.7B"),
+        (header(basename="SmolLM2", size_label="135M", finetune="Chat"), "smollm2-135m.gguf", "", "SmolLM2-135M-Chat"),
         # The file's name, without quantisation, shard and ending.
         ({}, "Qwen2.5-0.5B-Instruct-Q4_K_M.gguf", "", "Qwen2.5-0.5B-Instruct"),
         (header(name="qwen"), "Qwen3-30B-A3B-UD-Q4_K_XL-00001-of-00002.gguf", "", "Qwen3-30B-A3B"),

@@ -8,8 +8,9 @@ import pytest
 
 from tests.catalog.gguf_file import gguf_bytes
 from tests.catalog.safetensors_file import CONFIG, index_bytes, safetensors_bytes
-from webapp.catalog import hubs
+from webapp.catalog import hubs, variants
 from webapp.catalog.inspecting import inspect_path, inspect_repo
+from webapp.catalog.weight_sets import File
 from webapp.foundation.errors import Invalid
 from webapp.jobs import fetching
 
@@ -91,7 +92,8 @@ def test_without_an_index_all_parts_of_one_count_are_the_model(look):
         (index(b'{"weight_map": {}}'), "names no file"),
         (index(b'{"weight_map": {"a": "m.safetensors", "a": "n.safetensors"}}'), "says of one tensor twice"),
         (index(b'{"weight_map": ["m.safetensors"]}'), "has no weight_map"),
-        (index(b"[" * 100_000), "is not sound JSON"),
+        (index(b"[" * 100_000), "lists more than any known model has"),
+        (index(b"[" * 900), "is not sound JSON"),
         (index(b""), "is not sound JSON"),
         ({**without("model.safetensors.index.json", PARTS[1])}, "Part 2 of 3 is missing"),
         (
@@ -236,3 +238,12 @@ def test_a_file_that_gets_another_name_is_still_found_by_the_job(folder, ada, te
     job = fetching.import_file(ada, team, host, str(folder), "model.fp16.safetensors")
     wanted = {file["name"]: file.get("from") for file in job.params["files"]}
     assert wanted == {"config.json": None, "model.safetensors": "model.fp16.safetensors"}
+
+
+def test_the_lists_of_the_chosen_variant_are_read_before_those_of_a_hundred_others():
+    many = [File(f"a{number:03}/model.safetensors.index.json", 100) for number in range(100)]
+    root, chosen = File("model.safetensors.index.json", 100), File("z/model.safetensors.index.json", 100)
+    read = variants.texts_of([*many, root, chosen], "z")
+    assert set(read[:2]) == {root, chosen} and len(read) == variants.MOST_TEXTS
+    large = [File(f"a{number}/model.safetensors.index.json", 30 * 2**20) for number in range(9)]
+    assert len(variants.texts_of(large)) == 2

@@ -1,6 +1,7 @@
 """Answers as people read them."""
 
 import io
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -55,3 +56,14 @@ def test_columns_line_up_and_are_cut_on_a_terminal_only(monkeypatch):
     show.table(rows, ("state", "name"), screen)
     assert "\x1b[32mready\x1b[0m" in screen.getvalue()
     assert "a" * 30 not in screen.getvalue()
+
+
+def test_json_for_programs_says_the_same_and_steers_no_terminal():
+    value = {"name": "Zoë \x1b[2J\x9b31m\u202e模型", "lines": "a\nb"}
+    text = show.as_json(value)
+    assert json.loads(text) == value
+    assert all(letter.isprintable() or letter == "\n" for letter in text) and "模型" in text
+
+
+def test_several_lines_stay_lines():
+    assert show.lines("one\x1b[2J\n\ttwo\u202e") == "one [2J\n\ttwo "

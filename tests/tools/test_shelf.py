@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import shutil
 from collections import namedtuple
 
@@ -10,6 +11,7 @@ import pytest
 from compose.tools import shelf
 from compose.tools.failures import FetchError
 from tests.catalog.gguf_file import gguf_bytes, write_gguf
+from tests.catalog.safetensors_file import CONFIG, safetensors_bytes
 from tests.tools.conftest import modes
 
 WORK = ".work/job-7"
@@ -75,6 +77,23 @@ def test_a_full_disk_is_told_in_words(models, monkeypatch):
     with pytest.raises(FetchError) as refused:
         shelf.prepare(order(models), {"calibration.txt": "x"}, models)
     assert refused.value.code == "disk_full"
+
+
+def test_what_stands_behind_an_embedding_model_goes_with_its_new_weights(models):
+    source, out = models / "3", models / WORK / "out"
+    shelf.prepare(order(models), {}, models)
+    listed = [{"path": "", "type": "m.Transformer"}, {"path": "1_Pooling", "type": "m.Pooling"}]
+    (source / "1_Pooling").mkdir()
+    (source / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    (source / "modules.json").write_text(json.dumps(listed))
+    (source / "tokenizer.json").write_text("old")
+    out.mkdir()
+    (out / "config.json").write_text(json.dumps(CONFIG))
+    (out / "model.safetensors").write_bytes(safetensors_bytes())
+    said = shelf.publish({"work": WORK, "artifact": 12, "source": str(source)}, models)
+    names = ["1_Pooling/config.json", "config.json", "model.safetensors", "modules.json"]
+    assert [file["name"] for file in said["files"]] == names
+    assert (models / "12" / "1_Pooling" / "config.json").read_text() == '{"pooling_mode_cls_token": true}'
 
 
 def test_publish_gives_the_folder_its_place_and_says_what_is_in_it(made):

@@ -22,6 +22,7 @@ BESIDE = re.compile(
     r"config_sentence_transformers|sentence_[a-z]+_config|tokenizer(_config)?)\.json$|"
     r"merges\.txt$|vocab\.txt$|.+\.model(\.v\d+)?$|.+\.jinja$|.+\.tiktoken$|LICENSE[^/]*$|USE_POLICY[^/]*$"
 )
+_OF_MODULES = re.compile(r"(modules|config_sentence_transformers|sentence_[a-z]+_config)\.json$")
 # The only kind without a configuration: repositories keep no empty folders, so there is none of it.
 _WITHOUT_FILES = "Normalize"
 
@@ -75,6 +76,14 @@ def beside(folder: str, members: Sequence[File], files: Sequence[File], modules:
         if module.path and not module.is_model:
             found += [file for file in _below(folder, module.path, files) if not _is_program(file.name)]
     return list(dict.fromkeys(found))
+
+
+def of_result(names: Sequence[str], modules: Modules) -> list[str]:
+    """Which of a source's files, by all their names, a quantised result needs as they are: tools write tokenizer and
+    config anew, and know nothing of modules."""
+    folders = tuple(f"{module.path}/" for module in modules.listed if module.path and not module.is_model)
+    own = [name for name in names if name.startswith(folders)] if folders else []
+    return [*own, *(name for name in names if _OF_MODULES.match(name))]
 
 
 def problem_of(folder: str, files: Sequence[File], modules: Modules | None) -> str:

@@ -107,12 +107,14 @@ def _is_odd(name: str) -> bool:
 def model_name(metadata: Mapping[str, object], file: str, place: str = "") -> str:
     """The model that a GGUF file is of, whatever way it came: by its header, its name, or what it lies in (`place`).
 
-    Of the names that are no more than somebody's word, one with a size comes first: others hold for a whole family.
+    A file's name that says what the header says is spelled as its publisher spells it; headers are filled in by the
+    converter, with the name of a training run where it found no better one. Of other names one with a size comes
+    first: those without hold for a whole family.
     """
     words = [_word(metadata.get(f"general.{key}")) for key in ("basename", "size_label", "finetune", "version")]
-    if words[0]:
-        return "-".join(word for word in words if word)
     by_file, said = without_encoding(PurePosixPath(file).name), one_line(metadata.get("general.name") or "")
+    if words[0]:
+        return by_file if _says(by_file, *words[:3]) else "-".join(word for word in words if word)
     holder = without_format(place)
     sized = next((name for name in (by_file, holder) if SIZE.search(name)), "")
     return sized or said or holder or by_file
@@ -134,6 +136,19 @@ def without_format(name: str) -> str:
     while (shorter := FORMATS.sub("", last)) != last and shorter:
         last = shorter
     return last
+
+
+def _says(name: str, base: str, size: str, finetune: str) -> bool:
+    """Whether a file's name holds base name, size and, where the header knows one, some fine-tune."""
+    found = SIZE.search(name)
+    if found is None or _letters(base) not in _letters(name):
+        return False
+    is_same_size = not size or _letters(size) == _letters(found[0])
+    return is_same_size and (not finetune or len(name) > found.end())
+
+
+def _letters(text: str) -> str:
+    return "".join(letter for letter in text.lower() if letter.isalnum() or letter == ".").strip(".")
 
 
 def _word(value: object) -> str:

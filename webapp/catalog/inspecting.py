@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
-from webapp.catalog import configs, filenames, gguf, hubs, outbound, reading, safetensors, variants
+from webapp.catalog import configs, filenames, gguf, hubs, naming, outbound, reading, safetensors, variants
 from webapp.catalog.configs import ConfigError
 from webapp.catalog.models import CodeApproval, Hub
 from webapp.catalog.outbound import OutboundError
 from webapp.catalog.variants import Offer, Variant
-from webapp.catalog.weight_sets import MAX_INDEX_BYTES, File
+from webapp.catalog.weight_sets import File
 from webapp.foundation import paths
 from webapp.foundation.deadline import Deadline
 from webapp.foundation.errors import Invalid, Refused, Unavailable
@@ -118,7 +118,7 @@ def offer(hub: Hub, repo: hubs.Repo, key: str = "") -> Offer:
     """What the repository has that could be served, by its indexes and lists of modules. Raises Refused."""
     wanted = variants.texts_of(repo.files, key)
     try:
-        read = _each(wanted, lambda file: _content(file, _of_hub(hub, repo), MAX_INDEX_BYTES)) if wanted else []
+        read = _each(wanted, lambda file: _content(file, _of_hub(hub, repo), file.size_bytes)) if wanted else []
     except OutboundError as error:
         raise Unavailable(f"{hub.name} broke off: {error}", error.advice) from error
     return variants.group(repo.files, {file.name: text for file, text in zip(wanted, read, strict=True)})
@@ -183,7 +183,7 @@ def _usable(found: Offer, key: str, where: str) -> Variant:
             what = f"{where} has no variant {key!r}: it has" if key else f"{where} has"
             notes = " ".join(found.notes) or "Modelyard serves GGUF and safetensors files."
             raise Invalid(f"{what} nothing that can be served.", notes, fields={"variant": "nothing to choose from"})
-        names = ", ".join(f"{one.key} ({_told_size(one.size_bytes)})" for one in found.variants[:10])
+        names = ", ".join(f"{one.key} ({naming.size(one.size_bytes)})" for one in found.variants[:10])
         raise Invalid(what, f"It has: {names}.", fields={"variant": "choose one"})
     if variant.problem:
         raise Invalid(f"{key} cannot be served. {variant.problem}", "Choose another variant.")
@@ -210,7 +210,7 @@ def _inspect_folder(folder: Path, key: str) -> Inspected:
 
     wanted = variants.texts_of(files, key)
     _check_open(folder, *(file.name for file in wanted))
-    texts = {file.name: _content(file, opened, MAX_INDEX_BYTES) for file in wanted}
+    texts = {file.name: _content(file, opened, file.size_bytes) for file in wanted}
     found = variants.group(files, texts, outside)
     if not key and len(found.variants) == 1:
         key = found.variants[0].key
@@ -424,7 +424,3 @@ def _open_local(path: Path, member: str) -> Iterator[tuple[BinaryIO, str, int]]:
         # RuntimeError: it is locked with a password, or packed in a way that zipfile does not know.
         what = f"{member} in {path.name}" if member else path.name
         raise Invalid(f"{what} cannot be read: {error}", fields={"source_path": "cannot be read"}) from error
-
-
-def _told_size(size_bytes: int) -> str:
-    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.1f} MiB"

@@ -28,6 +28,7 @@ from webapp.foundation.crypto import decrypt, encrypt
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.foundation.events import services as events
 from webapp.foundation.iri import to_uri
+from webapp.foundation.text import one_line
 from webapp.inventory.models import Host
 
 USE_NOTED_EVERY = timedelta(minutes=1)
@@ -51,7 +52,7 @@ def add_artifact(team: Team, inspected: Inspected, model_name: str = "") -> Arti
 
     What another team has and does not share is not looked at: it may have come with a token that this team lacks.
     """
-    name = (model_name or inspected.model_name).strip()[:120]
+    name = (one_line(model_name) or one_line(inspected.model_name))[:120]
     slug, facts = _slug(name), inspected.facts
     with transaction.atomic():
         # Two requests of one team wait for each other here; of two teams neither knows of the other.

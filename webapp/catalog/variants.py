@@ -5,6 +5,7 @@ One GGUF file or one split set is one variant; so is one set of safetensors with
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import PurePosixPath
 
 from webapp.catalog import companions, filenames, weight_sets
@@ -13,6 +14,7 @@ from webapp.catalog.weight_sets import File, WeightSet
 MAX_FILES = 5000
 # What is read of a source before its variants are known; of more the names have to do until one is chosen.
 MOST_TEXTS = 32
+MOST_TEXT_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,9 @@ def texts_of(files: Iterable[File], key: str = "") -> list[File]:
     """The files whose content `group` wants to know, those of the variant `key` first: indexes, modules.json."""
     listed = [file for file in list(files)[:MAX_FILES] if filenames.is_plain(file.name)]
     wanted = [file for file in listed if (most := _largest(file.name)) and file.size_bytes <= most]
-    wanted.sort(key=lambda file: (not key.startswith(_folder(file)), _folder(file).count("/"), file.name))
-    return wanted[:MOST_TEXTS]
+    wanted.sort(key=lambda file: (not f"{key}/".startswith(_folder(file)), _folder(file).count("/"), file.name))
+    sizes = accumulate(file.size_bytes for file in wanted)
+    return [file for file, size in zip(wanted, sizes, strict=True) if size <= MOST_TEXT_BYTES][:MOST_TEXTS]
 
 
 def _folder(file: File) -> str:

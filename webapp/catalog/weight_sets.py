@@ -7,6 +7,7 @@ model.safetensors.index.fp16.json.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -16,6 +17,8 @@ from webapp.catalog.filenames import is_plain, is_safetensors, part_of, stem_of
 
 # The largest known index (a model of a trillion parameters) has 14 MB.
 MAX_INDEX_BYTES = 32 * 2**20
+MAX_TENSORS = 1_000_000
+MAX_OBJECTS = 1000  # the index, its map, its metadata
 INDEX = re.compile(r"(?P<stem>.+)\.safetensors\.index(?P<flavour>\.[\w-]+)?\.json$")
 
 
@@ -56,6 +59,9 @@ def read_index(raw: bytes) -> tuple[str, ...]:
     """The files that an index names, in order. Raises BadIndex."""
     if len(raw) > MAX_INDEX_BYTES:
         raise BadIndex("is larger than any known model's")
+    # A parsed object is many times its text: what no index needs is refused before it is parsed.
+    if raw.count(b":") > MAX_TENSORS or raw.count(b"{") + raw.count(b"[") > MAX_OBJECTS:
+        raise BadIndex("lists more than any known model has")
     try:
         found = json.loads(raw, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
@@ -106,16 +112,17 @@ def of_folder(
 
 def missing(numbers: Sequence[int], count: int) -> str:
     """What a set of so many numbered parts lacks, in words; they are counted from 1, by some from 0."""
-    twice = next((number for number in numbers if numbers.count(number) > 1), None) if len(numbers) < 10_000 else None
+    there = Counter(numbers)
+    twice = next((number for number, times in there.items() if times > 1), None)
     if twice is not None:
         return f"Part {twice} of {count} is there twice."
-    first = 0 if 0 in numbers else 1
-    lacking = count - sum(first <= number < first + count for number in numbers)
+    first = 0 if 0 in there else 1
+    lacking = count - sum(first <= number < first + count for number in there)
     if not lacking:
         return ""
     if lacking > 1:
         return f"{lacking} of {count} parts are missing."
-    return f"Part {next(n for n in range(first, first + count) if n not in numbers)} of {count} is missing."
+    return f"Part {next(n for n in range(first, first + count) if n not in there)} of {count} is missing."
 
 
 def _indexed(folder: str, index: File, there: Mapping[str, File], raw: bytes, outside: Iterable[str]) -> WeightSet:

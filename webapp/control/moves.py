@@ -10,6 +10,7 @@ from django.utils import timezone
 from webapp.control import lease
 from webapp.control.lease import Leased
 from webapp.foundation.errors import Conflict
+from webapp.foundation.text import one_line
 
 R = TypeVar("R", bound=models.Model)
 MOST_REASON = 500
@@ -42,11 +43,15 @@ class States(Generic[R]):
         names = {field.name for field in self.model._meta.concrete_fields}
         if new not in self.moves[old]:
             raise IllegalMove(f"A {self.model._meta.verbose_name} that is {old} cannot become {new}.")
+        # Reasons and advice quote what engines, tools and files say.
+        reason = one_line(reason)[:MOST_REASON]
+        if "advice" in columns:
+            columns["advice"] = one_line(columns["advice"])
         written = {"state": new, **self.columns(row, old, new)}
         if "state_at" in names:
             written["state_at"] = timezone.now()
         if "reason" in names:
-            written["reason"] = reason[:MOST_REASON]
+            written["reason"] = reason
         written |= columns
         held = {"epoch": row.epoch} if isinstance(row, Leased) else {}
         with transaction.atomic():
@@ -54,7 +59,7 @@ class States(Generic[R]):
                 return False
             for name, value in written.items():
                 setattr(row, name, value)
-            self.moved(row, old, new, reason[:MOST_REASON])
+            self.moved(row, old, new, reason)
         lease.refresh(row)
         return True
 

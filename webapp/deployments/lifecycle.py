@@ -17,6 +17,7 @@ from webapp.deployments.states import BACKOFF_RESET_AFTER_READY_S, MOVES, Desire
 from webapp.deployments.waking import RECONCILE, ROLL, topics
 from webapp.foundation import work_queue
 from webapp.foundation.events import services as events
+from webapp.foundation.text import one_line
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
 
@@ -108,7 +109,7 @@ def record_waiting(replica: Replica, why: Why) -> None:
     """Why a pending replica waits; said once, and pages are told when it changes."""
     with transaction.atomic():
         rows = Replica.objects.filter(pk=replica.pk, state=ReplicaState.PENDING, epoch=replica.epoch)
-        told = {"reason_code": why.code, "reason": why.text[:500], "advice": why.advice[:500]}
+        told = {"reason_code": why.code, "reason": one_line(why.text)[:500], "advice": one_line(why.advice)[:500]}
         if rows.exclude(**told).update(**told):
             events.publish(*topics(replica.deployment))
 

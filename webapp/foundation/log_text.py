@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 from django.db.models import QuerySet
 
+from webapp.foundation.text import plain
+
+__all__ = ["PIECE_CHARS", "Chunk", "Piece", "Place", "end_of", "plain", "read"]
+
 # More than this at once would hold up the other messages of the socket.
 PIECE_CHARS = 64 * 1024
 
-# Control sequences of terminals (ECMA-48: CSI, OSC, two-character escapes), then every other control character
-# except line feed and tab, then the marks that turn text around or hide it.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,200}\x1b?)?\Z|\r\Z")
 
 
@@ -54,11 +54,6 @@ class Chunk(Protocol):
 
     offset: int
     text: str
-
-
-def plain(text: str) -> str:
-    """The text without terminal sequences and control characters; a bare carriage return becomes a new line."""
-    return _CONTROLS.sub("", _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def end_of(chunks: QuerySet[Any]) -> int:

@@ -14,6 +14,9 @@ MAX_ID = 2**63 - 1
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # Marks without a width that turn text around (UAX 9) or hide in it.
 _HIDDEN = re.compile("[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+# Control sequences of terminals (ECMA-48: CSI, OSC, two-character escapes).
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def clean_text(text: object, max_chars: int = MAX_CHARS) -> str:
@@ -32,13 +35,20 @@ def has_unfit(text: str) -> bool:
     return bool(_UNFIT.search(text) or _HIDDEN.search(text))
 
 
+def plain(text: str) -> str:
+    """The text in its lines, without terminal sequences, control characters and hidden marks; every other end of a
+    line becomes a new line."""
+    seen = re.sub("\r\n|[\r\u2028\u2029]", "\n", _ESCAPES.sub("", text))
+    return _HIDDEN.sub("", _CONTROLS.sub("", seen))
+
+
 def storable(value: Any) -> Any:
-    """What a file or a program said, a tree of JSON, with every text in it as `one_line` has it."""
+    """What a program said, a tree of JSON, with every text in it as `plain` has it."""
     if isinstance(value, str):
-        return one_line(value)
+        return plain(value)
     if isinstance(value, dict):
         return {one_line(key): storable(part) for key, part in value.items()}
-    return [storable(part) for part in value] if isinstance(value, list | tuple) else value
+    return [storable(part) for part in value] if isinstance(value, list) else value
 
 
 def words(text: str) -> list[str]:

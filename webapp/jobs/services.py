@@ -14,6 +14,7 @@ from webapp.control.moves import States
 from webapp.foundation import work_queue
 from webapp.foundation.errors import Conflict
 from webapp.foundation.events import services as events
+from webapp.foundation.text import one_line
 from webapp.inventory.models import Host
 from webapp.inventory.services import HOST_LANE
 from webapp.jobs import kinds
@@ -122,7 +123,8 @@ def record_progress(
     with transaction.atomic():
         # Its container may speak before the worker has written that it runs.
         running = Job.objects.filter(pk=job_id, state__in=[JobState.QUEUED, JobState.RUNNING])
-        if running.update(step=step[:40], done=done, total=total, unit=unit[:20], speed=speed, message=message[:300]):
+        said = {"step": one_line(step)[:40], "unit": one_line(unit)[:20], "message": one_line(message)[:300]}
+        if running.update(**said, done=done, total=total, speed=speed):
             _announce(Job.objects.get(pk=job_id))
 
 

@@ -19,6 +19,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest, LogConfig, Mount
 
 from webapp.foundation.paths import ENGINE_SOCKET
+from webapp.foundation.text import plain
 from workers.runtime.base import (
     SOCKET_PATH,
     ContainerFacts,
@@ -152,7 +153,7 @@ class DockerRuntime:
                 text = client.logs(container_id, stdout=True, stderr=True, tail=lines)
             except NotFound:
                 return ""
-        return bytes(text).decode(errors="replace")[-100_000:]
+        return plain(bytes(text).decode(errors="replace"))[-100_000:]
 
     def find_image(self, reference: str) -> str | None:
         with self._mapped() as client:

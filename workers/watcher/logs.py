@@ -14,6 +14,7 @@ from typing import Any
 from django.db.utils import DatabaseError
 
 from webapp.engines.base import Engine
+from webapp.foundation.text import plain
 from workers.hosts.client import HostClient
 from workers.runtime.base import RuntimeFault
 from workers.watcher import rows
@@ -96,8 +97,8 @@ async def _lines(docker: HostClient, container_id: str, since: str) -> AsyncGene
 
 
 def _capped(line: str) -> str:
-    # PostgreSQL stores no NUL; a progress bar rewrites its line with carriage returns: its last word counts.
-    line = line.replace("\0", "").rstrip("\r").rsplit("\r", 1)[-1]
+    # A progress bar rewrites its line with carriage returns: its last word counts.
+    line = plain(line.rstrip("\r").rsplit("\r", 1)[-1])
     return line if len(line) <= MOST_LINE else f"{line[:MOST_LINE]} …"
 
 

@@ -83,7 +83,10 @@ def export(
     found = {"deployments": rows}
     if schedules := scheduling.declared(session, team):
         found["schedules"] = schedules
-    print(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), end="")
+    text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
+    if text != show.lines(text):  # hidden characters are written as their numbers, so that the file says the same
+        text = yaml.safe_dump(found, sort_keys=False)
+    print(text, end="")
 
 
 def _own(session: Session) -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ def status(context: typer.Context, json_: JsonFlag = False) -> None:
         session.show_value("", {"url": session.api.url, "me": me, **{path[1:]: rows for path, rows in parts.items()}})
         return
     teams = ", ".join(team["slug"] for team in me["teams"]) or "no team"
-    print(f"{session.api.url} as {me['username']} ({teams})")
+    print(show.plain(f"{session.api.url} as {me['username']} ({teams})"))
     for path, rows in parts.items():
         print(f"\n{_TITLES.get(path, path[1:].upper())}")
         if rows:

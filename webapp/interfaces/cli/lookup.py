@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from webapp.interfaces.cli import show
 from webapp.interfaces.cli.errors import Usage
 
 _NAMES = ("name", "slug", "username", "prefix", "uuid", "main_file", "title", "email", "repository")
@@ -34,10 +35,19 @@ def identity(value: str, path: str, everything: Callable[[str], list[Any]]) -> s
     if len(found) == 1:
         return str(found[0]["id"])
     if found:
-        known = "\n".join(f"  {item['id']}  {_label(item)}" for item in found[:10])
+        known = "\n".join("  ".join(["", str(item["id"]), _label(item), *_apart(item)]) for item in found[:10])
         raise Usage(f"{value!r} names {len(found)} {what}; write the id:\n{known}")
     near = ", ".join(sorted({_label(item) for item in items})[:8])
     raise Usage(f"There is no {value!r} among the {what} that you may see" + (f" ({near})." if near else "."))
+
+
+def _apart(item: Mapping[str, Any]) -> list[str]:
+    """What tells files of one model and quantisation apart."""
+    if "main_file" not in item:
+        return []
+    size = show.size(item.get("size_bytes") or 0)
+    words = (item["main_file"], size, item.get("came_from"), str(item.get("created_at") or "")[:10])
+    return [str(word) for word in words if word]
 
 
 def _label(item: Mapping[str, Any]) -> str:

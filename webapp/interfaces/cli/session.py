@@ -1,6 +1,5 @@
 """What the options in front of the command mean, and how an answer gets to the terminal."""
 
-import json
 import os
 import sys
 from dataclasses import dataclass, field
@@ -42,7 +41,8 @@ class Session:
         if operation.answers == "nothing" or not answer.body:
             self.say("Done.")
         elif not answer.is_json:
-            sys.stdout.write(answer.body.decode(errors="replace"))
+            text = answer.body.decode(errors="replace")
+            sys.stdout.write(show.lines(text) if sys.stdout.isatty() else text)
         else:
             self.show_value(operation.path, answer.json)
 
@@ -53,20 +53,20 @@ class Session:
         rows = value["items"] if isinstance(value, dict) and {"items", "count"} <= set(value) else value
         if self.is_quiet:
             for row in rows if isinstance(rows, list) else [rows]:
-                print(row.get("id", row.get("name", "")) if isinstance(row, dict) else row)
+                print(show.plain(str(row.get("id", row.get("name", "")) if isinstance(row, dict) else row)))
         elif isinstance(rows, list):
             self._show_rows(path, rows, value)
         elif isinstance(rows, dict):
             show.item(rows)
         else:
-            print(rows)
+            print(show.lines(str(rows)))
 
     def _show_rows(self, path: str, rows: list[Any], value: Any) -> None:
         if not rows:
             print("Nothing there.")
             return
         if not isinstance(rows[0], dict):
-            print("\n".join(map(str, rows)))
+            print("\n".join(show.plain(str(row)) for row in rows))
             return
         show.table(rows, show.columns_of(path, rows))
         if isinstance(value, dict) and value["count"] > len(rows):
@@ -75,8 +75,8 @@ class Session:
     def say(self, text: str) -> None:
         """A remark for people; scripts that want JSON or ids do not get it."""
         if not (self.is_json or self.is_quiet):
-            print(text)
+            print(show.lines(text))
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(show.as_json(value))

@@ -12,7 +12,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "deployments": ("id", "team", "name", "state", "artifact", "engine", "desired_replicas", "created_at"),
     "events": ("at", "replica_ordinal", "new_state", "text", "actor"),
     "hosts": ("id", "name", "state", "is_drained", "isolation", "booked_bytes", "usable_bytes", "disk_free_bytes"),
-    "artifacts": ("id", "model", "quantisation", "format", "size_bytes", "created_at"),
+    "artifacts": ("id", "model", "quantisation", "format", "size_bytes", "created_at", "main_file", "came_from"),
     "jobs": ("id", "kind", "state", "artifact", "host", "step", "requested_by", "created_at"),
     "keys": ("id", "name", "prefix", "team", "scopes", "last_used_at", "expires_at", "revoked_at"),
     "engines": ("name", "title", "formats", "endpoints"),
@@ -83,6 +83,17 @@ def cell(name: str, value: Any) -> str:
 def plain(text: str) -> str:
     """Without characters that steer a terminal: names come from people and files."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def lines(text: str) -> str:
+    """Several lines without characters that steer a terminal."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text)
+
+
+def as_json(value: Any) -> str:
+    """JSON that says the same to a program, and nothing to a terminal but what can be seen."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str], out: TextIO | None = None) -> None:

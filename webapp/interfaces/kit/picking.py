@@ -1,6 +1,6 @@
 """A choice among many rows: the page shows those that match a search, a screenful at most; works without scripts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -50,11 +50,15 @@ class Pick(forms.ModelChoiceField):  # type: ignore[type-arg]  # no generic clas
         if isinstance(chosen, Model) and chosen not in found:
             found.insert(0, chosen)
         empty = [] if self.empty_label is None else [("", self.empty_label)]
-        choices = [*empty, *((row.pk, self.label_from_instance(row)) for row in found)]
+        choices = [*empty, *zip((row.pk for row in found), self.labels(found), strict=True)]
         self.widget.choices = choices
         if self.q:
             # An open list shows what was found while people type.
             self.widget.attrs["size"] = min(8, max(2, len(choices)))
+
+    def labels(self, rows: Sequence[Any]) -> list[str]:
+        """What the rows are called in the list, in their order."""
+        return [self.label_from_instance(row) for row in rows]
 
 
 def narrow_all(form: forms.Form, typed: Mapping[str, Any]) -> None:

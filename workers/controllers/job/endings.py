@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from webapp.foundation.text import one_line, plain, storable
+
 # Enough to hold a program's own line among what its tool says.
 LOG_LINES = 400
 MOST_LOG = 8000
@@ -33,10 +35,10 @@ def read_ending(log: str) -> Ending:
             continue
         error = said.get("error")
         if isinstance(error, dict):
-            words = str(error.get("message", "It failed.")), str(error.get("advice", ""))
-            return Ending(None, *words, str(error.get("code", "")), keeps=error.get("keeps") is True)
+            words = one_line(error.get("message", "It failed.")), one_line(error.get("advice", ""))
+            return Ending(None, *words, one_line(error.get("code", "")), keeps=error.get("keeps") is True)
         if said.get("step") == "done":
-            return Ending(said)
+            return Ending(storable(said))
         if said.get("step") != "verify" and isinstance(said.get("done"), int):
             reached = max(reached, said["done"])
     return Ending(reached=reached)
@@ -45,4 +47,4 @@ def read_ending(log: str) -> Ending:
 def plain_lines(log: str) -> str:
     """What a tool said in its own words: the newest lines that are no JSON."""
     lines = [line for line in log.splitlines() if not line.startswith("{")]
-    return "\n".join(lines)[-MOST_LOG:]
+    return plain("\n".join(lines))[-MOST_LOG:]

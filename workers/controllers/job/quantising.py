@@ -118,7 +118,7 @@ class Quantise:
                 "step": step, "work": work, "source": source["folder"], "files": source["files"],
                 "needed_bytes": job.params["needs"]["disk_bytes"],
             }  # fmt: skip
-        return {"step": step, "work": work, "artifact": _reserved(job)}
+        return {"step": step, "work": work, "artifact": _reserved(job), "source": job.params["source"]["folder"]}
 
 
 def _reserved(job: Job) -> int:

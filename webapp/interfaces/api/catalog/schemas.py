@@ -6,6 +6,7 @@ from typing import Any
 
 from ninja import Field, Schema
 
+from webapp.catalog import naming
 from webapp.catalog.hubs import Repo
 from webapp.catalog.known import Known
 from webapp.catalog.variants import Offer, Variant
@@ -48,6 +49,7 @@ class ArtifactOut(Schema):
     source: dict[str, Any] = Field(
         description="where it came from: a hub's repository and commit, an address or a path"
     )
+    came_from: str = Field(description="the same in a few words, for lists")
     is_leaving: bool = Field(description="somebody asked for it to be deleted")
     last_used_at: datetime | None = Field(
         description="its last request, or when a replica with it last became ready or ceased to be"
@@ -58,6 +60,10 @@ class ArtifactOut(Schema):
     @staticmethod
     def resolve_team(artifact):  # type: ignore[no-untyped-def]
         return artifact.team.slug if artifact.team else None
+
+    @staticmethod
+    def resolve_came_from(artifact):  # type: ignore[no-untyped-def]
+        return naming.source(artifact)
 
     @staticmethod
     def resolve_copies(artifact):  # type: ignore[no-untyped-def]

@@ -10,7 +10,8 @@ from django.db.models import Q, QuerySet
 
 from webapp import engines
 from webapp.accounts.models import Team
-from webapp.catalog.models import Artifact
+from webapp.catalog import naming
+from webapp.catalog.models import Artifact, ArtifactQuerySet
 from webapp.deployments import checking, limits
 from webapp.deployments.models import MAX_ALIAS_CHARS, NAME, Deployment
 from webapp.deployments.names import MAX_ALIASES
@@ -35,11 +36,11 @@ def deployable(teams: Sequence[Team]) -> QuerySet[Artifact]:
 class PickArtifact(Pick):
     """One of the sets of files that could be served."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(Artifact.objects.none(), label="Model", what="models", **options)
+    def __init__(self, label: str = "Model", **options: Any) -> None:
+        super().__init__(Artifact.objects.none(), label=label, what="models", **options)
 
-    def label_from_instance(self, obj: Any) -> str:
-        return str(obj) if obj.quantisation else f"{obj} ({obj.format})"
+    def labels(self, rows: Sequence[Any]) -> list[str]:
+        return naming.labels(rows, cast("ArtifactQuerySet", self.queryset))
 
 
 class PickHost(Pick):

@@ -12,6 +12,7 @@ from webapp.deployments.models import Deployment
 from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.picking import Pick, narrow_all
 from webapp.interfaces.pages.catalog.forms import QUIET, RefusableForm
+from webapp.interfaces.pages.deployments.forms import PickArtifact
 from webapp.inventory.models import Host
 from webapp.quantisation.models import PromptSet
 from webapp.quantisation.recipes import METHODS, GgufOptions, Measure, Recipe
@@ -40,9 +41,9 @@ class ScheduleForm(RefusableForm):
 
     name = forms.CharField(max_length=80, help_text="What people know it by.")
     team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Whose schedule it is.")
-    artifact = Pick(
-        Artifact.objects.none(), required=False, empty_label="A repository of a hub, see below", label="Source",
-        help_text="The files to make smaller ones of; 16-bit ones are best.", what="models",
+    artifact = PickArtifact(
+        required=False, empty_label="A repository of a hub, see below", label="Source",
+        help_text="The files to make smaller ones of; 16-bit ones are best.",
     )  # fmt: skip
     hub = forms.ModelChoiceField(Hub.objects.none(), required=False, empty_label="No hub")
     repo = forms.CharField(
