@@ -28,6 +28,8 @@ class View:
     # Of an ended one: finished steps that another try could go on with; files that could not be taken away.
     keeps_work: bool = False
     has_leftovers: bool = False
+    # Its record is to go, and what it left with it.
+    is_leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,6 @@ def _after_the_end(view: View, now: datetime) -> Step:
     if view.state == JobState.SUCCEEDED or not (view.keeps_work or view.has_leftovers):
         return Wait(None)
     left_s = KEPT_S - (now - (view.ended_at or now)).total_seconds()
-    if view.keeps_work and left_s > 0:
+    if view.keeps_work and left_s > 0 and not view.is_leaving:
         return Wait(left_s)
     return LetGo(is_last_try=left_s <= 0)
