@@ -11,7 +11,7 @@ from webapp.accounts.models import AuditEntry, Team
 from webapp.catalog.models import Artifact
 from webapp.foundation.errors import Conflict, NotAllowed
 from webapp.jobs import ending, services
-from webapp.jobs.decide import LetGo, Observed, View, Wait, decide
+from webapp.jobs.decide import Forget, LetGo, Observed, View, Wait, decide
 from webapp.jobs.models import Job, JobLogChunk
 from webapp.jobs.states import JobState
 
@@ -71,6 +71,12 @@ def test_finished_steps_wait_for_another_try_unless_the_record_is_to_go(is_leavi
     now = timezone.now()
     view = View(JobState.FAILED, ended_at=now, keeps_work=True, is_leaving=is_leaving)
     assert isinstance(decide(view, Observed(), now), expected)
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])
+def test_a_record_that_is_to_go_goes_when_somebody_else_took_its_files_away(state):
+    now = timezone.now()
+    assert decide(View(state, ended_at=now, is_leaving=True), Observed(), now) == Forget()
 
 
 def test_a_team_whose_jobs_have_been_deleted_can_be_deleted(root, host):

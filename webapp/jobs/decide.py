@@ -57,6 +57,11 @@ class LetGo:
 
 
 @dataclass(frozen=True, slots=True)
+class Forget:
+    """Nothing of it is left on its host, and its record is to go."""
+
+
+@dataclass(frozen=True, slots=True)
 class Remove:
     """Containers of earlier attempts go first."""
 
@@ -102,7 +107,7 @@ class ReadEnd:
     container_id: str
 
 
-Step = LetGo | Remove | Cancel | Create | Start | Run | MarkMissing | Again | ReadEnd | Wait
+Step = LetGo | Forget | Remove | Cancel | Create | Start | Run | MarkMissing | Again | ReadEnd | Wait
 
 
 def needs_look(view: View) -> bool:
@@ -141,6 +146,8 @@ def _absent(view: View, now: datetime) -> Step:
 
 
 def _after_the_end(view: View, now: datetime) -> Step:
+    if view.is_leaving and not (view.keeps_work or view.has_leftovers):
+        return Forget()
     if view.state == JobState.SUCCEEDED or not (view.keeps_work or view.has_leftovers):
         return Wait(None)
     left_s = KEPT_S - (now - (view.ended_at or now)).total_seconds()

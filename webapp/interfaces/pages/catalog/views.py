@@ -85,10 +85,10 @@ def _search_hubs(user: User, words: str) -> list[dict[str, Any]]:
 def detail(request: HttpRequest, slug: str) -> HttpResponse:
     user = person(request)
     teams = teams_of(user, Role.OPERATOR)
-    artifacts = list(Artifact.objects.filter(catalog_model__slug=slug).for_list(user))
-    if not artifacts:
+    model = CatalogModel.objects.visible_to(user).filter(slug=slug).order_by("pk").first()
+    if model is None:
         raise Http404
-    model = artifacts[0].catalog_model
+    artifacts = list(Artifact.objects.filter(catalog_model__slug=slug).for_list(user))
     fleet = Fleet.of(Host.objects.visible_to(user).for_list())
     quant = comparison.of_model(user, model, artifacts)
     rows = list(

@@ -84,7 +84,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
     job = get_object_or_404(Job.objects.visible_to(user).for_list(), pk=pk)
     return "jobs/_panel.html", {
         "job": job,
-        "made": Artifact.objects.filter(made_by=job).select_related("catalog_model").first(),
+        "made": Artifact.objects.visible_to(user).filter(made_by=job).select_related("catalog_model").first(),
         "diary": job.diary.all(),
         "shown_params": _shown(job.params),
         "has_ended": job.state in ENDED,

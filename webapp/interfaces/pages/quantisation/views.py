@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from webapp.accounts.models import Role
 from webapp.accounts.teams import teams_of
-from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
+from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
 from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.doors import carry_out, door, person
 from webapp.interfaces.kit.owning import owner_page
@@ -95,10 +95,10 @@ def show_passport(request: HttpRequest, pk: int) -> HttpResponse:
 def pick(request: HttpRequest, slug: str) -> HttpResponse:
     """Which variant for so much memory, context and so many users."""
     user = person(request)
-    artifacts = list(Artifact.objects.filter(catalog_model__slug=slug).for_list(user))
-    if not artifacts:
+    model = CatalogModel.objects.visible_to(user).filter(slug=slug).order_by("pk").first()
+    if model is None:
         raise Http404
-    model = artifacts[0].catalog_model
+    artifacts = list(Artifact.objects.filter(catalog_model__slug=slug).for_list(user))
     found = comparison.picked(user, artifacts, request.GET)
     context = {"model": model, "pick": found, "asked": request.GET, "priorities": comparison.PRIORITIES}
     return render(request, "quantisation/pick.html", context)
