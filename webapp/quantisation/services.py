@@ -208,8 +208,9 @@ def delete_prompts(user: User, row: PromptSet) -> None:
             row.delete()
         except RestrictedError as error:
             # Schedules of teams that the prompts were granted to are nobody else's business.
-            own = sorted({str(one) for one in error.restricted_objects if one.team_id == row.team_id})
-            others = sum(one.team_id != row.team_id for one in error.restricted_objects)
+            asking: list[Any] = list(error.restricted_objects)
+            own = sorted({str(one) for one in asking if one.team_id == row.team_id})
+            others = sum(one.team_id != row.team_id for one in asking)
             told = own + ([f"{others} schedule{'' if others == 1 else 's'} of other teams"] if others else [])
             raise Conflict(
                 f"{row.name} are asked by: {', '.join(told)}.", "Choose other prompts there first."

@@ -76,6 +76,7 @@ class JobOut(Schema):
     reason: str
     advice: str
     result: dict[str, Any]
+    is_leaving: bool = Field(description="somebody asked for its record to be deleted")
     attempt: int
     created_at: datetime
     started_at: datetime | None
