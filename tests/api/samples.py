@@ -191,6 +191,13 @@ SAMPLES: dict[str, Sample] = {
     "quantise slug": Sample(lambda side: side.artifact.catalog_model.slug, ABSENT_WORD),
     "text_id": Sample(lambda side: side.text.pk),
     "prompts_id": Sample(lambda side: side.prompts.pk),
+    "artifacts item_id": Sample(lambda side: side.artifact.pk),
+    # Whom it is shared with: any team may be named, its own too.
+    "artifacts slug": Sample(lambda side: side.team.slug, ABSENT_WORD, **SHARED),
+    "calibration-sets item_id": Sample(lambda side: side.text.pk),
+    "calibration-sets slug": Sample(lambda side: side.team.slug, ABSENT_WORD, **SHARED),
+    "golden-prompts item_id": Sample(lambda side: side.prompts.pk),
+    "golden-prompts slug": Sample(lambda side: side.team.slug, ABSENT_WORD, **SHARED),
     "artifact_id": Sample(lambda side: side.artifact.pk),
     "model_id": Sample(lambda side: side.artifact.catalog_model_id),
 }

@@ -184,3 +184,17 @@ def test_the_model_page_shows_how_many_were_met(browser, ada, team, half, host, 
     page = browser.get(f"/jobs/{job.pk}/").content.decode()
     assert all(faults(text) == [] for text in (page, browser.get("/quantise/prompts/").content.decode()))
     assert "9 of 10 were answered as expected" in page and "&lt;b&gt;five" in page
+
+
+@pytest.mark.django_db
+def test_of_other_teams_schedules_that_ask_them_only_the_number_is_told(ada, eve, half, host, prompts):  # noqa: F811
+    from webapp.accounts import ownership
+    from webapp.schedules.models import Schedule
+
+    strangers = eve.teams.get()
+    ownership.grant(ada, prompts, "strangers")
+    about = {"artifact": half, "host": host, "recipes": [], "when": "interval", "interval_min": 600}
+    Schedule.objects.create(team=strangers, name="secret nightly", prompts=prompts, **about)
+    with pytest.raises(Conflict, match="1 schedule of other teams") as refused:
+        services.delete_prompts(ada, prompts)
+    assert "secret" not in str(refused.value)

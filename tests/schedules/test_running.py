@@ -279,6 +279,24 @@ def test_a_result_that_another_schedule_made_is_not_touched(make_schedule, go, e
     assert tidying.keep_last(Schedule.objects.get(pk=other.pk)) == []
 
 
+def test_a_result_that_was_given_to_another_team_is_that_teams_to_keep(make_schedule, go, end_job, eve):
+    schedule = make_schedule(keep_last=1)
+    for _night in range(2):
+        run = begun(schedule, go)
+        end_job(run.jobs.get(kind="quantise"))
+        Artifact.objects.filter(made_by__isnull=False).update(team=eve.teams.get())
+        assert go(run).state == "succeeded"
+    assert not Artifact.objects.filter(is_leaving=True).exists()
+
+
+def test_a_source_that_was_withdrawn_fails_the_run_and_says_so(schedule, go, source, eve):
+    run = firing.begin(schedule, timezone.now())
+    Artifact.objects.filter(pk=source.pk).update(team=eve.teams.get(), is_shared=False)
+    run = go(run)
+    assert (run.state, "is not shared with team" in run.reason) == ("failed", True)
+    assert not Job.objects.exists()
+
+
 def test_an_artifact_that_is_gone_fails_the_run(schedule, go, source):
     run = firing.begin(schedule, timezone.now())
     source.delete()

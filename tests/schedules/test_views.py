@@ -158,7 +158,9 @@ def test_who_deletes_a_source_is_told_which_schedules_lose_it(schedule, source, 
     page = signed_in(ada).get(address).content.decode()
     assert "<strong>nightly</strong> makes results out of it on local" in page
     assert 'type="submit">' in page, "it may be deleted all the same"
-    hidden = signed_in(eve).get(address).content.decode()
+    assert signed_in(eve).get(address).status_code == 404
+    Schedule.objects.update(team=eve.teams.get())
+    hidden = signed_in(ada).get(address).content.decode()
     assert "nightly" not in hidden and "1 schedule of other teams" in hidden
 
 

@@ -240,8 +240,10 @@ def forget_artifact(artifact: Artifact) -> None:
         with transaction.atomic():
             artifact.delete()
     except ProtectedError as error:
-        users = ", ".join(sorted({str(row) for row in error.protected_objects})[:5])
-        raise Conflict(f"{artifact} is used by {users}.", "Delete what uses it first.") from error
+        # Of whatever team they are: their names are not for everybody who may read this.
+        number = len(error.protected_objects)
+        what = f"{artifact} is used by {number} deployment{'' if number == 1 else 's'}."
+        raise Conflict(what, "Delete what uses it first.") from error
     if not model.artifacts.exists():
         model.delete()
     events.publish("catalog")

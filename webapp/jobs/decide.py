@@ -30,6 +30,8 @@ class View:
     # Of an ended one: finished steps that another try could go on with; files that could not be taken away.
     keeps_work: bool = False
     has_leftovers: bool = False
+    # Its record is to go, and what it left with it.
+    is_leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ class LetGo:
     """Take away what an ended job left. `is_last_try`: it has been tried for long enough."""
 
     is_last_try: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Nothing of it is left on its host, and its record is to go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +116,7 @@ class ReadEnd:
     container_id: str
 
 
-Step = LetGo | Remove | Cancel | Create | Start | Run | SayPaused | MarkMissing | Again | ReadEnd | Wait
+Step = LetGo | Forget | Remove | Cancel | Create | Start | Run | SayPaused | MarkMissing | Again | ReadEnd | Wait
 
 
 def needs_look(view: View) -> bool:
@@ -150,9 +157,11 @@ def _absent(view: View, now: datetime) -> Step:
 
 
 def _after_the_end(view: View, now: datetime) -> Step:
+    if view.is_leaving and not (view.keeps_work or view.has_leftovers):
+        return Forget()
     if view.state == JobState.SUCCEEDED or not (view.keeps_work or view.has_leftovers):
         return Wait(None)
     left_s = KEPT_S - (now - (view.ended_at or now)).total_seconds()
-    if view.keeps_work and left_s > 0:
+    if view.keeps_work and left_s > 0 and not view.is_leaving:
         return Wait(left_s)
     return LetGo(is_last_try=left_s <= 0)

@@ -41,6 +41,8 @@ class Job(Leased):
     subject = models.CharField(max_length=200, blank=True)
     state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in JobState], default=JobState.QUEUED)
     is_cancel_wanted = models.BooleanField(default=False)
+    # Somebody asked for its record to go; the row follows when what it left on its host has gone.
+    is_leaving = models.BooleanField(default=False)
     params = models.JSONField(default=dict)
     result = models.JSONField(default=dict)
     # Which of its kind's steps it is at; finished ones are not repeated.

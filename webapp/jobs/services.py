@@ -81,6 +81,8 @@ def retry(user: User | None, job: Job) -> None:
     if job.team is not None:
         require(user, job.team, Role.OPERATOR)
     with transaction.atomic():
+        if Job.objects.filter(pk=job.pk, is_leaving=True).exists():
+            raise Conflict("The job is being deleted.", "Ask for it anew.")
         if not move(
             job, JobState(job.state), JobState.QUEUED, "asked to try again",
             attempt=job.attempt + 1, is_cancel_wanted=False, next_due_at=Now(), advice="", ended_at=None, message="",

@@ -196,8 +196,14 @@ def delete_prompts(user: User, row: PromptSet) -> None:
         try:
             row.delete()
         except RestrictedError as error:
-            names = ", ".join(sorted({str(one) for one in error.restricted_objects}))
-            raise Conflict(f"{row.name} are asked by: {names}.", "Choose other prompts there first.") from error
+            # Schedules of teams that the prompts were granted to are nobody else's business.
+            asking: list[Any] = list(error.restricted_objects)
+            own = sorted({str(one) for one in asking if one.team_id == row.team_id})
+            others = sum(one.team_id != row.team_id for one in asking)
+            told = own + ([f"{others} schedule{'' if others == 1 else 's'} of other teams"] if others else [])
+            raise Conflict(
+                f"{row.name} are asked by: {', '.join(told)}.", "Choose other prompts there first."
+            ) from error
 
 
 def shipped(name: str) -> CalibrationSet:

@@ -26,7 +26,9 @@ def keep_last(schedule: Schedule) -> list[Artifact]:
                 made.append(result["artifact"])
     surplus = [key for made in by_recipe.values() for key in made[keep:]]
     leaving = []
-    rows = Artifact.objects.filter(pk__in=surplus, is_leaving=False, source__kind="made")
+    # One that was given to another team is that team's to keep.
+    own = Artifact.objects.filter(team=schedule.team)
+    rows = own.filter(pk__in=surplus, is_leaving=False, source__kind="made")
     for artifact in rows.select_related("catalog_model"):
         try:
             deleting.delete_artifact(None, schedule.team, artifact)

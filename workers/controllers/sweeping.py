@@ -1,6 +1,7 @@
 """The sweep: rows that are due, schedules that fire, and what is done once in a while."""
 
 from webapp.control import registry
+from webapp.jobs import ending
 from webapp.operations import heartbeats
 from webapp.schedules import firing, notifying
 from webapp.usage import services as usage
@@ -10,7 +11,16 @@ from workers.controllers import CONTROLLERS, backing_up
 def sweep() -> None:
     """Have everything looked at that is due. Raises at its end what broke: no part of it keeps back the others."""
     faults = []
-    for part in (_beat, firing.sweep, notifying.sweep, _rows, notifying.expire, usage.expire, backing_up.begin_if_due):
+    for part in (
+        _beat,
+        firing.sweep,
+        notifying.sweep,
+        _rows,
+        notifying.expire,
+        usage.expire,
+        ending.expire,
+        backing_up.begin_if_due,
+    ):
         try:
             part()
         except Exception as fault:

@@ -84,8 +84,8 @@ class YardAPI(NinjaAPI):
     """ninja's API with our conventions for every route: names, errors, idempotency."""
 
     def get_openapi_operation_id(self, operation: Operation) -> str:
-        # Replaced by `complete`, which sees all paths; only unique is needed here.
-        return f"{operation.view_func.__module__}.{operation.view_func.__name__}"
+        # Replaced by `complete`, which sees all paths; only unique is needed here, of doors made by one function too.
+        return f"{operation.view_func.__module__}.{operation.view_func.__name__}.{id(operation)}"
 
     def get_openapi_schema(
         self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None

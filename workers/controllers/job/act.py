@@ -14,7 +14,7 @@ from webapp.control.sightings import ABSENT_S
 from webapp.control.steps import GO_ON, LOOK_AGAIN_S, Pause
 from webapp.foundation.errors import Refused
 from webapp.inventory import services as inventory
-from webapp.jobs import decide
+from webapp.jobs import decide, ending
 from webapp.jobs import kinds as ends
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
@@ -74,6 +74,11 @@ def _let_go(runtime: Runtime, job: Job, step: decide.LetGo) -> Pause:
 def _say_paused(_runtime: Runtime, job: Job, _step: decide.SayPaused) -> Pause:
     jobs.record_paused(job, job.container_name)
     return LOOK_AGAIN_S
+
+
+def _forget(_runtime: Runtime, job: Job, _step: decide.Forget) -> Pause:
+    ending.forget(job)
+    return None
 
 
 def _run(_runtime: Runtime, job: Job, step: decide.Run) -> Pause:
@@ -242,6 +247,7 @@ _DO: dict[type, Callable[[Runtime, Job, Any], Pause]] = {
     decide.Remove: _remove,
     decide.Cancel: _cancel,
     decide.LetGo: _let_go,
+    decide.Forget: _forget,
     decide.Create: _create,
     decide.Start: _start,
     decide.Run: _run,

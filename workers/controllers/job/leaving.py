@@ -10,6 +10,7 @@ from django.utils import timezone
 from webapp.control import lease
 from webapp.control.steps import Pause
 from webapp.inventory import services as inventory
+from webapp.jobs import ending
 from webapp.jobs import kinds as ends
 from webapp.jobs import services as jobs
 from webapp.jobs.decide import KEPT_S
@@ -48,7 +49,10 @@ def let_go(runtime: Runtime, job: Job, is_last_try: bool) -> Pause:
     taken away at once."""
     if not clean_up(runtime, job) and not is_last_try:
         return CLEAN_AGAIN_S
-    lease.note(job, result={**job.result, "work_kept": False, "work_left": False})
+    if job.is_leaving:
+        ending.forget(job)
+    else:
+        lease.note(job, result={**job.result, "work_kept": False, "work_left": False})
     return None
 
 

@@ -29,6 +29,7 @@ def view(job: Job) -> View:
         ended_at=job.ended_at,
         keeps_work=bool(job.result.get("work_kept")),
         has_leftovers=bool(job.result.get("work_left")),
+        is_leaving=job.is_leaving,
     )
 
 

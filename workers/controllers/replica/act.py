@@ -145,12 +145,13 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
     barred = _barred(replica)
     if barred is not None:
         return _crash_now(replica, barred, False)
+    # Once more: pulling an image takes minutes, in which files may have been withdrawn.
+    if (withdrawn := placing.forbidden(replica)) is not None:
+        return _crash_now(replica, withdrawn, False)
     runtime = _runtime(replica)
     contents, name = replica.contents, replica.deployment.name
     artifact, engine = contents.artifact, engines.get(contents.engine)
     assert artifact is not None
-    if (why := placing.forbidden(replica)) is not None:
-        return _crash_now(replica, why, False)
     try:
         options = engine.Options.model_validate(contents.options)
         model = specs.model_files(artifact.pk, artifact.main_file, name, artifact.format, artifact.facts)

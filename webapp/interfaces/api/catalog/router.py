@@ -28,6 +28,7 @@ from webapp.interfaces.api.catalog.schemas import (
     ModelOut,
     RepoOut,
 )
+from webapp.interfaces.api.ownership import add_ownership
 from webapp.interfaces.api.pagination import Pages
 from webapp.inventory.models import Host
 
@@ -61,6 +62,9 @@ def list_artifacts(  # type: ignore[no-untyped-def]
 @router.get("/artifacts/{artifact_id}", response=ArtifactOut, summary="One artifact")
 def get_artifact(request: HttpRequest, artifact_id: int) -> Artifact:
     return get_object_or_404(Artifact.objects.for_list(caller(request)), pk=artifact_id)
+
+
+add_ownership(router, "/artifacts", lambda request: Artifact.objects.select_related("catalog_model"), "an artifact")
 
 
 @router.get("/known-models", response=list[KnownOut], summary="Models that people usually ask for")

@@ -13,11 +13,11 @@ from webapp.foundation.log_text import Place
 from webapp.interfaces.api.accounts.router import team_of
 from webapp.interfaces.api.callers import caller
 from webapp.interfaces.api.catalog.router import router as catalog_router
-from webapp.interfaces.api.jobs.schemas import CopyIn, FetchIn, ImportIn, JobLogOut, JobOut
+from webapp.interfaces.api.jobs.schemas import CopyIn, DeletedOut, EndedIn, FetchIn, ImportIn, JobLogOut, JobOut
 from webapp.interfaces.api.pagination import Pages
 from webapp.interfaces.kit.references import referred
 from webapp.inventory.models import Host
-from webapp.jobs import deleting, fetching, logs, services
+from webapp.jobs import deleting, ending, fetching, logs, services
 from webapp.jobs.models import Job
 
 # What a database holds as an id.
@@ -37,6 +37,12 @@ def list_jobs(  # type: ignore[no-untyped-def]
 ):
     asked = {name: value for name, value in {"state": state, "kind": kind, "host": host}.items() if value}
     return Job.objects.visible_to(caller(request)).for_list().filter(**asked)
+
+
+# Before the address of one job, which would take the word for an id.
+@router.post("/jobs/delete-ended", response=DeletedOut, summary="Delete the records of a team's ended jobs")
+def delete_ended_jobs(request: HttpRequest, data: EndedIn) -> dict[str, int]:
+    return {"deleted": ending.delete_ended(caller(request), team_of(caller(request), data.team))}
 
 
 @router.get("/jobs/{job_id}", response=JobOut, summary="One job")
@@ -114,6 +120,12 @@ def cancel_job(request: HttpRequest, job_id: int) -> Status[Job]:
 def retry_job(request: HttpRequest, job_id: int) -> Status[Job]:
     services.retry(caller(request), get_job(request, job_id))
     return Status(202, get_job(request, job_id))
+
+
+@router.delete("/jobs/{job_id}", response={204: None}, summary="Delete the record of a job that has ended")
+def delete_job(request: HttpRequest, job_id: int) -> Status[None]:
+    ending.delete(caller(request), get_job(request, job_id))
+    return Status(204, None)
 
 
 def _host(request: HttpRequest, host_id: int | None) -> Host:

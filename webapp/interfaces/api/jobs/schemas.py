@@ -34,6 +34,14 @@ class CopyIn(Schema):
     team: str | None = Field(None, max_length=80, description="the team's slug; your first team when absent")
 
 
+class EndedIn(Schema):
+    team: str | None = Field(None, max_length=80, description="the team's slug; your first team when absent")
+
+
+class DeletedOut(Schema):
+    deleted: int = Field(description="how many records go")
+
+
 class StepOut(Schema):
     name: str
     state: str = Field(description="waiting, running, done, skipped, failed or cancelled")
@@ -68,6 +76,7 @@ class JobOut(Schema):
     reason: str
     advice: str
     result: dict[str, Any]
+    is_leaving: bool = Field(description="somebody asked for its record to be deleted")
     attempt: int
     created_at: datetime
     started_at: datetime | None

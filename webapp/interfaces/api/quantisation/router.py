@@ -14,6 +14,7 @@ from webapp.interfaces.api.accounts.router import team_of
 from webapp.interfaces.api.callers import caller
 from webapp.interfaces.api.fields import RowId
 from webapp.interfaces.api.jobs.schemas import JobOut
+from webapp.interfaces.api.ownership import add_ownership
 from webapp.interfaces.api.pagination import Pages
 from webapp.interfaces.api.quantisation.schemas import (
     AgainIn,
@@ -133,6 +134,10 @@ def get_text(request: HttpRequest, text_id: RowId) -> CalibrationSet:
 def delete_text(request: HttpRequest, text_id: RowId) -> Status[None]:
     services.delete_text(caller(request), get_text(request, text_id))
     return Status(204, None)
+
+
+add_ownership(router, "/calibration-sets", lambda request: CalibrationSet.objects.all(), "a text")
+add_ownership(router, "/golden-prompts", lambda request: PromptSet.objects.all(), "golden prompts")
 
 
 @router.get("/golden-prompts", response=list[PromptSetOut], summary="Golden prompts")

@@ -12,6 +12,7 @@ urlpatterns = [
     path("disk/", views.disk_use, name="disk"),
     path("artifacts/<int:pk>/fetch/", views.fetch_to_host, name="fetch"),
     path("artifacts/<int:pk>/delete/", views.delete_artifact, name="delete"),
+    path("artifacts/<int:pk>/owner/", views.owner, name="owner"),
     path("copies/<int:pk>/delete/", views.delete_copy, name="delete_copy"),
     path("hubs/", hub_views.index, name="hubs"),
     path("hubs/new/", hub_views.edit, name="new_hub"),

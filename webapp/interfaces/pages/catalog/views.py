@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.teams import teams_of
@@ -17,6 +18,7 @@ from webapp.deployments.models import Deployment
 from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.doors import carry_out, door, page_or_panel, person
 from webapp.interfaces.kit.listings import listing
+from webapp.interfaces.kit.owning import owner_page
 from webapp.interfaces.kit.picking import hush, is_search
 from webapp.interfaces.pages.catalog.forms import AddressForm, FetchForm, ImportForm
 from webapp.inventory.models import Host
@@ -83,10 +85,10 @@ def _search_hubs(user: User, words: str) -> list[dict[str, Any]]:
 def detail(request: HttpRequest, slug: str) -> HttpResponse:
     user = person(request)
     teams = teams_of(user, Role.OPERATOR)
-    artifacts = list(Artifact.objects.filter(catalog_model__slug=slug).for_list(user))
-    if not artifacts:
+    model = CatalogModel.objects.visible_to(user).filter(slug=slug).order_by("pk").first()
+    if model is None:
         raise Http404
-    model = artifacts[0].catalog_model
+    artifacts = list(Artifact.objects.filter(catalog_model__slug=slug).for_list(user))
     fleet = Fleet.of(Host.objects.visible_to(user).for_list())
     quant = comparison.of_model(user, model, artifacts)
     rows = list(
@@ -107,6 +109,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
         "snippets": sharing.code(asked) if asked else [],
         "may_deploy": bool(teams),
         "teams": teams,
+        "own": {team.pk for team in teams},
         "has_hosts": Host.objects.online().open_to(teams).exists() if teams else False,
     }
     return render(request, "models/detail.html", context)
@@ -184,6 +187,16 @@ def delete_artifact(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @door("GET", "POST")
+def owner(request: HttpRequest, pk: int) -> HttpResponse:
+    """Whose an artifact is, and which other teams may use it."""
+    rows = Artifact.objects.select_related("catalog_model")
+    model = CatalogModel.objects.visible_to(person(request)).filter(artifacts=pk).first()
+    above = (reverse("catalog:detail", args=[model.slug]), model.name) if model else (reverse("catalog:index"), "")
+    use = "deploy it, quantise it and bring it to hosts, as far as that takes no token of yours"
+    return owner_page(request, rows, pk, above, use)
+
+
+@door("GET", "POST")
 def delete_copy(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     copies = ArtifactCopy.objects.visible_to(user).filter(artifact__in=Artifact.objects.belonging_to(user))
@@ -230,6 +243,7 @@ def disk_use(request: HttpRequest) -> HttpResponse:
         "disks": disk.by_host(user, Host.objects.filter(pk__in=shown)),
         "most": f":{MOST_COPIES if len(shown) == 1 else FEW_COPIES}",
         "may_delete": bool(teams_of(user, Role.OPERATOR)),
+        "own": {team.pk for team in teams_of(user, Role.OPERATOR)},
         "deletable": [CopyState.PRESENT, CopyState.FAILED],
     }
     return page_or_panel(request, "models/disk.html", "models/_disk.html", context)

@@ -10,5 +10,7 @@ urlpatterns = [
     path("<int:pk>/", views.detail, name="detail"),
     path("<int:pk>/log/", views.log, name="log"),
     path("<int:pk>/cancel/", views.cancel, name="cancel"),
+    path("<int:pk>/delete/", views.delete, name="delete"),
+    path("delete-ended/", views.delete_ended, name="delete_ended"),
     path("<int:pk>/retry/", views.retry, name="retry"),
 ]

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
 
 from webapp.accounts.models import Role, User
 from webapp.accounts.teams import teams_of
@@ -13,7 +13,7 @@ from webapp.foundation.text import clean_text
 from webapp.interfaces.kit.doors import answer, carry_out, door, may, page_or_panel, person
 from webapp.interfaces.kit.following import follow
 from webapp.interfaces.kit.listings import listing
-from webapp.jobs import logs, services
+from webapp.jobs import ending, logs, services
 from webapp.jobs.models import Job, JobKind
 from webapp.jobs.states import ENDED, JobState
 
@@ -28,7 +28,8 @@ FILTERS: dict[str, list[str]] = {
 def index(request: HttpRequest) -> HttpResponse:
     following = follow(topics(person(request)))
     panel, context = list_panel(person(request), request.GET)
-    return page_or_panel(request, "jobs/index.html", panel, {**context, "following": following})
+    teams = teams_of(person(request), Role.OPERATOR)
+    return page_or_panel(request, "jobs/index.html", panel, {**context, "following": following, "own_teams": teams})
 
 
 def topics(user: User) -> list[str]:
@@ -83,11 +84,11 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
     job = get_object_or_404(Job.objects.visible_to(user).for_list(), pk=pk)
     return "jobs/_panel.html", {
         "job": job,
-        "made": Artifact.objects.filter(made_by=job).select_related("catalog_model").first(),
+        "made": Artifact.objects.visible_to(user).filter(made_by=job).select_related("catalog_model").first(),
         "diary": job.diary.all(),
         "shown_params": _shown(job.params),
         "has_ended": job.state in ENDED,
-        "may_retry": job.state in (JobState.FAILED, JobState.CANCELLED),
+        "may_retry": job.state in (JobState.FAILED, JobState.CANCELLED) and not job.is_leaving,
         "may_operate": may(user, job.team, Role.OPERATOR),
     }
 
@@ -108,6 +109,26 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
 @door("POST")
 def retry(request: HttpRequest, pk: int) -> HttpResponse:
     return _ask(request, pk, services.retry, "The job is queued again.")
+
+
+@door("POST")
+def delete(request: HttpRequest, pk: int) -> HttpResponse:
+    user = person(request)
+    job = get_object_or_404(Job.objects.visible_to(user).select_related("team"), pk=pk)
+    if carry_out(request, lambda: ending.delete(user, job), "The job's record is deleted."):
+        return redirect("jobs:index")
+    return redirect("jobs:detail", pk)
+
+
+@door("POST")
+def delete_ended(request: HttpRequest) -> HttpResponse:
+    """The ended jobs of one team, or of every team that the person may act for."""
+    user, key = person(request), request.POST.get("team")
+    teams = [team for team in teams_of(user, Role.OPERATOR) if key in (None, "", str(team.pk))]
+    if not teams:
+        raise Http404
+    carry_out(request, lambda: [ending.delete_ended(user, team) for team in teams], "The ended jobs are deleted.")
+    return redirect("jobs:index")
 
 
 def _ask(request: HttpRequest, pk: int, verb: Callable[[User, Job], None], said: str) -> HttpResponse:

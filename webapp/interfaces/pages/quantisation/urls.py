@@ -15,4 +15,6 @@ urlpatterns = [
     path("prompts/<int:prompts_id>/delete/", views.delete_prompts, name="delete_prompts"),
     path("texts/", views.texts, name="texts"),
     path("texts/<int:text_id>/delete/", views.delete_text, name="delete_text"),
+    path("texts/<int:text_id>/owner/", views.text_owner, name="text_owner"),
+    path("prompts/<int:prompts_id>/owner/", views.prompts_owner, name="prompts_owner"),
 ]

@@ -5,13 +5,15 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 
 from webapp.accounts.models import Role
 from webapp.accounts.teams import teams_of
-from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
+from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
 from webapp.foundation.errors import Refused
 from webapp.interfaces.kit.doors import carry_out, door, person
 from webapp.interfaces.kit.form_faults import first_fault
+from webapp.interfaces.kit.owning import owner_page
 from webapp.interfaces.pages.quantisation.forms import PromptsForm, QuantiseForm, TextForm
 from webapp.quantisation import comparison, services
 from webapp.quantisation.models import CalibrationSet, PromptSet
@@ -96,10 +98,10 @@ def show_passport(request: HttpRequest, pk: int) -> HttpResponse:
 def pick(request: HttpRequest, slug: str) -> HttpResponse:
     """Which variant for so much memory, context and so many users."""
     user = person(request)
-    artifacts = list(Artifact.objects.filter(catalog_model__slug=slug).for_list(user))
-    if not artifacts:
+    model = CatalogModel.objects.visible_to(user).filter(slug=slug).order_by("pk").first()
+    if model is None:
         raise Http404
-    model = artifacts[0].catalog_model
+    artifacts = list(Artifact.objects.filter(catalog_model__slug=slug).for_list(user))
     found = comparison.picked(user, artifacts, request.GET)
     context = {"model": model, "pick": found, "asked": request.GET, "priorities": comparison.PRIORITIES}
     return render(request, "quantisation/pick.html", context)
@@ -151,6 +153,20 @@ def delete_prompts(request: HttpRequest, prompts_id: int) -> HttpResponse:
     row = get_object_or_404(PromptSet.objects.visible_to(user).select_related("team"), pk=prompts_id)
     carry_out(request, lambda: services.delete_prompts(user, row), "The prompts are gone.")
     return redirect("quantisation:prompts")
+
+
+@door("GET", "POST")
+def text_owner(request: HttpRequest, text_id: int) -> HttpResponse:
+    above = (reverse("quantisation:texts"), "Texts")
+    return owner_page(
+        request, CalibrationSet.objects.all(), text_id, above, "read it, calibrate on it and judge with it"
+    )
+
+
+@door("GET", "POST")
+def prompts_owner(request: HttpRequest, prompts_id: int) -> HttpResponse:
+    above = (reverse("quantisation:prompts"), "Golden prompts")
+    return owner_page(request, PromptSet.objects.all(), prompts_id, above, "read them and have results asked them")
 
 
 @door("POST")
