@@ -228,12 +228,12 @@ def _explained(replica: Replica, text: str, code: str = "") -> Pause:
     """Docker refused to make or start it."""
     reason = deaths.explain_refusal(replica, text)
     why = Why(code or reason.code, reason.message, reason.advice)
-    lifecycle.record_crash(replica, why, reason.retry, counts=True)
+    lifecycle.record_crash(replica, why, reason.retry, counts=True, has_run=False)
     return _until_due(replica)
 
 
 def _crash_now(replica: Replica, why: Why, retry: bool) -> Pause:
-    lifecycle.record_crash(replica, why, retry, counts=True)
+    lifecycle.record_crash(replica, why, retry, counts=True, has_run=False)
     return _until_due(replica)
 
 
