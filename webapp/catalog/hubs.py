@@ -21,7 +21,10 @@ from webapp.foundation.errors import Conflict, Invalid, Refused, Unavailable
 TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 32 * 2**20
 MOST_FOUND = 30
-OFFLINE_ADVICE = "Check the network, or add files from a folder or an address."
+OFFLINE_ADVICE = (
+    "Check the network and the proxy, add a mirror under Models > Hubs (/models/hubs/), or add files from a folder or "
+    "an address. /help/models/#on-mirrors-and-proxies says more."
+)
 
 _policy: ContextVar[Policy] = ContextVar("policy")
 
