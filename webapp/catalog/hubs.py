@@ -22,8 +22,7 @@ TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 32 * 2**20
 MOST_FOUND = 30
 OFFLINE_ADVICE = (
-    "Check the network and the proxy, add a mirror under Models > Hubs (/models/hubs/), or add files from a folder or "
-    "an address. /help/models/#on-mirrors-and-proxies says more."
+    "Check the network and the proxy, add a mirror under Models > Hubs, or add files from a folder or an address."
 )
 
 _policy: ContextVar[Policy] = ContextVar("policy")

@@ -80,7 +80,7 @@ def asked_by(team: Team) -> Deployment | None:
         )
         .order_by("-is_ready", "-runs", "-is_own", "name", "pk")
     )
-    rows = sorted(reached[:MOST_ASKED], key=lambda row: (not row.is_ready, asking.serves_embeddings(row)))
+    rows = sorted(reached[:MOST_ASKED], key=lambda row: (not row.is_ready, asking.serves_embeddings(row)))  # type: ignore[attr-defined]
     return next(iter(rows), None)
 
 
