@@ -80,6 +80,7 @@ TABLE: list[tuple[str, Goal, list[Member], r.Step]] = [
      GoBack("Replica #3 ended 3 times. It ended with code 1.")),
     ("it could not be started", ROLLING, [ONE, TWO, new(3, S.FAILED, failed_starts=3, reason="No image.")],
      GoBack("Replica #3 could not be started 3 times. No image.")),
+    ("it could be started in the end", ROLLING, [ONE, TWO, new(3, failed_starts=3)], Retire((1,), REPLACED)),
     ("it may be tried again", ROLLING, [ONE, TWO, new(3, S.FAILED, crash_count=2)], Hold("waiting for #3 (failed)")),
     ("it came up in the end", ROLLING, [ONE, TWO, new(3, crash_count=2)], Retire((1,), REPLACED)),
     ("one that has just become ready must last", ROLLING, [ONE, TWO, new(3, ready_s=1.0)],

@@ -142,8 +142,11 @@ def record_crash(replica: Replica, why: Why, retry: bool, counts: bool, has_run:
     been ready for a while; what failed before anything ran (`has_run`) is no crash, and its waits grow as well.
     """
     before = 0 if _was_ready_for_long(replica) else replica.crash_count
-    crashes = before + 1 if counts and has_run else before
-    failed_starts = 0 if has_run else replica.failed_starts + 1
+    crashes, failed_starts = before, replica.failed_starts
+    if counts and has_run:
+        crashes, failed_starts = before + 1, 0
+    elif counts:
+        failed_starts += 1
     wait_s = backoff_s(crashes if has_run else failed_starts) if counts else 1
     with transaction.atomic():
         moved = move(

@@ -152,7 +152,7 @@ def _hopeless(goal: Goal, current: Sequence[Member]) -> str:
             return f"Replica #{member.number}: {member.reason}"
         if member.crash_count >= CRASHES and not member.is_settled:
             return f"Replica #{member.number} ended {member.crash_count} times. {member.reason}"
-        if member.failed_starts >= CRASHES:
+        if member.failed_starts >= CRASHES and not member.is_ready:
             return f"Replica #{member.number} could not be started {member.failed_starts} times. {member.reason}"
         if member.no_room_s is not None and member.no_room_s >= NO_ROOM_S:
             return f"Replica #{member.number} found no room for {NO_ROOM_S // 60} minutes. {member.reason}"

@@ -207,7 +207,9 @@ def _mend_network(runtime: Runtime, replica: Replica) -> Pause:
 
 def _move_loading(step: decide.MoveLoading, replica: Replica) -> Pause:
     text = "the container is running" if replica.state == S.STARTING else "found running again"
-    columns: dict[str, Any] = {"container_id": step.container_id, "missing_since": None, "progress_at": timezone.now()}
+    columns: dict[str, Any] = {
+        "container_id": step.container_id, "missing_since": None, "progress_at": timezone.now(), "failed_starts": 0,
+    }  # fmt: skip
     return _went(lifecycle.move(replica, S(replica.state), S.LOADING, Why("", text), **columns))
 
 
