@@ -22,7 +22,10 @@
 
   function amount(value, unit) {
     if (value == null) return "–";
-    if (unit === "bytes") return value >= 2 ** 30 ? `${(value / 2 ** 30).toFixed(1)} GiB` : `${(value / 2 ** 20).toFixed(0)} MiB`;
+    if (unit === "bytes") {
+      const [size, name, places] = [[2 ** 30, "GiB", 1], [2 ** 20, "MiB", 0], [1024, "KiB", 0]].find(([each]) => value >= each) ?? [1, "B", 0];
+      return `${(value / size).toFixed(places)} ${name}`;
+    }
     const digits = Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : Math.abs(value) >= 1 ? 1 : 2;
     return `${value.toLocaleString("en-GB", { maximumFractionDigits: digits })} ${unit}`;
   }

@@ -26,6 +26,27 @@
     if (button) copy(button);
   });
 
+  // What was said of a click is true for a while; then the page itself says how things are. Faults stay until they are read.
+  const SAID_MS = 12000;
+  const said = () => document.querySelectorAll("#messages .alert-success");
+  function forget(alert) {
+    if (alert.matches(":hover, :focus-within")) alert.addEventListener("mouseleave", () => alert.remove(), { once: true });
+    else alert.remove();
+  }
+  const passing = new WeakSet();
+  function pass() {
+    for (const alert of said()) {
+      if (passing.has(alert)) continue;
+      passing.add(alert);
+      setTimeout(() => forget(alert), SAID_MS);
+    }
+  }
+  const messages = document.getElementById("messages");
+  if (messages) new MutationObserver(pass).observe(messages, { childList: true });
+  pass();
+  // Gone back to: what was said then is long over.
+  window.addEventListener("pageshow", (event) => { if (event.persisted) said().forEach((alert) => alert.remove()); });
+
   // One click to a better value: put into its field, which tells the form as typing does. Without scripts it is sent.
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-set]");

@@ -3,7 +3,8 @@
 Checked, of the text as it was sent: one doctype in front, every element closed and in the right order, no end tag
 without its start, no block inside a paragraph, no nested links, buttons, labels or forms, no attribute twice, ids that
 are there once, `for`, `aria-labelledby`, `aria-describedby` and `list` that name an id, `#` links that lead
-somewhere, a language, a title, one h1. Not checked: the content model of every element, values of every attribute.
+somewhere, a language, a title, one h1, no level of heading left out. Not checked: the content model of every element,
+values of every attribute.
 """
 
 from html.parser import HTMLParser
@@ -67,11 +68,17 @@ class _Reader(HTMLParser):
         self.named: list[tuple[str, str, int]] = []
         self.count = {"h1": 0, "title": 0}
         self.language = ""
+        self.level = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         line = self.getpos()[0]
         self._attributes(tag, attrs, line)
         self._place(tag, line)
+        # A dialog stands beside the page, with headings of its own.
+        if tag[:1] == "h" and tag[1:].isdecimal() and "dialog" not in self._parents():
+            if int(tag[1:]) > self.level + 1:
+                self.found.append(f"line {line}: <{tag}> after a heading of level {self.level}")
+            self.level = int(tag[1:])
         if tag in self.count and "svg" not in self._parents():
             self.count[tag] += 1
         if tag not in VOID:

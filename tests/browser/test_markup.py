@@ -22,6 +22,7 @@ WRONG = {
     "second heading": "<h1>again</h1>",
     "closed void": "<br></br>",
     "self-closed div": "<div/>",
+    "level of heading left out": "<h3>x</h3>",
 }
 
 
@@ -38,6 +39,7 @@ def test_it_finds(name):
         "<table><thead><tr><th>x</th></tr></thead></table>",
         '<svg><use href="#elsewhere"/></svg>',
         '<label for="b">x</label><input id="b">',
+        "<h2>x</h2><h3>y</h3><h2>z</h2><dialog><h2>w</h2><h4>v</h4></dialog>",
     ],
 )
 def test_it_is_content_with_what_is_right(part):

@@ -74,6 +74,7 @@ def test_the_list_is_narrowed_and_many_are_asked_at_once(open_page, deploy, move
     for name in ("bulk-a", "bulk-b", "bulk-c"):
         deploy(name)
     page = open_page("/deployments/?q=bulk-")
+    page.clock.install()
     page.get_by_label("State").select_option("pending")
     expect(page).to_have_url(re.compile(r"q=bulk-.*state=pending"))
     page.get_by_label("Tick bulk-a").check()
@@ -81,6 +82,8 @@ def test_the_list_is_narrowed_and_many_are_asked_at_once(open_page, deploy, move
     shoot(page, "list-ticked-light")
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.locator("#messages")).to_contain_text("Asked bulk-a, bulk-b to stop.")
+    page.clock.run_for(15_000)
+    expect(page.locator("#messages .alert")).to_have_count(0)
     page.goto("/deployments/?q=bulk-")
     page.get_by_label("Tick bulk-c").check()
     page.get_by_role("button", name="Delete").click()

@@ -36,6 +36,9 @@ def test_without_a_hub_in_reach_the_page_says_what_else_there_is(client, ada, hu
     client.force_login(ada)
     text = page(client, "catalog:index", q="tiny", hubs="1")
     assert "cannot be reached" in text and "add files from a folder" in text
+    assert '<a href="/models/hubs/">Hubs and mirrors</a>' in text
+    assert '"/help/models/#on-mirrors-and-proxies"' in text
+    assert 'id="on-mirrors-and-proxies"' in client.get("/help/models/").content.decode()
 
 
 def test_known_models_say_where_they_would_fit(client, ada, host, hub):

@@ -109,6 +109,11 @@ def test_a_name_that_is_taken_is_gone_round_when_it_was_ours_and_refused_when_no
         assert replica.state == "failed" and "not ours" in replica.reason
 
 
+def test_failed_starts_are_over_once_something_runs(runtime: MemoryRuntime, replica: Replica) -> None:
+    Replica.objects.update(failed_starts=2)
+    assert (worked(replica).state, replica.failed_starts) == ("loading", 0)
+
+
 def test_the_next_attempt_has_a_name_of_its_own(cast: Any, runtime: MemoryRuntime, replica: Replica) -> None:
     worked(replica)
     services.stop(cast.ada, replica.deployment)

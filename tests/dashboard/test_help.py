@@ -68,3 +68,13 @@ def test_a_page_that_is_not_written_is_a_404(client, ada):
 def test_every_room_leads_to_its_page(client, ada, url, slug):
     client.force_login(ada)
     assert f'href="/help/{slug}/"' in client.get(url).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("word", "slug"),
+    [("mirror", "models"), ("proxy", "models"), ("HF_ENDPOINT", "models"), ("second factor", "keys-and-teams"),
+     ("passkey", "keys-and-teams"), ("SOCKS", "models"), ("ModelScope", "models"), ("SMS", "keys-and-teams"),
+     ("context trained", "deployments"), ("docker ps", "deployments")],
+)  # fmt: skip
+def test_what_people_ask_for_has_an_answer(word, slug):
+    assert slug in [page.slug for page in help_pages.find(word.split())]

@@ -149,6 +149,21 @@ def test_a_death_that_is_not_the_engines_doing_counts_nothing(replica: Replica) 
     assert replica.crash_count == 1
 
 
+def test_what_never_ran_is_no_crash_and_waits_longer_each_time(replica: Replica) -> None:
+    crash(replica)
+
+    def failed_pull() -> float:
+        put(replica, state=S.PULLING)
+        assert lifecycle.record_crash(replica, Why("image_missing", "no way"), retry=True, counts=True, has_run=False)
+        assert replica.next_due_at is not None
+        return round((replica.next_due_at - timezone.now()).total_seconds())
+
+    assert [failed_pull() for _time in range(7)] == [*BACKOFF_S, 300]
+    assert (replica.crash_count, replica.failed_starts) == (1, 7)
+    assert crash(replica) == 20
+    assert (replica.crash_count, replica.failed_starts) == (2, 0)
+
+
 def test_a_failure_that_only_a_person_can_mend_gives_the_memory_back(replica: Replica, host: Any) -> None:
     inventory.book(replica.holder, host.pk, 64 * MIB)
     put(replica, state=S.LOADING, host=host)

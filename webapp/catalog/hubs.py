@@ -26,7 +26,9 @@ TIMEOUT_S = 10.0
 HEADER_TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 32 * 2**20
 MOST_FOUND = 30
-OFFLINE_ADVICE = "Check the network, or add files from a folder or an address."
+OFFLINE_ADVICE = (
+    "Check the network and the proxy, add a mirror under Models > Hubs, or add files from a folder or an address."
+)
 
 _policy: ContextVar[Policy] = ContextVar("policy")
 _deadline: ContextVar[Deadline] = ContextVar("deadline")

@@ -142,20 +142,25 @@ def adopt(replica: Replica, container_id: str, generation: int, attempt: int, ad
     return noted
 
 
-def record_crash(replica: Replica, why: Why, retry: bool, counts: bool) -> bool:
+def record_crash(replica: Replica, why: Why, retry: bool, counts: bool, has_run: bool = True) -> bool:
     """The replica is not serving any more: say why and when it is tried again; a person must help when not `retry`.
 
     A death that is not the engine's doing does not count. The waits grow (states.BACKOFF_S) until the replica has
-    been ready for a while.
+    been ready for a while; what failed before anything ran (`has_run`) is no crash, and its waits grow as well.
     """
     before = 0 if _was_ready_for_long(replica) else replica.crash_count
-    crashes = before + 1 if counts else before
-    wait_s = backoff_s(crashes) if counts else 1
+    crashes, failed_starts = before, replica.failed_starts
+    if counts and has_run:
+        crashes, failed_starts = before + 1, 0
+    elif counts:
+        failed_starts += 1
+    wait_s = backoff_s(crashes if has_run else failed_starts) if counts else 1
     with transaction.atomic():
         moved = move(
             replica, ReplicaState(replica.state), ReplicaState.FAILED, why,
-            crash_count=crashes, ready_at=None, proven_at=None, missing_since=None, stop_requested_at=None,
-            kill_after=None, next_due_at=timezone.now() + timedelta(seconds=wait_s) if retry else None,
+            crash_count=crashes, failed_starts=failed_starts, ready_at=None, proven_at=None, missing_since=None,
+            stop_requested_at=None, kill_after=None,
+            next_due_at=timezone.now() + timedelta(seconds=wait_s) if retry else None,
         )  # fmt: skip
         if moved and not retry:
             # Nobody will start it without a person's word: others may have the memory.
@@ -247,7 +252,7 @@ def finish_stop(replica: Replica, old: ReplicaState, why: Why) -> bool:
             replica, old, ReplicaState.STOPPED, why,
             host=None, address="", container_id="", container="", kill_after=None, stop_requested_at=None,
             missing_since=None, ready_at=None, proven_at=None, progress=None, progress_text="", crash_count=0,
-            next_due_at=None, observed={},
+            failed_starts=0, next_due_at=None, observed={},
         )  # fmt: skip
         if moved:
             inventory.release(replica.holder)

@@ -322,7 +322,9 @@ class Replica(Leased):
     progress = models.FloatField(null=True, blank=True)
     progress_text = models.CharField(max_length=200, blank=True)
     progress_at = models.DateTimeField(null=True, blank=True)
+    # How often in a row its engine ended by itself, and how often nothing could be started at all.
     crash_count = models.PositiveIntegerField(default=0)
+    failed_starts = models.PositiveIntegerField(default=0)
     state_at = models.DateTimeField(auto_now_add=True)
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     kill_after = models.DateTimeField(null=True, blank=True)
@@ -363,9 +365,10 @@ class Replica(Leased):
     @property
     def container_name(self) -> str:
         """The name that the container of this attempt has, or gets."""
+        if self.container:
+            return self.container
         deployment = self.deployment
-        wanted = container_name(deployment.team.slug, deployment.name, self.number, self.generation, self.attempt)
-        return self.container or wanted
+        return container_name(deployment.team.slug, deployment.name, self.number, self.generation, self.attempt)
 
     @property
     def own_socket(self) -> str:

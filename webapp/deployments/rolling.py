@@ -190,6 +190,7 @@ def _member(replica: Replica) -> Member:
         is_retired=replica.retired_at is not None,
         is_final=replica.next_due_at is None,
         crash_count=replica.crash_count,
+        failed_starts=replica.failed_starts,
         ready_s=(timezone.now() - replica.ready_at).total_seconds() if replica.ready_at else 0.0,
         reason=replica.reason,
         no_room_s=(timezone.now() - replica.state_at).total_seconds() if waits else None,

@@ -39,6 +39,8 @@ class Member:
     # Of a failed one: nobody tries it again without a person.
     is_final: bool = False
     crash_count: int = 0
+    # In a row: images that cannot be had, containers that cannot be started.
+    failed_starts: int = 0
     # Seconds since it proved itself, of a ready one.
     ready_s: float = SETTLED_AFTER_CRASH_S
     reason: str = ""
@@ -150,6 +152,8 @@ def _hopeless(goal: Goal, current: Sequence[Member]) -> str:
             return f"Replica #{member.number}: {member.reason}"
         if member.crash_count >= CRASHES and not member.is_settled:
             return f"Replica #{member.number} ended {member.crash_count} times. {member.reason}"
+        if member.failed_starts >= CRASHES and not member.is_ready:
+            return f"Replica #{member.number} could not be started {member.failed_starts} times. {member.reason}"
         if member.no_room_s is not None and member.no_room_s >= NO_ROOM_S:
             return f"Replica #{member.number} found no room for {NO_ROOM_S // 60} minutes. {member.reason}"
     if goal.quiet_s >= DEADLINE_S and any(member.state not in (S.READY, S.STOPPED) for member in current):

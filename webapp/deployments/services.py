@@ -216,7 +216,7 @@ def start(user: User | None, deployment: Deployment) -> None:
             _scale(user, deployment, 1)
         # A person who presses start has seen the reason: the count of crashes begins anew.
         resting = deployment.replicas.present().filter(state__in=[ReplicaState.FAILED, ReplicaState.STOPPED])
-        resting.update(crash_count=0, next_due_at=Now())
+        resting.update(crash_count=0, failed_starts=0, next_due_at=Now())
         deployment.replicas.present().filter(next_due_at=None).update(next_due_at=Now())
         rolling.advance(deployment.pk)
         _write(deployment, user, "asked to run")

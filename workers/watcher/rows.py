@@ -185,7 +185,7 @@ def record_pull_failed(seen: Target, text: str) -> None:
             f"The image {seen.image} could not be pulled: {text}"[:480],
             "Check the name and the host's way to its registry, or load the image there by hand.",
         )
-        lifecycle.record_crash(row, why, retry=True, counts=True)
+        lifecycle.record_crash(row, why, retry=True, counts=True, has_run=False)
         wake_replica_later(row)
 
 

@@ -245,7 +245,9 @@ def _move_loading(step: decide.MoveLoading, replica: Replica) -> Pause:
         return _explained(replica, str(fault))
     told = {S.STARTING: "the container is running", S.PAUSED: "unpaused: it must answer a real request again"}
     text = told.get(S(replica.state), "found running again")
-    columns: dict[str, Any] = {"container_id": step.container_id, "missing_since": None, "progress_at": timezone.now()}
+    columns: dict[str, Any] = {
+        "container_id": step.container_id, "missing_since": None, "progress_at": timezone.now(), "failed_starts": 0,
+    }  # fmt: skip
     return _went(lifecycle.move(replica, S(replica.state), S.LOADING, Why("", text), **columns))
 
 
@@ -277,12 +279,12 @@ def _explained(replica: Replica, text: str, code: str = "") -> Pause:
     """Docker refused to make or start it."""
     reason = deaths.explain_refusal(replica, text)
     why = Why(code or reason.code, reason.message, reason.advice)
-    lifecycle.record_crash(replica, why, reason.retry, counts=True)
+    lifecycle.record_crash(replica, why, reason.retry, counts=True, has_run=False)
     return _until_due(replica)
 
 
 def _crash_now(replica: Replica, why: Why, retry: bool) -> Pause:
-    lifecycle.record_crash(replica, why, retry, counts=True)
+    lifecycle.record_crash(replica, why, retry, counts=True, has_run=False)
     return _until_due(replica)
 
 

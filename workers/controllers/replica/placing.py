@@ -22,7 +22,7 @@ def place(replica: Replica) -> Pause:
     found = fit.answer(spec, deployment.team, fleet=room.fleet_of(deployment, spec, but=replica))
     if found.problem:  # options or facts that the engine cannot work with: a person must change them
         why = lifecycle.Why("bad_option", found.problem, "Change the deployment's options.")
-        lifecycle.record_crash(replica, why, retry=False, counts=True)
+        lifecycle.record_crash(replica, why, retry=False, counts=True, has_run=False)
         return None
     if found.best is None:
         _say_once(replica, f"No host has room. {found.refusal}", found.advice or NO_ROOM_ADVICE)

@@ -88,7 +88,8 @@ class ReplicaOut(Schema):
     is_leaving: bool = Field(description="it was replaced, or is one too many: it finishes its requests and stops")
     attempt: int
     container: str = Field(description="its name on the host, as `docker ps` shows it; empty without one")
-    crash_count: int
+    crash_count: int = Field(description="how often in a row its engine ended by itself")
+    failed_starts: int = Field(description="how often in a row nothing could be started: no image, a refused container")
     progress: float | None
     retry_at: datetime | None = Field(None, description="when a failed replica is tried again")
     ready_at: datetime | None

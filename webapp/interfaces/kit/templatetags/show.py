@@ -26,11 +26,14 @@ MIB = 1024**2
 
 @register.filter
 def gib(size_bytes: int | float | str | None) -> str:
-    """Bytes in GiB with one decimal; below one, MiB with one decimal; a dash for nothing known."""
+    """Bytes in GiB with one decimal; below one, in the largest unit of which there is a tenth; a dash for nothing
+    known."""
     if size_bytes is None or isinstance(size_bytes, str):  # a template's missing variable is an empty text
         return "–"
     if 0 < abs(size_bytes) < GIB:
-        return f"{size_bytes / MIB:,.1f} MiB"
+        if abs(size_bytes) >= MIB / 20:
+            return f"{size_bytes / MIB:,.1f} MiB"
+        return f"{size_bytes / 1024:,.1f} KiB" if abs(size_bytes) >= 1024 else f"{size_bytes:,.0f} B"
     return f"{size_bytes / GIB:,.1f} GiB"
 
 
@@ -45,6 +48,8 @@ def rate(number: float | int | str | None) -> str:
     """A number per minute or in milliseconds: one decimal below ten, none above; a dash for nothing measured."""
     if number is None or isinstance(number, str):  # a template's missing variable is an empty text
         return "–"
+    if 0 < number < 0.05:
+        return "< 0.1"
     return f"{number:,.1f}" if 0 < number < 10 and not float(number).is_integer() else f"{number:,.0f}"
 
 
@@ -58,12 +63,16 @@ def price(value: Decimal | None) -> str:
 
 @register.filter
 def parameters(number: int | None) -> str:
-    """A number of parameters as people say it: 135 M, 7.2 B."""
+    """A number of parameters as people say it: 135 M, 7.2 B, 1.4 M, 260 K, 5,120."""
     if not number:
         return "–"
     if number >= 1_000_000_000:
         return f"{number / 1e9:.1f} B"
-    return f"{number / 1e6:.0f} M"
+    if number >= 10_000_000:
+        return f"{number / 1e6:.0f} M"
+    if number >= 1_000_000:
+        return f"{number / 1e6:.1f} M"
+    return f"{number / 1e3:.0f} K" if number >= 10_000 else f"{number:,}"
 
 
 @register.filter
@@ -88,6 +97,8 @@ def duration(value: timedelta | float | int | None) -> str:
     if value is None:
         return "–"
     seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if 0 < seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{max(seconds, 0):.1f} s"
     whole = round(seconds)
