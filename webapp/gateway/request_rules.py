@@ -39,7 +39,7 @@ def is_plain(known: Known, entry: DeploymentEntry) -> bool:
     """Whether no rule has anything to say: asked once for every request, and true for nearly all."""
     return (
         known.messages is not _UNSET
-        and memoryview(known.messages)[1:2] == _BRACE  # type: ignore[arg-type]
+        and memoryview(known.messages)[1:2] == _BRACE
         and known.tools is _UNSET
         and known.functions is _UNSET
         and known.n is _UNSET
@@ -123,7 +123,7 @@ def _forces_a_tool(raw: msgspec.Raw | msgspec.UnsetType) -> bool:
     value = _read(raw)
     if isinstance(value, dict):
         return value.get("type") not in ("auto", "none")
-    return value == "required"
+    return isinstance(value, str) and value == "required"
 
 
 def _warning(text: str) -> bytes:
