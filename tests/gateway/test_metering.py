@@ -169,6 +169,23 @@ def test_an_engine_that_counts_too_little_is_not_believed(counting: Yard) -> Non
     assert used(counting, answer.request_id) == (7, 201, "gateway")
 
 
+def test_an_answer_that_is_too_long_to_be_read_is_not_free(counting: Yard) -> None:
+    answer = counting.chat("llama", fake=document([said("word " * 250_000)], 7, 250_000))
+    prompt, completion, counted_by = used(counting, answer.request_id)
+    # The request was as long: it was not kept either, and no prompt is longer than the context.
+    assert (prompt, counted_by) == (1000, "estimate")
+    assert completion is not None and 300_000 < completion < 320_000
+
+
+def test_what_counts_nothing_is_not_counted_when_it_is_cut(counting: Yard) -> None:
+    line = counting.connect()
+    headers = {"Authorization": f"Bearer {ADA}", "X-Request-ID": "cut-tokenize"}
+    line.request("POST", "/v1/tokenize", json.dumps({"model": "llama", "fake": {"hang": 60}}), headers)
+    eventually(lambda: counting.engine.running)
+    line.close()
+    assert used(counting, "cut-tokenize") == (None, None, "none")
+
+
 def test_cached_tokens_of_anthropics_usage_are_part_of_the_prompt(counting: Yard) -> None:
     usage = {"cache_read_input_tokens": 24, "input_tokens": 8, "output_tokens": 3}
     fake = {"status": 200, "text": json.dumps({"type": "message", "content": [], "usage": usage})}
