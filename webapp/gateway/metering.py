@@ -267,7 +267,7 @@ async def _sum(units: Iterable[Unit], model: str, replica: Replica | None, has_s
             if number >= _MOST_TEXTS or replica is None:
                 raise NoAnswer
             # llama.cpp calls the text content, vLLM prompt.
-            asked = {"model": model, "content": unit.text, "prompt": unit.text}
+            asked: dict[str, Any] = {"model": model, "content": unit.text, "prompt": unit.text}
             asked |= {"add_special": has_start, "add_special_tokens": has_start}
             total += _count_in(await _post(replica, TOKENIZE, msgspec.json.encode(asked)))
         except (NoAnswer, OSError):

@@ -111,7 +111,8 @@ def _target(row: Replica) -> Target:
     contents = row.contents
     engine = engines.get(contents.engine)
     try:
-        options = workload.settled_options(contents.engine, contents.options, contents.artifact.facts)
+        facts = contents.artifact.facts if contents.artifact is not None else {}
+        options = workload.settled_options(contents.engine, contents.options, facts)
     except ValueError:
         options = None
     return Target(
