@@ -25,6 +25,7 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     yard.web.snapshot["deployments"] += [
         yard.deployment(31, "llama", **llama, replicas=[yard.replica(31, 0)]),
         yard.deployment(32, "mute", context_length=1000, replicas=[yard.replica(32, 0)]),
+        yard.deployment(33, "short", max_tokens_default=50, max_tokens_limit=100, replicas=[yard.replica(33, 0)]),
     ]
     try:
         yield yard.start()
@@ -205,6 +206,15 @@ def test_an_event_that_says_nothing_is_taken_out_of_the_beginning(counting: Yard
     only = counting.ask("POST", "/v1/completions", {**body, "fake": stream("null", "[DONE]")})
     assert only.events() == ["[DONE]"]
     assert used(counting, only.request_id)[1] == 0
+
+
+def test_an_answer_is_as_long_as_the_deployment_allows(counting: Yard) -> None:
+    answer = counting.chat("short", max_tokens=500, stream=True)
+    assert counting.engine.last()["max_tokens"] == 100
+    assert answer.headers["x-modelyard-warning"] == "max_tokens lowered to 100, the most that this deployment allows"
+    answer = counting.chat("short")
+    assert counting.engine.last()["max_tokens"] == 50
+    assert answer.headers["x-modelyard-warning"] is None
 
 
 def test_a_clients_own_mistake_is_not_the_engines(counting: Yard) -> None:
