@@ -187,11 +187,11 @@ def test_a_file_that_is_not_there_is_said(ada):
 
 LABELLED = """
 deployments:
-  - {{name: {name}, model: SmolLM2/Q8_0, placement_labels: [gpu=a100]}}
+  - {{name: {name}, model: SmolLM2/Q8_0, placement_labels: [gpu=a100], max_tokens_limit: 500}}
 """
 
 
-def test_placement_labels_are_declared_told_and_exported(as_person, home, name):
+def test_placement_labels_and_limits_are_declared_told_and_exported(as_person, home, name):
     ada = as_person("ada")
     path = home / "labels.yaml"
     path.write_text(LABELLED.format(name=name))
@@ -205,7 +205,10 @@ def test_placement_labels_are_declared_told_and_exported(as_person, home, name):
     assert "No host carries" not in seen.out
     assert ada("apply", "-f", str(path)).code == 0
     assert ada("deployments", "get", name, "--json").json["placement_labels"] == ["gpu=a100"]
-    assert "- gpu=a100" in ada("export").out
+    assert ada("deployments", "get", name, "--json").json["max_tokens_limit"] == 500
+    assert "- gpu=a100" in ada("export").out and "max_tokens_limit: 500" in ada("export").out
+    assert ada("deployments", "update", name, "--max-tokens-limit", "0").code == 0
+    assert "max_tokens_limit: 0 -> 500" in ada("apply", "-f", str(path), "--dry-run").out
     made = ada(
         "deployments", "create", "--name", f"{name}-c", "--artifact", "SmolLM2/Q8_0", "--placement-labels", "GPU"
     )

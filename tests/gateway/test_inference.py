@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.gateway.fake_engine import checksum, token, usage
-from tests.gateway.yard import ADA, EVE, Yard, chat_body
+from tests.gateway.yard import ADA, ENDPOINTS, EVE, Yard, chat_body
 
 
 def test_a_completion_comes_back_whole(yard: Yard) -> None:
@@ -133,7 +133,12 @@ def test_models_are_listed_for_the_key_that_asks(yard: Yard) -> None:
     listed = [model["id"] for model in yard.ask("GET", "/v1/models").json()["data"]]
     assert listed == ["asleep", "gpt-4o", "pair", "renamed", "smol", "theirs", "waking"]
     assert [m["id"] for m in yard.ask("GET", "/v1/models", key=EVE).json()["data"]] == ["hidden", "theirs"]
-    assert yard.ask("GET", "/v1/models/smol").json()["owned_by"] == "research"
+    smol = yard.ask("GET", "/v1/models/smol").json()
+    assert (smol["owned_by"], smol["created"], smol["ready"]) == ("research", 1_600_000_000, True)
+    assert (smol["context_length"], smol["max_tokens"], sorted(smol["endpoints"])) == (None, None, sorted(ENDPOINTS))
+    assert smol["capabilities"] == {
+        "chat": True, "embeddings": True, "rerank": False, "tools": None, "vision": None, "audio": None
+    }  # fmt: skip
     assert yard.ask("GET", "/v1/models/hidden").status == 404
     head = yard.ask("HEAD", "/v1/models")
     assert (head.status, head.body) == (200, b"")

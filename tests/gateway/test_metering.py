@@ -25,6 +25,7 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     yard.web.snapshot["deployments"] += [
         yard.deployment(31, "llama", **llama, replicas=[yard.replica(31, 0)]),
         yard.deployment(32, "mute", context_length=1000, replicas=[yard.replica(32, 0)]),
+        yard.deployment(33, "short", max_tokens_default=50, max_tokens_limit=100, replicas=[yard.replica(33, 0)]),
     ]
     try:
         yield yard.start()
@@ -169,6 +170,23 @@ def test_an_engine_that_counts_too_little_is_not_believed(counting: Yard) -> Non
     assert used(counting, answer.request_id) == (7, 201, "gateway")
 
 
+def test_an_answer_that_is_too_long_to_be_read_is_not_free(counting: Yard) -> None:
+    answer = counting.chat("llama", fake=document([said("word " * 250_000)], 7, 250_000))
+    prompt, completion, counted_by = used(counting, answer.request_id)
+    # The request was as long: it was not kept either, and no prompt is longer than the context.
+    assert (prompt, counted_by) == (1000, "estimate")
+    assert completion is not None and 300_000 < completion < 320_000
+
+
+def test_what_counts_nothing_is_not_counted_when_it_is_cut(counting: Yard) -> None:
+    line = counting.connect()
+    headers = {"Authorization": f"Bearer {ADA}", "X-Request-ID": "cut-tokenize"}
+    line.request("POST", "/v1/tokenize", json.dumps({"model": "llama", "fake": {"hang": 60}}), headers)
+    eventually(lambda: counting.engine.running)
+    line.close()
+    assert used(counting, "cut-tokenize") == (None, None, "none")
+
+
 def test_cached_tokens_of_anthropics_usage_are_part_of_the_prompt(counting: Yard) -> None:
     usage = {"cache_read_input_tokens": 24, "input_tokens": 8, "output_tokens": 3}
     fake = {"status": 200, "text": json.dumps({"type": "message", "content": [], "usage": usage})}
@@ -188,6 +206,15 @@ def test_an_event_that_says_nothing_is_taken_out_of_the_beginning(counting: Yard
     only = counting.ask("POST", "/v1/completions", {**body, "fake": stream("null", "[DONE]")})
     assert only.events() == ["[DONE]"]
     assert used(counting, only.request_id)[1] == 0
+
+
+def test_an_answer_is_as_long_as_the_deployment_allows(counting: Yard) -> None:
+    answer = counting.chat("short", max_tokens=500, stream=True)
+    assert counting.engine.last()["max_tokens"] == 100
+    assert answer.headers["x-modelyard-warning"] == "max_tokens lowered to 100, the most that this deployment allows"
+    answer = counting.chat("short")
+    assert counting.engine.last()["max_tokens"] == 50
+    assert answer.headers["x-modelyard-warning"] is None
 
 
 def test_a_clients_own_mistake_is_not_the_engines(counting: Yard) -> None:

@@ -168,6 +168,7 @@ class Yard:
     def deployment(self, number: int, name: str, **changes: Any) -> dict[str, Any]:
         usual = {"id": number, "team": 2, "name": name, "aliases": [], "granted_teams": [], "engine": "llamacpp"}
         usual |= {"endpoints": ENDPOINTS, "desired": "running", "status": "ready", "upstream_model": name}
+        usual |= {"created_at": 1_600_000_000.5, "context_length": None}
         usual |= {"connect_timeout_s": 60, "first_byte_timeout_s": 60, "gap_timeout_s": 60}
         return {**usual, **changes}
 

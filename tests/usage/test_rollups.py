@@ -39,9 +39,10 @@ def test_a_record_is_counted_in_its_minute_hour_day_and_for_ever(make_record, ad
 
 
 @pytest.mark.django_db
-def test_a_clients_own_mistake_is_listed_as_failed_and_counts_against_nobody(make_record, deployment):
+def test_a_clients_own_mistake_is_listed_apart_and_counts_against_nobody(make_record, deployment):
     services.accept([make_record(deployment=deployment.pk, status=400, outcome="client_error")])
-    assert UsageRecord.objects.failed().count() == 1
+    listed = UsageRecord.objects
+    assert (listed.mistaken().count(), listed.failed().count(), listed.served().count()) == (1, 0, 0)
     assert services.totals()[deployment.pk].failed == 0
     services.accept([make_record(deployment=deployment.pk, status=503, outcome="refused")])
     assert services.totals()[deployment.pk].failed == 1

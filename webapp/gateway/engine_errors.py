@@ -72,13 +72,14 @@ def normalise(status: int, body: bytes) -> Problem:
 def _known_mistake(status: int, message: str, document: Any) -> Problem | None:
     """A client's mistake that engines tell in words of their own, in those of OpenAI's API; None for all else."""
     error = document.get("error") if isinstance(document, dict) else None
-    most, asked = (error.get("n_ctx"), error.get("n_prompt_tokens")) if isinstance(error, dict) else (None, None)
-    if isinstance(most, int) and isinstance(asked, int):
-        return _too_long(f"This model's maximum context length is {most} tokens", asked)
+    if isinstance(error, dict):
+        limit, tokens = error.get("n_ctx"), error.get("n_prompt_tokens")
+        if isinstance(limit, int) and isinstance(tokens, int):
+            return _too_long(f"This model's maximum context length is {limit} tokens", tokens)
     if found := _BATCH_TOO_SMALL.search(message):
         return _too_long(f"This model takes {found[2]} tokens of input in one pass", int(found[1]))
     if status == 400 and _CONTEXT_LENGTH.search(message):
-        return Problem(400, "context_length_exceeded", message, param="messages")
+        return Problem(400, "context_length_exceeded", message)
     if found := _TOO_MANY_CHOICES.search(message):
         text = f"'n' has to be from 1 to {found[1]}, not {found[2]}: every choice takes one of the engine's slots"
         return Problem(400, "invalid_value", text, param="n")
@@ -97,12 +98,12 @@ def _known_mistake(status: int, message: str, document: Any) -> Problem | None:
 
 def _too_long(limit: str, tokens: int) -> Problem:
     text = f"{limit}. However, your request resulted in {tokens} tokens. Please reduce its length."
-    return Problem(400, "context_length_exceeded", text, param="messages")
+    return Problem(400, "context_length_exceeded", text)
 
 
 def _cannot_take(kind: str) -> Problem:
     text = f"this model takes no {kind} input. Send text; /v1/models says what each model takes"
-    return Problem(400, "input_not_supported", text, param="messages")
+    return Problem(400, "input_not_supported", text)
 
 
 def crashed(why: str) -> Problem:

@@ -48,6 +48,7 @@ class Unit(msgspec.Struct):
     text: str = ""
     tokens: int = 0
     more: int = 0
+    is_estimate: bool = False
 
 
 class Question(msgspec.Struct):
@@ -94,16 +95,16 @@ def question_about(exchange: Exchange, record: UsageRecord) -> Question | None:
         record.prompt_tokens //= exchange.choices
     prompts, choices = exchange.prompts, exchange.prompts * exchange.choices
     _drop_nonsense(exchange, record, (entry.context_length or _MOST_TOKENS) * choices)
-    is_answered = reply is not None and reply.has_written
-    if record.outcome == records.OK:
-        counts_prompt = record.prompt_tokens is None and (endpoint in GENERATING or endpoint in _PROMPT_MEMBERS)
-    else:
+    counts_prompt = record.prompt_tokens is None and (endpoint in GENERATING or endpoint in _PROMPT_MEMBERS)
+    if record.outcome not in (records.OK, records.CLIENT_GONE):
         # Whoever leaves while the engine works is told nothing, and the engine has read the prompt all the same.
-        counts_prompt = record.prompt_tokens is None and (is_answered or record.outcome == records.CLIENT_GONE)
+        counts_prompt = counts_prompt and reply is not None and reply.has_written
     units: list[Unit] = []
     if record.outcome == records.OK and isinstance(reply, DocumentReply) and endpoint in GENERATING:
         if record.completion_tokens is None:
-            units = _choices(reply.document()) or [Unit(tokens=reply.bytes_out // BYTES_PER_TOKEN)]
+            document = reply.document()
+            whole = Unit(tokens=reply.bytes_out // BYTES_PER_TOKEN, is_estimate=True)
+            units = _choices(document) if document else [whole]
         elif entry.usage_per_choice and choices > 1:
             units = _choices(reply.document())
             counts_prompt = counts_prompt or prompts > 1
@@ -199,6 +200,8 @@ class Meter:
         finally:
             if question.counts_prompt and record.prompt_tokens is None:
                 record.prompt_tokens = _estimated_prompt(question)
+            if question.choices and record.completion_tokens is None:
+                record.completion_tokens = sum(map(_estimated, question.choices))
             record.counted_by = "gateway" if is_counted else "estimate"
             then()
 
@@ -232,6 +235,10 @@ def _estimated_prompt(question: Question) -> int:
     return min(question.body_bytes // BYTES_PER_TOKEN, question.most_prompt_tokens)
 
 
+def _estimated(unit: Unit) -> int:
+    return unit.tokens + unit.more + len(unit.text.encode(errors="replace")) // BYTES_PER_TOKEN
+
+
 def _prompts(body: Any, member: str) -> list[Unit]:
     """A text, tokens, or a list of either."""
     found = body.get(member) if isinstance(body, dict) else None
@@ -253,6 +260,7 @@ async def _sum(units: Iterable[Unit], model: str, replica: Replica | None, has_s
     total, is_counted = 0, True
     for number, unit in enumerate(units):
         total += unit.tokens + unit.more
+        is_counted = is_counted and not unit.is_estimate
         if not unit.text:
             continue
         try:
@@ -263,7 +271,7 @@ async def _sum(units: Iterable[Unit], model: str, replica: Replica | None, has_s
             asked |= {"add_special": has_start, "add_special_tokens": has_start}
             total += _count_in(await _post(replica, TOKENIZE, msgspec.json.encode(asked)))
         except (NoAnswer, OSError):
-            total += len(unit.text.encode(errors="replace")) // BYTES_PER_TOKEN
+            total += _estimated(unit) - unit.tokens - unit.more
             is_counted = False
     return total, is_counted
 

@@ -16,6 +16,8 @@ _MAX_TOKENS = {
     "messages": "max_tokens",
     "responses": "max_output_tokens",
 }
+# Where `n` asks for several answers.
+_CHOOSING = frozenset(("chat/completions", "completions"))
 _SPELLINGS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict")
 _MAX_CHOICES = 4096
 _UNSET = msgspec.UNSET
@@ -58,7 +60,7 @@ def apply(endpoint: str, known: Known, entry: DeploymentEntry, body: bytes) -> R
         message = f"this model cannot call tools: the chat template of '{entry.name}' has no place for them"
         raise Problem(400, "tools_not_supported", message, param="tools")
     ruled = Ruled(body)
-    if known.n is not msgspec.UNSET:
+    if known.n is not msgspec.UNSET and endpoint in _CHOOSING:
         ruled.choices = max(1, min(_whole(known.n) or 1, _MAX_CHOICES))
     if endpoint == "completions" and known.prompt is not msgspec.UNSET:
         ruled.prompts = _count_prompts(known.prompt)
@@ -123,7 +125,7 @@ def _forces_a_tool(raw: msgspec.Raw | msgspec.UnsetType) -> bool:
     value = _read(raw)
     if isinstance(value, dict):
         return value.get("type") not in ("auto", "none")
-    return bool(value == "required")
+    return isinstance(value, str) and value == "required"
 
 
 def _warning(text: str) -> bytes:

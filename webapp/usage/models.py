@@ -25,7 +25,12 @@ class UsageRecordQuerySet(models.QuerySet["UsageRecord"]):
         return self.select_related("key", "user", "team", "deployment").order_by("-at", "-id")
 
     def failed(self) -> "UsageRecordQuerySet":
-        return self.filter(has_failed=True)
+        """What the engine or the gateway did not answer; a client's own mistakes are `mistaken`."""
+        return self.filter(has_failed=True).exclude(outcome=CLIENT_ERROR)
+
+    def mistaken(self) -> "UsageRecordQuerySet":
+        # Said twice, because what has failed has an index.
+        return self.filter(has_failed=True, outcome=CLIENT_ERROR)
 
     def served(self) -> "UsageRecordQuerySet":
         return self.filter(has_failed=False)
@@ -73,8 +78,7 @@ class UsageRecord(models.Model):
 
     @property
     def was_failed(self) -> bool:
-        """Whether the deployment or the gateway is to blame. A request that could not be answered by anybody failed by
-        itself: it is in the list of failures and in no rate of a deployment's."""
+        """Whether the deployment or the gateway is to blame: a client's own mistake is in no rate of a deployment's."""
         return self.has_failed and self.outcome != CLIENT_ERROR
 
 

@@ -22,7 +22,7 @@ MOST_OF_ONE_ID = 200
 WINDOWS = (timedelta(days=1, hours=1), timedelta(days=8), None)
 # What the gateway writes of a request whose client went away; it is no failure.
 CLIENT_LEFT = 499
-OUTCOMES = {"failed": "Failed", "ok": "Served"}
+OUTCOMES = {"failed": "Failed", "client_error": "Mistakes of clients", "ok": "Served"}
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,16 @@ class Listed:
 
 
 def find(user: User, asked: Mapping[str, Any]) -> UsageRecordQuerySet:
-    """The requests that `asked` describes: team, person, key, deployment, outcome (ok, failed), status, and
-    q, a whole request id. Raises Invalid."""
+    """The requests that `asked` describes: team, person, key, deployment, outcome (of OUTCOMES), status, and q, a whole
+    request id. Raises Invalid."""
     rows: UsageRecordQuerySet = UsageRecord.objects.all().visible_to(user)
     chosen = asking.filters(user, asked)
     rows = rows.filter(**{naming.COLUMNS[name]: number for name, number in chosen.items()})
     outcome, status, q = (clean_text(asked.get(name)) for name in ("outcome", "status", "q"))
     if outcome == "failed":
         rows = rows.failed()
+    elif outcome == "client_error":
+        rows = rows.mistaken()
     elif outcome == "ok":
         rows = rows.served()
     elif outcome:

@@ -113,7 +113,8 @@ def _target(row: Replica) -> Target:
     engine = engines.get(contents.engine)
     assert contents.artifact is not None, "a revision without its artifact is passed over"
     try:
-        options = workload.settled_options(contents.engine, contents.options, contents.artifact.facts)
+        facts = contents.artifact.facts if contents.artifact is not None else {}
+        options = workload.settled_options(contents.engine, contents.options, facts)
     except ValueError:
         options = None
     return Target(

@@ -54,7 +54,7 @@ class RequestQuery(Schema):
     person: int | None = Field(None, ge=0, lt=2**63)
     key: int | None = Field(None, ge=0, lt=2**63)
     deployment: int | None = Field(None, ge=0, lt=2**63)
-    outcome: Literal["ok", "failed"] | None = None
+    outcome: Literal["ok", "failed", "client_error"] | None = None
     status: int | None = Field(None, ge=100, le=599, description="the HTTP status")
     limit: int = Field(50, ge=1, le=500, description="how many requests at most")
     behind: str = Field("", max_length=100, description="`older` of the answer before: go on from there")

@@ -171,7 +171,7 @@ class Parts(forms.Form):
         words = re.split(r"[\s,]+", self.cleaned_data["aliases"])
         return tuple(dict.fromkeys(word for word in words if word))
 
-    def typed_limits(self) -> dict[str, int]:
+    def typed_limits(self) -> dict[str, Any]:
         """What was typed of the length of answers; nothing is no limit. Only for a valid form."""
         return {name: self.cleaned_data[name] or 0 for name in limits.LABELS}
 
