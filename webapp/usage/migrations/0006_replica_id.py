@@ -4,6 +4,6 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("usage", "0004_last_used")]
+    dependencies = [("usage", "0005_refusal_counts")]
 
     operations = [migrations.RenameField("usagerecord", "replica_number", "replica_id")]
