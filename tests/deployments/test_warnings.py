@@ -150,3 +150,20 @@ def test_an_edit_that_would_be_refused_cannot_be_applied_and_can_be_looked_at_ag
     assert "are not on any host" in text and " disabled" in button(text, "apply-go")
     typing = client.post(f"/deployments/{deployment.pk}/edit/change/", fields).content.decode()
     assert " disabled" in button(typing, "apply-go") and "hx-swap-oob" in button(typing, "apply-go")
+
+
+def test_the_forms_and_the_pages_beside_them_are_valid_html(client, ada, typed, make_deployment):
+    from tests.browser.markup import faults
+
+    deployment = make_deployment("there")
+    deployment.replicas.update(container="modelyard-research-there-1-g1-a1", failed_starts=1)
+    client.force_login(ada)
+    wrong = typed | {"name": "", "options-context_length": 7}
+    pages = {url: client.get(url) for url in (f"/deployments/{deployment.pk}/", "/deployments/new/", "/playground/")}
+    pages |= {
+        "refused": client.post("/deployments/new/", wrong),
+        "warned": client.post("/deployments/new/", typed | {"name": ""}),
+    }
+    pages |= {"edit": client.get(f"/deployments/{deployment.pk}/edit/")}
+    for name, page in pages.items():
+        assert faults(page.content.decode()) == [], name
