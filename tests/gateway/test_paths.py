@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.gateway.yard import EVE, Yard
+from tests.gateway.yard import EVE, Yard, chat_body
 from webapp.gateway.targets import Kind, classify
 
 HUB, OLLAMA = "meta-llama/Llama-3.1-8B", "qwen2.5:7b"
@@ -47,18 +47,18 @@ def test_a_name_that_no_model_has_is_a_404_in_json(named: Yard, broken: str) -> 
 
 def test_a_deployments_own_path_takes_an_alias_with_its_slash_escaped(named: Yard) -> None:
     path = f"/d/research/{quote(HUB, safe='')}/v1/chat/completions"
-    assert named.ask("POST", path, {"messages": []}).status == 200
-    assert named.ask("POST", path, {"messages": []}, EVE).status == 404
-    assert named.ask("POST", "/d/research/sm%6Fl/v1/chat/completions", {"messages": []}).status == 200
+    assert named.ask("POST", path, chat_body(None)).status == 200
+    assert named.ask("POST", path, chat_body(None), EVE).status == 404
+    assert named.ask("POST", "/d/research/sm%6Fl/v1/chat/completions", chat_body(None)).status == 200
 
 
 @pytest.mark.parametrize(
     "path", ["/v1/chat/completions/", "/v1/chat/completions/?x=1", "/d/research/smol/v1/tokenize/"]
 )
 def test_a_slash_at_the_end_is_tolerated(yard: Yard, path: str) -> None:
-    assert yard.ask("POST", path, {"model": "smol", "messages": []}).status == 200
+    assert yard.ask("POST", path, chat_body("smol")).status == 200
     assert not yard.engine.asked[-1].target.endswith("/")
-    assert yard.ask("POST", path, {"model": "smol", "messages": []}, None).status == 401
+    assert yard.ask("POST", path, chat_body("smol"), None).status == 401
     assert {model["id"] for model in yard.ask("GET", "/v1/models/").json()["data"]} >= {"smol"}
 
 
@@ -96,7 +96,7 @@ def test_a_slash_at_the_end_is_tolerated(yard: Yard, path: str) -> None:
 )
 def test_what_looks_like_inference_is_told_the_right_address_in_json(yard: Yard, path: str, right: str) -> None:
     for method in ("GET", "POST"):
-        answer = yard.ask(method, path, {"model": "smol", "messages": []}, Accept="text/html")
+        answer = yard.ask(method, path, chat_body("smol"), Accept="text/html")
         assert (answer.status, answer.error["code"]) == (404, "unknown_endpoint")
         assert f"use {right};" in answer.error["message"]
     assert yard.web.pages == []

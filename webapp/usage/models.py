@@ -158,7 +158,7 @@ SUM_COLUMNS = (
 class RefusalCountQuerySet(models.QuerySet["RefusalCount"]):
     def visible_to(self, user: User) -> "RefusalCountQuerySet":
         """Refusals of keys of this person's teams; those of nobody's keys are for admins."""
-        return self if user.is_superuser else self.filter(team_id__in=list(user.teams.values_list("pk", flat=True)))
+        return self if user.is_superuser else self.filter(team_id__in=user.teams.values("pk"))
 
 
 class RefusalCount(models.Model):

@@ -75,10 +75,12 @@ def find(user: User, range: Range, filters: Mapping[str, int], most: int = MOST_
     rows: RefusalCountQuerySet = RefusalCount.objects.all().visible_to(user)
     rows = rows.filter(at__gte=range.begins_at, at__lt=range.ends_at)
     rows = rows.filter(**{naming.COLUMNS[name]: number for name, number in filters.items()})
-    total = rows.aggregate(total=Sum("count"))["total"] or 0
     groups = list(
-        rows.values(*_GROUP).annotate(times=Sum("count"), newest=Max("last_at")).order_by("-times", "code")[:most]
+        rows.values(*_GROUP).annotate(times=Sum("count"), newest=Max("last_at")).order_by("-times", "code")[: most + 1]
     )
+    is_all = len(groups) <= most
+    total = sum(group["times"] for group in groups) if is_all else rows.aggregate(total=Sum("count"))["total"]
+    groups = groups[:most]
     said = _latest(rows, [group["newest"] for group in groups])
     names = {
         kind: naming.labels(user, kind, {group[naming.COLUMNS[kind]] for group in groups})
