@@ -99,7 +99,7 @@ def test_what_a_hub_and_a_config_say_is_cleaned(hub, small_hub, ada, team, host)
     found = hubs.repo(hub, "org/Hostile-1B")
     inspected = inspect_repo(hub, found, "safetensors")
     assert_clean(found.licence, inspected.facts, inspected.quantisation, list(inspected.files), inspected.source)
-    artifact = services.add_artifact(inspected)
+    artifact = services.add_artifact(team, inspected)
     assert_clean(*CatalogModel.objects.values(), *Artifact.objects.values())
     assert artifact.facts["architecture"].startswith("llama")
 

@@ -3,9 +3,6 @@
 Headers and configs are read, never more: a broken or hostile file is refused before anything is queued.
 """
 
-import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -14,21 +11,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
-from webapp.catalog import configs, filenames, gguf, hubs, naming, outbound, reading, safetensors, variants
+from webapp.catalog import configs, filenames, gguf, hubs, local_files, naming, outbound, safetensors, variants
 from webapp.catalog.configs import ConfigError
 from webapp.catalog.models import CodeApproval, Hub
 from webapp.catalog.outbound import OutboundError
 from webapp.catalog.variants import Offer, Variant
 from webapp.catalog.weight_sets import File
-from webapp.foundation import paths
 from webapp.foundation.deadline import Deadline
 from webapp.foundation.errors import Invalid, Refused, Unavailable
-from webapp.foundation.text import has_unfit, one_line
+from webapp.foundation.text import one_line
 from webapp.planner.facts import ModelFacts
 
 # Of a set in more parts, some are read and the rest is taken to be like them.
 MOST_HEADERS = 8
-MAX_FOLDER_FILES = 5000
 
 T = TypeVar("T")
 Opener = Callable[[File], AbstractContextManager["Readable"]]
@@ -61,11 +56,11 @@ def inspect_path(path: Path, member: str = "") -> Inspected:
     """A GGUF file, one inside a zip or wheel, or a folder. `member` names the file in the archive, or the folder's
     variant when it has several. Raises Invalid. Only what lies under the allowed import roots is opened.
     """
-    source = _allowed(path)
-    _check_open(source)
+    source = local_files.allowed(path)
+    local_files.check_open(source)
     if source.is_dir():
         return _inspect_folder(source, member)
-    with _open_local(source, member) as (file, name, size):
+    with local_files.open_local(source, member) as (file, name, size):
         header, facts = _gguf_header(file, name, size)
     main = filenames.usual_ending(one_line(Path(name).name))
     return Inspected(
@@ -201,7 +196,7 @@ def _require_approval(hub: Hub, repo: hubs.Repo) -> None:
 
 
 def _inspect_folder(folder: Path, key: str) -> Inspected:
-    files, stops, outside = _listed(folder)
+    files, stops, outside = local_files.listed(folder)
 
     @contextmanager
     def opened(file: File) -> Iterator[Readable]:
@@ -209,15 +204,15 @@ def _inspect_folder(folder: Path, key: str) -> Inspected:
             yield stream
 
     wanted = variants.texts_of(files, key)
-    _check_open(folder, *(file.name for file in wanted))
+    local_files.check_open(folder, *(file.name for file in wanted))
     texts = {file.name: _content(file, opened, file.size_bytes) for file in wanted}
     found = variants.group(files, texts, outside)
     if not key and len(found.variants) == 1:
         key = found.variants[0].key
     if stops and found.find(key) is None:
-        raise _closed(folder, stops)
+        raise local_files.closed(folder, stops)
     variant = _usable(found, key, str(folder))
-    _check_open(folder, *(file.name for file in variant.files))
+    local_files.check_open(folder, *(file.name for file in variant.files))
     if variant.format == "safetensors" and configs.wants_code(_config(variant, opened)):
         raise Invalid(
             f"{folder.name} needs Python code of its own to run, and such code is not run here.",
@@ -237,24 +232,6 @@ def _inspect_folder(folder: Path, key: str) -> Inspected:
         facts=facts.as_json(),
         licence=facts.licence,
     )
-
-
-def _listed(folder: Path) -> tuple[list[File], list[reading.Closed], list[str]]:
-    """The files in it and below, the folders that do not let this process see theirs, and links out of the folder."""
-    files, stops, outside = [], dict[Path, reading.Closed](), []
-    for path in sorted(folder.rglob("*"))[:MAX_FOLDER_FILES]:
-        try:
-            if path.is_file():
-                name = str(path.relative_to(folder))
-                if path.resolve().is_relative_to(folder):
-                    files.append(File(name, path.stat().st_size))
-                else:
-                    outside.append(name)
-            elif path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
-                stops[path] = reading.Closed(path, is_folder=True)
-        except PermissionError:  # what lies behind is no part of what is offered, unless nothing else is
-            stops[path.parent] = reading.Closed(path.parent, is_folder=True)
-    return files, list(stops.values()), outside
 
 
 def _content(file: File, opened: Opener, most: int) -> bytes:
@@ -357,70 +334,3 @@ def _not_a_model(name: str, error: Exception, about: str = "source_path") -> Ref
         "Fetch the file again and compare its checksum with the publisher's.",
         fields={about: str(error)},
     )
-
-
-def _check_open(source: Path, *names: str) -> None:
-    """Refuse what this process may not read: a folder itself, or files in it."""
-    stops = reading.closed(source, names, reading.may_here)
-    if not names and source.is_dir() and not os.access(source, os.R_OK | os.X_OK):
-        stops.append(reading.Closed(source, is_folder=True))
-    if stops:
-        raise _closed(source, stops)
-
-
-def _closed(source: Path, stops: list[reading.Closed]) -> Refused:
-    said = reading.command(source, stops, is_whole=reading.is_folder(source))
-    what, advice = reading.told(stops, said, who="Modelyard")
-    return Invalid(what, advice, fields={"source_path": what})
-
-
-def _allowed(path: Path) -> Path:
-    """The real path of a file or folder under an import root; symbolic links are followed before the check.
-
-    Of everything else the answer is the same, whether it is there or not: this is no way to look around the machine.
-    """
-    roots = paths.import_roots()
-    # ".." is taken out by its letters: asked of the disk, it would tell what the name before it is.
-    named = Path(os.path.normpath(path))
-    try:
-        is_below = any(named.resolve().is_relative_to(root) for root in roots)
-    except (OSError, RuntimeError, ValueError):  # links in a circle, or no path at all
-        is_below = False
-    if not is_below:
-        raise Invalid(
-            f"{path} is outside the folders that models may be imported from.",
-            f"Put it under {' or '.join(str(root) for root in roots)}, or name its folder in MODELYARD_IMPORT_ROOTS.",
-            fields={"source_path": "outside the allowed folders"},
-        )
-    try:
-        real = named.resolve(strict=True)
-    except (OSError, RuntimeError, ValueError) as error:
-        folder = next((one for one in reversed(named.parents) if not reading.may_here(one, os.X_OK)), None)
-        if folder is not None and any(named.is_relative_to(root) for root in roots):
-            raise _closed(named, [reading.Closed(folder, is_folder=True)]) from error
-        raise Invalid(f"There is no file {path}.", fields={"source_path": "no such file"}) from error
-    if has_unfit(str(real)):
-        raise Invalid(
-            f"The path {one_line(real)!r} holds line ends, control characters or hidden marks.",
-            "Rename the file or folder, then import it.",
-            fields={"source_path": "holds control characters"},
-        )
-    return real
-
-
-@contextmanager
-def _open_local(path: Path, member: str) -> Iterator[tuple[BinaryIO, str, int]]:
-    """The model file itself, its name and its size in bytes."""
-    try:
-        if not member:
-            with path.open("rb") as file:
-                yield file, path.name, path.stat().st_size
-            return
-        with zipfile.ZipFile(path) as archive:
-            size = archive.getinfo(member).file_size
-            with archive.open(member) as inside:
-                yield cast(BinaryIO, inside), member, size
-    except (OSError, KeyError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        # RuntimeError: it is locked with a password, or packed in a way that zipfile does not know.
-        what = f"{member} in {path.name}" if member else path.name
-        raise Invalid(f"{what} cannot be read: {error}", fields={"source_path": "cannot be read"}) from error
