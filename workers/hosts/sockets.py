@@ -6,16 +6,15 @@ their owner alone, so a container runs as the user who connects. Root needs no r
 machine has no other process of, since processes of one user may look into each other.
 """
 
-import errno
 import logging
 import os
 import shutil
-import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from webapp.foundation.dialing import connect
 from webapp.foundation.paths import ENGINE_SOCKET, engine_sockets
 from webapp.inventory.models import OPEN_FACT, Host
 from workers.hosts import place
@@ -139,6 +138,12 @@ def _trial(runtime: Runtime, host: Host, installation: str) -> str:
 
 def _opens(path: Path) -> str:
     """Its program has ended, so "refused" is what an open way says."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        said = probe.connect_ex(str(path))
-    return "" if said in (0, errno.ECONNREFUSED) else f"A container's socket does not open here: {os.strerror(said)}."
+    try:
+        connected = connect(str(path))
+    except ConnectionRefusedError:
+        return ""
+    except OSError as error:
+        return f"A container's socket does not open here: {error.strerror}."
+    if connected is not None:
+        connected.close()
+    return ""
