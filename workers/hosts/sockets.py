@@ -22,9 +22,9 @@ from workers.runtime import specs
 from workers.runtime.base import (
     SOCKET_PATH,
     ContainerSpec,
-    HostUnreachable,
     ImageMissing,
     Runtime,
+    RuntimeFault,
     StartRefused,
 )
 from workers.runtime.docker import identity_of
@@ -95,7 +95,8 @@ def find(runtime: Runtime, host: Host, info: Mapping[str, Any], installation: st
         return {OPEN_FACT: _trial(runtime, host, installation), TRIED_FACT: folder}
     except ImageMissing:
         return {OPEN_FACT: ""}  # tried once the host has the image
-    except HostUnreachable as fault:
+    except RuntimeFault as fault:
+        # Silence, or another worker's trial: no answer to this question.
         logger.warning("%s: a socket could not be tried: %s", host.name, fault)
         return {OPEN_FACT: host.facts.get(OPEN_FACT, "") if is_known else ""}
 
@@ -111,7 +112,7 @@ def _why_not(host: Host, info: Mapping[str, Any]) -> str:
 
 
 def _trial(runtime: Runtime, host: Host, installation: str) -> str:
-    """Have a container bind a socket, and look whether it opens to us here. Raises ImageMissing, HostUnreachable."""
+    """Have a container bind a socket, and look whether it opens to us here. Raises ImageMissing, RuntimeFault."""
     folder = engine_sockets() / f"{TRIAL}-{host.pk}"
     shutil.rmtree(folder, ignore_errors=True)
     try:
