@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workers.launcher import first_run, welcome
+from workers.launcher import first_run, forwarder, welcome
 
 NEW = {"username": "admin", "password": "a-password", "is_new": True, "team": "home", "key": "my_key"}
 KNOWN = {**NEW, "password": None, "is_new": False, "key": None}
@@ -69,3 +69,9 @@ def test_a_later_run_shows_no_secret(capsys: pytest.CaptureFixture[str]) -> None
     assert "None" not in shown
     assert "as before" in shown
     assert "changepassword admin)" in shown
+
+
+def test_a_forwarder_is_made_only_where_something_may_want_it(tmp_path: Path) -> None:
+    assert not forwarder.is_needed(tmp_path), "both engines that come with the product listen on sockets"
+    (tmp_path / "kfd").touch()
+    assert forwarder.is_needed(tmp_path), "an engine on AMD's cards runs as its image's user"

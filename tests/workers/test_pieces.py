@@ -121,6 +121,20 @@ def test_a_folder_of_a_volume_is_mounted_as_this_docker_can(
     assert (whole["Type"], whole["Source"], whole["ReadOnly"]) == ("volume", "whole", False)
 
 
+def test_no_job_has_a_network_but_one_that_fetches_from_elsewhere() -> None:
+    who: dict[str, str] = {}
+    ordered: dict[str, Any] = {"name": "a", "who": who, "order": {}}
+    without = [
+        specs.fetch_container(**ordered, import_folder="/import"),
+        specs.remove_container(name="a", who=who, folder="1"),
+        specs.shelf_container(**ordered, reads_input=True),
+        specs.quantiser_container(**ordered, image="i", work="/w", memory_bytes=1),
+        specs.clean_up_container("a", who, "1"),
+    ]
+    assert [spec.network for spec in without] == [None] * len(without)
+    assert specs.fetch_container(**ordered, import_folder=None).network == "bridge"
+
+
 def test_a_line_is_cut_to_its_last_word_and_to_its_limit() -> None:
     assert logs._capped(" 10%\r 20%\r100%\r") == "100%"
     assert logs._capped("a\0b") == "ab"

@@ -12,7 +12,7 @@ from webapp.foundation import paths
 from webapp.inventory.models import OPEN_FACT, Host
 from workers.hosts import sockets
 from workers.runtime import specs
-from workers.runtime.base import ContainerSpec, HostUnreachable, ImageMissing, StartRefused
+from workers.runtime.base import ContainerSpec, HostUnreachable, ImageMissing, NameTaken, RuntimeFault, StartRefused
 
 OURS = {
     "KernelVersion": os.uname().release,
@@ -152,9 +152,10 @@ def test_without_the_jobs_image_what_docker_says_decides_and_it_is_tried_later()
     assert sockets.find(Trying(lacks_the_image), LOCAL, OURS, "installation", is_due=True) == {OPEN_FACT: ""}
 
 
-def test_a_host_that_falls_silent_in_the_trial_stays_as_it_was_known() -> None:
+@pytest.mark.parametrize("fault", [HostUnreachable, NameTaken])
+def test_a_host_that_cannot_be_tried_now_stays_as_it_was_known(fault: type[RuntimeFault]) -> None:
     def silent(_folder: Path) -> tuple[int, str]:
-        raise HostUnreachable("no answer")
+        raise fault("not now")
 
     facts = {OPEN_FACT: "It did not.", sockets.TRIED_FACT: str(paths.engine_sockets())}
     known = Host(pk=3, endpoint=LOCAL.endpoint, daemon_id="memory@/memory", facts=facts)

@@ -17,14 +17,14 @@ async def dial(path: str) -> socket.socket:
     never connected; so this is done by hand. Connecting to a unix socket is done or refused at once, it never waits.
     """
     pause_s = FIRST_PAUSE_S
-    while (handle := _connected(path)) is None:
+    while (handle := connect(path)) is None:
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
     return handle
 
 
-def _connected(path: str) -> socket.socket | None:
-    """None while the queue is full.
+def connect(path: str) -> socket.socket | None:
+    """A connected socket that does not block; None while the queue is full. Raises OSError.
 
     An engine can put what it likes into the folder of its socket. A link there, to Docker's socket say, is not
     followed: the name is opened as what it is, and connected to by that. Nor is a long path too long this way.

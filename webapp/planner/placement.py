@@ -34,7 +34,7 @@ class Host:
     name: str
     is_online: bool = True
     is_draining: bool = False
-    is_prepared: bool = True  # it has what engines need there, such as their network
+    is_prepared: bool = True  # it has what engines need there
     is_allowed: bool = True  # this team may use it
     free_memory_bytes: int = 0
     total_memory_bytes: int = 0  # what placements may book in all

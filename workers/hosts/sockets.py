@@ -6,16 +6,15 @@ their owner alone, so a container runs as the user who connects. Root needs no r
 machine has no other process of, since processes of one user may look into each other.
 """
 
-import errno
 import logging
 import os
 import shutil
-import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from webapp.foundation.dialing import connect
 from webapp.foundation.paths import ENGINE_SOCKET, engine_sockets
 from webapp.inventory.models import OPEN_FACT, Host
 from workers.hosts import place
@@ -23,9 +22,9 @@ from workers.runtime import specs
 from workers.runtime.base import (
     SOCKET_PATH,
     ContainerSpec,
-    HostUnreachable,
     ImageMissing,
     Runtime,
+    RuntimeFault,
     StartRefused,
 )
 from workers.runtime.docker import identity_of
@@ -96,7 +95,8 @@ def find(runtime: Runtime, host: Host, info: Mapping[str, Any], installation: st
         return {OPEN_FACT: _trial(runtime, host, installation), TRIED_FACT: folder}
     except ImageMissing:
         return {OPEN_FACT: ""}  # tried once the host has the image
-    except HostUnreachable as fault:
+    except RuntimeFault as fault:
+        # Silence, or another worker's trial: no answer to this question.
         logger.warning("%s: a socket could not be tried: %s", host.name, fault)
         return {OPEN_FACT: host.facts.get(OPEN_FACT, "") if is_known else ""}
 
@@ -112,7 +112,7 @@ def _why_not(host: Host, info: Mapping[str, Any]) -> str:
 
 
 def _trial(runtime: Runtime, host: Host, installation: str) -> str:
-    """Have a container bind a socket, and look whether it opens to us here. Raises ImageMissing, HostUnreachable."""
+    """Have a container bind a socket, and look whether it opens to us here. Raises ImageMissing, RuntimeFault."""
     folder = engine_sockets() / f"{TRIAL}-{host.pk}"
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -139,6 +139,12 @@ def _trial(runtime: Runtime, host: Host, installation: str) -> str:
 
 def _opens(path: Path) -> str:
     """Its program has ended, so "refused" is what an open way says."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        said = probe.connect_ex(str(path))
-    return "" if said in (0, errno.ECONNREFUSED) else f"A container's socket does not open here: {os.strerror(said)}."
+    try:
+        connected = connect(str(path))
+    except ConnectionRefusedError:
+        return ""
+    except OSError as error:
+        return f"A container's socket does not open here: {error.strerror}."
+    if connected is not None:
+        connected.close()
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -71,11 +72,10 @@ def first_run() -> int:
         steps.note(f"{starter.NAME} answered: {answer}")
     welcome.print_welcome(url, admin, steps.elapsed_s, has_starter=step == "ready")
     unshown_secrets().unlink(missing_ok=True)
-    # After the answer, since few engines need it: those that cannot listen on a socket, and AMD's and Intel's cards.
-    try:
-        forwarder.ensure_image(client)
-    except LauncherError as error:
-        steps.note(str(error))
+    if forwarder.is_needed():
+        # After the answer, and its failure is nobody's but theirs who want such an engine: they are told then.
+        with contextlib.suppress(LauncherError, docker.errors.DockerException, OSError):
+            forwarder.ensure_image(client)
     return 0
 
 

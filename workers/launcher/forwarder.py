@@ -8,11 +8,12 @@ from pathlib import Path
 
 import docker
 
+from webapp import engines
 from webapp.foundation.paths import REPOSITORY, cache_dir
 from workers.launcher import debian_base, images, pulling
 from workers.launcher.cache import content_key
 from workers.launcher.progress import LauncherError, Progress, silent
-from workers.runtime.specs import FORWARDER_IMAGES
+from workers.runtime.specs import FORWARDER_IMAGES, VENDOR_DEVICES
 
 PACKAGES = ("socat",)
 LOCAL, PULLED = FORWARDER_IMAGES
@@ -32,6 +33,14 @@ def _folders(_python: str, on_progress: Progress) -> dict[str, Path]:
 FORWARDER = images.Context(
     LOCAL, REPOSITORY / "compose/forwarder/Dockerfile", {}, folders=_folders, decided_by=(Path(__file__),)
 )
+
+
+def is_needed(dev: Path = Path("/dev")) -> bool:
+    """Whether something here may want it: an engine that listens on ports alone, or cards by AMD or Intel, since those
+    engines run as their image's user."""
+    nodes = {node for _driver, nodes, _groups in VENDOR_DEVICES.values() for node in nodes}
+    has_cards = any((dev / Path(node).name).exists() for node in nodes)
+    return has_cards or not all(engine.takes_socket for engine in engines.all())
 
 
 def ensure_image(client: docker.DockerClient, on_progress: Progress = silent) -> str:
