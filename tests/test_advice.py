@@ -132,7 +132,7 @@ def test_what_an_engine_advises_whoever_starts_it_becomes_what_people_can_do(sai
     assert followable(said) == becomes
     assert followable(becomes) == becomes or "--" in becomes
     body = json.dumps({"error": {"message": said, "code": 501, "type": "not_supported_error"}}).encode()
-    assert normalise(501, body).message == becomes
+    assert normalise(501, body).message == f"The engine does not serve this: {becomes}"
 
 
 def test_the_names_of_options_are_those_of_the_form():
