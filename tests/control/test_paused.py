@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from tests.parts.images import allow
 from tests.parts.memory_runtime import MemoryRuntime
 from webapp.deployments import services, snapshot
 from webapp.deployments.spec import DeploymentSpec
@@ -35,6 +36,7 @@ def look(task: str, row: Any) -> Any:
 
 
 def test_a_paused_replica_is_neither_asked_nor_replaced(cast: Any, runtime: MemoryRuntime) -> None:
+    allow("engine:1")
     wanted = DeploymentSpec("chat", artifact=cast.artifact, image="engine:1")
     replica = services.create(cast.ada, cast.team, wanted).replicas.get()
     assert look("deployments.reconcile", replica).state == "loading", replica.reason
@@ -52,6 +54,7 @@ def test_a_paused_replica_is_neither_asked_nor_replaced(cast: Any, runtime: Memo
 
 
 def test_a_replica_that_was_stopped_with_docker_is_told_so_by_the_signal(cast: Any, runtime: MemoryRuntime) -> None:
+    allow("engine:1")
     wanted = DeploymentSpec("chat", artifact=cast.artifact, image="engine:1")
     replica = services.create(cast.ada, cast.team, wanted).replicas.get()
     look("deployments.reconcile", replica)

@@ -32,7 +32,8 @@ def gateway() -> Iterator[None]:
     """The private socket of one gateway process that has served, refused and failed something."""
     counted = Metrics()
     counted.tallies["research/smollm2"].requests["chat/completions", 502, records.ENGINE_FAILED] = 1
-    counted.tallies["research/smollm2"].count_answer(0.02, 10, 20)
+    counted.tallies["research/smollm2"].count_answer(0.02)
+    counted.tallies["research/smollm2"].count_tokens(10, 20)
     counted.refused["invalid_key"] = 1
     journal = SimpleNamespace(recorded=0, dropped=0, backlog_bytes=lambda: 0)
     replicas = SimpleNamespace(opened_connections=lambda: 0)

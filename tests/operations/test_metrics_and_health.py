@@ -37,7 +37,8 @@ def gateways() -> Iterator[None]:
         for number in (0, 1):
             counted = Metrics()
             counted.tallies["research/smollm2"].requests["chat/completions", 200, "ok"] = 5 + number
-            counted.tallies["research/smollm2"].count_answer(0.02, 10, 20)
+            counted.tallies["research/smollm2"].count_answer(0.02)
+            counted.tallies["research/smollm2"].count_tokens(10, 20)
             text = counted.render([("snapshot_age_seconds", "Time since web last answered", 0.5 + number)])
             stack.callback(served(STATE / "run" / f"gateway-{number}.metrics.sock", text))
         yield

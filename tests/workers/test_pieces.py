@@ -72,8 +72,8 @@ def test_the_order_of_what_has_none_changes_nothing() -> None:
 def test_an_engine_and_a_quantiser_are_given_the_files_of_their_model_alone() -> None:
     launch = LaunchSpec([], {}, 1, 0, (), "")
     engine = specs.engine_container(
-        name="a", image="i", address="", engine=engines.get("llamacpp"), launch=launch, grant=HardwareGrant("cpu"),
-        who=WHO, artifact_id=7,
+        name="a", image="i", way_in=specs.WayIn(), engine=engines.get("llamacpp"), launch=launch,
+        grant=HardwareGrant("cpu"), who=WHO, artifact_id=7,
     )  # fmt: skip
     assert engine.mounts == {"modelyard-models/7": ("/models/7", "ro")}
     quantiser = specs.quantiser_container(
@@ -128,7 +128,7 @@ def test_no_job_has_a_network_but_one_that_fetches_from_elsewhere() -> None:
         specs.fetch_container(**ordered, import_folder="/import"),
         specs.remove_container(name="a", who=who, folder="1"),
         specs.shelf_container(**ordered, reads_input=True),
-        specs.quantiser_container(**ordered, image="i", work="/w", memory_bytes=1),
+        specs.quantiser_container(**ordered, image="i", artifact_id=7, work="/w", memory_bytes=1),
         specs.clean_up_container("a", who, "1"),
     ]
     assert [spec.network for spec in without] == [None] * len(without)

@@ -119,7 +119,7 @@ def _gguf(files: list[File]) -> list[Variant]:
         members.sort(key=lambda file: (_number(file), file.name))
         problem = weight_sets.missing([_number(file) for file in members], count)
         if not problem and _number(members[0]) == 0:
-            problem = "Its parts are counted from 0; llama.cpp counts them from 1."
+            problem = "Its parts are counted from 0; engines count them from 1."
         places = {file.name: filenames.usual_part(PurePosixPath(file.name).name) for file in members}
         folder = str(PurePosixPath(members[0].name).parent)
         many = sum(stem == key for stem, _count in sets) > 1
