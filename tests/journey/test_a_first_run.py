@@ -1,17 +1,21 @@
 """From a bare checkout to an answer, and to the same again."""
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
+import docker
 import pytest
 from openai import APIStatusError, AuthenticationError, BadRequestError, NotFoundError, OpenAI
 
 from tests.journey.yard import Yard
 from tests.launcher.waiting import eventually
+from tests.parts.namespaces import HERE, elsewhere, listening_ports
 
 pytestmark = [pytest.mark.journey, pytest.mark.docker]
 
@@ -104,3 +108,19 @@ def test_usage_of_these_requests_has_arrived(yard, key):
         return yard.api("/usage?range=7d&group=key", key)["total"]["completion_tokens"]
 
     assert eventually(tokens, "the gateway has told what it counted")
+
+
+def test_from_another_machine_nothing_of_it_answers(yard):
+    """By default it binds this machine alone; no engine, broker or metrics port answers either."""
+    with contextlib.closing(docker.APIClient(yard.docker_host())) as client:
+        boxes = [client.inspect_container(box["Id"])["NetworkSettings"]["Networks"] for box in client.containers()]
+    addresses = [net["IPAddress"] for networks in boxes for net in networks.values() if net["IPAddress"]]
+    ports = listening_ports(yard.pids(""))
+    assert yard.port in ports
+    with elsewhere() as other, socket.socket() as control:
+        control.bind((HERE, 0))
+        control.listen()
+        known = control.getsockname()[1]
+        places = [(HERE, port) for port in sorted({*ports, known})]
+        places += [(address, port) for address in addresses for port in (80, 8000, 8080)]
+        assert other.reaches(places) == [(HERE, known)], "what listens on this cable on purpose, and nothing else"
