@@ -82,7 +82,8 @@ def test_it_is_placed_started_and_ready_by_its_own_words(key: str, weights: Any,
         assert container["Config"]["Cmd"] == ["--port", "7007", "--name", "box", "--stickers", "7"]
         assert "TOY_MOOD=steady" in container["Config"]["Env"]
         assert container["HostConfig"]["NetworkMode"] == "none", "a forwarder in its network offers its socket"
-        assert [mount["Destination"] for mount in container["Mounts"]] == ["/models"], "it gets nothing of ours"
+        files = f"/models/{weights.pk}"
+        assert [mount["Destination"] for mount in container["Mounts"]] == [files], "it gets nothing of ours"
         [helper] = containers(engine, "forwarder")
         assert inspect(engine, helper["Id"])["HostConfig"]["NetworkMode"] == f"container:{container['Id']}"
 
