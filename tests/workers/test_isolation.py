@@ -142,7 +142,8 @@ def test_where_sockets_cannot_be_engines_have_the_internal_network_until_they_ca
     container = inspect(engine, replica.container_name)
     [(name, network)] = container["NetworkSettings"]["Networks"].items()
     assert (name, network["IPAddress"]) == ("modelyard-engines", replica.address)
-    assert [mount["Destination"] for mount in container["Mounts"]] == ["/models"]
+    files = f"/models/{replica.deployment.artifact_id}"
+    assert [mount["Destination"] for mount in container["Mounts"]] == [files], "no socket"
 
     host = foreign(False)
     assert (host.isolation, host.engine_subnet != "") == ("closed", True), "one engine still uses the network"
