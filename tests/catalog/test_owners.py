@@ -220,3 +220,14 @@ def test_what_was_granted_to_a_team_keeps_nobody_from_deleting_it(items, ada, ro
     sharing.grant(ada, deployment, "lab")
     teams.delete_team(root, lab)
     assert not Team.objects.filter(slug="lab").exists()
+
+
+def test_what_was_given_away_meanwhile_is_not_given_away_again(items, root, team, strangers):
+    other = Team.objects.create(name="Other", slug="other")
+    for item in items:
+        stale = type(item).objects.select_related("team").get(pk=item.pk)
+        ownership.move(root, item, "strangers")
+        with pytest.raises(Conflict, match="another owner meanwhile"):
+            ownership.move(root, stale, other.slug)
+        item.refresh_from_db()
+        assert item.team == strangers and stale.team == team

@@ -8,6 +8,7 @@ from django.utils import timezone
 from tests.schedules.conftest import make_schedule as make_schedule
 from tests.schedules.conftest import source as source
 from tests.schedules.conftest import wish as wish
+from webapp.deployments import sharing
 from webapp.deployments.states import ReplicaState
 from webapp.interfaces.kit import attention
 from webapp.inventory import services as inventory
@@ -149,7 +150,7 @@ def test_a_rollout_that_does_not_come_through_is_named(ada, host, deployment):
 
 
 @pytest.mark.parametrize(("failed", "is_named"), [(49, True), (2, False), (4, False), (0, False)])
-def test_failing_requests_are_named_when_they_are_more_than_noise(ada, team, host, deployment, failed, is_named):
+def test_failing_requests_are_named_when_they_are_more_than_noise(ada, eve, team, host, deployment, failed, is_named):
     from webapp.usage.models import Period, Rollup
 
     at = timezone.now().replace(second=0, microsecond=0)
@@ -158,6 +159,8 @@ def test_failing_requests_are_named_when_they_are_more_than_noise(ada, team, hos
     )
     found = [each for each in attention.concerns(ada) if each.kind == "requests"]
     assert [each.reason for each in found] == (["49 of 207 requests failed in the last hour."] if is_named else [])
+    sharing.grant(ada, deployment, "strangers")
+    assert not [each for each in attention.concerns(eve) if each.kind == "requests"]
 
 
 def test_jobs_that_do_not_begin_or_do_not_end_are_named(ada, team, host, deployment):

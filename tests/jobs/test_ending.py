@@ -79,6 +79,15 @@ def test_a_record_that_is_to_go_goes_when_somebody_else_took_its_files_away(stat
     assert decide(View(state, ended_at=now, is_leaving=True), Observed(), now) == Forget()
 
 
+def test_one_that_succeeded_behind_an_attempt_that_kept_its_work_goes_at_once(job, bob):
+    Job.objects.update(state="succeeded", result={"work_kept": True, "artifact": 1})
+    ending.delete(bob, job)
+    assert not Job.objects.exists()
+    now = timezone.now()
+    view = View(JobState.SUCCEEDED, ended_at=now, keeps_work=True, is_leaving=True)
+    assert decide(view, Observed(), now) == Forget()
+
+
 def test_a_team_whose_jobs_have_been_deleted_can_be_deleted(root, host):
     lab = Team.objects.create(name="Lab", slug="lab")
     for state in ("succeeded", "failed", "cancelled"):

@@ -9,6 +9,8 @@ from webapp.catalog.models import Artifact
 from webapp.deployments import services as deployments
 from webapp.deployments.models import Deployment, Rollout
 from webapp.deployments.spec import DeploymentPatch
+from webapp.foundation.errors import Conflict
+from webapp.jobs import ending
 from webapp.jobs.models import Job
 from webapp.quantisation.recipes import Recipe
 from webapp.schedules import firing, services
@@ -287,6 +289,18 @@ def test_a_result_that_was_given_to_another_team_is_that_teams_to_keep(make_sche
         Artifact.objects.filter(made_by__isnull=False).update(team=eve.teams.get())
         assert go(run).state == "succeeded"
     assert not Artifact.objects.filter(is_leaving=True).exists()
+
+
+def test_jobs_of_a_run_that_goes_on_keep_their_records(schedule, go, end_job, ada, team):
+    run = begun(schedule, go)
+    made = run.jobs.get(kind="quantise")
+    end_job(made)
+    with pytest.raises(Conflict, match="A run of a schedule still waits"):
+        ending.delete(ada, made)
+    assert ending.delete_ended(ada, team) == 0
+    assert ending.expire(timezone.now() + timedelta(days=ending.RECORDS_KEPT_DAYS + 1)) == 0
+    assert go(run).state == "succeeded"
+    assert ending.delete_ended(ada, team) == 1
 
 
 def test_a_source_that_was_withdrawn_fails_the_run_and_says_so(schedule, go, source, eve):

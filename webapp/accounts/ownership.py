@@ -78,7 +78,8 @@ def move(user: User | None, item: Any, slug: str) -> None:
     require(user, team, Role.OPERATOR)
     try:
         with transaction.atomic():
-            type(item).objects.filter(pk=item.pk).update(team=team)
+            if not type(item).objects.filter(pk=item.pk, team=before).update(team=team):
+                raise Conflict(f"{item} has another owner meanwhile.", "Look at it again.")
             item.grants.filter(team=team).delete()
             item.team = team
             detail = {"from": before.slug if before else None, "to": team.slug}

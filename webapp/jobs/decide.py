@@ -157,10 +157,9 @@ def _absent(view: View, now: datetime) -> Step:
 
 
 def _after_the_end(view: View, now: datetime) -> Step:
-    if view.is_leaving and not (view.keeps_work or view.has_leftovers):
-        return Forget()
+    # What an earlier attempt kept, the one that succeeded has used up.
     if view.state == JobState.SUCCEEDED or not (view.keeps_work or view.has_leftovers):
-        return Wait(None)
+        return Forget() if view.is_leaving else Wait(None)
     left_s = KEPT_S - (now - (view.ended_at or now)).total_seconds()
     if view.keeps_work and left_s > 0 and not view.is_leaving:
         return Wait(left_s)

@@ -131,7 +131,10 @@ def _refuse_use(user: User | None, loss: Loss, what: str) -> None:
         words.append(f"{len(told) - 5} more use it")
     if hidden:
         words.append(f"{hidden} of other teams use{'s' if hidden == 1 else ''} it")
-    raise Conflict(f"{what} is used: {'; '.join(words)}.", "Delete or move those deployments first.")
+    advice = "Delete or move those deployments first."
+    if hidden:
+        advice = "Only their teams can delete or move theirs: an admin of this Modelyard sees whose they are."
+    raise Conflict(f"{what} is used: {'; '.join(words)}.", advice)
 
 
 def _hold(artifact: Artifact) -> None:

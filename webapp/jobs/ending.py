@@ -16,7 +16,7 @@ from webapp.foundation.errors import Conflict
 from webapp.foundation.events import services as events
 from webapp.jobs.models import Job
 from webapp.jobs.services import RECONCILE
-from webapp.jobs.states import ENDED
+from webapp.jobs.states import ENDED, JobState
 
 # 0: for ever.
 RECORDS_KEPT_DAYS = int(os.environ.get("MODELYARD_JOB_RECORDS_DAYS", "365"))
@@ -33,15 +33,17 @@ def delete(user: User | None, job: Job) -> None:
         held = _ended().select_for_update().filter(pk=job.pk).first()
         if held is None:
             raise Conflict("The job has not ended.", "Cancel it first.")
+        if _awaited().filter(pk=job.pk).exists():
+            raise Conflict("A run of a schedule still waits for what it made.", "Delete it when the run has ended.")
         audit(user, job.team, "job.delete", str(job), {"about": held.about, "state": held.state})
         _let_go(held)
 
 
 def delete_ended(user: User | None, team: Team) -> int:
-    """Forget all jobs of the team that have ended; how many there were."""
+    """Forget all jobs of the team that have ended and that no run waits for; how many there were."""
     _require(user, team)
     with transaction.atomic():
-        rows = list(_ended().select_for_update().filter(team=team))
+        rows = list(_ended().select_for_update().filter(team=team).exclude(pk__in=_awaited().values("pk")))
         if rows:
             audit(user, team, "job.delete_ended", team.name, {"jobs": len(rows)})
         for row in rows:
@@ -55,7 +57,8 @@ def expire(now: datetime | None = None) -> int:
         return 0
     edge = (now or timezone.now()) - timedelta(days=RECORDS_KEPT_DAYS)
     with transaction.atomic():
-        rows = list(_ended().filter(is_leaving=False, ended_at__lt=edge).order_by("pk")[:EXPIRE_AT_ONCE])
+        old = _ended().select_for_update().filter(is_leaving=False, ended_at__lt=edge)
+        rows = list(old.exclude(pk__in=_awaited().values("pk"))[:EXPIRE_AT_ONCE])
         if rows:
             audit(None, None, "job.expire", "jobs", {"before": edge.isoformat(), "removed": len(rows)})
         for row in rows:
@@ -71,7 +74,9 @@ def forget(job: Job) -> None:
 
 
 def _let_go(job: Job) -> None:
-    if not (job.result.get("work_kept") or job.result.get("work_left")):
+    # What an earlier attempt kept, the one that succeeded has used up.
+    has_left = job.result.get("work_kept") or job.result.get("work_left")
+    if job.state == JobState.SUCCEEDED or not has_left:
         forget(job)
         return
     # A worker takes away what lies on the host, then the row.
@@ -82,6 +87,11 @@ def _let_go(job: Job) -> None:
 
 def _ended() -> QuerySet[Job]:
     return Job.objects.filter(state__in=[state.value for state in ENDED]).order_by("pk")
+
+
+def _awaited() -> QuerySet[Job]:
+    """Jobs of a schedule's run that has not ended: it would take what they made for lost."""
+    return Job.objects.filter(schedule_runs__isnull=False, schedule_runs__ended_at=None)
 
 
 def _require(user: User | None, team: Team | None) -> None:

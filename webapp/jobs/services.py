@@ -81,7 +81,9 @@ def retry(user: User | None, job: Job) -> None:
     if job.team is not None:
         require(user, job.team, Role.OPERATOR)
     with transaction.atomic():
-        if Job.objects.filter(pk=job.pk, is_leaving=True).exists():
+        # Its row is held: a deletion that began a moment ago is waited for, and a later one finds it queued.
+        held = Job.objects.select_for_update().filter(pk=job.pk).first()
+        if held is not None and held.is_leaving:
             raise Conflict("The job is being deleted.", "Ask for it anew.")
         if not move(
             job, JobState(job.state), JobState.QUEUED, "asked to try again",

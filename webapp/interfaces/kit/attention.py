@@ -168,7 +168,8 @@ def _requests(user: User) -> list[Concern]:
     bad = {pk: rate for pk, rate in rates.items() if _fails(rate)}
     if not bad:
         return []
-    rows = Deployment.objects.visible_to(user).filter(pk__in=bad).order_by("name")[:MOST]
+    # Whoever was only granted one can do nothing about it, and sees none of the others' requests.
+    rows = Deployment.objects.belonging_to(user).filter(pk__in=bad).order_by("name")[:MOST]
     return [
         Concern(
             "requests", "requests fail", row.name, reverse("usage:requests") + f"?deployment={row.pk}&outcome=failed",
