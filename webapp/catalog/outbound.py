@@ -319,7 +319,7 @@ def _connect_by_proxy(
 
 
 def _port(parts: SplitResult) -> int:
-    return parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.port if parts.port is not None else (443 if parts.scheme == "https" else 80)
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
