@@ -1,11 +1,16 @@
 """Addresses as clients spell them: what is tolerated, what is told the right address, what stays closed."""
 
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from tests.gateway.yard import EVE, Yard, chat_body
+from webapp.gateway import routes
+from webapp.gateway.cors import Cors
+from webapp.gateway.errors import Problem
+from webapp.gateway.framing import MAX_TARGET_BYTES, Request
 from webapp.gateway.targets import Kind, classify
 
 HUB, OLLAMA = "meta-llama/Llama-3.1-8B", "qwen2.5:7b"
@@ -131,3 +136,23 @@ def test_no_tolerance_opens_webs_internal_paths(path: str) -> None:
 def test_a_path_that_two_readers_could_read_differently_reaches_no_engine(path: str) -> None:
     """Only the exact spellings, with or without slashes at the end, are inference."""
     assert classify(path.encode()).kind in (Kind.UNKNOWN_ENDPOINT, Kind.WEB)
+
+
+def test_of_a_target_that_is_too_long_only_the_beginning_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Targets that are refused are asked about, too, and a thousand of them stay in memory."""
+    asked: list[bytes] = []
+    monkeypatch.setattr(routes, "classify", lambda raw: asked.append(raw) or classify(raw))
+    counted: list[str] = []
+    state: Any = SimpleNamespace(
+        cors=Cors(("https://app.example",)),
+        directory=SimpleNamespace(keys={}),
+        metrics=SimpleNamespace(refused={"target_too_long": 0}),
+        access_log=SimpleNamespace(add=lambda line: None),
+        refusals=SimpleNamespace(count=lambda who, endpoint, problem, request_id: counted.append(problem.code)),
+    )
+    front: Any = SimpleNamespace(state=state, client="", refuse=lambda problem, request_id: 0)
+    request = Request(b"GET", b"/v1/" + b"a" * 200_000)
+    assert routes.cors_lines(state, request) == b"vary: origin\r\n"
+    routes.refuse(front, request, Problem(414, "target_too_long", "too long"))
+    assert counted == ["target_too_long"]
+    assert [len(raw) for raw in asked] == [MAX_TARGET_BYTES] * 2
