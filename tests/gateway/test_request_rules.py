@@ -72,12 +72,14 @@ def test_a_conversation_of_nothing_is_refused(endpoint: str, name: str) -> None:
         ({}, {"max_tokens": 50}, False),
         ({"max_tokens": None}, {"max_tokens": 50}, False),
         ({"max_tokens": 80}, {"max_tokens": 80}, False),
-        ({"max_completion_tokens": 80}, {"max_completion_tokens": 80}, False),
+        ({"max_completion_tokens": 80}, {"max_completion_tokens": 80, "max_tokens": 80}, False),
+        ({"max_output_tokens": 80}, {"max_output_tokens": 80, "max_tokens": 80}, False),
+        ({"n_predict": 1, "max_output_tokens": 80}, {"n_predict": 1, "max_output_tokens": 80, "max_tokens": 1}, False),
         ({"max_tokens": 101}, {"max_tokens": 100}, True),
         ({"max_tokens": -1}, {"max_tokens": 100}, True),
         ({"max_tokens": 1e6}, {"max_tokens": 100}, True),
         ({"max_tokens": 10, "n_predict": 1000}, {"max_tokens": 10, "n_predict": 100}, True),
-        ({"max_completion_tokens": 500}, {"max_completion_tokens": 100}, True),
+        ({"max_completion_tokens": 500}, {"max_completion_tokens": 100, "max_tokens": 100}, True),
     ],
 )
 def test_a_deployments_own_limits_of_an_answer_are_kept(
@@ -98,6 +100,15 @@ def test_a_limit_that_is_no_number_is_refused_where_it_would_mean_none() -> None
 def test_a_name_spelled_with_escapes_is_limited_like_any_other() -> None:
     ruled = apply("completions", rb'{"prompt":"a","max\u005ftokens":9000}', max_tokens_limit=100)
     assert json.loads(ruled.body)["max_tokens"] == 100
+
+
+@pytest.mark.parametrize("endpoint", ["chat/completions", "completions", "messages", "responses"])
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict"])
+def test_a_spelling_that_an_engine_overlooks_does_not_lift_the_limit(endpoint: str, name: str) -> None:
+    usual = "max_output_tokens" if endpoint == "responses" else "max_tokens"
+    assert json.loads(apply(endpoint, {name: 5.0}, max_tokens_limit=9).body) == {name: 5.0, usual: 5}
+    body = {name: 5, "messages": HELLO}
+    assert json.loads(apply(endpoint, body, max_tokens_default=9).body) == body
 
 
 def test_each_way_of_asking_has_its_own_word_for_the_limit() -> None:

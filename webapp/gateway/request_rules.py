@@ -9,7 +9,7 @@ from webapp.gateway.request_body import Known
 from webapp.gateway.snapshot import DeploymentEntry
 
 _CONVERSATIONS = {"chat/completions": "messages", "messages": "messages", "responses": "input"}
-# By endpoint: how a request limits its answer. Engines heed the other spellings, too.
+# By endpoint: how a request limits its answer. Engines heed other spellings, too, each engine and version its own.
 _MAX_TOKENS = {
     "chat/completions": "max_tokens",
     "completions": "max_tokens",
@@ -89,7 +89,7 @@ def _limit_answer(endpoint: str, entry: DeploymentEntry, ruled: Ruled) -> None:
         return
     members, limit = _decode_members(ruled.body), entry.max_tokens_limit
     asked = {name: raw for name in _SPELLINGS if (raw := members.get(name)) is not None and _bytes(raw) != b"null"}
-    lowered = []
+    lowered, least = [], limit
     if limit is not None:
         for name, raw in asked.items():
             number = _whole(raw)
@@ -99,9 +99,16 @@ def _limit_answer(endpoint: str, entry: DeploymentEntry, ruled: Ruled) -> None:
             if not 0 <= number <= limit:
                 members[name] = _number(limit)
                 lowered.append(name)
+            elif least is not None:
+                least = min(least, number)
+    added = least
     if not asked:
-        members[usual] = _number(min(n for n in (entry.max_tokens_default, limit) if n is not None))
-    if lowered or not asked:
+        added = min(n for n in (entry.max_tokens_default, limit) if n is not None)
+    # An engine that overlooks the spelling that was taken would answer without a limit.
+    if added is not None and usual not in asked:
+        members[usual] = _number(added)
+        ruled.body = msgspec.json.encode(members)
+    elif lowered:
         ruled.body = msgspec.json.encode(members)
     if lowered:
         ruled.warnings += _warning(f"{', '.join(lowered)} lowered to {limit}, the most that this deployment allows")
