@@ -117,6 +117,20 @@ def test_whoever_leaves_in_the_middle_pays_for_the_prompt(
     assert prompt == seen[0] or (seen[0] is None and prompt and 20 <= prompt <= 80)
 
 
+def test_what_an_answer_begins_with_is_no_count_of_one_that_was_cut(counting: Yard) -> None:
+    """Anthropic's streams tell of usage at their start, when nothing has been written yet."""
+    begun = {"type": "message_start", "message": {"usage": {"input_tokens": 20, "output_tokens": 0}}}
+    words = [{"type": "content_block_delta", "delta": {"text": "x"}} for _ in range(8)]
+    raw = stream(begun, *words)["raw"].removesuffix("0\r\n\r\n")
+    answer = counting.raw(
+        b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX-Request-ID: cut-message\r\nConnection: close\r\n"
+        + f"Authorization: Bearer {ADA}\r\n".encode()
+        + _sized(chat_body("llama", {"raw": raw, "keeps": False}, stream=True))
+    )
+    assert b'"source":"engine"' in answer
+    assert used(counting, "cut-message") == (20, 9, "gateway")
+
+
 def test_whoever_leaves_while_the_engine_thinks_pays_for_the_prompt(counting: Yard) -> None:
     line = counting.connect()
     body = json.dumps(chat_body("llama", {"hang": 60}))

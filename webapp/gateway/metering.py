@@ -37,6 +37,8 @@ _BEYOND_BODY = 65_536
 # Answers of engines that count without a limit of their own.
 _MOST_TOKENS = 100_000_000
 _SILENT_EVENTS = 16
+# Of an answer that was cut an engine may have told no more than what it began with.
+_SILENT_EVENTS_OF_CUT = 4
 _OK = records.OK
 
 _decode = msgspec.json.Decoder().decode
@@ -127,8 +129,8 @@ def _drop_nonsense(exchange: Exchange, record: UsageRecord, most: int) -> None:
         record.prompt_tokens = None
     if completion is None or reply is None:
         return
-    seen = reply.events_seen
-    if not 0 <= completion <= most or seen > 4 * completion + _SILENT_EVENTS:
+    seen, silent = reply.events_seen, _SILENT_EVENTS if record.outcome == _OK else _SILENT_EVENTS_OF_CUT
+    if not 0 <= completion <= most or seen > 4 * completion + silent:
         record.completion_tokens = seen if reply.is_stream else None
         record.counted_by = "gateway"
 
