@@ -55,6 +55,13 @@ def test_a_request_that_needs_no_tools_is_answered_by_any_model(asked: dict[str,
     assert apply("chat/completions", {"messages": HELLO, **asked}, tools=False).warnings == b""
 
 
+def test_anthropics_word_for_no_tools_is_understood_too() -> None:
+    body = {"messages": HELLO, "tools": [{"name": "f", "input_schema": {}}]}
+    assert apply("messages", {**body, "tool_choice": {"type": "none"}}, tools=False).warnings == b""
+    for other in ({"type": "auto"}, {"type": "any"}, "auto", None, 5):
+        assert refusal("messages", {**body, "tool_choice": other}, tools=False).code == "tools_not_supported"
+
+
 @pytest.mark.parametrize(
     ("endpoint", "name"), [("chat/completions", "messages"), ("messages", "messages"), ("responses", "input")]
 )

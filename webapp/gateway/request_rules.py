@@ -56,7 +56,7 @@ def apply(endpoint: str, known: Known, entry: DeploymentEntry, body: bytes) -> R
     """Raises Problem 400 for what this deployment cannot do."""
     _check_conversation(endpoint, known)
     has_tools = _has_members(known.tools) or _has_members(known.functions)
-    if has_tools and entry.tools is False and _text(known.tool_choice) != "none":
+    if has_tools and entry.tools is False and not _wants_no_tools(known.tool_choice):
         message = f"this model cannot call tools: the chat template of '{entry.name}' has no place for them"
         raise Problem(400, "tools_not_supported", message, param="tools")
     ruled = Ruled(body)
@@ -125,6 +125,12 @@ def _warn_of_ignored(ignored: list[str], known: Known, entry: DeploymentEntry, r
             ruled.warnings += _warning(f"{name} is ignored by {entry.engine}")
 
 
+def _wants_no_tools(raw: msgspec.Raw | msgspec.UnsetType) -> bool:
+    """OpenAI: "none"; Anthropic: {"type": "none"}."""
+    value = None if raw is msgspec.UNSET else _read(raw)
+    return (value.get("type") if isinstance(value, dict) else value) == "none"
+
+
 def _forces_a_tool(raw: msgspec.Raw | msgspec.UnsetType) -> bool:
     """OpenAI: "required" or a named function; Anthropic: {"type": "any"} or {"type": "tool", ...}."""
     if raw is msgspec.UNSET:
@@ -156,11 +162,6 @@ def _has_members(raw: msgspec.Raw | msgspec.UnsetType) -> bool:
         return False
     data = _bytes(raw)
     return data[:1] in (b"[", b"{") and bool(data[1:-1].strip())
-
-
-def _text(raw: msgspec.Raw | msgspec.UnsetType) -> str | None:
-    value = None if raw is msgspec.UNSET else _read(raw)
-    return value if isinstance(value, str) else None
 
 
 def _whole(raw: msgspec.Raw | msgspec.UnsetType) -> int | None:
