@@ -11,7 +11,7 @@ from webapp.gateway import routes
 from webapp.gateway.cors import Cors
 from webapp.gateway.errors import Problem
 from webapp.gateway.framing import MAX_TARGET_BYTES, Request
-from webapp.gateway.targets import Kind, classify
+from webapp.gateway.targets import Kind, Target, classify
 
 HUB, OLLAMA = "meta-llama/Llama-3.1-8B", "qwen2.5:7b"
 ALIASES = [HUB, OLLAMA, "GPT-4o", "hf.co/a/B-GGUF:Q4_K_M", "50%2Foff"]
@@ -141,7 +141,12 @@ def test_a_path_that_two_readers_could_read_differently_reaches_no_engine(path: 
 def test_of_a_target_that_is_too_long_only_the_beginning_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Targets that are refused are asked about, too, and a thousand of them stay in memory."""
     asked: list[bytes] = []
-    monkeypatch.setattr(routes, "classify", lambda raw: asked.append(raw) or classify(raw))
+
+    def remember(raw: bytes) -> Target:
+        asked.append(raw)
+        return classify(raw)
+
+    monkeypatch.setattr(routes, "classify", remember)
     counted: list[str] = []
     state: Any = SimpleNamespace(
         cors=Cors(("https://app.example",)),
