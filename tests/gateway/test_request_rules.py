@@ -1,10 +1,12 @@
 """What a deployment cannot do is refused in words; what it limits is changed and told."""
 
+import gzip
 import json
 from typing import Any
 
 import pytest
 
+from tests.gateway.yard import Yard
 from webapp.gateway import engine_errors, request_body, request_rules
 from webapp.gateway.errors import Problem
 from webapp.gateway.request_rules import Ruled
@@ -236,3 +238,26 @@ def test_advice_for_whoever_starts_the_engine_reaches_nobody_else() -> None:
     problem = engine_errors.normalise(501, json.dumps({"error": {"code": 501, "message": message}}).encode())
     assert (problem.status, problem.code, problem.source) == (404, "endpoint_not_offered", "client")
     assert "Start it" not in problem.message
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "smol", "messages": [{"role": "user", "content": "hello"}], "\xff": 1}',
+        b'{"model": "smol", "stream": true, "stream_options": {"\xff": 1}, "messages": [{"role": "user"}]}',
+    ],
+)
+def test_a_member_whose_name_is_no_text_is_a_400(yard: Yard, body: bytes, packed: bool) -> None:
+    usual = yard.web.snapshot["deployments"]
+    limited = [
+        {**one, "max_tokens_limit": 9, "upstream_model": "other"} if one["name"] == "smol" else one for one in usual
+    ]
+    yard.publish(deployments=limited)
+    try:
+        for _ in range(3):  # the second and third come with a head that is known
+            coding = {"Content-Encoding": "gzip"} if packed else {}
+            answer = yard.ask("POST", "/v1/chat/completions", gzip.compress(body) if packed else body, **coding)
+            assert (answer.status, answer.error["code"]) == (400, "invalid_json")
+    finally:
+        yard.publish(deployments=usual)

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from webapp.gateway.errors import Problem
-from webapp.gateway.request_body import Known
+from webapp.gateway.request_body import Known, members_of
 from webapp.gateway.snapshot import DeploymentEntry
 
 _CONVERSATIONS = {"chat/completions": "messages", "messages": "messages", "responses": "input"}
@@ -23,7 +23,6 @@ _MAX_CHOICES = 4096
 _UNSET = msgspec.UNSET
 _BRACE = b"{"
 
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode = msgspec.json.Decoder().decode
 
@@ -87,7 +86,7 @@ def _limit_answer(endpoint: str, entry: DeploymentEntry, ruled: Ruled) -> None:
     usual = _MAX_TOKENS.get(endpoint)
     if usual is None:
         return
-    members, limit = _decode_members(ruled.body), entry.max_tokens_limit
+    members, limit = members_of(ruled.body), entry.max_tokens_limit
     asked = {name: raw for name in _SPELLINGS if (raw := members.get(name)) is not None and _bytes(raw) != b"null"}
     lowered, least = [], limit
     if limit is not None:
@@ -119,9 +118,7 @@ def _warn_of_ignored(ignored: list[str], known: Known, entry: DeploymentEntry, r
         if name == "tool_choice":
             if has_tools and _forces_a_tool(known.tool_choice):
                 ruled.warnings += _warning(f"tool_choice is not enforced by {entry.engine}: the answer may be text")
-        elif (
-            b'"%b"' % name.encode() in ruled.body and _bytes(_decode_members(ruled.body).get(name, b"null")) != b"null"
-        ):
+        elif b'"%b"' % name.encode() in ruled.body and _bytes(members_of(ruled.body).get(name, b"null")) != b"null":
             ruled.warnings += _warning(f"{name} is ignored by {entry.engine}")
 
 
