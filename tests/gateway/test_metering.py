@@ -1,12 +1,17 @@
 """What a request is said to have used: all of its choices, also when it was cut, and never what cannot be."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.gateway.yard import ADA, Yard, chat_body, eventually
+from webapp.gateway import metering
+from webapp.gateway.metering import Meter, Question
 
 COUNTERS = {
     "chat/completions": "/v1/chat/completions/input_tokens",
@@ -115,6 +120,20 @@ def test_whoever_leaves_in_the_middle_pays_for_the_prompt(
     prompt, completion, counted_by = used(counting, answer.headers["x-request-id"])
     assert (completion, counted_by) == (1, seen[1])
     assert prompt == seen[0] or (seen[0] is None and prompt and 20 <= prompt <= 80)
+
+
+def test_what_an_answer_begins_with_is_no_count_of_one_that_was_cut(counting: Yard) -> None:
+    """Anthropic's streams tell of usage at their start, when nothing has been written yet."""
+    begun = {"type": "message_start", "message": {"usage": {"input_tokens": 20, "output_tokens": 0}}}
+    words = [{"type": "content_block_delta", "delta": {"text": "x"}} for _ in range(8)]
+    raw = stream(begun, *words)["raw"].removesuffix("0\r\n\r\n")
+    answer = counting.raw(
+        b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX-Request-ID: cut-message\r\nConnection: close\r\n"
+        + f"Authorization: Bearer {ADA}\r\n".encode()
+        + _sized(chat_body("llama", {"raw": raw, "keeps": False}, stream=True))
+    )
+    assert b'"source":"engine"' in answer
+    assert used(counting, "cut-message") == (20, 9, "gateway")
 
 
 def test_whoever_leaves_while_the_engine_thinks_pays_for_the_prompt(counting: Yard) -> None:
@@ -238,3 +257,27 @@ def test_the_last_counts_are_delivered_at_the_end(tmp_path_factory: pytest.TempP
         assert [(r["request_id"], r["completion_tokens"]) for r in yard.web.records] == [(answer.request_id, 5)]
     finally:
         yard.stop()
+
+
+def test_many_that_leave_at_once_are_estimated_instead_of_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits to be counted keeps its request and its answer in memory."""
+
+    async def never(timeout_s: float) -> None:
+        await asyncio.sleep(60)
+
+    async def scene() -> None:
+        meter = Meter()
+        for record in records:
+            question = Question("chat/completions", b"a" * 400, 400, "chat", "/count", counts_prompt=True)
+            meter.count(question, record, replica, partial(done.append, record))
+        assert 500 <= len(done) < 1000
+        assert {(record.prompt_tokens, record.counted_by) for record in done} == {(100, "estimate")}
+        await meter.close()
+
+    monkeypatch.setattr(metering, "COUNT_WITHIN_S", 0.2)
+    replica: Any = SimpleNamespace(host_header=b"", pool=SimpleNamespace(take=lambda now: None, open=never))
+    records: list[Any] = [SimpleNamespace(prompt_tokens=None, completion_tokens=3) for _ in range(1000)]
+    done: list[Any] = []
+    asyncio.run(scene())
+    assert len(done) == 1000
+    assert {(record.prompt_tokens, record.completion_tokens) for record in records} == {(100, 3)}

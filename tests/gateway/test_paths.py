@@ -1,12 +1,17 @@
 """Addresses as clients spell them: what is tolerated, what is told the right address, what stays closed."""
 
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from tests.gateway.yard import EVE, Yard, chat_body
-from webapp.gateway.targets import Kind, classify
+from webapp.gateway import routes
+from webapp.gateway.cors import Cors
+from webapp.gateway.errors import Problem
+from webapp.gateway.framing import MAX_TARGET_BYTES, Request
+from webapp.gateway.targets import Kind, Target, classify
 
 HUB, OLLAMA = "meta-llama/Llama-3.1-8B", "qwen2.5:7b"
 ALIASES = [HUB, OLLAMA, "GPT-4o", "hf.co/a/B-GGUF:Q4_K_M", "50%2Foff"]
@@ -90,6 +95,9 @@ def test_a_slash_at_the_end_is_tolerated(yard: Yard, path: str) -> None:
         ("/d/research/smol/chat/completions", "/d/research/smol/v1/chat/completions"),
         ("/d/research/smol/embeddings", "/d/research/smol/v1/embeddings"),
         ("/d/research/smol", "/d/research/smol/v1/models"),
+        ("/d/research/meta-llama/L-8B/v1/chat/completions", "/d/research/meta-llama%2FL-8B/v1/chat/completions"),
+        ("/d/research/meta-llama%2FL-8B/v1/chat/complete", "/d/research/meta-llama%2FL-8B/v1/models"),
+        ("/d/research/caf%C3%A9%20au/lait/v1/embeddings", "/d/research/caf%C3%A9%20au%2Flait/v1/embeddings"),
         ("/v1beta/models/gemini:generateContent", "/v1/models"),
         ("/anything/at/all/v1/chat/completions", "/v1/chat/completions"),
     ],
@@ -131,3 +139,28 @@ def test_no_tolerance_opens_webs_internal_paths(path: str) -> None:
 def test_a_path_that_two_readers_could_read_differently_reaches_no_engine(path: str) -> None:
     """Only the exact spellings, with or without slashes at the end, are inference."""
     assert classify(path.encode()).kind in (Kind.UNKNOWN_ENDPOINT, Kind.WEB)
+
+
+def test_of_a_target_that_is_too_long_only_the_beginning_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Targets that are refused are asked about, too, and a thousand of them stay in memory."""
+    asked: list[bytes] = []
+
+    def remember(raw: bytes) -> Target:
+        asked.append(raw)
+        return classify(raw)
+
+    monkeypatch.setattr(routes, "classify", remember)
+    counted: list[str] = []
+    state: Any = SimpleNamespace(
+        cors=Cors(("https://app.example",)),
+        directory=SimpleNamespace(keys={}),
+        metrics=SimpleNamespace(refused={"target_too_long": 0}),
+        access_log=SimpleNamespace(add=lambda line: None),
+        refusals=SimpleNamespace(count=lambda who, endpoint, problem, request_id: counted.append(problem.code)),
+    )
+    front: Any = SimpleNamespace(state=state, client="", refuse=lambda problem, request_id: 0)
+    request = Request(b"GET", b"/v1/" + b"a" * 200_000)
+    assert routes.cors_lines(state, request) == b"vary: origin\r\n"
+    routes.refuse(front, request, Problem(414, "target_too_long", "too long"))
+    assert counted == ["target_too_long"]
+    assert [len(raw) for raw in asked] == [MAX_TARGET_BYTES] * 2

@@ -1,10 +1,12 @@
 """What a deployment cannot do is refused in words; what it limits is changed and told."""
 
+import gzip
 import json
 from typing import Any
 
 import pytest
 
+from tests.gateway.yard import Yard
 from webapp.gateway import engine_errors, request_body, request_rules
 from webapp.gateway.errors import Problem
 from webapp.gateway.request_rules import Ruled
@@ -55,6 +57,13 @@ def test_a_request_that_needs_no_tools_is_answered_by_any_model(asked: dict[str,
     assert apply("chat/completions", {"messages": HELLO, **asked}, tools=False).warnings == b""
 
 
+def test_anthropics_word_for_no_tools_is_understood_too() -> None:
+    body = {"messages": HELLO, "tools": [{"name": "f", "input_schema": {}}]}
+    assert apply("messages", {**body, "tool_choice": {"type": "none"}}, tools=False).warnings == b""
+    for other in ({"type": "auto"}, {"type": "any"}, "auto", None, 5):
+        assert refusal("messages", {**body, "tool_choice": other}, tools=False).code == "tools_not_supported"
+
+
 @pytest.mark.parametrize(
     ("endpoint", "name"), [("chat/completions", "messages"), ("messages", "messages"), ("responses", "input")]
 )
@@ -72,12 +81,14 @@ def test_a_conversation_of_nothing_is_refused(endpoint: str, name: str) -> None:
         ({}, {"max_tokens": 50}, False),
         ({"max_tokens": None}, {"max_tokens": 50}, False),
         ({"max_tokens": 80}, {"max_tokens": 80}, False),
-        ({"max_completion_tokens": 80}, {"max_completion_tokens": 80}, False),
+        ({"max_completion_tokens": 80}, {"max_completion_tokens": 80, "max_tokens": 80}, False),
+        ({"max_output_tokens": 80}, {"max_output_tokens": 80, "max_tokens": 80}, False),
+        ({"n_predict": 1, "max_output_tokens": 80}, {"n_predict": 1, "max_output_tokens": 80, "max_tokens": 1}, False),
         ({"max_tokens": 101}, {"max_tokens": 100}, True),
         ({"max_tokens": -1}, {"max_tokens": 100}, True),
         ({"max_tokens": 1e6}, {"max_tokens": 100}, True),
         ({"max_tokens": 10, "n_predict": 1000}, {"max_tokens": 10, "n_predict": 100}, True),
-        ({"max_completion_tokens": 500}, {"max_completion_tokens": 100}, True),
+        ({"max_completion_tokens": 500}, {"max_completion_tokens": 100, "max_tokens": 100}, True),
     ],
 )
 def test_a_deployments_own_limits_of_an_answer_are_kept(
@@ -98,6 +109,15 @@ def test_a_limit_that_is_no_number_is_refused_where_it_would_mean_none() -> None
 def test_a_name_spelled_with_escapes_is_limited_like_any_other() -> None:
     ruled = apply("completions", rb'{"prompt":"a","max\u005ftokens":9000}', max_tokens_limit=100)
     assert json.loads(ruled.body)["max_tokens"] == 100
+
+
+@pytest.mark.parametrize("endpoint", ["chat/completions", "completions", "messages", "responses"])
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict"])
+def test_a_spelling_that_an_engine_overlooks_does_not_lift_the_limit(endpoint: str, name: str) -> None:
+    usual = "max_output_tokens" if endpoint == "responses" else "max_tokens"
+    assert json.loads(apply(endpoint, {name: 5.0}, max_tokens_limit=9).body) == {name: 5.0, usual: 5}
+    body = {name: 5, "messages": HELLO}
+    assert json.loads(apply(endpoint, body, max_tokens_default=9).body) == body
 
 
 def test_each_way_of_asking_has_its_own_word_for_the_limit() -> None:
@@ -218,3 +238,26 @@ def test_advice_for_whoever_starts_the_engine_reaches_nobody_else() -> None:
     problem = engine_errors.normalise(501, json.dumps({"error": {"code": 501, "message": message}}).encode())
     assert (problem.status, problem.code, problem.source) == (404, "endpoint_not_offered", "client")
     assert "Start it" not in problem.message
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "smol", "messages": [{"role": "user", "content": "hello"}], "\xff": 1}',
+        b'{"model": "smol", "stream": true, "stream_options": {"\xff": 1}, "messages": [{"role": "user"}]}',
+    ],
+)
+def test_a_member_whose_name_is_no_text_is_a_400(yard: Yard, body: bytes, packed: bool) -> None:
+    usual = yard.web.snapshot["deployments"]
+    limited = [
+        {**one, "max_tokens_limit": 9, "upstream_model": "other"} if one["name"] == "smol" else one for one in usual
+    ]
+    yard.publish(deployments=limited)
+    try:
+        for _ in range(3):  # the second and third come with a head that is known
+            coding = {"Content-Encoding": "gzip"} if packed else {}
+            answer = yard.ask("POST", "/v1/chat/completions", gzip.compress(body) if packed else body, **coding)
+            assert (answer.status, answer.error["code"]) == (400, "invalid_json")
+    finally:
+        yard.publish(deployments=usual)

@@ -318,7 +318,11 @@ class Exchange(Attempts, eq=False):
         if not self._is_rewritten:
             self._is_rewritten = True
             kind, name = self.request.fields.get(b"content-type", b""), deployment.upstream_model
-            self._body = request_body.for_engine(target.endpoint, kind, self._body, wish, name)
+            try:
+                self._body = request_body.for_engine(target.endpoint, kind, self._body, wish, name)
+            except Problem as problem:
+                self._refuse(problem)
+                return
             self.asked_bytes = len(self._body)
             if self.asked_bytes <= SMALL_BYTES:
                 self.asked = self._body

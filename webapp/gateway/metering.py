@@ -27,6 +27,7 @@ _PROMPT_MEMBERS = {"completions": "prompt", "embeddings": "input"}
 TOKENIZE = "/tokenize"
 COUNT_WITHIN_S = 5.0
 _AT_ONCE = 16
+_MOST_WAITING = 256  # each keeps its request and its answer
 _ALL_BUT = 0.9
 _MOST_TEXTS = 64
 _MOST_ANSWER_BYTES = 16 * 1024 * 1024
@@ -37,6 +38,8 @@ _BEYOND_BODY = 65_536
 # Answers of engines that count without a limit of their own.
 _MOST_TOKENS = 100_000_000
 _SILENT_EVENTS = 16
+# Of an answer that was cut an engine may have told no more than what it began with.
+_SILENT_EVENTS_OF_CUT = 4
 _OK = records.OK
 
 _decode = msgspec.json.Decoder().decode
@@ -127,8 +130,8 @@ def _drop_nonsense(exchange: Exchange, record: UsageRecord, most: int) -> None:
         record.prompt_tokens = None
     if completion is None or reply is None:
         return
-    seen = reply.events_seen
-    if not 0 <= completion <= most or seen > 4 * completion + _SILENT_EVENTS:
+    seen, silent = reply.events_seen, _SILENT_EVENTS if record.outcome == _OK else _SILENT_EVENTS_OF_CUT
+    if not 0 <= completion <= most or seen > 4 * completion + silent:
         record.completion_tokens = seen if reply.is_stream else None
         record.counted_by = "gateway"
 
@@ -172,7 +175,11 @@ class Meter:
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     def count(self, question: Question, record: UsageRecord, replica: Replica | None, then: Callable[[], None]) -> None:
-        """Complete the record, then call `then`."""
+        """Complete the record, then call `then`: now, with an estimate, when very many wait already."""
+        if len(self._running) >= _MOST_WAITING:
+            _estimate(question, record)
+            then()
+            return
         task = asyncio.get_running_loop().create_task(self._count(question, record, replica, then))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -198,12 +205,19 @@ class Meter:
         except TimeoutError:
             is_counted = False
         finally:
-            if question.counts_prompt and record.prompt_tokens is None:
-                record.prompt_tokens = _estimated_prompt(question)
-            if question.choices and record.completion_tokens is None:
-                record.completion_tokens = sum(map(_estimated, question.choices))
-            record.counted_by = "gateway" if is_counted else "estimate"
+            _estimate(question, record)
+            if is_counted:
+                record.counted_by = "gateway"
             then()
+
+
+def _estimate(question: Question, record: UsageRecord) -> None:
+    """Fill in what nobody has counted."""
+    if question.counts_prompt and record.prompt_tokens is None:
+        record.prompt_tokens = _estimated_prompt(question)
+    if question.choices and record.completion_tokens is None:
+        record.completion_tokens = sum(map(_estimated, question.choices))
+    record.counted_by = "estimate"
 
 
 async def _answer(question: Question, told: int, replica: Replica | None) -> tuple[int, bool]:

@@ -62,8 +62,17 @@ def read(endpoint: str, content_type: bytes, body: bytes) -> Wish:
     return Wish(known.model, True, has_options, wants_usage, known)
 
 
+def members_of(document: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """All members of an object, their values as they came. Raises Problem 400: `read` looks at no names but its own,
+    and one of the others may be no text."""
+    try:
+        return _decode_members(document)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(400, "invalid_json", unreadable.why(bytes(document), str(error))) from None
+
+
 def for_engine(endpoint: str, content_type: bytes, body: bytes, wish: Wish, upstream_model: str) -> bytes:
-    """The body as the engine gets it: its own name for the model, and usage asked for in streams."""
+    """The body as the engine gets it: its own name for the model, and usage asked for in streams. Raises Problem."""
     if endpoint in _MULTIPART_ENDPOINTS:
         if wish.model == upstream_model:
             return body
@@ -78,10 +87,10 @@ def for_engine(endpoint: str, content_type: bytes, body: bytes, wish: Wish, upst
 
 def _rebuild(body: bytes, wish: Wish, upstream_model: str) -> bytes:
     """Change single members; the bytes of all others stay as they came."""
-    members = _decode_members(body)
+    members = members_of(body)
     members["model"] = msgspec.Raw(msgspec.json.encode(upstream_model))
     if wish.hide_usage:
-        options = _decode_members(members["stream_options"]) if _is_object(members.get("stream_options")) else {}
+        options = members_of(members["stream_options"]) if _is_object(members.get("stream_options")) else {}
         options["include_usage"] = msgspec.Raw(b"true")
         members["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
     return msgspec.json.encode(members)

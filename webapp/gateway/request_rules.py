@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 
 from webapp.gateway.errors import Problem
-from webapp.gateway.request_body import Known
+from webapp.gateway.request_body import Known, members_of
 from webapp.gateway.snapshot import DeploymentEntry
 
 _CONVERSATIONS = {"chat/completions": "messages", "messages": "messages", "responses": "input"}
-# By endpoint: how a request limits its answer. Engines heed the other spellings, too.
+# By endpoint: how a request limits its answer. Engines heed other spellings, too, each engine and version its own.
 _MAX_TOKENS = {
     "chat/completions": "max_tokens",
     "completions": "max_tokens",
@@ -23,7 +23,6 @@ _MAX_CHOICES = 4096
 _UNSET = msgspec.UNSET
 _BRACE = b"{"
 
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode = msgspec.json.Decoder().decode
 
@@ -56,7 +55,7 @@ def apply(endpoint: str, known: Known, entry: DeploymentEntry, body: bytes) -> R
     """Raises Problem 400 for what this deployment cannot do."""
     _check_conversation(endpoint, known)
     has_tools = _has_members(known.tools) or _has_members(known.functions)
-    if has_tools and entry.tools is False and _text(known.tool_choice) != "none":
+    if has_tools and entry.tools is False and not _wants_no_tools(known.tool_choice):
         message = f"this model cannot call tools: the chat template of '{entry.name}' has no place for them"
         raise Problem(400, "tools_not_supported", message, param="tools")
     ruled = Ruled(body)
@@ -87,9 +86,9 @@ def _limit_answer(endpoint: str, entry: DeploymentEntry, ruled: Ruled) -> None:
     usual = _MAX_TOKENS.get(endpoint)
     if usual is None:
         return
-    members, limit = _decode_members(ruled.body), entry.max_tokens_limit
+    members, limit = members_of(ruled.body), entry.max_tokens_limit
     asked = {name: raw for name in _SPELLINGS if (raw := members.get(name)) is not None and _bytes(raw) != b"null"}
-    lowered = []
+    lowered, least = [], limit
     if limit is not None:
         for name, raw in asked.items():
             number = _whole(raw)
@@ -99,9 +98,16 @@ def _limit_answer(endpoint: str, entry: DeploymentEntry, ruled: Ruled) -> None:
             if not 0 <= number <= limit:
                 members[name] = _number(limit)
                 lowered.append(name)
+            elif least is not None:
+                least = min(least, number)
+    added = least
     if not asked:
-        members[usual] = _number(min(n for n in (entry.max_tokens_default, limit) if n is not None))
-    if lowered or not asked:
+        added = min(n for n in (entry.max_tokens_default, limit) if n is not None)
+    # An engine that overlooks the spelling that was taken would answer without a limit.
+    if added is not None and usual not in asked:
+        members[usual] = _number(added)
+        ruled.body = msgspec.json.encode(members)
+    elif lowered:
         ruled.body = msgspec.json.encode(members)
     if lowered:
         ruled.warnings += _warning(f"{', '.join(lowered)} lowered to {limit}, the most that this deployment allows")
@@ -112,10 +118,14 @@ def _warn_of_ignored(ignored: list[str], known: Known, entry: DeploymentEntry, r
         if name == "tool_choice":
             if has_tools and _forces_a_tool(known.tool_choice):
                 ruled.warnings += _warning(f"tool_choice is not enforced by {entry.engine}: the answer may be text")
-        elif (
-            b'"%b"' % name.encode() in ruled.body and _bytes(_decode_members(ruled.body).get(name, b"null")) != b"null"
-        ):
+        elif b'"%b"' % name.encode() in ruled.body and _bytes(members_of(ruled.body).get(name, b"null")) != b"null":
             ruled.warnings += _warning(f"{name} is ignored by {entry.engine}")
+
+
+def _wants_no_tools(raw: msgspec.Raw | msgspec.UnsetType) -> bool:
+    """OpenAI: "none"; Anthropic: {"type": "none"}."""
+    value = None if raw is msgspec.UNSET else _read(raw)
+    return (value.get("type") if isinstance(value, dict) else value) == "none"
 
 
 def _forces_a_tool(raw: msgspec.Raw | msgspec.UnsetType) -> bool:
@@ -149,11 +159,6 @@ def _has_members(raw: msgspec.Raw | msgspec.UnsetType) -> bool:
         return False
     data = _bytes(raw)
     return data[:1] in (b"[", b"{") and bool(data[1:-1].strip())
-
-
-def _text(raw: msgspec.Raw | msgspec.UnsetType) -> str | None:
-    value = None if raw is msgspec.UNSET else _read(raw)
-    return value if isinstance(value, str) else None
 
 
 def _whole(raw: msgspec.Raw | msgspec.UnsetType) -> int | None:

@@ -56,7 +56,7 @@ def refuse(front: FrontConnection, request: Request, problem: Problem) -> None:
     written = front.refuse(problem, request_id)
     line = plain_line(request, request_id, front.client, problem.status, 0.0, written, problem.code)
     front.state.access_log.add(line)
-    target = classify(request.target)
+    target = _classify(request)
     if target.is_own:
         endpoint = "models" if target.kind is Kind.MODELS else target.endpoint
         front.state.refusals.count(owner(request.fields, front.state.directory), endpoint, problem, request_id)
@@ -64,7 +64,12 @@ def refuse(front: FrontConnection, request: Request, problem: Problem) -> None:
 
 def cors_lines(state: State, request: Request) -> bytes:
     """What an answer of the API says to browsers; nothing for pages, which are for their own origin."""
-    return state.cors.lines(request.fields.get(b"origin")) if classify(request.target).is_own else b""
+    return state.cors.lines(request.fields.get(b"origin")) if _classify(request).is_own else b""
+
+
+def _classify(request: Request) -> Target:
+    """Of a request that is refused, too: its target may be of any length, and `classify` remembers what it is given."""
+    return classify(request.target[:MAX_TARGET_BYTES])
 
 
 def _answer_preflight(front: FrontConnection, request: Request) -> None:

@@ -1,7 +1,7 @@
 """Addresses that programs for other servers use: what each would be called here. Nothing below them is ever served."""
 
 import re
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 # Endpoints whose last two words no page's address could end with, whatever stands before them.
 _TELLING = frozenset(("chat/completions", "audio/transcriptions", "audio/translations", "messages/count_tokens"))
@@ -31,9 +31,17 @@ def right_address(raw_path: bytes) -> str:
         return ""
     base = "/v1/"
     if words[0] == "d":
-        team, deployment = parts[1:3] if len(parts) > 2 else ("<team>", "<deployment>")
-        base = f"/d/{team[:63]}/{deployment[:200]}/v1/"
+        base = f"/d/{'/'.join(_deployment(parts))}/v1/"
     return base + (endpoint or _LIST)
+
+
+def _deployment(parts: list[str]) -> tuple[str, str]:
+    """Team and deployment of /d/<team>/<deployment>/... as an address spells them: an alias's slash is %2F there."""
+    if len(parts) < 3:
+        return "<team>", "<deployment>"
+    end = parts.index("v1", 3) if "v1" in parts[3:] else 3
+    team, name = parts[1], "/".join(parts[2:end])
+    return quote(team[:63].encode("latin-1"), safe=""), quote(name[:200].encode("latin-1"), safe=":")
 
 
 def _endpoint(words: list[str]) -> str:
