@@ -17,7 +17,7 @@ def place(replica: Replica) -> Pause:
     spec = replica.contents.spec
     deployment = replica.deployment
     if (why := forbidden(replica)) is not None:
-        lifecycle.record_crash(replica, why, retry=False, counts=True)
+        lifecycle.record_crash(replica, why, retry=False, counts=True, has_run=False)
         return None
     found = fit.answer(spec, deployment.team, fleet=room.fleet_of(deployment, spec, but=replica))
     if found.problem:  # options or facts that the engine cannot work with: a person must change them
