@@ -176,6 +176,13 @@ def test_every_module_of_an_embedding_model_comes_with_it(look):
     assert inspected.facts["parameters"] == 64
 
 
+def test_a_module_is_its_folder_however_the_path_is_written(look):
+    written = [{**module, "path": f"./{module['path']}/"} if module["path"] else module for module in MODULES]
+    inspected = look({**EMBEDDER, "modules.json": json.dumps(written).encode()})
+    assert names(inspected) == set(EMBEDDER)
+    assert inspected.facts["parameters"] == 64
+
+
 def embedder(*gone, **changed):
     kept = {name: content for name, content in EMBEDDER.items() if name not in gone}
     return {**kept, **{name.replace("__", "/"): content for name, content in changed.items()}}
