@@ -310,7 +310,9 @@
     asCode();
   });
   root.addEventListener("input", asCode);
-  new MutationObserver(() => Object.values(panes).forEach((pane) => pane.keepChoice())).observe(part("panes"), {
+  // With what became ready, or ceased to be, the button follows.
+  const follow = () => { Object.values(panes).forEach((pane) => pane.keepChoice()); busy(); };
+  new MutationObserver(follow).observe(part("panes"), {
     subtree: true, childList: true, attributeFilter: ["selected", "value"],
   });
 

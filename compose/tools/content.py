@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from compose.tools.failures import FetchError
-from webapp.catalog import gguf, safetensors
+from webapp.catalog import filenames, gguf, safetensors
 
 # The first bytes of Python's pickles from protocol 2 on, and of the zip archives that newer ones are packed in.
 PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
@@ -20,9 +20,9 @@ def check(path: Path, name: str) -> None:
             message = f"{name} is a pickle or an archive: loading it could run any program."
             raise FetchError("not_a_model", message, ADVICE)
         try:
-            if name.endswith(".safetensors"):
+            if filenames.is_safetensors(name):
                 safetensors.read_header(file, size)
-            elif name.endswith(".gguf"):
+            elif filenames.is_gguf(name):
                 gguf.read_header(file, size)
         except (gguf.HeaderError, safetensors.HeaderError) as error:
             raise FetchError("not_a_model", f"{name}: {error}", ADVICE) from error

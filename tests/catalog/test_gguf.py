@@ -333,6 +333,13 @@ def test_parts_of_a_split_model_add_up() -> None:
     assert len(whole.layer_bytes) == 2
 
 
+def test_a_part_that_gives_no_number_as_its_number_is_refused() -> None:
+    first = read(Gguf().number("split.count", 2).number("split.no", 0).file())
+    second = read(Gguf().number("split.count", 2).text("split.no", "second").file())
+    with pytest.raises(HeaderError, match="says that it is number 'second'"):
+        gguf.check_parts([first, second])
+
+
 def test_senseless_geometry_is_refused() -> None:
     for key, number in (("block_count", 1_000_000), ("context_length", 2**32 - 1)):
         model = Gguf().text("general.architecture", "llama").number(f"llama.{key}", number)

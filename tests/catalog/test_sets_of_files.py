@@ -152,6 +152,19 @@ def test_one_part_alone_is_refused_before_it_is_accepted(folder, small_hub, monk
         assert "import the folder" in refused.value.advice
 
 
+def test_a_name_that_no_file_can_have_is_refused_before_it_is_fetched(small_hub, monkeypatch):
+    from webapp.catalog.inspecting import inspect_url
+
+    monkeypatch.setenv("MODELYARD_FETCH_PRIVATE", "127.0.0.0/8")
+    monkeypatch.setenv("MODELYARD_FETCH_HTTP", "1")
+    name = f"{'m' * 310}.gguf"
+    small_hub.add("plain/files", {name: gguf_bytes({})})
+    with pytest.raises(Invalid, match="too long for a file's name"):
+        inspect_url(f"{small_hub.url}/plain/{name}")
+    offered = variants.group([File(f"{'m' * 310}.gguf", 100), File("m.gguf", 100)])
+    assert [variant.key for variant in offered.variants] == ["m"]
+
+
 MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
     {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
@@ -173,6 +186,13 @@ def test_every_module_of_an_embedding_model_comes_with_it(look):
     inspected = look({**EMBEDDER, "2_Dense/pytorch_model.bin": b"x", "onnx/model.onnx": b"x"})
     assert names(inspected) == set(EMBEDDER)
     # The layers behind the model are no part of its own size.
+    assert inspected.facts["parameters"] == 64
+
+
+def test_a_module_is_its_folder_however_the_path_is_written(look):
+    written = [{**module, "path": f"./{module['path']}/"} if module["path"] else module for module in MODULES]
+    inspected = look({**EMBEDDER, "modules.json": json.dumps(written).encode()})
+    assert names(inspected) == set(EMBEDDER)
     assert inspected.facts["parameters"] == 64
 
 

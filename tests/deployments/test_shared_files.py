@@ -62,6 +62,13 @@ def test_a_launch_is_refused_after_the_grant_was_withdrawn(claimed: Any, ada: An
     assert (row.next_due_at, row.crash_count, row.failed_starts) == (None, 0, 1)
 
 
+def test_what_was_refused_before_anything_ran_is_no_crash(claimed: Any, ada: Any, eve: Any, files: Any) -> None:
+    ownership.withdraw(ada, files, eve.teams.get())
+    placing.place(claimed)
+    row = Replica.objects.get(pk=claimed.pk)
+    assert (row.crash_count, row.failed_starts) == (0, 1)
+
+
 def test_so_is_one_that_has_its_place_already(starting: Any, ada: Any, eve: Any, files: Any, host: Any) -> None:
     ownership.withdraw(ada, files, eve.teams.get())
     act.carry_out(decide.Create(), starting)

@@ -152,6 +152,7 @@ def test_a_pickle_with_a_good_name_is_refused(yard: Yard, hub: Hub) -> None:
 def test_a_half_model_is_refused_though_its_length_is_right(yard: Yard, hub: Hub) -> None:
     hub.add("plain/files", {"half.gguf": gguf_bytes()[:-64]})
     assert yard.refused(yard.web_job(f"{hub.url}/plain/half.gguf")) == "not_a_model"
+    assert yard.refused(yard.web_job(f"{hub.url}/plain/half.gguf", name="half.GGUF")) == "not_a_model"
 
 
 def test_several_files_count_as_one_job(yard: Yard, hub: Hub) -> None:

@@ -5,7 +5,7 @@ import dataclasses
 import ipaddress
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from docker.errors import NotFound
@@ -28,6 +28,26 @@ def test_a_jobs_last_word_counts_and_noise_does_not() -> None:
     assert jobs.read_ending(json.dumps(files)) == jobs.Ending(files)
     assert jobs.read_ending("{broken\n") == jobs.Ending()
     assert jobs.read_ending(json.dumps(files) + "\n" + "[" * 100_000) == jobs.Ending(files)
+    deep = '{"step": "done", "x": ' + "[" * 900 + "]" * 900 + "}"
+    assert jobs.read_ending(json.dumps(files) + "\n" + deep) == jobs.Ending(files)
+
+
+class _Behind:
+    """A Docker engine whose clock is an hour behind: it answers only when the date asked for has passed there."""
+
+    now = 1_700_000_000.25
+
+    def info(self) -> dict[str, str]:
+        return {"SystemTime": "2023-11-14T22:13:20.250000000Z"}
+
+    def events(self, until: str, **_asked: Any) -> list[dict[str, Any]]:
+        assert float(until) <= self.now, "it would wait"
+        return [{"Actor": {"Attributes": {"signal": "15"}}}]
+
+
+def test_what_an_engine_remembers_is_asked_for_by_its_own_clock() -> None:
+    runtime: Any = docker_runtime.DockerRuntime(lambda: cast(Any, _Behind()), 10)
+    assert runtime.signals_sent("container") == ("SIGTERM",)
 
 
 def test_an_engine_network_keeps_clear_of_every_other_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,10 +89,10 @@ class Trying(MemoryRuntime):
 
     def __init__(self, way: Any) -> None:
         super().__init__()
-        self.way, self.tried = way, 0
+        self.way, self.tried, self.name = way, 0, ""
 
     def run(self, spec: ContainerSpec, limit_s: float) -> tuple[int, str]:
-        self.tried += 1
+        self.tried, self.name = self.tried + 1, spec.name
         assert spec.network is None and spec.user == sockets.container_user()
         [folder] = spec.mounts
         found: tuple[int, str] = self.way(Path(folder))
@@ -150,6 +150,19 @@ def test_it_is_tried_once_until_it_is_due_again() -> None:
 
 def test_without_the_jobs_image_what_docker_says_decides_and_it_is_tried_later() -> None:
     assert sockets.find(Trying(lacks_the_image), LOCAL, OURS, "installation", is_due=True) == {OPEN_FACT: ""}
+
+
+def test_a_trial_that_somebody_ended_is_no_answer() -> None:
+    facts = {OPEN_FACT: "", sockets.TRIED_FACT: str(paths.engine_sockets())}
+    known = Host(pk=3, endpoint=LOCAL.endpoint, daemon_id="memory@/memory", facts=facts)
+    assert sockets.find(Trying(lambda _folder: (137, "")), known, OURS, "installation", is_due=True) == {OPEN_FACT: ""}
+
+
+def test_installations_that_share_an_engine_do_not_end_each_others_trials() -> None:
+    runtimes = [Trying(binds), Trying(binds)]
+    for runtime, installation in zip(runtimes, ("1b9d6bcd-1", "9f8e7d6c-2"), strict=True):
+        sockets.find(runtime, LOCAL, OURS, installation, is_due=True)
+    assert runtimes[0].name != runtimes[1].name
 
 
 @pytest.mark.parametrize("fault", [HostUnreachable, NameTaken])

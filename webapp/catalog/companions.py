@@ -64,7 +64,7 @@ def read_modules(raw: bytes) -> Modules:
             return Modules(problem=f"{MODULES} is no list of modules.")
         if path and (not is_plain(path) or PurePosixPath(path) == PurePosixPath(".")):
             return Modules(problem=f"{MODULES} names {path!a:.100}, which leads out of the model's folder.")
-        found.append(Module(path.rstrip("/"), kind.rpartition(".")[2]))
+        found.append(Module(str(PurePosixPath(path)) if path else "", kind.rpartition(".")[2]))
     return Modules(tuple(found))
 
 

@@ -21,6 +21,8 @@ QUANTISATION = re.compile(
 SIZE = re.compile(r"(?:^|[-._ ])(?:\d+x)?(?:\d+\.)?\d+[KMBTQ](?=[-._ ]|$)", re.IGNORECASE)
 # What repositories add to a model's name: the format that they hold it in.
 FORMATS = re.compile(r"[-_.](GGUF|AWQ|GPTQ|FP8|FP16|BF16|MLX|W4A16|W8A8|(INT|NF)?[348]-?bit|Int[48]|quantized)$", re.I)
+# 255 less the marks of a file that is half done.
+MOST_NAME_BYTES = 239
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,9})-of-(?P<count>\d{1,9})$")
 # Files that belong to a model without being one. In the middle of a name these are words of a model's own.
 _BESIDE_SAFETENSORS = frozenset({"adapter_model", "optimizer", "training_args"})
@@ -97,7 +99,13 @@ def is_part(name: str) -> bool:
 def is_plain(name: str) -> bool:
     """Whether the name stays in its folder and can be shown, stored and typed as it is."""
     path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and not _is_odd(name)
+    is_inside = bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+    return is_inside and not _is_odd(name) and not any(map(is_too_long, path.parts))
+
+
+def is_too_long(name: str) -> bool:
+    """Whether no usual file system keeps a file of this name, with what fetching puts before and after it."""
+    return len(name.encode(errors="replace")) > MOST_NAME_BYTES
 
 
 def _is_odd(name: str) -> bool:

@@ -196,7 +196,8 @@ def check_parts(headers: Sequence[GgufHeader]) -> None:
             )
         said = header.metadata.get("split.no", number)
         if len(headers) > 1 and said != number:
-            raise HeaderError(f"File {number + 1} of {len(headers)} says that it is number {int(str(said)) + 1}.")
+            shown = said + 1 if isinstance(said, int) else f"{said!r:.40}"
+            raise HeaderError(f"File {number + 1} of {len(headers)} says that it is number {shown}.")
 
 
 def _read_version(cursor: _Cursor) -> int:

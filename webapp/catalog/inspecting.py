@@ -84,6 +84,9 @@ def inspect_url(url: str) -> Inspected:
             "Give the address of the .gguf file itself; other formats come from hubs and folders.",
             fields={"url": "must end with .gguf"},
         )
+    if filenames.is_too_long(name):
+        what = f"The address ends with {len(name)} letters, which is too long for a file's name."
+        raise Invalid(what, "Fetch it by hand under a shorter name, then import it.", fields={"url": what})
     try:
         with outbound.get(url, outbound.environment_policy(), deadline=Deadline(hubs.HEADER_TIMEOUT_S)) as response:
             if response.status != 200:

@@ -41,6 +41,7 @@ LEFTOVER_AFTER_S = 300
 TRIED_FACT = "sockets_tried_in"
 TRIAL = "trial"
 TRIAL_S = 30.0
+ENDED_FROM_OUTSIDE = (137, 143)
 MEMORY_BYTES = 64 * 1024**2
 TRIAL_PROGRAM = "import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])"
 
@@ -118,7 +119,7 @@ def _trial(runtime: Runtime, host: Host, installation: str) -> str:
     try:
         make(folder, container_user())
         spec = ContainerSpec(
-            name=f"modelyard-{TRIAL}-socket",
+            name=f"modelyard-{TRIAL}-{installation[:8]}",  # several installations may share the engine
             image=specs.TOOLS_IMAGE,
             labels=specs.labels(installation, TRIAL, host.pk, 1, 1),
             argv=("python3", "-c", TRIAL_PROGRAM, f"{SOCKET_PATH}/{ENGINE_SOCKET}"),
@@ -132,6 +133,8 @@ def _trial(runtime: Runtime, host: Host, installation: str) -> str:
     except (OSError, StartRefused) as fault:
         return f"A container could not be given a folder below {folder.parent}: {fault}"[:300]
     else:
+        if code in ENDED_FROM_OUTSIDE:
+            raise RuntimeFault("the trial was ended from outside")
         return _opens(folder / ENGINE_SOCKET) if code == 0 else f"No socket can be made there: {said.strip()[-200:]}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)

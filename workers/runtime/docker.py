@@ -131,9 +131,10 @@ class DockerRuntime:
     def signals_sent(self, container_id: str) -> tuple[str, ...]:
         filters = {"container": [container_id], "event": ["kill"]}
         with self._mapped() as client:
-            # Without both dates the engine would wait for what is still to come. It takes parts of seconds, which its
-            # library's types do not know.
-            now = f"{time.time():.6f}"
+            # Without both dates the engine would wait for what is still to come, and so it would until a date that its
+            # own clock has yet to reach. It takes parts of seconds, which its library's types do not know.
+            here = _date(client.info().get("SystemTime"))
+            now = f"{here.timestamp() if here is not None else time.time():.6f}"
             found = client.events(since=0, until=now, filters=filters, decode=True)  # type: ignore[call-overload]
             told = [str((event.get("Actor") or {}).get("Attributes", {}).get("signal", "")) for event in found]
         return tuple(_signal_name(word) for word in told if word)

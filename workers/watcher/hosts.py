@@ -26,6 +26,9 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0
 # What happens to a container and changes what its row should say. exec, attach, top ... do not.
 TELLING = frozenset({"create", "start", "die", "oom", "kill", "stop", "destroy", "pause", "unpause"})
 
+# Containers whose engine answers, or will once somebody unpauses it.
+GOING = ("running", "paused")
+
 
 class HostWatch:
     """One Docker engine, watched until cancelled."""
@@ -110,8 +113,8 @@ class HostWatch:
         await self._board.refresh_all()
         for facts in found:
             ids.get(facts.kind, set()).add(facts.row_id)
-            # What has ended while nobody looked still has a log to be read.
-            if facts.status in ("running", "exited"):
+            # What has ended while nobody looked still has a log to be read; what is paused goes on without a new start.
+            if facts.status in (*GOING, "exited"):
                 await self._follow(docker, facts)
         await rows.call(rows.wake_host, self.host.id, (ids["replica"], ids["job"]))
 
@@ -139,7 +142,7 @@ class HostWatch:
             target = await self._board.refresh(facts.row_id)
             if target is None or target.run != run:
                 return
-            if facts.status == "running":
+            if facts.status in GOING:
                 self._begin("probe", facts.id, probing.watch(self._board, run))
             since = await rows.call(rows.log_until, run)
             log = logs.ReplicaLog(run, target.engine)

@@ -113,8 +113,7 @@ def _target(row: Replica) -> Target:
     engine = engines.get(contents.engine)
     assert contents.artifact is not None, "a revision without its artifact is passed over"
     try:
-        facts = contents.artifact.facts if contents.artifact is not None else {}
-        options = workload.settled_options(contents.engine, contents.options, facts)
+        options = workload.settled_options(contents.engine, contents.options, contents.artifact.facts)
     except ValueError:
         options = None
     return Target(

@@ -28,7 +28,7 @@ def read_ending(log: str) -> Ending:
     reached = 0
     for line in reversed(log.splitlines()):
         try:
-            said = json.loads(line)
+            said = storable(json.loads(line))
         except (ValueError, RecursionError):
             continue
         if not isinstance(said, dict):
@@ -38,7 +38,7 @@ def read_ending(log: str) -> Ending:
             words = one_line(error.get("message", "It failed.")), one_line(error.get("advice", ""))
             return Ending(None, *words, one_line(error.get("code", "")), keeps=error.get("keeps") is True)
         if said.get("step") == "done":
-            return Ending(storable(said))
+            return Ending(said)
         if said.get("step") != "verify" and isinstance(said.get("done"), int):
             reached = max(reached, said["done"])
     return Ending(reached=reached)

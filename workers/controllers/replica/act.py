@@ -235,14 +235,15 @@ def _mend_network(runtime: Runtime, replica: Replica) -> Pause:
 
 
 def _move_loading(step: decide.MoveLoading, replica: Replica) -> Pause:
-    try:
-        ways_in.ensure_forwarder(_runtime(replica), replica, grant(replica), step.container_id)
-    except ContainerMissing:
-        return GO_ON
-    except ImageMissing:
-        return _crash_now(replica, ways_in.NO_FORWARDER, True)
-    except StartRefused as fault:
-        return _explained(replica, str(fault))
+    if ways_in.needs_forwarder(replica, grant(replica)):
+        try:
+            ways_in.ensure_forwarder(_runtime(replica), replica, step.container_id)
+        except ContainerMissing:
+            return GO_ON
+        except ImageMissing:
+            return _crash_now(replica, ways_in.NO_FORWARDER, True)
+        except StartRefused as fault:
+            return _explained(replica, str(fault))
     told = {S.STARTING: "the container is running", S.PAUSED: "unpaused: it must answer a real request again"}
     text = told.get(S(replica.state), "found running again")
     columns: dict[str, Any] = {

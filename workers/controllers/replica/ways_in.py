@@ -36,13 +36,11 @@ def needs_forwarder(replica: Replica, grant: HardwareGrant) -> bool:
     return bool(replica.socket) and not takes_socket
 
 
-def ensure_forwarder(runtime: Runtime, replica: Replica, grant: HardwareGrant, engine_id: str) -> None:
-    """Have the forwarder of a running engine run, where one is needed.
+def ensure_forwarder(runtime: Runtime, replica: Replica, engine_id: str) -> None:
+    """Have the forwarder of a running engine run.
 
     Raises ContainerMissing when the engine is gone, ImageMissing, StartRefused, HostUnreachable.
     """
-    if not needs_forwarder(replica, grant):
-        return
     image = next((image for image in specs.FORWARDER_IMAGES if runtime.find_image(image)), None)
     if image is None:
         raise ImageMissing(specs.FORWARDER_IMAGES[0])

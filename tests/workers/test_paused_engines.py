@@ -1,0 +1,50 @@
+"""What the watcher does about a container that it finds paused, with Docker's answers written down."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from workers.runtime import specs
+from workers.runtime.base import ContainerFacts
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Listing:
+    """A Docker engine with one paused container, whose log has ended."""
+
+    def __init__(self, container: ContainerFacts) -> None:
+        self.container = container
+
+    async def list(self, _labels: Any) -> list[ContainerFacts]:
+        return [self.container]
+
+    async def logs(self, *_asked: Any, **_more: Any) -> Any:
+        raise OSError("no log")
+
+
+def test_an_engine_that_is_found_paused_is_followed_so_that_its_return_is_seen(
+    deployment: Any, host: Any, advance: Any
+) -> None:
+    from webapp.deployments.models import Replica
+    from workers.watcher.board import Board
+    from workers.watcher.hosts import HostWatch
+    from workers.watcher.rows import hosts
+
+    row = Replica.objects.get()
+    Replica.objects.filter(pk=row.pk).update(host=host)
+    advance(row, "placing", "starting", "loading", "paused")
+    labels = specs.labels("installation", "replica", row.pk, row.generation, row.attempt)
+    paused = ContainerFacts(id="abc", name="engine", status="paused", labels=labels)
+
+    [known] = hosts()
+
+    async def story() -> set[str]:
+        watch = HostWatch(known, Board(), "installation")
+        await watch._list(Listing(paused))  # type: ignore[arg-type]
+        begun = {what for what, _key in watch._tasks}
+        await watch._cancel_tasks()
+        return begun
+
+    assert "probe" in asyncio.run(story())
