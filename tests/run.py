@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -37,9 +36,7 @@ SPREAD = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
 SPREAD_SUITES = ("unit", "fuzz")
 # Minutes each: `make soak`.
 LONG_SUITES = ("soak",)
-# Most of their time they wait, for a browser, a container, an answer.
-WAITING_SUITES = ("docker", "browser", "journey", "compose")
-BESIDE_SUITE = "quant"
+QUANT_SUITE = "quant"
 MARKS = {
     "unit": "not docker and not browser and not slow and not journey and not fuzz and not compose",
     "fuzz": "fuzz",
@@ -66,8 +63,8 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     prepare_llamacpp()
     began = time.monotonic()
-    with Beside(options.only, options.pytest) as beside:
-        results = run_suites(options.only, options.pytest, beside)
+    with Prepared(QUANT_SUITE in options.only and len(options.only) > 1) as prepared:
+        results = run_suites(options.only, options.pytest, prepared)
     print()
     for suite, (code, seconds) in results.items():
         print(f"{'ok    ' if code == 0 else 'FAILED'} {suite:<9} {seconds:6.1f} s")
@@ -75,73 +72,43 @@ def main() -> int:
     return max(code for code, _seconds in results.values())
 
 
-def run_suites(names: list[str], more: list[str], beside: "Beside") -> dict[str, tuple[int, float]]:
+def run_suites(names: list[str], more: list[str], prepared: "Prepared") -> dict[str, tuple[int, float]]:
     """Exit status and seconds of each suite."""
     results: dict[str, tuple[int, float]] = {}
     for suite in names:
-        if suite in WAITING_SUITES:
-            beside.start()
         print(f"\n=== {suite} ===", flush=True)
         began = time.monotonic()
-        code = beside.wait() if suite == BESIDE_SUITE else run_suite(suite, more)
-        results[suite] = (code, (beside.seconds if suite == BESIDE_SUITE else None) or time.monotonic() - began)
+        if suite == QUANT_SUITE:
+            os.environ |= prepared.engine()
+        results[suite] = (run_suite(suite, more), time.monotonic() - began)
     return results
 
 
-class Beside:
-    """The quantising suite beside the others: its engine is made while they compute, it runs while they wait.
+class Prepared:
+    """The quantising suite's Docker engine, made ready while other suites run: most of its quarter of an hour is
+    waiting for downloads and disks. It gives way to them (nice)."""
 
-    It gives way to them (nice), and its output is printed in its turn. Alone it runs like any other.
-    """
+    def __init__(self, is_wanted: bool) -> None:
+        self._is_wanted = is_wanted
+        self._making: subprocess.Popen[str] | None = None
 
-    def __init__(self, names: list[str], more: list[str]) -> None:
-        self._more = more
-        self._wanted = BESIDE_SUITE in names and len(names) > 1
-        self._engine: subprocess.Popen[str] | None = None
-        self._suite: subprocess.Popen[bytes] | None = None
-        self._output: Path | None = None
-        self.seconds: float | None = None
-
-    def __enter__(self) -> "Beside":
-        if self._wanted:
+    def __enter__(self) -> "Prepared":
+        if self._is_wanted:
             argv = ["nice", "-n", "10", str(PYTHON), "-m", "tests.parts.quantisers"]
-            self._engine = subprocess.Popen(argv, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self._making = subprocess.Popen(argv, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self
 
-    def start(self) -> None:
-        """Begin, as soon as the engine is there; where it could not be made, the suite makes its own and says why."""
-        if self._engine is None or self._suite is not None:
-            return
-        assert self._engine.stdout is not None
-        there = self._engine.stdout.readline().strip()
-        named = {"MODELYARD_TEST_QUANT_ENGINE": there} if there else {}
-        argv = ["nice", "-n", "10", *pytest_command(MARKS[BESIDE_SUITE], self._more)]
-        self._began = time.monotonic()
-        with tempfile.NamedTemporaryFile(prefix="modelyard-quant-", delete=False) as output:
-            self._output = Path(output.name)
-            self._suite = subprocess.Popen(
-                argv, cwd=ROOT, env={**os.environ, **named}, stdout=output, stderr=subprocess.STDOUT
-            )
-
-    def wait(self) -> int:
-        """Exit status of the suite, behind its output."""
-        self.start()
-        if self._suite is None or self._output is None:
-            return run_suite(BESIDE_SUITE, self._more)
-        code = self._suite.wait()
-        self.seconds = time.monotonic() - self._began
-        print(self._output.read_text(errors="replace"), flush=True)
-        return code
+    def engine(self) -> dict[str, str]:
+        """What names it to the suite, once it is ready; where it could not be made, the suite makes its own."""
+        if self._making is None or self._making.stdout is None:
+            return {}
+        there = self._making.stdout.readline().strip()
+        return {"MODELYARD_TEST_QUANT_ENGINE": there} if there else {}
 
     def __exit__(self, *_: object) -> None:
-        if self._suite is not None and self._suite.poll() is None:
-            self._suite.terminate()
-            self._suite.wait()
-        if self._output is not None:
-            self._output.unlink()
-        if self._engine is not None:
+        if self._making is not None:
             # It ends with its standard input, also when this program is killed.
-            self._engine.communicate()
+            self._making.communicate()
 
 
 def install_packages() -> None:
