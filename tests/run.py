@@ -63,8 +63,8 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     prepare_llamacpp()
     began = time.monotonic()
-    with Prepared(QUANT_SUITE in options.only and len(options.only) > 1) as prepared:
-        results = run_suites(options.only, options.pytest, prepared)
+    prepared = prepare_quantisers() if QUANT_SUITE in options.only and len(options.only) > 1 else None
+    results = run_suites(options.only, options.pytest, prepared)
     print()
     for suite, (code, seconds) in results.items():
         print(f"{'ok    ' if code == 0 else 'FAILED'} {suite:<9} {seconds:6.1f} s")
@@ -72,43 +72,23 @@ def main() -> int:
     return max(code for code, _seconds in results.values())
 
 
-def run_suites(names: list[str], more: list[str], prepared: "Prepared") -> dict[str, tuple[int, float]]:
+def run_suites(
+    names: list[str], more: list[str], prepared: "subprocess.Popen[bytes] | None"
+) -> dict[str, tuple[int, float]]:
     """Exit status and seconds of each suite."""
     results: dict[str, tuple[int, float]] = {}
     for suite in names:
         print(f"\n=== {suite} ===", flush=True)
         began = time.monotonic()
-        if suite == QUANT_SUITE:
-            os.environ |= prepared.engine()
+        if suite == QUANT_SUITE and prepared is not None:
+            prepared.wait()  # where it failed, the suite makes what it lacks, and says why it cannot
         results[suite] = (run_suite(suite, more), time.monotonic() - began)
     return results
 
 
-class Prepared:
-    """The quantising suite's Docker engine, made ready while other suites run: most of its quarter of an hour is
-    waiting for downloads and disks. It gives way to them (nice)."""
-
-    def __init__(self, is_wanted: bool) -> None:
-        self._is_wanted = is_wanted
-        self._making: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> "Prepared":
-        if self._is_wanted:
-            argv = ["nice", "-n", "10", str(PYTHON), "-m", "tests.parts.quantisers"]
-            self._making = subprocess.Popen(argv, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        return self
-
-    def engine(self) -> dict[str, str]:
-        """What names it to the suite, once it is ready; where it could not be made, the suite makes its own."""
-        if self._making is None or self._making.stdout is None:
-            return {}
-        there = self._making.stdout.readline().strip()
-        return {"MODELYARD_TEST_QUANT_ENGINE": there} if there else {}
-
-    def __exit__(self, *_: object) -> None:
-        if self._making is not None:
-            # It ends with its standard input, also when this program is killed.
-            self._making.communicate()
+def prepare_quantisers() -> "subprocess.Popen[bytes]":
+    """Begin to fill the cache with the quantising suite's images, giving way (nice) to what runs meanwhile."""
+    return subprocess.Popen(["nice", "-n", "10", str(PYTHON), "-m", "tests.parts.quantisers"], cwd=ROOT)
 
 
 def install_packages() -> None:

@@ -23,10 +23,10 @@ FAKE_ENGINE = "modelyard-test/engine:1"
 class Dockerd:
     """One engine in a folder of its own below /tmp (socket paths must be short). `number` picks bridge and subnet."""
 
-    def __init__(self, number: int, live_restore: bool = False, nvidia: bool = False, root: Path | None = None) -> None:
+    def __init__(self, number: int, live_restore: bool = False, nvidia: bool = False) -> None:
         self.number = number
         self.nvidia = nvidia
-        self.root = root or Path(tempfile.mkdtemp(prefix=f"mydk{number}-"))
+        self.root = Path(tempfile.mkdtemp(prefix=f"mydk{number}-"))
         self.socket = self.root / "docker.sock"
         self.endpoint = f"unix://{self.socket}"
         self.bridge = f"mytest{number}"

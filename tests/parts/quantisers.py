@@ -1,22 +1,21 @@
-"""The quantising suite's Docker engine: four large images, built or loaded for a quarter of an hour that is mostly
-waiting, and SmolLM2 in 16 bits.
+"""What the quantising suite needs: four large images on a Docker engine, and SmolLM2 in 16 bits.
 
-`python -m tests.parts.quantisers` makes it ready, prints its socket and keeps it until standard input closes, so that
-it can be made while other suites run: MODELYARD_TEST_QUANT_ENGINE names it to the suite.
+`python -m tests.parts.quantisers` has the cache folder hold them, so that they can be made while other suites run: ten
+minutes that are mostly waiting for downloads and disks.
 """
 
 import contextlib
 import sys
-from pathlib import Path
 from typing import Any
 
 import docker
 
 from tests.parts import smollm2
-from tests.parts.dockerd import Dockerd, running_dockerd
+from tests.parts.dockerd import running_dockerd
 from workers.launcher import images, python_images
 
 NUMBER = 88
+CONTEXTS = (python_images.GGUF, python_images.LLMCOMPRESSOR, python_images.VLLM)
 
 
 def put_images(engine: Any, *contexts: images.Context) -> None:
@@ -28,21 +27,11 @@ def put_images(engine: Any, *contexts: images.Context) -> None:
             images.ensure_local(client, context)
 
 
-def kept(endpoint: str) -> Dockerd:
-    """An engine that another process keeps, without what an earlier suite left on it."""
-    engine = Dockerd(NUMBER, root=Path(endpoint.removeprefix("unix://")).parent)
-    engine.remove_containers()
-    with contextlib.closing(engine.client()) as client, contextlib.suppress(docker.errors.NotFound):
-        client.remove_volume("modelyard-models", force=True)
-    return engine
-
-
 def main() -> int:
-    with running_dockerd(NUMBER) as engine:
-        put_images(engine, python_images.GGUF, python_images.LLMCOMPRESSOR, python_images.VLLM)
-        smollm2.folder()
-        print(engine.endpoint, flush=True)
-        sys.stdin.read()
+    if not all(images.saved_copy(context).exists() for context in CONTEXTS):
+        with running_dockerd(NUMBER) as engine:
+            put_images(engine, *CONTEXTS)
+    smollm2.folder()
     return 0
 
 

@@ -2,7 +2,6 @@
 plays worker, or the real processes."""
 
 import contextlib
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -29,9 +28,8 @@ LIMIT_S = 600
 
 @pytest.fixture(scope="session")
 def quantisers() -> Iterator[Any]:
-    """An engine with the images; MODELYARD_TEST_QUANT_ENGINE names one that is there already."""
-    there = os.environ.get("MODELYARD_TEST_QUANT_ENGINE")
-    with contextlib.nullcontext(parts.kept(there)) if there else running_dockerd(parts.NUMBER) as engine:
+    """An engine with the images."""
+    with running_dockerd(parts.NUMBER) as engine:
         parts.put_images(engine, python_images.GGUF)
         yield engine
 

@@ -117,7 +117,7 @@ def ensure_local(client: docker.DockerClient, context: Context, on_progress: Pro
         return _build_on_pulled_python(client, context, on_progress)
     recipe = context.recipe(debian_base.recipe_key())
     cache_dir().mkdir(parents=True, exist_ok=True)
-    saved = cache_dir() / f"image-{context.tag.replace('/', '-').replace(':', '-')}-{recipe}.tar"
+    saved = saved_copy(context)
     if _load(client, saved, context.tag, on_progress):
         return context.tag
     try:
@@ -132,6 +132,12 @@ def ensure_local(client: docker.DockerClient, context: Context, on_progress: Pro
         return context.tag
     _save(client, saved, context.tag, on_progress)
     return context.tag
+
+
+def saved_copy(context: Context) -> Path:
+    """Where the cache keeps the image that this recipe makes, once it has been built."""
+    name = context.tag.replace("/", "-").replace(":", "-")
+    return cache_dir() / f"image-{name}-{context.recipe(debian_base.recipe_key())}.tar"
 
 
 def ensure_base_image(client: docker.DockerClient, on_progress: Progress = silent) -> str:
