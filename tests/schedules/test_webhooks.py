@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from tests.parts.trickle import trickling
 from tests.parts.webhooks import verify
+from webapp.foundation.text import has_unfit
 from webapp.interfaces.pages.dashboard import help_pages
 from webapp.schedules import delivering, notifying, targets
 from webapp.schedules.models import Notification, Target
@@ -117,7 +118,7 @@ def test_whatever_a_receiver_answers_is_a_try_that_failed(bound, deliver, answer
         deliver(row.pk)
     row.refresh_from_db()
     assert (row.state, row.attempts) == ("pending", 1) and row.next_due_at > timezone.now()
-    assert said in row.answer
+    assert said in row.answer and not has_unfit(row.answer)
 
 
 def test_a_long_answer_of_a_receiver_that_took_it_is_not_read(bound, deliver):

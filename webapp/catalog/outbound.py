@@ -24,6 +24,7 @@ from webapp.foundation import addresses
 from webapp.foundation.addresses import Address
 from webapp.foundation.deadline import Deadline, connect_any, encrypt, release, resolve
 from webapp.foundation.iri import IriError, from_header, to_uri
+from webapp.foundation.text import one_line
 
 CONNECT_S = 10.0
 SILENCE_S = 30.0
@@ -333,4 +334,5 @@ def _host(url: str) -> str:
 def _plain(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "it took too long"
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+    # Some quote what the other side sent.
+    return one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from webapp.control import lease
 from webapp.control.steps import Pause
+from webapp.foundation.text import one_line
 from webapp.schedules import delivering, retries
 from webapp.schedules.lifecycle import NOTIFICATIONS
 from webapp.schedules.models import Notification
@@ -31,12 +32,12 @@ def _send(row: Notification) -> Pause:
     except delivering.NotDelivered as error:
         if wait_s is None:
             return _give_up(row, str(error))
-        lease.note(row, answer=str(error)[:300])
+        lease.note(row, answer=one_line(error)[:300])
         return wait_s
-    NOTIFICATIONS.move(row, PENDING, NotificationState.SENT, answer=said[:300])
+    NOTIFICATIONS.move(row, PENDING, NotificationState.SENT, answer=one_line(said)[:300])
     return None
 
 
 def _give_up(row: Notification, why: str) -> Pause:
-    NOTIFICATIONS.move(row, PENDING, NotificationState.FAILED, answer=why[:300])
+    NOTIFICATIONS.move(row, PENDING, NotificationState.FAILED, answer=one_line(why)[:300])
     return None
