@@ -137,7 +137,7 @@ def run_suite(name: str, more: list[str]) -> int:
             marks = "database and not docker and not browser and not slow and not fuzz and not compose"
             code = _pytest(marks, [*SPREAD, *more], MODELYARD_DATABASE_URL=url)
             # What a database refuses, PostgreSQL refuses more of; all cases run on SQLite.
-            cases = {"MODELYARD_DATABASE_URL": url, "MODELYARD_TEST_FUZZ_CASES": "1000"}
+            cases = {"MODELYARD_DATABASE_URL": url, "MODELYARD_TEST_FUZZ_CASES": "500"}
             return code or _pytest("fuzz", [*SPREAD, *more], **cases)
     if name == "soak":
         return run_soak(more)

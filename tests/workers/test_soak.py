@@ -152,7 +152,7 @@ class Trouble:
     CHANGES = (scale, stop, start, restart, edit, delete_and_make_another)
 
 
-SHORT = {"faults": 6, "every_s": 4.0}
+SHORT = {"faults": 4, "every_s": 4.0}
 HOUR = {"faults": 360, "every_s": 10.0}
 
 
