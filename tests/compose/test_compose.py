@@ -155,7 +155,7 @@ def test_the_engine_has_no_network_and_runs_as_the_owner_of_the_state_folder(
         about = client.inspect_container(engine["Id"])
         assert not client.networks(names=["modelyard-engines"])
     assert about["HostConfig"]["NetworkMode"] == "none"
-    [folder] = [Path(mount["Source"]) for mount in about["Mounts"] if mount["Type"] == "bind"]
+    [folder] = [Path(mount["Source"]) for mount in about["Mounts"] if mount["Destination"] == "/run/modelyard"]
     assert folder.parent == yard.state / "run/e"
     owner = (folder / "e.sock").stat().st_uid
     assert owner == folder.stat().st_uid == yard.state.stat().st_uid == int(about["Config"]["User"].split(":")[0])
