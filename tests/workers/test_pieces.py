@@ -16,7 +16,7 @@ from workers.controllers.host import act as hosts
 from workers.controllers.job import endings as jobs
 from workers.hosts.client import plainly
 from workers.runtime import docker as docker_runtime
-from workers.runtime import specs
+from workers.runtime import docker_forms, specs
 from workers.runtime.base import ContainerSpec, StartRefused
 from workers.watcher import logs
 
@@ -135,7 +135,7 @@ def test_a_folder_of_a_volume_is_mounted_as_this_docker_can(
     version: str, kind: str, source: str, folder: str | None
 ) -> None:
     spec = ContainerSpec("a", "i", WHO, mounts={"modelyard-models/7": ("/models/7", "ro"), "whole": ("/w", "rw")})
-    part, whole = docker_runtime._host_config(docker_runtime._reachable(_Engine(version), spec))["mounts"]
+    part, whole = docker_forms.host_config(docker_runtime._reachable(_Engine(version), spec))["mounts"]
     assert (part["Type"], part["Source"], part["ReadOnly"]) == (kind, source, True)
     assert (part.get("VolumeOptions") or {}).get("Subpath") == folder
     assert (whole["Type"], whole["Source"], whole["ReadOnly"]) == ("volume", "whole", False)
