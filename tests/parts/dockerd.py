@@ -18,6 +18,8 @@ import docker
 
 SOURCE = Path(__file__).parent / "fake_engine" / "engine.c"
 FAKE_ENGINE = "modelyard-test/engine:1"
+# Two checkouts that run such tests at once each set their own (17 to 31), so that bridges and subnets do not meet.
+NETWORK = int(os.environ.get("MODELYARD_TEST_NETWORK", "30"))
 
 
 class Dockerd:
@@ -29,7 +31,9 @@ class Dockerd:
         self.root = Path(tempfile.mkdtemp(prefix=f"mydk{number}-"))
         self.socket = self.root / "docker.sock"
         self.endpoint = f"unix://{self.socket}"
-        self.bridge = f"mytest{number}"
+        self.bridge = f"mytest{NETWORK}-{number}"
+        self.subnet = f"172.{NETWORK}.{number}.0/24"
+        self.address = f"172.{NETWORK}.{number}.1"
         self.live_restore = live_restore
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -150,7 +154,7 @@ class Dockerd:
             return
         for argv in (
             ["ip", "link", "add", self.bridge, "type", "bridge"],
-            ["ip", "addr", "add", f"172.30.{self.number}.1/24", "dev", self.bridge],
+            ["ip", "addr", "add", f"{self.address}/24", "dev", self.bridge],
             ["ip", "link", "set", self.bridge, "up"],
         ):
             subprocess.run(argv, check=True, capture_output=True)

@@ -42,8 +42,8 @@ def tools() -> Iterator[Dockerd]:
 
 
 @pytest.fixture
-def small() -> Iterator[Hub]:
-    with running_hub(f"172.30.{NUMBER}.1") as running:
+def small(tools: Dockerd) -> Iterator[Hub]:
+    with running_hub(tools.address) as running:
         yield running
 
 
@@ -190,7 +190,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_the_part_and_the_next_try_goes_on(
     from webapp.jobs import fetching
     from webapp.jobs import services as jobs
 
-    monkeypatch.setenv("MODELYARD_FETCH_PRIVATE", f"172.30.{NUMBER}.0/24")
+    monkeypatch.setenv("MODELYARD_FETCH_PRIVATE", tools.subnet)
     monkeypatch.setenv("MODELYARD_FETCH_HTTP", "1")
     content = model_bytes(40 * MIB)
     small.add("plain/files", {"m.gguf": content})

@@ -68,7 +68,7 @@ def test_from_inside_nothing_is_reached(serve: Serve, work: Any, engine: Any, ev
     hidden = everywhere.pop()
     port, port6, udp_port = (each.getsockname()[1] for each in everywhere)
     said = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()
-    addresses = list(dict.fromkeys([f"172.30.{engine.number}.1", *(one for one in said if ":" not in one)]))
+    addresses = list(dict.fromkeys([engine.address, *(one for one in said if ":" not in one)]))
     ways: list[list[Any]] = [
         ["AF_INET SOCK_STREAM", "127.0.0.1", port],
         ["AF_UNIX SOCK_STREAM", hidden.getsockname()[1:].decode()],
