@@ -34,8 +34,8 @@ restore: environment ## put a backup in the place of what is here: make restore 
 test: ## install what the tests need and run every suite; ONLY=unit one suite, T=tests/usage one folder, file or test
 	@$(PYTHON) tests/run.py $(if $(ONLY),--only $(ONLY)) $(if $(T),-- $(T))
 
-soak: ## the long tests: crashes, lost messages, hostile files by the million
-	@$(PYTHON) tests/run.py --only soak
+soak: ## the long tests: crashes, lost messages, hostile files by the million; T=tests/workers/test_soak.py some of them
+	@$(PYTHON) tests/run.py --only soak $(if $(T),-- $(T))
 
 check: environment-dev ## style, types, import contracts, migrations, OpenAPI file
 	$(BIN)/ruff check .
@@ -51,8 +51,8 @@ fix: environment-dev ## format, and repair what can be repaired
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: environment-dev ## measure and print the figures of the README
-	$(BIN)/python -m tests.bench
+bench: environment-dev ## measure the figures of the README; ONLY=gateway one group: run gateway live quantise close
+	$(BIN)/python -m tests.bench $(ONLY)
 
 docs: ## where to read on
 	@echo "README.md is the first hour, CONTRIBUTING.md is for working on it, DECISIONS.md says why."

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -37,6 +38,8 @@ SPREAD_SUITES = ("unit", "fuzz")
 # Minutes each: `make soak`.
 LONG_SUITES = ("soak",)
 QUANT_SUITE = "quant"
+# pytest's exit status when none of its tests was chosen.
+NO_TESTS = 5
 MARKS = {
     "unit": "not docker and not browser and not slow and not journey and not fuzz and not compose",
     "fuzz": "fuzz",
@@ -145,13 +148,20 @@ def run_suite(name: str, more: list[str]) -> int:
 
 
 def run_soak(more: list[str]) -> int:
-    """The long forms; of what the database decides, on PostgreSQL too."""
+    """The long forms; of what the database decides, on PostgreSQL too. What they measured is held to its limits."""
+    from tests.parts import figures
     from tests.parts.postgres import postgres
 
-    code = _pytest(MARKS["soak"], more)
-    with postgres() as url:
+    with tempfile.TemporaryDirectory(prefix="figures-") as folder, postgres() as url:
+        notes = Path(folder) / "figures.jsonl"
+        os.environ[figures.VARIABLE] = str(notes)
         marks = "slow and database and not docker and not browser and not compose"
-        return _pytest(marks, more, MODELYARD_DATABASE_URL=url) or code
+        codes = [_pytest(MARKS["soak"], more), _pytest(marks, more, MODELYARD_DATABASE_URL=url)]
+        found = figures.told(notes)
+        # Where somebody chose tests, one of the two may have none of them.
+        if codes == [NO_TESTS, NO_TESTS] or set(codes) - {0, 1, NO_TESTS}:
+            found.append(figures.missing("pytest itself", f"ended with {codes}"))
+        return figures.report(found, ROOT / "var" / "soak.md", "`make soak`")
 
 
 def _pytest(marks: str, more: list[str], **environment: str) -> int:
