@@ -35,6 +35,8 @@ SUITES = ("check", "unit", "postgres", "fuzz", "docker", "browser", "journey", "
 # Tests that share nothing run in a process per core and one more, because many of them wait.
 SPREAD = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
 SPREAD_SUITES = ("unit", "fuzz")
+# The one waits for Docker and for deadlines most of its time, the other for a processor.
+WAITING_SUITE, COMPUTING_SUITE = "docker", "browser"
 # Minutes each: `make soak`.
 LONG_SUITES = ("soak",)
 QUANT_SUITE = "quant"
@@ -80,13 +82,38 @@ def run_suites(
 ) -> dict[str, tuple[int, float]]:
     """Exit status and seconds of each suite."""
     results: dict[str, tuple[int, float]] = {}
+    beside: Beside | None = None
     for suite in names:
+        if suite == WAITING_SUITE and COMPUTING_SUITE in names:
+            beside = Beside(suite, more)
+            continue
         print(f"\n=== {suite} ===", flush=True)
         began = time.monotonic()
         if suite == QUANT_SUITE and prepared is not None:
             prepared.wait()  # where it failed, the suite makes what it lacks, and says why it cannot
         results[suite] = (run_suite(suite, more), time.monotonic() - began)
+        if suite == COMPUTING_SUITE and beside is not None:
+            results[beside.suite] = beside.finish()
     return results
+
+
+class Beside:
+    """A suite that runs while the next one does; what it says is shown when both are over."""
+
+    def __init__(self, suite: str, more: list[str]) -> None:
+        self.suite = suite
+        self._began = time.monotonic()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        command = pytest_command(MARKS[suite], more)
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=self._said, stderr=subprocess.STDOUT)
+
+    def finish(self) -> tuple[int, float]:
+        """Exit status and seconds."""
+        code = self._process.wait()
+        seconds = time.monotonic() - self._began
+        self._said.seek(0)
+        print(f"\n=== {self.suite} ===\n{self._said.read().decode(errors='replace')}", flush=True)
+        return code, seconds
 
 
 def prepare_quantisers() -> "subprocess.Popen[bytes]":
