@@ -28,6 +28,8 @@ TELLING = frozenset({"create", "start", "die", "oom", "kill", "stop", "destroy",
 
 # Containers whose engine answers, or will once somebody unpauses it.
 GOING = ("running", "paused")
+# Replicas whose engine is asked.
+ASKED = (ReplicaState.STARTING, ReplicaState.LOADING, ReplicaState.READY)
 
 
 class HostWatch:
@@ -154,10 +156,12 @@ class HostWatch:
 
     async def attend(self) -> None:
         """Called every few seconds: pull what replicas wait for, and probe what an event was lost for."""
-        waiting = [t for t in self._board.on_host(self.host.id) if t.state == ReplicaState.PULLING and t.image]
-        for target in waiting:
-            if ("pull", str(target.id)) not in self._tasks:
-                self._begin("pull", str(target.id), self._pull(target))
+        for target in self._board.on_host(self.host.id):
+            if target.state == ReplicaState.PULLING and target.image:
+                if ("pull", str(target.id)) not in self._tasks:
+                    self._begin("pull", str(target.id), self._pull(target))
+            elif target.state in ASKED and target.container_id and ("probe", target.container_id) not in self._tasks:
+                self._begin("probe", target.container_id, probing.watch(self._board, target.run))
 
     async def _pull(self, target: rows.Target) -> None:
         async with self.host.connection.client() as docker:

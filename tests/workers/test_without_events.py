@@ -1,4 +1,4 @@
-"""What the watcher does about a container that it finds paused, with Docker's answers written down."""
+"""What the watcher does about containers that no event tells of, with Docker's answers written down."""
 
 import asyncio
 from typing import Any
@@ -48,3 +48,30 @@ def test_an_engine_that_is_found_paused_is_followed_so_that_its_return_is_seen(
         return begun
 
     assert "probe" in asyncio.run(story())
+
+
+def test_a_probe_that_ended_by_itself_is_begun_again(deployment: Any, host: Any, advance: Any) -> None:
+    """As after an error that nobody foresaw: its replica would stay ready, and never be asked again."""
+    from webapp.deployments.models import Replica
+    from workers.watcher.board import Board
+    from workers.watcher.hosts import HostWatch
+    from workers.watcher.rows import hosts
+
+    row = Replica.objects.get()
+    Replica.objects.filter(pk=row.pk).update(host=host, container_id="abc")
+    advance(row, "placing", "starting", "loading", "ready")
+    [known] = hosts()
+
+    async def story() -> list[bool]:
+        board = Board()
+        watch = HostWatch(known, board, "installation")
+        await board.refresh_all()
+        seen = []
+        for _ in range(2):
+            await watch.attend()
+            seen.append(("probe", "abc") in watch._tasks)
+            await asyncio.sleep(0)
+            watch._end("probe", "abc")
+        return seen
+
+    assert asyncio.run(story()) == [True, True]
