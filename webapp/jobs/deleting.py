@@ -112,6 +112,12 @@ def fail(job: Job) -> None:
         catalog.keep_copy(job.artifact, job.host)
 
 
+def give_up(job: Job) -> None:
+    """What lay there is lost with its host."""
+    if job.artifact is not None:
+        catalog.forget_copy(job.artifact, job.host)
+
+
 def _queue(user: User | None, team: Team, artifact: Artifact, host: Host) -> Job:
     return jobs.queue_job(user, team, JobKind.DELETE_COPY, artifact, host, {"size_bytes": artifact.size_bytes})
 

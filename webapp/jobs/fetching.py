@@ -95,6 +95,9 @@ def fail(job: Job) -> None:
         catalog.fail_copy(job.artifact, job.host)
 
 
+give_up = fail
+
+
 def _queue(
     user: User | None, team: Team, host: Host, inspected: Inspected, model_name: str, url: str | None = None
 ) -> Job:
