@@ -8,6 +8,7 @@ from tests.catalog.safetensors_file import CONFIG, safetensors_bytes
 from tests.parts.hub import COMMIT, TOKEN
 from webapp.catalog import services
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CodeApproval, CopyState, Hub
+from webapp.jobs import deleting
 from webapp.jobs.models import Job, JobKind
 
 pytestmark = pytest.mark.django_db
@@ -318,6 +319,10 @@ def test_the_owner_is_told_what_other_teams_use_it_for_and_how_to_take_it_back(c
     client.post(reverse("catalog:owner", args=[deployment.artifact_id]), {"do": "unshare"})
     assert "It is still needed" not in client.get(page).content.decode()
     assert client.delete(api).status_code == 202
+    deleting.finish(Job.objects.get(), {})
+    left = client.get(reverse("catalog:detail", args=[deployment.artifact.catalog_model.slug])).content.decode()
+    assert "The entry goes with the last stopped deployment of another team" in left
+    assert reverse("catalog:fetch", args=[deployment.artifact_id]) in left
 
 
 def test_who_may_only_use_it_has_no_page_to_delete_it(client, eve, deployment, artifact):

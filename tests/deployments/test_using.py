@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 
 from webapp.accounts import ownership
-from webapp.catalog import services as catalog
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
 from webapp.deployments import lifecycle, services, using
 from webapp.deployments.models import Deployment, Replica, Rollout
 from webapp.deployments.states import RolloutState
 from webapp.foundation.errors import Conflict, Invalid
 from webapp.inventory.models import Host
-from webapp.jobs import deleting
+from webapp.jobs import deleting, fetching
 from webapp.jobs.models import Job
 
 pytestmark = pytest.mark.django_db
@@ -162,14 +161,26 @@ def test_files_that_are_gone_are_forgotten_with_the_last_that_speaks_of_them(
     assert list(Artifact.objects.all()) == [other]
 
 
-def test_files_that_are_gone_can_be_fetched_again(resting: Any, ada: Any, team: Any, artifact: Any, host: Any) -> None:
+def test_files_that_are_gone_can_be_fetched_again_by_their_own_team(
+    resting: Any, ada: Any, eve: Any, team: Any, artifact: Any, host: Any
+) -> None:
+    artifact.source = {"kind": "url", "url": "https://example.org/m.gguf"}
+    artifact.save()
     ownership.unshare(ada, artifact)
     [job] = deleting.delete_artifact(ada, team, artifact)
+
+    def fetch(user: Any, acting: Any) -> Any:
+        return fetching.to_host(user, acting, Artifact.objects.get(pk=artifact.pk), host)
+
     with pytest.raises(Conflict, match="being deleted"):
-        catalog.begin_copy(artifact, host)
+        fetch(ada, team)
     deleting.finish(job, {})
-    assert catalog.begin_copy(Artifact.objects.get(pk=artifact.pk), host).state == CopyState.FETCHING
+    ownership.grant(ada, artifact, "strangers")
+    with pytest.raises(Conflict, match="being deleted"):
+        fetch(eve, eve.teams.get())
+    assert fetch(ada, team).kind == "fetch"
     assert not Artifact.objects.get(pk=artifact.pk).is_leaving
+    assert artifact.copies.get().state == CopyState.FETCHING
 
 
 def test_what_is_stopped_goes_on_holding_ones_own_teams_files(served: Any, ada: Any, team: Any, artifact: Any) -> None:

@@ -89,7 +89,7 @@ def add_artifact(team: Team, inspected: Inspected, model_name: str = "") -> Arti
                 "Import it under another model name.",
                 fields={"model_name": "taken by a different file"},
             )
-        _come_back(artifact)
+        come_back(artifact, team)
         events.publish("catalog")
     return artifact
 
@@ -167,7 +167,8 @@ def _url_place(artifact: Artifact) -> str:
 
 def begin_copy(artifact: Artifact, host: Host) -> ArtifactCopy:
     """Write down that the files are on their way to the host. A copy that is complete stays as it is."""
-    _come_back(artifact)
+    if artifact.is_leaving:
+        raise _leaving(artifact)
     copy, created = ArtifactCopy.objects.get_or_create(artifact=artifact, host=host)
     if copy.state == CopyState.DELETING:
         raise Conflict(f"{artifact} is being deleted on {host.name}.", "Wait until its files are gone.")
@@ -243,14 +244,18 @@ def forget_left(artifact_id: int) -> None:
             forget_artifact(row)
 
 
-def _come_back(artifact: Artifact) -> None:
-    """Somebody brings files again that were to go. Raises Conflict while they are going."""
+def come_back(artifact: Artifact, team: Team) -> None:
+    """Its own team brings files again that were to go. Raises Conflict for others, and while they are going."""
     if not artifact.is_leaving:
         return
-    if artifact.copies.exists():
-        raise Conflict(f"{artifact} is being deleted.", "Wait until its files are gone, then fetch it again.")
+    if artifact.copies.exists() or artifact.team_id not in (None, team.pk):
+        raise _leaving(artifact)
     Artifact.objects.filter(pk=artifact.pk).update(is_leaving=False)
     artifact.is_leaving = False
+
+
+def _leaving(artifact: Artifact) -> Conflict:
+    return Conflict(f"{artifact} is being deleted.", "Wait until its files are gone, then fetch it again.")
 
 
 def forget_artifact(artifact: Artifact) -> None:
