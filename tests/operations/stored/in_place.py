@@ -1,4 +1,4 @@
-"""Puts the stored installation of before where this process, and those that it starts, look for theirs."""
+"""Puts a stored installation of before where this process, and those that it starts, look for theirs."""
 
 import base64
 import contextlib
@@ -24,9 +24,10 @@ MASTER_KEY = bytes(range(32))
 
 
 @contextlib.contextmanager
-def in_place(folder: Path) -> Iterator[dict[str, Any]]:
+def in_place(folder: Path, version: str = "before_owners") -> Iterator[dict[str, Any]]:
     """Until the end the default database and the state folder are those of before; what is told of them."""
-    with pytest.MonkeyPatch.context() as patch, _database(folder) as url:
+    about = HERE / version / f"{connection.vendor}.json"
+    with pytest.MonkeyPatch.context() as patch, _database(folder, version) as url:
         (folder / "secrets").mkdir(mode=0o700)
         (folder / "secrets" / "master.key").write_bytes(base64.urlsafe_b64encode(MASTER_KEY) + b"\n")
         patch.setenv("MODELYARD_STATE_DIR", str(folder))
@@ -34,18 +35,19 @@ def in_place(folder: Path) -> Iterator[dict[str, Any]]:
         patch.setenv("MODELYARD_DATABASE_URL", url)
         _forget()
         try:
-            yield json.loads((HERE / f"{connection.vendor}.json").read_text())
+            yield json.loads(about.read_text()) if about.exists() else {}
         finally:
             connection.close()
     _forget()
 
 
 @contextlib.contextmanager
-def _database(folder: Path) -> Iterator[str]:
+def _database(folder: Path, version: str) -> Iterator[str]:
     """A database with the stored rows instead of the default one; its URL."""
     before = connection.settings_dict["NAME"]
     make = _sqlite if connection.vendor == "sqlite" else _postgresql
-    with make(gzip.decompress((HERE / f"{connection.vendor}.sql.gz").read_bytes()).decode(), folder) as made:
+    text = gzip.decompress((HERE / version / f"{connection.vendor}.sql.gz").read_bytes()).decode()
+    with make(text, folder) as made:
         name, url = made
         connection.close()
         connection.settings_dict["NAME"] = name
