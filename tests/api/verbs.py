@@ -54,6 +54,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     # jobs
     ("cancel a job", "jobs:cancel", "jobs_cancel"),
     ("try a job again", "jobs:retry", "jobs_retry"),
+    ("give up a job whose host does not answer", "jobs:give_up", "jobs_give_up"),
     ("delete a job's record", "jobs:delete", "jobs_delete"),
     ("delete the records of ended jobs", "jobs:delete_ended", "jobs_delete_ended"),
     # quantisation

@@ -8,6 +8,7 @@ from tests.catalog.safetensors_file import CONFIG, safetensors_bytes
 from tests.parts.hub import COMMIT, TOKEN
 from webapp.catalog import services
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CodeApproval, CopyState, Hub
+from webapp.jobs import deleting
 from webapp.jobs.models import Job, JobKind
 
 pytestmark = pytest.mark.django_db
@@ -301,14 +302,27 @@ def test_what_a_deployment_uses_is_not_deleted(client, ada, team, deployment):
     assert not Job.objects.exists() and ArtifactCopy.objects.get().state == CopyState.PRESENT
 
 
-def test_the_owner_learns_no_name_of_what_uses_it_in_other_teams(client, ada, eve, make_deployment):
-    deployment = make_deployment("evening", team=eve.teams.get())
+def test_the_owner_is_told_what_other_teams_use_it_for_and_how_to_take_it_back(client, ada, eve, make_deployment):
+    deployment = make_deployment("evening", team=eve.teams.get(), desired_state="stopped")
+    deployment.replicas.update(state="stopped")
+    page, api = (
+        reverse("catalog:delete", args=[deployment.artifact_id]),
+        f"/api/v1/artifacts/{deployment.artifact_id}",
+    )
     client.force_login(ada)
-    text = client.get(reverse("catalog:delete", args=[deployment.artifact_id])).content.decode()
-    assert "1 deployment of other teams" in text and "evening" not in text
-    post = {"team": ada.teams.get().pk}
-    told = client.post(reverse("catalog:delete", args=[deployment.artifact_id]), post, follow=True).content.decode()
-    assert "1 of other teams uses it" in told and "evening" not in told
+    text = client.get(page).content.decode()
+    assert "<strong>evening of team Strangers</strong> would serve it when it is started" in text
+    assert "Stop sharing it with team Strangers" in text
+    assert reverse("catalog:owner", args=[deployment.artifact_id]) in text
+    refused = client.delete(api)
+    assert (refused.status_code, "evening of team Strangers" in refused.json()["title"]) == (409, True)
+    client.post(reverse("catalog:owner", args=[deployment.artifact_id]), {"do": "unshare"})
+    assert "It is still needed" not in client.get(page).content.decode()
+    assert client.delete(api).status_code == 202
+    deleting.finish(Job.objects.get(), {})
+    left = client.get(reverse("catalog:detail", args=[deployment.artifact.catalog_model.slug])).content.decode()
+    assert "The entry goes with the last stopped deployment of another team" in left
+    assert reverse("catalog:fetch", args=[deployment.artifact_id]) in left
 
 
 def test_who_may_only_use_it_has_no_page_to_delete_it(client, eve, deployment, artifact):

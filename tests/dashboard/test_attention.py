@@ -165,7 +165,10 @@ def test_failing_requests_are_named_when_they_are_more_than_noise(ada, eve, team
 
 def test_jobs_that_do_not_begin_or_do_not_end_are_named(ada, team, host, deployment):
     waits = Job.objects.create(kind="fetch", team=team, host=host)
-    stays = Job.objects.create(kind="fetch", team=team, host=host, state="running", is_cancel_wanted=True)
+    asked = timezone.now() - timedelta(hours=1)
+    stays = Job.objects.create(
+        kind="fetch", team=team, host=host, state="running", is_cancel_wanted=True, cancel_asked_at=asked
+    )
     usual = Job.objects.create(kind="fetch", team=team, host=host)
     paused = Job.objects.create(kind="fetch", team=team, host=host, state="running")
     jobs.record_paused(paused, "modelyard-job-4-a1")
@@ -174,6 +177,20 @@ def test_jobs_that_do_not_begin_or_do_not_end_are_named(ada, team, host, deploym
     assert set(found) == {f"Fetch job {job.pk}" for job in (waits, stays, paused)}
     assert "docker unpause modelyard-job-4-a1" in found[f"Fetch job {paused.pk}"].reason
     assert "to be cancelled" in found[f"Fetch job {stays.pk}"].reason
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_cancellation_is_late_when_it_was_asked_for_long_ago_however_old_the_job_is(ada, team, host, state):
+    job = Job.objects.create(kind="fetch", team=team, host=host, state=state)
+    Job.objects.update(created_at=timezone.now() - timedelta(days=2))
+    jobs.cancel(ada, job)
+    assert not [each for each in attention.concerns(ada) if each.kind == "job"]
+    long_ago = timezone.now() - timedelta(hours=1)
+    Job.objects.update(cancel_asked_at=long_ago)
+    # Asking once more is no new beginning.
+    jobs.cancel(ada, job)
+    [found] = [each for each in attention.concerns(ada) if each.kind == "job"]
+    assert (found.since, found.reason) == (long_ago, f"It was to be cancelled and is still {state}.")
 
 
 @pytest.mark.parametrize("state", ["failed", "refused"])

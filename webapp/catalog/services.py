@@ -1,5 +1,6 @@
 """Every change of the catalogue: what is known, where it lies, what may be asked."""
 
+import contextlib
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -88,8 +89,7 @@ def add_artifact(team: Team, inspected: Inspected, model_name: str = "") -> Arti
                 "Import it under another model name.",
                 fields={"model_name": "taken by a different file"},
             )
-        if artifact.is_leaving:
-            raise Conflict(f"{artifact} is being deleted.", "Wait until its files are gone, then fetch it again.")
+        come_back(artifact, team)
         events.publish("catalog")
     return artifact
 
@@ -167,6 +167,8 @@ def _url_place(artifact: Artifact) -> str:
 
 def begin_copy(artifact: Artifact, host: Host) -> ArtifactCopy:
     """Write down that the files are on their way to the host. A copy that is complete stays as it is."""
+    if artifact.is_leaving:
+        raise _leaving(artifact)
     copy, created = ArtifactCopy.objects.get_or_create(artifact=artifact, host=host)
     if copy.state == CopyState.DELETING:
         raise Conflict(f"{artifact} is being deleted on {host.name}.", "Wait until its files are gone.")
@@ -227,10 +229,33 @@ def forget_copy(artifact: Artifact, host: Host) -> None:
     """The files are gone from the host; an artifact that was to go follows its last copy."""
     with transaction.atomic():
         ArtifactCopy.objects.filter(artifact=artifact, host=host).delete()
-        fresh = Artifact.objects.filter(pk=artifact.pk).first()
-        if fresh is not None and fresh.is_leaving and not fresh.copies.exists():
-            forget_artifact(fresh)
+        forget_left(artifact.pk)
         events.publish("catalog")
+
+
+def forget_left(artifact_id: int) -> None:
+    """Remove an artifact that was to go and whose files are gone, unless something still speaks of it.
+
+    That is a stopped deployment of a team that may not use it any more; who lets go of it calls this again.
+    """
+    row = Artifact.objects.filter(pk=artifact_id, is_leaving=True, copies=None).first()
+    if row is not None:
+        with contextlib.suppress(Conflict):
+            forget_artifact(row)
+
+
+def come_back(artifact: Artifact, team: Team) -> None:
+    """Its own team brings files again that were to go. Raises Conflict for others, and while they are going."""
+    if not artifact.is_leaving:
+        return
+    if artifact.copies.exists() or artifact.team_id not in (None, team.pk):
+        raise _leaving(artifact)
+    Artifact.objects.filter(pk=artifact.pk).update(is_leaving=False)
+    artifact.is_leaving = False
+
+
+def _leaving(artifact: Artifact) -> Conflict:
+    return Conflict(f"{artifact} is being deleted.", "Wait until its files are gone, then fetch it again.")
 
 
 def forget_artifact(artifact: Artifact) -> None:

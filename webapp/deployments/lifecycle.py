@@ -267,5 +267,6 @@ def finish_delete(deployment_id: int) -> bool:
             return False
         announced = topics(deployment)
         deployment.delete()
+        catalog.forget_left(deployment.artifact_id)
         events.publish(*announced)
     return True

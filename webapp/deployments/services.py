@@ -11,6 +11,7 @@ from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog import images
+from webapp.catalog import services as catalog
 from webapp.deployments import limits, names, revisions, rolling, room, timeline
 from webapp.deployments.checking import check_count, check_files, check_hardware, check_shared, checked, hold_files
 from webapp.deployments.checking import checked_options as checked_options
@@ -120,7 +121,7 @@ def edit(user: User | None, deployment: Deployment, wanted: DeploymentPatch) -> 
     with transaction.atomic():
         deployment = _held(deployment)
         _check_base(deployment, wanted.base)
-        planned = plan(deployment, wanted)
+        planned, before = plan(deployment, wanted), deployment.artifact_id
         if planned.changes:
             hold_files(planned.spec.artifact)
             check_shared(planned.spec.artifact, deployment.team)
@@ -130,6 +131,7 @@ def edit(user: User | None, deployment: Deployment, wanted: DeploymentPatch) -> 
             revision = revisions.write(deployment, planned.spec, actor_name(user), wanted.note)
             rolling.begin(deployment, "edit", revision, actor_name(user), wanted.may_gap)
             _tell_change(user, deployment, revision, planned.changes, wanted.note)
+            catalog.forget_left(before)
         if wanted.aliases is not None and sorted(set(wanted.aliases)) != deployment.aliases:
             names.replace(user, deployment, wanted.aliases)
         limits.change(user, deployment, wanted.limits)
@@ -211,6 +213,7 @@ def start(user: User | None, deployment: Deployment) -> None:
         deployment = _held(deployment)
         images.check(deployment.image)
         check_shared(deployment.artifact, deployment.team)
+        hold_files(deployment.artifact)
         _wish(deployment, Desired.RUNNING)
         if not deployment.desired_replicas:
             _scale(user, deployment, 1)

@@ -62,6 +62,18 @@ def _our_stop(facts: ExitFacts, words: Words) -> ExitReason | None:
     return ExitReason(ExitCode.STOPPED, f"Stopped because it was asked to.{forced}", "", retry=False)
 
 
+def _shut_down(facts: ExitFacts, words: Words) -> ExitReason | None:
+    """Everything was stopped. What died by itself in that moment has a code or a flag that says so."""
+    if not facts.shut_down or facts.exit_code not in _AFTER_SIGNAL or facts.oom_killed:
+        return None
+    return ExitReason(
+        ExitCode.SHUT_DOWN,
+        "Stopped with Modelyard itself, by `make down`.",
+        "It is started again by itself.",
+        retry=True,
+    )
+
+
 def _sent_signal(facts: ExitFacts, words: Words) -> ExitReason | None:
     """Docker remembers a stop or kill that was not ours, and the code is one that programs end with after it."""
     if (
@@ -304,6 +316,7 @@ _START_ERRORS: tuple[tuple[str, ExitCode, str, str, bool], ...] = (
 
 _JUDGES: tuple[Callable[[ExitFacts, Words], ExitReason | None], ...] = (
     _our_stop,
+    _shut_down,
     _never_started,
     _sent_signal,
     _gpu_memory,

@@ -41,6 +41,7 @@ class Job(Leased):
     subject = models.CharField(max_length=200, blank=True)
     state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in JobState], default=JobState.QUEUED)
     is_cancel_wanted = models.BooleanField(default=False)
+    cancel_asked_at = models.DateTimeField(null=True, blank=True)
     # Somebody asked for its record to go; the row follows when what it left on its host has gone.
     is_leaving = models.BooleanField(default=False)
     params = models.JSONField(default=dict)

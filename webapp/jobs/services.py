@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db import transaction
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from webapp.accounts.models import Role, Team, User
@@ -69,7 +69,9 @@ def cancel(user: User | None, job: Job) -> None:
         require(user, job.team, Role.OPERATOR)
     with transaction.atomic():
         running = Job.objects.filter(pk=job.pk).exclude(state__in=[state.value for state in ENDED])
-        if not running.update(is_cancel_wanted=True, next_due_at=Now()):
+        if not running.update(
+            is_cancel_wanted=True, cancel_asked_at=Coalesce("cancel_asked_at", Now()), next_due_at=Now()
+        ):
             raise Conflict("The job has ended already.")
         audit(user, job.team, "job.cancel", str(job))
         _announce(job)
@@ -87,7 +89,8 @@ def retry(user: User | None, job: Job) -> None:
             raise Conflict("The job is being deleted.", "Ask for it anew.")
         if not move(
             job, JobState(job.state), JobState.QUEUED, "asked to try again",
-            attempt=job.attempt + 1, is_cancel_wanted=False, next_due_at=Now(), advice="", ended_at=None, message="",
+            attempt=job.attempt + 1, is_cancel_wanted=False, cancel_asked_at=None, next_due_at=Now(),
+            advice="", ended_at=None, message="",
             step="", done=None, total=None, unit="", speed=None, container_id="", missing_since=None, stalls=0,
         ):  # fmt: skip
             raise Conflict("The job has moved on meanwhile.", "Look at it again.")

@@ -209,10 +209,23 @@ def test_a_stop_from_outside_is_said_to_be_one_whatever_the_program_ends_with(
         ({"health_failed": True}, ExitCode.UNHEALTHY),
         ({"daemon_restarted": True}, ExitCode.DAEMON_RESTART),
         ({"stop_requested": True}, ExitCode.STOPPED),
+        ({"shut_down": True}, ExitCode.SHUT_DOWN),
     ],
 )
 def test_a_signal_that_has_a_better_reason_is_nobody_elses(facts: dict[str, object], code: ExitCode) -> None:
     assert why(exit_code=137, signal_sent="SIGKILL", **facts).code == code
+
+
+@pytest.mark.parametrize("exit_code", [0, 137, 143])
+def test_what_make_down_stopped_was_not_stopped_by_somebody_else(exit_code: int) -> None:
+    reason = why(was_ready=True, shut_down=True, exit_code=exit_code, signal_sent="SIGTERM")
+    assert (reason.code, reason.retry) == (ExitCode.SHUT_DOWN, True)
+    assert reason.message == "Stopped with Modelyard itself, by `make down`."
+
+
+@pytest.mark.parametrize("facts", [{"exit_code": 1}, {"exit_code": 137, "oom_killed": True}])
+def test_what_died_by_itself_while_modelyard_went_down_says_why_it_died(facts: dict[str, object]) -> None:
+    assert why(was_ready=True, shut_down=True, **facts).code != ExitCode.SHUT_DOWN
 
 
 def test_an_end_without_a_signal_is_its_own() -> None:

@@ -188,8 +188,9 @@ def _fails(rate: usage.Rates) -> bool:
 def _jobs(user: User) -> list[Concern]:
     now = timezone.now()
     failed = Q(state=JobState.FAILED) & (Q(ended_at__gte=now - NEWS) | Q(ended_at=None))
-    waits = Q(state=JobState.QUEUED, created_at__lt=now - QUEUED_USUAL, started_at=None)
-    stays = Q(is_cancel_wanted=True, state__in=[JobState.QUEUED, JobState.RUNNING], created_at__lt=now - CANCEL_USUAL)
+    waits = Q(state=JobState.QUEUED, is_cancel_wanted=False, created_at__lt=now - QUEUED_USUAL, started_at=None)
+    going = [JobState.QUEUED, JobState.RUNNING]
+    stays = Q(is_cancel_wanted=True, state__in=going, cancel_asked_at__lt=now - CANCEL_USUAL)
     paused = Q(state=JobState.RUNNING, message__startswith=jobs.PAUSED)
     rows = Job.objects.visible_to(user).for_list().filter(failed | waits | stays | paused).distinct()[:MOST]
     return [_job(row) for row in rows]
@@ -201,7 +202,8 @@ def _job(row: Job) -> Concern:
         return Concern("job", "failed", title, url, row.reason, row.advice, "Try again", since=row.ended_at)
     if row.is_cancel_wanted:
         reason = f"It was to be cancelled and is still {row.state}."
-        return Concern("job", row.state, title, url, reason, "Look at its host.", since=row.created_at)
+        advice = "Look at its host. If that never returns, an admin of this Modelyard can give the job up."
+        return Concern("job", row.state, title, url, reason, advice, since=row.cancel_asked_at)
     if row.state == JobState.RUNNING:
         return Concern("job", "paused", title, url, f"It is {row.message}.", "Unpause it, or cancel the job.")
     reason = row.reason or f"It still waits for its turn on {row.host.name}."

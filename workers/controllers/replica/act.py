@@ -271,7 +271,7 @@ def _crash(step: decide.Crash, replica: Replica) -> Pause:
         runtime.signal(step.container_id, "SIGKILL")
     reason = deaths.explain(runtime, replica, step)
     why = Why(reason.code, reason.message, reason.advice)
-    counts = reason.code != "daemon_restart"
+    counts = reason.code not in ("daemon_restart", "shut_down")
     lifecycle.record_crash(replica, why, reason.retry, counts)
     return _until_due(replica)
 

@@ -122,6 +122,12 @@ def retry_job(request: HttpRequest, job_id: int) -> Status[Job]:
     return Status(202, get_job(request, job_id))
 
 
+@router.post("/jobs/{job_id}/give-up", response={204: None}, summary="Give up a job whose host does not answer")
+def give_up_job(request: HttpRequest, job_id: int) -> Status[None]:
+    ending.give_up(caller(request), get_job(request, job_id))
+    return Status(204, None)
+
+
 @router.delete("/jobs/{job_id}", response={204: None}, summary="Delete the record of a job that has ended")
 def delete_job(request: HttpRequest, job_id: int) -> Status[None]:
     ending.delete(caller(request), get_job(request, job_id))

@@ -219,7 +219,7 @@ def _delete(request: HttpRequest, artifact: Artifact, copy: ArtifactCopy | None,
             return redirect("catalog:detail", model.slug) if model else redirect("catalog:index")
     # What people may not see by name is still said to be there.
     context: dict[str, Any] = {"artifact": artifact, "copy": copy, "loss": loss, "teams": teams}
-    context |= {"told": loss.users.told_to(user), "hidden": loss.users.hidden_from(user)}
+    context |= {"told": deleting.named(loss.users, artifact), "advice": deleting.advice(loss.users, artifact)}
     context |= {"losing": loss.schedules.told_to(user), "losing_hidden": loss.schedules.hidden_from(user)}
     return render(request, "models/delete.html", context)
 

@@ -90,6 +90,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
         "has_ended": job.state in ENDED,
         "may_retry": job.state in (JobState.FAILED, JobState.CANCELLED) and not job.is_leaving,
         "may_operate": may(user, job.team, Role.OPERATOR),
+        "may_give_up": user.is_superuser and ending.is_stuck(job),
     }
 
 
@@ -118,6 +119,14 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     if carry_out(request, lambda: ending.delete(user, job), "The job's record is deleted."):
         return redirect("jobs:index")
     return redirect("jobs:detail", pk)
+
+
+@door("POST")
+def give_up(request: HttpRequest, pk: int) -> HttpResponse:
+    user = person(request)
+    job = get_object_or_404(Job.objects.visible_to(user).select_related("team"), pk=pk)
+    carry_out(request, lambda: ending.give_up(user, job), "The job is given up.")
+    return redirect("jobs:detail", pk) if Job.objects.filter(pk=pk).exists() else redirect("jobs:index")
 
 
 @door("POST")
