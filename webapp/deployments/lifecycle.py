@@ -248,11 +248,12 @@ def _trim_log(replica_id: int) -> None:
 def finish_stop(replica: Replica, old: ReplicaState, why: Why) -> bool:
     """The container is gone: give back memory and address and rest; the last stopped replica ends a deletion."""
     with transaction.atomic():
+        # One look more, whoever takes it: a deletion still wants its row removed, and a wish of this moment is heard.
         moved = move(
             replica, old, ReplicaState.STOPPED, why,
             host=None, address="", container_id="", container="", kill_after=None, stop_requested_at=None,
             missing_since=None, ready_at=None, proven_at=None, progress=None, progress_text="", crash_count=0,
-            failed_starts=0, next_due_at=None, observed={},
+            failed_starts=0, next_due_at=Now(), observed={},
         )  # fmt: skip
         if moved:
             inventory.release(replica.holder)
