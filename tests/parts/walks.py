@@ -15,6 +15,7 @@ from tests.parts import dying, invariants
 from tests.parts.images import allow
 from webapp.deployments import services
 from webapp.deployments.models import Deployment, Replica
+from webapp.deployments.spec import DeploymentSpec
 from webapp.deployments.states import ReplicaState
 from webapp.inventory.models import Host
 from webapp.jobs import services as jobs
@@ -51,7 +52,7 @@ class Scene(ABC):
         """All is as it was before the wish, and this is the process from now on."""
 
     def create(self) -> None:
-        spec = services.DeploymentSpec("chat", artifact=self.artifact, image=self.image)
+        spec = DeploymentSpec("chat", artifact=self.artifact, image=self.image)
         self.deployment = services.create(self.ada, self.team, spec)
 
     def serve(self, replicas: int = 1) -> None:

@@ -39,10 +39,9 @@ class OnDocker(Scene):
 
     def pass_time(self, seconds: float) -> None:
         """What was signalled ends, what runs is proven by the watcher's own code, what is fetched arrives."""
-        for row in Replica.objects.filter(state=S.STOPPING).exclude(container=""):
-            wait_for(lambda row=row: has_ended(self.engine, row.container_name))
-        for row in Job.objects.filter(state="running"):
-            wait_for(lambda row=row: has_ended(self.engine, row.container_name))
+        ending = [row.container_name for row in Replica.objects.filter(state=S.STOPPING).exclude(container="")]
+        ending += [job.container_name for job in Job.objects.filter(state="running")]
+        wait_for(lambda: all(has_ended(self.engine, name) for name in ending))
         for row in Replica.objects.filter(state=S.LOADING):
             prove(reload(row))
 

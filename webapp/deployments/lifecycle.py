@@ -165,6 +165,8 @@ def record_crash(replica: Replica, why: Why, retry: bool, counts: bool, has_run:
         if moved and not retry:
             # Nobody will start it without a person's word: others may have the memory.
             inventory.release(replica.holder)
+            # That word may just have been written, and the date that it set is gone now.
+            lease.call(REPLICA.rows(), replica.pk)
     return moved
 
 
