@@ -51,13 +51,14 @@ class Life:
             self.is_over = True
             undo()
             raise Killed
-        result = deed()
-        if self._ends_at == 2 * number + 1:
-            self.is_over = True
-            # What was to follow a commit is not done.
-            connection.run_on_commit = []
-            raise Killed
-        return result
+        try:
+            return deed()
+        finally:
+            if self._ends_at == 2 * number + 1:
+                self.is_over = True
+                # What was to follow a commit is not done.
+                connection.run_on_commit = []
+                raise Killed
 
 
 class _Engine:

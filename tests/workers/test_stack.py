@@ -116,8 +116,8 @@ def test_a_broker_that_forgets_everything_loses_no_wish(
     forget: Callable[[Stack], None], serving: int, resting: int, stack: Stack, serve: Callable[..., Any], weights: Any,
     ada: Any, team: Any,
 ) -> None:  # fmt: skip
-    """So many wishes wait in the broker while the workers stand still, and are lost. Of five hundred engines a small
-    machine runs none too many: most wishes are that a stopped deployment be deleted."""
+    """The wishes wait in the broker while the workers stand still, and are lost. A small machine cannot run five
+    hundred engines: most of the wishes are that a stopped deployment be deleted."""
     from webapp.deployments import services
     from webapp.deployments.models import Deployment, Replica
 

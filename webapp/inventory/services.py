@@ -174,7 +174,8 @@ def _why_not_its_engine(host: Host, daemon_id: str) -> str | None:
     # With two names its memory would be promised twice, and each name's containers be orphans to the other.
     owner = Host.objects.filter(daemon_id=daemon_id).exclude(pk=host.pk).exclude(daemon_id="").first()
     if owner is not None:
-        return f"The Docker engine that answers here is that of the host {owner.name} already. Use that host."
+        # Who sees this host may not be meant to learn the other one's name.
+        return f"The Docker engine that answers here is another host's already (host {owner.pk}). Use that one."
     if host.daemon_id and _is_in_use(host.pk):
         return (
             f"Another Docker engine answers here ({daemon_id[:40]}) than before ({host.daemon_id[:40]}). "

@@ -42,8 +42,8 @@ def _clean_host(host: Host, installation: str) -> int:
     runtime = connection.runtime(host)
     if (other := inventory.sharing_engine(host)) is not None:
         raise Untrusted(
-            f"Its Docker engine is that of the host {other.name}, too: what is left over there is not removed, because "
-            "each of the two knows nothing of the other's containers."
+            f"Its Docker engine is another host's, too (host {other.pk}): what is left over there is not removed, "
+            "because each of the two knows nothing of the other's containers."
         )
     found = runtime.list({LABEL_INSTALLATION: installation})
     _check_list(runtime, host, found)
@@ -62,10 +62,13 @@ def _check_list(runtime: Runtime, host: Host, found: list[ContainerFacts]) -> No
         if container_id in listed:
             continue
         try:
-            there = runtime.inspect(container_id)
+            runtime.inspect(container_id)
         except ContainerMissing:
             continue  # gone indeed: its replica's next look will find that
-        raise Untrusted(f"Docker's list of containers lacks {there.name}, which is there. Nothing is removed by it.")
+        # By its id: who sees the host may not be meant to learn whose deployment that is.
+        raise Untrusted(
+            f"Docker's list lacks the container {container_id[:12]}, which serves. Nothing is removed by it."
+        )
 
 
 def _remove_if_still_unknown(runtime: Runtime, host: Host, suspect: ContainerFacts, installation: str) -> bool:
