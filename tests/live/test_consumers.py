@@ -112,6 +112,43 @@ def test_a_burst_of_changes_is_a_few_renderings(listen, ada, deployment):
     run(scene())
 
 
+def test_a_page_that_says_what_it_shows_is_sent_the_newest_when_it_shows_the_last(listen, ada, deployment):
+    """A slow browser would be sent more renderings than it can show, and lie behind for as long as they last."""
+
+    @sync_to_async
+    def change(text):
+        replica = Replica.objects.get(deployment=deployment)
+        new = "placing" if replica.state == "pending" else "pending"
+        lifecycle.move(replica, replica.state, new, lifecycle.Why("", text))
+
+    async def scene():
+        socket = await listen(ada, f"deployment:{deployment.pk}", acks=1)
+        await socket.connect()
+        await change("the first")
+        assert "the first" in (await said(socket))["content"]
+        await change("the second")
+        await change("the third")
+        assert await quiet(socket)
+        await socket.say('{"shown": true}')
+        assert "the third" in (await said(socket))["content"]
+        assert await quiet(socket), "it has not said yet that it shows that"
+        await socket.disconnect()
+
+    run(scene())
+
+
+def test_a_page_whose_word_was_lost_is_sent_the_newest_by_the_poll(listen, ada, deployment, quick):
+    async def scene():
+        socket = await listen(ada, f"deployment:{deployment.pk}", acks=1, last="none")
+        await socket.connect()
+        await said(socket)
+        await stop(ada, deployment)
+        assert "asked to stop" in (await said(socket))["content"]
+        await socket.disconnect()
+
+    run(scene())
+
+
 def test_signs_of_life_come_while_nothing_happens(listen, ada, quick):
     async def scene():
         socket = await listen(ada, "hosts")

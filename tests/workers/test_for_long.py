@@ -11,10 +11,10 @@ import pytest
 
 from tests.parts import figures, invariants
 from tests.parts.dockerd import FAKE_ENGINE
+from tests.parts.dying import Killed
 from tests.parts.images import allow
 from tests.parts.stack import Stack
 from tests.workers import acting
-from tests.workers.test_replicas import Killed, die_at
 from tests.workers.test_stack import wait_for_state, wait_until_up
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -155,6 +155,21 @@ def test_a_watcher_that_stands_still_slows_no_docker_engine(stack: Stack, live: 
     figures.tell("Docker's p95 beside a watcher that stands still, against idle", ratio, 2, "times")
 
 
+def die_after_create(patch: pytest.MonkeyPatch) -> None:
+    """A dead worker writes nothing down and gives no lease back."""
+    from webapp.control import lease
+    from workers.runtime.docker import DockerRuntime
+
+    create = DockerRuntime.create
+
+    def last(self: Any, spec: Any) -> str:
+        create(self, spec)
+        raise Killed
+
+    patch.setattr(DockerRuntime, "create", last)
+    patch.setattr(lease, "release", lambda *arguments: False)
+
+
 def test_fifty_deaths_between_create_and_commit_leave_nothing_and_touch_nothing_foreign(
     serve: Serve, work: Any, engine: Any, machine: Any, ada: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +180,7 @@ def test_fifty_deaths_between_create_and_commit_leave_nothing_and_touch_nothing_
     for number in range(50):
         replica = serve(name=f"tiny{number}")
         with monkeypatch.context() as patch:
-            die_at(patch, ("workers.runtime.docker.DockerRuntime", "create"), "after")
+            die_after_create(patch)
             with pytest.raises(Killed):
                 work()
         monkeypatch.setattr("webapp.foundation.work_queue.send", work.send)

@@ -77,13 +77,7 @@ def concerns(user: User) -> list[Concern]:
 def _hosts(user: User) -> list[Concern]:
     rows = Host.objects.visible_to(user).order_by("name")
     bad = Q(state=HostState.UNREACHABLE) | Q(state=HostState.NEW, created_at__lt=timezone.now() - timedelta(minutes=5))
-    found = [
-        Concern(
-            "host", host.state, host.name, _page_of(host), host.reason or "It was never reached.",
-            "Check its Docker engine.", since=host.lost_at or host.created_at,
-        )
-        for host in rows.filter(bad)[:MOST]
-    ]  # fmt: skip
+    found = [_host(host) for host in rows.filter(bad | (Q(state=HostState.ONLINE) & ~Q(reason="")))[:MOST]]
     low = Q(disk_free_bytes__lt=DISK_LOW_BYTES) | Q(disk_free_bytes__lt=F("disk_total_bytes") / 10)
     found += [
         Concern(
@@ -102,6 +96,16 @@ def _hosts(user: User) -> list[Concern]:
         advice = "Look at what runs on the hosts, then end the hold on a host's page."
         found.append(Concern("hold", "on hold", "Unknown containers", _page_of(first), kept, advice))
     return found
+
+
+def _host(host: Host) -> Concern:
+    """One that answers is told of with what it could not do."""
+    answers = host.state == HostState.ONLINE
+    return Concern(
+        "host", "degraded" if answers else host.state, host.name, _page_of(host),
+        host.reason or "It was never reached.", "Check its Docker engine.",
+        since=None if answers else host.lost_at or host.created_at,
+    )  # fmt: skip
 
 
 def _page_of(host: Host) -> str:
