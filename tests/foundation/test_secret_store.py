@@ -11,14 +11,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from webapp.foundation import secret_store
+from webapp.foundation.key_ring import MasterKeyError
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("MODELYARD_STATE_DIR", str(tmp_path))
-    secret_store._master_key.cache_clear()
     yield tmp_path
-    secret_store._master_key.cache_clear()
 
 
 def write_key(state: Path, text: str) -> None:
@@ -57,7 +56,7 @@ def test_a_missing_key_is_made_once_and_private(state: Path) -> None:
 @pytest.mark.parametrize("text", ["", "short", "!!!!", base64.urlsafe_b64encode(bytes(31)).decode()])
 def test_a_damaged_key_is_refused_with_its_path(state: Path, text: str) -> None:
     write_key(state, text)
-    with pytest.raises(secret_store.MasterKeyError, match=r"master\.key"):
+    with pytest.raises(MasterKeyError, match=r"master\.key"):
         secret_store.derive("x")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.yard import ADA, SESSION_SECRET, Yard, chat_body, eventually, key
+from tests.gateway.yard import ADA, TOKEN_SECRET, Yard, chat_body, eventually, key
 from webapp.gateway import settings
 
 
@@ -127,7 +127,7 @@ def test_the_stored_snapshot_is_sealed_and_private(make_yard: Callable[..., Yard
     eventually(path.exists)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     sealed = path.read_bytes()
-    for word in (b"smol", b"research", SESSION_SECRET.hex().encode(), b"digest"):
+    for word in (b"smol", b"research", key(1, ADA, user=3, team=2)["digest"].encode(), b"digest"):
         assert word not in sealed
     yard.web.stop()
     yard.end()
@@ -155,7 +155,7 @@ def test_one_bad_entry_does_not_take_the_others_down(make_yard: Callable[..., Ya
     assert yard.chat("bad").status == 503
 
 
-def token(allowed: list[int], exp: float, secret: bytes = SESSION_SECRET, **claims: Any) -> str:
+def token(allowed: list[int], exp: float, secret: bytes = TOKEN_SECRET, **claims: Any) -> str:
     payload = base64.urlsafe_b64encode(
         json.dumps({"user": 3, "team": 2, "deployments": allowed, "exp": exp} | claims).encode()
     ).rstrip(b"=")

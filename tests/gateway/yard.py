@@ -20,7 +20,6 @@ from tests.gateway.fake_web import FakeWeb
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MASTER = bytes(range(32))
-SESSION_SECRET = bytes(range(100, 132))
 ADA = "my_adaadaad_" + "a" * 43
 EVE = "my_eveeveev_" + "e" * 43
 READER = "my_readread_" + "r" * 43
@@ -32,6 +31,9 @@ def derive(purpose: str) -> bytes:
     """HKDF-SHA256 for one block, from RFC 5869, so that the fakes do not lean on the code under test."""
     key = hmac.digest(bytes(32), MASTER, "sha256")
     return hmac.digest(key, b"modelyard:" + purpose.encode() + b"\x01", "sha256")
+
+
+TOKEN_SECRET = derive("playground")
 
 
 def free_port() -> int:
@@ -144,7 +146,6 @@ class Yard:
         return {
             "version": "1",
             "generated_at": 1_700_000_000.0,
-            "session_secret": SESSION_SECRET.hex(),
             "keys": [
                 key(1, ADA, user=3, team=2),
                 key(2, EVE, user=4, team=5),

@@ -15,7 +15,9 @@ from webapp.accounts.models import Team, User
 from webapp.accounts.services import audit, difference
 from webapp.catalog.inspecting import Inspected
 from webapp.catalog.models import (
+    ARTIFACT_URL,
     COPY_MOVES,
+    HUB_TOKEN,
     Artifact,
     ArtifactCopy,
     CatalogModel,
@@ -24,7 +26,6 @@ from webapp.catalog.models import (
     Hub,
 )
 from webapp.control.moves import States
-from webapp.foundation.crypto import decrypt, encrypt
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.foundation.events import services as events
 from webapp.foundation.iri import to_uri
@@ -151,18 +152,13 @@ def keep_whole_url(artifact: Artifact, url: str) -> None:
     """Remember an address with its query, which may be a secret, sealed."""
     if url == artifact.source.get("url"):
         return
-    artifact.source = {**artifact.source, "sealed_url": encrypt(url, _url_place(artifact))}
+    artifact.source = {**artifact.source, "sealed_url": ARTIFACT_URL.encrypt(artifact, url)}
     Artifact.objects.filter(pk=artifact.pk).update(source=artifact.source)
 
 
 def whole_url(artifact: Artifact) -> str:
     """The address that the artifact is fetched from. Raises DecryptionError."""
-    sealed = artifact.source.get("sealed_url")
-    return decrypt(sealed, _url_place(artifact)) if sealed else str(artifact.source["url"])
-
-
-def _url_place(artifact: Artifact) -> str:
-    return f"artifact:{artifact.pk}:url"
+    return ARTIFACT_URL.decrypt(artifact) or str(artifact.source["url"])
 
 
 def begin_copy(artifact: Artifact, host: Host) -> ArtifactCopy:
@@ -279,7 +275,7 @@ def save_hub(
             row.sealed_token = ""  # a token belongs to the place it was given for
         row.save()
         if token is not None:
-            row.sealed_token = encrypt(token, row.token_place) if token else ""
+            row.sealed_token = HUB_TOKEN.encrypt(row, token)
             row.save(update_fields=["sealed_token"])
         row.teams.set(teams or [])
         changes = difference(before, _facts_of(row)) if hub else _facts_of(row)
