@@ -1,6 +1,6 @@
 """Every change of the catalogue: what is known, where it lies, what may be asked."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from django.utils.text import slugify
 
 from webapp.accounts.models import Team, User
 from webapp.accounts.services import audit, difference
+from webapp.catalog import programs
 from webapp.catalog.inspecting import Inspected
 from webapp.catalog.models import (
     ARTIFACT_URL,
@@ -301,6 +302,20 @@ def delete_hub(user: User, hub: Hub) -> None:
         audit(user, None, "hub.delete", hub.name, {"url": hub.url})
         hub.delete()
         events.publish("catalog")
+
+
+def why_no_launch(artifact: Artifact) -> str:
+    """Why no engine may be given the artifact's files, by their names: one could run; "" when it may."""
+    is_approved = any(str(file["name"]).endswith(".py") for file in artifact.files) and lets_code(artifact.source)
+    problems = (programs.why_not(str(file["name"]), lets_code=is_approved) for file in artifact.files)
+    return next(filter(None, problems), "")
+
+
+def lets_code(source: Mapping[str, Any]) -> bool:
+    """Whether an admin has approved the Python files of the commit that an artifact comes from."""
+    if source.get("kind") != "hub":
+        return False
+    return CodeApproval.objects.filter(hub=source["hub"], repo=source["repo"], commit=source["commit"]).exists()
 
 
 def approve_code(user: User, hub: Hub, repo: str, commit: str) -> None:
