@@ -41,10 +41,11 @@ def decrypt_bytes(encrypted: bytes, key: bytes, place: bytes) -> bytes:
 
 def encrypt(text: str, place: str) -> str:
     """`text` as `s2:<id of the master key>:<base64>`, readable only by `decrypt` with the same `place`.
+    Raises MasterKeyError.
 
     For rows of the database, `encrypted.EncryptedField` is the way: what is not declared there is never re-encrypted.
     """
-    key = key_ring.current()[0]
+    key = key_ring.writing()
     encrypted = encrypt_bytes(text.encode(), secret_store.derived(key.secret, PURPOSE), place.encode())
     return f"{mark(key)}{base64.urlsafe_b64encode(encrypted).decode()}"
 

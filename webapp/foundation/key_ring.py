@@ -54,11 +54,32 @@ def path() -> Path:
 def current() -> Ring:
     """The keys as they are now, the one that writes first; a first one is made where there is none.
 
-    Raises MasterKeyError. A file that vanished while we run changes nothing: nobody may start another key by accident.
+    A file that vanished or broke while we run changes nothing for those who read: nobody may start another key by
+    accident. Raises MasterKeyError when there never was a sound one.
     """
+    try:
+        return _looked_at()
+    except (MasterKeyError, OSError):
+        known = _remembered(path())
+        if known is None:
+            raise
+        return known[1]
+
+
+def writing() -> MasterKey:
+    """The key to encrypt under. Raises MasterKeyError when the file cannot be read: what a process remembers may be a
+    key that is about to be dropped."""
+    try:
+        return _looked_at()[0]
+    except OSError as error:
+        raise MasterKeyError(f"{path()} cannot be read: {error.strerror}") from error
+
+
+def _looked_at() -> Ring:
+    """As of now; read only when the file is another one than at the last look."""
     global _known
     where = path()
-    known = _known if _known is not None and _known[0][0] == str(where) else None
+    known = _remembered(where)
     try:
         about = where.stat()
     except FileNotFoundError:
@@ -73,6 +94,10 @@ def current() -> Ring:
     return _known[1]
 
 
+def _remembered(where: Path) -> tuple[_Seen, Ring] | None:
+    return _known if _known is not None and _known[0][0] == str(where) else None
+
+
 def stored() -> Ring:
     """What the file holds; nothing where there is none. Never makes a key. Raises MasterKeyError."""
     try:
@@ -82,12 +107,15 @@ def stored() -> Ring:
 
 
 def store(keys: Sequence[MasterKey]) -> None:
-    """Put these keys into the file, all at once, readable by its owner alone."""
+    """Put these keys into the file, all at once, readable by its owner alone; the owner stays who it was, so that the
+    processes can read what root has changed. Raises OSError."""
     where = path()
     where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = where.with_name(f".master-{os.getpid()}-{random_source.token_hex(4)}")
     try:
         _write(draft, b"".join(map(_line, keys)))
+        if where.exists() and (owner := where.stat()).st_uid != os.geteuid():
+            os.chown(draft, owner.st_uid, owner.st_gid)
         draft.replace(where)
         # The rename itself must survive a power cut: rows are encrypted under the new key from now on.
         folder = os.open(where.parent, os.O_RDONLY)
@@ -108,9 +136,13 @@ def new() -> MasterKey:
 def locked() -> Iterator[None]:
     """Alone in changing the file, on this machine."""
     path().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path().with_name("master.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    # The folder itself: a file of its own would be root's when root was first, and closed to the processes.
+    folder = os.open(path().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 def _seen(where: Path, about: os.stat_result) -> _Seen:

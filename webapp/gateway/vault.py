@@ -22,7 +22,7 @@ _PLACE = b"modelyard gateway snapshot"
 
 
 def save(path: Path, document: bytes) -> None:
-    """Replace the file at once or not at all."""
+    """Replace the file at once or not at all. Raises OSError, MasterKeyError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(path):
         _save(path, document)
@@ -45,13 +45,16 @@ def _is_current(encrypted: bytes) -> bool:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """A renewed file must not replace a newer one that a gateway wrote meanwhile."""
-    with path.with_name(f".{path.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 def _save(path: Path, document: bytes) -> None:
-    key = key_ring.current()[0]
+    key = key_ring.writing()
     encrypted = _FORMAT + bytes.fromhex(key.id) + crypto.encrypt_bytes(document, _derived(key), _PLACE)
     draft = path.with_name(f".{path.name}-{os.getpid()}-{random_source.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -60,6 +63,8 @@ def _save(path: Path, document: bytes) -> None:
             file.write(encrypted)
             file.flush()
             os.fsync(file.fileno())
+        if path.exists() and (owner := path.stat()).st_uid != os.geteuid():
+            os.chown(draft, owner.st_uid, owner.st_gid)  # root renews it, the gateways read it
         draft.replace(path)
     except OSError:
         draft.unlink(missing_ok=True)
