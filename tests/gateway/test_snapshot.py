@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.yard import ADA, TOKEN_SECRET, Yard, chat_body, eventually, key
+from tests.gateway.yard import ADA, MASTER, TOKEN_SECRET, Yard, chat_body, derive, eventually, key
 from webapp.gateway import settings
 
 
@@ -190,3 +190,22 @@ def test_a_playground_token_opens_only_its_deployments(yard: Yard) -> None:
 def test_a_playground_token_that_is_not_ours_or_too_old_is_refused(yard: Yard, bad: str) -> None:
     answer = yard.chat(key=bad)
     assert (answer.status, answer.error["code"]) == (401, "invalid_token")
+
+
+def test_a_master_key_that_is_rotated_is_followed_without_a_restart(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    new = bytes(range(50, 82))
+    yard.web.secrets = (derive("internal", new).hex(), derive("internal").hex())
+    before, after = token([7], 9e9), token([7], 9e9, derive("playground", new))
+    assert (yard.chat(key=before).status, yard.chat(key=after).status) == (200, 401)
+    yard.keep_keys(new, MASTER)
+    assert (yard.chat(key=before).status, yard.chat(key=after).status) == (200, 200)
+    yard.publish()
+    yard.keep_keys(new)
+    yard.web.secrets = (derive("internal", new).hex(),)
+    assert (yard.chat(key=before).status, yard.chat(key=after).status) == (401, 200)
+    yard.publish()
+    yard.web.stop()
+    yard.end()
+    yard.launch()
+    assert yard.chat(key=after).status == 200, "it serves from what it stored, under the new key"
