@@ -224,11 +224,12 @@ def test_one_that_is_called_gguf_is_refused_by_itself_in_an_archive_and_behind_a
     with zipfile.ZipFile(place / "m.whl", "w") as archive:
         archive.writestr("m.gguf", CONTENTS[about])
     small_hub.add("org/evil", {"m.gguf": CONTENTS[about]})
-    for look in (
+    looks: tuple[Callable[[], Any], ...] = (
         lambda: inspect_path(place / "m.gguf"),
         lambda: inspect_path(place / "m.whl", "m.gguf"),
         lambda: inspect_url(f"{small_hub.url}/org/evil/resolve/main/m.gguf"),
-    ):
+    )
+    for look in looks:
         with pytest.raises(Invalid):
             look()
     for go in (doors.brought, doors.read_by_quantiser, doors.made):

@@ -126,7 +126,7 @@ def test_the_next_attempt_has_a_name_of_its_own(cast: Any, runtime: MemoryRuntim
     assert worked(replica).container == "modelyard-research-chat.v2-1-g1-a2"
 
 
-def test_probes_of_two_installations_on_one_docker_engine_have_names_of_their_own() -> None:
+def test_probes_of_two_installations_on_one_docker_engine_have_names_of_their_own():
     one, other = "0f3c1a2b-1111", "9d8e7f60-2222"
     assert specs.probe_name(one, "nvidia") == "modelyard-probe-nvidia-0f3c1a2b"
     asked = []

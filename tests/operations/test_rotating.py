@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -94,8 +95,14 @@ def later() -> Any:
 def ended() -> None:
     """Rotation from wherever it is to its end."""
     rotating.rotate(None)
-    while not rotating.advance(now=later()):
-        pass
+    eventually(lambda: rotating.advance(now=later()))
+
+
+def eventually(what: Callable[[], Any], within_s: float = 120.0) -> None:
+    """Until it is true; the limit tells a hang."""
+    until = time.monotonic() + within_s
+    while not what():
+        assert time.monotonic() < until, "it does not come to an end"
 
 
 def as_before(text: str, place: str) -> str:
@@ -291,14 +298,11 @@ def rotated_beside_writers(number: int, rounds: int) -> None:
         for _round in range(rounds):
             before = key_ring.current()[0]
             rotating.rotate(None)
-            while rotating.status().rows_behind:
-                rotating.advance()
+            eventually(lambda: rotating.advance() or not rotating.status().rows_behind)
             # The writers have all begun their next turn before the old key goes.
             done = Exchange.objects.count()
-            while Exchange.objects.count() < done + 3 and not faults:
-                pass
-            while not rotating.advance(now=later()):
-                pass
+            eventually(lambda done=done: Exchange.objects.count() > done + 3 or faults)  # type: ignore[misc]
+            eventually(lambda: rotating.advance(now=later()))
             assert before.id not in {key.id for key in key_ring.current()}
     finally:
         stop.set()
@@ -357,8 +361,7 @@ def test_people_stay_signed_in_until_the_old_key_is_dropped() -> None:
     rotating.rotate(None)
     sessions_secret.renew()
     assert signing.loads(signed) == "a session"
-    while not rotating.advance(now=later()):
-        pass
+    eventually(lambda: rotating.advance(now=later()))
     sessions_secret.renew()
     with pytest.raises(signing.BadSignature):
         signing.loads(signed)

@@ -4,10 +4,10 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from django.db import transaction
-from django.db.models import Case, F, Max, Sum, Value, When
+from django.db.models import Case, F, Field, Max, Sum, Value, When
 
 from webapp.accounts.models import User
 from webapp.foundation.text import clean_text
@@ -74,7 +74,7 @@ def _grow(rows: list[RefusalCount]) -> None:
 
 def _of_the_larger(rows: list[RefusalCount], name: str) -> Case:
     """The column's value where our count is larger than the stored one, else what is stored."""
-    field = RefusalCount._meta.get_field(name)
+    field = cast("Field[Any, Any]", RefusalCount._meta.get_field(name))
     cases = [When(pk=row.pk, count__lt=row.count, then=Value(getattr(row, name), output_field=field)) for row in rows]
     return Case(*cases, default=F(name))
 
