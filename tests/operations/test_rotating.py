@@ -400,3 +400,12 @@ def test_a_backup_says_which_keys_it_needs_also_in_the_midst_of_a_rotation(place
     assert [key.id for key in key_ring.current()] == [key.id for key in begun.keys]
     assert rotating.advance(), "a restored rotation goes on, and nobody need be waited for"
     assert [key.id for key in key_ring.current()] == [begun.keys[0].id]
+
+
+def test_a_rotation_that_began_meanwhile_is_not_ended_by_the_one_before() -> None:
+    rotating.rotate(None)
+    before = key_ring.current()
+    key_ring.store(before[:1])
+    rotating.rotate(None)
+    assert not rotating._drop(before)
+    assert len(key_ring.current()) == 2

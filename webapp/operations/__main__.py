@@ -96,7 +96,7 @@ def _rotate_key() -> int:
 
     if not schema.inspect().is_current:
         raise Stop(f"{schema.refusal()}")
-    is_alone = running.refusal() is None and not heartbeats.lively()
+    is_alone = running.refusal() is None and not heartbeats.lively() and not running.web_listens()
     try:
         begun = rotating.rotate(None, who="make rotate-key")
     except Refused as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -68,7 +69,7 @@ def restore(source: Path, key_file: Path | None = None, passphrase: Passphrase =
 def _right_keys(manifest: dict[str, Any], key_file: Path | None, passphrase: Passphrase) -> key_ring.Ring:
     """The keys that the installation will have: those that are here if they do, else those that the archive needs, the
     one that signed it first. A backup that was made while keys were rotated needs several."""
-    wanted = [str(manifest.get("key")), *map(str, manifest.get("keys") or ())]
+    wanted = _needed(manifest)
     here = {key.id: key for key in master_key.ring()}
     if set(wanted) <= set(here):
         return tuple(here.values())
@@ -91,6 +92,15 @@ def _right_keys(manifest: dict[str, Any], key_file: Path | None, passphrase: Pas
             f"The key in that file ({others}) is not the one this backup was made with: it needs {missing}."
         )
     return tuple(found[name] for name in dict.fromkeys(wanted))
+
+
+def _needed(manifest: dict[str, Any]) -> list[str]:
+    """Ids of the keys that the archive says it needs, the one that signed it first. Nothing of it is believed yet."""
+    more = manifest.get("keys", [])
+    names = [manifest.get("key"), *(more if isinstance(more, list) else [None])]
+    if not all(isinstance(name, str) and re.fullmatch("[0-9a-f]{24}", name) for name in names):
+        raise RestoreRefused("This backup does not say which master key it was made with: it was damaged.")
+    return [str(name) for name in names]
 
 
 @contextlib.contextmanager

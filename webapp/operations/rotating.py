@@ -99,19 +99,17 @@ def advance(most: int = ROWS_PER_SWEEP, now: datetime | None = None, is_alone: b
     due = _drops_at(keys)
     if due is not None and not is_alone and (now or timezone.now()) < due:
         return False
-    return _drop()
+    return _drop(keys)
 
 
-def _drop() -> bool:
-    """Forget the old keys, unless a row came that needs them."""
+def _drop(keys: key_ring.Ring) -> bool:
+    """Forget the old ones of these keys, unless a row came that needs them, or another rotation has begun meanwhile."""
     with key_ring.locked():
-        keys = key_ring.current()
-        if any(field.readable_behind() for field in encrypted.fields()):
+        if key_ring.current() != keys or any(field.readable_behind() for field in encrypted.fields()):
             return False
         dropped = [key.id for key in keys[1:]]
-        if dropped:
-            audit(None, None, "master-key.drop", dropped[0], {"dropped": dropped, "writing": keys[0].id})
-            key_ring.store(keys[:1])
+        audit(None, None, "master-key.drop", dropped[0], {"dropped": dropped, "writing": keys[0].id})
+        key_ring.store(keys[:1])
     return True
 
 
