@@ -7,7 +7,7 @@ MODELYARD_RUN_STARTED := $(or $(MODELYARD_RUN_STARTED),$(shell date +%s))
 export MODELYARD_RUN_STARTED
 
 .DEFAULT_GOAL := help
-.PHONY: help run down quantizers backup backup-key restore test soak check fix bench docs lock environment environment-dev
+.PHONY: help run down quantizers backup backup-key rotate-key restore test soak check fix bench docs lock environment environment-dev
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +26,9 @@ backup: environment ## save everything but the master key to one file, also whil
 
 backup-key: environment ## save the master key to a file that a passphrase opens
 	@$(BIN)/python -m webapp.operations backup-key $(if $(TO),--to '$(TO)')
+
+rotate-key: environment ## replace the master key and encrypt everything anew, also while it runs
+	@$(BIN)/python -m webapp.operations rotate-key
 
 restore: environment ## put a backup in the place of what is here: make restore FROM=file [KEY=keyfile]
 	@test -n '$(FROM)' || { echo 'Name the backup: make restore FROM=var/backups/modelyard-....tar.gz'; exit 1; }

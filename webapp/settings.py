@@ -21,7 +21,7 @@ if not MODELYARD_URL:
 _url = urlsplit(MODELYARD_URL)
 
 DEBUG = os.environ.get("MODELYARD_DEBUG", "") == "1"
-SECRET_KEY = secret_store.derive("django").hex()
+SECRET_KEY = secret_store.of_sessions()
 # A visit by another local name of this machine is normal; anything else must be named by MODELYARD_URL.
 _local = [] if MODELYARD_BIND not in ("127.0.0.1", "localhost") else ["localhost", "127.0.0.1"]
 _name = _url.hostname or "127.0.0.1"

@@ -93,7 +93,7 @@ def test_the_seeds_are_sealed_in_the_database(ada):
     rows = {row.type: str(row.data) for row in Authenticator.objects.all()}
     assert set(rows) == {"totp", "recovery_codes"}
     assert secret not in "".join(rows.values())
-    assert all("s1:" in text for text in rows.values())
+    assert all("s2:" in text for text in rows.values())
 
 
 def test_setting_one_up_is_written_down(ada, django_capture_on_commit_callbacks):

@@ -8,6 +8,7 @@ from django.test import Client
 from tests.accounts.single_sign_on import dance, signed_in
 from webapp.accounts import sign_in
 from webapp.accounts.models import AuditEntry, SignInSettings, User
+from webapp.accounts.sign_on import account_key
 from webapp.foundation.errors import Invalid, NotAllowed
 
 pytestmark = pytest.mark.django_db
@@ -94,7 +95,9 @@ def test_people_of_a_provider_that_never_says_verified_come_in_when_it_is_truste
     sign_in.configure(root, wish(**changes, trusts_addresses=True))
     dance(client)
     assert signed_in(client)
-    assert User.objects.get(email="zoe@example.org").socialaccount_set.get().uid == ENTRA["sub"]
+    assert User.objects.get(email="zoe@example.org").socialaccount_set.get().uid == account_key(
+        provider.issuer, ENTRA["sub"]
+    )
 
 
 @pytest.mark.parametrize("claims", [{"email_verified": False}, {"email_verified": "false"}, {"xms_edov": False}])

@@ -100,6 +100,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("sign somebody out everywhere", "people:end_sessions", "people_end_sessions"),
     ("remove a second factor", "people:remove_second_factor", "people_remove_second_factor"),
     ("give a link for a new password", "people:password_link", "people_password_link"),
+    ("rotate the master key", "dashboard:settings_master_key", "master_key_rotate"),
     ("change how people sign in", "settings:sign_in", "settings_sign_in_replace"),
 )
 

@@ -10,12 +10,10 @@ from django.http import HttpRequest
 
 from webapp.accounts import teams
 from webapp.accounts.auditing import audit, difference
-from webapp.accounts.models import Membership, Role, SignInRule, SignInSettings, Team, User
+from webapp.accounts.models import CLIENT_SECRET, Membership, Role, SignInRule, SignInSettings, Team, User
 from webapp.accounts.roles import higher, require_installation_admin
-from webapp.foundation import crypto
 from webapp.foundation.errors import Conflict, Invalid
 
-SECRET_PLACE = "sign-in:client-secret"  # noqa: S105  where the secret belongs, not the secret
 # Asked on every page: remembered by each process for so long.
 REMEMBERED_S = 5.0
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
@@ -92,7 +90,7 @@ def forget() -> None:
 
 def client_secret(settings: SignInSettings) -> str:
     """The secret in clear. Raises DecryptionError when the master key is another one."""
-    return crypto.decrypt(settings.client_secret, SECRET_PLACE) if settings.client_secret else ""
+    return CLIENT_SECRET.decrypt(settings)
 
 
 def configure(user: User, wish: Wish) -> SignInSettings:
@@ -111,7 +109,7 @@ def configure(user: User, wish: Wish) -> SignInSettings:
         settings.email_claim = wish.email_claim.strip() or "email"
         settings.group_claim = wish.group_claim.strip() or "groups"
         if wish.client_secret:
-            settings.client_secret = crypto.encrypt(wish.client_secret, SECRET_PLACE)
+            settings.client_secret = CLIENT_SECRET.encrypt(settings, wish.client_secret)
         settings.save()
         SignInRule.objects.all().delete()
         SignInRule.objects.bulk_create(

@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from webapp.catalog import outbound
-from webapp.catalog.models import Hub
+from webapp.catalog.models import HUB_TOKEN, Hub
 from webapp.catalog.outbound import OutboundError, Policy
 from webapp.catalog.weight_sets import File
 from webapp.foundation import paths
-from webapp.foundation.crypto import DecryptionError, decrypt
+from webapp.foundation.crypto import DecryptionError
 from webapp.foundation.deadline import Deadline
 from webapp.foundation.errors import Conflict, Invalid, Refused, Unavailable
 from webapp.foundation.iri import to_uri
@@ -124,7 +124,7 @@ def secret_headers(hub: Hub) -> dict[str, str]:
     if not hub.sealed_token:
         return {}
     try:
-        return {"Authorization": f"Bearer {decrypt(hub.sealed_token, hub.token_place)}"}
+        return {"Authorization": f"Bearer {HUB_TOKEN.decrypt(hub)}"}
     except DecryptionError as error:
         raise Conflict(f"The token of {hub.name} cannot be read.", "Enter it again in Settings > Hubs.") from error
 

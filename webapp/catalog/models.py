@@ -10,6 +10,7 @@ from django.db.models import Count, Q
 from webapp.accounts.models import Team, User
 from webapp.accounts.owned import Grant, Owned, OwnedQuerySet
 from webapp.control.moves import known_words
+from webapp.foundation.encrypted import EncryptedField
 from webapp.inventory.models import Host
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -216,10 +217,10 @@ class Hub(models.Model):
         """Where it is, without a slash at the end."""
         return (self.endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
-    @property
-    def token_place(self) -> str:
-        """What the token is sealed for."""
-        return f"hub:{self.pk}:token"
+
+HUB_TOKEN = EncryptedField(Hub, "sealed_token", lambda hub: f"hub:{hub.pk}:token")
+# The address with its query, which may be a secret.
+ARTIFACT_URL = EncryptedField(Artifact, "source", lambda artifact: f"artifact:{artifact.pk}:url", member="sealed_url")
 
 
 class CodeApproval(models.Model):

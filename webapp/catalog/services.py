@@ -1,7 +1,7 @@
 """Every change of the catalogue: what is known, where it lies, what may be asked."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,9 +14,12 @@ from django.utils.text import slugify
 
 from webapp.accounts.models import Team, User
 from webapp.accounts.services import audit, difference
+from webapp.catalog import programs
 from webapp.catalog.inspecting import Inspected
 from webapp.catalog.models import (
+    ARTIFACT_URL,
     COPY_MOVES,
+    HUB_TOKEN,
     Artifact,
     ArtifactCopy,
     CatalogModel,
@@ -25,7 +28,6 @@ from webapp.catalog.models import (
     Hub,
 )
 from webapp.control.moves import States
-from webapp.foundation.crypto import decrypt, encrypt
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.foundation.events import services as events
 from webapp.foundation.iri import to_uri
@@ -151,18 +153,13 @@ def keep_whole_url(artifact: Artifact, url: str) -> None:
     """Remember an address with its query, which may be a secret, sealed."""
     if url == artifact.source.get("url"):
         return
-    artifact.source = {**artifact.source, "sealed_url": encrypt(url, _url_place(artifact))}
+    artifact.source = {**artifact.source, "sealed_url": ARTIFACT_URL.encrypt(artifact, url)}
     Artifact.objects.filter(pk=artifact.pk).update(source=artifact.source)
 
 
 def whole_url(artifact: Artifact) -> str:
     """The address that the artifact is fetched from. Raises DecryptionError."""
-    sealed = artifact.source.get("sealed_url")
-    return decrypt(sealed, _url_place(artifact)) if sealed else str(artifact.source["url"])
-
-
-def _url_place(artifact: Artifact) -> str:
-    return f"artifact:{artifact.pk}:url"
+    return ARTIFACT_URL.decrypt(artifact) or str(artifact.source["url"])
 
 
 def begin_copy(artifact: Artifact, host: Host) -> ArtifactCopy:
@@ -304,7 +301,7 @@ def save_hub(
             row.sealed_token = ""  # a token belongs to the place it was given for
         row.save()
         if token is not None:
-            row.sealed_token = encrypt(token, row.token_place) if token else ""
+            row.sealed_token = HUB_TOKEN.encrypt(row, token)
             row.save(update_fields=["sealed_token"])
         row.teams.set(teams or [])
         changes = difference(before, _facts_of(row)) if hub else _facts_of(row)
@@ -330,6 +327,20 @@ def delete_hub(user: User, hub: Hub) -> None:
         audit(user, None, "hub.delete", hub.name, {"url": hub.url})
         hub.delete()
         events.publish("catalog")
+
+
+def why_no_launch(artifact: Artifact) -> str:
+    """Why no engine may be given the artifact's files, by their names: one could run; "" when it may."""
+    is_approved = any(str(file["name"]).endswith(".py") for file in artifact.files) and lets_code(artifact.source)
+    problems = (programs.why_not(str(file["name"]), lets_code=is_approved) for file in artifact.files)
+    return next(filter(None, problems), "")
+
+
+def lets_code(source: Mapping[str, Any]) -> bool:
+    """Whether an admin has approved the Python files of the commit that an artifact comes from."""
+    if source.get("kind") != "hub":
+        return False
+    return CodeApproval.objects.filter(hub=source["hub"], repo=source["repo"], commit=source["commit"]).exists()
 
 
 def approve_code(user: User, hub: Hub, repo: str, commit: str) -> None:

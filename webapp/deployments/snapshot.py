@@ -10,7 +10,6 @@ from webapp.accounts.models import ApiKey, Team, User
 from webapp.deployments import serving
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.states import Desired, ReplicaState
-from webapp.foundation import secret_store
 from webapp.foundation.events import services as events
 from webapp.foundation.reach import Reach
 
@@ -40,7 +39,6 @@ def build() -> dict[str, Any]:
     return {
         "version": number,
         "generated_at": time.time(),
-        "session_secret": secret_store.derive("playground").hex(),
         "keys": [_key(key) for key in ApiKey.objects.usable().order_by("id")],
         "teams": list(Team.objects.order_by("id").values("id", "slug")),
         "people": [_person(person) for person in User.objects.people().prefetch_related("memberships").order_by("id")],

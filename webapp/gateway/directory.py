@@ -49,7 +49,6 @@ class Directory:
         self.version = snapshot.version
         self.generated_at = snapshot.generated_at
         self.is_known = snapshot is not EMPTY
-        self.session_secret = _from_hex(snapshot.session_secret)
         self.keys = dict(_principals(snapshot.keys))
         self._team_ids = {team.slug: team.id for team in snapshot.teams}
         slugs = {team.id: team.slug for team in snapshot.teams}

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from webapp.foundation.crypto import DecryptionError
+from webapp.foundation.key_ring import MasterKeyError
 from webapp.gateway import snapshot, vault
 from webapp.gateway.settings import snapshot_file
 from webapp.gateway.state import State
@@ -84,5 +85,5 @@ async def poll_once(state: State) -> None:
 async def _keep(state: State, document: bytes) -> None:
     try:
         await asyncio.get_running_loop().run_in_executor(state.disk, vault.save, snapshot_file(), document)
-    except OSError as error:
+    except (OSError, MasterKeyError) as error:
         log.error("the snapshot cannot be stored (%s): a restart while web is down would not find it", error)

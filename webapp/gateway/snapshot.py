@@ -82,7 +82,6 @@ class DeploymentEntry(msgspec.Struct, frozen=True):
 
 class Snapshot(msgspec.Struct, frozen=True):
     version: str
-    session_secret: str = ""
     generated_at: float = 0
     keys: list[KeyEntry] = []
     teams: list[TeamEntry] = []

@@ -10,10 +10,9 @@ from django.utils import timezone
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog import outbound
-from webapp.foundation.crypto import encrypt
 from webapp.foundation.errors import Conflict, Invalid
 from webapp.schedules import delivering, mailing, notifying
-from webapp.schedules.models import Notification, Target, TargetKind
+from webapp.schedules.models import TARGET_SECRET, Notification, Target, TargetKind
 
 MOST_TARGETS = 20
 
@@ -32,7 +31,7 @@ def add(user: User | None, team: Team, kind: str, address: str, events: list[str
                 team=team, kind=kind, address=address, events=sorted(set(events)), created_by=user
             )
             if secret:
-                target.sealed_secret = encrypt(secret, target.secret_place)
+                target.sealed_secret = TARGET_SECRET.encrypt(target, secret)
                 target.save(update_fields=["sealed_secret"])
             audit(user, team, "target.add", shown(address), {"kind": kind, "events": sorted(set(events))})
     except IntegrityError as error:

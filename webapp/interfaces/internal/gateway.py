@@ -1,6 +1,5 @@
 """Doors for the gateways alone, on web's private socket: the snapshot, and the usage records."""
 
-import hmac
 import json
 from collections.abc import Callable
 from functools import wraps
@@ -11,7 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
 from webapp.deployments import snapshot
-from webapp.foundation import secret_store
+from webapp.interfaces.internal.knowing import is_internal
 from webapp.usage import services
 
 View = Callable[[HttpRequest], HttpResponse]
@@ -23,7 +22,7 @@ def gateway_only(view: View) -> View:
     @wraps(view)
     def guarded(request: HttpRequest) -> HttpResponse:
         shown = request.headers.get("X-Modelyard-Internal", "")
-        if not hmac.compare_digest(shown.encode(), secret_store.derive("internal").hex().encode()):
+        if not is_internal(shown.encode()):
             return HttpResponse(status=404)
         return view(request)
 

@@ -169,7 +169,7 @@ def order(job: Job) -> dict[str, Any]:
     if path:
         inside = f"/import/{PurePosixPath(path).name}"
         said: dict[str, Any] = {"kind": "path", "path": inside, "shown": path, "member": job.params.get("member")}
-        return {"source": said, "target_dir": _folder(job), "files": job.params["files"]}
+        return {"source": said, "target_dir": _folder(job), "files": job.params["files"], "lets_code": False}
     if source["kind"] == "hub":
         hub = _hub(source)
         policy = hubs.policy(hub)
@@ -180,7 +180,8 @@ def order(job: Job) -> dict[str, Any]:
     else:
         policy = outbound.environment_policy()
         files = [{**file, "url": source["url"]} for file in job.params["files"]]
-    return {"source": _web(policy), "target_dir": _folder(job), "files": files}
+    lets_code = catalog.lets_code(source)
+    return {"source": _web(policy), "target_dir": _folder(job), "files": files, "lets_code": lets_code}
 
 
 def _web(policy: Policy) -> dict[str, Any]:

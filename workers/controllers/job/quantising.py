@@ -116,9 +116,16 @@ class Quantise:
             source = job.params["source"]
             return {
                 "step": step, "work": work, "source": source["folder"], "files": source["files"],
-                "needed_bytes": job.params["needs"]["disk_bytes"],
+                "needed_bytes": job.params["needs"]["disk_bytes"], "lets_code": _lets_code(job),
             }  # fmt: skip
-        return {"step": step, "work": work, "artifact": _reserved(job), "source": job.params["source"]["folder"]}
+        source = job.params["source"]["folder"]
+        return {
+            "step": step, "work": work, "artifact": _reserved(job), "source": source, "lets_code": _lets_code(job),
+        }  # fmt: skip
+
+
+def _lets_code(job: Job) -> bool:
+    return job.artifact is not None and catalog.lets_code(job.artifact.source)
 
 
 def _reserved(job: Job) -> int:

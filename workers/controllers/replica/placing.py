@@ -1,6 +1,7 @@
 """Find a place for a replica: book what the one answer to "does it fit?" says is best."""
 
 from webapp.accounts import ownership
+from webapp.catalog import services as catalog
 from webapp.catalog.models import Artifact
 from webapp.control.steps import GO_ON, Pause
 from webapp.deployments import fit, lifecycle, room
@@ -38,6 +39,8 @@ def place(replica: Replica) -> Pause:
 def forbidden(replica: Replica) -> lifecycle.Why | None:
     """Why its team may not begin to run these files. What runs already is not asked."""
     artifact, team = replica.contents.artifact, replica.deployment.team
+    if artifact is not None and (problem := catalog.why_no_launch(artifact)):
+        return lifecycle.Why("remote_code", problem, "Choose another model; GGUF files never need code.")
     if artifact is None or Artifact.objects.open_to([team]).filter(pk=artifact.pk).exists():
         return None
     advice = "Ask the team that owns the files to share them, or choose another model."

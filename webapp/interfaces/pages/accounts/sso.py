@@ -9,6 +9,8 @@ import logging
 from typing import Any
 
 import jwt
+import requests
+from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialApp
@@ -19,9 +21,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from webapp.accounts import addresses, sessions, sign_in
+from webapp.accounts import addresses, sessions, sign_in, sign_on
 from webapp.accounts.auditing import audit
 from webapp.accounts.models import SignInSettings, User
+from webapp.interfaces.pages.accounts import provider_requests
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +51,12 @@ class SignOnAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
                 name=found.sso_name or "single sign-on",
                 client_id=found.client_id,
                 secret=sign_in.client_secret(found),
-                settings={"server_url": found.issuer, "oauth_pkce_enabled": True},
+                settings={"server_url": found.issuer, "oauth_pkce_enabled": True, "uid_field": sign_on.KEY},
             )
         ]
+
+    def get_requests_session(self) -> requests.Session:
+        return provider_requests.session(self.request or context.request, sign_in.current().issuer)
 
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
         """Refuse whom the settings keep out; bring the memberships of a known person up to date."""
@@ -137,6 +143,7 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         if name != "email":
             # What allauth keeps as the person's address.
             claims["email"] = claims.get(name)
+        claims[sign_on.KEY] = sign_on.account_key(claims["iss"], claims["sub"])
         return self.get_provider().sociallogin_from_response(request, claims)
 
     def _verified(self, app: SocialApp, id_token: str) -> dict[str, Any]:
