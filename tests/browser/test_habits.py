@@ -41,7 +41,7 @@ def test_the_list_of_keys_is_the_menu(open_page):
     page = open_page("/")
     page.keyboard.press("?")
     rows = page.get_by_role("dialog").locator("tr")
-    for text in ("Find anything", "Search this list", "Deployments", "Hosts", "Settings"):
+    for text in ("Search", "Filter this list", "Deployments", "Hosts", "Settings"):
         expect(rows.filter(has_text=text)).to_have_count(1)
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
@@ -65,7 +65,7 @@ def test_the_menu_folds_and_stays_folded(open_page):
     page = open_page("/")
     link = page.get_by_role("navigation", name="Main").get_by_role("link", name="Deployments")
     wide = page.locator("aside.navbar-vertical").bounding_box()["width"]
-    page.get_by_role("button", name="Fold the menu").click()
+    page.get_by_role("button", name="Collapse sidebar").click()
     page.reload()
     assert page.locator("aside.navbar-vertical").bounding_box()["width"] < wide / 2
     # Without its word the link still has its name.
@@ -98,8 +98,8 @@ def test_without_scripts_a_person_does_the_whole_round(open_page, site, deploy, 
     allowed_noise += ["422"]
     pk = deploy("no-scripts")
     page = open_page("/", java_script_enabled=False)
-    page.get_by_label("Find anything").fill("no-scripts")
-    page.get_by_label("Find anything").press("Enter")
+    page.get_by_label("Search").fill("no-scripts")
+    page.get_by_label("Search").press("Enter")
     page.locator("#content").get_by_role("link", name="no-scripts").click()
     expect(page).to_have_url(site.url + f"/deployments/{pk}/")
     page.goto("/hosts/1/edit/")

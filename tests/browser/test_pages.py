@@ -43,7 +43,7 @@ def test_signing_in_leads_to_the_page_one_wanted(open_page, site, shoot):
     page = open_page("/keys/", signed_in=False)
     expect(page).to_have_url(re.compile(r"/accounts/login/\?next=/keys/"))
     shoot(page, "login-light")
-    page.get_by_label("Username or e-mail").fill("bob")
+    page.get_by_label("Username or email").fill("bob")
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_be_visible()
@@ -370,6 +370,6 @@ def test_every_page_in_every_look(open_page, scenery, shoot, look):
 def test_what_is_not_there_says_so(open_page, shoot, allowed_noise):
     allowed_noise += ["404"]
     page = open_page("/deployments/99999/")
-    expect(page.get_by_text("There is nothing here")).to_be_visible()
+    expect(page.get_by_text("Page not found")).to_be_visible()
     expect(page.get_by_text("Request id")).to_be_visible()
     shoot(page, "404-light")

@@ -192,7 +192,7 @@ def _require_approval(hub: Hub, repo: hubs.Repo) -> None:
     if not CodeApproval.objects.filter(hub=hub, repo=repo.name, commit=repo.commit).exists():
         raise Invalid(
             f"{repo.name} needs Python code of its own to run, and code from a hub is not run here.",
-            "Choose a variant without it (GGUF never has any), or have an installation admin read and approve "
+            "Choose a variant without it (GGUF never has any), or have an administrator read and approve "
             f"commit {repo.commit[:12]} on the repository's page.",
             fields={"variant": "runs code of its own"},
         )

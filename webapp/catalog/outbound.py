@@ -43,7 +43,7 @@ class OutboundError(Exception):
 
 @dataclass(frozen=True)
 class Policy:
-    """Where requests may go beyond public addresses over https; all of it is an installation admin's decision."""
+    """Where requests may go beyond public addresses over https; all of it is an administrator's decision."""
 
     networks: tuple[str, ...] = ()  # private ranges that may be reached, as CIDR
     hosts: tuple[str, ...] = ()  # names that may be reached whatever they resolve to, over http too
@@ -226,7 +226,7 @@ def _split(url: str, policy: Policy) -> SplitResult:
     if parts.scheme not in ("https", "http") or not parts.hostname or any(ord(char) <= 32 for char in url):
         raise OutboundError("not_allowed", f"{url!r} is no web address.", "Give an address that begins with https://.")
     if parts.scheme == "http" and not (policy.allows_http or parts.hostname in policy.hosts):
-        advice = "Use https, or have an installation admin allow http (MODELYARD_FETCH_HTTP=1)."
+        advice = "Use https, or have an administrator allow http (MODELYARD_FETCH_HTTP=1)."
         raise OutboundError("not_allowed", f"{parts.hostname} would be asked without encryption.", advice)
     if parts.username or parts.password:
         message = "An address must not hold a user name or password."
@@ -242,7 +242,7 @@ def _addresses(parts: SplitResult, policy: Policy, deadline: Deadline) -> list[s
         return found
     allowed = [address for address in found if policy.admits(ipaddress.ip_address(address.partition("%")[0]))]
     if not allowed:
-        advice = "Only public addresses are asked. An installation admin can allow a network: MODELYARD_FETCH_PRIVATE."
+        advice = "Only public addresses are asked. An administrator can allow a network: MODELYARD_FETCH_PRIVATE."
         raise OutboundError("not_allowed", f"{host} leads to the private address {found[0]}.", advice)
     return allowed
 

@@ -56,7 +56,7 @@ def _tell(user: User | None, deployment: Deployment, team: Team, verb: str, text
 def asking_team(user: User, deployment: Deployment) -> Team:
     """The team in whose name this person asks it: its own where they are in that, else one that it was granted to.
 
-    For a deployment out of `visible_to`. The installation's admin, who is in none of them, asks in its owner's name.
+    For a deployment out of `visible_to`. An administrator, who is in none of them, asks in its owner's name.
     """
     granted = DeploymentGrant.objects.filter(deployment=deployment).values("team")
     mine = Team.objects.filter(memberships__user=user)

@@ -70,7 +70,7 @@ def cancel(user: User | None, job: Job) -> None:
     with transaction.atomic():
         running = Job.objects.filter(pk=job.pk).exclude(state__in=[state.value for state in ENDED])
         if not running.update(is_cancel_wanted=True, next_due_at=Now()):
-            raise Conflict("The job has ended already.")
+            raise Conflict("The job has already finished.")
         audit(user, job.team, "job.cancel", str(job))
         _announce(job)
         work_queue.enqueue(RECONCILE, job.pk)

@@ -136,7 +136,7 @@ def again(user: User | None, team: Team, artifact: Artifact, host: Host) -> Job:
 
 
 def add_text(user: User, team: Team | None, name: str, text: str, licence: str = "") -> CalibrationSet:
-    """Keep a text for a team, or for everybody (installation admins). Raises Invalid, Conflict, NotAllowed."""
+    """Keep a text for a team, or for everybody (administrators). Raises Invalid, Conflict, NotAllowed."""
     _require(user, team)
     size = _size(text)
     if not name.strip():
@@ -224,7 +224,7 @@ def result_file(artifact: Artifact, recipe: Recipe) -> str:
 
 
 def _require(user: User, team: Team | None) -> None:
-    """A team's texts are its operators' to change; everybody's are the installation admin's."""
+    """A team's texts are its operators' to change; everybody's are administrators'."""
     if team is None:
         require_installation_admin(user)
     else:

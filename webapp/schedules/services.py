@@ -89,7 +89,7 @@ def cancel(user: User | None, run: ScheduleRun) -> None:
     with transaction.atomic():
         running = ScheduleRun.objects.filter(pk=run.pk, state__in=firing.RUNNING)
         if not running.update(is_cancel_wanted=True, next_due_at=timezone.now()):
-            raise Conflict("The run has ended already.")
+            raise Conflict("The run has already finished.")
         audit(user, run.schedule.team, "schedule.cancel", run.schedule.name)
         firing.wake(run.schedule, run.pk)
 

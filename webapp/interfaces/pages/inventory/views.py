@@ -121,10 +121,10 @@ def release_hold(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _managed(request: HttpRequest, pk: int) -> tuple[User, Host]:
-    """The host, for the installation's admins alone."""
+    """The host, for administrators alone."""
     user = person(request)
     if not user.is_superuser:
-        raise PermissionDenied("Only an admin of this Modelyard may change a host.")
+        raise PermissionDenied("Only an administrator can change a host.")
     return user, get_object_or_404(Host, pk=pk)
 
 
