@@ -217,9 +217,9 @@ def test_whoever_holds_the_machine_lets_the_only_admin_back_in(root):
             call_command("remove_second_factor", wrong)
 
 
-def test_setting_up_the_app_says_so_once_and_leads_to_codes_to_save(ada, django_capture_on_commit_callbacks):
-    with django_capture_on_commit_callbacks(execute=True):
-        _secret, client = activate("ada")
+@pytest.mark.django_db(transaction=True)
+def test_setting_up_the_app_says_so_once_and_leads_to_codes_to_save(ada):
+    _secret, client = activate("ada")
     page = client.get("/accounts/2fa/recovery-codes/").content.decode()
     assert page.count("alert-success") == 1 and "Two-factor authentication is on." in page
     assert "Save these recovery codes" in page and "10 of 10 are left" in page

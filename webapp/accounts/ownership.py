@@ -113,4 +113,4 @@ def _team(slug: str) -> Team:
 
 
 def _invalid(what: str) -> Invalid:
-    return Invalid(what, "Type another team's short name.", fields={"team": what})
+    return Invalid(what, "Enter the slug of another team.", fields={"team": what})

@@ -179,7 +179,7 @@ def _checked(name: str, slug: str) -> tuple[str, str]:
     except ValidationError as error:
         raise Invalid(" ".join(error.messages), fields={"slug": " ".join(error.messages)}) from error
     if slug in RESERVED:
-        message = f"The short name {slug} is taken by a page."
+        message = f"The slug {slug} is reserved."
         raise Invalid(message, fields={"slug": message})
     return name, slug
 
@@ -189,7 +189,7 @@ def _save(team: Team) -> Team:
         with transaction.atomic():
             team.save()
     except IntegrityError as error:
-        message = "Another team has this name or short name."
+        message = "Another team has this name or slug."
         raise Conflict(message, "Choose another.", fields={"name": message}) from error
     return team
 

@@ -100,8 +100,8 @@ class TeamForm(forms.Form):
     slug = forms.CharField(
         max_length=40,
         required=False,
-        label="Short name",
-        help_text="Stands in the addresses of the team's deployments. Empty: made of the name.",
+        label="Slug",
+        help_text="Part of the URLs of the team's deployments. Leave empty to derive it from the name.",
     )
 
 
