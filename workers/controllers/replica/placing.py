@@ -9,7 +9,7 @@ from webapp.foundation.errors import Conflict
 from webapp.planner.memory import Term
 
 NO_ROOM_AGAIN_S = 15.0
-NO_ROOM_ADVICE = "Stop something, add a host, or make it smaller."
+NO_ROOM_ADVICE = "Stop something, add a host, or reduce its memory."
 
 
 def place(replica: Replica) -> Pause:
