@@ -55,7 +55,7 @@ def test_a_passkey_is_added_is_the_second_factor_and_signs_in_alone(site, localh
     shoot(page, "security-light")
     page.locator("a[href='/accounts/2fa/webauthn/add/']").click()
     page.get_by_label("Password").fill("carol-has-a-password")
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     page.get_by_label(re.compile("sign in with it alone")).check()
     shoot(page, "passkey-add-light")
     page.get_by_role("button", name="Add").click()

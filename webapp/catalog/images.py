@@ -21,7 +21,7 @@ from webapp.foundation.events import services as events
 
 # Images of this name are built here and are in no registry: under the same name a registry would give us a stranger's.
 BUILT_HERE = "modelyard/"
-WAY_OUT = "Leave the image empty for the engine's own, or have an administrator allow this one in Settings > Images."
+WAY_OUT = "Leave the image empty for the engine default, or have an administrator allow this one in Settings > Images."
 _programs: set[str] = set()
 
 
@@ -77,7 +77,7 @@ class AllowList:
 
 
 def check(image: str) -> None:
-    """Raise Invalid unless this image may run; an empty one is the engine's own."""
+    """Raise Invalid unless this image may run; an empty one is the engine default."""
     why = AllowList.now().refusal(image) if image else ""
     if why:
         raise Invalid(why, WAY_OUT, fields={"image": why})

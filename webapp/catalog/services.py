@@ -299,7 +299,7 @@ def _facts_of(hub: Hub) -> dict[str, Any]:
 
 
 def delete_hub(user: User, hub: Hub) -> None:
-    """Forget a hub and its token; what was fetched from it stays."""
+    """Delete a hub and its token; what was fetched from it stays."""
     _require_installation_admin(user)
     with transaction.atomic():
         audit(user, None, "hub.delete", hub.name, {"url": hub.url})

@@ -171,7 +171,7 @@ def summary(view: View) -> End:
     ]  # fmt: skip
     failed = [f"{result['label']}: {result['refused']}" for result in view.results if result["refused"]]
     if not view.passed:
-        kept = "Nothing is served anew. " if view.serves else ""
+        kept = "Nothing new is served. " if view.serves else ""
         return End(RunState.REFUSED, f"{kept}{'; '.join([*lost, *failed])}.", "Loosen the gate or change the recipe.")
     said = f"{view.served}." if view.served else f"Made {', '.join(result['label'] for result in made)}."
     return End(RunState.SUCCEEDED, " ".join([said, *(f"Not: {why}." for why in [*lost, *failed])]))

@@ -95,7 +95,7 @@ def cancel(user: User | None, run: ScheduleRun) -> None:
 
 
 def delete(user: User | None, schedule: Schedule) -> None:
-    """Forget a schedule with its history. Its results stay. Raises Conflict while it runs."""
+    """Delete a schedule with its history. Its results stay. Raises Conflict while it runs."""
     require(user, schedule.team, Role.OPERATOR)
     with transaction.atomic():
         if ScheduleRun.objects.filter(schedule=schedule, state__in=firing.RUNNING).exists():

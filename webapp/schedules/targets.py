@@ -56,7 +56,7 @@ def change(user: User | None, target: Target, events: list[str]) -> None:
 
 
 def delete(user: User | None, target: Target) -> None:
-    """Forget it, and what it was told."""
+    """Delete it, and what it was told."""
     require(user, target.team, Role.ADMIN)
     with transaction.atomic():
         audit(user, target.team, "target.delete", shown(target.address))

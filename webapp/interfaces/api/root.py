@@ -41,7 +41,7 @@ TAGS = [
     {"name": "accounts", "description": "People, teams and the API keys that open the doors."},
     {"name": "teams", "description": "Teams, their members, invitations and service keys."},
     {"name": "administration", "description": "For the admins of this Modelyard: people, sign-in, the audit log."},
-    {"name": "hosts", "description": "Machines with Docker, their accelerators and how much of them is booked."},
+    {"name": "hosts", "description": "Machines with Docker, their accelerators and how much of them is reserved."},
     {"name": "models", "description": "The catalogue: models and their files. Sizes are bytes."},
     {
         "name": "jobs",

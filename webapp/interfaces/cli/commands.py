@@ -75,7 +75,7 @@ def _key_from_input() -> str:
 
 
 def logout(context: typer.Context) -> None:
-    """Forget a profile. The API key stays valid until it is revoked: modelyard keys delete."""
+    """Delete a profile. The API key stays valid until it is revoked: modelyard keys delete."""
     session: Session = context.obj
     file = profiles.config_file(os.environ)
     default, known = profiles.load(file)

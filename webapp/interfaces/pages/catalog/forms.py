@@ -85,7 +85,7 @@ class AddressForm(FetchForm):
 
     field_order = ("url", "model_name")
     url = forms.CharField(
-        label="Address",
+        label="URL",
         max_length=2000,
         help_text="https address of a .gguf file. What stands behind a “?” in it is kept secret.",
         widget=forms.URLInput(attrs={**QUIET, "placeholder": "https://…/model-Q4_K_M.gguf"}),
@@ -122,7 +122,7 @@ class HubForm(RefusableForm):
 
     name = forms.CharField(max_length=80, help_text="What people see.")
     endpoint = forms.CharField(
-        label="Address",
+        label="URL",
         max_length=300,
         required=False,
         help_text=f"Empty: HF_ENDPOINT, or {DEFAULT_ENDPOINT}.",
@@ -134,7 +134,7 @@ class HubForm(RefusableForm):
         help_text="Opens private and gated repositories. Stored encrypted, never shown again. Empty: stays as it is.",
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
-    forget_token = forms.BooleanField(required=False, label="Forget the stored token")
+    forget_token = forms.BooleanField(required=False, label="Remove the stored token")
     allows_private = forms.BooleanField(
         required=False,
         label="It stands on a private network",

@@ -52,7 +52,7 @@ SECTIONS = [
     Section("audit:index", "Audit log", "Who changed what, when and from where."),
     Section("catalog:hubs", "Hubs", "Hugging Face and mirrors, with access tokens for gated models."),
     Section("catalog:images", "Images", "Which container images may run besides the engines' own."),
-    Section("dashboard:settings_engines", "Engines and versions", "Inference engines and their container images."),
+    Section("dashboard:settings_engines", "Engines", "Inference engines and their container images."),
     Section("inventory:index", "Hosts", "Labels, prices, reserved memory, and which teams may use a host."),
     Section("dashboard:settings_about", "About", "Versions, and the licences of everything inside."),
 ]

@@ -76,7 +76,7 @@ class ScheduleForm(RefusableForm):
     )
     opens_at = forms.TimeField(required=False, label="Begin only from", help_text="Local time, 22:00; empty: always.")
     shuts_at = forms.TimeField(required=False, label="and until",
-        help_text="Runs that have begun go on; 06:00.",
+        help_text="Runs that have started continue; 06:00.",
     )  # fmt: skip
     idle_min = forms.IntegerField(
         min_value=1, max_value=1440, required=False, label="Only after minutes of quiet",

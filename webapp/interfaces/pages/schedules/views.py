@@ -149,7 +149,7 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
 def cancel(request: HttpRequest, run_id: int) -> HttpResponse:
     user = person(request)
     found = get_object_or_404(ScheduleRun.objects.visible_to(user).select_related("schedule__team"), pk=run_id)
-    carry_out(request, lambda: services.cancel(user, found), "Asked the run to stop.")
+    carry_out(request, lambda: services.cancel(user, found), "Cancelling the run…")
     pk = found.schedule_id
     return answer(request, "schedules:detail", "schedules/_panel.html", lambda: detail_panel(user, pk)[1], pk)
 
