@@ -78,7 +78,7 @@ def again(request: HttpRequest, pk: int) -> HttpResponse:
         return back
     queued: list[Any] = []
     if carry_out(
-        request, lambda: queued.append(services.again(user, (own or teams)[0], artifact, copy.host)), "It is queued."
+        request, lambda: queued.append(services.again(user, (own or teams)[0], artifact, copy.host)), "Rebuild queued."
     ):
         return redirect("jobs:detail", queued[0].pk)
     return back
