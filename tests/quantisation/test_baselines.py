@@ -109,7 +109,11 @@ def test_the_source_is_the_first_row_once_for_each_engine(job, half, client, ada
     assert [row.is_as_served for row in rows] == [False, True, True, True]
     client.force_login(ada)
     text = client.get("/models/smollm2/").content.decode()
-    assert text.index("the source in llama.cpp") < text.index("the source in vLLM") < text.index("best of its size")
+    assert (
+        text.index("the source in llama.cpp")
+        < text.index("the source in vLLM")
+        < text.index('<div class="text-secondary">Pareto-optimal')
+    )
     points = comparison.plot(rows)
     assert [(point.label, point.speed) for point in points].count(("BF16", 50)) == 1 and len(points) == 3
 
