@@ -327,7 +327,7 @@ def scenery(site):
     for name, states, text, advice in (
         ("chat-small", ("placing", "starting", "loading", "ready"), "", ""),
         ("summaries", ("placing", "starting", "loading"), "", ""),
-        ("too-big", ("placing", "failed"), "No host has room. local: 31.02 GiB are needed and 22.40 GiB are free.",
+        ("too-big", ("placing", "failed"), "No suitable host. local: 31.02 GiB are needed and 22.40 GiB are free.",
          "Choose a smaller quantisation or a shorter context."),
     ):  # fmt: skip
         pk = site.do(MAKE.format(name=name, replicas=1))
