@@ -91,9 +91,9 @@ def test_a_second_result_adds_nothing_to_what_is_known_of_the_source(job, half, 
 
 
 def test_a_base_line_that_cannot_be_timed_says_why_and_the_result_stays(job, half):  # noqa: F811
-    made = end(job, {**published(), "baseline": {"missing": "It used more memory than it was given."}})
+    made = end(job, {**published(), "baseline": {"missing": "It was OOM-killed: it exceeded its memory limit."}})
     assert Measurement.objects.get(artifact=made).values["speed"]
-    assert Measurement.objects.get(artifact=half).values["speed_missing"].startswith("It used more memory")
+    assert Measurement.objects.get(artifact=half).values["speed_missing"].startswith("It was OOM-killed")
 
 
 def test_the_source_is_the_first_row_once_for_each_engine(job, half, client, ada, team, host):  # noqa: F811

@@ -151,13 +151,13 @@ def _hopeless(goal: Goal, current: Sequence[Member]) -> str:
         if member.state == S.FAILED and member.is_final:
             return f"Replica #{member.number}: {member.reason}"
         if member.crash_count >= CRASHES and not member.is_settled:
-            return f"Replica #{member.number} ended {member.crash_count} times. {member.reason}"
+            return f"Replica #{member.number} crashed {member.crash_count} times. {member.reason}"
         if member.failed_starts >= CRASHES and not member.is_ready:
             return f"Replica #{member.number} could not be started {member.failed_starts} times. {member.reason}"
         if member.no_room_s is not None and member.no_room_s >= NO_ROOM_S:
-            return f"Replica #{member.number} found no room for {NO_ROOM_S // 60} minutes. {member.reason}"
+            return f"Replica #{member.number} could not be scheduled for {NO_ROOM_S // 60} minutes. {member.reason}"
     if goal.quiet_s >= DEADLINE_S and any(member.state not in (S.READY, S.STOPPED) for member in current):
-        return f"Nothing got further for {DEADLINE_S // 60} minutes."
+        return f"The rollout made no progress for {DEADLINE_S // 60} minutes."
     return ""
 
 
