@@ -99,6 +99,7 @@ def test_every_page_of_an_advice_is_there():
     named = {name for _where, name in told(r"(?:Settings|Models) > ([A-Z][\w-]*(?: [a-z]+)?)")}
     named |= {name for _where, name in told(r"(?:the|your) page ((?!Models|Settings)[A-Z][\w-]*(?: keys)?)")}
     named |= {name for _where, name in told(r"the ([A-Z][\w-]*) page")}
+    named |= {name for _where, name in told(r"the ([A-Z][\w-]*) page")}
     named = {name if name in headings else name.partition(" ")[0] for name in named}
     assert named and named <= headings | {"API keys"}, named - headings
 

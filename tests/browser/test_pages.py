@@ -205,7 +205,7 @@ def test_a_key_is_shown_once_and_revoked(open_page):
     text = page.locator("#key-text").inner_text()
     assert re.fullmatch(r"my_[0-9a-f]{8}_[\w-]{43}", text)
     expect(page.locator("#snippet-1")).to_contain_text(text)
-    page.get_by_role("link", name="I have copied it").click()
+    page.get_by_role("link", name="Done").click()
     expect(page.get_by_text(text)).to_have_count(0)
     page.get_by_role("link", name="Revoke laptop").click()
     page.get_by_role("button", name="Revoke").click()
@@ -325,7 +325,7 @@ def scenery(site):
     for name, states, text, advice in (
         ("chat-small", ("placing", "starting", "loading", "ready"), "", ""),
         ("summaries", ("placing", "starting", "loading"), "", ""),
-        ("too-big", ("placing", "failed"), "No host has room. local: 31.02 GiB are needed and 22.40 GiB are free.",
+        ("too-big", ("placing", "failed"), "No suitable host. local: 31.02 GiB are needed and 22.40 GiB are free.",
          "Choose a smaller quantisation or a shorter context."),
     ):  # fmt: skip
         pk = site.do(MAKE.format(name=name, replicas=1))

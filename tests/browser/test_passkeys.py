@@ -97,8 +97,8 @@ def test_the_pages_of_accounts_are_quiet_and_fit(open_page, shoot, look):
 def test_inviting_somebody_who_then_joins(open_page, site, shoot):
     page = open_page("/team/research/")
     page.get_by_role("link", name="Invite").click()
-    page.get_by_label("For whom").fill("Dave")
-    page.get_by_role("button", name="Make the link").click()
+    page.get_by_label("Note").fill("Dave")
+    page.get_by_role("button", name="Create link").click()
     address = page.locator("#link-text").text_content()
     shoot(page, "invitation-light")
     guest = open_page(address.removeprefix(site.url), signed_in=False)

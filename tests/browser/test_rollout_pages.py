@@ -118,7 +118,7 @@ def test_the_pages_of_changes_look_right(open_page, site, deploy, move, shoot, l
         f"services.edit(None, Deployment.objects.get(pk={pk}), edit)"
     )
     move(pk, "placing", "starting", "loading", number=3)
-    move(pk, "failed", number=3, text="It ended with exit code 1.", advice="Change the options.")
+    move(pk, "failed", number=3, text="The engine exited with code 1.", advice="Change the options.")
     site.do(SETTLE.format(pk=pk))
     for name, path in (("detail", ""), ("edit", "edit/"), ("history", "history/"), ("share", "share/")):
         page = open_page(f"/deployments/{pk}/{path}", **LOOKS[look])

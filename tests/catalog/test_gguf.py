@@ -191,7 +191,7 @@ def test_every_cut_of_the_header_is_an_incomplete_download() -> None:
     whole = small().header()
     end = len(whole.rstrip(b"\0"))
     for length in range(4, end - 20, 7):
-        assert "incomplete: fetch it again" in refusal(whole[:length])
+        assert "incomplete: download it again" in refusal(whole[:length])
 
 
 def test_cut_data_is_an_incomplete_download() -> None:
@@ -326,7 +326,7 @@ def test_files_that_are_not_models_are_refused() -> None:
     adapter = Gguf().text("general.architecture", "llama").text("general.type", "adapter")
     with pytest.raises(HeaderError, match="of type adapter, not a model"):
         gguf.facts(read(adapter.file()))
-    with pytest.raises(HeaderError, match="turns pictures into vectors"):
+    with pytest.raises(HeaderError, match="multimodal projector"):
         gguf.facts(read(Gguf().text("general.architecture", "clip").file()))
 
 

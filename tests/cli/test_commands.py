@@ -179,14 +179,14 @@ def test_a_group_is_found_in_the_singular_too(ada, deployment):
 
 
 def test_waiting_for_what_failed_ends_with_the_reason(ada, yard, deployment):
-    yard.site.do(MOVES.format(name=deployment, states=["placing", "failed"], text="No host has room."))
+    yard.site.do(MOVES.format(name=deployment, states=["placing", "failed"], text="No suitable host."))
     yard.site.do(
         f"from webapp.deployments.models import Replica\n"
         f"Replica.objects.filter(deployment__name={deployment!r}).update(next_due_at=None)"
     )
     told = ada("wait", "deployments", deployment, "--timeout", "600")
     assert told.code == 1
-    assert "No host has room." in told.err
+    assert "No suitable host." in told.err
 
 
 def test_waiting_ends_with_its_own_code_when_time_is_up(ada, deployment):

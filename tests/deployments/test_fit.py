@@ -208,7 +208,7 @@ def ask_the_worker(ada: Any, team: Any, artifact: Artifact, given: dict[str, Any
     takers = [answer for answer in answers if answer[1] == "now"]
     if not takers:
         assert replica.host is None
-        assert replica.reason == " ".join(["No host has room.", *(f"{host}: {why}" for host, _w, _k, why in answers)])
+        assert replica.reason == " ".join(["No suitable host.", *(f"{host}: {why}" for host, _w, _k, why in answers)])
         return
     assert replica.host is not None, replica.reason
     count = len(replica.grant["device_ids"])

@@ -170,7 +170,7 @@ def test_a_revision_that_does_not_become_ready_is_given_up_by_itself(serve: Any,
     new = deployment.replicas.get(number=3)
     if way == "no room":
         long_ago = timezone.now() - timedelta(minutes=6)
-        Replica.objects.filter(pk=new.pk).update(reason_code="no_room", reason="No host has room.", state_at=long_ago)
+        Replica.objects.filter(pk=new.pk).update(reason_code="no_room", reason="No suitable host.", state_at=long_ago)
     elif way == "late":
         bring(new)
         lifecycle.move(new_row(new), ReplicaState.READY, ReplicaState.LOADING, lifecycle.Why("", ""))

@@ -68,7 +68,7 @@ def test_a_schedule_lives_from_post_to_delete(caller, ada, said, deployment):
         ({"recipes": []}, 422, "recipes"),
         ({"gate": {"max_kl_divergence": -1}}, 422, "gate"),
         ({"gate": {"golden": 1}}, 422, "golden"),
-        ({"measure": None}, 422, "not measured"),
+        ({"measure": None}, 422, "not evaluated"),
         ({"artifact": 987654}, 404, "no artifact 987654 that you may use"),
         ({"zone": "X/Y"}, 422, "time zone"),
         ({"opens_at": "22:00"}, 422, "both ends"),

@@ -149,7 +149,7 @@ def test_other_teams_hear_nothing(told, host, eve, source):
     ("kind", "address", "events", "word"),
     [
         ("webhook", "ftp://example.org", ALL, "https"),
-        ("webhook", "http://127.0.0.1/", ALL, "without encryption"),
+        ("webhook", "http://127.0.0.1/", ALL, "Plain http"),
         ("webhook", "https://127.0.0.1/", ALL, "private address"),
         ("webhook", "https://user:pw@1.1.1.1/", ALL, "password"),
         ("webhook", "https://[::1/", ALL, "https"),

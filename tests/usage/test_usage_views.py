@@ -211,7 +211,7 @@ def test_a_request_is_found_by_its_id(client, ada, bob, used):
     assert shown(client, ada, f"{REQUESTS}?outcome=ok").count('<tr id="request-') == 3
     assert shown(client, ada, f"{REQUESTS}?key={used.pk}").count('<tr id="request-') == 3
     assert shown(client, ada, f"{REQUESTS}?person={bob.pk}").count('<tr id="request-') == 1
-    assert "No request matches" in shown(client, ada, f"{REQUESTS}?q=find")
+    assert "No matching requests" in shown(client, ada, f"{REQUESTS}?q=find")
 
 
 @pytest.mark.parametrize("query", ["outcome=fine", "status=abc", "key=x"])

@@ -26,11 +26,11 @@ def die(replica: Any, work: Any, engine: Any) -> Any:
 
 DEATHS = [
     ("exited", True, {"exit_after_ms": 100, "exit_code": 1}, "exit code 1"),
-    ("out_of_memory", False, {"eat_mb": 2000, "eat_after_ms": 100}, "more memory than its limit"),
+    ("out_of_memory", False, {"eat_mb": 2000, "eat_after_ms": 100}, "OOM-killed"),
     (
         "gpu_out_of_memory", True,
         {"exit_after_ms": 100, "last_words": "allocating 900.00 MiB on device 0: cudaMalloc failed: out of memory"},
-        "GPU's memory",
+        "Out of GPU memory",
     ),
     (
         "model_refused", False,
@@ -123,7 +123,7 @@ def test_an_engine_that_stopped_answering_is_ended_and_started_anew(serve: Serve
     work()
     prove(replica)
     target = rows.target(replica.pk)
-    assert target is not None and rows.mark_unwell(target, "It did not answer 3 times in a row.")
+    assert target is not None and rows.mark_unwell(target, "3 consecutive health checks failed.")
     assert reload(replica).state == "loading"
     work.pass_time(replica, 60)
     assert reload(replica).state == "loading", "it gets a chance"

@@ -68,7 +68,7 @@ def rotate_key(user: User, key: ApiKey, overlap_h: int = 0) -> tuple[ApiKey, str
     """
     _require_owner(user, key)
     if overlap_h not in OVERLAPS_H:
-        message = f"The old key may work on for {', '.join(map(str, OVERLAPS_H))} hours."
+        message = f"The old key can stay valid for {', '.join(map(str, OVERLAPS_H))} hours."
         raise Invalid(message, fields={"overlap_h": message})
     now = timezone.now()
     with transaction.atomic():

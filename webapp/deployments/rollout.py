@@ -155,9 +155,9 @@ def _hopeless(goal: Goal, current: Sequence[Member]) -> str:
         if member.failed_starts >= CRASHES and not member.is_ready:
             return f"Replica #{member.number} could not be started {member.failed_starts} times. {member.reason}"
         if member.no_room_s is not None and member.no_room_s >= NO_ROOM_S:
-            return f"Replica #{member.number} did not fit on any host for {NO_ROOM_S // 60} minutes. {member.reason}"
+            return f"Replica #{member.number} could not be scheduled for {NO_ROOM_S // 60} minutes. {member.reason}"
     if goal.quiet_s >= DEADLINE_S and any(member.state not in (S.READY, S.STOPPED) for member in current):
-        return f"No progress for {DEADLINE_S // 60} minutes."
+        return f"The rollout made no progress for {DEADLINE_S // 60} minutes."
     return ""
 
 

@@ -140,7 +140,7 @@ def add_text(user: User, team: Team | None, name: str, text: str, licence: str =
     _require(user, team)
     size = _size(text)
     if not name.strip():
-        raise Invalid("The text needs a name.", fields={"name": "needed"})
+        raise Invalid("The dataset needs a name.", fields={"name": "needed"})
     if not LEAST_TEXT_BYTES <= size <= MOST_TEXT_BYTES:
         raise Invalid(
             f"The text has {size:,} bytes; {LEAST_TEXT_BYTES:,} to {MOST_TEXT_BYTES:,} can be used.",
@@ -155,7 +155,7 @@ def add_text(user: User, team: Team | None, name: str, text: str, licence: str =
             )  # fmt: skip
             audit(user, team, "calibration.add", row.name, {"sha256": row.sha256})
     except IntegrityError as error:
-        raise Conflict("There is a text of this name.", fields={"name": "taken"}) from error
+        raise Conflict("A dataset with this name already exists.", fields={"name": "taken"}) from error
     return row
 
 
@@ -184,7 +184,7 @@ def add_prompts(user: User, team: Team, name: str, prompts: Sequence[Mapping[str
             )
             audit(user, team, "prompts.add", row.name, {"sha256": digest})
     except IntegrityError as error:
-        raise Conflict("The team has golden prompts of this name.", fields={"name": "taken"}) from error
+        raise Conflict("The team already has golden prompts with this name.", fields={"name": "taken"}) from error
     return row
 
 

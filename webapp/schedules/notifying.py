@@ -19,12 +19,12 @@ from webapp.schedules.states import NotificationState, RunState
 
 # What people can be told, by the name that a target keeps.
 EVENTS = {
-    "schedule.succeeded": "A schedule's run succeeded",
-    "schedule.refused": "A result did not pass its gate",
-    "schedule.failed": "A schedule's run failed",
-    "job.succeeded": "A job succeeded",
-    "job.failed": "A job failed",
-    "deployment.failed": "A deployment failed or went back",
+    "schedule.succeeded": "Schedule run succeeded",
+    "schedule.refused": "Result did not pass the quality gate",
+    "schedule.failed": "Schedule run failed",
+    "job.succeeded": "Job succeeded",
+    "job.failed": "Job failed",
+    "deployment.failed": "Deployment failed or was rolled back",
 }
 TEST = "test"
 # How far back the sweep looks for ends that nobody was told of: workers may have been away.

@@ -183,7 +183,7 @@ def record_pull_failed(seen: Target, text: str) -> None:
         why = Why(
             "image_missing",
             f"The image {seen.image} could not be pulled: {text}"[:480],
-            "Check the name and the host's way to its registry, or load the image there by hand.",
+            "Check the image name and the host's access to its registry, or `docker load` the image there.",
         )
         lifecycle.record_crash(row, why, retry=True, counts=True, has_run=False)
         wake_replica_later(row)

@@ -171,7 +171,7 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
     try:
         container_id, spec = _made(runtime, spec, who, replica)
     except _Foreign as fault:
-        text = f"A container that is not ours has the name {fault}."
+        text = f"A container not managed by Modelyard already uses the name {fault}."
         return _crash_now(replica, Why("start_failed", text, "Remove or rename that container."), False)
     except ImageMissing as fault:
         return _explained(replica, str(fault), "image_missing")

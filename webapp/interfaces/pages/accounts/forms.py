@@ -11,17 +11,17 @@ from webapp.accounts.models import Role, Team
 from webapp.accounts.sign_in import Wish
 
 _MEANING = {
-    "inference": "ask models",
-    "read": "see everything through the API",
-    "manage": "change things through the API",
+    "inference": "call models",
+    "read": "read-only API access",
+    "manage": "read/write API access",
 }
 _ROLE_MEANING = {
-    Role.VIEWER: "viewer – sees everything and asks models",
-    Role.OPERATOR: "operator – also changes deployments, models and jobs",
-    Role.ADMIN: "admin – also looks after members and keys",
+    Role.VIEWER: "viewer – sees everything and can call models",
+    Role.OPERATOR: "operator – also manages deployments, models and jobs",
+    Role.ADMIN: "admin – also manages members and keys",
 }
 ROLE_CHOICES = [(role.value, _ROLE_MEANING[role]) for role in Role]
-_OVERLAP_WORDS = {0: "ends at once", 24: "works for 24 hours more", 168: "works for 7 days more"}
+_OVERLAP_WORDS = {0: "revoke immediately", 24: "keep valid for 24 hours", 168: "keep valid for 7 days"}
 EXPIRIES = [("", "never"), ("30", "in 30 days"), ("90", "in 90 days"), ("365", "in a year")]
 
 
@@ -32,16 +32,18 @@ def _ends(days: str | int | None) -> datetime | None:
 class KeyForm(forms.Form):
     """A new API key; `teams` is the choice, one team for a service key."""
 
-    name = forms.CharField(max_length=80, help_text="What will use it, for example “laptop” or “nightly evaluation”.")
-    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Whose models it reaches.")
+    name = forms.CharField(max_length=80, help_text="Where it is used, e.g. “laptop” or “nightly evaluation”.")
+    team = forms.ModelChoiceField(
+        Team.objects.none(), empty_label=None, help_text="The key can call this team's models."
+    )
     scopes = forms.MultipleChoiceField(
         choices=[(scope, f"{scope} – {_MEANING[scope]}") for scope in SCOPES],
         initial=["inference"],
         widget=forms.CheckboxSelectMultiple,
-        label="May",
+        label="Scopes",
     )
     days = forms.IntegerField(
-        label="Expires after days", min_value=1, max_value=3650, required=False, help_text="Empty: never."
+        label="Expires in (days)", min_value=1, max_value=3650, required=False, help_text="Leave empty for no expiry."
     )
 
     def __init__(self, data: Any, *, teams: list[Team]) -> None:
@@ -58,8 +60,8 @@ class RotateForm(forms.Form):
         choices=[(hours, _OVERLAP_WORDS[hours]) for hours in OVERLAPS_H],
         coerce=int,
         initial=24,
-        label="The old key",
-        help_text="Time to put the new one in its place.",
+        label="Old key",
+        help_text="Grace period to switch clients over.",
     )
 
 
@@ -70,7 +72,9 @@ class KeyEditForm(forms.Form):
     """What of a key can be changed."""
 
     name = forms.CharField(max_length=80)
-    days = forms.ChoiceField(choices=[(AS_IT_IS, "as now"), *EXPIRIES], required=False, label="Ends", initial=AS_IT_IS)
+    days = forms.ChoiceField(
+        choices=[(AS_IT_IS, "unchanged"), *EXPIRIES], required=False, label="Expires", initial=AS_IT_IS
+    )
 
     def change(self) -> dict[str, Any]:
         """As `keys.change_key` wants it."""
@@ -82,7 +86,10 @@ class KeyEditForm(forms.Form):
 class InvitationForm(forms.Form):
     role = forms.ChoiceField(choices=ROLE_CHOICES, initial=Role.OPERATOR.value)
     note = forms.CharField(
-        max_length=200, required=False, label="For whom", help_text="A name or an address, to tell invitations apart."
+        max_length=200,
+        required=False,
+        label="Note",
+        help_text="Shown in the invitation list, e.g. a name or email address.",
     )
 
 

@@ -67,7 +67,7 @@ def edit_key(request: HttpRequest, pk: int) -> HttpResponse:
     form = KeyEditForm(request.POST if request.method == "POST" else None, initial={"name": key.name})
     if request.method == "POST" and form.is_valid():
         wanted = form.change()
-        carry_out(request, lambda: services.change_key(user, key, **wanted), f"The key {wanted['name']} was changed.")
+        carry_out(request, lambda: services.change_key(user, key, **wanted), f"The key {wanted['name']} is saved.")
         return back(key)
     return render(request, "keys/edit.html", {"form": form, "key": key}, status=422 if form.errors else 200)
 

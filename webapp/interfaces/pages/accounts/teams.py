@@ -91,7 +91,7 @@ def delete(request: HttpRequest, slug: str) -> HttpResponse:
     team = get_object_or_404(Team, slug=slug)
     if request.method == "POST":
         name = team.name
-        if carry_out(request, lambda: teams.delete_team(user, team), f"The team {name} is gone."):
+        if carry_out(request, lambda: teams.delete_team(user, team), f"The team {name} was deleted."):
             return redirect("teams:index")
         return redirect("teams:detail", slug)
     return render(request, "team/delete.html", {"team": team})
@@ -104,7 +104,7 @@ def add_member(request: HttpRequest, slug: str) -> HttpResponse:
     team = get_object_or_404(Team, slug=slug)
     form = MemberForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "A user name and a role are needed.")
+        messages.error(request, "A username and a role are required.")
         return redirect("teams:detail", slug)
     name, role = form.cleaned_data["username"], Role(form.cleaned_data["role"])
     carry_out(request, lambda: teams.add_by_name(user, team, name, role), f"{name} is in {team.name} now, as {role}.")
