@@ -76,7 +76,8 @@ TABLE: list[tuple[str, Goal, list[Member], r.Step]] = [
     # It does not become ready.
     ("it will not be tried again", ROLLING, [ONE, TWO, new(3, S.FAILED, is_final=True, reason="No such image.")],
      GoBack("Replica #3: No such image.")),
-    ("it ended too often", ROLLING, [ONE, TWO, new(3, S.PENDING, crash_count=3, reason="The engine exited with code 1.")],
+    ("it ended too often", ROLLING,
+     [ONE, TWO, new(3, S.PENDING, crash_count=3, reason="The engine exited with code 1.")],
      GoBack("Replica #3 crashed 3 times. The engine exited with code 1.")),
     ("it could not be started", ROLLING, [ONE, TWO, new(3, S.FAILED, failed_starts=3, reason="No image.")],
      GoBack("Replica #3 could not be started 3 times. No image.")),

@@ -38,7 +38,7 @@ def delete_grant(request: HttpRequest, deployment_id: int, slug: str) -> Status[
     return Status(204, None)
 
 
-@router.get("/presets", response=list[PresetOut], summary="Named sets of options: Modelyard's and my teams'")
+@router.get("/presets", response=list[PresetOut], summary="List presets")
 def list_presets(request: HttpRequest, engine: str | None = None) -> list[presets.Preset]:
     return presets.available(caller(request), engine)
 
