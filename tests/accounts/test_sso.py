@@ -191,7 +191,7 @@ def test_an_answer_opens_once(client, configured):
         ({"nonce": None}, "another sign-in"),
         ({"iss": "https://evil.example"}, "not valid"),
         ({"aud": "another-client"}, "not valid"),
-        ({"aud": ["modelyard", "another"], "azp": "another"}, "another site"),
+        ({"aud": ["modelyard", "another"], "azp": "another"}, "another client"),
         ({"exp": 1_000_000_000}, "not valid"),
         ({"sub": None}, "not valid"),
     ],
@@ -219,7 +219,7 @@ def test_a_provider_that_calls_itself_otherwise_is_refused(client, configured, p
     provider.announced_issuer = "https://evil.example"
     reply = client.post("/accounts/sso/login/")
     assert reply.status_code == 502
-    assert "calls itself https://evil.example" in reply.content.decode()
+    assert "reports https://evil.example" in reply.content.decode()
     assert not signed_in(client)
 
 
@@ -230,9 +230,9 @@ def test_a_provider_that_calls_itself_otherwise_is_refused(client, configured, p
         ({"email_verified": None}, "does not say whether zoe@example.org is verified"),
         ({"email_verified": 1}, "not verified"),
         ({"email": None}, "sent no address in the claim email. Claims that hold an address: upn."),
-        ({"email": "zoe@evil.example"}, "may not sign in"),
-        ({"email": "zoe@example.org.evil.example"}, "may not sign in"),
-        ({"email": "zoe@evilexample.org"}, "may not sign in"),
+        ({"email": "zoe@evil.example"}, "not in an allowed email domain"),
+        ({"email": "zoe@example.org.evil.example"}, "not in an allowed email domain"),
+        ({"email": "zoe@evilexample.org"}, "not in an allowed email domain"),
     ],
 )
 def test_an_address_that_is_unverified_or_from_elsewhere_is_refused(client, configured, provider, change, says):
@@ -257,7 +257,7 @@ def test_userinfo_about_somebody_else_is_refused(client, configured, provider):
     provider.change_claims = {"email": None}
     provider.userinfo = {**ZOE, "sub": "somebody-else"}
     reply = dance(client)
-    assert "two different people" in reply.content.decode()
+    assert "different users" in reply.content.decode()
     assert not signed_in(client)
 
 
@@ -326,7 +326,7 @@ def test_a_provider_that_is_down_is_said_to_be(client, root, wish):
     sign_in.configure(root, wish(issuer="http://127.0.0.1:9"))
     reply = client.post("/accounts/sso/login/")
     assert reply.status_code == 502
-    assert "does not answer" in reply.content.decode()
+    assert "is unreachable" in reply.content.decode()
 
 
 def test_the_page_saves_the_settings_and_never_shows_the_secret(client, root, provider, team):
@@ -425,7 +425,7 @@ def test_trust_does_not_reach_what_the_provider_itself_calls_unverified(client, 
 def test_a_trusted_address_is_still_held_against_the_domains_and_takes_over_nobody(client, root, wish, provider, ada):
     sign_in.configure(root, wish(trusts_addresses=True))
     provider.person = {**ENTRA, "email": "guest@elsewhere.example"}
-    assert "may not sign in here" in dance(client).content.decode()
+    assert "not in an allowed email domain" in dance(client).content.decode()
     provider.person = {**ENTRA, "email": ada.email}
     assert "There is an account with ada@example.org already" in dance(Client()).content.decode()
     assert not signed_in(client)
@@ -465,7 +465,7 @@ def test_a_token_of_another_tenant_is_refused(client, root, wish, provider, monk
     sign_in.configure(root, wish(trusts_addresses=True))
     # The provider here stands for Microsoft's, whose issuer has the tenant in its path.
     monkeypatch.setattr(sign_in, "tenant_of", lambda issuer: "another-tenant")
-    assert "of another tenant" in dance(client).content.decode()
+    assert "Tenant mismatch" in dance(client).content.decode()
     monkeypatch.setattr(sign_in, "tenant_of", lambda issuer: ENTRA["tid"])
     dance(client)
     assert signed_in(client)
@@ -483,7 +483,7 @@ def test_what_is_trusted_is_typed_on_the_page_sent_to_the_api_and_written_down(c
     entry = AuditEntry.objects.filter(verb="sign-in.configure").latest("pk")
     assert entry.detail["trusts_addresses"] == {"before": False, "after": True}
     page = client.get("/settings/sign-in/").content.decode()
-    assert "Addresses of this provider are trusted" in page and "/help/single-sign-on/" in page
+    assert "Trust email addresses from this provider" in page and "/help/single-sign-on/" in page
     sent = {**{name: told[name] for name in told if name != "rules"}, "email_claim": "email", "trusts_addresses": False}
     assert client.put("/api/v1/settings/sign-in", sent, "application/json").status_code == 200
     assert not SignInSettings.objects.get().trusts_addresses

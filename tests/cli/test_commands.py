@@ -56,7 +56,7 @@ def test_a_deployment_is_made_shown_stopped_and_deleted_by_name(ada):
     assert ada("deployments", "stop", "whole-life", "--json").json["desired_state"] == "stopped"
     assert ada("deployments", "start", "whole-life", "--quiet").out.strip() == str(made.json["id"])
     diary = ada("deployments", "events", "whole-life", "--json").json["items"]
-    assert {"asked to run", "asked to stop"} <= {line["text"] for line in diary}
+    assert {"requested a start", "requested a stop"} <= {line["text"] for line in diary}
     assert ada("deployments", "delete", "whole-life").code == 0
 
 

@@ -27,7 +27,7 @@ def test_home_says_why_a_replica_waits(client, ada, deployment):
 
 def test_home_is_calm_when_nothing_is_wrong(client, ada, host, deployment):
     client.force_login(ada)
-    assert "Nothing. Everything does what was asked of it." in client.get("/").content.decode()
+    assert "All clear." in client.get("/").content.decode()
 
 
 def test_home_of_a_stranger_tells_nothing_of_the_team(client, eve, deployment, advance):

@@ -292,7 +292,7 @@ def test_facts_of_a_small_model_give_terms_without_a_host(artifact: Any) -> None
     artifact.facts = SMOL.as_json()
     Host.objects.update(is_shared=False)
     found = fit.answer(services.DeploymentSpec("chat", artifact=artifact, engine="llamacpp"), artifact_team())
-    assert found.places == () and found.total_bytes > 0 and found.refusal == "There is no host yet."
+    assert found.places == () and found.total_bytes > 0 and found.refusal == "No hosts yet."
 
 
 def artifact_team() -> Any:

@@ -16,7 +16,7 @@ ROLLING = Goal(Desired.RUNNING, wanted=2, generation=2, is_rolling=True, can_go_
 STEADY = Goal(Desired.RUNNING, wanted=2, generation=1)
 GAP = replace(ROLLING, may_gap=True, has_room=False)
 REPLACED = "replaced"
-ROOM = "making room for the new one"
+ROOM = "freeing memory for the new replica"
 
 
 def member(number: int, state: ReplicaState = S.READY, generation: int = 1, **columns: object) -> Member:
@@ -39,10 +39,10 @@ TABLE: list[tuple[str, Goal, list[Member], r.Step]] = [
     ("a failed replica of a steady deployment is its own affair", STEADY,
      [ONE, member(2, S.FAILED, is_final=True, crash_count=9)], Rest()),
     ("scale up", replace(STEADY, wanted=4), [ONE, TWO], Add(2)),
-    ("scale down takes the newest", replace(STEADY, wanted=1), [ONE, TWO], Retire((2,), "fewer replicas are wanted")),
+    ("scale down takes the newest", replace(STEADY, wanted=1), [ONE, TWO], Retire((2,), "scaled down")),
     ("scale down takes one that serves nobody first", replace(STEADY, wanted=1), [member(1, S.FAILED), TWO],
-     Retire((1,), "fewer replicas are wanted")),
-    ("scale to nothing", replace(STEADY, wanted=0), [ONE, TWO], Retire((2, 1), "fewer replicas are wanted")),
+     Retire((1,), "scaled down")),
+    ("scale to nothing", replace(STEADY, wanted=0), [ONE, TWO], Retire((2, 1), "scaled down")),
     ("a rollout to no replicas proves nothing", replace(ROLLING, wanted=0), [], Rest()),
     ("nothing is wanted, nothing is there", replace(STEADY, wanted=0), [], Rest()),
     # New before old.
@@ -85,13 +85,13 @@ TABLE: list[tuple[str, Goal, list[Member], r.Step]] = [
     ("it may be tried again", ROLLING, [ONE, TWO, new(3, S.FAILED, crash_count=2)], Hold("waiting for #3 (failed)")),
     ("it came up in the end", ROLLING, [ONE, TWO, new(3, crash_count=2)], Retire((1,), REPLACED)),
     ("one that has just become ready must last", ROLLING, [ONE, TWO, new(3, ready_s=1.0)],
-     Hold("waiting for new replicas to last", 2.0)),
+     Hold("waiting for new replicas to stay healthy", 2.0)),
     ("one that crashed before must last longer", ROLLING, [ONE, TWO, new(3, ready_s=4.0, crash_count=1)],
-     Hold("waiting for new replicas to last", 26.0)),
+     Hold("waiting for new replicas to stay healthy", 26.0)),
     ("one that comes up again and again is not relied on", ROLLING, [ONE, TWO, new(3, ready_s=1.0, crash_count=3)],
      GoBack("Replica #3 crashed 3 times. ")),
     ("a rollout ends when the last one has lasted", ROLLING, [new(3), new(4, ready_s=2.5)],
-     Hold("waiting for new replicas to last", 0.5)),
+     Hold("waiting for new replicas to stay healthy", 0.5)),
     ("it finds no room", ROLLING, [ONE, TWO, new(3, S.PENDING, no_room_s=300.0, reason="No suitable host.")],
      GoBack("Replica #3 could not be scheduled for 5 minutes. No suitable host.")),
     ("it is stuck", replace(ROLLING, quiet_s=1800.0), [ONE, TWO, new(3, S.LOADING)],

@@ -105,7 +105,7 @@ def test_the_owner_is_told_how_many_of_other_teams_use_it_and_no_name(
     said = str(refused.value)
     assert "1 of other teams uses it" in said and "evening" not in said
     # What nobody of one's own team can delete or move is not advised.
-    assert "an admin of this Modelyard sees whose they are" in refused.value.advice
+    assert "an administrator sees whose they are" in refused.value.advice
 
 
 def test_files_that_are_being_deleted_are_not_deployed(ada: Any, team: Any, artifact: Any, host: Any) -> None:

@@ -76,7 +76,7 @@ def test_a_job_that_has_ended_says_so_when_it_is_cancelled(client, ada, running)
     services.move(running, JobState.RUNNING, JobState.SUCCEEDED)
     client.force_login(ada)
     reply = client.post(reverse("jobs:cancel", args=[running.pk]), follow=True)
-    assert "The job has ended already." in reply.content.decode()
+    assert "The job has already finished." in reply.content.decode()
 
 
 def test_a_failed_job_gives_its_reason_and_is_tried_again(client, ada, running):

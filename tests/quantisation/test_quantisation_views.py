@@ -164,7 +164,7 @@ def test_the_pick_names_one_and_says_why(browser, job, half):  # noqa: F811
     end(job, published())
     asked = {"memory_gib": "8", "context": "2048", "users": "1", "priority": "size"}
     text = browser.get(f"/quantise/pick/{half.catalog_model.slug}/", asked).content.decode()
-    assert "Q4_K_M" in text and "It is the smallest of the 2 that fit" in text
+    assert "Q4_K_M" in text and "Smallest of the 2 that fit" in text
     text = browser.get(f"/quantise/pick/{half.catalog_model.slug}/", {"memory_gib": "a lot"}).content.decode()
     assert "must be greater than zero" in text
 

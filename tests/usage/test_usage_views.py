@@ -160,7 +160,7 @@ def test_the_chart_adds_up_to_the_table(client, ada, team, make_record, make_dep
     chart = json.loads(data.group(1))["charts"][0]
     assert [series["label"] for series in chart["series"]] == ["d7", "d6", "d5", "d4", "d3", "others"]
     assert sum(sum(series["values"]) for series in chart["series"]) == 10 * 28 + 8
-    assert "The chart in numbers" in text
+    assert "Show data table" in text
 
 
 def test_today_is_charted_by_the_hour(client, ada, used):

@@ -43,7 +43,7 @@ class OutboundError(Exception):
 
 @dataclass(frozen=True)
 class Policy:
-    """Where requests may go beyond public addresses over https; all of it is an installation admin's decision."""
+    """Where requests may go beyond public addresses over https; all of it is an administrator's decision."""
 
     networks: tuple[str, ...] = ()  # private ranges that may be reached, as CIDR
     hosts: tuple[str, ...] = ()  # names that may be reached whatever they resolve to, over http too

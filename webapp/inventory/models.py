@@ -39,7 +39,7 @@ class HostQuerySet(models.QuerySet["Host"]):
         return self.filter(state=HostState.ONLINE)
 
     def visible_to(self, user: User) -> "HostQuerySet":
-        """Shared hosts, and those granted to one of the person's teams; all of them for the installation's admin."""
+        """Shared hosts, and those granted to one of the person's teams; all of them for an administrator."""
         if user.is_superuser:
             return self
         return self.filter(Q(is_shared=True) | Q(pk__in=HostGrant.objects.filter(team__members=user).values("host")))
@@ -96,7 +96,7 @@ class Host(Leased):
             models.CheckConstraint(
                 condition=Q(booked_bytes__gte=0) & Q(booked_bytes__lte=F("usable_bytes")),
                 name="host_memory_not_overbooked",
-                violation_error_message="More memory is booked on this host than it has.",
+                violation_error_message="More memory is reserved on this host than it has.",
             ),
             models.CheckConstraint(
                 condition=Q(price_per_hour=None) | Q(price_per_hour__gte=0),
@@ -206,7 +206,7 @@ class Accelerator(models.Model):
             models.CheckConstraint(
                 condition=Q(booked_bytes__gte=0) & Q(booked_bytes__lte=F("usable_bytes")),
                 name="accelerator_memory_not_overbooked",
-                violation_error_message="More memory is booked on this GPU than it has.",
+                violation_error_message="More memory is reserved on this GPU than it has.",
             ),
         ]
 

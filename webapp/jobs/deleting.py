@@ -133,7 +133,7 @@ def _refuse_use(user: User | None, loss: Loss, what: str) -> None:
         words.append(f"{hidden} of other teams use{'s' if hidden == 1 else ''} it")
     advice = "Delete or move those deployments first."
     if hidden:
-        advice = "Only their teams can delete or move theirs: an admin of this Modelyard sees whose they are."
+        advice = "Only their teams can delete or move theirs: an administrator sees whose they are."
     raise Conflict(f"{what} is used: {'; '.join(words)}.", advice)
 
 

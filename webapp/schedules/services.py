@@ -89,13 +89,13 @@ def cancel(user: User | None, run: ScheduleRun) -> None:
     with transaction.atomic():
         running = ScheduleRun.objects.filter(pk=run.pk, state__in=firing.RUNNING)
         if not running.update(is_cancel_wanted=True, next_due_at=timezone.now()):
-            raise Conflict("The run has ended already.")
+            raise Conflict("The run has already finished.")
         audit(user, run.schedule.team, "schedule.cancel", run.schedule.name)
         firing.wake(run.schedule, run.pk)
 
 
 def delete(user: User | None, schedule: Schedule) -> None:
-    """Forget a schedule with its history. Its results stay. Raises Conflict while it runs."""
+    """Delete a schedule with its history. Its results stay. Raises Conflict while it runs."""
     require(user, schedule.team, Role.OPERATOR)
     with transaction.atomic():
         if ScheduleRun.objects.filter(schedule=schedule, state__in=firing.RUNNING).exists():

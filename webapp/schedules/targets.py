@@ -56,7 +56,7 @@ def change(user: User | None, target: Target, events: list[str]) -> None:
 
 
 def delete(user: User | None, target: Target) -> None:
-    """Forget it, and what it was told."""
+    """Delete it, and what it was told."""
     require(user, target.team, Role.ADMIN)
     with transaction.atomic():
         audit(user, target.team, "target.delete", shown(target.address))
@@ -85,7 +85,7 @@ def _check(kind: str, address: str, events: list[str]) -> None:
                 raise Invalid(str(error), error.advice, fields={"address": str(error)}) from error
     elif kind == TargetKind.MAIL:
         if not mailing.is_possible():
-            message = "No mail can be sent: an installation admin has to set MODELYARD_SMTP_URL first."
+            message = "No mail can be sent: an administrator has to set MODELYARD_SMTP_URL first."
             raise Invalid(message, "Use a webhook until then.", fields={"kind": message})
         if not _is_mail(address):
             raise _wrong("address", "An email address like team@example.org is required.")

@@ -19,7 +19,7 @@ router = Router(tags=["administration"])
 
 
 def _admin(request: HttpRequest) -> User:
-    """To anybody but the installation's admin these addresses do not exist."""
+    """To anybody but an administrator these addresses do not exist."""
     user = caller(request)
     if not user.is_superuser:
         raise Http404
@@ -61,7 +61,7 @@ def end_sessions(request: HttpRequest, person_id: int) -> Status[None]:
 @router.post(
     "/people/{person_id}/remove-second-factor",
     response={204: None},
-    summary="Take a lost second factor away",
+    summary="Reset a person's two-factor authentication",
 )
 def remove_second_factor(request: HttpRequest, person_id: int) -> Status[None]:
     people.remove_second_factor(caller(request), _person(request, person_id))
@@ -100,7 +100,7 @@ def list_audit(  # type: ignore[no-untyped-def]
     since: datetime | None = None,
     until: datetime | None = None,
 ):
-    """All of it for the installation's admin, else what happened in teams that the caller administers."""
+    """All of it for an administrator, else what happened in teams that the caller administers."""
     rows = AuditEntry.objects.visible_to(caller(request)).for_list()
     asked = {"team__slug": team, "username": person, "verb": verb, "at__gte": _utc(since), "at__lt": _utc(until)}
     return rows.filter(**{name: value for name, value in asked.items() if value is not None})

@@ -99,7 +99,7 @@ def change_hub(request: HttpRequest, hub_id: int, data: HubChange) -> Hub:
     return services.save_hub(caller(request), hub, **words, teams=teams)
 
 
-@router.delete("/hubs/{hub_id}", response={204: None}, summary="Forget a hub and its token")
+@router.delete("/hubs/{hub_id}", response={204: None}, summary="Delete a hub and its token")
 def delete_hub(request: HttpRequest, hub_id: int) -> Status[None]:
     services.delete_hub(caller(request), _hub(request, hub_id))
     return Status(204, None)

@@ -22,17 +22,17 @@ class DeploymentIn(Schema):
     replicas: int = Field(1, ge=1, le=64)
     host: int | None = Field(None, description="pin to this host; default: chosen by the planner")
     image: str = Field(
-        "", max_length=200, description="another image than the engine's own, of those that /images allows"
+        "", max_length=200, description="custom container image, one that /images allows; empty: engine default"
     )
     placement_labels: list[str] = Field(
         default_factory=list, max_length=16, description="only on hosts that carry all of these labels; empty: anywhere"
     )
     aliases: list[str] = Field(default_factory=list, max_length=16, description=ALIASES)
     max_tokens_default: int = Field(
-        0, ge=0, le=10_000_000, description="tokens of an answer where a request does not say; 0: the engine's own"
+        0, ge=0, le=10_000_000, description="max tokens of requests that set none; 0: engine default"
     )
     max_tokens_limit: int = Field(
-        0, ge=0, le=10_000_000, description="most tokens of an answer; what asks for more gets so many. 0: no limit"
+        0, ge=0, le=10_000_000, description="max tokens of any request; larger values are capped to it. 0: no limit"
     )
 
 
@@ -43,17 +43,17 @@ class EditIn(Schema):
     engine: str | None = Field(None, max_length=20, description="another one begins with its default options")
     options: dict[str, Any] | None = Field(None, description="all options; those left out go back to their defaults")
     host: int | None = Field(None, description="pin to this host; null: wherever it fits")
-    image: str | None = Field(None, max_length=200, description="empty: the engine's own")
+    image: str | None = Field(None, max_length=200, description="empty: engine default")
     placement_labels: list[str] | None = Field(
         None, max_length=16, description="only on hosts that carry all of these labels; empty: anywhere"
     )
     replicas: int | None = Field(None, ge=0, le=64)
     aliases: list[str] | None = Field(None, max_length=16, description=ALIASES)
     max_tokens_default: int | None = Field(
-        None, ge=0, le=10_000_000, description="tokens of an answer where a request does not say; 0: the engine's own"
+        None, ge=0, le=10_000_000, description="max tokens of requests that set none; 0: engine default"
     )
     max_tokens_limit: int | None = Field(
-        None, ge=0, le=10_000_000, description="most tokens of an answer; what asks for more gets so many. 0: no limit"
+        None, ge=0, le=10_000_000, description="max tokens of any request; larger values are capped to it. 0: no limit"
     )
     note: str = Field("", max_length=200, description="why, for the list of revisions")
     allow_gap: bool = Field(False, description="when memory cannot hold old and new together, an old one may go first")
@@ -139,8 +139,8 @@ class DeploymentOut(SpecOut):
     host: str | None = Field(None, description="the host it is pinned to")
     desired_replicas: int
     aliases: list[str]
-    max_tokens_default: int = Field(description="of an answer, where a request does not say; 0: the engine's own")
-    max_tokens_limit: int = Field(description="of an answer, at most; 0: no limit")
+    max_tokens_default: int = Field(description="max tokens of requests that set none; 0: engine default")
+    max_tokens_limit: int = Field(description="max tokens of any request; 0: no limit")
     serves: ServesOut
     revision: int | None = Field(None, alias="revision.number", description="what is wanted to run")
     is_rolling: bool = Field(description="replicas are being replaced, or wait for it")
@@ -245,7 +245,7 @@ class WarningOut(Schema):
 class EstimateOut(Schema):
     terms: list[TermOut]
     total_bytes: int = Field(description="the sum of the terms")
-    booked_bytes: int = Field(description="what is booked per replica: the terms and a reserve")
+    booked_bytes: int = Field(description="reserved per replica: the terms and a safety margin")
     places: list[PlaceOut] = Field(description="what every host says to one replica")
     advice: str = Field(description="what would help where a placement label is on no host; empty otherwise")
     warnings: list[WarningOut] = Field(description="options that are allowed and probably not meant")
@@ -300,7 +300,7 @@ class StartOut(Schema):
     began_at: datetime
     phases: list[tuple[str, float]] = Field(description="state and seconds in it")
     total_s: float
-    ended: str = Field(description="ready, or what came instead; empty while it goes on")
+    ended: str = Field(description="ready, or what came instead; empty while it is in progress")
 
 
 class GrantIn(Schema):

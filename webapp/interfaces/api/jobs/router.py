@@ -134,5 +134,5 @@ def _host(request: HttpRequest, host_id: int | None) -> Host:
     hosts = Host.objects.visible_to(caller(request)).order_by("id")
     host: Host | None = referred(host=(hosts, host_id))["host"] or hosts.first()
     if host is None:
-        raise Conflict("There is no host yet.", "Register one first.")
+        raise Conflict("No hosts yet.", "Register one first.")
     return host

@@ -54,7 +54,7 @@ class StepOut(Schema):
 class JobLogOut(Schema):
     text: str = Field(description="plain text, each step under its name")
     next_place: str = Field(description="send it as `place` to read on")
-    is_fresh: bool = Field(description="it does not go on at `place`: what lay between is no longer kept")
+    is_fresh: bool = Field(description="it does not continue at `place`: what lay between is no longer kept")
     has_more: bool = Field(description="there is more to read right now")
 
 

@@ -79,7 +79,7 @@ class PreviewOut(Schema):
     steps: list[str]
     result_bytes: int | None = Field(None, description="estimate")
     disk_bytes: int | None = Field(None, description="what must be free on the host")
-    memory_bytes: int | None = Field(None, description="what is booked on the host")
+    memory_bytes: int | None = Field(None, description="reserved on the host")
     notes: list[str] = []
     refusals: list[RefusalOut]
 

@@ -72,7 +72,7 @@ def _changed(user: User, schedule: Schedule, data: ScheduleEdit) -> Wish:
     return replace(services.wish_of(schedule), **changes)
 
 
-@router.delete("/schedules/{schedule_id}", response={204: None}, summary="Forget a schedule; its results stay")
+@router.delete("/schedules/{schedule_id}", response={204: None}, summary="Delete a schedule; its results are kept")
 def delete_schedule(request: HttpRequest, schedule_id: RowId, dry_run: bool = False) -> Status[None]:
     """With `dry_run` it is only said whether that may be."""
     schedule = get_schedule(request, schedule_id)

@@ -57,7 +57,7 @@ class RequestQuery(Schema):
     outcome: Literal["ok", "failed", "client_error"] | None = None
     status: int | None = Field(None, ge=100, le=599, description="the HTTP status")
     limit: int = Field(50, ge=1, le=500, description="how many requests at most")
-    behind: str = Field("", max_length=100, description="`older` of the answer before: go on from there")
+    behind: str = Field("", max_length=100, description="`older` of the answer before: continue from there")
     request_id: str | None = Field(None, max_length=80, description="exactly this id, as the answer's header named it")
 
 

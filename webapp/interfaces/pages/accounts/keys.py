@@ -77,7 +77,7 @@ def revoke_key(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     key = get_object_or_404(ApiKey.objects.revocable_by(user).select_related("team", "user"), pk=pk)
     if request.method == "POST":
-        carry_out(request, lambda: services.revoke_key(user, key), f"The key {key.name} opens nothing any more.")
+        carry_out(request, lambda: services.revoke_key(user, key), f"The key {key.name} was revoked.")
         return back(key) if key.user_id != user.pk else redirect("accounts:keys")
     return render(request, "keys/revoke.html", {"key": key})
 

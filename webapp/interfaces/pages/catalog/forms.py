@@ -86,7 +86,7 @@ class AddressForm(FetchForm):
 
     field_order = ("url", "model_name")
     url = forms.CharField(
-        label="Address",
+        label="URL",
         max_length=2000,
         help_text="https address of a .gguf file. The query string is kept secret.",
         widget=forms.URLInput(attrs={**QUIET, "placeholder": "https://…/model-Q4_K_M.gguf"}),
@@ -124,7 +124,7 @@ class HubForm(RefusableForm):
 
     name = forms.CharField(max_length=80, help_text="Display name.")
     endpoint = forms.CharField(
-        label="Address",
+        label="URL",
         max_length=300,
         required=False,
         help_text=f"Default: HF_ENDPOINT, or {DEFAULT_ENDPOINT}.",
@@ -136,7 +136,7 @@ class HubForm(RefusableForm):
         help_text="Access token for private and gated repositories. Stored encrypted. Empty keeps the current one.",
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
-    forget_token = forms.BooleanField(required=False, label="Forget the stored token")
+    forget_token = forms.BooleanField(required=False, label="Remove the stored token")
     allows_private = forms.BooleanField(
         required=False,
         label="On a private network",

@@ -86,7 +86,7 @@ def get(request: HttpRequest, pk: int) -> HttpResponse:
 
 @door("POST")
 def approve(request: HttpRequest, pk: int) -> HttpResponse:
-    """An installation admin has read a repository's code."""
+    """An administrator has read a repository's code."""
     user = _admin(request)
     hub = get_object_or_404(Hub, pk=pk)
     name, commit = (request.POST.get(field, "").replace("\0", "")[:200] for field in ("repo", "commit"))

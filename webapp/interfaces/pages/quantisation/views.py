@@ -36,7 +36,7 @@ def quantise(request: HttpRequest, pk: int) -> HttpResponse:
         except Refused as refusal:
             form.take(refusal)
         else:
-            messages.success(request, "The work is queued.")
+            messages.success(request, "Job queued.")
             return redirect("jobs:detail", job.pk)
     status = 422 if is_sent else 200
     return render(request, "quantisation/new.html", _shown(artifact, form), status=status)
