@@ -61,7 +61,7 @@ def end_sessions(request: HttpRequest, person_id: int) -> Status[None]:
 @router.post(
     "/people/{person_id}/remove-second-factor",
     response={204: None},
-    summary="Reset a person's two-factor authentication",
+    summary="Reset a user's two-factor authentication",
 )
 def remove_second_factor(request: HttpRequest, person_id: int) -> Status[None]:
     people.remove_second_factor(caller(request), _person(request, person_id))

@@ -40,7 +40,7 @@ def _member(request: HttpRequest, slug: str, user_id: int) -> Membership:
     return get_object_or_404(Membership.objects.for_list(), team=_team(request, slug), user_id=user_id)
 
 
-@router.get("/teams", response=list[TeamOut], summary="My teams; all of them for an administrator")
+@router.get("/teams", response=list[TeamOut], summary="List my teams; all teams for an administrator")
 @paginate(Pages)
 def list_teams(request: HttpRequest):  # type: ignore[no-untyped-def]
     return Team.objects.visible_to(caller(request)).distinct().order_by("name")

@@ -64,7 +64,7 @@ def list_rollouts(request: HttpRequest, deployment_id: int):  # type: ignore[no-
 @router.get(
     "/deployments/{deployment_id}/events",
     response=list[EventOut],
-    summary="Events, newest first; with `since` those after that one, oldest first",
+    summary="List events, newest first; with `since` those after that one, oldest first",
 )
 @paginate(Pages)
 def list_events(  # type: ignore[no-untyped-def]

@@ -56,7 +56,7 @@ def end_hold(request: HttpRequest) -> Status[None]:
     return Status(204, None)
 
 
-@router.get("/hosts/{host_id}/events", response=list[HostEventOut], summary="Events of the host, newest first")
+@router.get("/hosts/{host_id}/events", response=list[HostEventOut], summary="List events of a host, newest first")
 @paginate(Pages)
 def list_host_events(request: HttpRequest, host_id: int):  # type: ignore[no-untyped-def]
     return HostEvent.objects.filter(host=get_host(request, host_id))
