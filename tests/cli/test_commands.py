@@ -86,7 +86,7 @@ def test_a_key_is_made_by_its_name_used_and_revoked(ada):
     ("words", "code", "said"),
     [
         (("deployments", "get", "no-such"), 2, "There is no 'no-such' among the deployments"),
-        (("deployments", "get", "4711"), 1, "There is no such thing"),
+        (("deployments", "get", "4711"), 1, "Not found"),
         (("deployments", "create", "--name", "x"), 2, "Missing: --artifact"),
         (("deployments", "create", "--name", "X!", "--artifact", "1"), 1, "lower-case letters"),
         (("deployments", "create", "--name", "x", "--artifact", "SmolLM2"), 2, "names 2 artifacts"),
@@ -94,8 +94,8 @@ def test_a_key_is_made_by_its_name_used_and_revoked(ada):
         (("deployments", "create", "--body", "{"), 2, "--body"),
         (("deployments", "lsit"), 2, "No such command"),
         (("jobs", "list", "--state", "tired"), 2, "tired"),
-        (("--url", "ftp://x", "me", "get"), 2, "is no address"),
-        (("--url", "http://127.0.0.1:9", "me", "get"), 3, "No Modelyard answers"),
+        (("--url", "ftp://x", "me", "get"), 2, "is not a URL"),
+        (("--url", "http://127.0.0.1:9", "me", "get"), 3, "Cannot reach Modelyard"),
         (("wait", "deployments", "no-such"), 2, "There is no 'no-such'"),
         (("wait", "cats", "tom"), 2, "no list of 'cats'"),
     ],
@@ -140,7 +140,7 @@ def test_a_key_on_standard_input_is_taken_without_a_word_about_terminals(modelya
     assert modelyard("me", "get", "--json").json["username"] == "ada"
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     told = modelyard("login", "--url", yard.url)
-    assert told.code == 2 and "no API key on standard input" in told.err
+    assert told.code == 2 and "No API key on standard input" in told.err
 
 
 def test_a_wrong_key_is_not_kept(modelyard, yard):

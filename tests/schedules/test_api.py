@@ -100,7 +100,7 @@ def test_every_fault_is_told_at_once(caller, ada, said, schedule):
 def test_checking_keeps_nothing_and_says_what_is_odd(caller, ada, said):
     odd = {**said, "opens_at": "10:00", "shuts_at": "11:00"}
     answer = send(caller(ada), "POST", "/schedules/check", odd)
-    assert "No time of the crontab" in answer.json()["warnings"][0]
+    assert "never fires inside" in answer.json()["warnings"][0]
     assert not Schedule.objects.exists()
 
 

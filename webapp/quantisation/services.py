@@ -76,7 +76,7 @@ def _untimed(recipe: Recipe, host: Host | None, measure: Measure | None) -> str:
     if host is None or measure is None or not measure.speed:
         return ""
     why = plan.why_untimed(recipe, host.processor.flags)
-    return f"It is made and judged on {host.name}, but not timed: {why}" if why else ""
+    return f"It is made and evaluated on {host.name}, but not timed: {why}" if why else ""
 
 
 def queue(

@@ -133,7 +133,7 @@ def _tell_deployments(team: Team, after: Any) -> None:
     given_up = Rollout.objects.filter(deployment__team=team, state=RolloutState.FAILED, ended_at__gt=after)
     for rollout in given_up.select_related("deployment"):
         deployment = rollout.deployment
-        said = f"Deployment {deployment.name} went back to what it served before. {rollout.reason}"
+        said = f"Deployment {deployment.name} was rolled back. {rollout.reason}"
         about = _about(deployment, rollout.reason)
         tell(team, "deployment.failed", f"rollout:{rollout.pk}", said, about, rollout.ended_at)
     dead = Replica.objects.filter(

@@ -32,7 +32,7 @@ def add_ownership(router: Router, path: str, rows: Callable[[HttpRequest], Any],
     def own(request: HttpRequest, item_id: int) -> Any:
         return get_object_or_404(rows(request).belonging_to(caller(request)).select_related("team"), pk=item_id)
 
-    @router.get(f"{path}/{{item_id}}/grants", response=list[GrantOut], summary=f"Teams with access to {a_thing}")
+    @router.get(f"{path}/{{item_id}}/grants", response=list[GrantOut], summary=f"List teams with access to {a_thing}")
     @paginate(Pages)
     def list_grants(request: HttpRequest, item_id: RowId):  # type: ignore[no-untyped-def]
         return own(request, item_id).grants.select_related("team")

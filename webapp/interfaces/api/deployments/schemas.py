@@ -16,11 +16,11 @@ ALIASES = "other names that clients may send, like gpt-4o, meta-llama/Llama-3.1-
 class DeploymentIn(Schema):
     name: str = Field(max_length=63, min_length=1, description="unique in the team; clients send it as `model`")
     artifact: int = Field(description="id of the artifact to serve")
-    team: str | None = Field(None, description="the team's slug; your first team when absent")
-    engine: str = Field("", max_length=20, description="the one that loads the artifact's files when absent")
+    team: str | None = Field(None, description="the team's slug; default: your first team")
+    engine: str = Field("", max_length=20, description="default: the engine that loads the artifact's files")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the engine; see /api/v1/engines")
     replicas: int = Field(1, ge=1, le=64)
-    host: int | None = Field(None, description="pin to this host; chosen by the planner when absent")
+    host: int | None = Field(None, description="pin to this host; default: chosen by the planner")
     image: str = Field(
         "", max_length=200, description="custom container image, one that /images allows; empty: engine default"
     )
@@ -215,7 +215,7 @@ class EngineOut(Schema):
 
 class EstimateIn(Schema):
     artifact: int
-    engine: str = Field("", max_length=20, description="the one that loads the artifact's files when absent")
+    engine: str = Field("", max_length=20, description="default: the engine that loads the artifact's files")
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -317,7 +317,7 @@ class PresetIn(Schema):
     name: str = Field(min_length=1, max_length=60)
     engine: str = Field(engines.names()[0], max_length=20)
     options: dict[str, Any]
-    team: str | None = Field(None, description="the team's slug; your first team when absent")
+    team: str | None = Field(None, description="the team's slug; default: your first team")
 
 
 class PresetOut(Schema):

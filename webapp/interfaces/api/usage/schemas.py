@@ -15,7 +15,7 @@ class DaysQuery(Schema):
 
     range: RangeName | None = Field(None, description="7d unless `from` or `to` is given")
     from_: date | None = Field(None, alias="from", description="the first day of a range of its own")
-    to: date | None = Field(None, description="the last day; today when absent")
+    to: date | None = Field(None, description="the last day; default: today")
 
 
 class UsageQuery(DaysQuery):
