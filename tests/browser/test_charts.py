@@ -154,10 +154,10 @@ def test_the_report_is_asked_without_leaving_the_page(open_page, past):
     past("asked")
     page = open_page("/usage/")
     page.evaluate("window.stillHere = true")
-    page.get_by_role("combobox", name="By").select_option("key")
+    page.get_by_role("combobox", name="Group by").select_option("key")
     expect(page.locator("#usage table.stack")).to_contain_text("charts")
     expect(page.locator("#usage canvas")).to_be_visible()
     page.get_by_role("searchbox", name="Search").fill("nothing-like-it")
-    expect(page.locator("#usage")).to_contain_text("Nothing matches")
+    expect(page.locator("#usage")).to_contain_text("No results for")
     assert "q=nothing-like-it" in page.url
     assert page.evaluate("window.stillHere")
