@@ -374,5 +374,5 @@ def test_prompts_that_a_schedule_asks_are_not_deleted(make_schedule, ada, prompt
     from webapp.quantisation import services as quantisation
 
     make_schedule(prompts=prompts, gate=Gate(min_prompts_passed_percent=90))
-    with pytest.raises(Conflict, match="asked by: nightly"):
+    with pytest.raises(Conflict, match="used by: nightly"):
         quantisation.delete_prompts(ada, prompts)
