@@ -6,7 +6,7 @@
   const FIELDS = ["system", "temperature", "top_p", "max_tokens", "seed"];
   const part = (id) => document.getElementById(id);
   const LEFT = "The page was left before the answer was complete.";
-  const BROKEN_OFF = "connection lost";
+  const BROKEN_OFF = "interrupted";
   const MARKS = { stopped: "stopped", length: "cut off: max tokens reached" };
   let isComparing = false;
 

@@ -157,7 +157,7 @@ def test_the_report_is_asked_without_leaving_the_page(open_page, past):
     page.get_by_role("combobox", name="Group by").select_option("key")
     expect(page.locator("#usage table.stack")).to_contain_text("charts")
     expect(page.locator("#usage canvas")).to_be_visible()
-    page.get_by_role("searchbox", name="Search").fill("nothing-like-it")
+    page.get_by_role("searchbox", name="Search", exact=True).fill("nothing-like-it")
     expect(page.locator("#usage")).to_contain_text("No results for")
     assert "q=nothing-like-it" in page.url
     assert page.evaluate("window.stillHere")

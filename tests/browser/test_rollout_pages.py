@@ -41,7 +41,7 @@ def test_an_edit_shows_what_changes_and_is_followed_live_to_its_end(open_page, s
     move(pk, *UP, number=2)
     site.do(SETTLE.format(pk=pk))
     expect(panel).to_contain_text("finished rolling out revision 2")
-    expect(panel.locator("tr", has_text="#1").first).to_contain_text("goes")
+    expect(panel.locator("tr", has_text="#1").first).to_contain_text("being removed")
     page.goto(f"/deployments/{pk}/history/?revision=2")
     expect(page.locator("#content")).to_contain_text("Context length: 4096 → 2048")
     page.get_by_role("button", name="Roll back to revision 1").click()
@@ -101,7 +101,7 @@ def test_everything_is_asked_without_scripts_too(open_page, site, deploy, move):
     expect(page.get_by_label("Context length")).to_have_value("1024")
     page.get_by_role("button", name="Apply").click()
     expect(page.locator("#deployment-panel")).to_contain_text("Revision 2 is rolling out")
-    page.get_by_label("Replicas").fill("3")
+    page.get_by_role("spinbutton", name="Replicas").fill("3")
     page.get_by_role("button", name="Scale").click()
     expect(page.locator("#messages")).to_contain_text("for 3 replicas")
 

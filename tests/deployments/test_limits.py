@@ -101,6 +101,6 @@ def test_the_page_makes_and_changes_them(client: Any, ada: Any, team: Any, files
     assert client.post(edit, changed).status_code == 302
     assert known_to_gateways() == (100, None)
     page = client.get(reverse("deployments:detail", args=[made.pk])).content.decode()
-    assert "100 tokens where a request does not say" in page
+    assert "100 by default" in page
     wrong = client.post(edit, typed | {"max_tokens_limit": "50", "base": 1})
     assert wrong.status_code == 422 and "100 cannot be the default" in html.unescape(wrong.content.decode())

@@ -25,8 +25,8 @@ def test_the_team_sees_by_name_who_holds_the_memory(client, request, host, held,
     client.force_login(request.getfixturevalue(person))
     text = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
     assert "smollm2 #1" in text
-    assert "12.0 GiB booked" in text
-    assert "6.0 GiB booked" in text
+    assert "12.0 GiB reserved" in text
+    assert "6.0 GiB reserved" in text
 
 
 def test_a_stranger_sees_that_memory_is_held_but_not_by_whom(client, eve, host, held):

@@ -106,7 +106,7 @@ class Deployment(Leased, SpecColumns):
             models.UniqueConstraint(
                 fields=["team", "name"],
                 name="deployment_name_once_per_team",
-                violation_error_message="The team already has a deployment with this name.",
+                violation_error_message="The team has a deployment of this name already.",
             ),
             models.CheckConstraint(
                 condition=Q(desired_replicas__gte=0) & Q(desired_replicas__lte=MAX_REPLICAS),

@@ -308,7 +308,8 @@ def _check_room(planned: Plan, may_gap: bool) -> None:
         return
     if planned.refusal:
         raise Conflict(
-            f"It doesn't fit on any host. {planned.refusal}"[:500], "Reduce its memory, or stop something first."
+            f"It doesn't fit on any host. {planned.refusal}"[:500],
+            "Reduce context length or parallel requests, or stop something first.",
         )
     if not may_gap:
         lasting = f"about {planned.gap_s:.0f} s" if planned.gap_s is not None else "as long as a start takes"

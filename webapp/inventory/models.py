@@ -96,7 +96,7 @@ class Host(Leased):
             models.CheckConstraint(
                 condition=Q(booked_bytes__gte=0) & Q(booked_bytes__lte=F("usable_bytes")),
                 name="host_memory_not_overbooked",
-                violation_error_message="More memory is reserved on this host than it has.",
+                violation_error_message="More memory is booked on this host than it has.",
             ),
             models.CheckConstraint(
                 condition=Q(price_per_hour=None) | Q(price_per_hour__gte=0),
@@ -206,7 +206,7 @@ class Accelerator(models.Model):
             models.CheckConstraint(
                 condition=Q(booked_bytes__gte=0) & Q(booked_bytes__lte=F("usable_bytes")),
                 name="accelerator_memory_not_overbooked",
-                violation_error_message="More memory is reserved on this GPU than it has.",
+                violation_error_message="More memory is booked on this GPU than it has.",
             ),
         ]
 

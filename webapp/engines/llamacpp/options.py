@@ -33,7 +33,7 @@ class LlamaCppOptions(EngineOptions):
         ge=1,
         le=64,
         title="Parallel requests (slots)",
-        description="Requests processed concurrently; the rest are queued.",
+        description="Requests processed concurrently (-np); the rest are queued.",
     )
     threads: int | None = Field(
         None, ge=1, le=512, title="CPU threads", description="Leave empty to use all CPUs assigned to this replica."
@@ -43,14 +43,14 @@ class LlamaCppOptions(EngineOptions):
         ge=32,
         le=16384,
         title="Batch size",
-        description="Logical batch: max prompt tokens per step, over all slots.",
+        description="Logical batch (-b): max prompt tokens per step, over all slots.",
     )
     micro_batch_size: int = Field(
         512,
         ge=32,
         le=16384,
         title="Micro-batch size",
-        description="Physical batch: prompt tokens per forward pass. Larger is faster on GPUs and needs larger "
+        description="Physical batch (-ub): prompt tokens per forward pass. Larger is faster on GPUs and needs larger "
         "compute buffers.",
     )
     cache_type_k: CacheType = Field(
@@ -64,7 +64,8 @@ class LlamaCppOptions(EngineOptions):
         ge=-1,
         le=4096,
         title="GPU layers",
-        description="-1 offloads all layers; fewer is partial offload, for when VRAM is short. Ignored without a GPU.",
+        description="-ngl; -1 offloads all layers, fewer is partial offload, for when VRAM is short. Ignored "
+        "without a GPU.",
     )
     flash_attention: Literal["auto", "on", "off"] = Field(
         "auto", title="Flash attention", description="Reduces memory use; auto enables it where supported."

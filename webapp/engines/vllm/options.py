@@ -24,7 +24,7 @@ class VllmOptions(EngineOptions):
         ge=1,
         le=1024,
         title="Parallel requests (slots)",
-        description="Requests processed concurrently; the rest are queued.",
+        description="Requests processed concurrently (max_num_seqs); the rest are queued.",
     )
     cache_gib: int = Field(
         1,

@@ -348,7 +348,7 @@ def _is_ours_still(replica: Replica) -> bool:
 def _mark_missing(_step: decide.MarkMissing, replica: Replica) -> Pause:
     now = timezone.now()
     if replica.state in (S.LOADING, S.READY, S.PAUSED):
-        why = Why("container_missing", "its container is not on the host any more", "It is restarted in a moment.")
+        why = Why("container_missing", "its container is not on the host any more", "It restarts in a moment.")
         lifecycle.move(replica, S(replica.state), S.LOST, why, missing_since=now)
     else:
         lease.note(replica, missing_since=now)

@@ -86,7 +86,7 @@ class Parts(forms.Form):
     image = forms.CharField(
         max_length=200,
         required=False,
-        help_text="Custom container image, for example ghcr.io/ggml-org/llama.cpp:server. Leave empty for the engine "
+        help_text="Custom container image, for example registry.example/engine:tag. Leave empty for the engine "
         "default; Settings > Images lists what may run.",
     )
     aliases = forms.CharField(max_length=MAX_ALIASES * (MAX_ALIAS_CHARS + 1), required=False, help_text=ALIASES_HELP)
