@@ -158,7 +158,7 @@ def get_prompts(request: HttpRequest, prompts_id: RowId) -> PromptSet:
     return get_object_or_404(PromptSet.objects.visible_to(caller(request)).select_related("team"), pk=prompts_id)
 
 
-@router.delete("/golden-prompts/{prompts_id}", response={204: None}, summary="Forget golden prompts")
+@router.delete("/golden-prompts/{prompts_id}", response={204: None}, summary="Delete golden prompts")
 def delete_prompts(request: HttpRequest, prompts_id: RowId) -> Status[None]:
     services.delete_prompts(caller(request), get_prompts(request, prompts_id))
     return Status(204, None)

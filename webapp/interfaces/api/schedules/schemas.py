@@ -40,7 +40,7 @@ class ScheduleFields(Schema):
     idle_min: int | None = Field(None, ge=1, le=1440, description="begin only when the host was quiet for so long")
     gate: Gate = Field(Gate(), description="limits; all must be kept, else nothing is served")
     deployment: RowId | None = Field(None, description="rolled to the first result that keeps every limit")
-    may_gap: bool = Field(False, description="where there is no room for old and new together, the old may go first")
+    may_gap: bool = Field(False, description="allow downtime where old and new do not fit side by side")
     keep_last: int | None = Field(None, ge=1, le=1000, description="results of each recipe that are kept; null: all")
 
 
