@@ -58,7 +58,7 @@ def test_somebody_elses_kill_is_told_apart(serve: Serve, work: Any, engine: Any)
         client.kill(replica.container_name)
     replica = die(replica, work, engine)
     assert replica.reason_code == "killed"
-    assert "docker kill or the like: SIGKILL, exit code 137" in replica.reason
+    assert "docker kill or similar: SIGKILL, exit code 137" in replica.reason
 
 
 def test_a_stop_from_outside_is_told_apart_from_an_end_by_itself(serve: Serve, work: Any, engine: Any) -> None:
@@ -68,7 +68,7 @@ def test_a_stop_from_outside_is_told_apart_from_an_end_by_itself(serve: Serve, w
     with contextlib.closing(engine.client()) as client:
         client.stop(replica.container_name, timeout=5)
     replica = die(replica, work, engine)
-    assert replica.reason_code == "killed" and "docker stop or the like: SIGTERM" in replica.reason, replica.reason
+    assert replica.reason_code == "killed" and "docker stop or similar: SIGTERM" in replica.reason, replica.reason
 
 
 def test_a_paused_container_is_paused_until_it_is_unpaused_and_can_be_stopped(
