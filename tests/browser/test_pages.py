@@ -190,7 +190,7 @@ def test_a_deployment_is_made_with_the_fit_in_sight_and_deleted_by_name(open_pag
     expect(page.get_by_role("heading", name="made-here")).to_be_visible()
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("Asked made-here to stop")).to_be_visible()
+    expect(page.get_by_text("Stopping made-here")).to_be_visible()
     expect(page.get_by_role("button", name="Start")).to_be_visible()
     page.get_by_role("link", name="Delete").click()
     page.get_by_label("Type made-here").fill("made-here")
@@ -231,15 +231,15 @@ def test_everything_that_matters_works_without_javascript(open_page, deploy):
     pk = deploy("plain")
     page = open_page(f"/deployments/{pk}/", java_script_enabled=False)
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("Asked plain to stop")).to_be_visible()
+    expect(page.get_by_text("Stopping plain")).to_be_visible()
     page.get_by_role("button", name="Start").click()
-    expect(page.get_by_text("Asked plain to run")).to_be_visible()
+    expect(page.get_by_text("Starting plain")).to_be_visible()
     page.goto("/deployments/?q=plain&sort=-name")
     expect(page.locator("#deployments tbody tr")).to_have_count(1)
     page.goto("/deployments/new/")
     page.get_by_label("Name", exact=True).fill("plain-too")
     page.get_by_role("button", name="Deploy").click()
-    expect(page.get_by_text("Asked plain-too to run")).to_be_visible()
+    expect(page.get_by_text("plain-too is starting")).to_be_visible()
 
 
 def test_a_chat_streams_and_is_measured(open_page, engine, shoot):

@@ -25,7 +25,7 @@ def die(replica: Any, work: Any, engine: Any) -> Any:
 
 
 DEATHS = [
-    ("exited", True, {"exit_after_ms": 100, "exit_code": 1}, "exit code 1"),
+    ("exited", True, {"exit_after_ms": 100, "exit_code": 1}, "exited with code 1"),
     ("out_of_memory", False, {"eat_mb": 2000, "eat_after_ms": 100}, "OOM-killed"),
     (
         "gpu_out_of_memory", True,
