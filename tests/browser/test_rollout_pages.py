@@ -103,7 +103,7 @@ def test_everything_is_asked_without_scripts_too(open_page, site, deploy, move):
     expect(page.locator("#deployment-panel")).to_contain_text("Revision 2 is rolling out")
     page.get_by_role("spinbutton", name="Replicas").fill("3")
     page.get_by_role("button", name="Scale").click()
-    expect(page.locator("#messages")).to_contain_text("for 3 replicas")
+    expect(page.locator("#messages")).to_contain_text("to 3 replicas")
 
 
 @pytest.mark.parametrize("look", LOOKS)
