@@ -2,7 +2,7 @@
 (() => {
   const SILENT_MS = 25000; // the server says something at least every ten seconds
   const KEEP_CHARS = 400000; // of a log on the page
-  const FOR_GOOD = { 4401: "You are signed out. Sign in again to go on.", 4404: "" };
+  const FOR_GOOD = { 4401: "You are signed out. Sign in again to continue.", 4404: "" };
 
   let last = {};
   let heardAt = Date.now();

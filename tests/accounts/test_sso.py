@@ -115,7 +115,7 @@ def test_an_answer_opens_once(client, configured):
         ({"nonce": None}, "another sign-in"),
         ({"iss": "https://evil.example"}, "not valid"),
         ({"aud": "another-client"}, "not valid"),
-        ({"aud": ["modelyard", "another"], "azp": "another"}, "another site"),
+        ({"aud": ["modelyard", "another"], "azp": "another"}, "another client"),
         ({"exp": 1_000_000_000}, "not valid"),
         ({"sub": None}, "not valid"),
     ],
@@ -143,7 +143,7 @@ def test_a_provider_that_calls_itself_otherwise_is_refused(client, configured, p
     provider.announced_issuer = "https://evil.example"
     reply = client.post("/accounts/sso/login/")
     assert reply.status_code == 502
-    assert "calls itself https://evil.example" in reply.content.decode()
+    assert "reports https://evil.example" in reply.content.decode()
     assert not signed_in(client)
 
 
@@ -154,9 +154,9 @@ def test_a_provider_that_calls_itself_otherwise_is_refused(client, configured, p
         ({"email_verified": None}, "does not say whether zoe@example.org is verified"),
         ({"email_verified": 1}, "not verified"),
         ({"email": None}, "sent no address in the claim email. Claims that hold an address: upn."),
-        ({"email": "zoe@evil.example"}, "may not sign in"),
-        ({"email": "zoe@example.org.evil.example"}, "may not sign in"),
-        ({"email": "zoe@evilexample.org"}, "may not sign in"),
+        ({"email": "zoe@evil.example"}, "not in an allowed email domain"),
+        ({"email": "zoe@example.org.evil.example"}, "not in an allowed email domain"),
+        ({"email": "zoe@evilexample.org"}, "not in an allowed email domain"),
     ],
 )
 def test_an_address_that_is_unverified_or_from_elsewhere_is_refused(client, configured, provider, change, says):
@@ -181,7 +181,7 @@ def test_userinfo_about_somebody_else_is_refused(client, configured, provider):
     provider.change_claims = {"email": None}
     provider.userinfo = {**ZOE, "sub": "somebody-else"}
     reply = dance(client)
-    assert "two different people" in reply.content.decode()
+    assert "different users" in reply.content.decode()
     assert not signed_in(client)
 
 
@@ -250,4 +250,4 @@ def test_a_provider_that_is_down_is_said_to_be(client, root, wish):
     sign_in.configure(root, wish(issuer="http://127.0.0.1:9"))
     reply = client.post("/accounts/sso/login/")
     assert reply.status_code == 502
-    assert "does not answer" in reply.content.decode()
+    assert "is unreachable" in reply.content.decode()

@@ -56,7 +56,7 @@ def test_two_models_are_asked_the_same_and_keep_their_own_talk(open_page, engine
     page.keyboard.press("Enter")
     for pane in "ab":
         expect(answers(page, pane)).to_contain_text("How are you?")
-        expect(page.locator(f"#measured-{pane}")).to_contain_text(re.compile(r"first token after \d+ ms"))
+        expect(page.locator(f"#measured-{pane}")).to_contain_text(re.compile(r"TTFT \d+ ms"))
     answered(page)
     page.get_by_label("Your message").fill("More")
     page.get_by_role("button", name="Send").click()

@@ -176,7 +176,7 @@ def test_every_cut_of_the_header_is_an_incomplete_download() -> None:
     whole = small().header()
     end = len(whole.rstrip(b"\0"))
     for length in range(4, end - 20, 7):
-        assert "incomplete: fetch it again" in refusal(whole[:length])
+        assert "incomplete: download it again" in refusal(whole[:length])
 
 
 def test_cut_data_is_an_incomplete_download() -> None:

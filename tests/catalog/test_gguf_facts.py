@@ -54,7 +54,7 @@ def test_files_that_are_not_models_are_refused() -> None:
     adapter = Gguf().text("general.architecture", "llama").text("general.type", "adapter")
     with pytest.raises(HeaderError, match="of type adapter, not a model"):
         gguf.facts(read(adapter.file()))
-    with pytest.raises(HeaderError, match="turns pictures into vectors"):
+    with pytest.raises(HeaderError, match="multimodal projector"):
         gguf.facts(read(Gguf().text("general.architecture", "clip").file()))
 
 

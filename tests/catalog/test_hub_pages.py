@@ -36,7 +36,7 @@ def test_without_a_hub_in_reach_the_page_says_what_else_there_is(client, ada, hu
     Hub.objects.update(endpoint="http://127.0.0.1:1")
     client.force_login(ada)
     text = page(client, "catalog:index", q="tiny", hubs="1")
-    assert "cannot be reached" in text and "add files from a folder" in text
+    assert "cannot be reached" in text and "import local files" in text
     assert '<a href="/models/hubs/">Hubs and mirrors</a>' in text
     assert '"/help/models/#on-mirrors-and-proxies"' in text
     assert 'id="on-mirrors-and-proxies"' in client.get("/help/models/").content.decode()
@@ -88,7 +88,7 @@ def test_a_hub_that_is_switched_off_is_not_asked_by_page_either(client, root, hu
     Hub.objects.update(is_enabled=False)
     client.force_login(root)
     reply = client.get(reverse("catalog:repo", args=[hub.pk]), {"name": "org/Tiny-GGUF"})
-    assert reply.status_code == 409 and "is switched off" in reply.content.decode()
+    assert reply.status_code == 409 and "is disabled" in reply.content.decode()
     assert small_hub.asked == []
 
 
@@ -164,7 +164,7 @@ def test_an_admin_approves_the_code_of_a_commit_on_its_page(client, root, hub, s
     config = json.dumps({**CONFIG, "auto_map": {"AutoModel": "m.M"}}).encode()
     small_hub.add("org/code", {"model.safetensors": safetensors_bytes(), "config.json": config, "m.py": b"pass"})
     client.force_login(root)
-    assert "I have read them" in page(client, "catalog:repo", hub.pk, name="org/code")
+    assert "I reviewed this code" in page(client, "catalog:repo", hub.pk, name="org/code")
     client.post(reverse("catalog:approve", args=[hub.pk]), {"repo": "org/code", "commit": COMMIT})
     assert CodeApproval.objects.get().approved_by == root
     assert "An admin approved those" in page(client, "catalog:repo", hub.pk, name="org/code")
@@ -193,13 +193,13 @@ def test_a_file_is_fetched_by_its_address_and_what_is_secret_in_it_is_kept_so(
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("http://example.org/m.gguf", "without encryption"),
+        ("http://example.org/m.gguf", "Plain http"),
         ("https://127.0.0.1/m.gguf", "private address 127.0.0.1"),
         ("https://169.254.169.254/latest/m.gguf", "private address"),
         ("https://[::ffff:10.0.0.1]/m.gguf", "private address"),
-        ("https://user:pw@example.org/m.gguf", "user name or password"),
+        ("https://user:pw@example.org/m.gguf", "username or password"),
         ("https://example.org/m.safetensors", "Only GGUF files"),
-        ("file:///etc/passwd.gguf", "no web address"),
+        ("file:///etc/passwd.gguf", "is not a URL"),
         ("https://[::1/m.gguf", "Only GGUF files"),
     ],
 )

@@ -107,7 +107,7 @@ def test_a_name_that_is_taken_is_gone_round_when_it_was_ours_and_refused_when_no
         [mine] = [one for one in runtime.containers.values() if one.id != left]
         assert mine.name == replica.container
     else:
-        assert replica.state == "failed" and "not ours" in replica.reason
+        assert replica.state == "failed" and "not managed by Modelyard" in replica.reason
 
 
 def test_failed_starts_are_over_once_something_runs(runtime: MemoryRuntime, replica: Replica) -> None:

@@ -63,7 +63,9 @@ def test_a_replica_that_was_stopped_with_docker_is_told_so_by_the_signal(cast: A
     runtime.signals[replica.container_id] = ("SIGHUP", "SIGTERM")
     runtime.end(replica.container_id, 0)
     assert look("deployments.reconcile", replica).reason_code == "killed"
-    assert replica.reason.startswith("Stopped from outside (docker stop or the like: SIGTERM, exit code 0)")
+    assert replica.reason.startswith(
+        "The container was stopped externally (docker stop or similar: SIGTERM, exit code 0)"
+    )
 
 
 def test_a_replica_that_make_down_stopped_is_told_so_and_is_no_crash(cast: Any, runtime: MemoryRuntime) -> None:

@@ -15,7 +15,7 @@ def test_a_wish_becomes_rows_a_diary_line_an_audit_row_and_a_new_snapshot(ada, t
     before = events.version("gateway")
     made = services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, replicas=3))
     assert Replica.objects.due().filter(deployment=made).count() == 3
-    assert made.diary.get().text == "asked to run"
+    assert made.diary.get().text == "requested a start"
     assert AuditEntry.objects.get(verb="deployment.create").subject == "chat"
     assert events.version("gateway") > before
 

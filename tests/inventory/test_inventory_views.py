@@ -25,8 +25,8 @@ def test_the_team_sees_by_name_who_holds_the_memory(client, request, host, held,
     client.force_login(request.getfixturevalue(person))
     text = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
     assert "smollm2 #1" in text
-    assert "12.0 GiB booked" in text
-    assert "6.0 GiB booked" in text
+    assert "12.0 GiB reserved" in text
+    assert "6.0 GiB reserved" in text
 
 
 def test_a_stranger_sees_that_memory_is_held_but_not_by_whom(client, eve, host, held):
@@ -34,7 +34,7 @@ def test_a_stranger_sees_that_memory_is_held_but_not_by_whom(client, eve, host, 
     text = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
     assert "smollm2" not in text
     assert "somebody else&#x27;s" in text
-    assert "Nothing of yours." in text
+    assert "No replicas of your teams." in text
 
 
 @pytest.mark.parametrize("person", ["ada", "bob", "eve"])
@@ -54,7 +54,7 @@ def test_only_the_admin_accepts_another_engine(client, ada, root, host):
     client.force_login(ada)
     assert client.post(url).status_code == 403
     client.force_login(root)
-    assert "Accept the engine" in client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
+    assert "Accept new Docker engine" in client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
     client.post(url)
     host.refresh_from_db()
     assert host.daemon_id == ""

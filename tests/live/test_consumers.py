@@ -23,7 +23,7 @@ def test_a_change_arrives_as_the_same_panel_the_page_holds(listen, ada, deployme
         await stop(ada, deployment)
         message = await said(socket)
         assert '<div id="deployment-panel" hx-swap-oob="outerMorph">' in message["content"]
-        assert "asked to stop" in message["content"]
+        assert "requested a stop" in message["content"]
         assert message["last"] == {f"deployment:{deployment.pk}": "1"}
         await socket.disconnect()
 
@@ -35,7 +35,7 @@ def test_a_page_that_is_behind_gets_what_it_missed_at_once(listen, ada, deployme
         await stop(ada, deployment)
         socket = await listen(ada, f"deployment:{deployment.pk}", last="0")
         await socket.connect()
-        assert "asked to stop" in (await said(socket))["content"]
+        assert "requested a stop" in (await said(socket))["content"]
         await socket.disconnect()
 
     run(scene())
@@ -60,7 +60,7 @@ def test_a_change_that_nobody_announced_is_found_by_the_poll(listen, ada, deploy
         socket = await listen(ada, f"deployment:{deployment.pk}")
         await socket.connect()
         await stop(ada, deployment)
-        assert "asked to stop" in (await said(socket))["content"]
+        assert "requested a stop" in (await said(socket))["content"]
         await socket.disconnect()
 
     run(scene())
@@ -81,7 +81,7 @@ def test_without_a_broker_the_socket_opens_and_the_poll_does_the_work(listen, ad
         socket = await listen(ada, f"deployment:{deployment.pk}")
         assert await socket.connect()
         await stop(ada, deployment)
-        assert "asked to stop" in (await said(socket))["content"]
+        assert "requested a stop" in (await said(socket))["content"]
         await socket.disconnect()
 
     run(scene())

@@ -157,7 +157,7 @@ def test_without_room_it_waits_and_says_why(serve: Serve, work: Any, machine: An
     replica = serve()
     work()
     assert reload(replica).state == "pending" and replica.reason_code == "no_room"
-    assert replica.reason.startswith("No host has room. machine: It needs 0.3 GiB of memory")
+    assert replica.reason.startswith("No suitable host. machine: It needs 0.3 GiB of memory")
     Host.objects.update(usable_bytes=8 * 1024**3)
     work.pass_time(replica, 16)
     assert reload(replica).state == "loading"
@@ -168,7 +168,7 @@ def test_a_foreign_container_of_our_name_is_left_alone(serve: Serve, work: Any, 
     with contextlib.closing(engine.client()) as client:
         client.create_container("modelyard-test/engine:1", name=replica.container_name)
     work()
-    assert reload(replica).state == "failed" and "not ours" in replica.reason
+    assert reload(replica).state == "failed" and "not managed by Modelyard" in replica.reason
     assert inspect(engine, replica.container_name)["State"]["Status"] == "created"
 
 

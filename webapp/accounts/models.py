@@ -266,7 +266,7 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
     """Reads and appends only. The database refuses changes too (migration 0002)."""
 
     def visible_to(self, user: User) -> "AuditQuerySet":
-        """All of it for the installation's admin; for others what happened in teams they administer."""
+        """All of it for an administrator; for others what happened in teams they administer."""
         return self if user.is_superuser else self.filter(team__in=Team.objects.governed_by(user))
 
     def update(self, **columns: Any) -> int:
@@ -321,7 +321,7 @@ class AuditRetention(models.Model):
 
 
 class SignInSettings(models.Model):
-    """How people sign in: one row, changed by the installation's admin."""
+    """How people sign in: one row, changed by an administrator."""
 
     only = models.BooleanField(default=True, unique=True)
     is_second_factor_required = models.BooleanField(default=False)

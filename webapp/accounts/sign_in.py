@@ -177,9 +177,9 @@ def _check(wish: Wish) -> None:
         except ValueError:  # half of an IPv6 address
             issuer = urlsplit("")
         if not issuer.hostname or issuer.scheme not in ("https", "http") or issuer.query or issuer.fragment:
-            fields["issuer"] = "The issuer's address, for example https://login.example.org/realms/main."
+            fields["issuer"] = "The issuer's URL, for example https://login.example.org/realms/main."
         elif issuer.scheme == "http" and issuer.hostname not in _LOCAL:
-            fields["issuer"] = "The issuer must be reached by https."
+            fields["issuer"] = "The issuer must use https."
         elif tenant_of(wish.issuer) in _EVERY_TENANT:
             fields["issuer"] = (
                 "This issuer speaks for every tenant, so anybody with a tenant of their own could sign in under any "
@@ -187,16 +187,17 @@ def _check(wish: Wish) -> None:
             )
         fields |= _check_addresses(wish, issuer.hostname or "")
         if not wish.client_id.strip():
-            fields["client_id"] = "The provider knows this Modelyard by a client id."
+            fields["client_id"] = "Client ID is required."
         if not wish.client_secret and not current().client_secret:
-            fields["client_secret"] = "The provider gives a secret together with the client id."  # noqa: S105  a message
+            fields["client_secret"] = "Client secret is required."  # noqa: S105  a message
     if len({(group, team.pk) for group, team, _role in wish.rules}) < len(wish.rules):
-        fields["rules"] = "A group has one role per team."
+        fields["rules"] = "Each group can have only one role per team."
     if fields:
         raise Invalid(" ".join(fields.values()), fields=fields)
     if wish.is_second_factor_required and not _somebody_has_one() and not wish.is_sso_on:
         raise Conflict(
-            "Nobody has a second factor yet.", "Set up yours first, so that you know that it works on this site."
+            "No administrator has two-factor authentication yet.",
+            "Set up your own first, so that you know it works on this site.",
         )
 
 

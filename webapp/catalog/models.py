@@ -181,7 +181,7 @@ class ArtifactCopy(models.Model):
 
 class HubQuerySet(models.QuerySet["Hub"]):
     def visible_to(self, user: User) -> "HubQuerySet":
-        """Hubs that this person may search and fetch from; the installation's admins see all."""
+        """Hubs that this person may search and fetch from; administrators see all."""
         if user.is_superuser:
             return self
         return self.filter(Q(teams=None) | Q(teams__members=user), is_enabled=True).distinct()
@@ -197,7 +197,7 @@ class Hub(models.Model):
     name = models.CharField(max_length=80, unique=True)
     endpoint = models.CharField(max_length=300, blank=True)
     sealed_token = models.TextField(blank=True)
-    # It stands on a private network, or speaks http: an installation admin's decision.
+    # It stands on a private network, or speaks http: an administrator's decision.
     allows_private = models.BooleanField(default=False)
     is_enabled = models.BooleanField(default=True)
     # Empty: every team may use it.
@@ -224,7 +224,7 @@ ARTIFACT_URL = EncryptedField(Artifact, "source", lambda artifact: f"artifact:{a
 
 
 class CodeApproval(models.Model):
-    """An installation admin has read the Python files of exactly this commit and lets them be fetched and run."""
+    """An administrator has read the Python files of exactly this commit and lets them be fetched and run."""
 
     hub = models.ForeignKey(Hub, on_delete=models.CASCADE, related_name="code_approvals")
     repo = models.CharField(max_length=200)

@@ -321,7 +321,7 @@ def _facts_of(hub: Hub) -> dict[str, Any]:
 
 
 def delete_hub(user: User, hub: Hub) -> None:
-    """Forget a hub and its token; what was fetched from it stays."""
+    """Delete a hub and its token; what was fetched from it stays."""
     _require_installation_admin(user)
     with transaction.atomic():
         audit(user, None, "hub.delete", hub.name, {"url": hub.url})
@@ -356,7 +356,7 @@ def approve_code(user: User, hub: Hub, repo: str, commit: str) -> None:
 
 def _require_installation_admin(user: User) -> None:
     if not user.is_superuser:
-        raise NotAllowed("Only the installation's admins change hubs.", "Ask one of them.")
+        raise NotAllowed("Only administrators can change hubs.", "Ask an administrator.")
 
 
 def _checked_endpoint(endpoint: str, allows_private: bool) -> str:

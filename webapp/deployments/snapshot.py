@@ -58,7 +58,7 @@ def _key(key: ApiKey) -> dict[str, Any]:
 
 
 def _person(person: User) -> dict[str, Any]:
-    """For the tokens of open pages: who is shut out, or has left a team, uses nothing of it any more."""
+    """For the tokens of open pages: who is deactivated, or has left a team, uses nothing of it any more."""
     teams = [membership.team_id for membership in person.memberships.all()] if person.is_active else []
     return {"id": person.pk, "teams": teams, "is_admin": person.is_active and person.is_superuser}
 

@@ -33,12 +33,12 @@ def presented(fields: dict[bytes, bytes]) -> bytes:
         if value is not None:
             value = value.strip()
             if credential and not hmac.compare_digest(credential, value):
-                raise _refused("two_credentials", "Two different credentials were sent: send one")
+                raise _refused("two_credentials", "Conflicting credentials: send only one API key header")
             credential = value
     if not credential:
         raise _refused("missing_key", "No API key was sent: use the header 'Authorization: Bearer <key>'")
     if len(credential) > _MAX_CREDENTIAL_BYTES:
-        raise _refused("invalid_key", "This is not an API key of this installation")
+        raise _refused("invalid_key", "Invalid API key")
     return credential
 
 
@@ -75,9 +75,9 @@ def authenticate(fields: dict[bytes, bytes], known: Knows, seen: SeenCredential)
             seen.authorization, seen.digest = authorization, digest
     principal = known.keys.get(digest)
     if principal is None:
-        raise _refused("invalid_key", "This API key is unknown or was revoked: make a new one in the dashboard")
+        raise _refused("invalid_key", "Invalid or revoked API key: create a new one in the dashboard")
     if principal.expires_at is not None and principal.expires_at <= time.time():
-        raise _refused("expired_key", "This API key has expired: make a new one in the dashboard")
+        raise _refused("expired_key", "This API key has expired: create a new one in the dashboard")
     if not principal.may_infer:
         raise Problem(403, "missing_scope", "This API key does not have the scope 'inference'")
     return principal
@@ -96,10 +96,10 @@ def _from_token(credential: bytes, known: Knows) -> Principal:
     verified = (playground_tokens.verify(credential, secret, time.time()) for secret in derive_each("playground"))
     claims = next((found for found in verified if found is not None), None)
     if claims is None:
-        raise _refused("invalid_token", "This playground token is not valid any more: reload the page")
+        raise _refused("invalid_token", "This playground token is no longer valid: reload the page")
     usable = frozenset(number for number in claims.deployments if known.lets(claims.user, number))
     if claims.deployments and not usable:
-        raise _refused("invalid_token", "The person with this playground token may not use the model any more")
+        raise _refused("invalid_token", "The user of this playground token no longer has access to the model")
     return Principal(None, claims.user, claims.team, True, claims.exp, usable)
 
 

@@ -37,8 +37,8 @@ class Deployment:
     def not_up(self) -> Problem:
         """503 with the word web knows it by."""
         word = "stopped" if self.entry.desired == "stopped" else self.entry.status or "not ready"
-        advice = "start it in the dashboard" if word == "stopped" else "try again shortly"
-        message = f"The model '{self.name}' is not up ({word}): {advice}"
+        advice = "start it in the dashboard" if word == "stopped" else "retry in a few seconds"
+        message = f"The model '{self.name}' is not available ({word}): {advice}"
         return Problem(503, "model_not_up", message, headers=retry_after(30 if word == "stopped" else 5))
 
 

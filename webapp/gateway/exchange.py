@@ -172,9 +172,9 @@ class Exchange(Attempts, eq=False):
                 self.front.transport.abort()
         elif self.reply is not None and self.reply.first_byte_at:
             if now - self.reply.last_byte_at > entry.gap_timeout_s:
-                self._engine_silent("gap_timeout", f"fell silent in its answer for {entry.gap_timeout_s:g} s")
+                self._engine_silent("gap_timeout", f"stopped streaming for {entry.gap_timeout_s:g} s")
         elif self._sent_at and now - self._sent_at > entry.first_byte_timeout_s:
-            self._engine_silent("first_byte_timeout", f"gave no answer within {entry.first_byte_timeout_s:g} s")
+            self._engine_silent("first_byte_timeout", f"timed out: no response within {entry.first_byte_timeout_s:g} s")
 
     def _is_withdrawn(self) -> bool:
         """Ends a request whose key or grant is not there any more, or whose engine was paused."""
@@ -284,7 +284,7 @@ class Exchange(Attempts, eq=False):
         if target.deployment is not None and target.team is not None:
             return directory.by_path(self.principal, target.team, target.deployment)
         if not model:
-            raise Problem(400, "model_missing", "The body must name a model", param="model")
+            raise Problem(400, "model_missing", "Missing required parameter: 'model'", param="model")
         return directory.by_model(self.principal, model)
 
     async def _look_again(self) -> None:

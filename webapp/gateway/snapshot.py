@@ -23,7 +23,7 @@ class TeamEntry(msgspec.Struct, frozen=True):
 
 
 class PersonEntry(msgspec.Struct, frozen=True):
-    """Everybody who has an account; whoever is shut out has no teams."""
+    """Everybody who has an account; whoever is deactivated has no teams."""
 
     id: int
     teams: list[int] = []

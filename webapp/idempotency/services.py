@@ -30,7 +30,7 @@ def claim(caller: str, key: str, print_: str) -> tuple[Exchange, bool]:
     that was cut off.
     """
     if not 1 <= len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():
-        message = f"An Idempotency-Key is 1 to {MAX_KEY} printable ASCII characters; a UUID does well."
+        message = f"An Idempotency-Key is 1 to {MAX_KEY} printable ASCII characters; a UUID is recommended."
         raise Invalid(message, fields={"Idempotency-Key": message})
     forget_old()
     try:

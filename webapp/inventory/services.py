@@ -313,13 +313,13 @@ def book(holder: str, host_id: int, memory_bytes: int, accelerators: Mapping[int
             return
         fits = Host.objects.filter(pk=host_id, usable_bytes__gte=F("booked_bytes") + memory_bytes)
         if not fits.update(booked_bytes=F("booked_bytes") + memory_bytes):
-            raise NotEnoughMemory("The host's memory was booked by somebody else meanwhile.")
+            raise NotEnoughMemory("The host's memory was reserved by somebody else meanwhile.")
         Booking.objects.create(holder=holder, host_id=host_id, accelerator=None, size_bytes=memory_bytes)
         # In id order, so that two placements never wait for each other crosswise.
         for accelerator_id, size in sorted((accelerators or {}).items()):
             free = Accelerator.objects.filter(pk=accelerator_id, usable_bytes__gte=F("booked_bytes") + size)
             if not free.update(booked_bytes=F("booked_bytes") + size):
-                raise NotEnoughMemory("The GPU's memory was booked by somebody else meanwhile.")
+                raise NotEnoughMemory("The GPU's memory was reserved by somebody else meanwhile.")
             Booking.objects.create(holder=holder, host_id=host_id, accelerator_id=accelerator_id, size_bytes=size)
         events.publish("hosts", f"host:{host_id}")
 

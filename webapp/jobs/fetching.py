@@ -77,7 +77,7 @@ def to_host(user: User | None, team: Team, artifact: Artifact, host: Host) -> Jo
 def begin_again(job: Job) -> None:
     """The copy is on its way once more."""
     if job.artifact is None:
-        raise Conflict("The artifact was deleted.", "Fetch it anew.")
+        raise Conflict("The artifact was deleted.", "Fetch it again.")
     if job.team is not None:
         check_source(job.team, job.artifact)
     _check_open(job.host, job.artifact.source, job.artifact.files, Conflict)

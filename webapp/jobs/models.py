@@ -18,6 +18,9 @@ class JobKind(models.TextChoices):
     QUANTISE = "quantise"
 
 
+_TITLES: dict[str, str] = {JobKind.FETCH: "Download", JobKind.DELETE_COPY: "Delete files", JobKind.QUANTISE: "Quantise"}
+
+
 class JobQuerySet(models.QuerySet["Job"]):
     def visible_to(self, user: User) -> "JobQuerySet":
         return self if user.is_superuser else self.filter(team__members=user)
@@ -77,6 +80,12 @@ class Job(Leased):
 
     def __str__(self) -> str:
         return f"{self.kind} job {self.pk}"
+
+    @property
+    def title(self) -> str:
+        """What people call this kind of work; files of the server's own folders are imported, others downloaded."""
+        source = self.artifact.source.get("kind") if self.artifact else None
+        return "Import" if self.kind == JobKind.FETCH and source == "path" else _TITLES[self.kind]
 
     @property
     def container_name(self) -> str:

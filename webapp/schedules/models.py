@@ -155,7 +155,7 @@ class Schedule(models.Model):
             return "every " + " ".join(
                 part for part in (f"{hours} h" * bool(hours), f"{minutes} min" * bool(minutes)) if part
             )
-        return "on a new revision"
+        return "on new upstream commit"
 
     @property
     def state(self) -> str:

@@ -192,12 +192,12 @@ def _hub(source: Mapping[str, Any]) -> Hub:
     hub = Hub.objects.filter(pk=source["hub"]).first()
     if hub is None:
         name = source.get("hub_name", "it comes from")
-        raise CannotBegin(Refused(f"The hub {name} is no longer known.", "Fetch it anew from a hub that is."))
+        raise CannotBegin(Refused(f"The hub {name} is no longer known.", "Fetch it again from a hub that is."))
     return hub
 
 
 def _folder(job: Job) -> str:
     """A deleted artifact's job has nothing left to do in any folder."""
     if job.artifact_id is None:
-        raise CannotBegin(Refused("The artifact was deleted meanwhile.", "Fetch it anew."))
+        raise CannotBegin(Refused("The artifact was deleted meanwhile.", "Fetch it again."))
     return f"{MODELS_PATH}/{job.artifact_id}"

@@ -141,12 +141,12 @@ def _reserved(job: Job) -> int:
 def _prompts(kept: Mapping[str, Any]) -> str:
     row = PromptSet.objects.filter(pk=kept["id"], sha256=kept["sha256"]).first()
     if row is None:
-        raise CannotBegin(Refused(f"The golden prompts {kept['name']} are gone.", "Choose others and quantise anew."))
+        raise CannotBegin(Refused(f"The golden prompts {kept['name']} are gone.", "Choose others and quantise again."))
     return json.dumps(row.prompts)
 
 
 def _text(kept: Mapping[str, Any]) -> str:
     row = CalibrationSet.objects.filter(sha256=kept["sha256"]).first()
     if row is None:
-        raise CannotBegin(Refused(f"The text {kept['name']} is gone.", "Choose another text and quantise anew."))
+        raise CannotBegin(Refused(f"The text {kept['name']} is gone.", "Choose another text and quantise again."))
     return row.text

@@ -30,7 +30,9 @@ class Death:
 # What `docker stop`, `docker kill` and `docker restart` send; a server may take others as a word to do something.
 _ENDING = ("SIGTERM", "SIGKILL", "SIGINT", "SIGQUIT")
 
-GONE = Death("container_missing", "Its container was removed, but not by Modelyard.", "It is started anew.", True)
+GONE = Death(
+    "container_missing", "Its container was removed, but not by Modelyard.", "It restarts automatically.", True
+)
 
 
 def explain(runtime: Runtime, replica: Replica, crash: Crash) -> Death:

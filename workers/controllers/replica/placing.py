@@ -10,7 +10,7 @@ from webapp.foundation.errors import Conflict
 from webapp.planner.memory import Term
 
 NO_ROOM_AGAIN_S = 15.0
-NO_ROOM_ADVICE = "Stop something, add a host, or make it smaller."
+NO_ROOM_ADVICE = "Stop a deployment, add a host, or reduce context length or parallel requests."
 
 
 def place(replica: Replica) -> Pause:
@@ -26,7 +26,7 @@ def place(replica: Replica) -> Pause:
         lifecycle.record_crash(replica, why, retry=False, counts=True, has_run=False)
         return None
     if found.best is None:
-        _say_once(replica, f"No host has room. {found.refusal}", found.advice or NO_ROOM_ADVICE)
+        _say_once(replica, f"No suitable host. {found.refusal}", found.advice or NO_ROOM_ADVICE)
         return NO_ROOM_AGAIN_S
     try:
         lifecycle.place(replica, _where(found.best))

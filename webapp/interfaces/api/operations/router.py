@@ -23,7 +23,7 @@ class AttentionOut(Schema):
     url: str = Field(description="the page about it, as a path")
 
 
-@router.get("/attention", response=list[AttentionOut], summary="What needs attention, worst first")
+@router.get("/attention", response=list[AttentionOut], summary="List what needs attention, worst first")
 def list_attention(request: HttpRequest) -> list[Concern]:
     """What Home begins with: whatever is not what was asked of it for longer than usual, with what to do. Empty: all is
     well."""

@@ -47,13 +47,13 @@ class Section:
 
 
 SECTIONS = [
-    Section("settings:sign_in", "Sign-in", "Single sign-on with OpenID Connect; whether a second factor is asked for."),
-    Section("people:index", "People", "Who may sign in, their teams, and who runs this Modelyard."),
+    Section("settings:sign_in", "Sign-in", "Single sign-on (OpenID Connect) and the two-factor policy."),
+    Section("people:index", "People", "Users, team membership and administrators."),
     Section("teams:index", "Teams", "Members, roles, invitations, service keys and notifications of each team."),
     Section("audit:index", "Audit log", "Who changed what, when and from where."),
-    Section("catalog:hubs", "Hubs", "Where models are searched and fetched, with tokens for gated ones."),
+    Section("catalog:hubs", "Hubs", "Hugging Face and mirrors, with access tokens for gated models."),
     Section("catalog:images", "Images", "Which container images may run besides the engines' own."),
-    Section("dashboard:settings_engines", "Engines and versions", "What serves models here, and from which images."),
+    Section("dashboard:settings_engines", "Engines", "Inference engines and their container images."),
     Section("inventory:index", "Hosts", "Labels, prices, reserved memory, and which teams may use a host."),
     Section("dashboard:settings_master_key", "Master key", "Which key encrypts secrets in the database; replace it."),
     Section("dashboard:settings_about", "About", "Versions, and the licences of everything inside."),
@@ -66,7 +66,7 @@ def admins_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
     @wraps(view)
     def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not person(request).is_superuser:
-            raise PermissionDenied("Only an admin of this Modelyard sees its settings.")
+            raise PermissionDenied("Only an administrator can see the settings.")
         return view(request, *args, **kwargs)
 
     return checked

@@ -104,19 +104,19 @@ def _shown(params: Mapping[str, Any]) -> dict[str, Any]:
 
 @door("POST")
 def cancel(request: HttpRequest, pk: int) -> HttpResponse:
-    return _ask(request, pk, services.cancel, "Asked the job to stop.")
+    return _ask(request, pk, services.cancel, "Cancelling the job…")
 
 
 @door("POST")
 def retry(request: HttpRequest, pk: int) -> HttpResponse:
-    return _ask(request, pk, services.retry, "The job is queued again.")
+    return _ask(request, pk, services.retry, "Job queued again.")
 
 
 @door("POST")
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     job = get_object_or_404(Job.objects.visible_to(user).select_related("team"), pk=pk)
-    if carry_out(request, lambda: ending.delete(user, job), "The job's record is deleted."):
+    if carry_out(request, lambda: ending.delete(user, job), "The job's record was deleted."):
         return redirect("jobs:index")
     return redirect("jobs:detail", pk)
 
@@ -136,7 +136,7 @@ def delete_ended(request: HttpRequest) -> HttpResponse:
     teams = [team for team in teams_of(user, Role.OPERATOR) if key in (None, "", str(team.pk))]
     if not teams:
         raise Http404
-    carry_out(request, lambda: [ending.delete_ended(user, team) for team in teams], "The ended jobs are deleted.")
+    carry_out(request, lambda: [ending.delete_ended(user, team) for team in teams], "The ended jobs were deleted.")
     return redirect("jobs:index")
 
 
