@@ -154,7 +154,7 @@ def inspect_repo(hub: Hub, repo: hubs.Repo, key: str) -> Inspected:
         if problem:
             raise Invalid(
                 f"{repo.name} cannot be served: {problem}",
-                "Choose a variant without it (GGUF never has any), or have an installation admin read and approve "
+                "Choose a variant without it (GGUF never has any), or have an administrator read and approve "
                 f"commit {repo.commit[:12]} on the repository's page.",
                 fields={"variant": "requires custom Python code"},
             )
