@@ -53,7 +53,7 @@ def get_master_key(request: HttpRequest) -> rotating.Status:
 
 
 @router.post(
-    "/master-key/rotate", response={202: MasterKeyOut}, tags=["administration"], summary="Replace the master key"
+    "/master-key/rotate", response={202: MasterKeyOut}, tags=["administration"], summary="Rotate the master key"
 )
 def rotate_master_key(request: HttpRequest) -> Status[rotating.Status]:
     """A new key writes from now on; the worker encrypts every secret anew and drops the old key ten minutes later at
