@@ -161,6 +161,36 @@ def test_files_that_are_gone_are_forgotten_with_the_last_that_speaks_of_them(
     assert list(Artifact.objects.all()) == [other]
 
 
+def test_a_way_back_to_other_files_forgets_those_that_are_gone_too(
+    ada: Any, eve: Any, team: Any, artifact: Any, host: Any
+) -> None:
+    other = sibling(artifact, host, is_shared=True)
+    made = services.create(eve, eve.teams.get(), services.DeploymentSpec("evening", artifact=other))
+    Rollout.objects.update(state=RolloutState.DONE)
+    services.edit(eve, made, services.DeploymentPatch({"artifact": artifact}))
+    services.stop(eve, made)
+    Replica.objects.update(state="stopped")
+    Rollout.objects.update(state=RolloutState.DONE)
+    ownership.unshare(ada, artifact)
+    [job] = deleting.delete_artifact(ada, team, artifact)
+    deleting.finish(job, {})
+    services.roll_back(eve, made, 1)
+    assert list(Artifact.objects.all()) == [other]
+
+
+def test_files_that_somebody_began_to_delete_a_moment_ago_are_not_fetched_to_another_host(
+    ada: Any, team: Any, artifact: Any, host: Any
+) -> None:
+    artifact.source = {"kind": "url", "url": "https://example.org/m.gguf"}
+    artifact.save()
+    other = Host.objects.create(name="other", endpoint="unix:///other.sock")
+    stale = Artifact.objects.get(pk=artifact.pk)
+    deleting.delete_artifact(ada, team, artifact)
+    with pytest.raises(Conflict, match="being deleted"):
+        fetching.to_host(ada, team, stale, other)
+    assert [copy.host for copy in artifact.copies.all()] == [host]
+
+
 def test_files_that_are_gone_can_be_fetched_again_by_their_own_team(
     resting: Any, ada: Any, eve: Any, team: Any, artifact: Any, host: Any
 ) -> None:

@@ -242,12 +242,17 @@ def forget_left(artifact_id: int) -> None:
 
 
 def come_back(artifact: Artifact, team: Team) -> None:
-    """Its own team brings files again that were to go. Raises Conflict for others, and while they are going."""
-    if not artifact.is_leaving:
-        return
-    if artifact.copies.exists() or artifact.team_id not in (None, team.pk):
+    """Its own team brings files again that were to go. Raises Conflict for others, and while they are going.
+
+    In a transaction: until its end nobody begins to delete them.
+    """
+    row = Artifact.objects.select_for_update(of=("self",)).filter(pk=artifact.pk).first()
+    if row is None:
         raise _leaving(artifact)
-    Artifact.objects.filter(pk=artifact.pk).update(is_leaving=False)
+    if row.is_leaving:
+        if row.copies.exists() or row.team_id not in (None, team.pk):
+            raise _leaving(artifact)
+        Artifact.objects.filter(pk=row.pk).update(is_leaving=False)
     artifact.is_leaving = False
 
 

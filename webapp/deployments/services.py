@@ -198,10 +198,12 @@ def roll_back(user: User | None, deployment: Deployment, number: int, may_gap: b
         check_files(spec)
         check_hardware(spec, deployment.team)
         _check_room(plan(deployment, DeploymentPatch(spec.columns())), may_gap)
+        before = deployment.artifact_id
         note = f"roll back to revision {number}"
         revision = revisions.write(deployment, spec, actor_name(user), note)
         rolling.begin(deployment, "rollback", revision, actor_name(user), may_gap)
         _tell_change(user, deployment, revision, changes, note)
+        catalog.forget_left(before)
         rolling.advance(deployment.pk)
         _announce(deployment)
 
