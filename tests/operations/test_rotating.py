@@ -384,6 +384,37 @@ def test_it_is_the_admins_and_leaves_two_entries_in_the_audit_log(ada: Any, root
     assert kept[0].detail == {"before": ring[0].id, "after": key_ring.current()[0].id}
 
 
+def test_what_was_read_before_its_row_was_encrypted_anew_may_still_be_written_back() -> None:
+    """The worker stood still for so long that the old key could go as soon as nothing needs it."""
+    hub = Hub.objects.create(name="slow")
+    hub.sealed_token = HUB_TOKEN.encrypt(hub, CANARY)
+    hub.save()
+    rotating.rotate(None)
+    stale = Hub.objects.get(pk=hub.pk)
+    assert not rotating.advance(now=later())
+    stale.save()
+    ended()
+    hub.refresh_from_db()
+    assert HUB_TOKEN.decrypt(hub) == CANARY
+    assert len(key_ring.current()) == 1
+
+
+def test_an_old_key_that_cannot_be_dropped_leaves_no_entry_that_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    rotating.rotate(None)
+
+    def full(_keys: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(key_ring, "store", full)
+        for _sweep in range(2):
+            with pytest.raises(OSError, match="No space"):
+                rotating.advance(now=later())
+    assert not AuditEntry.objects.filter(verb="master-key.drop").exists()
+    assert rotating.advance(now=later())
+    assert AuditEntry.objects.filter(verb="master-key.drop").count() == 1
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_backup_says_which_keys_it_needs_also_in_the_midst_of_a_rotation(places: Path) -> None:
     first = key_ring.current()[0]

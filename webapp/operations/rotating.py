@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.utils import timezone
 
 from webapp.accounts.auditing import SYSTEM, audit
@@ -88,14 +89,18 @@ def advance(most: int = ROWS_PER_SWEEP, now: datetime | None = None, is_alone: b
     keys = key_ring.current()
     if len(keys) == 1:
         return True
+    left = most
     for field in encrypted.fields():
-        renewed, unreadable = field.renew(most)
+        renewed, unreadable = field.renew(left)
         if unreadable:
             logger.warning("%d rows of %s cannot be read with any master key", unreadable, field)
-        most -= renewed
-        if most <= 0:
+        left -= renewed
+        if left <= 0:
             return False
     vault.renew(snapshot_file())
+    if left < most and not is_alone:
+        # Whoever has read such a row a moment ago may still write it back as it was: the next round finds that.
+        return False
     due = _drops_at(keys)
     if due is not None and not is_alone and (now or timezone.now()) < due:
         return False
@@ -108,8 +113,10 @@ def _drop(keys: key_ring.Ring) -> bool:
         if key_ring.current() != keys or any(field.readable_behind() for field in encrypted.fields()):
             return False
         dropped = [key.id for key in keys[1:]]
-        audit(None, None, "master-key.drop", dropped[0], {"dropped": dropped, "writing": keys[0].id})
-        key_ring.store(keys[:1])
+        with transaction.atomic():
+            # Told only when it was done: a file that cannot be replaced is tried again at every sweep.
+            audit(None, None, "master-key.drop", dropped[0], {"dropped": dropped, "writing": keys[0].id})
+            key_ring.store(keys[:1])
     return True
 
 
