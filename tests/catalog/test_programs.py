@@ -72,6 +72,14 @@ CONTENTS: Files = {
     "array of objects": b"\x93NUMPY\x01\x00" + bytes(60),
 }
 ANY_NAME = ("model.safetensors", "tokenizer.model", "vocab.txt", "chat_template.jinja", "LICENSE", "tokenizer.json")
+
+
+def _with_header_of(length: int) -> bytes:
+    """A sound safetensors file; writers pad its header to a multiple of eight bytes, and the length comes first."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode().ljust(length)
+    return length.to_bytes(8, "little") + header + b"\0"
+
+
 BY_NAME = (
     "pytorch_model.bin", "model.pt", "model.pth", "model.ckpt", "model.pkl", "MODEL.BIN", "model.h5", "lib.so",
     "modeling_tiny.py", "tokenization_tiny.py", "x.npz", "x.onnx", "1_Dense/pytorch_model.bin", "1_Dense/evil.py",
@@ -243,3 +251,13 @@ def test_no_engine_can_be_told_to_trust_code(engine: str) -> None:
     assert not [name for name in found.Options.model_fields if "trust" in name or "code" in name]
     with pytest.raises(ValidationError):
         found.Options.model_validate({"trust_remote_code": True})
+
+
+def test_a_header_whose_length_looks_like_a_pickle_makes_no_program_of_sound_weights(tmp_path: Path) -> None:
+    """128 begins as a pickle of protocol 0 does, 640 as one of protocol 2, 28968 as an old tuple."""
+    path = tmp_path / "shard.part"
+    for length in (*range(64, 4096, 8), 28968, 65664):
+        path.write_bytes(_with_header_of(length))
+        check(path, "model-00001-of-00191.safetensors")
+    with pytest.raises(FetchError, match="is a pickle"):
+        check(path, "tokenizer.model")
