@@ -176,9 +176,9 @@ def test_another_master_key_is_refused_unless_the_key_file_has_the_right_one(mad
     keyfile.write_bytes(master_key.export([right], "a long passphrase"))
     master_key.write(bytes(32))
     refused(made, "another master key")
-    refused(made, "passphrase does not open", key_file=keyfile, passphrase=lambda: "a wrong passphrase")
+    refused(made, "passphrase does not open", key_files=[keyfile], passphrase=lambda _file: "a wrong passphrase")
     assert master_key.read() == bytes(32)
-    done = restoring.restore(Path(made.path), keyfile, lambda: "a long passphrase")
+    done = restoring.restore(Path(made.path), [keyfile], lambda _file: "a long passphrase")
     assert master_key.read() == right
     assert (done.aside / "master.key").exists()
 

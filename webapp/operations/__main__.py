@@ -29,7 +29,13 @@ def main() -> int:
     commands.add_parser("rotate-key", help="replace the master key, also while Modelyard runs")
     restore = commands.add_parser("restore", help="put a backup in the place of what is here")
     restore.add_argument("source", type=Path, help="the archive")
-    restore.add_argument("--key", type=Path, help="the key file, where the master key is not here")
+    restore.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        default=[],
+        help="the key file, where the master key is not here; given twice, of a backup made during a rotation",
+    )
     words = parser.parse_args()
     try:
         if words.command == "backup":
@@ -123,11 +129,11 @@ def _named(keys: list[bytes]) -> str:
     return ", ".join(key_ring.fingerprint(key)[:8] for key in keys)
 
 
-def _restore(source: Path, key_file: Path | None) -> int:
+def _restore(source: Path, key_files: list[Path]) -> int:
     from webapp.operations import restoring
 
     try:
-        done = restoring.restore(source, key_file, lambda: _passphrase("Passphrase of the key file: "))
+        done = restoring.restore(source, key_files, lambda file: _passphrase(f"Passphrase of {file.name}: "))
     except restoring.RestoreRefused as error:
         raise Stop(f"{error}\nNothing was changed.") from error
     rows = sum(about["rows"] for about in done.manifest["tables"].values())

@@ -9,7 +9,7 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from webapp.foundation import key_ring, paths
 from webapp.foundation.key_ring import MasterKey
 from webapp.operations import archive, master_key, running
 
-Passphrase = Callable[[], str]
+# Of the key file that it is asked for.
+Passphrase = Callable[[Path], str]
 
 
 class RestoreRefused(Exception):
@@ -34,7 +35,7 @@ class Restored:
     notes: list[str] = field(default_factory=list)
 
 
-def restore(source: Path, key_file: Path | None = None, passphrase: Passphrase = lambda: "") -> Restored:
+def restore(source: Path, key_files: Sequence[Path] = (), passphrase: Passphrase = lambda _file: "") -> Restored:
     """Restore the archive. Raises RestoreRefused, and then things are as they were.
 
     Django is set up in here, after the right master key is in its place: settings are derived from it.
@@ -47,7 +48,7 @@ def restore(source: Path, key_file: Path | None = None, passphrase: Passphrase =
     staging, aside = paths.state_dir() / f".restore-{stamp}", paths.state_dir() / f"before-restore-{stamp}"
     try:
         announced = archive.manifest_of(source)
-        keys = _right_keys(announced, key_file, passphrase)
+        keys = _right_keys(announced, key_files, passphrase)
         staging.mkdir(mode=0o700)
         signing = next(key for key in keys if key.id == announced["key"])
         manifest = archive.unpack(source, staging, signing.secret)
@@ -66,15 +67,15 @@ def restore(source: Path, key_file: Path | None = None, passphrase: Passphrase =
     return done
 
 
-def _right_keys(manifest: dict[str, Any], key_file: Path | None, passphrase: Passphrase) -> key_ring.Ring:
+def _right_keys(manifest: dict[str, Any], key_files: Sequence[Path], passphrase: Passphrase) -> key_ring.Ring:
     """The keys that the installation will have: those that are here if they do, else those that the archive needs, the
-    one that signed it first. A backup that was made while keys were rotated needs several."""
+    one that signed it first. A backup that was made while keys were rotated needs several, perhaps of several files."""
     wanted = _needed(manifest)
     here = {key.id: key for key in master_key.ring()}
     if set(wanted) <= set(here):
         return tuple(here.values())
     missing = ", ".join(sorted({name[:8] for name in wanted if name not in here}))
-    if key_file is None:
+    if not key_files:
         what = "This installation has no master key" if not here else "This backup was made with another master key"
         raise RestoreRefused(
             f"{what} (it needs {missing}), and without the right one neither the archive nor the secrets in it can be "
@@ -82,15 +83,23 @@ def _right_keys(manifest: dict[str, Any], key_file: Path | None, passphrase: Pas
             "Give the file that `make backup-key` wrote at that time and its passphrase: "
             "make restore FROM=backup KEY=keyfile"
         )
-    if not key_file.exists():
-        raise RestoreRefused(f"There is no file {key_file}.")
-    opened = [MasterKey(key) for key in master_key.open_key_file(key_file.read_bytes(), passphrase())]
+    opened: list[MasterKey] = []
+    for file in key_files:
+        if not file.exists():
+            raise RestoreRefused(f"There is no file {file}.")
+        opened += map(MasterKey, master_key.open_key_file(file.read_bytes(), passphrase(file)))
     found = here | {key.id: key for key in opened}
-    if not set(wanted) <= set(found):
-        others = ", ".join(key.id[:8] for key in opened)
-        raise RestoreRefused(
-            f"The key in that file ({others}) is not the one this backup was made with: it needs {missing}."
-        )
+    lacking = [name[:8] for name in dict.fromkeys(wanted) if name not in found]
+    if lacking:
+        needs = f"it needs {', '.join(lacking)}"
+        if len(lacking) < len(set(wanted)):
+            raise RestoreRefused(
+                f"This backup was made while the master key was rotated: {needs}, too.\n"
+                "Give the key file of before and the one of after: "
+                "python -m webapp.operations restore BACKUP --key FILE --key FILE"
+            )
+        given = ", ".join(dict.fromkeys(key.id[:8] for key in opened))
+        raise RestoreRefused(f"The key in that file ({given}) is not the one this backup was made with: {needs}.")
     return tuple(found[name] for name in dict.fromkeys(wanted))
 
 
