@@ -169,6 +169,20 @@ def test_an_address_that_is_unverified_or_from_elsewhere_is_refused(client, conf
     assert not User.objects.filter(username="zoe").exists()
 
 
+@pytest.mark.parametrize("name", ["userinfo", "id_token"])
+def test_a_claim_within_a_claim_is_nobody_elses_account(client, configured, provider, name):
+    """allauth looks into claims of these names, where no check of ours has looked."""
+    dance(client)
+    zoe = SocialAccount.objects.get()
+    client.logout()
+    inner = {"modelyard_account": zoe.uid, "email": "mallory@example.org", "preferred_username": "mallory"}
+    provider.person = {**ZOE, "sub": "mallory-1", "email": "mallory@example.org", "preferred_username": "mallory"}
+    provider.change_claims = {name: inner}
+    dance(client)
+    assert client.get("/").context["user"].username == "mallory"
+    assert SocialAccount.objects.count() == 2
+
+
 def test_names_may_come_from_userinfo_but_roles_only_from_the_signed_token(client, configured, provider):
     provider.change_claims = {"email": None, "groups": None}
     provider.userinfo = dict(ZOE)

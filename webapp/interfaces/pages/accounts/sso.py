@@ -146,6 +146,8 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         if name != "email":
             # What allauth keeps as the person's address.
             claims["email"] = claims.get(name)
+        # allauth would take claims of these names for all there is, another account's id within them included.
+        claims = {word: said for word, said in claims.items() if word not in ("userinfo", "id_token")}
         claims[sign_on.KEY] = sign_on.account_key(claims["iss"], claims["sub"])
         return self.get_provider().sociallogin_from_response(request, claims)
 
