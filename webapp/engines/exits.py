@@ -72,7 +72,7 @@ def _shut_down(facts: ExitFacts, words: Words) -> ExitReason | None:
     return ExitReason(
         ExitCode.SHUT_DOWN,
         "Stopped with Modelyard itself, by `make down`.",
-        "It is started again by itself.",
+        "It restarts automatically.",
         retry=True,
     )
 
