@@ -205,7 +205,7 @@ def test_while_nothing_is_ready_the_page_says_so_and_sends_nothing_until_somethi
     open_page, all_else_stopped, deploy, move
 ):
     page = open_page("/playground/")
-    expect(page.locator("main")).to_contain_text("Nothing is running that you may ask")
+    expect(page.locator("main")).to_contain_text("No running deployments you can use")
     pk = deploy("still-loading")
     move(pk, "placing", "starting", "loading")
     page.reload()
