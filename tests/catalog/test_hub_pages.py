@@ -261,7 +261,7 @@ def test_who_may_not_fetch_sees_no_way_there_and_a_wrong_host_is_said_beside_its
     reply = client.post(reverse("catalog:fetch", args=[artifact.pk]), {"team": team.pk, "host": 4711})
     assert reply.status_code == 422 and "host" in reply.context["form"].errors
     bob.memberships.update(role="viewer")
-    assert "Fetch to another host" not in page(client, "catalog:detail", artifact.catalog_model.slug)
+    assert "Copy to another host" not in page(client, "catalog:detail", artifact.catalog_model.slug)
 
 
 def test_a_repository_offers_fifty_of_a_thousand_hosts_and_finds_the_others(

@@ -190,7 +190,7 @@ def test_a_cancellation_is_late_when_it_was_asked_for_long_ago_however_old_the_j
     # Asking once more is no new beginning.
     jobs.cancel(ada, job)
     [found] = [each for each in attention.concerns(ada) if each.kind == "job"]
-    assert (found.since, found.reason) == (long_ago, f"It was to be cancelled and is still {state}.")
+    assert (found.since, found.reason) == (long_ago, f"It was cancelled and is still {state}.")
 
 
 @pytest.mark.parametrize("state", ["failed", "refused"])

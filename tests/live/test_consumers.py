@@ -143,7 +143,7 @@ def test_a_page_whose_word_was_lost_is_sent_the_newest_by_the_poll(listen, ada, 
         await socket.connect()
         await said(socket)
         await stop(ada, deployment)
-        assert "asked to stop" in (await said(socket))["content"]
+        assert "requested a stop" in (await said(socket))["content"]
         await socket.disconnect()
 
     run(scene())
