@@ -40,7 +40,7 @@ def test_a_provider_that_does_not_come_to_an_end_is_let_go(client, root, wish, p
         sign_in.configure(root, wish(issuer=slow.url.rstrip("/")))
         reply = client.post("/accounts/sso/login/")
     assert reply.status_code == 502
-    assert "sent an unexpected response" in reply.content.decode()
+    assert "The identity provider is unreachable, or sent an unexpected response." in reply.content.decode()
 
 
 @pytest.mark.parametrize("name", ["jwks_uri", "token_endpoint"])

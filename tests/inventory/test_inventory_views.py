@@ -149,3 +149,12 @@ def test_another_engine_is_accepted_by_the_api_as_by_the_page(client, request, h
     host.refresh_from_db()
     assert host.daemon_id == ("old" if status == 403 else "")
     assert AuditEntry.objects.filter(verb="host.accept_engine").count() == (status == 202)
+
+
+def test_a_host_that_answers_and_cannot_do_what_is_asked_is_called_the_same_on_every_page(client, root, host):
+    client.force_login(root)
+    pages = [reverse("inventory:index"), reverse("inventory:detail", args=[host.pk]), reverse("dashboard:home")]
+    Host.objects.filter(pk=host.pk).update(state="online", reason="")
+    assert not any("degraded" in client.get(page).content.decode() for page in pages)
+    Host.objects.filter(pk=host.pk).update(reason="The list of containers could not be read.")
+    assert all("degraded" in client.get(page).content.decode() for page in pages)

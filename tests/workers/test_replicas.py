@@ -178,4 +178,4 @@ def test_files_that_are_gone_from_the_volume_are_said(serve: Serve, work: Any, e
     replica = serve()
     work()
     found = reload(replica)
-    assert found.state == "failed" and "files are not on the host" in found.reason, (found.state, found.reason)
+    assert found.state == "failed" and "files are no longer on the host" in found.reason, (found.state, found.reason)

@@ -75,3 +75,34 @@ def test_a_probe_that_ended_by_itself_is_begun_again(deployment: Any, host: Any,
         return seen
 
     assert asyncio.run(story()) == [True, True]
+
+
+def test_an_engine_that_has_ended_is_not_asked_again_while_its_worker_is_late(
+    deployment: Any, host: Any, advance: Any
+) -> None:
+    """It would be told as unwell, and when it was ready would be forgotten before the worker says why it ended."""
+    from webapp.deployments.models import Replica
+    from workers.watcher.board import Board
+    from workers.watcher.hosts import HostWatch
+    from workers.watcher.rows import hosts
+
+    row = Replica.objects.get()
+    Replica.objects.filter(pk=row.pk).update(host=host, container_id="abc")
+    advance(row, "placing", "starting", "loading", "ready")
+    [known] = hosts()
+    docker: Any = None  # nothing is asked of it
+
+    async def story() -> list[bool]:
+        board = Board()
+        watch = HostWatch(known, board, "installation")
+        await board.refresh_all()
+        seen = []
+        for action in ("die", "start"):
+            await watch._handle(docker, {"Action": action, "Actor": {"ID": "abc"}})
+            await watch.attend()
+            seen.append(("probe", "abc") in watch._tasks)
+            await asyncio.sleep(0)
+        await watch._cancel_tasks()
+        return seen
+
+    assert asyncio.run(story()) == [False, True]

@@ -17,7 +17,6 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 
 from webapp.accounts import sign_in
-from webapp.foundation import secret_store
 
 HERE = Path(__file__).parent
 MASTER_KEY = bytes(range(32))
@@ -85,6 +84,5 @@ def _postgresql(text: str, _folder: Path) -> Iterator[tuple[str, str]]:
 
 def _forget() -> None:
     """What this process has kept of the other installation."""
-    secret_store._master_key.cache_clear()
     ContentType.objects.clear_cache()
     sign_in.forget()
