@@ -18,14 +18,13 @@ from webapp.catalog import hubs
 from webapp.catalog import services as catalog
 from webapp.catalog.models import Artifact, Hub
 from webapp.deployments.models import Deployment, Revision
-from webapp.foundation.crypto import decrypt
 from webapp.quantisation.models import CalibrationSet, Measurement, PromptSet
-from webapp.schedules.models import Target
+from webapp.schedules.models import TARGET_SECRET, Target
 
 pytestmark = pytest.mark.django_db
 TEAMS = {"bob": "research", "eve": "makers"}
 # Only the installation's admins may.
-FOR_ADMINS = {"/api/v1/people", "/api/v1/settings/sign-in"}
+FOR_ADMINS = {"/api/v1/people", "/api/v1/settings/sign-in", "/api/v1/master-key"}
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +112,7 @@ def test_secrets_can_be_read_with_the_key_of_before(stored: dict[str, Any]) -> N
     assert hubs.secret_headers(hub) == {"Authorization": f"Bearer {stored['secrets']['hub']}"}
     assert catalog.whole_url(Artifact.objects.get(main_file="signed.gguf")) == stored["secrets"]["address"]
     assert sign_in.client_secret(sign_in.current()) == stored["secrets"]["client"]
-    assert decrypt(target.sealed_secret, target.secret_place) == stored["secrets"]["hook"]
+    assert TARGET_SECRET.decrypt(target) == stored["secrets"]["hook"]
 
 
 def test_deployments_and_their_revisions_run_what_they_ran(stored: dict[str, Any]) -> None:

@@ -100,4 +100,8 @@ def _of_config(name: str, raw: bytes) -> str:
         config = json.loads(raw)
     except (ValueError, RecursionError):
         return f"{name} is not sound JSON."
-    return f"{name} requires custom Python code (trust_remote_code), and such code is not run here." if names_code(config) else ""
+    return (
+        f"{name} requires custom Python code (trust_remote_code), and such code is not run here."
+        if names_code(config)
+        else ""
+    )

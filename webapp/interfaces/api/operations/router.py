@@ -46,7 +46,7 @@ class MasterKeyOut(Schema):
 
 @router.get("/master-key", response=MasterKeyOut, tags=["administration"], summary="Which master key encrypts secrets")
 def get_master_key(request: HttpRequest) -> rotating.Status:
-    """The keys by their ids, and how many rows use each. For the installation's admins."""
+    """The keys by their ids, and how many rows use each. For administrators."""
     if not caller(request).is_superuser:
         raise Http404
     return rotating.status()
