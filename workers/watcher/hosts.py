@@ -160,10 +160,9 @@ class HostWatch:
             self._begin("log", facts.id, logs.follow(docker, facts.id, since, logs.JobLog(step).flush))
 
     async def attend(self) -> None:
-        """Called every few seconds: pull what replicas wait for, and probe what an event was lost for. Nothing on a host
-        whose Docker engine does not answer is touched."""
+        """Called every few seconds: pull what replicas wait for, and probe what an event was lost for."""
         if self._broke_at is not None:
-            return
+            return  # while its Docker engine does not answer, nothing on it is touched
         for target in self._board.on_host(self.host.id):
             if target.state == ReplicaState.PULLING and target.image:
                 if ("pull", str(target.id)) not in self._tasks:
