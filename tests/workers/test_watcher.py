@@ -153,7 +153,7 @@ def test_an_engine_that_stops_answering_leaves_the_routes(
             await until(state(replica, "ready"))
             os.kill(engine_pid(engine, replica.container_name), signal.SIGSTOP)
             await until(state(replica, "loading"))
-            assert replica.reason_code == "unhealthy" and "3 times" in replica.reason
+            assert replica.reason_code == "unhealthy" and "3 consecutive" in replica.reason
 
     asyncio.run(story())
 

@@ -39,6 +39,9 @@ CELERY_SETTINGS: dict[str, Any] = {
     # while Celery's way of ending it can leave half a result in the pool's pipe, which ended the whole worker.
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_max_tasks_per_child": 1000,
+    # Nobody asks the workers anything, and the subscription for it can stop them for ever: after the broker's return
+    # Celery's loop may read from the new connection what was announced on the old one, and that read has no limit.
+    "worker_enable_remote_control": False,
     "task_serializer": "json",
     "accept_content": ["json"],
     "timezone": "UTC",
