@@ -132,6 +132,7 @@ def beside(other: Path, rounds: int) -> list[told.Figure]:
 
 def one_round(checkout: Path) -> dict[str, float]:
     """What one round in that checkout measured, in microseconds or the figure's own unit."""
+    (checkout / RESULTS).unlink(missing_ok=True)  # a round that fails leaves none
     subprocess.run([sys.executable, "-m", "tests.bench.gateway", "--rounds", "1"], cwd=checkout, stdout=sys.stderr)
     found = json.loads((checkout / RESULTS).read_text())["figures"]
     return {one["name"]: statistics.median(one["ours"] or one["values"]) for one in found}
