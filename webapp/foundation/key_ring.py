@@ -90,12 +90,15 @@ def _looked_at() -> Ring:
         if known is not None and known[0] == _seen(where, about):
             return known[1]
     with where.open("rb") as file:
-        _known = (_seen(where, os.fstat(file.fileno())), _parsed(file.read()))
-    return _known[1]
+        found = (_seen(where, os.fstat(file.fileno())), _parsed(file.read()))
+    # Other threads look, too: what this one has just read is what it answers.
+    _known = found
+    return found[1]
 
 
 def _remembered(where: Path) -> tuple[_Seen, Ring] | None:
-    return _known if _known is not None and _known[0][0] == str(where) else None
+    known = _known
+    return known if known is not None and known[0][0] == str(where) else None
 
 
 def stored() -> Ring:
@@ -109,6 +112,7 @@ def stored() -> Ring:
 def store(keys: Sequence[MasterKey]) -> None:
     """Put these keys into the file, all at once, readable by its owner alone; the owner stays who it was, so that the
     processes can read what root has changed. Raises OSError."""
+    global _known
     where = path()
     where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = where.with_name(f".master-{os.getpid()}-{random_source.token_hex(4)}")
@@ -117,6 +121,8 @@ def store(keys: Sequence[MasterKey]) -> None:
         if where.exists() and (owner := where.stat()).st_uid != os.geteuid():
             os.chown(draft, owner.st_uid, owner.st_gid)
         draft.replace(where)
+        # Two changes within a tick of the file system's clock may look like none: the inode comes back, too.
+        _known = None
         # The rename itself must survive a power cut: rows are encrypted under the new key from now on.
         folder = os.open(where.parent, os.O_RDONLY)
         try:
