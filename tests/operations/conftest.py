@@ -1,4 +1,4 @@
-"""Where the backups of a test go."""
+"""Where the backups of a test go, and which master keys it begins with."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.stage import STATE
-from webapp.foundation import secret_store
-from webapp.operations import master_key, schema
+from webapp.foundation import key_ring, secret_store
+from webapp.operations import master_key, schema, sessions_secret
 
 
 @pytest.fixture
@@ -25,3 +25,12 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             shutil.rmtree(path)
     if schema.refusal():
         raise AssertionError(schema.refusal())
+
+
+@pytest.fixture
+def ring() -> Iterator[key_ring.Ring]:
+    """The keys of the test installation, as they were before and are again after."""
+    before = key_ring.current()
+    yield before
+    key_ring.store(before)
+    sessions_secret.renew()

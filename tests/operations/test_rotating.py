@@ -7,9 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.core import signing
 from django.db import connection
-from django.utils import timezone
 
+from tests.gateway.yard import eventually
+from tests.operations.rotation import ended, later
 from webapp.accounts import second_factor
 from webapp.accounts.models import CLIENT_SECRET, AuditEntry, SignInSettings, Team, User
 from webapp.catalog.models import ARTIFACT_URL, HUB_TOKEN, Artifact, CatalogModel, Hub
@@ -30,22 +29,13 @@ from webapp.foundation.errors import NotAllowed
 from webapp.gateway import vault
 from webapp.gateway.settings import snapshot_file
 from webapp.idempotency.models import ANSWER, Exchange
-from webapp.operations import archive, backups, master_key, restoring, rotating, sessions_secret
+from webapp.operations import backups, rotating, sessions_secret
 from webapp.schedules.models import TARGET_SECRET, Target, TargetKind
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring")]
 ROOT = Path(__file__).resolve().parents[2]
 CANARY = "canary-in-the-clear"
 Rows = list[tuple[EncryptedField, Any]]
-
-
-@pytest.fixture(autouse=True)
-def ring() -> Iterator[key_ring.Ring]:
-    """The keys of the test installation, as they were before and are again after."""
-    before = key_ring.current()
-    yield before
-    key_ring.store(before)
-    sessions_secret.renew()
 
 
 def filled(number: int) -> Rows:
@@ -85,24 +75,6 @@ def hold(rows: Rows) -> None:
     for field, row in rows:
         row.refresh_from_db()
         assert field.decrypt(row) == canary(field, row)
-
-
-def later() -> Any:
-    """When nothing that was encrypted under the old key can still be on its way."""
-    return timezone.now() + rotating.LATEST_WRITE + timedelta(minutes=1)
-
-
-def ended() -> None:
-    """Rotation from wherever it is to its end."""
-    rotating.rotate(None)
-    eventually(lambda: rotating.advance(now=later()))
-
-
-def eventually(what: Callable[[], Any], within_s: float = 120.0) -> None:
-    """Until it is true; the limit tells a hang."""
-    until = time.monotonic() + within_s
-    while not what():
-        assert time.monotonic() < until, "it does not come to an end"
 
 
 def as_before(text: str, place: str) -> str:
@@ -413,51 +385,6 @@ def test_an_old_key_that_cannot_be_dropped_leaves_no_entry_that_it_was(monkeypat
     assert not AuditEntry.objects.filter(verb="master-key.drop").exists()
     assert rotating.advance(now=later())
     assert AuditEntry.objects.filter(verb="master-key.drop").count() == 1
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_backup_says_which_keys_it_needs_also_in_the_midst_of_a_rotation(places: Path) -> None:
-    first = key_ring.current()[0]
-    before = Path(backups.take(places / "before.tar.gz").path)
-    begun = rotating.rotate(None)
-    midway = Path(backups.take(places / "midway.tar.gz").path)
-    assert archive.manifest_of(midway)["keys"] == sorted(key.id for key in begun.keys)
-    keyfile = places / "keys.json"
-    keyfile.write_bytes(master_key.export([key.secret for key in master_key.ring()], "a long passphrase"))
-    ended()
-    with pytest.raises(restoring.RestoreRefused, match=f"it needs {first.id[:8]}"):
-        restoring.restore(before)
-    restoring.restore(midway, [keyfile], lambda _file: "a long passphrase")
-    assert [key.id for key in key_ring.current()] == [key.id for key in begun.keys]
-    assert rotating.advance(), "a restored rotation goes on, and nobody need be waited for"
-    assert [key.id for key in key_ring.current()] == [begun.keys[0].id]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_backup_of_the_midst_of_a_rotation_opens_with_the_key_files_of_before_and_after(places: Path) -> None:
-    def exported(name: str) -> Path:
-        file = places / name
-        file.write_bytes(master_key.export([key.secret for key in master_key.ring()], f"the passphrase of {name}"))
-        return file
-
-    first, before = key_ring.current()[0], exported("before.json")
-    begun = rotating.rotate(None)
-    midway = Path(backups.take(places / "midway.tar.gz").path)
-    ended()
-    after = exported("after.json")
-    key_ring.path().unlink()  # a new machine
-    asked = []
-
-    def passphrase(file: Path) -> str:
-        asked.append(file)
-        return f"the passphrase of {file.name}"
-
-    lacks = rf"it needs {begun.keys[0].id[:8]}, too\.\n.*--key FILE --key FILE"
-    with pytest.raises(restoring.RestoreRefused, match=lacks):
-        restoring.restore(midway, [before], passphrase)
-    restoring.restore(midway, [before, after], passphrase)
-    assert [key.id for key in master_key.ring()] == [begun.keys[0].id, first.id]
-    assert asked == [before, before, after]
 
 
 def test_a_rotation_that_began_meanwhile_is_not_ended_by_the_one_before() -> None:
