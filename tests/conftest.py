@@ -88,6 +88,23 @@ def sent_tasks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return sent
 
 
+@pytest.fixture(autouse=True)
+def memories() -> Iterator[None]:
+    """What a process remembers beside the database, as it was before this test: the next one finds the same master
+    keys, and asks again how people sign in."""
+    from webapp.accounts import sign_in
+    from webapp.foundation import key_ring
+
+    before = key_ring.current()
+    sign_in.forget()
+    yield
+    if key_ring.current() != before:
+        from webapp.operations import sessions_secret
+
+        key_ring.store(before)
+        sessions_secret.renew()
+
+
 @pytest.fixture
 def import_dir() -> Path:
     """A folder that model files may be imported from."""

@@ -1,19 +1,11 @@
 """An installation's admin sees which master key writes, and replaces it, on the page and by the API."""
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from webapp.foundation import key_ring
-
-
-@pytest.fixture(autouse=True)
-def ring() -> Iterator[None]:
-    before = key_ring.current()
-    yield
-    key_ring.store(before)
 
 
 @pytest.mark.django_db

@@ -36,8 +36,7 @@ def require_second_factor(get_response: Answer) -> Answer:
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        # The first question costs nothing, the second reads the session.
-        if not sign_in.is_second_factor_required() or request.path.startswith(_OPEN):
+        if request.path.startswith(_OPEN) or not sign_in.is_second_factor_required():
             return get_response(request)
         # Whoever has not signed in is asked to by the page itself.
         if not request.user.is_authenticated or sign_in.lets_in(request):
