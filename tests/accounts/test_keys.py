@@ -9,8 +9,8 @@ from webapp.accounts import keys, people
 from webapp.accounts.models import ApiKey, AuditEntry, Membership, Role, User
 from webapp.deployments import snapshot
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
-from webapp.gateway.directory import Directory
-from webapp.gateway.snapshot import decode
+from webapp.gateway.routing.directory import Directory
+from webapp.gateway.routing.snapshot import decode
 
 pytestmark = pytest.mark.django_db
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from webapp.foundation.reach import Address, Reach, parse_address, way
-from webapp.gateway.directory import Directory
-from webapp.gateway.load_table import LoadTable
-from webapp.gateway.replicas import Replicas
-from webapp.gateway.snapshot import decode
+from webapp.gateway.routing.directory import Directory
+from webapp.gateway.routing.load_table import LoadTable
+from webapp.gateway.routing.replicas import Replicas
+from webapp.gateway.routing.snapshot import decode
 
 ADDRESSES = [
     ("http://172.31.5.2:8080", Address("172.31.5.2", 8080)),

@@ -7,11 +7,11 @@ from urllib.parse import quote
 import pytest
 
 from tests.gateway.yard import EVE, Yard, chat_body
-from webapp.gateway import routes
-from webapp.gateway.cors import Cors
-from webapp.gateway.errors import Problem
-from webapp.gateway.framing import MAX_TARGET_BYTES, Request
-from webapp.gateway.targets import Kind, Target, classify
+from webapp.gateway.http.cors import Cors
+from webapp.gateway.http.errors import Problem
+from webapp.gateway.http.request import MAX_TARGET_BYTES, Request
+from webapp.gateway.process import routes
+from webapp.gateway.routing.targets import Kind, Target, classify
 
 HUB, OLLAMA = "meta-llama/Llama-3.1-8B", "qwen2.5:7b"
 ALIASES = [HUB, OLLAMA, "GPT-4o", "hf.co/a/B-GGUF:Q4_K_M", "50%2Foff"]

@@ -235,7 +235,7 @@ def cpu_ns(pid: int) -> int:
 
 def test_the_gateway_imports_neither_django_nor_an_orm() -> None:
     code = (
-        "import sys, webapp.gateway.process, webapp.gateway.__main__\n"
+        "import sys, webapp.gateway.process.main, webapp.gateway.__main__\n"
         "heavy = ('django', 'celery', 'docker', 'redis', 'channels', 'sqlite3')\n"
         "print([name for name in sys.modules if name.split('.')[0] in heavy])"
     )

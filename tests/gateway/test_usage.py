@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.gateway.yard import ADA, Yard, chat_body, eventually
-from webapp.gateway import segments as segment_files
-from webapp.gateway.segments import Segments
+from webapp.gateway.ledger import segments as segment_files
+from webapp.gateway.ledger.segments import Segments
 
 
 def stored(yard: Yard) -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from webapp.gateway import watchdog
-from webapp.gateway.watchdog import Watchdog
+from webapp.gateway.process import watchdog
+from webapp.gateway.process.watchdog import Watchdog
 
 
 class Guarded:
@@ -31,7 +31,7 @@ def test_a_tick_between_a_connections_making_and_its_registration_is_not_the_las
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watchdog, "TICK_S", 3600)
-    monkeypatch.setattr(watchdog, "FrontConnection", lambda state: None)
+    monkeypatch.setattr(watchdog, "Connection", lambda state: None)
 
     async def scene() -> None:
         line = Guarded()

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.operations.test_metrics_and_health import served
 from tests.stage import STATE
-from webapp.gateway import records
-from webapp.gateway.metrics import Metrics
-from webapp.gateway.state import State
+from webapp.gateway.ledger import records
+from webapp.gateway.ledger.metrics import Metrics
+from webapp.gateway.process.state import State
 from webapp.operations import heartbeats, metrics
 from webapp.operations.models import Backup, BackupState
 from webapp.usage.services import accept

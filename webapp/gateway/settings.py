@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from webapp.foundation import paths
-from webapp.gateway import cors
+from webapp.gateway.http import cors
 
 MEBIBYTE = 1024 * 1024
 MAX_PROCESSES = 16
