@@ -151,16 +151,21 @@ def test_of_a_target_that_is_too_long_only_the_beginning_is_remembered(monkeypat
 
     monkeypatch.setattr(routes, "classify", remember)
     counted: list[str] = []
-    state: Any = SimpleNamespace(
-        cors=Cors(("https://app.example",)),
-        directory=SimpleNamespace(keys={}),
+    ledger = SimpleNamespace(
         metrics=SimpleNamespace(refused={"target_too_long": 0}),
         access_log=SimpleNamespace(add=lambda line: None),
         refusals=SimpleNamespace(count=lambda who, endpoint, problem, request_id: counted.append(problem.code)),
     )
-    front: Any = SimpleNamespace(state=state, client="", refuse=lambda problem, request_id: 0)
+    state: Any = SimpleNamespace(
+        cors=Cors(("https://app.example",)),
+        table=SimpleNamespace(directory=SimpleNamespace(keys={})),
+        ledger=ledger,
+        settings=None,
+    )
+    front: Any = SimpleNamespace(client="", refuse=lambda problem, request_id: 0)
+    service = routes.Routes(state)
     request = Request(b"GET", b"/v1/" + b"a" * 200_000)
-    assert routes.cors_lines(state, request) == b"vary: origin\r\n"
-    routes.refuse(front, request, Problem(414, "target_too_long", "too long"))
+    assert service.own_lines(request) == b"vary: origin\r\n"
+    service.refuse(front, request, Problem(414, "target_too_long", "too long"))
     assert counted == ["target_too_long"]
     assert [len(raw) for raw in asked] == [MAX_TARGET_BYTES] * 2

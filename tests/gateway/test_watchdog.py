@@ -1,7 +1,6 @@
 """The clock of all time limits never stops while somebody is there or about to be."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -31,18 +30,18 @@ def test_a_tick_between_a_connections_making_and_its_registration_is_not_the_las
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watchdog, "TICK_S", 3600)
-    monkeypatch.setattr(watchdog, "Connection", lambda state: None)
+    monkeypatch.setattr(watchdog, "Connection", lambda service: None)
 
     async def scene() -> None:
         line = Guarded()
-        state = SimpleNamespace(connections=set(), settings=SimpleNamespace(trusted_proxies=()))
-        guard = Watchdog(cast(Any, state))
+        connections: set[Any] = set()
+        guard = Watchdog(cast(Any, None), connections, ())
         guard.connect()
         tick(guard)  # nobody is registered yet
-        state.connections.add(line)
+        connections.add(line)
         tick(guard)
         assert line.checks
-        state.connections.clear()
+        connections.clear()
         tick(guard)
         assert guard._timer is None
 

@@ -38,13 +38,12 @@ def gateway() -> Iterator[None]:
     journal = SimpleNamespace(recorded=0, dropped=0, backlog_bytes=lambda: 0)
     replicas = SimpleNamespace(opened_connections=lambda: 0)
     state = SimpleNamespace(
-        metrics=counted,
+        ledger=SimpleNamespace(metrics=counted, journal=journal),
         connections=[],
-        bodies=SimpleNamespace(held_bytes=0),
-        page_bodies=SimpleNamespace(held_bytes=0),
-        replicas=replicas,
-        journal=journal,
-        polled_at=0.0,
+        inference=SimpleNamespace(bodies=SimpleNamespace(held_bytes=0)),
+        web=SimpleNamespace(bodies=SimpleNamespace(held_bytes=0)),
+        table=SimpleNamespace(replicas=replicas),
+        poller=SimpleNamespace(polled_at=0.0),
     )
     (STATE / "run").mkdir(exist_ok=True)
     end = served(STATE / "run" / "gateway-0.metrics.sock", State.render_metrics(cast(State, state)))

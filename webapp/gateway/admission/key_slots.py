@@ -4,24 +4,29 @@ Nothing is queued: who has too many is told at once, and everybody else is serve
 """
 
 from webapp.gateway.admission import refusals
-from webapp.gateway.process.state import State
 from webapp.gateway.routing.credentials import Principal
+from webapp.gateway.routing.load_table import LoadTable
 
 NONE = -1
 
 
-def take(state: State, principal: Principal) -> int:
-    """Count one more request; returns the cell to give back. Raises Problem 429."""
-    table = state.key_table
-    # Two rows a number, so that keys and people do not meet.
-    cell = table.cell(2 * principal.user + 1 if principal.key is None else 2 * principal.key)
-    limit = state.settings.max_key_requests
-    if table.outstanding(cell) >= limit:
-        raise refusals.too_many_requests(limit)
-    table.cells[cell] += 1
-    return cell
+class KeySlots:
+    """At most `limit` requests for each."""
 
+    def __init__(self, table: LoadTable, limit: int) -> None:
+        self._table = table
+        self._limit = limit
 
-def give_back(state: State, cell: int) -> None:
-    if cell != NONE:
-        state.key_table.cells[cell] -= 1
+    def take(self, principal: Principal) -> int:
+        """Count one more request; returns the cell to give back. Raises Problem 429."""
+        table = self._table
+        # Two rows a number, so that keys and people do not meet.
+        cell = table.cell(2 * principal.user + 1 if principal.key is None else 2 * principal.key)
+        if table.outstanding(cell) >= self._limit:
+            raise refusals.too_many_requests(self._limit)
+        table.cells[cell] += 1
+        return cell
+
+    def give_back(self, cell: int) -> None:
+        if cell != NONE:
+            self._table.cells[cell] -= 1

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import cast
+from typing import Protocol, cast
 
 from httptools import HttpParserError
 
@@ -15,9 +15,7 @@ from webapp.gateway.http.json_text import json_text
 from webapp.gateway.http.request import Request, bad_request
 from webapp.gateway.http.request_reader import Reading
 from webapp.gateway.http.response import problem_response
-from webapp.gateway.process import routes
-from webapp.gateway.process.state import State
-from webapp.gateway.routing.credentials import SeenCredential
+from webapp.gateway.http.seen_credential import SeenCredential
 
 WRITE_HIGH_BYTES = 128 * 1024
 _MAX_QUEUED_REQUESTS = 100
@@ -26,12 +24,46 @@ _LINGER_S = 5.0
 _BODY_GAP_S = 60.0
 
 
+class Limits(Protocol):
+    """Seconds."""
+
+    @property
+    def header_timeout_s(self) -> float: ...
+
+    @property
+    def idle_timeout_s(self) -> float: ...
+
+    @property
+    def client_stall_timeout_s(self) -> float: ...
+
+
+class Service(Protocol):
+    """What the connections of a process belong to, and who serves their requests."""
+
+    limits: Limits
+    is_draining: bool
+
+    def opened(self, connection: "Connection") -> Problem | None:
+        """One more; a problem if it is one too many."""
+
+    def closed(self, connection: "Connection") -> None: ...
+
+    def begin(self, connection: "Connection", request: Request) -> None:
+        """Serve a request whose headers are complete and readable."""
+
+    def refuse(self, connection: "Connection", request: Request, problem: Problem) -> None:
+        """Answer with an error and note it."""
+
+    def own_lines(self, request: Request) -> bytes:
+        """Header lines for an answer that is the gateway's own."""
+
+
 class Connection(Reading):
     """`is_full` tells handlers that the client reads slowly; `client` is its address for logs and X-Forwarded-For."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, service: Service) -> None:
         super().__init__()
-        self.state = state
+        self.service = service
         self._queue: deque[Request] = deque()
         self._reads = True
         self._is_advancing = False
@@ -51,7 +83,7 @@ class Connection(Reading):
         request = self._request
         assert request is not None
         keeps = not problem.close and self._can_keep(request)
-        headers = routes.cors_lines(self.state, request)
+        headers = self.service.own_lines(request)
         data = problem_response(problem, request_id, keeps, headers=headers, is_head=request.method == b"HEAD")
         self.write(data)
         self.response_complete(keeps)
@@ -64,7 +96,7 @@ class Connection(Reading):
         self._has_served = True
         if self.is_closed or request is None:
             return
-        if not keeps_alive or self.state.is_draining:
+        if not keeps_alive or self.service.is_draining:
             self._end()
         elif request.is_complete:
             self._next()
@@ -85,7 +117,7 @@ class Connection(Reading):
 
     def keeps_alive(self) -> bool:
         request = self._request
-        if request is None or self.state.is_draining:
+        if request is None or self.service.is_draining:
             return False
         return request.keeps_alive if request.is_complete else self._can_keep(request)
 
@@ -114,10 +146,10 @@ class Connection(Reading):
 
     def check(self, now: float) -> None:
         """End what has taken too long."""
-        settings = self.state.settings
+        limits = self.service.limits
         request = self._incoming
         if self._is_lingering or self.is_closed:
-            if now - self._since > (_LINGER_S if self._is_lingering else settings.client_stall_timeout_s):
+            if now - self._since > (_LINGER_S if self._is_lingering else limits.client_stall_timeout_s):
                 self.transport.abort()
         elif self._handler is not None:
             if self._reads and request is self._request and request is not None and not request.is_complete:
@@ -125,11 +157,11 @@ class Connection(Reading):
             if self._handler is not None:
                 self._handler.check(now)
         elif request is not None and not request.is_complete:
-            if self._in_head and now - self._since > settings.header_timeout_s:
+            if self._in_head and now - self._since > limits.header_timeout_s:
                 self._fail(Problem(408, "slow_headers", "The header section took too long to arrive", close=True))
             elif not self._in_head:
                 self._check_body(now)
-        elif now - self._since > (settings.idle_timeout_s if self._has_served else settings.header_timeout_s):
+        elif now - self._since > (limits.idle_timeout_s if self._has_served else limits.header_timeout_s):
             self.transport.close()
 
     # --- asyncio.Protocol
@@ -141,12 +173,9 @@ class Connection(Reading):
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else ""
         self.client_json = json_text(self.client)
-        state = self.state
-        state.metrics.accepted += 1
-        state.connections.add(self)
-        if len(state.connections) > state.settings.max_connections:
-            message = "The gateway has too many connections"
-            self._fail(Problem(503, "too_many_connections", message, headers=retry_after(1), close=True))
+        problem = self.service.opened(self)
+        if problem is not None:
+            self._fail(problem)
 
     def eof_received(self) -> bool:
         # A client that closes its half cannot be told from one that left: the engine must not go on for nobody.
@@ -154,7 +183,7 @@ class Connection(Reading):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.state.connections.discard(self)
+        self.service.closed(self)
         self._leave()
         self._parser = None  # it holds our methods: without this only the cycle collector would free either
 
@@ -182,10 +211,10 @@ class Connection(Reading):
     def _begin(self, request: Request) -> None:
         self._request = request
         if request.problem is not None:
-            routes.refuse(self, request, request.problem)
+            self.service.refuse(self, request, request.problem)
         else:
             # The handler may be done before `begin` returns, so it registers itself through `serve`.
-            routes.begin(self, request)
+            self.service.begin(self, request)
 
     def serve(self, handler: Handler) -> None:
         """From now on `handler` gets what concerns the current request."""
@@ -282,7 +311,7 @@ class Connection(Reading):
                 self._close()
                 return
         self._request = self._incoming or Request()
-        routes.refuse(self, self._request, problem)
+        self.service.refuse(self, self._request, problem)
 
     def _unreadable(self, error: HttpParserError) -> None:
         if self._is_lingering or self.is_closed:

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from webapp.gateway.http.connection import Connection
+from webapp.gateway.http.connection import Connection, Service
 from webapp.gateway.http.errors import Problem
 from webapp.gateway.http.json_text import json_text
 from webapp.gateway.http.request import Request, lower_name
-from webapp.gateway.process.state import State
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -59,15 +58,16 @@ class ProxiedConnection(Connection):
     A class of its own, so that without such proxies no request pays for the question.
     """
 
-    def __init__(self, state: State) -> None:
-        super().__init__(state)
+    def __init__(self, service: Service, trusted: tuple[Network, ...]) -> None:
+        super().__init__(service)
+        self._trusted = trusted
         self._peer = ""
         self._is_proxy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
-        self._is_proxy = is_trusted(read_address(self._peer), self.state.settings.trusted_proxies)
+        self._is_proxy = is_trusted(read_address(self._peer), self._trusted)
         super().connection_made(transport)
 
     def _begin(self, request: Request) -> None:
@@ -84,7 +84,7 @@ class ProxiedConnection(Connection):
         if not self._is_proxy:
             return
         told = [value for name, value in request.headers if lower_name(name) == b"x-forwarded-for"]
-        client = client_of(self._peer, told, self.state.settings.trusted_proxies)
+        client = client_of(self._peer, told, self._trusted)
         if client != self.client:
             self.client = client
             self.client_json = json_text(client)

@@ -1,56 +1,56 @@
 """What is kept of a finished exchange: numbers for operators, a record for the bill, a line for the search."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from webapp.gateway.inference import metering
+from webapp.gateway.inference.finished import Finished
+from webapp.gateway.inference.metering import Meter
 from webapp.gateway.ledger.access_log import LoggedRequest
+from webapp.gateway.ledger.ledger import Ledger
 from webapp.gateway.ledger.records import AccessLine, UsageRecord
-
-if TYPE_CHECKING:
-    from webapp.gateway.inference.exchange import Exchange
-    from webapp.gateway.routing.credentials import Principal
-    from webapp.gateway.routing.directory import Deployment
+from webapp.gateway.routing.credentials import Principal
+from webapp.gateway.routing.directory import Deployment
 
 _MS = 1000.0
 
 
-def write_down(exchange: Exchange, outcome: str, status: int, error: str | None) -> None:
+def write_down(exchange: Finished, ledger: Ledger, meter: Meter, outcome: str, status: int, error: str | None) -> None:
     """Usage is recorded only for a known deployment: a wrong key or a wrong name costs nobody anything."""
-    state, deployment, principal = exchange.state, exchange.deployment, exchange.principal
+    deployment, principal = exchange.deployment, exchange.principal
     duration_s = exchange.duration_s()
     if deployment is None or principal is None:
-        state.metrics.refused[error or outcome] += 1
-        state.access_log.add(_access_line(exchange, outcome, status, error, duration_s))
+        ledger.metrics.refused[error or outcome] += 1
+        ledger.access_log.add(_access_line(exchange, outcome, status, error, duration_s))
         return
     record = _usage_record(exchange, principal, deployment, outcome, status, duration_s)
     question = None if metering.is_plain(exchange, record) else metering.question_about(exchange, record)
     if question is None:
-        _file(exchange, deployment, record, error, duration_s)
+        _file(exchange, ledger, deployment, record, error, duration_s)
     else:
-        state.meter.count(
-            question, record, exchange.replica, lambda: _file(exchange, deployment, record, error, duration_s)
+        meter.count(
+            question, record, exchange.replica, lambda: _file(exchange, ledger, deployment, record, error, duration_s)
         )
 
 
 def _file(
-    exchange: Exchange, deployment: Deployment, record: UsageRecord, error: str | None, duration_s: float
+    exchange: Finished,
+    ledger: Ledger,
+    deployment: Deployment,
+    record: UsageRecord,
+    error: str | None,
+    duration_s: float,
 ) -> None:
     """The record is complete: count it and pass it on."""
-    state, reply = exchange.state, exchange.reply
-    tally = state.metrics.tallies[deployment.label]
+    reply, tally = exchange.reply, ledger.metrics.tallies[deployment.label]
     tally.requests[record.endpoint, record.status, record.outcome] += 1
     tally.duration.observe(duration_s)
     if reply is not None and reply.first_byte_at:
         tally.count_answer(reply.first_byte_at - exchange.started_at)
     tally.count_tokens(record.prompt_tokens, record.completion_tokens)
-    state.journal.add(record)
-    state.access_log.add_request(LoggedRequest(exchange.front.client_json, exchange.target.path_json, error, record))
+    ledger.journal.add(record)
+    ledger.access_log.add_request(LoggedRequest(exchange.front.client_json, exchange.target.path_json, error, record))
 
 
 def _usage_record(
-    exchange: Exchange, principal: Principal, deployment: Deployment, outcome: str, status: int, duration_s: float
+    exchange: Finished, principal: Principal, deployment: Deployment, outcome: str, status: int, duration_s: float
 ) -> UsageRecord:
     """Positional, in the record's order: keywords would cost a microsecond."""
     reply, wish, replica = exchange.reply, exchange.wish, exchange.replica
@@ -82,7 +82,7 @@ def _usage_record(
     )
 
 
-def _access_line(exchange: Exchange, outcome: str, status: int, error: str | None, duration_s: float) -> AccessLine:
+def _access_line(exchange: Finished, outcome: str, status: int, error: str | None, duration_s: float) -> AccessLine:
     """For a request that never got as far as a deployment."""
     principal = exchange.principal
     return AccessLine(

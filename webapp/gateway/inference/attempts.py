@@ -1,23 +1,19 @@
 """Getting a request to an engine: which replica, over which connection, and when it may be tried again."""
 
-from __future__ import annotations
-
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import msgspec
 
+from webapp.gateway.http.connection import Connection
 from webapp.gateway.http.request import Request
 from webapp.gateway.http.upstream import Receiver, Upstream
 from webapp.gateway.inference import engine_request
+from webapp.gateway.inference.shared import Shared
 from webapp.gateway.routing.directory import Deployment, choose
 from webapp.gateway.routing.replicas import Replica
 from webapp.gateway.routing.targets import Target
-
-if TYPE_CHECKING:
-    from webapp.gateway.http.connection import Connection
-    from webapp.gateway.process.state import State
 
 MAX_ATTEMPTS = 3
 
@@ -30,7 +26,7 @@ class Attempts(msgspec.Struct, eq=False):
     """
 
     front: Connection
-    state: State
+    shared: Shared
     request: Request
     target: Target
     request_id: str
@@ -55,20 +51,20 @@ class Attempts(msgspec.Struct, eq=False):
         """Asked when it is certain that the last attempt reached nobody."""
         if self._attempts >= MAX_ATTEMPTS:
             return False
-        self.state.metrics.retries += 1
+        self.shared.ledger.metrics.retries += 1
         self._release_replica()
         return True
 
     def _dispatch(self, now: float) -> None:
         """Send the request to the best replica that has not refused it yet."""
         assert self.deployment is not None
-        replica = choose(self.deployment, self.state.table, self._tried, now)
+        replica = choose(self.deployment, self.shared.table.loads, self._tried, now)
         if replica is None:
             self._nobody_left()
             return
         self._attempts += 1
         self.replica = replica
-        self.state.table.cells[replica.cell] += 1
+        self.shared.table.loads.cells[replica.cell] += 1
         upstream = replica.pool.take(now)
         if upstream is not None:
             self._send(upstream, now)
@@ -81,7 +77,7 @@ class Attempts(msgspec.Struct, eq=False):
             upstream = await replica.pool.open(self.deployment.entry.connect_timeout_s)
         except OSError:
             self._connecting = None
-            self.state.metrics.retries += 1
+            self.shared.ledger.metrics.retries += 1
             replica.avoid()
             self._release_replica()
             self._tried += (replica.id,)
@@ -119,4 +115,4 @@ class Attempts(msgspec.Struct, eq=False):
     def _release_replica(self) -> None:
         replica, self.replica = self.replica, None
         if replica is not None:
-            self.state.table.cells[replica.cell] -= 1
+            self.shared.table.loads.cells[replica.cell] -= 1

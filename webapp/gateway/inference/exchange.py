@@ -1,7 +1,5 @@
 """One inference request, from its headers to its last byte and its usage record."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from time import monotonic
@@ -17,7 +15,6 @@ from webapp.gateway.inference.document_reply import DocumentReply
 from webapp.gateway.inference.engine_errors import EngineRefusal, crashed
 from webapp.gateway.inference.stream_reply import StreamReply
 from webapp.gateway.ledger import records
-from webapp.gateway.process import poller
 from webapp.gateway.routing.credentials import Principal, authenticate, owner
 from webapp.gateway.routing.directory import Deployment, Directory
 
@@ -65,7 +62,7 @@ class Exchange(Attempts, eq=False):
     def start(self) -> None:
         """The headers are here: refuse what can be refused before a body is read."""
         request = self.request
-        directory = self.state.directory
+        directory = self.shared.table.directory
         try:
             if self.target.carries_key:
                 raise refusals.key_in_query()
@@ -76,9 +73,9 @@ class Exchange(Attempts, eq=False):
             if request.method != b"POST":
                 raise refusals.wrong_method(request.method)
             self._is_packed = content_coding.check(request.fields.get(b"content-encoding"))
-            self._slot = key_slots.take(self.state, self.principal)
+            self._slot = self.shared.slots.take(self.principal)
             if request.content_length is not None and request.content_length > SMALL_BYTES:
-                self._buffered = self.state.bodies.hold(self._buffered, request.content_length)
+                self._buffered = self.shared.bodies.hold(self._buffered, request.content_length)
         except Problem as problem:
             self._refuse(problem)
             return
@@ -92,7 +89,7 @@ class Exchange(Attempts, eq=False):
         request.body_bytes += len(data)
         if request.body_bytes > SMALL_BYTES:
             try:
-                self._buffered = self.state.bodies.hold(self._buffered, request.body_bytes)
+                self._buffered = self.shared.bodies.hold(self._buffered, request.body_bytes)
             except Problem as problem:
                 self._refuse(problem)
 
@@ -111,7 +108,7 @@ class Exchange(Attempts, eq=False):
         try:
             while not decoder.is_done:
                 await asyncio.to_thread(decoder.step)
-                self._buffered = self.state.bodies.hold(self._buffered, decoder.size)
+                self._buffered = self.shared.bodies.hold(self._buffered, decoder.size)
         except Problem as problem:
             self._connecting = None
             self._refuse(problem)
@@ -159,7 +156,7 @@ class Exchange(Attempts, eq=False):
         if self._is_withdrawn():
             return
         if self._stalled_since:
-            if now - self._stalled_since > self.state.settings.client_stall_timeout_s:
+            if now - self._stalled_since > self.shared.client_stall_timeout_s:
                 self._drop_upstream()
                 self._settle(records.CLIENT_GONE, 499)
                 self.front.transport.abort()
@@ -172,7 +169,7 @@ class Exchange(Attempts, eq=False):
     def _is_withdrawn(self) -> bool:
         """Ends a request whose key or grant is not there any more, or whose engine was paused."""
         assert self.principal is not None and self.deployment is not None
-        directory = self.state.directory
+        directory = self.shared.table.directory
         if directory is self._directory and self.principal.expires_at is None:
             return False
         self._directory = directory
@@ -195,7 +192,7 @@ class Exchange(Attempts, eq=False):
             self._refusal = EngineRefusal(head.status)
             return self._take_refusal
         assert self.replica is not None
-        front, cors = self.front, self.state.cors
+        front, cors = self.front, self.shared.cors
         own_lines = b"x-request-id: %b\r\n%b%b" % (self.request_id.encode(), self.replica.served_by, self._warnings)
         if cors.has_origins:
             own_lines += cors.lines(self.request.fields.get(b"origin"))
@@ -273,7 +270,7 @@ class Exchange(Attempts, eq=False):
     def _find(self, model: str | None) -> Deployment:
         """The deployment in the present snapshot: the path's, else the one the body names. Raises Problem."""
         assert self.principal is not None
-        target, directory = self.target, self.state.directory
+        target, directory = self.target, self.shared.table.directory
         if target.deployment is not None and target.team is not None:
             return directory.by_path(self.principal, target.team, target.deployment)
         if not model:
@@ -284,7 +281,7 @@ class Exchange(Attempts, eq=False):
         """A replica may have become ready, or taken another's place, since the last poll: hear the news before saying
         no."""
         self._has_looked_again = True
-        await poller.hear_news(self.state)
+        await self.shared.hear_news()
         self._connecting = None
         assert self.wish is not None
         try:
@@ -345,12 +342,12 @@ class Exchange(Attempts, eq=False):
 
     def _count_refusal(self, problem: Problem) -> None:
         """No deployment has a record of it."""
-        whose = self.principal or owner(self.request.fields, self.state.directory)
-        self.state.refusals.count(whose, self.target.endpoint, problem, self.request_id)
+        whose = self.principal or owner(self.request.fields, self.shared.table.directory)
+        self.shared.ledger.refusals.count(whose, self.target.endpoint, problem, self.request_id)
 
     def _let_go_of_body(self) -> None:
         if self._buffered:
-            self.state.bodies.release(self._buffered)
+            self.shared.bodies.release(self._buffered)
             self._buffered = 0
         self._body = b""
         self.request.body = []
@@ -361,6 +358,8 @@ class Exchange(Attempts, eq=False):
         self._let_go_of_body()
         if self.reply is not None:
             self.reply.count(self._chunks)
-        key_slots.give_back(self.state, self._slot)
-        accounting.write_down(self, outcome, status, None if problem is None else problem.code)
+        self.shared.slots.give_back(self._slot)
+        shared = self.shared
+        code = None if problem is None else problem.code
+        accounting.write_down(self, shared.ledger, shared.meter, outcome, status, code)
         self._release_replica()

@@ -4,23 +4,19 @@ An engine tells the usage of an answer at its end, so a request that was cut has
 several. Then the engine is asked to count, beside what it serves. Nothing here is on the way of an ordinary request.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from webapp.gateway.http.whole_answer import NoAnswer, ask
 from webapp.gateway.inference.document_reply import DocumentReply
+from webapp.gateway.inference.finished import Finished
 from webapp.gateway.ledger import records
-
-if TYPE_CHECKING:
-    from webapp.gateway.inference.exchange import Exchange
-    from webapp.gateway.ledger.records import UsageRecord
-    from webapp.gateway.routing.replicas import Replica
+from webapp.gateway.ledger.records import UsageRecord
+from webapp.gateway.routing.replicas import Replica
 
 GENERATING = frozenset(("chat/completions", "completions", "messages", "responses"))
 _PROMPT_MEMBERS = {"completions": "prompt", "embeddings": "input"}
@@ -67,7 +63,7 @@ class Question(msgspec.Struct):
     most_prompt_tokens: int = _MOST_TOKENS
 
 
-def is_plain(exchange: Exchange, record: UsageRecord) -> bool:
+def is_plain(exchange: Finished, record: UsageRecord) -> bool:
     """Whether the engine's own count stands as it is, without a closer look: true for nearly all requests."""
     reply, prompt, completion = exchange.reply, record.prompt_tokens, record.completion_tokens
     assert exchange.deployment is not None
@@ -86,7 +82,7 @@ def is_plain(exchange: Exchange, record: UsageRecord) -> bool:
     )
 
 
-def question_about(exchange: Exchange, record: UsageRecord) -> Question | None:
+def question_about(exchange: Finished, record: UsageRecord) -> Question | None:
     """What is left to be counted; None nearly always. Numbers that cannot be are taken out of the record."""
     reply, deployment = exchange.reply, exchange.deployment
     assert deployment is not None
@@ -120,7 +116,7 @@ def question_about(exchange: Exchange, record: UsageRecord) -> Question | None:
     )
 
 
-def _drop_nonsense(exchange: Exchange, record: UsageRecord, most: int) -> None:
+def _drop_nonsense(exchange: Finished, record: UsageRecord, most: int) -> None:
     """Take out what no engine can have counted: what was seen takes its place."""
     reply, prompt, completion = exchange.reply, record.prompt_tokens, record.completion_tokens
     most_prompt = exchange.asked_bytes + _BEYOND_BODY

@@ -7,7 +7,8 @@ import resource
 import signal
 from time import monotonic
 
-from webapp.gateway.process import listening, metrics_endpoint, poller
+from webapp.gateway.process import listening, metrics_endpoint
+from webapp.gateway.process.routes import Routes
 from webapp.gateway.process.state import State
 from webapp.gateway.process.watchdog import Watchdog
 from webapp.gateway.settings import Settings, metrics_socket
@@ -23,23 +24,24 @@ async def run(settings: Settings) -> None:
     tls = listening.tls_context(settings)
     port = listening.take(settings)
     state = State(settings)
-    poller.load_last(state)
+    state.poller.load_last()
     stop = _stop_signal()
     door = await metrics_endpoint.open_door(metrics_socket(settings.index), state.render_metrics)
-    watchdog = Watchdog(state)
+    routes = Routes(state)
+    watchdog = Watchdog(routes, state.connections, settings.trusted_proxies)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(watchdog.connect, sock=port.listener, ssl=tls)
-    polling = loop.create_task(poller.poll_forever(state))
+    polling = loop.create_task(state.poller.poll_forever(settings.poll_s))
     log.info("gateway %d serves %s port %d", settings.index, settings.bind, settings.port)
     await stop.wait()
     port.release()
-    await _drain(state, server, stop)
+    await _drain(state, routes, server, stop)
     polling.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await polling
-    await state.meter.close()
-    state.refusals.flush()
-    await state.journal.close(_LAST_POST_S)
+    await state.inference.meter.close()
+    state.ledger.refusals.flush()
+    await state.ledger.journal.close(_LAST_POST_S)
     state.close()
     door.close()
     metrics_socket(settings.index).unlink(missing_ok=True)
@@ -49,11 +51,11 @@ async def run(settings: Settings) -> None:
     log.info("gateway %d has stopped", settings.index)
 
 
-async def _drain(state: State, server: asyncio.Server, stop: asyncio.Event) -> None:
+async def _drain(state: State, routes: Routes, server: asyncio.Server, stop: asyncio.Event) -> None:
     """No new connections; idle ones end, answers are finished. A second signal or the deadline cuts it short."""
     # Connections the kernel has already accepted for us are taken in first: closing the socket would reset them.
     await asyncio.sleep(0.05)
-    state.is_draining = True
+    routes.is_draining = True
     server.close()
     for connection in list(state.connections):
         connection.drain()

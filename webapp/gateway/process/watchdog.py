@@ -4,9 +4,8 @@ import asyncio
 import logging
 from time import monotonic
 
-from webapp.gateway.http.connection import Connection
-from webapp.gateway.http.proxies import ProxiedConnection
-from webapp.gateway.process.state import State
+from webapp.gateway.http.connection import Connection, Service
+from webapp.gateway.http.proxies import Network, ProxiedConnection
 
 log = logging.getLogger(__name__)
 
@@ -16,9 +15,10 @@ TICK_S = 0.5
 class Watchdog:
     """A timer per stream would cost more than its tokens; this costs a look at each connection twice a second."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._kind = ProxiedConnection if state.settings.trusted_proxies else Connection
+    def __init__(self, service: Service, connections: set[Connection], trusted_proxies: tuple[Network, ...]) -> None:
+        self._service = service
+        self._connections = connections
+        self._trusted_proxies = trusted_proxies
         self._timer: asyncio.TimerHandle | None = None
         self._expects_one = False
 
@@ -28,17 +28,19 @@ class Watchdog:
         self._expects_one = True
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-        return self._kind(self._state)
+        if self._trusted_proxies:
+            return ProxiedConnection(self._service, self._trusted_proxies)
+        return Connection(self._service)
 
     def _tick(self) -> None:
         self._timer = None
         now = monotonic()
-        for connection in list(self._state.connections):
+        for connection in list(self._connections):
             try:
                 connection.check(now)
             except Exception:
                 log.exception("a connection's time limits could not be checked")
                 connection.transport.abort()
-        if self._state.connections or self._expects_one:
+        if self._connections or self._expects_one:
             self._expects_one = False
             self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)

@@ -1,22 +1,20 @@
 """Carries everything that is not inference to web and back: pages, the REST API, uploads, downloads, WebSockets."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
 
-from webapp.gateway.admission.body_room import SMALL_BYTES
+from webapp.gateway.admission.body_room import SMALL_BYTES, BodyRoom
+from webapp.gateway.http.connection import Connection
 from webapp.gateway.http.errors import Problem
+from webapp.gateway.http.pool import Pool
 from webapp.gateway.http.request import Header, Request, lower_name
 from webapp.gateway.http.response import status_line
 from webapp.gateway.http.upstream import ResponseHead, Upstream
 from webapp.gateway.ledger.access_log import plain_line
+from webapp.gateway.ledger.ledger import Ledger
 from webapp.gateway.relay import pages
-
-if TYPE_CHECKING:
-    from webapp.gateway.http.connection import Connection
 
 CONNECT_TIMEOUT_S = 5.0
 FIRST_BYTE_TIMEOUT_S = 300.0
@@ -34,13 +32,24 @@ _OURS = frozenset(
 _REPEATABLE = frozenset((b"GET", b"HEAD"))
 
 
+@dataclass(slots=True)
+class Web:
+    """What the relays of one process share. `public_scheme` is what browsers used."""
+
+    pool: Pool
+    bodies: BodyRoom
+    ledger: Ledger
+    public_scheme: str
+    client_stall_timeout_s: float
+
+
 class WebRelay:
     """A handler for the front connection and a receiver for the one to web. Bodies stream both ways, each side
     slowed down by the other; after a 101 it is a plain tunnel."""
 
-    def __init__(self, front: Connection, request: Request, request_id: str) -> None:
+    def __init__(self, front: Connection, web: Web, request: Request, request_id: str) -> None:
         self._front = front
-        self._state = front.state
+        self._web = web
         self._request = request
         self._request_id = request_id
         self._started_at = monotonic()
@@ -49,7 +58,7 @@ class WebRelay:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._body_bytes = 0  # seen so far
-        self._buffered = 0  # counted in page_bodies
+        self._buffered = 0  # counted in web.bodies
         self._is_chunked = False
         self._is_tunnel = False
         self._is_over = False
@@ -62,15 +71,15 @@ class WebRelay:
 
     def start(self) -> None:
         self._front.serve(self)
-        self._state.metrics.relayed += 1
+        self._web.ledger.metrics.relayed += 1
         try:
-            self._state.page_bodies.check(self._request.content_length or 0)
+            self._web.bodies.check(self._request.content_length or 0)
             if self._request.expects_body:
                 pages.check_coding(self._request)
         except Problem as problem:
             self._refuse(problem)
             return
-        pooled = self._state.web_pool.take(self._started_at) if self._may_repeat else None
+        pooled = self._web.pool.take(self._started_at) if self._may_repeat else None
         if pooled is not None:
             self._send(pooled)
         else:
@@ -120,7 +129,7 @@ class WebRelay:
     def check(self, now: float) -> None:
         if self._is_over:
             return
-        if self._stalled_since and now - self._stalled_since > self._state.settings.client_stall_timeout_s:
+        if self._stalled_since and now - self._stalled_since > self._web.client_stall_timeout_s:
             self._front.transport.abort()
         elif not self.has_answered and now - self._started_at > FIRST_BYTE_TIMEOUT_S:
             if not self._request.is_complete:
@@ -187,7 +196,7 @@ class WebRelay:
     def upgraded(self, data: bytes) -> None:
         assert self._upstream is not None
         self._is_tunnel = True
-        self._state.metrics.tunnels += 1
+        self._web.ledger.metrics.tunnels += 1
         held, self._held = self._held, []
         for piece in held:
             self._upstream.write(piece)
@@ -207,7 +216,7 @@ class WebRelay:
 
     async def _connect(self) -> None:
         try:
-            upstream = await self._state.web_pool.open(CONNECT_TIMEOUT_S)
+            upstream = await self._web.pool.open(CONNECT_TIMEOUT_S)
         except OSError:
             self._connecting = None
             self._answer_down("It is being started, or restarted after a failure.", 503)
@@ -249,7 +258,7 @@ class WebRelay:
             b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-host: %b\r\nx-request-id: %b\r\n"
             % (
                 self._front.client.encode(),
-                self._state.settings.public_scheme.encode(),
+                self._web.public_scheme.encode(),
                 host,
                 self._request_id.encode(),
             )
@@ -269,13 +278,13 @@ class WebRelay:
         if size <= SMALL_BYTES:
             return
         try:
-            self._buffered = self._state.page_bodies.hold(self._buffered, size)
+            self._buffered = self._web.bodies.hold(self._buffered, size)
         except Problem as problem:
             self._refuse(problem)
 
     def _refuse(self, problem: Problem) -> None:
         self._drop_upstream()
-        self._state.metrics.refused[problem.code] += 1
+        self._web.ledger.metrics.refused[problem.code] += 1
         self._log(problem.status)
         if self.has_answered:
             self._front.abort()
@@ -300,10 +309,10 @@ class WebRelay:
 
     def _log(self, status: int) -> None:
         self._is_over = True
-        self._state.page_bodies.release(self._buffered)
+        self._web.bodies.release(self._buffered)
         self._buffered = 0
         duration_s = monotonic() - self._started_at
-        self._state.access_log.add(
+        self._web.ledger.access_log.add(
             plain_line(self._request, self._request_id, self._front.client, status, duration_s, self._bytes_out)
         )
 

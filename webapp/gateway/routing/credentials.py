@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import NamedTuple, Protocol
 
 from webapp.gateway.http.errors import Problem
+from webapp.gateway.http.seen_credential import SeenCredential
 from webapp.gateway.routing import playground_tokens
 
 _CHALLENGE = b'www-authenticate: Bearer realm="modelyard"\r\n'
@@ -48,17 +49,6 @@ class Knows(Protocol):
     session_secret: bytes
 
     def lets(self, user: int, deployment: int) -> bool: ...
-
-
-class SeenCredential:
-    """The last Authorization header of one connection and its key's digest: a client repeats its key, so it need not
-    be read and hashed again. What the digest means is looked up every time. Goes with the connection."""
-
-    __slots__ = ("authorization", "digest")
-
-    def __init__(self) -> None:
-        self.authorization: bytes | None = b""
-        self.digest = b""
 
 
 def authenticate(fields: dict[bytes, bytes], known: Knows, seen: SeenCredential) -> Principal:

@@ -7,7 +7,8 @@ import msgspec
 from webapp.gateway.http.errors import Problem, retry_after
 from webapp.gateway.http.request import Request
 from webapp.gateway.http.response import whole_response
-from webapp.gateway.routing.credentials import SeenCredential, authenticate
+from webapp.gateway.http.seen_credential import SeenCredential
+from webapp.gateway.routing.credentials import authenticate
 from webapp.gateway.routing.directory import Deployment, Directory
 from webapp.gateway.routing.targets import Target
 
