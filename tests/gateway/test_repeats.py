@@ -14,7 +14,8 @@ from webapp.foundation.reach import Address
 from webapp.gateway.http import chunks
 from webapp.gateway.http.head_memory import HeadMemory
 from webapp.gateway.http.pool import Pool
-from webapp.gateway.http.upstream import ResponseHead, Upstream
+from webapp.gateway.http.receiver import ResponseHead
+from webapp.gateway.http.upstream import Upstream
 from webapp.gateway.inference.reply_head import ReplyHead
 from webapp.gateway.inference.stream_reply import StreamReply
 

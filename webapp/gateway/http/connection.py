@@ -1,74 +1,61 @@
 """A client's connection: reads requests one after the other, answers them in order, and ends for a stated reason."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol, cast
+from typing import cast
 
 from httptools import HttpParserError
 
 from webapp.gateway.http import outbox
-from webapp.gateway.http.errors import Problem, retry_after
+from webapp.gateway.http.connection_phase import (
+    CLOSED,
+    IDLE,
+    INTO_CLOSED,
+    INTO_IDLE,
+    INTO_LINGERING,
+    INTO_REST,
+    INTO_SERVING,
+    INTO_TUNNEL,
+    LINGERING,
+    REST,
+    TUNNEL,
+    ConnectionPhase,
+)
+from webapp.gateway.http.errors import Problem
 from webapp.gateway.http.handler import Handler
 from webapp.gateway.http.json_text import json_text
 from webapp.gateway.http.request import Request, bad_request
-from webapp.gateway.http.request_reader import Reading
+from webapp.gateway.http.request_queue import RequestQueue, too_many_queued
+from webapp.gateway.http.request_reader import DEAF, HEAD, RequestReader
 from webapp.gateway.http.response import problem_response
 from webapp.gateway.http.seen_credential import SeenCredential
+from webapp.gateway.http.service import Service
 
 WRITE_HIGH_BYTES = 128 * 1024
-_MAX_QUEUED_REQUESTS = 100
 _DRAINABLE_BODY_BYTES = 64 * 1024
 _LINGER_S = 5.0
+_LINGER_BYTES = 64 * 1024 * 1024
 _BODY_GAP_S = 60.0
 
 
-class Limits(Protocol):
-    """Seconds."""
-
-    @property
-    def header_timeout_s(self) -> float: ...
-
-    @property
-    def idle_timeout_s(self) -> float: ...
-
-    @property
-    def client_stall_timeout_s(self) -> float: ...
-
-
-class Service(Protocol):
-    """What the connections of a process belong to, and who serves their requests."""
-
-    limits: Limits
-    is_draining: bool
-
-    def opened(self, connection: "Connection") -> Problem | None:
-        """One more; a problem if it is one too many."""
-
-    def closed(self, connection: "Connection") -> None: ...
-
-    def begin(self, connection: "Connection", request: Request) -> None:
-        """Serve a request whose headers are complete and readable."""
-
-    def refuse(self, connection: "Connection", request: Request, problem: Problem) -> None:
-        """Answer with an error and note it."""
-
-    def own_lines(self, request: Request) -> bytes:
-        """Header lines for an answer that is the gateway's own."""
-
-
-class Connection(Reading):
+class Connection(asyncio.Protocol):
     """`is_full` tells handlers that the client reads slowly; `client` is its address for logs and X-Forwarded-For."""
 
-    def __init__(self, service: Service) -> None:
-        super().__init__()
+    transport: asyncio.Transport
+
+    def __init__(self, service: "Service[Connection]") -> None:
         self.service = service
-        self._queue: deque[Request] = deque()
+        self.phase: ConnectionPhase = IDLE
+        self._reader = RequestReader(self)
+        self._request: Request | None = None  # being served
+        self._handler: Handler | None = None
+        self._queue = RequestQueue()
         self._reads = True
         self._is_advancing = False
+        self._has_served = False
+        self._overheard_bytes = 0
         self._since = monotonic()
-        self._read_at = self._since
         self.seen_credential = SeenCredential()
         self.is_full = False
         self.client = ""
@@ -94,14 +81,14 @@ class Connection(Reading):
         self._handler = None
         request = self._request
         self._has_served = True
-        if self.is_closed or request is None:
+        if self.phase is CLOSED or request is None:
             return
         if not keeps_alive or self.service.is_draining:
             self._end()
         elif request.is_complete:
             self._next()
         else:
-            request.discards_body = True
+            self.phase = INTO_REST[self.phase]
 
     def abort(self) -> None:
         """Break the connection so that the client sees that the answer is not whole. What was written is sent first."""
@@ -122,14 +109,14 @@ class Connection(Reading):
         return request.keeps_alive if request.is_complete else self._can_keep(request)
 
     def pause(self) -> None:
-        if self._reads and not self.is_closed:
+        if self._reads and self.phase is not CLOSED:
             self._reads = False
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        if not self._reads and not self.is_closed:
+        if not self._reads and self.phase is not CLOSED:
             self._reads = True
-            self._read_at = monotonic()
+            self._reader.read_at = monotonic()
             self.transport.resume_reading()
 
     # --- asked by the process
@@ -140,27 +127,27 @@ class Connection(Reading):
 
     def drain(self) -> None:
         """Stop after the present answer; an idle connection and a tunnel end now."""
-        if self._handler is None or self._is_upgraded:
+        if self._handler is None or self.phase is TUNNEL:
             outbox.flush()
             self.transport.close()
 
     def check(self, now: float) -> None:
         """End what has taken too long."""
         limits = self.service.limits
-        request = self._incoming
-        if self._is_lingering or self.is_closed:
-            if now - self._since > (_LINGER_S if self._is_lingering else limits.client_stall_timeout_s):
+        phase, incoming = self.phase, self._reader.incoming
+        if phase is LINGERING or phase is CLOSED:
+            if now - self._since > (_LINGER_S if phase is LINGERING else limits.client_stall_timeout_s):
                 self.transport.abort()
         elif self._handler is not None:
-            if self._reads and request is self._request and request is not None and not request.is_complete:
+            if self._reads and incoming is self._request and incoming is not None and not incoming.is_complete:
                 self._check_body(now)
             if self._handler is not None:
                 self._handler.check(now)
-        elif request is not None and not request.is_complete:
-            if self._in_head and now - self._since > limits.header_timeout_s:
+        elif phase is REST:
+            self._check_body(now)
+        elif self._reader.phase is HEAD:
+            if now - self._since > limits.header_timeout_s:
                 self._fail(Problem(408, "slow_headers", "The header section took too long to arrive", close=True))
-            elif not self._in_head:
-                self._check_body(now)
         elif now - self._since > (limits.idle_timeout_s if self._has_served else limits.header_timeout_s):
             self.transport.close()
 
@@ -177,6 +164,16 @@ class Connection(Reading):
         if problem is not None:
             self._fail(problem)
 
+    def data_received(self, data: bytes) -> None:
+        phase = self.phase
+        if phase <= REST:
+            self._reader.feed(data, phase is IDLE, self._has_served)
+        elif phase is TUNNEL:
+            if self._handler is not None:
+                self._handler.tunnel_data(data)
+        else:
+            self.overheard(len(data))
+
     def eof_received(self) -> bool:
         # A client that closes its half cannot be told from one that left: the engine must not go on for nobody.
         self._leave()
@@ -185,7 +182,7 @@ class Connection(Reading):
     def connection_lost(self, exc: Exception | None) -> None:
         self.service.closed(self)
         self._leave()
-        self._parser = None  # it holds our methods: without this only the cycle collector would free either
+        self._reader.close()
 
     def pause_writing(self) -> None:
         self.is_full = True
@@ -197,11 +194,87 @@ class Connection(Reading):
         if self._handler is not None:
             self._handler.client_drained()
 
+    # --- what was read; see request_reader.Reads
+
+    def head_began(self) -> None:
+        if self.phase is IDLE:
+            self._since = monotonic()
+
+    def head_arrived(self, request: Request) -> None:
+        if self.phase is IDLE:
+            self._begin(request)
+        else:
+            self._enqueue(request)
+
+    def body_arrived(self, request: Request, data: bytes) -> None:
+        if request is self._request:
+            if self._handler is not None:
+                self._handler.body_arrived(data)
+        elif self.phase <= REST and self._queue.add_body(request, data):
+            self.pause()
+
+    def request_ended(self, request: Request) -> None:
+        if request is not self._request:
+            return
+        if self._handler is not None:
+            self._handler.body_finished()
+        elif self.phase is REST:
+            if request.keeps_alive:
+                self._next()
+            else:
+                self._end()
+
+    def is_idle(self) -> bool:
+        return self.phase is IDLE
+
+    def begins_tunnel(self, request: Request, rest: bytes) -> bool:
+        if request is not self._request or self._handler is None:
+            return False
+        self.phase = INTO_TUNNEL[self.phase]
+        if rest:
+            self._handler.tunnel_data(rest)
+        return True
+
+    def overheard(self, size: int) -> None:
+        self._overheard_bytes += size
+        if self._overheard_bytes > _LINGER_BYTES:
+            self.transport.abort()
+
+    def unserviceable(self, problem: Problem) -> None:
+        self._fail(problem)
+
+    def unreadable(self, error: HttpParserError) -> None:
+        if self.phase >= LINGERING:
+            return
+        reader = self._reader
+        reader.go_deaf()
+        problem = bad_request(str(error))
+        broken = reader.incoming
+        if broken is not None and broken.is_complete:
+            if not broken.keeps_alive:
+                return  # what follows the last request of a connection is nobody's (RFC 9112, 9.6)
+            broken = None
+        if self._request is None:
+            self._fail(problem)
+        elif broken is not self._request:
+            # Those before it get their answers first.
+            if broken is not None and broken in self._queue:
+                broken.problem = problem
+            else:
+                self._enqueue(Request(problem=problem))
+        elif self._handler is not None:
+            self._fail(problem)
+        else:
+            self._close()  # the answer is out, only the rest of the body was to come
+
+    def endless(self) -> None:
+        self.transport.abort()
+
     # --- own
 
     def _leave(self) -> None:
         """The client is gone: whoever works for it stops now."""
-        self.is_closed = True
+        self.phase = INTO_CLOSED[self.phase]
         self._since = monotonic()
         self._queue.clear()
         handler, self._handler = self._handler, None
@@ -210,6 +283,7 @@ class Connection(Reading):
 
     def _begin(self, request: Request) -> None:
         self._request = request
+        self.phase = INTO_SERVING[self.phase]
         if request.problem is not None:
             self.service.refuse(self, request, request.problem)
         else:
@@ -220,23 +294,18 @@ class Connection(Reading):
         """From now on `handler` gets what concerns the current request."""
         self._handler = handler
 
-    def _read_out(self, request: Request) -> None:
-        if request.keeps_alive:
-            self._next()
-        else:
-            self._end()
-
     def _enqueue(self, request: Request) -> None:
-        if len(self._queue) == _MAX_QUEUED_REQUESTS and request.problem is None and not self._is_deaf:
+        reader = self._reader
+        if self._queue.is_full and request.problem is None and reader.phase is not DEAF:
             # Those before it get their answers; what comes behind it is not read any more.
-            self._is_deaf = True
-            request = Request(problem=_too_many_queued())
-        if len(self._queue) <= _MAX_QUEUED_REQUESTS:
-            self._queue.append(request)
+            reader.go_deaf()
+            request = Request(problem=too_many_queued())
+        self._queue.add(request)
 
     def _next(self) -> None:
         """Serve what has already arrived, then wait. A loop, because many answers are immediate."""
         self._request = None
+        self.phase = INTO_IDLE[self.phase]
         self._since = monotonic()
         if self._is_advancing:
             return
@@ -245,15 +314,13 @@ class Connection(Reading):
                 self.resume()
             return
         self._is_advancing = True
-        while self._queue and self._request is None and not self.is_closed and not self._is_lingering:
-            self._serve_queued(self._queue.popleft())
+        while self._queue and self.phase is IDLE:
+            self._serve_queued(*self._queue.take())
         self._is_advancing = False
-        if self._request is None:
+        if self.phase is IDLE:
             self.resume()
 
-    def _serve_queued(self, request: Request) -> None:
-        pieces, request.body = request.body, []
-        self._queued_bytes -= sum(map(len, pieces))
+    def _serve_queued(self, request: Request, pieces: list[bytes]) -> None:
         if not request.is_complete:
             self.resume()  # its beginning may have been too much for the queue
         self._begin(request)
@@ -277,11 +344,12 @@ class Connection(Reading):
 
     def _end(self) -> None:
         """Close after what was written. A client that still sends is heard out: a reset would destroy the answer."""
-        request = self._incoming
-        if request is not None and request.is_complete and not self._is_deaf:
+        reader = self._reader
+        request = reader.incoming
+        if request is not None and request.is_complete and reader.phase is not DEAF:
             self._close()
             return
-        self._is_lingering = True
+        self.phase = INTO_LINGERING[self.phase]
         self._since = monotonic()
         self.resume()
         outbox.flush()
@@ -289,18 +357,19 @@ class Connection(Reading):
             self.transport.write_eof()
 
     def _close(self) -> None:
-        self.is_closed = True
+        self.phase = INTO_CLOSED[self.phase]
         self._since = monotonic()
         outbox.flush()
         self.transport.close()
 
     def _fail(self, problem: Problem) -> None:
         """Answer the message that is being read, which cannot be served, and end the connection."""
-        if self.is_closed or self._is_lingering:
+        if self.phase >= LINGERING:
             return
-        if self._handler is not None and self._incoming is not self._request:
-            if not self._is_deaf:
-                self._is_deaf = True
+        reader = self._reader
+        if self._handler is not None and reader.incoming is not self._request:
+            if reader.phase is not DEAF:
+                reader.go_deaf()
                 self._enqueue(Request(problem=problem))
             return
         handler, self._handler = self._handler, None
@@ -310,37 +379,11 @@ class Connection(Reading):
                 # A second head must not stand in the middle of an answer.
                 self._close()
                 return
-        self._request = self._incoming or Request()
+        self._request = reader.incoming or Request()
+        if self.phase is IDLE:
+            self.phase = INTO_SERVING[self.phase]
         self.service.refuse(self, self._request, problem)
 
-    def _unreadable(self, error: HttpParserError) -> None:
-        if self._is_lingering or self.is_closed:
-            return
-        self._is_deaf = True
-        problem = bad_request(str(error))
-        broken = self._incoming
-        if broken is not None and broken.is_complete:
-            if not broken.keeps_alive:
-                return  # what follows the last request of a connection is nobody's (RFC 9112, 9.6)
-            broken = None
-        if self._request is None:
-            self._fail(problem)
-        elif broken is not self._request:
-            # Those before it get their answers first.
-            if broken is not None and broken in self._queue:
-                broken.problem = problem
-            else:
-                self._enqueue(Request(problem=problem))
-        elif self._handler is not None:
-            self._fail(problem)
-        else:
-            self._close()  # the answer is out, only the rest of the body was to come
-
     def _check_body(self, now: float) -> None:
-        if now - self._read_at > _BODY_GAP_S:
+        if now - self._reader.read_at > _BODY_GAP_S:
             self.transport.abort()
-
-
-def _too_many_queued() -> Problem:
-    message = f"More than {_MAX_QUEUED_REQUESTS} requests were sent before the first was answered: send fewer at once"
-    return Problem(429, "too_many_pipelined", message, headers=retry_after(1), close=True)

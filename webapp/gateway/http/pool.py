@@ -5,7 +5,9 @@ import asyncio
 from webapp.foundation.dialing import dial
 from webapp.foundation.reach import Address
 from webapp.gateway.http.head_memory import HeadMemory
-from webapp.gateway.http.upstream import ResponseHead, Upstream
+from webapp.gateway.http.receiver import ResponseHead
+from webapp.gateway.http.upstream import Upstream
+from webapp.gateway.http.upstream_phase import CLOSED
 
 # Shorter than the 5 s after which uvicorn and llama.cpp close an idle connection, so that we are always first.
 MAX_IDLE_S = 4.0
@@ -26,7 +28,7 @@ class Pool:
         """A connection that was alive a moment ago, or None. `now` is monotonic."""
         while self._idle:
             upstream = self._idle.pop()
-            if upstream.is_dead:
+            if upstream.phase is CLOSED:
                 continue
             if now - upstream.idle_since < MAX_IDLE_S:
                 return upstream
@@ -44,6 +46,8 @@ class Pool:
             else:
                 _, upstream = await loop.create_connection(lambda: Upstream(self), address.host, address.port)
         self.opened += 1
+        if upstream.phase is CLOSED:
+            raise ConnectionResetError("it closed the connection at once")
         return upstream
 
     def take_back(self, upstream: Upstream) -> None:

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from webapp.gateway.http.connection import Connection, Service
+from webapp.gateway.http.connection import Connection
 from webapp.gateway.http.errors import Problem
 from webapp.gateway.http.json_text import json_text
 from webapp.gateway.http.request import Request, lower_name
+from webapp.gateway.http.service import Service
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -58,7 +59,7 @@ class ProxiedConnection(Connection):
     A class of its own, so that without such proxies no request pays for the question.
     """
 
-    def __init__(self, service: Service, trusted: tuple[Network, ...]) -> None:
+    def __init__(self, service: Service[Connection], trusted: tuple[Network, ...]) -> None:
         super().__init__(service)
         self._trusted = trusted
         self._peer = ""
@@ -77,7 +78,7 @@ class ProxiedConnection(Connection):
     def _fail(self, problem: Problem) -> None:
         if self._handler is None:
             # A head that never became readable names nobody: not the client of the request before it.
-            self._name_client(self._incoming or Request())
+            self._name_client(self._reader.incoming or Request())
         super()._fail(problem)
 
     def _name_client(self, request: Request) -> None:

@@ -72,7 +72,6 @@ class Request(msgspec.Struct, gc=False, eq=False):
     asks_close: bool = False
     awaits_continue: bool = False
     wants_websocket: bool = False
-    discards_body: bool = False
     problem: Problem | None = None
     engine_lines: bytes | None = None  # noted by engine_request
 

@@ -1,27 +1,96 @@
-"""The reading half of a client's connection: from bytes to requests, and to the refusal of what cannot be read."""
+"""From a client's bytes to requests, and to the refusal of what cannot be read."""
 
-import asyncio
-from abc import ABC, abstractmethod
+from enum import IntEnum
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from webapp.gateway.http.errors import Problem
-from webapp.gateway.http.handler import Handler
 from webapp.gateway.http.head_memory import HeadMemory
+from webapp.gateway.http.phases import Into
 from webapp.gateway.http.request import MAX_HEAD_BYTES, Header, Request, too_large_head
 
-_MAX_QUEUED_BYTES = 64 * 1024
-_LINGER_BYTES = 64 * 1024 * 1024
+
+class ReaderPhase(IntEnum):
+    """Where in the stream of requests the last byte stood."""
+
+    BETWEEN = 0
+    HEAD = 1
+    BODY = 2
+    # llhttp has stopped behind a head that offers another protocol: it is read again without the offer.
+    HEAD_AGAIN = 3
+    # Nothing that arrives from now on is a request.
+    DEAF = 4
 
 
-class Reading(asyncio.Protocol, ABC):
-    """What it finds goes to `_begin`, `_enqueue` and the handler of the current request, or to `_fail`."""
+BETWEEN, HEAD, BODY, HEAD_AGAIN, DEAF = ReaderPhase
+MOVES = {
+    BETWEEN: (BETWEEN, HEAD, DEAF),  # to itself: a whole request whose head was known
+    HEAD: (BODY, HEAD_AGAIN, DEAF),
+    BODY: (BETWEEN, DEAF),
+    HEAD_AGAIN: (HEAD, DEAF),
+    DEAF: (DEAF,),
+}
+_INTO_BETWEEN, _INTO_HEAD, _INTO_BODY, _INTO_HEAD_AGAIN, _INTO_DEAF = (Into(MOVES, phase) for phase in ReaderPhase)
 
-    transport: asyncio.Transport
 
-    def __init__(self) -> None:
+class Reads(Protocol):
+    """Whom a reader tells what it has read."""
+
+    def head_began(self) -> None: ...
+
+    def head_arrived(self, request: Request) -> None: ...
+
+    def body_arrived(self, request: Request, data: bytes) -> None: ...
+
+    def request_ended(self, request: Request) -> None: ...
+
+    def is_idle(self) -> bool:
+        """Whether no request is being served."""
+
+    def begins_tunnel(self, request: Request, rest: bytes) -> bool:
+        """Whether somebody takes what follows a request for a socket, which begins with `rest`."""
+
+    def overheard(self, size: int) -> None:
+        """So many bytes came that are nobody's."""
+
+    def unserviceable(self, problem: Problem) -> None:
+        """What is being read cannot be served."""
+
+    def unreadable(self, error: HttpParserError) -> None: ...
+
+    def endless(self) -> None:
+        """The body is followed by what llhttp would collect without end."""
+
+
+class RequestReader:
+    """`incoming` is the last request whose head began; `read_at` is when a part of its body came last (monotonic)."""
+
+    __slots__ = (
+        "_begun",
+        "_goes_on_with_head",
+        "_got_body",
+        "_head_bytes",
+        "_headers",
+        "_kept",
+        "_looked_up_to",
+        "_memory",
+        "_owner",
+        "_packet_bytes",
+        "_parser",
+        "_pieces",
+        "_text",
+        "incoming",
+        "on_body",
+        "on_header",
+        "phase",
+        "read_at",
+    )
+
+    def __init__(self, owner: Reads) -> None:
+        self._owner = owner
+        self.phase: ReaderPhase = BETWEEN
         self._headers: list[Header] = []
         add_header = self._headers.append
         self.on_header = lambda name, value: add_header((name, value))  # called for every header: as short as can be
@@ -30,108 +99,78 @@ class Reading(asyncio.Protocol, ABC):
         self.on_body = self._pieces.append
         self._parser: Any = HttpRequestParser(self)
         self._memory: HeadMemory[Request] = HeadMemory()
-        self._incoming: Request | None = None  # being parsed
-        self._request: Request | None = None  # being served
-        self._handler: Handler | None = None
-        self._queued_bytes = 0
-        self._in_head = False
+        self.incoming: Request | None = None
         self._goes_on_with_head = False  # this read began inside a head
         self._head_bytes = 0
         self._begun = 0  # messages so far, those known by _memory apart
         self._got_body = False
         self._packet_bytes = 0
-        self._has_served = False
-        self._is_lingering = False
-        self._lingered_bytes = 0
-        self._is_upgraded = False
-        self._is_declining = False  # this head is read again without its offer of another protocol
-        self._is_deaf = False  # nothing that arrives from now on is a request
         self._text = b""  # what the parser was given last
         self._kept = bytearray()  # earlier reads of a head that came in several
         self._looked_up_to = 0
-        self._since = 0.0
-        self._read_at = 0.0
-        self.is_closed = False
+        self.read_at = monotonic()
 
-    # --- what the other half does with it
+    # --- asked by the connection
 
-    @abstractmethod
-    def pause(self) -> None: ...
-
-    @abstractmethod
-    def _begin(self, request: Request) -> None:
-        """The head of a request is here and it is its turn."""
-
-    @abstractmethod
-    def _enqueue(self, request: Request) -> None:
-        """The head of a request is here and others are before it."""
-
-    @abstractmethod
-    def _read_out(self, request: Request) -> None:
-        """The rest of a request whose answer is out already has arrived."""
-
-    @abstractmethod
-    def _fail(self, problem: Problem) -> None: ...
-
-    @abstractmethod
-    def _unreadable(self, error: HttpParserError) -> None: ...
-
-    # --- asyncio.Protocol
-
-    def data_received(self, data: bytes) -> None:
-        if self._is_upgraded:
-            if self._handler is not None:
-                self._handler.tunnel_data(data)
-            return
-        if self._is_lingering or self.is_closed or self._is_deaf:
-            self._lingered_bytes += len(data)
-            if self._lingered_bytes > _LINGER_BYTES:
-                self.transport.abort()
-            return
-        is_first = self._request is None and not self._in_head
+    def feed(self, data: bytes, is_first: bool, may_come_again: bool) -> None:
+        """What a read brought. `is_first`: no request is being served. `may_come_again`: a request is worth being known
+        by its head, which is so from a client's second one on, because many connections never carry a second."""
+        is_first = is_first and self.phase is BETWEEN
         if is_first and (start := self._memory.body_start(data)):
             self._repeated(data, start)
             return
-        self._goes_on_with_head = self._in_head
+        if self.phase is DEAF:
+            self._owner.overheard(len(data))
+            return
+        self._goes_on_with_head = self.phase is HEAD
         begun = self._begun
         self._got_body = False
         self._packet_bytes = len(data)
         self._parse(data)
-        if is_first and self._has_served and self._begun == begun + 1:
+        if is_first and may_come_again and self._begun == begun + 1:
             self._remember(data)
-        if self._in_head:
+        if self.phase is HEAD:
             self._kept += data
             self._head_bytes += len(data) if self._goes_on_with_head else 0
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._fail(too_large_head(f"more than {MAX_HEAD_BYTES} bytes"))
-        elif self._incoming is not None and not self._incoming.is_complete:
-            self._read_at = monotonic()
+                self._owner.unserviceable(too_large_head(f"more than {MAX_HEAD_BYTES} bytes"))
+        elif self.phase is BODY:
+            self.read_at = monotonic()
             if not self._got_body:
                 # Trailers and chunk extensions, which llhttp would collect without end.
                 self._head_bytes += len(data)
                 if self._head_bytes > MAX_HEAD_BYTES + len(data):
-                    self.transport.abort()
+                    self._owner.endless()
+
+    def go_deaf(self) -> None:
+        self.phase = _INTO_DEAF[self.phase]
+
+    def close(self) -> None:
+        """Let go of the parser: it holds our methods, and without this only the cycle collector would free either."""
+        self._parser = None
 
     # --- llhttp; these must not raise, the parser would take it for bad input
 
     def on_message_begin(self) -> None:
-        self._incoming = Request()
+        if self.phase is DEAF:
+            return
+        self.phase = _INTO_HEAD[self.phase]
+        self.incoming = Request()
         self._begun += 1
         self._headers.clear()
-        self._in_head = True
         self._head_bytes = 0
-        if self._handler is None:
-            self._since = monotonic()
+        self._owner.head_began()
 
     def on_url(self, url: bytes) -> None:
-        request = self._incoming
+        request = self.incoming
         assert request is not None
         request.target = request.target + url if request.target else url
 
     def on_headers_complete(self) -> None:
-        request = self._incoming
+        if self.phase is DEAF:
+            return
+        request = self.incoming
         assert request is not None
-        self._in_head = False
         # Trailers land in the list later and are dropped with the next message: nobody here would act on them.
         request.headers = self._headers[:]
         is_http = self._is_http(request.target)
@@ -139,14 +178,13 @@ class Reading(asyncio.Protocol, ABC):
         if self._goes_on_with_head or self._packet_bytes > MAX_HEAD_BYTES:
             request.check_head_size()
         if b"upgrade" in request.fields and self._declines(request):
+            self.phase = _INTO_HEAD_AGAIN[self.phase]
             return
-        if self._request is None:
-            self._begin(request)
-        else:
-            self._enqueue(request)
+        self.phase = _INTO_BODY[self.phase]
+        self._owner.head_arrived(request)
 
     def on_message_complete(self) -> None:
-        if self._is_declining:
+        if self.phase is HEAD_AGAIN:
             return
         if self._pieces:
             self._hand_on()
@@ -160,9 +198,10 @@ class Reading(asyncio.Protocol, ABC):
         known = self._memory.meaning
         assert known is not None
         body = data[start:]
-        request = self._incoming = known.again(len(body))
-        self._begin(request)
-        self._body_came(request, body)
+        request = self.incoming = known.again(len(body))
+        owner = self._owner
+        owner.head_arrived(request)
+        owner.body_arrived(request, body)
         self._message_complete(known.keeps_alive)
 
     def _hand_on(self) -> None:
@@ -171,42 +210,27 @@ class Reading(asyncio.Protocol, ABC):
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         self._got_body = True
-        request = self._incoming
+        request = self.incoming
         assert request is not None
-        self._body_came(request, body)
-
-    def _body_came(self, request: Request, data: bytes) -> None:
-        if request.discards_body or self._is_lingering or self._is_deaf:
-            return
-        if request is self._request:
-            if self._handler is not None:
-                self._handler.body_arrived(data)
-            return
-        request.body.append(data)
-        self._queued_bytes += len(data)
-        if self._queued_bytes > _MAX_QUEUED_BYTES:
-            self.pause()
+        if self.phase is not DEAF:
+            self._owner.body_arrived(request, body)
 
     def _remember(self, data: bytes) -> None:
-        """Know the head of this request again, if `data` is the whole of it. From a client's second one on, because
-        many connections never carry a second."""
-        request = self._incoming
+        """Know the head of this request again, if `data` is the whole of it."""
+        request = self.incoming
         if request is not None and request.is_complete and request.is_plain:
             known = request.again(0)
             known.keeps_alive = request.keeps_alive
             self._memory.learn(data, request.content_length or 0, known)
 
     def _message_complete(self, keeps_alive: bool) -> None:
-        request = self._incoming
+        request = self.incoming
         assert request is not None
         request.is_complete = True
         request.keeps_alive = keeps_alive and request.version != "1.0"
-        if request is not self._request or self._is_lingering:
-            return
-        if self._handler is not None:
-            self._handler.body_finished()
-        else:
-            self._read_out(request)
+        if self.phase is not DEAF:
+            self.phase = _INTO_BETWEEN[self.phase]
+        self._owner.request_ended(request)
 
     def _is_http(self, target: bytes) -> bool:
         """Whether the request line names HTTP. llhttp takes RTSP/1.1 and ICE/1.0 for versions, too, and does not tell
@@ -232,32 +256,25 @@ class Reading(asyncio.Protocol, ABC):
                 data = self._behind_head(data[upgrade.args[0] :])
             except HttpParserError as error:
                 self._pieces.clear()
-                self._unreadable(error)
+                self._owner.unreadable(error)
                 return
 
     def _declines(self, request: Request) -> bool:
         """Whether llhttp must read this head again. It stops behind every head with Upgrade, body or not, and takes the
         rest for the other protocol, which is right for a socket that is opened now and for nothing else."""
         stops = self._parser.should_upgrade()
-        request.wants_websocket = request.wants_websocket and stops and self._request is None
-        self._is_declining = stops and not request.wants_websocket and request.problem is None
-        return self._is_declining
+        request.wants_websocket = request.wants_websocket and stops and self._owner.is_idle()
+        return stops and not request.wants_websocket and request.problem is None
 
     def _behind_head(self, rest: bytes) -> bytes:
         """Called where llhttp has stopped behind a head; returns what is to be read as HTTP."""
-        request = self._incoming
+        request = self.incoming
         assert request is not None
         self._parser = HttpRequestParser(self)
-        if self.is_closed or self._is_lingering or self._is_deaf:
-            return b""
-        if self._is_declining:
-            self._is_declining = False
+        if self.phase is HEAD_AGAIN:
             return request.without_upgrade() + rest
-        if request.wants_websocket and request is self._request and self._handler is not None:
-            self._is_upgraded = True
-            if rest:
-                self._handler.tunnel_data(rest)
+        if request.wants_websocket and self._owner.begins_tunnel(request, rest):
             return b""
         # CONNECT, or a head with something wrong in it: its answer ends the connection.
-        self._is_deaf = True
+        self.go_deaf()
         return b""

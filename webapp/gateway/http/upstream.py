@@ -5,48 +5,38 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from webapp.gateway.http import outbox
 from webapp.gateway.http.chunks import EVENT_END, OPENINGS, TOO_LONG, ends_event
 from webapp.gateway.http.delivery import nothing_arrived
 from webapp.gateway.http.head_memory import HeadMemory
+from webapp.gateway.http.receiver import Receiver, ResponseHead
 from webapp.gateway.http.request import Header, lower_name
+from webapp.gateway.http.upstream_phase import (
+    AWAITING_HEAD,
+    BODY,
+    CLOSED,
+    CONNECTING,
+    DONE,
+    EXCESS,
+    HEAD,
+    HEAD_READ,
+    INTO_AWAITING_HEAD,
+    INTO_BODY,
+    INTO_CLOSED,
+    INTO_DONE,
+    INTO_EXCESS,
+    INTO_HEAD,
+    INTO_HEAD_READ,
+    INTO_IDLE,
+    INTO_TUNNEL,
+    TUNNEL,
+    UpstreamPhase,
+)
 
 _WRITE_HIGH_BYTES = 256 * 1024
 _MAX_RESPONSE_HEAD_BYTES = 128 * 1024
-
-
-class ResponseHead(msgspec.Struct, gc=False):
-    """`length` is None when the body is chunked or ends with the connection. Belongs to the receiver for the time of
-    the call only. `noted`: what reply_head found out about the headers, for when they come again."""
-
-    status: int
-    headers: list[Header]
-    length: int | None
-    keeps_alive: bool = False
-    noted: "tuple[bytes, bool] | None" = None
-
-
-class Receiver(Protocol):
-    """Who gets the response. After response_finished, response_failed or upgraded nothing more is called."""
-
-    def response_started(self, head: ResponseHead) -> Callable[[bytes], None]:
-        """Says who takes the body, read by read; what it is called with may be empty after the head."""
-
-    def response_finished(self, data: bytes, ended_by_close: bool) -> None:
-        """The last bytes. `ended_by_close`: only the end of the connection said so, so it may be a broken one."""
-
-    def response_failed(self, reason: str, never_arrived: bool) -> None:
-        """`never_arrived`: it is proven that no byte of the request was taken, so it may be sent elsewhere."""
-
-    def upgraded(self, data: bytes) -> None:
-        """101 was answered; `data` are the first bytes of the new protocol."""
-
-    def upstream_full(self) -> None: ...
-
-    def upstream_drained(self) -> None: ...
 
 
 class Upstream(asyncio.Protocol):
@@ -59,12 +49,7 @@ class Upstream(asyncio.Protocol):
         "_head_bytes",
         "_headers",
         "_is_chunked",
-        "_is_finished",
         "_is_head_request",
-        "_is_head_told",
-        "_is_interim",
-        "_is_overfull",
-        "_is_started",
         "_is_whole",
         "_keeps_alive",
         "_length",
@@ -77,15 +62,13 @@ class Upstream(asyncio.Protocol):
         "_sent_before",
         "_sent_bytes",
         "_take",
-        "_tunnel",
         "_wants_events",
         "_write",
         "chunks",
-        "has_answered",
         "idle_since",
-        "is_dead",
         "on_body",
         "on_header",
+        "phase",
         "take_event",
         "transport",
         "was_used",
@@ -93,8 +76,8 @@ class Upstream(asyncio.Protocol):
 
     def __init__(self, pool: "ReleasesTo") -> None:
         self._pool = pool
-        self._receiver: Receiver | None = None
-        self._tunnel: Receiver | None = None
+        self.phase: UpstreamPhase = CONNECTING
+        self._receiver: Receiver | None = None  # of an answer, or of a tunnel
         self._take: Callable[[bytes], None] = _ignore
         self._headers: list[Header] = []
         self._pieces: list[bytes] = []
@@ -107,12 +90,9 @@ class Upstream(asyncio.Protocol):
         self._reads = True
         self._sent_bytes = self._sent_before = self._head_bytes = 0
         self._length: int | None = None
-        self._is_overfull = self._is_interim = self._is_started = self._is_head_told = self._is_finished = False
         self._keeps_alive = self._ends_with_connection = self._is_head_request = self._may_switch = False
         self._is_whole = True
         self.chunks = 0
-        self.has_answered = False
-        self.is_dead = False
         self.was_used = False
         self.idle_since = 0.0
         self._parser: Any = HttpResponseParser(self)
@@ -129,9 +109,9 @@ class Upstream(asyncio.Protocol):
     ) -> None:
         """Begin a request. `data` is its head and as much of its body as is there; if that is not all of it
         (`is_whole`), `sent_all` follows. `may_switch`: it asks for another protocol, so 101 is an answer to it."""
+        self.phase = INTO_AWAITING_HEAD[self.phase]
         self._receiver = receiver
         self._is_head_request, self._is_whole, self._may_switch = is_head_request, is_whole, may_switch
-        self._is_started = self._is_head_told = self._is_finished = self.has_answered = False
         self._chunk_border = self._wants_events = False
         self._head_bytes = self.chunks = 0
         self._sent_before = self._sent_bytes
@@ -154,17 +134,17 @@ class Upstream(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once and tell nobody: the owner has lost interest."""
-        self._receiver = self._tunnel = None
-        self.is_dead = True
+        self._receiver = None
+        self.phase = INTO_CLOSED[self.phase]
         self.transport.abort()
 
     def pause(self) -> None:
-        if self._reads and not self.is_dead:
+        if self._reads and self.phase is not CLOSED:
             self._reads = False
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        if not self._reads and not self.is_dead:
+        if not self._reads and self.phase is not CLOSED:
             self._reads = True
             self.transport.resume_reading()
 
@@ -174,11 +154,13 @@ class Upstream(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self._write = outbox.writer(self.transport)
         self.transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
+        self.phase = INTO_IDLE[self.phase]
 
     def data_received(self, data: bytes) -> None:
         receiver = self._receiver
         if receiver is None:
-            self._data_without_request(data)
+            if self.phase is not CLOSED:
+                self.abort()  # an answer to nothing
             return
         # One event in a chunk of its own (see chunks.py).
         size = len(data)
@@ -188,26 +170,19 @@ class Upstream(asyncio.Protocol):
             take = self.take_event  # calling an attribute in a slot takes a slower way
             take(data)
             return
-        is_first = not self.has_answered
-        if is_first and self._is_repeated(receiver, data):
-            return
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            if not self._may_switch:
-                self._fail("it changed the protocol without being asked to")
+        before = self.phase
+        if before is AWAITING_HEAD:
+            self.phase = INTO_HEAD[before]
+            if self._is_repeated(receiver, data):
                 return
-            self._switch_protocol(receiver, data[upgrade.args[0] :])
+        elif before is TUNNEL:
+            self._take(data)
             return
-        except HttpParserError as error:
-            self._fail(f"its answer is not HTTP ({error})")
+        if not self._parse(receiver, data):
             return
-        if self._is_overfull:
-            self._fail("it sent more than it was asked for")
+        if before is not BODY and not self._tell_head(receiver, data, before is AWAITING_HEAD):
             return
-        if not self._is_head_told and not self._tell_head(receiver, data, is_first):
-            return
-        if self._is_finished or self._is_head_request:
+        if self.phase is DONE or self._is_head_request:
             self._finish(receiver)
         elif self._receiver is receiver:
             pieces = self._pieces
@@ -221,73 +196,92 @@ class Upstream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         receiver = self._receiver
-        if receiver is None:
+        if receiver is None or self.phase is TUNNEL:
             return False
-        if self._is_started and self._ends_with_connection:
+        if self.phase is BODY and self._ends_with_connection:
             self.abort()
             receiver.response_finished(b"", True)
         else:
-            never_arrived = self.was_used and not self.has_answered and self._nothing_arrived()
+            never_arrived = self.was_used and self.phase is AWAITING_HEAD and self._nothing_arrived()
             self._fail("it closed the connection before its answer was complete", never_arrived)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.is_dead = True
+        before = self.phase
+        self.phase = INTO_CLOSED[before]
         self._parser = None  # it holds our methods: without this only the cycle collector would free either
         self._pool.forget(self)
-        tunnel, self._tunnel = self._tunnel, None
-        if tunnel is not None:
-            tunnel.response_failed("the tunnel was closed", False)
+        if before is TUNNEL:
+            self._fail("the tunnel was closed")
+            return
         # A broken pipe on a write means that the other side had closed before the first byte of it was taken.
         is_proven = isinstance(exc, BrokenPipeError) or self._is_unsent()
-        never_arrived = self.was_used and not self.has_answered and is_proven
+        never_arrived = self.was_used and before is AWAITING_HEAD and is_proven
         self._fail(f"the connection broke ({exc or 'closed'})", never_arrived)
 
     def pause_writing(self) -> None:
-        receiver = self._receiver or self._tunnel
+        receiver = self._receiver
         if receiver is not None:
             receiver.upstream_full()
 
     def resume_writing(self) -> None:
-        receiver = self._receiver or self._tunnel
+        receiver = self._receiver
         if receiver is not None:
             receiver.upstream_drained()
 
     # --- llhttp
 
     def on_message_begin(self) -> None:
-        if self._is_finished:
-            # A second answer to one request would be taken for the answer to the next one on this connection.
-            self._is_overfull = True
+        if self.phase is DONE:
+            self.phase = INTO_EXCESS[self.phase]
         self._headers.clear()
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        self._is_interim = status < 200 and status != 101
-        if self._is_interim:
+        if status < 200 and status != 101:
             return
-        self._is_started = True
-        self._read_framing(status)
+        if self.phase is HEAD:
+            self.phase = INTO_HEAD_READ[self.phase]
+            self._read_framing(status)
 
     def on_message_complete(self) -> None:
-        if self._is_interim:
-            return
-        self._is_finished = True
-        # llhttp knows this only inside this callback; asked later it says no and every request opens a connection.
-        self._keeps_alive = self._parser.should_keep_alive()
+        if self.phase is HEAD_READ or self.phase is BODY:
+            self.phase = INTO_DONE[self.phase]
+            # llhttp knows this only inside this callback; asked later it says no and every request opens a connection.
+            self._keeps_alive = self._parser.should_keep_alive()
 
     # --- own
 
+    def _parse(self, receiver: Receiver, data: bytes) -> bool:
+        """Whether it is an answer, or a part of one, to what was asked."""
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            if self._may_switch:
+                self._switch_protocol(receiver, data[upgrade.args[0] :])
+            else:
+                self._fail("it changed the protocol without being asked to")
+            return False
+        except HttpParserError as error:
+            self._fail(f"its answer is not HTTP ({error})")
+            return False
+        if self.phase is EXCESS:
+            self._fail("it sent more than it was asked for")
+            return False
+        return True
+
     def _tell_head(self, receiver: Receiver, data: bytes, is_first: bool) -> bool:
         """Whether it was there. Also remembers it, if `data` is the whole answer."""
-        if not self._is_started:
+        phase = self.phase
+        if phase is HEAD:
             self._limit_head(len(data))
             return False
-        self._is_head_told = True
+        if phase is HEAD_READ:
+            self.phase = INTO_BODY[phase]
         head = ResponseHead(self._parser.get_status_code(), self._headers[:], self._length)
         self._headers.clear()
         self._take = receiver.response_started(head)
-        if is_first and self._is_finished and self._length and not self._is_head_request:
+        if is_first and phase is DONE and self._length and not self._is_head_request:
             head.keeps_alive = self._keeps_alive
             self._pool.memory.learn(data, self._length, head)
         return True
@@ -295,7 +289,6 @@ class Upstream(asyncio.Protocol):
     def _is_repeated(self, receiver: Receiver, data: bytes) -> bool:
         """Whether this first read is a whole answer whose head the engine has sent before; then it is handed on. The
         parser waits between two messages meanwhile."""
-        self.has_answered = True
         start = self._pool.memory.body_start(data)
         if not start:
             return False
@@ -305,6 +298,7 @@ class Upstream(asyncio.Protocol):
         head.length = self._length = len(body)
         self._keeps_alive = head.keeps_alive
         self.chunks = 1
+        self.phase = INTO_DONE[self.phase]
         receiver.response_started(head)
         if self._receiver is receiver:
             self._release()
@@ -335,7 +329,7 @@ class Upstream(asyncio.Protocol):
         body = b"" if self._is_head_request else b"".join(self._pieces)
         self.chunks += len(self._pieces)
         self._pieces.clear()
-        if self._is_finished:
+        if self.phase is DONE:
             self._release()
         else:
             # An answer to HEAD: llhttp waits for a body that will not come, so this connection is of no more use.
@@ -351,21 +345,19 @@ class Upstream(asyncio.Protocol):
         if self._keeps_alive and self._is_whole and not hangs_up and not self.transport.is_closing():
             if not self._reads:
                 self.resume()
+            self.phase = INTO_IDLE[self.phase]
             self.idle_since = time.monotonic()
             self._pool.take_back(self)
         else:
             self.abort()
 
     def _switch_protocol(self, receiver: Receiver, rest: bytes) -> None:
-        self._receiver, self._tunnel = None, receiver
+        if self.phase is not DONE:
+            self._fail("it changed the protocol in the middle of an answer")
+            return
+        self.phase = INTO_TUNNEL[self.phase]
         self._take = receiver.response_started(ResponseHead(101, self._headers[:], None))
         receiver.upgraded(rest)
-
-    def _data_without_request(self, data: bytes) -> None:
-        if self._tunnel is not None:
-            self._take(data)
-        elif not self.is_dead:
-            self.abort()
 
     def _is_unsent(self) -> bool:
         """Whether the whole request still waits here to be written."""

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from webapp.gateway.http.upstream import ResponseHead, Upstream
+from webapp.gateway.http.receiver import ResponseHead
+from webapp.gateway.http.upstream import Upstream
 
 
 class NoAnswer(Exception):

@@ -7,8 +7,9 @@ from typing import cast
 import msgspec
 
 from webapp.gateway.http.connection import Connection
+from webapp.gateway.http.receiver import Receiver
 from webapp.gateway.http.request import Request
-from webapp.gateway.http.upstream import Receiver, Upstream
+from webapp.gateway.http.upstream import Upstream
 from webapp.gateway.inference import engine_request
 from webapp.gateway.inference.shared import Shared
 from webapp.gateway.routing.directory import Deployment, choose

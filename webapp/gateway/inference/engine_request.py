@@ -1,7 +1,8 @@
 """A request as an engine gets it: a head of our own making, and the client's body."""
 
+from webapp.gateway.http.receiver import Receiver
 from webapp.gateway.http.request import Request
-from webapp.gateway.http.upstream import Receiver, Upstream
+from webapp.gateway.http.upstream import Upstream
 from webapp.gateway.routing.replicas import Replica
 
 FORWARDED_HEADERS = (b"accept", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta")

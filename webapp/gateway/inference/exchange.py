@@ -8,7 +8,7 @@ from webapp.gateway.admission import key_slots, permission, refusals
 from webapp.gateway.admission.body_room import SMALL_BYTES
 from webapp.gateway.http import content_coding
 from webapp.gateway.http.errors import CLIENT, ENGINE, GATEWAY, Problem, event_of
-from webapp.gateway.http.upstream import ResponseHead
+from webapp.gateway.http.receiver import ResponseHead
 from webapp.gateway.inference import accounting, reply_head, request_body, request_rules
 from webapp.gateway.inference.attempts import Attempts
 from webapp.gateway.inference.document_reply import DocumentReply

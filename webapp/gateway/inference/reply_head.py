@@ -2,8 +2,8 @@
 
 import msgspec
 
+from webapp.gateway.http.receiver import ResponseHead
 from webapp.gateway.http.response import status_line
-from webapp.gateway.http.upstream import ResponseHead
 
 _ALLOWED = frozenset(
     b"content-type content-encoding content-disposition cache-control date openai-processing-ms".split()

@@ -4,10 +4,11 @@ import re
 from time import monotonic, time
 
 from webapp.gateway.http import cors
-from webapp.gateway.http.connection import Connection, Limits
+from webapp.gateway.http.connection import Connection
 from webapp.gateway.http.errors import Problem, retry_after
 from webapp.gateway.http.request import MAX_TARGET_BYTES, Request
 from webapp.gateway.http.response import status_line
+from webapp.gateway.http.service import Limits
 from webapp.gateway.inference.exchange import Exchange
 from webapp.gateway.ledger.access_log import plain_line
 from webapp.gateway.ledger.records import new_id

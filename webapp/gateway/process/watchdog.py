@@ -4,8 +4,9 @@ import asyncio
 import logging
 from time import monotonic
 
-from webapp.gateway.http.connection import Connection, Service
+from webapp.gateway.http.connection import Connection
 from webapp.gateway.http.proxies import Network, ProxiedConnection
+from webapp.gateway.http.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -15,7 +16,9 @@ TICK_S = 0.5
 class Watchdog:
     """A timer per stream would cost more than its tokens; this costs a look at each connection twice a second."""
 
-    def __init__(self, service: Service, connections: set[Connection], trusted_proxies: tuple[Network, ...]) -> None:
+    def __init__(
+        self, service: Service[Connection], connections: set[Connection], trusted_proxies: tuple[Network, ...]
+    ) -> None:
         self._service = service
         self._connections = connections
         self._trusted_proxies = trusted_proxies

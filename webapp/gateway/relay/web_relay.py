@@ -9,9 +9,10 @@ from webapp.gateway.admission.body_room import SMALL_BYTES, BodyRoom
 from webapp.gateway.http.connection import Connection
 from webapp.gateway.http.errors import Problem
 from webapp.gateway.http.pool import Pool
+from webapp.gateway.http.receiver import ResponseHead
 from webapp.gateway.http.request import Header, Request, lower_name
 from webapp.gateway.http.response import status_line
-from webapp.gateway.http.upstream import ResponseHead, Upstream
+from webapp.gateway.http.upstream import Upstream
 from webapp.gateway.ledger.access_log import plain_line
 from webapp.gateway.ledger.ledger import Ledger
 from webapp.gateway.relay import pages
