@@ -13,12 +13,14 @@ from webapp.gateway.http.phases import IllegalMove, Into
 from webapp.gateway.http.pool import Pool
 from webapp.gateway.http.receiver import ResponseHead
 from webapp.gateway.http.upstream import Upstream
+from webapp.gateway.inference import exchange_phase
 
 Table = Mapping[Any, Iterable[Any]]
 
 TABLES = {
     "connection": (connection_phase.ConnectionPhase, connection_phase.MOVES),
     "reader": (request_reader.ReaderPhase, request_reader.MOVES),
+    "exchange": (exchange_phase.ExchangePhase, exchange_phase.MOVES),
     "upstream": (upstream_phase.UpstreamPhase, upstream_phase.MOVES),
 }
 

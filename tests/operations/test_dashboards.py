@@ -40,7 +40,7 @@ def gateway() -> Iterator[None]:
     state = SimpleNamespace(
         ledger=SimpleNamespace(metrics=counted, journal=journal),
         connections=[],
-        inference=SimpleNamespace(bodies=SimpleNamespace(held_bytes=0)),
+        inference=SimpleNamespace(admission=SimpleNamespace(bodies=SimpleNamespace(held_bytes=0))),
         web=SimpleNamespace(bodies=SimpleNamespace(held_bytes=0)),
         table=SimpleNamespace(replicas=replicas),
         poller=SimpleNamespace(polled_at=0.0),

@@ -6,6 +6,8 @@ from webapp.gateway.http.errors import Problem, retry_after
 
 # So much of a body is not worth counting: a page's form, a short question.
 SMALL_BYTES = 64 * 1024
+# Of a body that is kept while its request runs, even less: with all connections that are allowed it is 40 MB.
+TINY_BYTES = 4 * 1024
 
 
 class BodyRoom:
@@ -25,13 +27,15 @@ class BodyRoom:
     def hold(self, held: int, size: int) -> int:
         """Count a body of `size` bytes, of which `held` are counted already; returns what is counted for it from now
         on. Raises Problem 413 or 503."""
-        self.check(size)
+        if size > self._max_body_bytes:
+            raise self._too_large(self._max_body_bytes)
         others = self.held_bytes - held
         if others + size > self._max_held_bytes:
             message = "The gateway holds as many request bodies as it may. Try again shortly."
             raise Problem(503, "gateway_busy", message, headers=retry_after(2), close=True)
         # Never less than before: who announced a body counts all of it from the start, or many would be let in at once.
-        held = max(held, size)
+        if size > held:
+            held = size
         self.held_bytes = others + held
         return held
 

@@ -19,6 +19,7 @@ from webapp.gateway.http.connection_phase import (
     INTO_TUNNEL,
     LINGERING,
     REST,
+    SERVING,
     TUNNEL,
     ConnectionPhase,
 )
@@ -208,16 +209,24 @@ class Connection(asyncio.Protocol):
 
     def body_arrived(self, request: Request, data: bytes) -> None:
         if request is self._request:
-            if self._handler is not None:
-                self._handler.body_arrived(data)
+            handler = self._handler
+            if handler is not None:
+                try:
+                    handler.body_arrived(data)
+                except Exception as error:
+                    handler.failed(error)
         elif self.phase <= REST and self._queue.add_body(request, data):
             self.pause()
 
     def request_ended(self, request: Request) -> None:
         if request is not self._request:
             return
-        if self._handler is not None:
-            self._handler.body_finished()
+        handler = self._handler
+        if handler is not None:
+            try:
+                handler.body_finished()
+            except Exception as error:
+                handler.failed(error)
         elif self.phase is REST:
             if request.keeps_alive:
                 self._next()
@@ -288,7 +297,22 @@ class Connection(asyncio.Protocol):
             self.service.refuse(self, request, request.problem)
         else:
             # The handler may be done before `begin` returns, so it registers itself through `serve`.
-            self.service.begin(self, request)
+            try:
+                self.service.begin(self, request)
+            except Exception as error:
+                self._not_begun(request, error)
+
+    def _not_begun(self, request: Request, error: Exception) -> None:
+        if self._handler is not None:
+            self._handler.failed(error)
+        elif self._request is request and self.phase is SERVING:
+            self.service.failed(self, request, error)
+        else:
+            raise error
+
+    def is_served_by(self, handler: Handler) -> bool:
+        """Whether the present request still waits for this one."""
+        return self._handler is handler
 
     def serve(self, handler: Handler) -> None:
         """From now on `handler` gets what concerns the current request."""
@@ -325,12 +349,9 @@ class Connection(asyncio.Protocol):
             self.resume()  # its beginning may have been too much for the queue
         self._begin(request)
         for piece in pieces:
-            if self._handler is not None:
-                self._handler.body_arrived(piece)
-        if not request.is_complete or self._request is not request:
-            return
-        if self._handler is not None:
-            self._handler.body_finished()
+            self.body_arrived(request, piece)
+        if request.is_complete:
+            self.request_ended(request)
 
     def _can_keep(self, request: Request) -> bool:
         """Whether the rest of the request, if any, is worth reading for the sake of the connection."""

@@ -12,10 +12,8 @@ STEP_BYTES = 1024 * 1024
 _READ_BYTES = 256 * 1024  # what a step left over is copied
 
 
-def check(value: bytes | None) -> bool:
+def check(value: bytes) -> bool:
     """Whether the body has to be decoded. Raises Problem 415 for a coding that is not understood."""
-    if value is None:
-        return False
     coding = value.strip().lower()
     if coding in _GZIP:
         return True

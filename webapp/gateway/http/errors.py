@@ -99,6 +99,12 @@ class Problem(Exception):
         self.close = close
 
 
+def own_failure() -> Problem:
+    """For a mistake of ours, which the log describes."""
+    message = "The gateway failed in the middle of this request. Its log says why, under the request's id"
+    return Problem(500, "gateway_failed", message, source=GATEWAY, close=True)
+
+
 def retry_after(seconds: int) -> bytes:
     return b"retry-after: %d\r\n" % seconds
 

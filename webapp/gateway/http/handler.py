@@ -23,5 +23,8 @@ class Handler(Protocol):
     def check(self, now: float) -> None:
         """Called about twice a second: give up what has taken too long."""
 
+    def failed(self, error: Exception) -> None:
+        """It has raised something that nobody expected: log it, and answer if that is still possible."""
+
     def tunnel_data(self, data: bytes) -> None:
         """Bytes after an Upgrade, kept until the other side agreed or passed on."""

@@ -20,24 +20,24 @@ Meaning = TypeVar("Meaning")
 class HeadMemory(Generic[Meaning]):
     """Remembers one head. `meaning` belongs to the caller: what it once understood of that head."""
 
-    __slots__ = ("_after", "_before", "_misses", "meaning")
+    __slots__ = ("_after", "_after_bytes", "_before", "_before_bytes", "_misses", "meaning")
 
     def __init__(self) -> None:
         self._before = self._after = b""
+        self._before_bytes = self._after_bytes = 0
         self._misses = 0
         self.meaning: Meaning | None = None
 
     def body_start(self, message: bytes) -> int:
         """Where the body of `message` begins if its head is the remembered one and its body is whole, not empty, and
         the last thing in it; else 0."""
-        before, after = self._before, self._after
-        at = len(before)
-        if not at or not message.startswith(before):
+        at = self._before_bytes
+        if not at or not message.startswith(self._before):
             return 0
         end = message.find(b"\r", at, at + _MAX_DIGITS + 1)
-        if end < 0 or not message.startswith(after, end):
+        if end < 0 or not message.startswith(self._after, end):
             return 0
-        start = end + len(after)
+        start = end + self._after_bytes
         size = len(message) - start
         digits = message[at:end]
         # isdigit: int() would take a sign, blanks and underscores too.
@@ -59,4 +59,5 @@ class HeadMemory(Generic[Meaning]):
         if found is None:
             return
         self._before, self._after = message[: found.start(1)], message[found.end(1) : end]
+        self._before_bytes, self._after_bytes = len(self._before), len(self._after)
         self.meaning = meaning

@@ -34,6 +34,9 @@ class Receiver(Protocol):
     def upgraded(self, data: bytes) -> None:
         """101 was answered; `data` are the first bytes of the new protocol."""
 
+    def failed(self, error: Exception) -> None:
+        """One of these has raised something that nobody expected."""
+
     def upstream_full(self) -> None: ...
 
     def upstream_drained(self) -> None: ...

@@ -26,7 +26,7 @@ class ReaderPhase(IntEnum):
 
 BETWEEN, HEAD, BODY, HEAD_AGAIN, DEAF = ReaderPhase
 MOVES = {
-    BETWEEN: (BETWEEN, HEAD, DEAF),  # to itself: a whole request whose head was known
+    BETWEEN: (HEAD, DEAF),  # and stays BETWEEN at a whole request whose head was known
     HEAD: (BODY, HEAD_AGAIN, DEAF),
     BODY: (BETWEEN, DEAF),
     HEAD_AGAIN: (HEAD, DEAF),
@@ -146,8 +146,10 @@ class RequestReader:
         self.phase = _INTO_DEAF[self.phase]
 
     def close(self) -> None:
-        """Let go of the parser: it holds our methods, and without this only the cycle collector would free either."""
+        """Let go of the parser, which holds our methods, and of the owner, which holds us: without this only the cycle
+        collector would free any of them. Nothing is read any more."""
         self._parser = None
+        del self._owner
 
     # --- llhttp; these must not raise, the parser would take it for bad input
 
@@ -202,7 +204,9 @@ class RequestReader:
         owner = self._owner
         owner.head_arrived(request)
         owner.body_arrived(request, body)
-        self._message_complete(known.keeps_alive)
+        request.is_complete = True
+        request.keeps_alive = known.keeps_alive
+        owner.request_ended(request)
 
     def _hand_on(self) -> None:
         """The body that came since the last time, as one piece."""

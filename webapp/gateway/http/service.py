@@ -38,5 +38,8 @@ class Service(Protocol[C]):
     def refuse(self, connection: C, request: Request, problem: Problem) -> None:
         """Answer with an error and note it."""
 
+    def failed(self, connection: C, request: Request, error: Exception) -> None:
+        """Answer a request that nobody could begin to serve, for a reason that nobody expected."""
+
     def own_lines(self, request: Request) -> bytes:
         """Header lines for an answer that is the gateway's own."""

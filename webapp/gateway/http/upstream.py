@@ -168,13 +168,22 @@ class Upstream(asyncio.Protocol):
             # The parser stays where it is, between two chunks.
             self.chunks += 1
             take = self.take_event  # calling an attribute in a slot takes a slower way
-            take(data)
+            try:
+                take(data)
+            except Exception as error:
+                self._not_taken(receiver, error)
             return
+        try:
+            self._read(receiver, data)
+        except Exception as error:
+            self._not_taken(receiver, error)
+
+    def _read(self, receiver: Receiver, data: bytes) -> None:
         before = self.phase
         if before is AWAITING_HEAD:
-            self.phase = INTO_HEAD[before]
             if self._is_repeated(receiver, data):
                 return
+            self.phase = INTO_HEAD[before]
         elif before is TUNNEL:
             self._take(data)
             return
@@ -374,7 +383,16 @@ class Upstream(asyncio.Protocol):
         if receiver is None:
             return
         self.abort()
-        receiver.response_failed(reason, never_arrived)
+        try:
+            receiver.response_failed(reason, never_arrived)
+        except Exception as error:
+            receiver.failed(error)
+
+    def _not_taken(self, receiver: Receiver, error: Exception) -> None:
+        """The receiver has failed, which is no fault of the other side."""
+        if self._receiver is receiver:
+            self.abort()
+        receiver.failed(error)
 
 
 def _ignore(data: bytes) -> None:

@@ -24,8 +24,8 @@ CONNECTING, IDLE, AWAITING_HEAD, HEAD, HEAD_READ, BODY, DONE, EXCESS, TUNNEL, CL
 MOVES = {
     CONNECTING: (IDLE, CLOSED),
     IDLE: (AWAITING_HEAD, CLOSED),
-    AWAITING_HEAD: (HEAD, CLOSED),
-    HEAD: (HEAD_READ, DONE, CLOSED),  # DONE: the whole answer was recognised by its head
+    AWAITING_HEAD: (HEAD, DONE, CLOSED),  # DONE: the whole answer came at once and was known by its head
+    HEAD: (HEAD_READ, CLOSED),
     HEAD_READ: (BODY, DONE, CLOSED),
     BODY: (DONE, CLOSED),
     DONE: (IDLE, EXCESS, TUNNEL, CLOSED),  # TUNNEL: to llhttp the answer 101 ends with its head

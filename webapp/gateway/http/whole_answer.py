@@ -41,6 +41,9 @@ class WholeAnswer:
         if not self.done.done():
             self.done.set_exception(NoAnswer(reason))
 
+    def failed(self, error: Exception) -> None:
+        self.response_failed(f"it could not be taken ({error})", False)
+
     def upgraded(self, data: bytes) -> None:
         self.response_failed("it changed the protocol", False)
 

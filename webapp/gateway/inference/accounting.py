@@ -54,11 +54,15 @@ def _usage_record(
 ) -> UsageRecord:
     """Positional, in the record's order: keywords would cost a microsecond."""
     reply, wish, replica = exchange.reply, exchange.wish, exchange.replica
-    prompt_tokens = completion_tokens = ttft_ms = max_gap_ms = None
-    if reply is not None:
+    ttft_ms = max_gap_ms = None
+    if reply is None:
+        prompt_tokens = completion_tokens = None
+    else:
         prompt_tokens, completion_tokens = reply.prompt_tokens, reply.completion_tokens
-        ttft_ms = _rounded(reply.first_byte_at - exchange.started_at) if reply.first_byte_at else None
-        max_gap_ms = _rounded(reply.max_gap_s) if reply.max_gap_s else None
+        if reply.first_byte_at:
+            ttft_ms = _rounded(reply.first_byte_at - exchange.started_at)
+        if reply.max_gap_s:
+            max_gap_ms = _rounded(reply.max_gap_s)
     return UsageRecord(
         exchange.record_id,
         exchange.wall_started_at,

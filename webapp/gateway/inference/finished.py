@@ -14,8 +14,7 @@ from webapp.gateway.routing.targets import Target
 
 
 class Finished(Protocol):
-    """`asked` is the body that the engine got, empty when it was too large to be kept; `wall_started_at` is unix
-    seconds, `started_at` monotonic."""
+    """`wall_started_at` is unix seconds, `started_at` monotonic."""
 
     front: Connection
     request: Request
@@ -28,10 +27,6 @@ class Finished(Protocol):
     deployment: Deployment | None
     wish: Wish | None
     reply: DocumentReply | StreamReply | None
-    asked: bytes
-    asked_bytes: int
-    choices: int
-    prompts: int
 
     @property
     def replica(self) -> Replica | None: ...

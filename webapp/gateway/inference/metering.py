@@ -14,6 +14,8 @@ import msgspec
 from webapp.gateway.http.whole_answer import NoAnswer, ask
 from webapp.gateway.inference.document_reply import DocumentReply
 from webapp.gateway.inference.finished import Finished
+from webapp.gateway.inference.request_body import Wish
+from webapp.gateway.inference.stream_reply import StreamReply
 from webapp.gateway.ledger import records
 from webapp.gateway.ledger.records import UsageRecord
 from webapp.gateway.routing.replicas import Replica
@@ -65,17 +67,18 @@ class Question(msgspec.Struct):
 
 def is_plain(exchange: Finished, record: UsageRecord) -> bool:
     """Whether the engine's own count stands as it is, without a closer look: true for nearly all requests."""
-    reply, prompt, completion = exchange.reply, record.prompt_tokens, record.completion_tokens
+    reply, wish, prompt, completion = exchange.reply, exchange.wish, record.prompt_tokens, record.completion_tokens
     assert exchange.deployment is not None
     most = exchange.deployment.entry.context_length
     return (
         reply is not None
+        and wish is not None
         and record.outcome == _OK
-        and exchange.choices == 1 == exchange.prompts
+        and wish.choices == 1 == wish.prompts
         and prompt is not None
         and completion is not None
         # A token is hardly ever less than a byte.
-        and 0 <= prompt <= exchange.asked_bytes
+        and 0 <= prompt <= wish.sent_bytes
         and reply.events_seen <= 4 * completion + _SILENT_EVENTS
         and 0 <= completion <= reply.bytes_out
         and (most is None or completion <= most >= prompt)
@@ -84,16 +87,16 @@ def is_plain(exchange: Finished, record: UsageRecord) -> bool:
 
 def question_about(exchange: Finished, record: UsageRecord) -> Question | None:
     """What is left to be counted; None nearly always. Numbers that cannot be are taken out of the record."""
-    reply, deployment = exchange.reply, exchange.deployment
+    reply, deployment, wish = exchange.reply, exchange.deployment, exchange.wish
     assert deployment is not None
-    if not exchange.was_sent:
+    if not exchange.was_sent or wish is None:
         return None
     entry, endpoint = deployment.entry, record.endpoint
-    if exchange.choices > 1 and entry.usage_per_choice and record.prompt_tokens and record.stream:
+    if wish.choices > 1 and entry.usage_per_choice and record.prompt_tokens and record.stream:
         # It was told once for each choice, and added up.
-        record.prompt_tokens //= exchange.choices
-    prompts, choices = exchange.prompts, exchange.prompts * exchange.choices
-    _drop_nonsense(exchange, record, (entry.context_length or _MOST_TOKENS) * choices)
+        record.prompt_tokens //= wish.choices
+    prompts, choices = wish.prompts, wish.prompts * wish.choices
+    _drop_nonsense(reply, wish, record, (entry.context_length or _MOST_TOKENS) * choices)
     counts_prompt = record.prompt_tokens is None and (endpoint in GENERATING or endpoint in _PROMPT_MEMBERS)
     if record.outcome not in (records.OK, records.CLIENT_GONE):
         # Whoever leaves while the engine works is told nothing, and the engine has read the prompt all the same.
@@ -112,14 +115,14 @@ def question_about(exchange: Finished, record: UsageRecord) -> Question | None:
     counter = entry.token_counters.get(endpoint, "")
     most = entry.context_length * prompts if entry.context_length and endpoint in GENERATING else _MOST_TOKENS
     return Question(
-        endpoint, exchange.asked, exchange.asked_bytes, deployment.upstream_model, counter, counts_prompt, units, most
+        endpoint, wish.kept, wish.sent_bytes, deployment.upstream_model, counter, counts_prompt, units, most
     )
 
 
-def _drop_nonsense(exchange: Finished, record: UsageRecord, most: int) -> None:
+def _drop_nonsense(reply: DocumentReply | StreamReply | None, wish: Wish, record: UsageRecord, most: int) -> None:
     """Take out what no engine can have counted: what was seen takes its place."""
-    reply, prompt, completion = exchange.reply, record.prompt_tokens, record.completion_tokens
-    most_prompt = exchange.asked_bytes + _BEYOND_BODY
+    prompt, completion = record.prompt_tokens, record.completion_tokens
+    most_prompt = wish.sent_bytes + _BEYOND_BODY
     if record.endpoint in GENERATING:  # elsewhere one request holds any number of texts
         most_prompt = min(most, most_prompt)
     if prompt is not None and not 0 <= prompt <= most_prompt:

@@ -35,9 +35,12 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Wish(msgspec.Struct, gc=False):
-    """`model` is None when the body names none. `hide_usage`: the gateway must ask for usage and not show it.
+    """What one request asks for, as far as the gateway has to know. `model` is None when the body names none.
+    `hide_usage`: the gateway must ask for usage and not show it.
 
-    `known` holds on to the body: it is let go of when the rules have been applied.
+    `known` holds on to the body: it is let go of when the rules have been applied. `sent` is the body that goes to the
+    engine, until that answers, `sent_bytes` its size; `kept` is the same body, for counting what the engine does not
+    tell, unless it was long. It asks for so many answers to so many prompts.
     """
 
     model: str | None
@@ -45,6 +48,11 @@ class Wish(msgspec.Struct, gc=False):
     has_stream_options: bool
     hide_usage: bool
     known: Known | None = None
+    sent: bytes = b""
+    sent_bytes: int = 0
+    kept: bytes = b""
+    choices: int = 1
+    prompts: int = 1
 
 
 def read(endpoint: str, content_type: bytes, body: bytes) -> Wish:

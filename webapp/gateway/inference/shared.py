@@ -3,8 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from webapp.gateway.admission.body_room import BodyRoom
-from webapp.gateway.admission.key_slots import KeySlots
+from webapp.gateway.admission.admission import Admission
 from webapp.gateway.http.cors import Cors
 from webapp.gateway.inference.metering import Meter
 from webapp.gateway.ledger.ledger import Ledger
@@ -16,8 +15,7 @@ class Shared:
     """`hear_news` asks web for a newer snapshot; it waits a moment at most and never raises."""
 
     table: RoutingTable
-    slots: KeySlots
-    bodies: BodyRoom
+    admission: Admission
     ledger: Ledger
     meter: Meter
     cors: Cors

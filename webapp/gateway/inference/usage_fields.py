@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Usage(msgspec.Struct):
+class Usage(msgspec.Struct, gc=False):
     """Tokens under OpenAI's, the Responses API's and Anthropic's names.
 
     Anthropic's `input_tokens` are those that came from no cache; those read from it or written to it stand beside them.
@@ -27,11 +27,11 @@ class Usage(msgspec.Struct):
         return self.output_tokens if self.completion_tokens is None else self.completion_tokens
 
 
-class _Inner(msgspec.Struct):
+class _Inner(msgspec.Struct, gc=False):
     usage: Usage | None = None
 
 
-class _Document(msgspec.Struct):
+class _Document(msgspec.Struct, gc=False):
     """Usage stands at the top, in `response` (Responses API) or in `message` (Anthropic)."""
 
     usage: Usage | None = None
@@ -39,7 +39,7 @@ class _Document(msgspec.Struct):
     message: _Inner | None = None
 
 
-class _Event(_Document):
+class _Event(_Document, gc=False):
     choices: list[msgspec.Raw] | None = None
 
 

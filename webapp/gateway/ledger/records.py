@@ -18,6 +18,7 @@ CLIENT_GONE = "client_gone"
 CLIENT_ERROR = "client_error"
 ENGINE_FAILED = "engine_failed"
 REFUSED = "refused"
+GATEWAY_FAILED = "gateway_failed"
 
 
 class UsageRecord(msgspec.Struct, gc=False):

@@ -1,11 +1,12 @@
 """Where a request goes: to an engine, to web, or nowhere. The one place that reads a request's target."""
 
+import logging
 import re
 from time import monotonic, time
 
 from webapp.gateway.http import cors
 from webapp.gateway.http.connection import Connection
-from webapp.gateway.http.errors import Problem, retry_after
+from webapp.gateway.http.errors import Problem, own_failure, retry_after
 from webapp.gateway.http.request import MAX_TARGET_BYTES, Request
 from webapp.gateway.http.response import status_line
 from webapp.gateway.http.service import Limits
@@ -17,6 +18,8 @@ from webapp.gateway.relay.web_relay import WebRelay
 from webapp.gateway.routing import models_list
 from webapp.gateway.routing.credentials import owner
 from webapp.gateway.routing.targets import ENDPOINTS, Kind, Target, classify
+
+log = logging.getLogger(__name__)
 
 # Members of an Enum are slow to reach.
 _INFERENCE = Kind.INFERENCE
@@ -58,7 +61,8 @@ class Routes:
             self._answer_preflight(front, request)
         elif kind is _INFERENCE:
             record_id = new_id()
-            request_id = _request_id(request, record_id)
+            given = request.fields.get(b"x-request-id")
+            request_id = record_id if given is None else _request_id(request, record_id)
             Exchange(front, self._state.inference, request, target, request_id, record_id, time(), monotonic()).start()
         elif kind is Kind.WEB:
             WebRelay(front, self._state.web, request, _request_id(request, new_id())).start()
@@ -67,9 +71,9 @@ class Routes:
         else:
             self.refuse(front, request, _nowhere(target))
 
-    def refuse(self, front: Connection, request: Request, problem: Problem) -> None:
+    def refuse(self, front: Connection, request: Request, problem: Problem, request_id: str = "") -> None:
         """Answer with an error and note it."""
-        request_id = _request_id(request, new_id())
+        request_id = request_id or _request_id(request, new_id())
         self._ledger.metrics.refused[problem.code] += 1
         written = front.refuse(problem, request_id)
         line = plain_line(request, request_id, front.client, problem.status, 0.0, written, problem.code)
@@ -79,6 +83,12 @@ class Routes:
             endpoint = "models" if target.kind is Kind.MODELS else target.endpoint
             whose = owner(request.fields, self._state.table.directory)
             self._ledger.refusals.count(whose, endpoint, problem, request_id)
+
+    def failed(self, front: Connection, request: Request, error: Exception) -> None:
+        """Answer a request that could not be begun."""
+        request_id = _request_id(request, new_id())
+        log.error("request %s failed in the gateway", request_id, exc_info=error)
+        self.refuse(front, request, own_failure(), request_id)
 
     def own_lines(self, request: Request) -> bytes:
         """What an answer of the API says to browsers; nothing for pages, which are for their own origin."""

@@ -7,6 +7,7 @@ from webapp.foundation.body_limit import MAX_BODY_BYTES
 from webapp.foundation.paths import web_socket
 from webapp.foundation.reach import Address
 from webapp.gateway import settings as setting
+from webapp.gateway.admission.admission import Admission
 from webapp.gateway.admission.body_room import BodyRoom
 from webapp.gateway.admission.key_slots import KeySlots
 from webapp.gateway.http.connection import Connection
@@ -42,10 +43,10 @@ class State:
         self.poller = Poller(self.table, self.client, journal, self.disk)
         self.connections: set[Connection] = set()
         keys = LoadTable(setting.key_table_file(), settings.index, settings.processes)
+        bodies = BodyRoom(settings.max_body_bytes, settings.max_buffered_bytes, too_large_body)
         self.inference = Shared(
             table=self.table,
-            slots=KeySlots(keys, settings.max_key_requests),
-            bodies=BodyRoom(settings.max_body_bytes, settings.max_buffered_bytes, too_large_body),
+            admission=Admission(self.table, KeySlots(keys, settings.max_key_requests), bodies),
             ledger=self.ledger,
             meter=Meter(),
             cors=self.cors,
@@ -74,7 +75,7 @@ class State:
             (
                 ("connections", "Open client connections", len(self.connections)),
                 ("requests_in_flight", "Requests being served", sum(c.is_busy for c in self.connections)),
-                ("buffered_request_bytes", "Request bodies held in memory", self.inference.bodies.held_bytes),
+                ("buffered_request_bytes", "Request bodies held in memory", self.inference.admission.bodies.held_bytes),
                 (
                     "page_body_bytes",
                     "Request bodies that web holds for others than engines",

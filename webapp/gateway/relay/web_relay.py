@@ -1,6 +1,7 @@
 """Carries everything that is not inference to web and back: pages, the REST API, uploads, downloads, WebSockets."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -16,6 +17,8 @@ from webapp.gateway.http.upstream import Upstream
 from webapp.gateway.ledger.access_log import plain_line
 from webapp.gateway.ledger.ledger import Ledger
 from webapp.gateway.relay import pages
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 FIRST_BYTE_TIMEOUT_S = 300.0
@@ -214,6 +217,25 @@ class WebRelay:
 
     def _connect_soon(self) -> None:
         self._connecting = asyncio.get_running_loop().create_task(self._connect())
+        self._connecting.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self.failed(error)
+
+    def failed(self, error: Exception) -> None:
+        """A mistake of ours."""
+        log.error("request %s failed in the gateway", self._request_id, exc_info=error)
+        if self._is_over:
+            if self._front.is_served_by(self):
+                self._front.abort()
+            return
+        self._drop_upstream()
+        if self.has_answered:
+            self._log(self._status)
+            self._front.abort()
+        else:
+            self._answer_down("The gateway failed in the middle of this request. Its log says why.", 500)
 
     async def _connect(self) -> None:
         try:

@@ -7,6 +7,7 @@ the choice of a replica, or the cap of a key, a little less fair and nothing wor
 
 import mmap
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from webapp.gateway.settings import MAX_PROCESSES
@@ -28,6 +29,8 @@ class LoadTable:
         finally:
             os.close(descriptor)
         self.cells = memoryview(self._memory).cast("I")
+        # Requests in flight at the owner of a cell, in all processes. Asked several times per request.
+        self.outstanding: Callable[[int], int] = self._sum if processes > 1 else self.cells.__getitem__
         for row in range(ROWS):
             # Reading first keeps untouched pages of the sparse file untouched.
             if self.cells[row * MAX_PROCESSES + index]:
@@ -37,9 +40,6 @@ class LoadTable:
         """Where this process counts the replica or key of that number."""
         return (number % ROWS) * MAX_PROCESSES + self._index
 
-    def outstanding(self, cell: int) -> int:
-        """Requests in flight at the owner of `cell`, in all processes."""
-        if self._processes == 1:
-            return self.cells[cell]
+    def _sum(self, cell: int) -> int:
         row = cell - self._index
         return sum(self.cells[row : row + self._processes])
