@@ -14,7 +14,7 @@ from webapp.gateway.http.errors import Problem
 from webapp.gateway.http.request import Request, too_large_body
 from webapp.gateway.http.seen_credential import SeenCredential
 from webapp.gateway.routing.load_table import LoadTable
-from webapp.gateway.routing.snapshot import decode
+from webapp.gateway.routing.snapshot import from_parts
 from webapp.gateway.routing.table import RoutingTable
 from webapp.gateway.routing.targets import classify
 
@@ -39,8 +39,8 @@ def admission(tmp_path: Path, slots: Slots) -> Admission:
     deployment = {"id": 7, "team": 2, "name": "smol", "endpoints": ["completions"], "upstream_model": "smol"}
     keys = [key(1, ADA, user=3, team=2), key(3, READER, user=3, team=2, scopes=["read"])]
     teams = [{"id": 2, "slug": "research"}]
-    document = {"version": "1", "keys": keys, "teams": teams, "deployments": [deployment]}
-    table.adopt(decode(json.dumps(document).encode()))
+    document = json.dumps({"version": "1", "keys": keys, "teams": teams, "deployments": [deployment]}).encode()
+    table.adopt(from_parts(document, document))
     return Admission(table, slots, BodyRoom(1 << 20, 2 << 20, too_large_body))
 
 

@@ -21,7 +21,7 @@ from webapp.gateway.inference.exchange import Exchange
 from webapp.gateway.inference.stream_reply import StreamReply
 from webapp.gateway.process.routes import Routes
 from webapp.gateway.process.state import State
-from webapp.gateway.routing.snapshot import decode
+from webapp.gateway.routing.snapshot import from_parts
 
 Plant = Callable[[pytest.MonkeyPatch, State], None]
 
@@ -54,7 +54,8 @@ def served(yard: Yard, scene: Callable[[State], Awaitable[Any]]) -> Any:
 
     async def play() -> Any:
         state = State(settings.from_environment(0))
-        state.table.adopt(decode(json.dumps(yard.web.snapshot).encode()))
+        document = json.dumps(yard.web.snapshot).encode()
+        state.table.adopt(from_parts(document, document))
         service = Routes(state)
         server = await asyncio.get_running_loop().create_server(lambda: Connection(service), "127.0.0.1", yard.port)
         try:

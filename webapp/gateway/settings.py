@@ -93,8 +93,9 @@ def usage_dir() -> Path:
     return paths.gateway_dir() / "usage"
 
 
-def snapshot_file() -> Path:
-    return paths.gateway_dir() / "snapshot.sealed"
+def snapshot_file(part: str) -> Path:
+    """Where a part of the last snapshot is kept: `principals` or `routes`; `snapshot` in releases before."""
+    return paths.gateway_dir() / f"{part}.sealed"
 
 
 def access_log_file(index: int) -> Path:

@@ -38,9 +38,11 @@ class Poller:
     def load_last(self) -> None:
         """Begin with what was known before, so that nobody waits for web."""
         try:
-            document = vault.load(snapshot_file())
-            if document is not None:
-                self._table.adopt(snapshot.decode(document))
+            # A release before stored both parts in one document; the members of each are where they were.
+            before = vault.load(snapshot_file("snapshot"))
+            principals, routes = (vault.load(snapshot_file(part)) or before for part in ("principals", "routes"))
+            if principals is not None and routes is not None:
+                self._table.adopt(snapshot.from_parts(principals, routes))
                 log.info("serving from the stored snapshot %s", self._table.directory.version)
         except (DecryptionError, msgspec.MsgspecError, OSError) as error:
             log.error("the stored snapshot cannot be used (%s): waiting for web", error)
@@ -79,21 +81,29 @@ class Poller:
             await self.poll_once()
 
     async def poll_once(self) -> None:
-        """Take a newer snapshot if there is one. Raises WebUnavailable, or MsgspecError for one that cannot be read."""
-        # The first question of a process asks for the whole: the same number may have been stored by an older release,
+        """Take what is newer. Raises WebUnavailable, or MsgspecError for what cannot be read."""
+        # The first question of a process asks for the whole: the same numbers may have been stored by an older release,
         # which knew less.
-        version = quote(self._table.directory.version) if self.polled_at else ""
-        status, document = await self._web.call("GET", f"/internal/gateway/snapshot?version={version}")
+        directory = self._table.directory
+        people, offers = (directory.people.version, directory.offers.version) if self.polled_at else ("", "")
+        query = f"principals={quote(people)}&routes={quote(offers)}"
+        status, document = await self._web.call("GET", f"/internal/gateway/snapshot?{query}")
         if status == 200:
+            parts = snapshot.raw_parts(document)
+            if not parts:
+                raise WebUnavailable("web is of another release")
             self._table.adopt(snapshot.decode(document))
-            await self._keep(document)
+            await self._keep(parts)
         elif status != 304:
             raise WebUnavailable(f"web answered {status} when asked for the snapshot")
         self.polled_at = time.time()
         self._journal.web_is_up()
 
-    async def _keep(self, document: bytes) -> None:
+    async def _keep(self, parts: dict[str, bytes]) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._disk, vault.save, snapshot_file(), document)
+            for name, part in parts.items():
+                await loop.run_in_executor(self._disk, vault.save, snapshot_file(name), part)
+            await loop.run_in_executor(self._disk, snapshot_file("snapshot").unlink, True)
         except OSError as error:
             log.error("the snapshot cannot be stored (%s): a restart while web is down would not find it", error)

@@ -7,7 +7,7 @@ from webapp.gateway.http.errors import Problem, retry_after
 from webapp.gateway.routing.credentials import Principal
 from webapp.gateway.routing.load_table import LoadTable
 from webapp.gateway.routing.replicas import Replica, Replicas
-from webapp.gateway.routing.snapshot import EMPTY, DeploymentEntry, KeyEntry, Snapshot
+from webapp.gateway.routing.snapshot import DeploymentEntry, KeyEntry, Principals, Routes
 
 log = logging.getLogger(__name__)
 
@@ -42,41 +42,66 @@ class Deployment:
         return Problem(503, "model_not_up", message, headers=retry_after(30 if word == "stopped" else 5))
 
 
-class Directory:
-    """Immutable once built; a new snapshot makes a new one."""
+class People:
+    """Keys by digest and by id, and the people behind tokens."""
 
-    def __init__(self, snapshot: Snapshot = EMPTY, replicas: Replicas | None = None) -> None:
-        self.version = snapshot.version
-        self.generated_at = snapshot.generated_at
-        self.is_known = snapshot is not EMPTY
-        self.session_secret = _from_hex(snapshot.session_secret)
-        self.keys = dict(_principals(snapshot.keys))
-        self._team_ids = {team.slug: team.id for team in snapshot.teams}
-        slugs = {team.id: team.slug for team in snapshot.teams}
-        self._keys_by_id = {principal.key: principal for principal in self.keys.values()}
-        self._people = {person.id: person for person in snapshot.people}
-        self._by_id: dict[int, Deployment] = {}
-        self._own: dict[tuple[int, str], Deployment] = {}
-        self._granted: dict[tuple[int, str], Deployment] = {}
-        for entry in sorted(snapshot.deployments, key=lambda entry: entry.id):
+    def __init__(self, part: Principals) -> None:
+        self.version = part.version
+        self.session_secret = _from_hex(part.session_secret)
+        self.keys = dict(_principals(part.keys))
+        self.by_id = {principal.key: principal for principal in self.keys.values()}
+        self.people = {person.id: person for person in part.people}
+
+
+class Offers:
+    """Deployments by id, by the names of their own team, and by those that they are granted under."""
+
+    def __init__(self, part: Routes, replicas: Replicas | None = None) -> None:
+        self.version = part.version
+        self.team_ids = {team.slug: team.id for team in part.teams}
+        slugs = {team.id: team.slug for team in part.teams}
+        self.by_id: dict[int, Deployment] = {}
+        self.own: dict[tuple[int, str], Deployment] = {}
+        self.granted: dict[tuple[int, str], Deployment] = {}
+        for entry in sorted(part.deployments, key=lambda entry: entry.id):
             ready = replicas.ready(entry) if replicas is not None else []
             self._add(Deployment(entry, slugs.get(entry.team, str(entry.team)), ready))
 
     def _add(self, deployment: Deployment) -> None:
         entry = deployment.entry
-        self._by_id[entry.id] = deployment
+        self.by_id[entry.id] = deployment
         # A name wins over an alias, an older deployment over a newer one.
-        self._own[entry.team, entry.name] = deployment
+        self.own[entry.team, entry.name] = deployment
         for team in entry.granted_teams:
-            self._granted.setdefault((team, entry.name), deployment)
+            self.granted.setdefault((team, entry.name), deployment)
         for alias in entry.aliases:
-            self._own.setdefault((entry.team, alias), deployment)
+            self.own.setdefault((entry.team, alias), deployment)
             for team in entry.granted_teams:
-                self._granted.setdefault((team, alias), deployment)
+                self.granted.setdefault((team, alias), deployment)
+
+
+class Directory:
+    """Who asks and what they may ask, together. Neither half changes once it is built: news make another directory, of
+    which they have made one half anew."""
+
+    def __init__(self, people: People, offers: Offers) -> None:
+        self.is_known = people.version != "" and offers.version != ""
+        self.people = people
+        self.offers = offers
+        self.session_secret = people.session_secret
+        self.keys = people.keys
+        self._by_id = offers.by_id
+        self._own = offers.own
+        self._granted = offers.granted
+
+    @property
+    def version(self) -> str:
+        """For logs: that of either half."""
+        return f"{self.people.version}/{self.offers.version}"
 
     def key(self, number: int) -> Principal | None:
         """Whom a key speaks for now; None once it was revoked."""
-        return self._keys_by_id.get(number)
+        return self.people.by_id.get(number)
 
     def by_id(self, number: int) -> Deployment | None:
         return self._by_id.get(number)
@@ -89,7 +114,7 @@ class Directory:
     def lets(self, user: int, deployment: int) -> bool:
         """Whether a person whose page got a token may use the deployment now. Somebody who is newer than this snapshot,
         and a deployment that is gone from it, are the token's own to judge."""
-        person, found = self._people.get(user), self._by_id.get(deployment)
+        person, found = self.people.people.get(user), self._by_id.get(deployment)
         if person is None or found is None:
             return True
         return person.is_admin or any(found.is_for(team) for team in person.teams)
@@ -104,7 +129,7 @@ class Directory:
 
     def by_path(self, principal: Principal, team_slug: str, name: str) -> Deployment:
         """The deployment of /d/<team>/<deployment>/. What the principal may not use does not exist for it."""
-        team = self._team_ids.get(team_slug)
+        team = self.offers.team_ids.get(team_slug)
         found = None if team is None else self._own.get((team, name))
         if found is None or not found.is_for(principal.team) or not _may_use(principal, found):
             raise self._unknown(principal, f"{team_slug}/{name}")

@@ -1,4 +1,5 @@
-"""The routing table as web hands it over: keys, teams, deployments and their replicas, in one numbered document."""
+"""The routing table as web hands it over, in two parts with a number each: keys and people, which change seldom and
+may be many, and deployments with their replicas, which move."""
 
 import msgspec
 
@@ -80,21 +81,58 @@ class DeploymentEntry(msgspec.Struct, frozen=True):
     replicas: list[ReplicaEntry] = []
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class Principals(msgspec.Struct, frozen=True):
+    """Who may ask."""
+
     version: str
     session_secret: str = ""
-    generated_at: float = 0
     keys: list[KeyEntry] = []
-    teams: list[TeamEntry] = []
     people: list[PersonEntry] = []
+
+
+class Routes(msgspec.Struct, frozen=True):
+    """What may be asked, and where it is answered."""
+
+    version: str
+    teams: list[TeamEntry] = []
     deployments: list[DeploymentEntry] = []
 
 
-EMPTY = Snapshot(version="")
+class Snapshot(msgspec.Struct, frozen=True):
+    """What web tells: the parts that have changed."""
 
-_decoder = msgspec.json.Decoder(Snapshot)
+    principals: Principals | None = None
+    routes: Routes | None = None
+
+
+class Raw(msgspec.Struct, frozen=True):
+    """The same as it came, to be stored."""
+
+    principals: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    routes: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+NOBODY = Principals(version="")
+NOWHERE = Routes(version="")
+
+_decode = msgspec.json.Decoder(Snapshot).decode
+_decode_raw = msgspec.json.Decoder(Raw).decode
+_decode_principals = msgspec.json.Decoder(Principals).decode
+_decode_routes = msgspec.json.Decoder(Routes).decode
 
 
 def decode(document: bytes) -> Snapshot:
     """Raises msgspec.MsgspecError when the document is not a snapshot."""
-    return _decoder.decode(document)
+    return _decode(document)
+
+
+def raw_parts(document: bytes) -> dict[str, bytes]:
+    """The parts of a snapshot by name, as they came."""
+    found = _decode_raw(document)
+    parts = {"principals": found.principals, "routes": found.routes}
+    return {name: bytes(part) for name, part in parts.items() if part is not msgspec.UNSET}
+
+
+def from_parts(principals: bytes, routes: bytes) -> Snapshot:
+    """A snapshot from its parts as they were stored. Raises msgspec.MsgspecError."""
+    return Snapshot(_decode_principals(principals), _decode_routes(routes))
