@@ -160,6 +160,7 @@ def test_of_a_target_that_is_too_long_only_the_beginning_is_remembered(monkeypat
         cors=Cors(("https://app.example",)),
         table=SimpleNamespace(directory=SimpleNamespace(keys={})),
         ledger=ledger,
+        inference=None,
         settings=None,
     )
     front: Any = SimpleNamespace(client="", refuse=lambda problem, request_id: 0)

@@ -99,9 +99,10 @@ class Admission:
         admitted.held_bytes = self.bodies.hold(admitted.held_bytes, size)
 
     def keep(self, admitted: Admitted, size: int) -> None:
-        """Of the body that was held `size` bytes are left."""
-        self.bodies.release(admitted.held_bytes - size)
-        admitted.held_bytes = size
+        """Of the body that was held no more than `size` bytes are left."""
+        if admitted.held_bytes > size:
+            self.bodies.release(admitted.held_bytes - size)
+            admitted.held_bytes = size
 
     def leave(self, admitted: Admitted) -> None:
         """The request is over: what it held is free again. Once for each."""

@@ -20,11 +20,11 @@ Meaning = TypeVar("Meaning")
 class HeadMemory(Generic[Meaning]):
     """Remembers one head. `meaning` belongs to the caller: what it once understood of that head."""
 
-    __slots__ = ("_after", "_after_bytes", "_before", "_before_bytes", "_misses", "meaning")
+    __slots__ = ("_after", "_after_bytes", "_before", "_before_bytes", "_misses", "_start", "meaning")
 
     def __init__(self) -> None:
         self._before = self._after = b""
-        self._before_bytes = self._after_bytes = 0
+        self._before_bytes = self._after_bytes = self._start = 0
         self._misses = 0
         self.meaning: Meaning | None = None
 
@@ -34,6 +34,14 @@ class HeadMemory(Generic[Meaning]):
         at = self._before_bytes
         if not at or not message.startswith(self._before):
             return 0
+        # Sizes mostly have as many digits as the last one had: then the end of the head need not be searched.
+        start = self._start
+        size = len(message) - start
+        if size > 0:
+            ending = b"%d%b" % (size, self._after)
+            if at + len(ending) == start and message.startswith(ending, at):
+                self._misses = 0
+                return start
         end = message.find(b"\r", at, at + _MAX_DIGITS + 1)
         if end < 0 or not message.startswith(self._after, end):
             return 0
@@ -44,6 +52,7 @@ class HeadMemory(Generic[Meaning]):
         if not size or not digits.isdigit() or int(digits) != size:
             return 0
         self._misses = 0
+        self._start = start
         return start
 
     def learn(self, message: bytes, length: int, meaning: Meaning) -> None:
@@ -59,5 +68,5 @@ class HeadMemory(Generic[Meaning]):
         if found is None:
             return
         self._before, self._after = message[: found.start(1)], message[found.end(1) : end]
-        self._before_bytes, self._after_bytes = len(self._before), len(self._after)
+        self._before_bytes, self._after_bytes, self._start = len(self._before), len(self._after), end
         self.meaning = meaning

@@ -1,5 +1,8 @@
 """What is kept of a finished exchange: numbers for operators, a record for the bill, a line for the search."""
 
+from collections.abc import Callable
+from functools import partial
+
 from webapp.gateway.inference import metering
 from webapp.gateway.inference.finished import Finished
 from webapp.gateway.inference.metering import Meter
@@ -21,13 +24,20 @@ def write_down(exchange: Finished, ledger: Ledger, meter: Meter, outcome: str, s
         ledger.access_log.add(_access_line(exchange, outcome, status, error, duration_s))
         return
     record = _usage_record(exchange, principal, deployment, outcome, status, duration_s)
-    question = None if metering.is_plain(exchange, record) else metering.question_about(exchange, record)
-    if question is None:
+    if metering.is_plain(exchange, record, deployment.entry.context_length):
         _file(exchange, ledger, deployment, record, error, duration_s)
     else:
-        meter.count(
-            question, record, exchange.replica, lambda: _file(exchange, ledger, deployment, record, error, duration_s)
-        )
+        file = partial(_file, exchange, ledger, deployment, record, error, duration_s)
+        _count(exchange, meter, record, file)
+
+
+def _count(exchange: Finished, meter: Meter, record: UsageRecord, file: Callable[[], None]) -> None:
+    """Have what the engine did not tell counted before the record is filed."""
+    question = metering.question_about(exchange, record)
+    if question is None:
+        file()
+    else:
+        meter.count(question, record, exchange.replica, file)
 
 
 def _file(

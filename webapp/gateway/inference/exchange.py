@@ -197,7 +197,7 @@ class Exchange(msgspec.Struct, eq=False):
         assert attempts is not None and admitted is not None
         wish = attempts.wish
         wish.sent = b""
-        if admitted.held_bytes > len(wish.kept):
+        if admitted.held_bytes:
             self.shared.admission.keep(admitted, len(wish.kept))
         if not 200 <= head.status < 300:
             self.phase = INTO_REFUSED[self.phase]

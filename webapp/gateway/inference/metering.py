@@ -65,18 +65,17 @@ class Question(msgspec.Struct):
     most_prompt_tokens: int = _MOST_TOKENS
 
 
-def is_plain(exchange: Finished, record: UsageRecord) -> bool:
-    """Whether the engine's own count stands as it is, without a closer look: true for nearly all requests."""
+def is_plain(exchange: Finished, record: UsageRecord, most: int | None) -> bool:
+    """Whether the engine's own count stands as it is, without a closer look: true for nearly all requests. `most`: what
+    its context holds."""
     reply, wish, prompt, completion = exchange.reply, exchange.wish, record.prompt_tokens, record.completion_tokens
-    assert exchange.deployment is not None
-    most = exchange.deployment.entry.context_length
     return (
         reply is not None
         and wish is not None
-        and record.outcome == _OK
-        and wish.choices == 1 == wish.prompts
         and prompt is not None
         and completion is not None
+        and record.outcome == _OK
+        and wish.choices == 1 == wish.prompts
         # A token is hardly ever less than a byte.
         and 0 <= prompt <= wish.sent_bytes
         and reply.events_seen <= 4 * completion + _SILENT_EVENTS

@@ -33,6 +33,7 @@ class Routes:
     def __init__(self, state: State) -> None:
         self._state = state
         self._ledger = state.ledger
+        self._inference = state.inference
         self.limits: Limits = state.settings
         self.is_draining = False
 
@@ -63,7 +64,7 @@ class Routes:
             record_id = new_id()
             given = request.fields.get(b"x-request-id")
             request_id = record_id if given is None else _request_id(request, record_id)
-            Exchange(front, self._state.inference, request, target, request_id, record_id, time(), monotonic()).start()
+            Exchange(front, self._inference, request, target, request_id, record_id, time(), monotonic()).start()
         elif kind is Kind.WEB:
             WebRelay(front, self._state.web, request, _request_id(request, new_id())).start()
         elif kind is Kind.MODELS:
