@@ -173,35 +173,39 @@ class Upstream(asyncio.Protocol):
             except Exception as error:
                 self._not_taken(receiver, error)
             return
+        # All in one function, because it runs once per read of a stream.
         try:
-            self._read(receiver, data)
+            before = self.phase
+            if before is AWAITING_HEAD:
+                if self._is_repeated(receiver, data):
+                    return
+                self.phase = INTO_HEAD[before]
+            elif before is TUNNEL:
+                self._take(data)
+                return
+            try:
+                self._parser.feed_data(data)
+            except (HttpParserUpgrade, HttpParserError) as error:
+                self._stopped(receiver, data, error)
+                return
+            if self.phase is EXCESS:
+                self._fail("it sent more than it was asked for")
+                return
+            if before is not BODY and not self._tell_head(receiver, data, before is AWAITING_HEAD):
+                return
+            if self.phase is DONE or self._is_head_request:
+                self._finish(receiver)
+            elif self._receiver is receiver:
+                pieces = self._pieces
+                count = len(pieces)
+                body = pieces[0] if count == 1 else b"".join(pieces)
+                self.chunks += count
+                self._chunk_border = self._wants_events and ends_event(data, pieces)
+                pieces.clear()
+                take = self._take
+                take(body)
         except Exception as error:
             self._not_taken(receiver, error)
-
-    def _read(self, receiver: Receiver, data: bytes) -> None:
-        before = self.phase
-        if before is AWAITING_HEAD:
-            if self._is_repeated(receiver, data):
-                return
-            self.phase = INTO_HEAD[before]
-        elif before is TUNNEL:
-            self._take(data)
-            return
-        if not self._parse(receiver, data):
-            return
-        if before is not BODY and not self._tell_head(receiver, data, before is AWAITING_HEAD):
-            return
-        if self.phase is DONE or self._is_head_request:
-            self._finish(receiver)
-        elif self._receiver is receiver:
-            pieces = self._pieces
-            count = len(pieces)
-            body = pieces[0] if count == 1 else b"".join(pieces)
-            self.chunks += count
-            self._chunk_border = self._wants_events and ends_event(data, pieces)
-            pieces.clear()
-            take = self._take
-            take(body)
 
     def eof_received(self) -> bool:
         receiver = self._receiver
@@ -261,23 +265,14 @@ class Upstream(asyncio.Protocol):
 
     # --- own
 
-    def _parse(self, receiver: Receiver, data: bytes) -> bool:
-        """Whether it is an answer, or a part of one, to what was asked."""
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            if self._may_switch:
-                self._switch_protocol(receiver, data[upgrade.args[0] :])
-            else:
-                self._fail("it changed the protocol without being asked to")
-            return False
-        except HttpParserError as error:
+    def _stopped(self, receiver: Receiver, data: bytes, error: HttpParserUpgrade | HttpParserError) -> None:
+        """The parser reads no further."""
+        if not isinstance(error, HttpParserUpgrade):
             self._fail(f"its answer is not HTTP ({error})")
-            return False
-        if self.phase is EXCESS:
-            self._fail("it sent more than it was asked for")
-            return False
-        return True
+        elif self._may_switch:
+            self._switch_protocol(receiver, data[error.args[0] :])
+        else:
+            self._fail("it changed the protocol without being asked to")
 
     def _tell_head(self, receiver: Receiver, data: bytes, is_first: bool) -> bool:
         """Whether it was there. Also remembers it, if `data` is the whole answer."""
