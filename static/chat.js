@@ -8,7 +8,7 @@
     if (!anew && kept && kept.endsAt - Date.now() > RENEW_MS) return kept;
     const headers = JSON.parse(document.body.getAttribute("hx-headers:inherited"));
     const reply = await fetch(tokenUrl, { method: "POST", headers, body: new URLSearchParams({ deployment: id }) });
-    if (!reply.ok || reply.redirected) throw new Error("You may not ask this model, or you are signed out. Reload the page.");
+    if (!reply.ok || reply.redirected) throw new Error("No access to this model, or you are signed out. Reload the page.");
     const said = await reply.json();
     const made = { text: said.token, url: said.url, endsAt: Date.now() + said.expires_in_s * 1000 };
     tokens.set(id, made);
@@ -65,7 +65,7 @@
     try {
       const reply = await send(tokenUrl, id, { ...body, stream: true, stream_options: { include_usage: true } }, signal);
       for await (const chunk of chunks(reply.body)) {
-        if (chunk.error) throw new Error(chunk.error.message ?? "The stream broke off.");
+        if (chunk.error) throw new Error(chunk.error.message ?? "The stream was cut off.");
         end = chunk.choices?.[0]?.finish_reason ?? end;
         const delta = chunk.choices?.[0]?.delta ?? {};
         const piece = (delta.reasoning_content ?? "") + (delta.content ?? "");
@@ -85,7 +85,7 @@
     } catch (error) {
       if (error.name === "AbortError") return { text, numbers, end: "stopped" };
       const isNetwork = error instanceof TypeError;
-      throw isNetwork ? new Error("The connection broke off. Is Modelyard still running? Try again.") : error;
+      throw isNetwork ? new Error("Connection lost. Is Modelyard running? Try again.") : error;
     }
     return { text, numbers, end };
   }

@@ -2,7 +2,7 @@
 (() => {
   const SILENT_MS = 25000; // the server says something at least every ten seconds
   const KEEP_CHARS = 400000; // of a log on the page
-  const FOR_GOOD = { 4401: "You are signed out. Sign in again to go on.", 4404: "" };
+  const FOR_GOOD = { 4401: "You are signed out. Sign in again to continue.", 4404: "" };
 
   let last = {};
   let heardAt = Date.now();
@@ -33,6 +33,7 @@
     const url = new URL(connection.url, window.location.href);
     url.searchParams.set("last", url.searchParams.get("topics").split(",").map((topic) => last[topic] ?? "0").join(","));
     url.searchParams.set("view", window.location.search.slice(1));
+    url.searchParams.set("acks", "1");
     connection.url = url.toString();
   }
 
@@ -69,6 +70,8 @@
       Object.assign(last, said.last);
       point(event.detail.connection);
       relate();
+      // The page shows it by now. The server waits for this word before it sends more, however slow we are.
+      socket?.send('{"shown": true}');
     }
   });
 

@@ -17,7 +17,7 @@
       window.getSelection().removeAllRanges();
       window.getSelection().addRange(range);
     }
-    button.dataset.said = done ? "copied" : "press Ctrl+C";
+    button.dataset.said = done ? "copied" : "press Ctrl+C (⌘C on a Mac)";
     setTimeout(() => { delete button.dataset.said; }, 1500);
   }
 

@@ -34,8 +34,8 @@
     const words = {
       NotAllowedError: "It was cancelled, or it took too long. Try again.",
       InvalidStateError: "This key is registered already.",
-      SecurityError: "Browsers allow passkeys on https addresses and on localhost only.",
+      SecurityError: "Browsers allow passkeys only on https:// addresses and on localhost.",
     };
-    place.textContent = words[name] || "That did not work. Try again, or use another way.";
+    place.textContent = words[name] || "That did not work. Try again, or use another method.";
   });
 })();

@@ -6,8 +6,8 @@
   const FIELDS = ["system", "temperature", "top_p", "max_tokens", "seed"];
   const part = (id) => document.getElementById(id);
   const LEFT = "The page was left before the answer was complete.";
-  const BROKEN_OFF = "broken off";
-  const MARKS = { stopped: "stopped", length: "cut off: the most tokens were reached" };
+  const BROKEN_OFF = "interrupted";
+  const MARKS = { stopped: "stopped", length: "cut off: max tokens reached" };
   let isComparing = false;
 
   class Pane {
@@ -62,7 +62,7 @@
       const turn = document.createElement("article");
       turn.className = `turn turn-${role}`;
       const who = document.createElement("h3");
-      who.textContent = role === "user" ? "You" : role === "error" ? "Not answered" : by ?? "Model";
+      who.textContent = role === "user" ? "You" : role === "error" ? "Error" : by ?? "Model";
       const words = document.createElement("div");
       words.className = "words";
       words.textContent = text;
@@ -106,10 +106,10 @@
 
     measure(numbers, isStopped = false) {
       const words = [];
-      if (numbers.firstMs !== null) words.push(`first token after ${Math.round(numbers.firstMs)} ms`);
+      if (numbers.firstMs !== null) words.push(`TTFT ${Math.round(numbers.firstMs)} ms`);
       if (numbers.perSecond !== null) words.push(`${numbers.perSecond.toFixed(1)} tokens/s`);
       words.push(`${numbers.tokens} token${numbers.tokens === 1 ? "" : "s"}${numbers.isCounted ? "" : " so far"}`);
-      if (numbers.prompt) words.push(`${numbers.prompt} in the prompt`);
+      if (numbers.prompt) words.push(`${numbers.prompt} prompt tokens`);
       if (isStopped) words.push("stopped");
       this.measured.textContent = words.join(" · ");
     }
@@ -120,7 +120,7 @@
       const asked = this.turns.at(-1);
       const talk = this.turns;
       this.running = new AbortController();
-      this.measured.textContent = "waiting for the first token …";
+      this.measured.textContent = "waiting for first token …";
       this.box.setAttribute("aria-busy", "true");
       busy();
       let words = null;
@@ -158,7 +158,7 @@
 
     finish(asked, words, text, end) {
       if (!text) {
-        this.fail(asked, words, end === "stopped" ? "Stopped before the first word." : "The model said nothing.");
+        this.fail(asked, words, end === "stopped" ? "Stopped before the first token." : "The model returned an empty reply.");
         return;
       }
       delete asked.error;

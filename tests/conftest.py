@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.parts import figures
+from tests.parts.verdicts import Verdicts
 from tests.stage import STATE
 
 GIB = 1024**3
@@ -23,6 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
     explores = bool(os.environ.get("MODELYARD_TEST_EXPLORE"))
     hypothesis.settings.register_profile("patient", derandomize=not explores, **patient)
     hypothesis.settings.load_profile("patient")
+
+    if os.environ.get(figures.VARIABLE):
+        config.pluginmanager.register(Verdicts())
 
     settings.STORAGES = {
         **settings.STORAGES,

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -34,9 +35,13 @@ SUITES = ("check", "unit", "postgres", "fuzz", "docker", "browser", "journey", "
 # Tests that share nothing run in a process per core and one more, because many of them wait.
 SPREAD = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
 SPREAD_SUITES = ("unit", "fuzz")
+# The one waits for Docker and for deadlines most of its time, the other for a processor.
+WAITING_SUITE, COMPUTING_SUITE = "docker", "browser"
 # Minutes each: `make soak`.
 LONG_SUITES = ("soak",)
 QUANT_SUITE = "quant"
+# pytest's exit status when none of its tests was chosen.
+NO_TESTS = 5
 MARKS = {
     "unit": "not docker and not browser and not slow and not journey and not fuzz and not compose",
     "fuzz": "fuzz",
@@ -75,15 +80,40 @@ def main() -> int:
 def run_suites(
     names: list[str], more: list[str], prepared: "subprocess.Popen[bytes] | None"
 ) -> dict[str, tuple[int, float]]:
-    """Exit status and seconds of each suite."""
+    """Exit status and seconds of each suite, always in their own order: one that runs beside another begins first."""
     results: dict[str, tuple[int, float]] = {}
-    for suite in names:
+    beside: Beside | None = None
+    for suite in sorted(set(names), key=(SUITES + LONG_SUITES).index):
+        if suite == WAITING_SUITE and COMPUTING_SUITE in names:
+            beside = Beside(suite, more)
+            continue
         print(f"\n=== {suite} ===", flush=True)
         began = time.monotonic()
         if suite == QUANT_SUITE and prepared is not None:
             prepared.wait()  # where it failed, the suite makes what it lacks, and says why it cannot
         results[suite] = (run_suite(suite, more), time.monotonic() - began)
+        if suite == COMPUTING_SUITE and beside is not None:
+            results[beside.suite] = beside.finish()
     return results
+
+
+class Beside:
+    """A suite that runs while the next one does; what it says is shown when both are over."""
+
+    def __init__(self, suite: str, more: list[str]) -> None:
+        self.suite = suite
+        self._began = time.monotonic()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        command = pytest_command(MARKS[suite], more)
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=self._said, stderr=subprocess.STDOUT)
+
+    def finish(self) -> tuple[int, float]:
+        """Exit status and seconds."""
+        code = self._process.wait()
+        seconds = time.monotonic() - self._began
+        self._said.seek(0)
+        print(f"\n=== {self.suite} ===\n{self._said.read().decode(errors='replace')}", flush=True)
+        return code, seconds
 
 
 def prepare_quantisers() -> "subprocess.Popen[bytes]":
@@ -145,13 +175,20 @@ def run_suite(name: str, more: list[str]) -> int:
 
 
 def run_soak(more: list[str]) -> int:
-    """The long forms; of what the database decides, on PostgreSQL too."""
+    """The long forms; of what the database decides, on PostgreSQL too. What they measured is held to its limits."""
+    from tests.parts import figures
     from tests.parts.postgres import postgres
 
-    code = _pytest(MARKS["soak"], more)
-    with postgres() as url:
+    with tempfile.TemporaryDirectory(prefix="figures-") as folder, postgres() as url:
+        notes = Path(folder) / "figures.jsonl"
+        os.environ[figures.VARIABLE] = str(notes)
         marks = "slow and database and not docker and not browser and not compose"
-        return _pytest(marks, more, MODELYARD_DATABASE_URL=url) or code
+        codes = [_pytest(MARKS["soak"], more), _pytest(marks, more, MODELYARD_DATABASE_URL=url)]
+        found = figures.told(notes)
+        # Where somebody chose tests, one of the two may have none of them.
+        if codes == [NO_TESTS, NO_TESTS] or set(codes) - {0, 1, NO_TESTS}:
+            found.append(figures.missing("pytest itself", f"ended with {codes}"))
+        return figures.report(found, ROOT / "var" / "soak.md", "`make soak`")
 
 
 def _pytest(marks: str, more: list[str], **environment: str) -> int:

@@ -98,6 +98,8 @@ def test_every_page_of_an_advice_is_there():
     headings |= {heading.strip() for heading in headings}
     named = {name for _where, name in told(r"(?:Settings|Models) > ([A-Z][\w-]*(?: [a-z]+)?)")}
     named |= {name for _where, name in told(r"(?:the|your) page ((?!Models|Settings)[A-Z][\w-]*(?: keys)?)")}
+    named |= {name for _where, name in told(r"the ([A-Z][\w-]*) page")}
+    named |= {name for _where, name in told(r"the ([A-Z][\w-]*) page")}
     named = {name if name in headings else name.partition(" ")[0] for name in named}
     assert named and named <= headings | {"API keys"}, named - headings
 
@@ -107,12 +109,12 @@ def test_every_page_of_an_advice_is_there():
     [
         (
             "This server does not support embeddings. Start it with `--embeddings`",
-            "This server does not support embeddings. An operator of its team can switch “Serve embeddings” on in its "
-            "options.",
+            "This server does not support embeddings. An operator of its team can switch “Embeddings endpoint” on in "
+            "its options.",
         ),
         (
             "This server does not support completions. Start it without `--embeddings`",
-            "This server does not support completions. An operator of its team can switch “Serve embeddings” off in "
+            "This server does not support completions. An operator of its team can switch “Embeddings endpoint” off in "
             "its options.",
         ),
         (
@@ -121,8 +123,8 @@ def test_every_page_of_an_advice_is_there():
         ),
         (
             '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
-            '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set. These flags are '
-            "the engine's own; what can be chosen stands among the deployment's options.",
+            '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set. These are flags '
+            "of the engine; a deployment's options list what can be set here.",
         ),
         ("the request exceeds the available context size", "the request exceeds the available context size"),
         ("a -- b and a-b --", "a -- b and a-b --"),

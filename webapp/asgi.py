@@ -14,6 +14,8 @@ pages = get_asgi_application()
 from webapp.foundation.body_limit import BodyLimit  # noqa: E402
 from webapp.interfaces.internal.polls import Polls  # noqa: E402
 from webapp.interfaces.live.routing import sockets  # noqa: E402
+from webapp.operations.sessions_secret import RenewedSecret  # noqa: E402
 from webapp.operations.starting import Starting  # noqa: E402
 
-application = Starting(cast(Any, ProtocolTypeRouter({"http": BodyLimit(Polls(pages)), "websocket": sockets})))
+doors = cast(Any, ProtocolTypeRouter({"http": BodyLimit(Polls(pages)), "websocket": sockets}))
+application = Starting(RenewedSecret(doors))

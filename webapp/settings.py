@@ -21,7 +21,7 @@ if not MODELYARD_URL:
 _url = urlsplit(MODELYARD_URL)
 
 DEBUG = os.environ.get("MODELYARD_DEBUG", "") == "1"
-SECRET_KEY = secret_store.derive("django").hex()
+SECRET_KEY = secret_store.of_sessions()
 # A visit by another local name of this machine is normal; anything else must be named by MODELYARD_URL.
 _local = [] if MODELYARD_BIND not in ("127.0.0.1", "localhost") else ["localhost", "127.0.0.1"]
 _name = _url.hostname or "127.0.0.1"
@@ -169,6 +169,11 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 ACCOUNT_ADAPTER = "webapp.interfaces.pages.accounts.adapter.AccountAdapter"
+ACCOUNT_FORMS = {
+    "login": "webapp.interfaces.pages.accounts.account_forms.SignInPageForm",
+    "change_password": "webapp.interfaces.pages.accounts.account_forms.PasswordChangeForm",
+    "set_password": "webapp.interfaces.pages.accounts.account_forms.FirstPasswordForm",
+}
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
@@ -190,7 +195,7 @@ MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = "Modelyard"
-# A code of the half minute before or after counts too: clocks of telephones go wrong.
+# A code of the half minute before or after counts too: clocks of phones go wrong.
 MFA_TOTP_TOLERANCE = 1
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _url.scheme == "https"

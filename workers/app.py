@@ -5,9 +5,7 @@ import os
 from typing import Any
 
 import django
-import kombu
 from celery import Celery
-from celery.app.amqp import AMQP
 from celery.signals import worker_before_create_process, worker_init
 
 from webapp.foundation.broker import CELERY_SETTINGS, broker_url
@@ -22,23 +20,10 @@ from channels.layers import get_channel_layer  # noqa: E402
 from webapp.operations.starting import refuse_unfit_schema  # noqa: E402
 from webapp.schedules import firing  # noqa: E402
 from workers import controllers, log_facts  # noqa: E402, F401  the latter connects itself to the tasks
+from workers.broker_connection import QuickAMQP  # noqa: E402
 from workers.controllers import sweeping  # noqa: E402
 
 get_channel_layer()
-
-
-class QuickConnection(kombu.Connection):
-    """Tries again after 0.2 s, 0.5 s ... 2 s: kombu's own steps grow to 30 s, which is how long work would lie."""
-
-    def _ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        kwargs.setdefault("interval_start", 0.2)
-        kwargs.setdefault("interval_step", 0.3)
-        kwargs.setdefault("interval_max", 2)
-        return super()._ensure_connection(*args, **kwargs)
-
-
-class QuickAMQP(AMQP):
-    Connection = QuickConnection
 
 
 app = Celery("modelyard", broker=broker_url(), amqp=QuickAMQP)

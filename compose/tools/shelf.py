@@ -3,8 +3,8 @@
 Reads a job from MODELYARD_JOB and prints one JSON object a line, like fetch.py.
 
     prepare   {"step": "prepare", "work": ".work/job-7", "source": "/models/3", "files": [{"name", "size_bytes"}],
-               "needed_bytes": n}; on its input one line {"texts": {"calibration.txt": "..."}}
-    publish   {"step": "publish", "work": ".work/job-7", "artifact": 12, "source": "/models/3"}
+               "needed_bytes": n, "lets_code": bool}; on its input one line {"texts": {"calibration.txt": "..."}}
+    publish   {"step": "publish", "work": ".work/job-7", "artifact": 12, "source": "/models/3", "lets_code": bool}
     remove    {"step": "remove", "work": ".work/job-7", "artifact": 12 | null}
     result    {"step": "done", "result": {..., "seconds": s}}; publish: files {name, size, sha256}, format, facts
 """
@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from compose.tools import content
 from compose.tools.failures import DISK_ADVICE, FetchError, disk_errors
 from compose.tools.fetch import safe_name
 from compose.tools.meter import Meter
@@ -43,6 +44,7 @@ def prepare(job: Mapping[str, Any], texts: Mapping[str, str], models: Path = MOD
         path = source / safe_name(file["name"])
         if not path.is_file() or path.stat().st_size != file["size_bytes"]:
             raise FetchError("bad_source", f"{path.name} is not as it was fetched.", "Fetch the model again.")
+        content.check(path, file["name"], lets_code=job.get("lets_code") is True, code="bad_source")
     with disk_errors(models):
         work.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
@@ -76,6 +78,8 @@ def publish(job: Mapping[str, Any], models: Path = MODELS) -> dict[str, Any]:
                 meter.add(len(part), "publish", path.name)
         files.append({"name": str(path.relative_to(there)), "size": path.stat().st_size, "sha256": digest.hexdigest()})
     found = _described(there, [path for path in paths if path.parent == there])
+    for path in paths:
+        content.check(path, str(path.relative_to(there)), lets_code=job.get("lets_code") is True, code="bad_job")
     with disk_errors(target):
         if there is made:
             if target.exists():

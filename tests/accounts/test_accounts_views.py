@@ -109,7 +109,7 @@ def test_nobody_makes_an_account_or_has_mail_sent(client, ada, url):
     for reply in (client.get(url), client.post(url, {"email": "ada@example.org", "username": "mallory"})):
         assert reply.url.startswith("/accounts/login/")
     client.force_login(ada)
-    assert "sends no mail" in client.get(url, follow=True).content.decode()
+    assert "No email is sent" in client.get(url, follow=True).content.decode()
 
 
 @pytest.mark.parametrize("url", ["/accounts/password/change/", "/accounts/logout/", "/accounts/2fa/"])
@@ -126,6 +126,22 @@ def test_guessing_passwords_is_held_back_with_a_page_that_says_so(client, ada):
         replies = [client.post("/accounts/login/", {"login": "ada", "password": "guess"}) for _ in range(35)]
         assert "Too many failed" in replies[6].content.decode()
         assert replies[-1].status_code == 429
-        assert "Too many tries" in replies[-1].content.decode()
+        assert "Too many attempts" in replies[-1].content.decode()
     finally:
         cache.clear()
+
+
+def test_the_sign_in_page_offers_no_mail_and_signing_in_says_nothing_more(client, ada):
+    page = client.get("/accounts/login/").content.decode()
+    assert "Remember me" in page and "Ask an administrator for a link" in page
+    assert "Forgot your password?</a>" not in page and "placeholder" not in page
+    typed = {"login": "ada", "password": "ada-has-a-password"}
+    assert "signed in" not in client.post("/accounts/login/", typed, follow=True).content.decode().lower()
+
+
+def test_the_password_page_speaks_as_the_others_do(client, ada):
+    client.force_login(ada)
+    page = client.get("/accounts/password/change/").content.decode()
+    assert (
+        "Current password" in page and "Confirm password" in page and 'placeholder="' not in page.partition("<main")[2]
+    )

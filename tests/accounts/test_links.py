@@ -99,7 +99,7 @@ def test_an_invitation_lasts_seven_days_and_only_its_hash_is_kept(invitation):
     [
         ({"username": "ada"}, "taken"),
         ({"username": "a:b"}, "valid username"),
-        ({"again": "something-else"}, "differ"),
+        ({"again": "something-else"}, "don&#x27;t match"),
         ({"password": "short", "again": "short"}, "too short"),
         ({"password": "password123", "again": "password123"}, "too common"),
     ],

@@ -37,7 +37,7 @@ def one_half_minute(monkeypatch):
 
 
 def code_of(secret):
-    """What the app on the telephone shows now."""
+    """What the app on the phone shows now."""
     return format_hotp_value(hotp_value(secret, next(iter(yield_hotp_counters_from_time()))))
 
 
@@ -52,7 +52,7 @@ def activate(name):
     client, _reply = sign_in_as(name)
     asked = client.get("/accounts/2fa/totp/activate/")
     assert asked.url.startswith("/accounts/reauthenticate/")
-    assert "Confirm that it is you" in client.get(asked.url).content.decode()
+    assert "Confirm it's you" in client.get(asked.url).content.decode()
     client.post(asked.url, {"password": PASSWORD[name]})
     page = client.get("/accounts/2fa/totp/activate/").content.decode()
     assert 'src="data:image/svg+xml' in page
@@ -70,7 +70,7 @@ def test_signing_in_asks_for_a_code_and_takes_the_right_one_only(ada):
     client, reply = sign_in_as("ada")
     assert reply.url.startswith("/accounts/2fa/authenticate/")
     assert client.get("/").status_code == 302
-    assert "Second factor" in client.get(reply.url).content.decode()
+    assert "Two-factor authentication" in client.get(reply.url).content.decode()
     wrong = client.post("/accounts/2fa/authenticate/", {"code": "123456"})
     assert "Incorrect code" in wrong.content.decode()
     assert client.post("/accounts/2fa/authenticate/", {"code": code_of(secret)}).url == "/"
@@ -93,7 +93,7 @@ def test_the_seeds_are_sealed_in_the_database(ada):
     rows = {row.type: str(row.data) for row in Authenticator.objects.all()}
     assert set(rows) == {"totp", "recovery_codes"}
     assert secret not in "".join(rows.values())
-    assert all("s1:" in text for text in rows.values())
+    assert all("s2:" in text for text in rows.values())
 
 
 def test_setting_one_up_is_written_down(ada, django_capture_on_commit_callbacks):
@@ -125,7 +125,7 @@ def test_where_everybody_needs_one_people_without_it_can_only_set_one_up(require
         assert client.get(path).url == "/accounts/2fa/"
     assert client.post(f"/deployments/{deployment.pk}/stop/").url == "/accounts/2fa/"
     assert client.get("/api/v1/deployments").status_code == 403
-    assert "asks everybody" in client.get("/accounts/2fa/").content.decode()
+    assert "Two-factor authentication is required" in client.get("/accounts/2fa/").content.decode()
     _secret, client = activate("bob")
     assert client.get("/").status_code == 200
 
@@ -139,7 +139,7 @@ def test_a_browsers_session_may_change_nothing_by_the_api_either(required, bob, 
         ("GET", "/api/v1/changes", None),
     ):
         reply = client.generic(method, path, json.dumps(body), content_type="application/json")
-        assert (reply.status_code, reply.json()["title"]) == (403, "Set up a second factor first."), path
+        assert (reply.status_code, reply.json()["title"]) == (403, "Set up two-factor authentication first."), path
         assert "Security" in reply.json()["detail"] and reply["Content-Type"] == "application/problem+json"
     assert not bob.api_keys.exists()
 
@@ -150,7 +150,7 @@ def test_programs_with_a_key_are_not_asked(required, client, bob, team):
 
 
 def test_asking_everybody_wants_an_admin_who_has_tried_it(root):
-    with pytest.raises(Conflict, match="Nobody has a second factor"):
+    with pytest.raises(Conflict, match="No administrator has two-factor"):
         sign_in.configure(root, sign_in.Wish(is_second_factor_required=True))
     activate("root")
     sign_in.configure(root, sign_in.Wish(is_second_factor_required=True))
@@ -178,17 +178,17 @@ def test_a_lock_out_holds_for_the_attackers_address_in_every_process(ada):
         assert cursor.fetchone()[0] > 0
 
 
-def test_an_admin_lets_somebody_back_in_who_lost_telephone_and_codes(client, root, bob):
+def test_an_admin_lets_somebody_back_in_who_lost_phone_and_codes(client, root, bob):
     _secret, open_session = activate("bob")
     client.force_login(root)
-    assert "Remove second factor" in client.get("/people/").content.decode()
+    assert "Reset 2FA" in client.get("/people/").content.decode()
     assert client.post(f"/people/{bob.pk}/remove-second-factor/").status_code == 302
     assert open_session.get("/").status_code == 302
     _client, reply = sign_in_as("bob")
     assert reply.url == "/"
     entry = AuditEntry.objects.get(verb="person.remove-second-factor")
     assert (entry.username, entry.subject, entry.detail) == ("root", "bob", {"removed": ["recovery_codes", "totp"]})
-    assert "Remove second factor" not in client.get("/people/").content.decode()
+    assert "Reset 2FA" not in client.get("/people/").content.decode()
 
 
 def test_the_api_removes_one_too_and_says_when_there_is_none(client, root, bob):
@@ -215,3 +215,11 @@ def test_whoever_holds_the_machine_lets_the_only_admin_back_in(root):
     for wrong in ("root", "nobody"):
         with pytest.raises(CommandError):
             call_command("remove_second_factor", wrong)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_setting_up_the_app_says_so_once_and_leads_to_codes_to_save(ada):
+    _secret, client = activate("ada")
+    page = client.get("/accounts/2fa/recovery-codes/").content.decode()
+    assert page.count("alert-success") == 1 and "Two-factor authentication is on." in page
+    assert "Save these recovery codes" in page and "10 of 10 are left" in page

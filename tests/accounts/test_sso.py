@@ -1,93 +1,17 @@
 """Single sign-on against a provider that really issues, signs and checks."""
 
-import html
-import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-import httpx
 import pytest
 from allauth.socialaccount.models import SocialAccount
 from cryptography.hazmat.primitives.asymmetric import rsa
-from django.core.cache import cache
 from django.test import Client
 
-from tests.parts import oidc
+from tests.accounts.single_sign_on import CALLBACK, ZOE, back_from, dance, signed_in, to_provider
 from webapp.accounts import keys, sign_in
-from webapp.accounts.models import AuditEntry, Membership, Role, SignInSettings, Team, User
-from webapp.foundation.errors import Invalid, NotAllowed
+from webapp.accounts.models import AuditEntry, Membership, Role, Team, User
 
 pytestmark = pytest.mark.django_db
-
-CALLBACK = "http://127.0.0.1:8000/accounts/sso/callback/"
-ZOE = {
-    "sub": "zoe-1",
-    "email": "zoe@example.org",
-    "email_verified": True,
-    "preferred_username": "zoe",
-    "groups": ["ml", "everybody"],
-}
-
-
-@pytest.fixture(scope="module")
-def running():
-    with oidc.provider(CALLBACK) as provider:
-        yield provider
-
-
-@pytest.fixture
-def provider(running):
-    """The provider with Zoe at the browser, telling the truth."""
-    running.person, running.change_claims, running.userinfo = dict(ZOE), {}, None
-    running.signing_key, running.algorithm, running.announced_issuer = running.key, "RS256", None
-    cache.clear()
-    return running
-
-
-@pytest.fixture
-def wish(provider, team):
-    """The settings as an admin would type them, with changes: wish(makes_people=False)."""
-
-    def make(**changes):
-        typed = {
-            "is_sso_on": True,
-            "sso_name": "Example",
-            "issuer": provider.issuer,
-            "client_id": oidc.CLIENT_ID,
-            "client_secret": oidc.CLIENT_SECRET,
-            "email_domains": ("example.org",),
-            "makes_people": True,
-            "rules": (("ml", team, Role.OPERATOR),),
-        }
-        return sign_in.Wish(**{**typed, **changes})
-
-    return make
-
-
-@pytest.fixture
-def configured(root, wish):
-    sign_in.configure(root, wish())
-
-
-def to_provider(client, **typed):
-    """Press the button; where the browser is led."""
-    reply = client.post("/accounts/sso/login/", typed)
-    assert reply.status_code == 200, reply
-    return html.unescape(re.search(r'content="0; url=([^"]+)"', reply.content.decode())[1])
-
-
-def back_from(address):
-    """What the provider does with the browser that comes there: the path that it is sent back to."""
-    reply = httpx.get(address, trust_env=False)
-    assert reply.status_code == 302, reply.text
-    return reply.headers["Location"].removeprefix("http://127.0.0.1:8000")
-
-
-def dance(client, **typed):
-    return client.get(back_from(to_provider(client, **typed)))
-
-
-def signed_in(client):
-    return client.get("/").status_code == 200
 
 
 def test_a_new_person_comes_in_with_the_role_of_the_group(client, configured, team):
@@ -191,7 +115,7 @@ def test_an_answer_opens_once(client, configured):
         ({"nonce": None}, "another sign-in"),
         ({"iss": "https://evil.example"}, "not valid"),
         ({"aud": "another-client"}, "not valid"),
-        ({"aud": ["modelyard", "another"], "azp": "another"}, "another site"),
+        ({"aud": ["modelyard", "another"], "azp": "another"}, "another client"),
         ({"exp": 1_000_000_000}, "not valid"),
         ({"sub": None}, "not valid"),
     ],
@@ -219,7 +143,7 @@ def test_a_provider_that_calls_itself_otherwise_is_refused(client, configured, p
     provider.announced_issuer = "https://evil.example"
     reply = client.post("/accounts/sso/login/")
     assert reply.status_code == 502
-    assert "calls itself https://evil.example" in reply.content.decode()
+    assert "reports https://evil.example" in reply.content.decode()
     assert not signed_in(client)
 
 
@@ -230,9 +154,9 @@ def test_a_provider_that_calls_itself_otherwise_is_refused(client, configured, p
         ({"email_verified": None}, "does not say whether zoe@example.org is verified"),
         ({"email_verified": 1}, "not verified"),
         ({"email": None}, "sent no address in the claim email. Claims that hold an address: upn."),
-        ({"email": "zoe@evil.example"}, "may not sign in"),
-        ({"email": "zoe@example.org.evil.example"}, "may not sign in"),
-        ({"email": "zoe@evilexample.org"}, "may not sign in"),
+        ({"email": "zoe@evil.example"}, "not in an allowed email domain"),
+        ({"email": "zoe@example.org.evil.example"}, "not in an allowed email domain"),
+        ({"email": "zoe@evilexample.org"}, "not in an allowed email domain"),
     ],
 )
 def test_an_address_that_is_unverified_or_from_elsewhere_is_refused(client, configured, provider, change, says):
@@ -243,6 +167,20 @@ def test_an_address_that_is_unverified_or_from_elsewhere_is_refused(client, conf
     assert "Settings &gt; Sign-in" in reply.content.decode() or "Single sign-on" in reply.content.decode()
     assert says in reply.content.decode()
     assert not User.objects.filter(username="zoe").exists()
+
+
+@pytest.mark.parametrize("name", ["userinfo", "id_token"])
+def test_a_claim_within_a_claim_is_nobody_elses_account(client, configured, provider, name):
+    """allauth looks into claims of these names, where no check of ours has looked."""
+    dance(client)
+    zoe = SocialAccount.objects.get()
+    client.logout()
+    inner = {"modelyard_account": zoe.uid, "email": "mallory@example.org", "preferred_username": "mallory"}
+    provider.person = {**ZOE, "sub": "mallory-1", "email": "mallory@example.org", "preferred_username": "mallory"}
+    provider.change_claims = {name: inner}
+    dance(client)
+    assert client.get("/").context["user"].username == "mallory"
+    assert SocialAccount.objects.count() == 2
 
 
 def test_names_may_come_from_userinfo_but_roles_only_from_the_signed_token(client, configured, provider):
@@ -257,7 +195,7 @@ def test_userinfo_about_somebody_else_is_refused(client, configured, provider):
     provider.change_claims = {"email": None}
     provider.userinfo = {**ZOE, "sub": "somebody-else"}
     reply = dance(client)
-    assert "two different people" in reply.content.decode()
+    assert "different users" in reply.content.decode()
     assert not signed_in(client)
 
 
@@ -326,164 +264,4 @@ def test_a_provider_that_is_down_is_said_to_be(client, root, wish):
     sign_in.configure(root, wish(issuer="http://127.0.0.1:9"))
     reply = client.post("/accounts/sso/login/")
     assert reply.status_code == 502
-    assert "does not answer" in reply.content.decode()
-
-
-def test_the_page_saves_the_settings_and_never_shows_the_secret(client, root, provider, team):
-    client.force_login(root)
-    typed = {
-        "is_sso_on": "on",
-        "sso_name": "Example",
-        "issuer": provider.issuer,
-        "client_id": "modelyard",
-        "client_secret": "hunter2-hunter2",
-        "email_domains": "Example.org @other.example",
-        "group_claim": "groups",
-        "rules": "ml = research : operator\n/org/ops=with = research : admin",
-    }
-    assert client.post("/settings/sign-in/", typed).status_code == 302
-    found = SignInSettings.objects.get()
-    assert "hunter2" not in found.client_secret
-    assert sign_in.client_secret(found) == "hunter2-hunter2"
-    assert found.email_domains == ["example.org", "other.example"]
-    page = client.get("/settings/sign-in/").content.decode()
-    assert "hunter2" not in page
-    assert "/org/ops=with = research : admin" in html.unescape(page)
-    client.post("/settings/sign-in/", {**typed, "client_secret": ""})
-    assert sign_in.client_secret(SignInSettings.objects.get()) == "hunter2-hunter2"
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ({"issuer": "http://login.example.org"}, "issuer"),
-        ({"issuer": "javascript:alert(1)"}, "issuer"),
-        ({"issuer": "https://[::1"}, "issuer"),
-        ({"issuer": ""}, "issuer"),
-        ({"client_id": ""}, "client_id"),
-        ({"client_secret": ""}, "client_secret"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused_with_their_field(root, wish, change, field):
-    with pytest.raises(Invalid) as refusal:
-        sign_in.configure(root, wish(**change))
-    assert field in refusal.value.fields
-    assert not SignInSettings.objects.exists()
-
-
-def test_a_rule_for_a_team_that_is_not_there_is_said_beside_the_field(client, root, provider):
-    client.force_login(root)
-    reply = client.post("/settings/sign-in/", {"rules": "ml = nowhere : operator"})
-    assert reply.status_code == 422
-    assert "is not group = team : role" in reply.content.decode()
-
-
-def test_only_the_installations_admin_changes_how_people_sign_in(client, ada, wish):
-    with pytest.raises(NotAllowed):
-        sign_in.configure(ada, wish())
-    client.force_login(ada)
-    assert client.get("/settings/sign-in/").status_code == 404
-    assert client.put("/api/v1/settings/sign-in", {}, "application/json").status_code == 404
-
-
-# What an app of Microsoft Entra ID sends without optional claims: no e-mail claim, nothing about verification.
-ENTRA = {
-    "sub": "AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ", "oid": "00000000-0000-0000-66f3-3332eca7ea81",
-    "tid": "72f988bf-86f1-41af-91ab-2d7cd011db47", "preferred_username": "zoe@example.org", "name": "Zoe", "ver": "2.0",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("claims", "changes"),
-    [
-        ({"email": "zoe@example.org"}, {}),
-        ({"email": "zoe@example.org", "xms_edov": True}, {}),
-        ({"email": "zoe@example.org", "xms_edov": "1"}, {}),
-        ({}, {"email_claim": "preferred_username"}),
-        ({"upn": "Zoe@Example.org"}, {"email_claim": "upn"}),
-    ],
-)
-def test_people_of_a_provider_that_never_says_verified_come_in_when_it_is_trusted(
-    client, root, wish, provider, claims, changes
-):
-    provider.person, provider.userinfo = {**ENTRA, **claims}, {"sub": ENTRA["sub"]}
-    sign_in.configure(root, wish(**changes, trusts_addresses=True))
-    dance(client)
-    assert signed_in(client)
-    assert User.objects.get(email="zoe@example.org").socialaccount_set.get().uid == ENTRA["sub"]
-
-
-@pytest.mark.parametrize("claims", [{"email_verified": False}, {"email_verified": "false"}, {"xms_edov": False}])
-def test_trust_does_not_reach_what_the_provider_itself_calls_unverified(client, root, wish, provider, claims):
-    provider.person = {**ENTRA, "email": "zoe@example.org", **claims}
-    sign_in.configure(root, wish(trusts_addresses=True))
-    reply = dance(client)
-    assert reply.status_code == 403 and "is not verified" in reply.content.decode()
-    assert not User.objects.filter(email="zoe@example.org").exists()
-
-
-def test_a_trusted_address_is_still_held_against_the_domains_and_takes_over_nobody(client, root, wish, provider, ada):
-    sign_in.configure(root, wish(trusts_addresses=True))
-    provider.person = {**ENTRA, "email": "guest@elsewhere.example"}
-    assert "may not sign in here" in dance(client).content.decode()
-    provider.person = {**ENTRA, "email": ada.email}
-    assert "There is an account with ada@example.org already" in dance(Client()).content.decode()
-    assert not signed_in(client)
-
-
-@pytest.mark.parametrize(
-    ("change", "field", "words"),
-    [
-        ({"issuer": "https://login.microsoftonline.com/common/v2.0"}, "issuer", "every tenant"),
-        ({"issuer": "https://login.microsoftonline.com/Organizations/v2.0"}, "issuer", "every tenant"),
-        ({"issuer": "https://login.microsoftonline.us/consumers/v2.0/"}, "issuer", "every tenant"),
-        ({"issuer": "https://sts.windows.net/9188040d-6c67-4c5b-b112-36a304b66dad/"}, "issuer", "every tenant"),
-        ({"issuer": "https://accounts.google.com", "trusts_addresses": True}, "trusts_addresses", "says itself"),
-        ({"trusts_addresses": True, "email_domains": ()}, "email_domains", "Name the domains"),
-        ({"email_claim": "upn"}, "email_claim", "trust the addresses"),
-    ],
-)
-def test_trust_that_would_let_anybody_in_is_refused_with_its_field(root, wish, change, field, words):
-    with pytest.raises(Invalid) as refusal:
-        sign_in.configure(root, wish(**change))
-    assert words in refusal.value.fields[field]
-    assert not SignInSettings.objects.exists()
-
-
-@pytest.mark.parametrize(
-    "issuer",
-    ["https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0", "https://accounts.google.com",
-     "https://keycloak.example.org/realms/main", "https://authentik.example.org/application/o/modelyard/"],
-)  # fmt: skip
-def test_the_issuers_of_the_help_are_taken_and_nothing_is_trusted_by_itself(root, wish, issuer):
-    saved = sign_in.configure(root, wish(issuer=issuer))
-    assert (saved.email_claim, saved.trusts_addresses) == ("email", False)
-
-
-def test_a_token_of_another_tenant_is_refused(client, root, wish, provider, monkeypatch):
-    provider.person = {**ENTRA, "email": "zoe@example.org"}
-    sign_in.configure(root, wish(trusts_addresses=True))
-    # The provider here stands for Microsoft's, whose issuer has the tenant in its path.
-    monkeypatch.setattr(sign_in, "tenant_of", lambda issuer: "another-tenant")
-    assert "of another tenant" in dance(client).content.decode()
-    monkeypatch.setattr(sign_in, "tenant_of", lambda issuer: ENTRA["tid"])
-    dance(client)
-    assert signed_in(client)
-
-
-def test_what_is_trusted_is_typed_on_the_page_sent_to_the_api_and_written_down(client, root, provider, team):
-    client.force_login(root)
-    typed = {
-        "is_sso_on": "on", "issuer": provider.issuer, "client_id": "modelyard", "client_secret": "hunter2-hunter2",
-        "email_domains": "example.org", "email_claim": "upn", "trusts_addresses": "on", "rules": "",
-    }  # fmt: skip
-    assert client.post("/settings/sign-in/", typed).status_code == 302
-    told = client.get("/api/v1/settings/sign-in").json()
-    assert (told["email_claim"], told["trusts_addresses"]) == ("upn", True)
-    entry = AuditEntry.objects.filter(verb="sign-in.configure").latest("pk")
-    assert entry.detail["trusts_addresses"] == {"before": False, "after": True}
-    page = client.get("/settings/sign-in/").content.decode()
-    assert "Addresses of this provider are trusted" in page and "/help/single-sign-on/" in page
-    sent = {**{name: told[name] for name in told if name != "rules"}, "email_claim": "email", "trusts_addresses": False}
-    assert client.put("/api/v1/settings/sign-in", sent, "application/json").status_code == 200
-    assert not SignInSettings.objects.get().trusts_addresses
+    assert "is unreachable" in reply.content.decode()

@@ -121,7 +121,7 @@ def test_the_installations_admin_adds_a_member_by_name_on_the_page_too(client, r
     client.post(url, {"username": "eve", "role": "viewer"})
     assert Membership.objects.get(team=team, user=eve).role == "viewer"
     told = client.post(url, {"username": "nobody", "role": "viewer"}, follow=True).content.decode()
-    assert "There is nobody called" in told
+    assert "There is no user called" in told
     client.force_login(ada)
     assert url not in client.get(f"/team/{team.slug}/").content.decode()
     assert client.post(url, {"username": "eve", "role": "admin"}).status_code == 404

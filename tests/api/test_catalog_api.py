@@ -51,7 +51,7 @@ def test_a_fetch_that_makes_no_sense_is_refused(as_caller, ada, host, wish):
 def test_a_hub_out_of_reach_is_503_with_advice(as_caller, ada, host, hub):
     Hub.objects.update(endpoint="http://127.0.0.1:1")
     answer = as_caller(ada).get(f"/api/v1/hubs/{hub.pk}/search?q=x")
-    assert answer.status_code == 503 and "folder" in answer.json()["detail"]
+    assert answer.status_code == 503 and "local files" in answer.json()["detail"]
 
 
 def test_a_hub_of_another_team_is_not_there(as_caller, eve, team, hub):

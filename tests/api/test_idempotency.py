@@ -42,7 +42,7 @@ def test_the_same_key_and_request_give_the_same_answer_and_one_change(as_caller,
 def test_an_answer_with_a_secret_is_kept_sealed(as_caller, ada):
     secret = post(as_caller(ada)).json()["key"]
     kept = Exchange.objects.get()
-    assert kept.sealed_answer.startswith("s1:")
+    assert kept.sealed_answer.startswith("s2:")
     assert secret not in kept.sealed_answer
 
 

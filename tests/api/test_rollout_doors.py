@@ -55,7 +55,7 @@ def test_a_patch_is_a_wish_and_makes_a_revision(as_caller: Any, ada: Any, bob: A
         ("post", "/scale", {"replicas": 65}, 422, "replicas"),
         ("post", "/scale", {}, 422, "replicas"),
         ("post", "/rollback", {"revision": 9}, 422, "no revision 9"),
-        ("post", "/rollback", {"revision": 1}, 409, "runs what revision 1 ran already"),
+        ("post", "/rollback", {"revision": 1}, 409, "already runs what revision 1 ran"),
         ("post", "/grants", {"team": "nobody"}, 422, "no team"),
     ],
 )
@@ -122,7 +122,7 @@ def test_the_diary_is_read_on_from_where_one_stopped(as_caller: Any, ada: Any, s
     services.scale(ada, served, 3)
     services.stop(ada, served)
     after = client.get(address, {"since": newest}).json()["items"]
-    assert [entry["text"] for entry in after] == ["asked for 3 replicas instead of 2", "asked to stop"]
+    assert [entry["text"] for entry in after] == ["scaled from 2 to 3 replicas", "requested a stop"]
     assert client.get(address, {"revision": 99}).json()["count"] == 0
 
 
@@ -192,7 +192,7 @@ def test_a_dry_run_says_the_gap_unless_it_is_allowed(
     one = services.create(ada, team, services.DeploymentSpec("one", artifact=artifact))
     placing.place(one.replicas.get())
     type(host).objects.update(usable_bytes=int(host.bookings.filter(accelerator=None).get().size_bytes * 1.5))
-    for allowed, words in ((False, "There is no room for the old and the new together"), (True, "")):
+    for allowed, words in ((False, "Not enough memory to run the old and the new replica side by side"), (True, "")):
         change = {"options": {"context_length": 2048}, "allow_gap": allowed}
         refused = send(as_caller(ada), "patch", f"/deployments/{one.pk}?dry_run=true", change).json()["refused"]
         assert refused.startswith(words) and bool(refused) == bool(words)

@@ -54,6 +54,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     # jobs
     ("cancel a job", "jobs:cancel", "jobs_cancel"),
     ("try a job again", "jobs:retry", "jobs_retry"),
+    ("give up a job whose host does not answer", "jobs:give_up", "jobs_give_up"),
     ("delete a job's record", "jobs:delete", "jobs_delete"),
     ("delete the records of ended jobs", "jobs:delete_ended", "jobs_delete_ended"),
     # quantisation
@@ -99,6 +100,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("sign somebody out everywhere", "people:end_sessions", "people_end_sessions"),
     ("remove a second factor", "people:remove_second_factor", "people_remove_second_factor"),
     ("give a link for a new password", "people:password_link", "people_password_link"),
+    ("rotate the master key", "dashboard:settings_master_key", "master_key_rotate"),
     ("change how people sign in", "settings:sign_in", "settings_sign_in_replace"),
 )
 

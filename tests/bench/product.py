@@ -10,29 +10,29 @@ from datetime import datetime
 from pathlib import Path
 
 from tests.journey.yard import Yard, check_out, free_port, printed
+from tests.parts import figures
 from tests.parts.figures import Figure
+from tests.parts.memory import pss_bytes
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 IDLE_S = 60
 
 
-def measure(cold: bool) -> list[Figure]:
+def measure(cold: bool) -> Iterator[Figure]:
     """Start an installation and measure it. `cold`: with an empty cache, as on a new machine."""
-    figures = []
     with _yard(cold) as yard:
         text, seconds = yard.start()
         key = printed(text, "API key")
         name = "first `make run` to the first answer" + (", empty caches" if cold else ", images cached")
-        figures.append(Figure(name, seconds, 360, "s"))
-        figures.extend(estimate_errors(yard, key))
-        figures.append(create_to_ready(yard, key))
-        figures.append(killed_to_page(yard, printed(text, "Sign in"), printed(text, "Password")))
+        yield Figure(name, seconds, 360, "s")
+        yield from estimate_errors(yard, key)
+        yield create_to_ready(yard, key)
+        yield killed_to_page(yard, printed(text, "Sign in"), printed(text, "Password"))
         yard.wait_for("smollm2", "ready", key)
-        figures.extend(idle_cost(yard))
+        yield from idle_cost(yard)
         yard.interrupt()
         _text, seconds = yard.start()
-        figures.append(Figure("second `make run` to ready", seconds, 20, "s"))
-    return figures
+        yield Figure("second `make run` to ready", seconds, 20, "s")
 
 
 def create_to_ready(yard: Yard, key: str, rounds: int = 5) -> Figure:
@@ -114,7 +114,7 @@ def idle_cost(yard: Yard) -> Iterator[Figure]:
     time.sleep(IDLE_S)
     used = (sum(map(cpu_ticks, pids)) - before) / CLOCK_TICKS / (time.monotonic() - began)
     yield Figure("control plane idle: CPU", used * 100, 3, "% core")
-    yield Figure("control plane idle: memory (PSS)", sum(map(pss_bytes, pids)) / 1e6, 450, "MB")
+    yield Figure("control plane idle: memory (PSS)", sum(map(memory_bytes, pids)) / 1e6, 450, "MB")
 
 
 def control_plane(yard: Yard) -> list[int]:
@@ -131,7 +131,7 @@ def control_plane(yard: Yard) -> list[int]:
     found, queue = [], [yard.process.pid]
     while queue:
         pid = queue.pop()
-        found.append(pid)
+        yield pid
         queue.extend(children.get(pid, []))
     return found
 
@@ -144,12 +144,12 @@ def cpu_ticks(pid: int) -> int:
     return int(words[11]) + int(words[12])
 
 
-def pss_bytes(pid: int) -> int:
+def memory_bytes(pid: int) -> int:
+    """0 for a process that is gone."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return pss_bytes(pid)
     except OSError:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
 def _docker_time(text: str) -> float:
@@ -177,9 +177,9 @@ def _yard(cold: bool) -> Iterator[Yard]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--warm", action="store_true", help="use the cached images instead of an empty cache")
-    figures = measure(cold=not parser.parse_args().warm)
-    print("\n".join(map(str, figures)))
-    return 0 if all(figure.holds for figure in figures) else 1
+    for figure in measure(cold=not parser.parse_args().warm):
+        figures.note(figure)
+    return 0
 
 
 if __name__ == "__main__":

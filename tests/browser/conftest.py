@@ -93,7 +93,7 @@ def session_of_ada(site, chromium):
     context = chromium.new_context(base_url=site.url)
     page = context.new_page()
     page.goto("/")
-    page.get_by_label("Username or e-mail").fill("ada")
+    page.get_by_label("Username or email").fill("ada")
     page.get_by_label("Password").fill("ada-has-a-password")
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(site.url + "/")
@@ -178,8 +178,9 @@ def engine(site, deploy, move, known_to_gateway):
     move(pk, "placing", "starting", "loading", "ready")
     site.do(
         "from webapp.deployments.models import Replica; from webapp.foundation.events.services import publish\n"
+        "from webapp.foundation.events.topics import ROUTES\n"
         f"Replica.objects.filter(deployment_id={pk}).update(address='127.0.0.1', port={engine.port})\n"
-        "publish('gateway')"
+        "publish(ROUTES)"
     )
     engine.deployment = pk
     known_to_gateway(pk, f"parrot-{engine.port}", 200)

@@ -7,7 +7,7 @@ pytestmark = pytest.mark.browser
 
 def test_the_api_is_tried_out_in_the_browser(open_page):
     page = open_page("/api/v1/docs")
-    page.get_by_text("Who am I").first.click()
+    page.get_by_text("Show the current user").first.click()
     page.get_by_role("button", name="Try it out").click()
     page.get_by_role("button", name="Execute").click()
     answer = page.locator(".responses-table.live-responses-table")
@@ -17,6 +17,6 @@ def test_the_api_is_tried_out_in_the_browser(open_page):
 def test_a_room_says_what_it_is_about_and_an_operation_how_it_refuses(open_page):
     page = open_page("/api/v1/docs")
     page.get_by_text("Models served under a name").wait_for()
-    page.get_by_text("Deploy an artifact").click()
-    page.get_by_text("The state of things does not allow it now.").first.wait_for()
+    page.get_by_text("Create a deployment (dry_run: estimate only)").click()
+    page.get_by_text("Conflict with the current state.").first.wait_for()
     page.get_by_text("Idempotency-Key").first.wait_for()

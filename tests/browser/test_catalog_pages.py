@@ -51,5 +51,5 @@ def test_from_a_search_to_the_variants(open_page, hub):
     page.locator("#search").fill("tiny")
     page.get_by_role("button", name="Search hubs").click()
     page.get_by_role("link", name="org/Tiny-1B-Instruct-GGUF").click()
-    expect(page.get_by_role("row", name="Q4_K_M")).to_contain_text("Get")
+    expect(page.get_by_role("row", name="Q4_K_M")).to_contain_text("Download")
     expect(page.get_by_text("Part 2 of 2 is missing.")).to_be_visible()

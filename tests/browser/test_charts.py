@@ -114,7 +114,7 @@ def test_charts_follow_while_somebody_looks(open_page, past, site):
     expect(charts.locator("canvas").first).to_be_visible()
     page.evaluate(f"document.getElementById('charts-deployment-{pk}').dataset.chartEvery = '1'")
     charts.scroll_into_view_if_needed()
-    charts.get_by_text("The charts in numbers").click()
+    charts.get_by_text("Show data table").click()
     site.do(
         "from webapp.samples.models import Sample; from webapp.deployments.models import Replica\n"
         f"replica = Replica.objects.get(deployment_id={pk}, number=1)\n"
@@ -143,8 +143,8 @@ def test_another_theme_redraws_the_charts(open_page, past):
 def test_without_scripts_the_numbers_are_there(open_page, past):
     pk = past("scriptless")
     page = open_page(f"/deployments/{pk}/", java_script_enabled=False)
-    page.get_by_role("link", name="Charts and their numbers").click()
-    page.get_by_text("The charts in numbers").click()
+    page.get_by_role("link", name="Charts").click()
+    page.get_by_text("Show data table").click()
     expect(page.get_by_role("region", name="Memory").locator("tbody tr").first).to_contain_text("GiB")
     page.goto("/usage/?group=day")
     expect(page.locator("table.stack tbody tr").first).to_be_visible()
@@ -154,10 +154,10 @@ def test_the_report_is_asked_without_leaving_the_page(open_page, past):
     past("asked")
     page = open_page("/usage/")
     page.evaluate("window.stillHere = true")
-    page.get_by_role("combobox", name="By").select_option("key")
+    page.get_by_role("combobox", name="Group by").select_option("key")
     expect(page.locator("#usage table.stack")).to_contain_text("charts")
     expect(page.locator("#usage canvas")).to_be_visible()
-    page.get_by_role("searchbox", name="Search").fill("nothing-like-it")
-    expect(page.locator("#usage")).to_contain_text("Nothing matches")
+    page.get_by_role("searchbox", name="Search", exact=True).fill("nothing-like-it")
+    expect(page.locator("#usage")).to_contain_text("No results for")
     assert "q=nothing-like-it" in page.url
     assert page.evaluate("window.stillHere")

@@ -42,6 +42,6 @@ def test_the_list_narrows_while_one_types_and_the_engine_follows_the_choice(open
     models.select_option(label="zz straw 42 (safetensors)")
     engine = page.locator("#id_engine")
     expect(engine.locator("option")).to_have_text(["vLLM"])
-    expect(page.get_by_label("Cache (GiB)")).to_be_attached()
+    expect(page.get_by_label("KV cache (GiB)")).to_be_attached()
     expect(page.locator("#id_name")).to_have_value("typed-before")
     assert models.evaluate("select => select.selectedOptions[0].textContent") == "zz straw 42 (safetensors)"

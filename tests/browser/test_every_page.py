@@ -80,7 +80,7 @@ def signed_in(yard, chromium):
     context = chromium.new_context(base_url=site.url)
     page = context.new_page()
     page.goto("/accounts/login/")
-    page.get_by_label("Username or e-mail").fill("ada")
+    page.get_by_label("Username or email").fill("ada")
     page.get_by_label("Password").fill("ada-has-a-password")
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(site.url + "/")

@@ -41,7 +41,7 @@ def test_the_list_of_keys_is_the_menu(open_page):
     page = open_page("/")
     page.keyboard.press("?")
     rows = page.get_by_role("dialog").locator("tr")
-    for text in ("Find anything", "Search this list", "Deployments", "Hosts", "Settings"):
+    for text in ("Search everything", "Filter this list", "Deployments", "Hosts", "Settings"):
         expect(rows.filter(has_text=text)).to_have_count(1)
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
@@ -65,7 +65,7 @@ def test_the_menu_folds_and_stays_folded(open_page):
     page = open_page("/")
     link = page.get_by_role("navigation", name="Main").get_by_role("link", name="Deployments")
     wide = page.locator("aside.navbar-vertical").bounding_box()["width"]
-    page.get_by_role("button", name="Fold the menu").click()
+    page.get_by_role("button", name="Collapse sidebar").click()
     page.reload()
     assert page.locator("aside.navbar-vertical").bounding_box()["width"] < wide / 2
     # Without its word the link still has its name.
@@ -98,30 +98,30 @@ def test_without_scripts_a_person_does_the_whole_round(open_page, site, deploy, 
     allowed_noise += ["422"]
     pk = deploy("no-scripts")
     page = open_page("/", java_script_enabled=False)
-    page.get_by_label("Find anything").fill("no-scripts")
-    page.get_by_label("Find anything").press("Enter")
+    page.get_by_label("Search everything").fill("no-scripts")
+    page.get_by_label("Search everything").press("Enter")
     page.locator("#content").get_by_role("link", name="no-scripts").click()
     expect(page).to_have_url(site.url + f"/deployments/{pk}/")
     page.goto("/hosts/1/edit/")
     page.get_by_label("Labels").fill("rack-3, for-tests")
-    page.get_by_label("Reserved memory").fill("900")
+    page.get_by_label("Reserved for the system").fill("900")
     page.get_by_role("button", name="Save").click()
     # The error stands beside its field, and nothing that was typed is gone.
     expect(page.locator(".field.has-error")).to_contain_text("Reserve between 0 and")
     expect(page.get_by_label("Labels")).to_have_value("rack-3, for-tests")
-    page.get_by_label("Reserved memory").fill("1.5")
+    page.get_by_label("Reserved for the system").fill("1.5")
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#host-panel")).to_contain_text("rack-3")
     page.get_by_role("button", name="Drain").click()
     expect(page.locator("#drain-means")).to_contain_text("nothing new is placed here")
-    page.get_by_role("button", name="Take new replicas again").click()
+    page.get_by_role("button", name="Undrain").click()
     page.goto("/keys/new/")
     page.get_by_label("Name").fill("by hand")
     page.get_by_role("button", name="Create").click()
     expect(page.locator("#key-text")).to_contain_text("my_")
     page.goto("/help/?q=drain")
     page.get_by_role("link", name="Hosts", exact=True).last.click()
-    expect(page.get_by_role("heading", name="Who holds the memory")).to_be_visible()
+    expect(page.get_by_role("heading", name="Memory reservations")).to_be_visible()
     page.goto("/playground/")
     expect(page.get_by_role("alert")).to_contain_text("JavaScript")
 
@@ -156,4 +156,4 @@ def test_destructive_actions_ask_first(open_page, deploy, allowed_noise):
     page.goto(f"/deployments/{pk}/delete/")
     page.get_by_label("Type precious").fill("something else")
     page.get_by_role("button", name="Delete").click()
-    expect(page.locator("#content")).to_contain_text("Type precious exactly")
+    expect(page.locator("#content")).to_contain_text("The name doesn't match")

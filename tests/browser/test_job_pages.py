@@ -44,9 +44,9 @@ def test_what_a_jobs_tools_say_follows_as_text_and_is_searched(site, open_page):
     # The panel is drawn anew and the log beside it stays.
     site.do(PROGRESS.format(pk=pk))
     page.get_by_text("8 of 272 tensors").wait_for()
-    page.get_by_label("Search the log").fill("56.9")
+    page.get_by_label("Search logs").fill("56.9")
     assert log.inner_text().strip() == "[1] 56.9"
-    page.get_by_label("Search the log").press("Enter")
+    page.get_by_label("Search logs").press("Enter")
     page.wait_for_url("**/log/?q=56.9")
     assert "[1] 56.9" in page.locator(".log-tall").inner_text()
     with page.expect_download() as download:

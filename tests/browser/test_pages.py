@@ -43,7 +43,7 @@ def test_signing_in_leads_to_the_page_one_wanted(open_page, site, shoot):
     page = open_page("/keys/", signed_in=False)
     expect(page).to_have_url(re.compile(r"/accounts/login/\?next=/keys/"))
     shoot(page, "login-light")
-    page.get_by_label("Username or e-mail").fill("bob")
+    page.get_by_label("Username or email").fill("bob")
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_be_visible()
@@ -156,13 +156,13 @@ def test_the_log_grows_as_text_and_is_searched(open_page, site, deploy, move):
     say = f"from webapp.deployments.lifecycle import append_log; append_log({replica}, 1, 1, {{!r}}, 'now')"
     page = open_page(f"/deployments/{pk}/")
     is_live(page)
-    expect(page.get_by_text("The engine has printed nothing yet.")).to_be_visible()
+    expect(page.get_by_text("No log output yet.")).to_be_visible()
     site.do(say.format("<script>window.hacked = 1</script><img src=x>\x1b[31mred\n"))
     log = page.locator("[data-log]")
     expect(log).to_have_text("<script>window.hacked = 1</script><img src=x>red")
     site.do(say.format("second line\n"))
     expect(log).to_contain_text("second line")
-    page.get_by_placeholder("Search the log").fill("second")
+    page.get_by_placeholder("Search logs").fill("second")
     expect(log).to_have_text("second line")
     assert page.evaluate("window.hacked") is None
 
@@ -174,15 +174,15 @@ def test_a_deployment_is_made_with_the_fit_in_sight_and_deleted_by_name(open_pag
     expect(page.locator("#id_options-context_length_errors")).to_have_text("A number from 256 to 1,048,576.")
     expect(page.locator("#fit")).to_contain_text("Context length: ")
     page.get_by_label("Context length").fill("65536")
-    page.get_by_role("button", name="Take 8,192").click()
+    page.get_by_role("button", name="Use 8,192").click()
     expect(page.get_by_label("Context length")).to_have_value("8192")
     expect(page.locator("#fit")).not_to_contain_text("trained for")
     expect(page.locator("#id_options-context_length_errors")).to_be_empty()
     page.get_by_label("Context length").fill("1048576")
-    page.get_by_label("Slots").fill("64")
+    page.get_by_label("Parallel requests (slots)").fill("64")
     expect(page.locator("#fit")).to_contain_text("It needs")
     page.get_by_label("Context length").fill("2048")
-    page.get_by_label("Slots").fill("1")
+    page.get_by_label("Parallel requests (slots)").fill("1")
     expect(page.locator("#fit")).to_contain_text("fits")
     page.get_by_label("Name", exact=True).fill("made-here")
     page.get_by_role("button", name="Deploy").click()
@@ -190,7 +190,7 @@ def test_a_deployment_is_made_with_the_fit_in_sight_and_deleted_by_name(open_pag
     expect(page.get_by_role("heading", name="made-here")).to_be_visible()
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("Asked made-here to stop")).to_be_visible()
+    expect(page.get_by_text("Stopping made-here")).to_be_visible()
     expect(page.get_by_role("button", name="Start")).to_be_visible()
     page.get_by_role("link", name="Delete").click()
     page.get_by_label("Type made-here").fill("made-here")
@@ -205,7 +205,7 @@ def test_a_key_is_shown_once_and_revoked(open_page):
     text = page.locator("#key-text").inner_text()
     assert re.fullmatch(r"my_[0-9a-f]{8}_[\w-]{43}", text)
     expect(page.locator("#snippet-1")).to_contain_text(text)
-    page.get_by_role("link", name="I have copied it").click()
+    page.get_by_role("link", name="Done").click()
     expect(page.get_by_text(text)).to_have_count(0)
     page.get_by_role("link", name="Revoke laptop").click()
     page.get_by_role("button", name="Revoke").click()
@@ -231,15 +231,15 @@ def test_everything_that_matters_works_without_javascript(open_page, deploy):
     pk = deploy("plain")
     page = open_page(f"/deployments/{pk}/", java_script_enabled=False)
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("Asked plain to stop")).to_be_visible()
+    expect(page.get_by_text("Stopping plain")).to_be_visible()
     page.get_by_role("button", name="Start").click()
-    expect(page.get_by_text("Asked plain to run")).to_be_visible()
+    expect(page.get_by_text("Starting plain")).to_be_visible()
     page.goto("/deployments/?q=plain&sort=-name")
     expect(page.locator("#deployments tbody tr")).to_have_count(1)
     page.goto("/deployments/new/")
     page.get_by_label("Name", exact=True).fill("plain-too")
     page.get_by_role("button", name="Deploy").click()
-    expect(page.get_by_text("Asked plain-too to run")).to_be_visible()
+    expect(page.get_by_text("plain-too is starting")).to_be_visible()
 
 
 def test_a_chat_streams_and_is_measured(open_page, engine, shoot):
@@ -251,9 +251,7 @@ def test_a_chat_streams_and_is_measured(open_page, engine, shoot):
     # Hostile words of a model are words.
     expect(page.locator(".turn-assistant .words")).to_have_text("Hello there, <b>friend</b>!\nHow are you?")
     measured = page.locator("#measured-a")
-    expect(measured).to_contain_text(
-        re.compile(r"first token after \d+ ms · [\d.]+ tokens/s · 8 tokens · 5 in the prompt")
-    )
+    expect(measured).to_contain_text(re.compile(r"TTFT \d+ ms · [\d.]+ tokens/s · 8 tokens · 5 prompt tokens"))
     asked = engine.asked[0]
     assert asked["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     assert asked["temperature"] == 0.5
@@ -305,8 +303,8 @@ ready = Replica.objects.get(deployment__name="chat-small")
 inventory.book(ready.holder, host.pk, 1_500_000_000, {host.accelerators.get().pk: 9_000_000_000})
 Replica.objects.filter(pk=ready.pk).update(host=host, address="172.31.5.3", port=8080,
     estimate=[dict(name="weights", label="Weights (Q8_0)", bytes=143_000_000, basis="exact"),
-              dict(name="kv_cache", label="Cache for 2 x 4096 tokens (f16)", bytes=188_743_680, basis="exact"),
-              dict(name="compute_buffer", label="Working memory", bytes=9_000_000, basis="estimate")],
+              dict(name="kv_cache", label="KV cache, 2 x 4096 tokens (f16)", bytes=188_743_680, basis="exact"),
+              dict(name="compute_buffer", label="Compute buffers", bytes=9_000_000, basis="estimate")],
     observed={"CPU weights": 143_000_000, "CPU kv_cache": 188_743_680})
 lines = [f"srv  log line {number}: slot released, n_tokens = {number * 7}\\n" for number in range(60)]
 lifecycle.append_log(ready.pk, 1, 1, "".join(lines), "now")
@@ -327,7 +325,7 @@ def scenery(site):
     for name, states, text, advice in (
         ("chat-small", ("placing", "starting", "loading", "ready"), "", ""),
         ("summaries", ("placing", "starting", "loading"), "", ""),
-        ("too-big", ("placing", "failed"), "No host has room. local: 31.02 GiB are needed and 22.40 GiB are free.",
+        ("too-big", ("placing", "failed"), "No suitable host. local: 31.02 GiB are needed and 22.40 GiB are free.",
          "Choose a smaller quantisation or a shorter context."),
     ):  # fmt: skip
         pk = site.do(MAKE.format(name=name, replicas=1))
@@ -370,6 +368,6 @@ def test_every_page_in_every_look(open_page, scenery, shoot, look):
 def test_what_is_not_there_says_so(open_page, shoot, allowed_noise):
     allowed_noise += ["404"]
     page = open_page("/deployments/99999/")
-    expect(page.get_by_text("There is nothing here")).to_be_visible()
-    expect(page.get_by_text("Request id")).to_be_visible()
+    expect(page.get_by_text("Page not found")).to_be_visible()
+    expect(page.get_by_text("Request ID")).to_be_visible()
     shoot(page, "404-light")

@@ -40,7 +40,7 @@ def localhost(site, chromium):
 
 def sign_in(page, name, password):
     page.goto("/accounts/login/")
-    page.get_by_label("Username or e-mail").fill(name)
+    page.get_by_label("Username or email").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
 
@@ -55,7 +55,7 @@ def test_a_passkey_is_added_is_the_second_factor_and_signs_in_alone(site, localh
     shoot(page, "security-light")
     page.locator("a[href='/accounts/2fa/webauthn/add/']").click()
     page.get_by_label("Password").fill("carol-has-a-password")
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     page.get_by_label(re.compile("sign in with it alone")).check()
     shoot(page, "passkey-add-light")
     page.get_by_role("button", name="Add").click()
@@ -65,7 +65,7 @@ def test_a_passkey_is_added_is_the_second_factor_and_signs_in_alone(site, localh
 
     page.context.clear_cookies()
     sign_in(page, "carol", "carol-has-a-password")
-    expect(page.get_by_role("heading", name="Second factor")).to_be_visible()
+    expect(page.get_by_role("heading", name="Two-factor authentication")).to_be_visible()
     shoot(page, "second-factor-light")
     page.get_by_role("button", name="Use a passkey or security key").click()
     expect(page.get_by_role("heading", name="Home")).to_be_visible()
@@ -97,14 +97,14 @@ def test_the_pages_of_accounts_are_quiet_and_fit(open_page, shoot, look):
 def test_inviting_somebody_who_then_joins(open_page, site, shoot):
     page = open_page("/team/research/")
     page.get_by_role("link", name="Invite").click()
-    page.get_by_label("For whom").fill("Dave")
-    page.get_by_role("button", name="Make the link").click()
+    page.get_by_label("Note").fill("Dave")
+    page.get_by_role("button", name="Create link").click()
     address = page.locator("#link-text").text_content()
     shoot(page, "invitation-light")
     guest = open_page(address.removeprefix(site.url), signed_in=False)
-    guest.get_by_label("User name").fill("dave")
+    guest.get_by_label("Username").fill("dave")
     guest.get_by_label("Password", exact=True).fill("dave-has-a-password")
-    guest.get_by_label("The password again").fill("dave-has-a-password")
+    guest.get_by_label("Confirm password").fill("dave-has-a-password")
     shoot(guest, "join-light")
-    guest.get_by_role("button", name="Make the account and join").click()
+    guest.get_by_role("button", name="Create account and join").click()
     expect(guest.get_by_text("Welcome. You are operator in Research.")).to_be_visible()

@@ -15,8 +15,9 @@ pytestmark = pytest.mark.browser
 
 READY = (
     "from webapp.deployments.models import Replica; from webapp.foundation.events.services import publish\n"
+    "from webapp.foundation.events.topics import ROUTES\n"
     "Replica.objects.filter(deployment_id={pk}).update(address='127.0.0.1', port={port})\n"
-    "publish('gateway')"
+    "publish(ROUTES)"
 )
 KEY = """
 from webapp.accounts.models import Team, User
@@ -56,7 +57,7 @@ def test_two_models_are_asked_the_same_and_keep_their_own_talk(open_page, engine
     page.keyboard.press("Enter")
     for pane in "ab":
         expect(answers(page, pane)).to_contain_text("How are you?")
-        expect(page.locator(f"#measured-{pane}")).to_contain_text(re.compile(r"first token after \d+ ms"))
+        expect(page.locator(f"#measured-{pane}")).to_contain_text(re.compile(r"TTFT \d+ ms"))
     answered(page)
     page.get_by_label("Your message").fill("More")
     page.get_by_role("button", name="Send").click()
@@ -182,3 +183,43 @@ def test_the_chat_as_code_works_as_it_is_shown(open_page, site, engine):
     assert said == ["Hello there, <b>friend</b>!\nHow are you?"]
     assert [asked["messages"] for asked in engine.asked] == [wanted] * 3, json.dumps(engine.asked)
     assert all(asked["temperature"] == 0.5 and asked["max_tokens"] == 512 for asked in engine.asked)
+
+
+@pytest.fixture
+def all_else_stopped(site):
+    """Deployments of other tests are none to choose for the time of this one."""
+    stop = (
+        "from webapp.deployments.models import Deployment\n"
+        "rows = Deployment.objects.filter(desired_state='running')\n"
+        "result = list(rows.values_list('pk', flat=True))\n"
+        "rows.update(desired_state='stopped')"
+    )
+    stopped = site.do(stop)
+    yield
+    site.do(
+        "from webapp.deployments.models import Deployment\n"
+        f"Deployment.objects.filter(pk__in={stopped}).update(desired_state='running')"
+    )
+
+
+def test_while_nothing_is_ready_the_page_says_so_and_sends_nothing_until_something_is(
+    open_page, all_else_stopped, deploy, move
+):
+    page = open_page("/playground/")
+    expect(page.locator("main")).to_contain_text("No running deployments you can use")
+    pk = deploy("still-loading")
+    move(pk, "placing", "starting", "loading")
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-live", "live")
+    choice = page.locator("#deployment-a")
+    expect(choice.locator("option:checked")).to_have_text("none is ready to chat")
+    expect(choice.locator(f"option[value='{pk}']")).to_be_disabled()
+    page.get_by_label("Your message").fill("Hello?")
+    expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    page.keyboard.press("Enter")
+    move(pk, "ready")
+    expect(choice).to_have_value(str(pk))
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    # What was typed meanwhile waits for a person.
+    expect(page.get_by_label("Your message")).to_have_value("Hello?")
+    expect(page.locator(".turn")).to_have_count(0)

@@ -8,6 +8,7 @@ from tests.catalog.safetensors_file import CONFIG, safetensors_bytes
 from tests.parts.hub import COMMIT, TOKEN
 from webapp.catalog import services
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CodeApproval, CopyState, Hub
+from webapp.jobs import deleting
 from webapp.jobs.models import Job, JobKind
 
 pytestmark = pytest.mark.django_db
@@ -35,7 +36,7 @@ def test_without_a_hub_in_reach_the_page_says_what_else_there_is(client, ada, hu
     Hub.objects.update(endpoint="http://127.0.0.1:1")
     client.force_login(ada)
     text = page(client, "catalog:index", q="tiny", hubs="1")
-    assert "cannot be reached" in text and "add files from a folder" in text
+    assert "cannot be reached" in text and "import local files" in text
     assert '<a href="/models/hubs/">Hubs and mirrors</a>' in text
     assert '"/help/models/#on-mirrors-and-proxies"' in text
     assert 'id="on-mirrors-and-proxies"' in client.get("/help/models/").content.decode()
@@ -87,7 +88,7 @@ def test_a_hub_that_is_switched_off_is_not_asked_by_page_either(client, root, hu
     Hub.objects.update(is_enabled=False)
     client.force_login(root)
     reply = client.get(reverse("catalog:repo", args=[hub.pk]), {"name": "org/Tiny-GGUF"})
-    assert reply.status_code == 409 and "is switched off" in reply.content.decode()
+    assert reply.status_code == 409 and "is disabled" in reply.content.decode()
     assert small_hub.asked == []
 
 
@@ -163,7 +164,7 @@ def test_an_admin_approves_the_code_of_a_commit_on_its_page(client, root, hub, s
     config = json.dumps({**CONFIG, "auto_map": {"AutoModel": "m.M"}}).encode()
     small_hub.add("org/code", {"model.safetensors": safetensors_bytes(), "config.json": config, "m.py": b"pass"})
     client.force_login(root)
-    assert "I have read them" in page(client, "catalog:repo", hub.pk, name="org/code")
+    assert "I reviewed this code" in page(client, "catalog:repo", hub.pk, name="org/code")
     client.post(reverse("catalog:approve", args=[hub.pk]), {"repo": "org/code", "commit": COMMIT})
     assert CodeApproval.objects.get().approved_by == root
     assert "An admin approved those" in page(client, "catalog:repo", hub.pk, name="org/code")
@@ -192,13 +193,13 @@ def test_a_file_is_fetched_by_its_address_and_what_is_secret_in_it_is_kept_so(
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("http://example.org/m.gguf", "without encryption"),
+        ("http://example.org/m.gguf", "Plain http"),
         ("https://127.0.0.1/m.gguf", "private address 127.0.0.1"),
         ("https://169.254.169.254/latest/m.gguf", "private address"),
         ("https://[::ffff:10.0.0.1]/m.gguf", "private address"),
-        ("https://user:pw@example.org/m.gguf", "user name or password"),
+        ("https://user:pw@example.org/m.gguf", "username or password"),
         ("https://example.org/m.safetensors", "Only GGUF files"),
-        ("file:///etc/passwd.gguf", "no web address"),
+        ("file:///etc/passwd.gguf", "is not a URL"),
         ("https://[::1/m.gguf", "Only GGUF files"),
     ],
 )
@@ -260,7 +261,7 @@ def test_who_may_not_fetch_sees_no_way_there_and_a_wrong_host_is_said_beside_its
     reply = client.post(reverse("catalog:fetch", args=[artifact.pk]), {"team": team.pk, "host": 4711})
     assert reply.status_code == 422 and "host" in reply.context["form"].errors
     bob.memberships.update(role="viewer")
-    assert "Fetch to another host" not in page(client, "catalog:detail", artifact.catalog_model.slug)
+    assert "Copy to another host" not in page(client, "catalog:detail", artifact.catalog_model.slug)
 
 
 def test_a_repository_offers_fifty_of_a_thousand_hosts_and_finds_the_others(
@@ -301,14 +302,27 @@ def test_what_a_deployment_uses_is_not_deleted(client, ada, team, deployment):
     assert not Job.objects.exists() and ArtifactCopy.objects.get().state == CopyState.PRESENT
 
 
-def test_the_owner_learns_no_name_of_what_uses_it_in_other_teams(client, ada, eve, make_deployment):
-    deployment = make_deployment("evening", team=eve.teams.get())
+def test_the_owner_is_told_what_other_teams_use_it_for_and_how_to_take_it_back(client, ada, eve, make_deployment):
+    deployment = make_deployment("evening", team=eve.teams.get(), desired_state="stopped")
+    deployment.replicas.update(state="stopped")
+    page, api = (
+        reverse("catalog:delete", args=[deployment.artifact_id]),
+        f"/api/v1/artifacts/{deployment.artifact_id}",
+    )
     client.force_login(ada)
-    text = client.get(reverse("catalog:delete", args=[deployment.artifact_id])).content.decode()
-    assert "1 deployment of other teams" in text and "evening" not in text
-    post = {"team": ada.teams.get().pk}
-    told = client.post(reverse("catalog:delete", args=[deployment.artifact_id]), post, follow=True).content.decode()
-    assert "1 of other teams uses it" in told and "evening" not in told
+    text = client.get(page).content.decode()
+    assert "<strong>evening of team Strangers</strong> would serve it when it is started" in text
+    assert "Stop sharing it with team Strangers" in text
+    assert reverse("catalog:owner", args=[deployment.artifact_id]) in text
+    refused = client.delete(api)
+    assert (refused.status_code, "evening of team Strangers" in refused.json()["title"]) == (409, True)
+    client.post(reverse("catalog:owner", args=[deployment.artifact_id]), {"do": "unshare"})
+    assert "It is still needed" not in client.get(page).content.decode()
+    assert client.delete(api).status_code == 202
+    deleting.finish(Job.objects.get(), {})
+    left = client.get(reverse("catalog:detail", args=[deployment.artifact.catalog_model.slug])).content.decode()
+    assert "The entry goes with the last stopped deployment of another team" in left
+    assert reverse("catalog:fetch", args=[deployment.artifact_id]) in left
 
 
 def test_who_may_only_use_it_has_no_page_to_delete_it(client, eve, deployment, artifact):

@@ -85,7 +85,7 @@ def test_a_circle_of_redirects_ends():
     with running_hub() as hub:
         hub.add("o/m", {"f": b"x" * 5000})
         hub.redirect_to = f"{hub.url}/o/m/resolve/main/f"
-        with pytest.raises(OutboundError, match="without end"):
+        with pytest.raises(OutboundError, match="too many redirects"):
             outbound.get(f"{hub.url}/o/m/resolve/main/f", OPEN)
 
 
@@ -93,7 +93,7 @@ def test_a_redirect_to_what_is_no_address_is_refused():
     with running_hub() as hub:
         hub.add("o/m", {"f": b"x" * 5000})
         hub.redirect_to = "https://[::1/f"
-        with pytest.raises(OutboundError, match="no web address"):
+        with pytest.raises(OutboundError, match="is not a URL"):
             outbound.get(f"{hub.url}/o/m/resolve/main/f", OPEN)
 
 

@@ -56,7 +56,7 @@ def test_a_deployment_is_made_shown_stopped_and_deleted_by_name(ada):
     assert ada("deployments", "stop", "whole-life", "--json").json["desired_state"] == "stopped"
     assert ada("deployments", "start", "whole-life", "--quiet").out.strip() == str(made.json["id"])
     diary = ada("deployments", "events", "whole-life", "--json").json["items"]
-    assert {"asked to run", "asked to stop"} <= {line["text"] for line in diary}
+    assert {"requested a start", "requested a stop"} <= {line["text"] for line in diary}
     assert ada("deployments", "delete", "whole-life").code == 0
 
 
@@ -86,7 +86,7 @@ def test_a_key_is_made_by_its_name_used_and_revoked(ada):
     ("words", "code", "said"),
     [
         (("deployments", "get", "no-such"), 2, "There is no 'no-such' among the deployments"),
-        (("deployments", "get", "4711"), 1, "There is no such thing"),
+        (("deployments", "get", "4711"), 1, "Not found"),
         (("deployments", "create", "--name", "x"), 2, "Missing: --artifact"),
         (("deployments", "create", "--name", "X!", "--artifact", "1"), 1, "lower-case letters"),
         (("deployments", "create", "--name", "x", "--artifact", "SmolLM2"), 2, "names 2 artifacts"),
@@ -94,8 +94,8 @@ def test_a_key_is_made_by_its_name_used_and_revoked(ada):
         (("deployments", "create", "--body", "{"), 2, "--body"),
         (("deployments", "lsit"), 2, "No such command"),
         (("jobs", "list", "--state", "tired"), 2, "tired"),
-        (("--url", "ftp://x", "me", "get"), 2, "is no address"),
-        (("--url", "http://127.0.0.1:9", "me", "get"), 3, "No Modelyard answers"),
+        (("--url", "ftp://x", "me", "get"), 2, "is not a URL"),
+        (("--url", "http://127.0.0.1:9", "me", "get"), 3, "Cannot reach Modelyard"),
         (("wait", "deployments", "no-such"), 2, "There is no 'no-such'"),
         (("wait", "cats", "tom"), 2, "no list of 'cats'"),
     ],
@@ -140,7 +140,7 @@ def test_a_key_on_standard_input_is_taken_without_a_word_about_terminals(modelya
     assert modelyard("me", "get", "--json").json["username"] == "ada"
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     told = modelyard("login", "--url", yard.url)
-    assert told.code == 2 and "no API key on standard input" in told.err
+    assert told.code == 2 and "No API key on standard input" in told.err
 
 
 def test_a_wrong_key_is_not_kept(modelyard, yard):
@@ -179,14 +179,14 @@ def test_a_group_is_found_in_the_singular_too(ada, deployment):
 
 
 def test_waiting_for_what_failed_ends_with_the_reason(ada, yard, deployment):
-    yard.site.do(MOVES.format(name=deployment, states=["placing", "failed"], text="No host has room."))
+    yard.site.do(MOVES.format(name=deployment, states=["placing", "failed"], text="No suitable host."))
     yard.site.do(
         f"from webapp.deployments.models import Replica\n"
         f"Replica.objects.filter(deployment__name={deployment!r}).update(next_due_at=None)"
     )
     told = ada("wait", "deployments", deployment, "--timeout", "600")
     assert told.code == 1
-    assert "No host has room." in told.err
+    assert "No suitable host." in told.err
 
 
 def test_waiting_ends_with_its_own_code_when_time_is_up(ada, deployment):

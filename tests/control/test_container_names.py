@@ -16,6 +16,7 @@ from webapp.deployments.models import Replica
 from webapp.deployments.spec import DeploymentSpec
 from webapp.inventory import services as inventory
 from workers import controllers
+from workers.controllers.host import processors
 from workers.runtime import specs
 from workers.runtime.base import ContainerSpec
 
@@ -106,7 +107,7 @@ def test_a_name_that_is_taken_is_gone_round_when_it_was_ours_and_refused_when_no
         [mine] = [one for one in runtime.containers.values() if one.id != left]
         assert mine.name == replica.container
     else:
-        assert replica.state == "failed" and "not ours" in replica.reason
+        assert replica.state == "failed" and "not managed by Modelyard" in replica.reason
 
 
 def test_failed_starts_are_over_once_something_runs(runtime: MemoryRuntime, replica: Replica) -> None:
@@ -123,3 +124,18 @@ def test_the_next_attempt_has_a_name_of_its_own(cast: Any, runtime: MemoryRuntim
     assert (worked(replica).state, replica.container) == ("stopped", "")
     services.start(cast.ada, replica.deployment)
     assert worked(replica).container == "modelyard-research-chat.v2-1-g1-a2"
+
+
+def test_probes_of_two_installations_on_one_docker_engine_have_names_of_their_own():
+    one, other = "0f3c1a2b-1111", "9d8e7f60-2222"
+    assert specs.probe_name(one, "nvidia") == "modelyard-probe-nvidia-0f3c1a2b"
+    asked = []
+
+    class Noting(MemoryRuntime):
+        def run(self, spec: ContainerSpec, limit_s: float) -> tuple[int, str]:
+            asked.append(spec.name)
+            return 1, ""
+
+    for installation in (one, other):
+        processors.find(Noting(), installation)
+    assert len(set(asked)) == 2

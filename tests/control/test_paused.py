@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from tests.parts.memory_runtime import MemoryRuntime
 from webapp.deployments import routes, services
 from webapp.deployments.spec import DeploymentSpec
 from webapp.jobs.models import Job
-from workers import controllers
+from workers import controllers, shut_down
 from workers.runtime import specs
 from workers.runtime.base import ContainerSpec
 
@@ -62,7 +63,23 @@ def test_a_replica_that_was_stopped_with_docker_is_told_so_by_the_signal(cast: A
     runtime.signals[replica.container_id] = ("SIGHUP", "SIGTERM")
     runtime.end(replica.container_id, 0)
     assert look("deployments.reconcile", replica).reason_code == "killed"
-    assert replica.reason.startswith("Stopped from outside (docker stop or the like: SIGTERM, exit code 0)")
+    assert replica.reason.startswith(
+        "The container was stopped externally (docker stop or similar: SIGTERM, exit code 0)"
+    )
+
+
+def test_a_replica_that_make_down_stopped_is_told_so_and_is_no_crash(cast: Any, runtime: MemoryRuntime) -> None:
+    allow("engine:1")
+    wanted = DeploymentSpec("chat", artifact=cast.artifact, image="engine:1")
+    replica = services.create(cast.ada, cast.team, wanted).replicas.get()
+    look("deployments.reconcile", replica)
+    runtime.signals[replica.container_id] = ("SIGTERM",)
+    runtime.end(replica.container_id, 0)
+    shut_down.note([replica.container_id], still_there=[replica.container_id])
+    assert look("deployments.reconcile", replica).reason_code == "shut_down"
+    assert replica.reason == "Stopped with Modelyard itself, by `make down`."
+    assert (replica.crash_count, replica.state) == (0, "failed")
+    Path(shut_down.path()).unlink()
 
 
 def test_a_paused_job_says_so_until_it_is_unpaused(cast: Any, runtime: MemoryRuntime) -> None:

@@ -46,7 +46,7 @@ def test_a_failed_job_is_news_for_a_day(ada, team, host, deployment):
 def test_containers_on_hold_are_for_who_may_let_go(request, host, deployment, person, sees):
     row = inventory.installation()
     type(row).objects.update(is_on_hold=True)
-    assert (("on hold", "Unknown containers") in words(request.getfixturevalue(person))) is sees
+    assert (("on hold", "Unmanaged containers") in words(request.getfixturevalue(person))) is sees
 
 
 def test_a_new_installation_is_led_one_step_at_a_time(root, team):
@@ -118,7 +118,7 @@ def test_a_replica_that_is_to_stop_and_does_not_is_named_whatever_its_state(ada,
     as_old_as(deployment.replicas.get(), timedelta(hours=1), state=state)
     type(deployment).objects.update(desired_state="stopped")
     found = [each for each in attention.concerns(ada) if each.kind == "replica"]
-    assert len(found) == 1 and "It is to be stopped" in found[0].reason
+    assert len(found) == 1 and "It should be stopped" in found[0].reason
 
 
 @pytest.mark.parametrize(("state", "wanted"), [("loading", "running"), ("ready", "running"), ("stopping", "stopped")])
@@ -165,7 +165,10 @@ def test_failing_requests_are_named_when_they_are_more_than_noise(ada, eve, team
 
 def test_jobs_that_do_not_begin_or_do_not_end_are_named(ada, team, host, deployment):
     waits = Job.objects.create(kind="fetch", team=team, host=host)
-    stays = Job.objects.create(kind="fetch", team=team, host=host, state="running", is_cancel_wanted=True)
+    asked = timezone.now() - timedelta(hours=1)
+    stays = Job.objects.create(
+        kind="fetch", team=team, host=host, state="running", is_cancel_wanted=True, cancel_asked_at=asked
+    )
     usual = Job.objects.create(kind="fetch", team=team, host=host)
     paused = Job.objects.create(kind="fetch", team=team, host=host, state="running")
     jobs.record_paused(paused, "modelyard-job-4-a1")
@@ -173,7 +176,21 @@ def test_jobs_that_do_not_begin_or_do_not_end_are_named(ada, team, host, deploym
     found = {each.title: each for each in attention.concerns(ada) if each.kind == "job"}
     assert set(found) == {f"Fetch job {job.pk}" for job in (waits, stays, paused)}
     assert "docker unpause modelyard-job-4-a1" in found[f"Fetch job {paused.pk}"].reason
-    assert "to be cancelled" in found[f"Fetch job {stays.pk}"].reason
+    assert "was cancelled and is still" in found[f"Fetch job {stays.pk}"].reason
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_cancellation_is_late_when_it_was_asked_for_long_ago_however_old_the_job_is(ada, team, host, state):
+    job = Job.objects.create(kind="fetch", team=team, host=host, state=state)
+    Job.objects.update(created_at=timezone.now() - timedelta(days=2))
+    jobs.cancel(ada, job)
+    assert not [each for each in attention.concerns(ada) if each.kind == "job"]
+    long_ago = timezone.now() - timedelta(hours=1)
+    Job.objects.update(cancel_asked_at=long_ago)
+    # Asking once more is no new beginning.
+    jobs.cancel(ada, job)
+    [found] = [each for each in attention.concerns(ada) if each.kind == "job"]
+    assert (found.since, found.reason) == (long_ago, f"It was cancelled and is still {state}.")
 
 
 @pytest.mark.parametrize("state", ["failed", "refused"])
@@ -322,4 +339,4 @@ def test_home_api_and_page_tell_the_same(client, ada, host, deployment):
     ]
     page = client.get("/").content.decode()
     assert "the container is running" in page and "7 min ago" in page
-    assert "Everything does what was asked" not in page
+    assert "All clear" not in page

@@ -38,6 +38,7 @@ PAGES = [
     "/search/?q=d",
     "/playground/",
     "/settings/engines/",
+    "/settings/master-key/",
     "/api/v1/deployments",
     "/api/v1/jobs",
     "/api/v1/hosts",

@@ -19,15 +19,15 @@ def test_home_names_what_needs_a_person_first(client, ada, deployment, advance):
 
 
 def test_home_says_why_a_replica_waits(client, ada, deployment):
-    deployment.replicas.update(reason_code="no_room", reason="No host has room.", advice="Add a host.")
+    deployment.replicas.update(reason_code="no_room", reason="No suitable host.", advice="Add a host.")
     client.force_login(ada)
     for url in ("/", "/deployments/"):
-        assert "No host has room." in client.get(url).content.decode()
+        assert "No suitable host." in client.get(url).content.decode()
 
 
 def test_home_is_calm_when_nothing_is_wrong(client, ada, host, deployment):
     client.force_login(ada)
-    assert "Nothing. Everything does what was asked of it." in client.get("/").content.decode()
+    assert "All clear." in client.get("/").content.decode()
 
 
 def test_home_of_a_stranger_tells_nothing_of_the_team(client, eve, deployment, advance):

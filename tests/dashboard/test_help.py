@@ -52,7 +52,7 @@ def test_the_index_is_searched(client, ada):
     client.force_login(ada)
     text = client.get("/help/?q=userns-remap").content.decode()
     assert "/help/hosts/" in text and "/help/jobs/" not in text
-    assert "No help page holds" in client.get("/help/?q=zzzz").content.decode()
+    assert "No help results for" in client.get("/help/?q=zzzz").content.decode()
 
 
 def test_a_page_that_is_not_written_is_a_404(client, ada):
@@ -72,7 +72,7 @@ def test_every_room_leads_to_its_page(client, ada, url, slug):
 
 @pytest.mark.parametrize(
     ("word", "slug"),
-    [("mirror", "models"), ("proxy", "models"), ("HF_ENDPOINT", "models"), ("second factor", "keys-and-teams"),
+    [("mirror", "models"), ("proxy", "models"), ("HF_ENDPOINT", "models"), ("two-factor", "keys-and-teams"),
      ("passkey", "keys-and-teams"), ("SOCKS", "models"), ("ModelScope", "models"), ("SMS", "keys-and-teams"),
      ("context trained", "deployments"), ("docker ps", "deployments")],
 )  # fmt: skip

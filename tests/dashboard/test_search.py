@@ -39,7 +39,7 @@ def test_a_stranger_finds_nothing_of_the_team(eve, things):
 
 def test_a_job_is_found_by_its_number(ada, things):
     job = Job.objects.get()
-    assert titles(ada, f"#{job.pk}")["Jobs"] == [f"fetch #{job.pk}"]
+    assert titles(ada, f"#{job.pk}")["Jobs"] == [f"Download #{job.pk}"]
 
 
 @pytest.mark.parametrize(

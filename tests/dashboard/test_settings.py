@@ -2,7 +2,7 @@
 
 import pytest
 
-PAGES = ["/settings/", "/settings/engines/", "/settings/about/"]
+PAGES = ["/settings/", "/settings/engines/", "/settings/about/", "/settings/master-key/"]
 
 
 @pytest.mark.parametrize("url", PAGES)

@@ -23,7 +23,7 @@ def test_what_is_over_is_rounded_down_and_what_comes_is_rounded(away, words):
 
 
 def test_a_memory_term_says_in_words_where_it_comes_from():
-    assert show.basis("config") == "from the model's shape"
+    assert show.basis("config") == "computed from config"
     assert show.basis("exact") == "exact"
 
 

@@ -49,7 +49,7 @@ def test_the_page_offers_the_engines_that_load_the_chosen_model(
     for chosen, title in ((artifact, "llama.cpp"), (halves, "vLLM")):
         text = client.get(NEW, {"artifact": chosen.pk}).content.decode()
         assert options_in(text, "engine") == [title]
-    assert "Cache (GiB)" in text, "and the options are that engine's"
+    assert "KV cache (GiB)" in text, "and the options are that engine's"
 
 
 def test_choosing_another_kind_of_file_brings_its_engine_and_options_along(
@@ -60,7 +60,7 @@ def test_choosing_another_kind_of_file_brings_its_engine_and_options_along(
     text = client.post(FIT, typed).content.decode()
     assert '<fieldset class="step" id="how" hx-swap-oob="outerHTML settle:0">' in text
     assert options_in(text, "engine") == ["vLLM"] and 'name="options_of" value="vllm"' in text
-    assert "Its options are shown now" not in text
+    assert "The options changed for this engine" not in text
     same = client.post(FIT, typed | {"artifact": artifact.pk}).content.decode()
     assert 'id="how"' not in same, "options that are being typed are not taken away"
 
@@ -85,7 +85,7 @@ def test_options_that_nobody_has_seen_are_not_deployed(client: Any, ada: Any, te
     client.force_login(ada)
     typed = {"name": "chat", "artifact": halves.pk, "team": team.pk, "engine": "vllm", "replicas": 1}
     reply = client.post(NEW, typed | {"options_of": "llamacpp"})
-    assert reply.status_code == 422 and "Its options are shown now" in reply.content.decode()
+    assert reply.status_code == 422 and "The options changed for this engine" in reply.content.decode()
     assert not Deployment.objects.exists()
 
 
@@ -163,7 +163,7 @@ def test_the_fit_panel_answers_for_a_few_hosts_and_counts_the_others(
     text = client.post(FIT, {"artifact": artifact.pk, "team": team.pk}).content.decode()
     assert text.count('<div class="place">') == 6
     assert text.index(f"<strong>{host.name}</strong>") < text.index("<strong>host 00</strong>"), "what fits comes first"
-    assert "55 more hosts: none would take it" in text
+    assert "55 more hosts: none could run it" in text
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_a_stranger_gets_404(client, eve, deployment, name):
     url = reverse(f"deployments:{name}", args=[deployment.pk])
     reply = client.post(url, {"name": deployment.name}) if name != "detail" else client.get(url)
     assert reply.status_code == 404
-    assert b"Request id" in reply.content
+    assert b"Request ID" in reply.content
     deployment.refresh_from_db()
     assert deployment.desired_state == "running"
 
@@ -51,7 +51,7 @@ def test_a_stranger_gets_404(client, eve, deployment, name):
 def test_a_strangers_list_does_not_name_it(client, eve, deployment):
     client.force_login(eve)
     text = client.get(reverse("deployments:index")).content.decode()
-    assert "Nothing is deployed yet" in text
+    assert "No deployments yet" in text
 
 
 @pytest.mark.parametrize("number", ["²", "-1", "9" * 19, "9" * 5000])
@@ -133,7 +133,7 @@ def test_a_form_without_its_token_is_refused(deployment, ada):
     client.force_login(ada)
     reply = client.post(reverse("deployments:stop", args=[deployment.pk]))
     assert reply.status_code == 403
-    assert "too old" in reply.content.decode()
+    assert "session expired" in reply.content.decode()
     deployment.refresh_from_db()
     assert deployment.desired_state == "running"
 
@@ -321,7 +321,7 @@ def test_the_diary_calls_modelyard_by_its_name(client, ada, deployment, actor):
     client.force_login(ada)
     for page in ("detail", "history"):
         text = client.get(reverse(f"deployments:{page}", args=[deployment.pk])).content.decode()
-        assert "Modelyard asked for 2 replicas" in text, page
+        assert "Modelyard scaled from 1 to 2 replicas" in text, page
 
 
 def test_the_audit_log_calls_modelyard_by_its_name(client, root, team):

@@ -50,7 +50,7 @@ def test_owner_and_teammate_edit_with_what_changes_shown_first(
     assert 'value="512"' in form and 'value="gpt-4o"' in form
     change = {"options-context_length": 2048, "note": "shorter"}
     shown = client.post(address("change", served), typed(served, **change)).content.decode()
-    assert "<del>4096</del>" in shown and "<ins>2048</ins>" in shown and "Booked per replica" in shown
+    assert "<del>4096</del>" in shown and "<ins>2048</ins>" in shown and "Reserved per replica" in shown
     previewed = client.post(address("edit", served), typed(served, preview="yes", **change)).content.decode()
     assert "<ins>2048</ins>" in previewed
     assert served.revisions.count() == 1, "nothing is changed by looking"
@@ -94,7 +94,7 @@ def test_who_looked_at_an_older_revision_is_told(client: Any, ada: Any, bob: Any
     services.edit(bob, served, DeploymentPatch({"options": {"context_length": 1024}}))
     client.force_login(ada)
     reply = client.post(address("edit", served), typed(served, **{"options-context_length": 2048}))
-    assert reply.status_code == 422 and "is at revision 2, you looked at 1" in reply.content.decode()
+    assert reply.status_code == 422 and "is at revision 2, you started from 1" in reply.content.decode()
 
 
 def test_a_gap_is_announced_and_confirmed(client: Any, ada: Any, served: Any, host: Any) -> None:
@@ -108,9 +108,9 @@ def test_a_gap_is_announced_and_confirmed(client: Any, ada: Any, served: Any, ho
     client.force_login(ada)
     change = {"options-context_length": 2048, "replicas": 1}
     shown = client.post(address("change", served), typed(served, **change)).content.decode()
-    assert "There is no room for the old and the new together" in shown and 'name="may_gap"' in shown
+    assert "Not enough memory to run the old and the new replica side by side" in shown and 'name="may_gap"' in shown
     refused = client.post(address("edit", served), typed(served, **change))
-    assert refused.status_code == 422 and "Allow the gap" in refused.content.decode()
+    assert refused.status_code == 422 and "Allow downtime" in refused.content.decode()
     assert client.post(address("edit", served), typed(served, may_gap="on", **change)).status_code == 302
     assert served.rollouts.first().may_gap
 
@@ -126,7 +126,7 @@ def test_scaling_restarting_and_going_back_are_one_click_each(client: Any, ada: 
     assert served.rollouts.first().kind == "restart"
     services.edit(ada, served, DeploymentPatch({"options": {}}))
     client.post(address("roll_back", served, 1))
-    assert served.revisions.first().note == "back to revision 1"
+    assert served.revisions.first().note == "roll back to revision 1"
     reply = client.post(address("roll_back", served, 77), follow=True)
     assert "has no revision 77" in reply.content.decode()
 
@@ -144,9 +144,9 @@ def test_the_page_says_what_a_rollout_waits_for_and_why_one_was_given_up(client:
 
     rolling.advance(served.pk)
     text = client.get(address("detail", served)).content.decode()
-    assert "Revision 2 was given up" in text and "Replica #3: No such image." in text
+    assert "Revision 2 was rolled back" in text and "Replica #3: No such image." in text
     history = client.get(address("history", served), {"revision": 2}).content.decode()
-    assert "Run revision 2 again" in history and "Context length: 4096" in history
+    assert "Roll back to revision 2" in history and "Context length: 4096" in history
 
 
 def test_a_clone_and_a_preset_fill_in_the_form(client: Any, ada: Any, eve: Any, served: Any, team: Any) -> None:

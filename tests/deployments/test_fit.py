@@ -208,7 +208,7 @@ def ask_the_worker(ada: Any, team: Any, artifact: Artifact, given: dict[str, Any
     takers = [answer for answer in answers if answer[1] == "now"]
     if not takers:
         assert replica.host is None
-        assert replica.reason == " ".join(["No host has room.", *(f"{host}: {why}" for host, _w, _k, why in answers)])
+        assert replica.reason == " ".join(["No suitable host.", *(f"{host}: {why}" for host, _w, _k, why in answers)])
         return
     assert replica.host is not None, replica.reason
     count = len(replica.grant["device_ids"])
@@ -292,7 +292,7 @@ def test_facts_of_a_small_model_give_terms_without_a_host(artifact: Any) -> None
     artifact.facts = SMOL.as_json()
     Host.objects.update(is_shared=False)
     found = fit.answer(services.DeploymentSpec("chat", artifact=artifact, engine="llamacpp"), artifact_team())
-    assert found.places == () and found.total_bytes > 0 and found.refusal == "There is no host yet."
+    assert found.places == () and found.total_bytes > 0 and found.refusal == "No hosts yet."
 
 
 def artifact_team() -> Any:

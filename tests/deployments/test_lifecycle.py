@@ -260,3 +260,17 @@ def test_a_waiting_replica_says_why_once(replica: Replica) -> None:
     assert events.version(f"deployment:{replica.deployment_id}") == said
     replica.refresh_from_db()
     assert (replica.reason_code, replica.reason) == ("no_room", "no room")
+
+
+@pytest.mark.parametrize("verb", ["delete", "stop"])
+def test_a_wish_of_the_moment_in_which_a_replica_fails_for_good_is_heard_without_its_message(
+    replica: Replica, ada: Any, verb: str
+) -> None:
+    from webapp.deployments import services
+
+    claimed = lifecycle.REPLICA.claim(replica.pk)
+    assert claimed is not None
+    getattr(services, verb)(ada, replica.deployment)
+    assert lifecycle.record_crash(claimed, Why("exited", "It ended."), retry=False, counts=True)
+    lease.release(claimed, None)
+    assert lifecycle.REPLICA.is_due(replica.pk)

@@ -47,9 +47,9 @@ def test_a_change_is_written_down_once_with_who_made_it(ada: Any, made: Deployme
     services.edit(ada, made, DeploymentPatch(max_tokens_default=100))
     services.edit(ada, made, DeploymentPatch(max_tokens_default=100))
     [entry] = AuditEntry.objects.filter(verb="deployment.limits")
-    assert entry.detail == {"changes": {"max_tokens_default": ["the engine's own", "100"]}}
-    [line] = made.diary.filter(text__contains="Tokens of an answer")
-    assert (line.text, line.actor) == ("asked for Tokens of an answer: the engine's own → 100", "ada")
+    assert entry.detail == {"changes": {"max_tokens_default": ["engine default", "100"]}}
+    [line] = made.diary.filter(text__contains="Default max tokens")
+    assert (line.text, line.actor) == ("set Default max tokens: engine default → 100", "ada")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_api_tells_changes_and_rehearses_them(client: Any, ada: Any, eve: An
     planned = send(client, ada, team, "patch", f"{path}?dry_run=true", {"max_tokens_limit": 200}).json()
     assert (planned["rolls"], planned["changes"]) == (False, [])
     assert planned["limits"] == [
-        {"name": "max_tokens_limit", "label": "Most tokens of an answer", "old": "the engine's own", "new": "200"}
+        {"name": "max_tokens_limit", "label": "Max tokens limit", "old": "engine default", "new": "200"}
     ]
     assert known_to_gateways() == (100, None)
     assert send(client, ada, team, "patch", path, {"max_tokens_limit": 200}).json()["max_tokens_limit"] == 200
@@ -99,10 +99,10 @@ def test_the_page_makes_and_changes_them(client: Any, ada: Any, team: Any, files
     assert 'value="500"' in client.get(edit).content.decode()
     changed = typed | {"max_tokens_limit": "", "base": 1}
     text = html.unescape(client.post(reverse("deployments:change", args=[made.pk]), changed).content.decode())
-    assert "Most tokens of an answer: <del>500</del> → <ins>the engine's own</ins>" in text
+    assert "Max tokens limit: <del>500</del> → <ins>engine default</ins>" in text
     assert client.post(edit, changed).status_code == 302
     assert known_to_gateways() == (100, None)
     page = client.get(reverse("deployments:detail", args=[made.pk])).content.decode()
-    assert "100 tokens where a request does not say" in page
+    assert "100 by default" in page
     wrong = client.post(edit, typed | {"max_tokens_limit": "50", "base": 1})
     assert wrong.status_code == 422 and "100 cannot be the default" in html.unescape(wrong.content.decode())

@@ -100,8 +100,8 @@ def test_a_granted_team_may_infer_and_look_but_sees_no_settings_reasons_or_logs(
     sharing.grant(ada, deployment, "strangers")
     assert entry()["granted_teams"] == [eve.teams.get().pk]
     text = client.get(page).content.decode()
-    assert "which lets you use it" in text and "from openai import OpenAI" in text
-    for secret in ("secret words", "12345", "private/image", "Diary", "hx-post"):
+    assert "shared with you" in text and "from openai import OpenAI" in text
+    for secret in ("secret words", "12345", "private/image", "<h2>Events", "hx-post"):
         assert secret not in text.split("deployment-panel")[1], secret
     listed = client.get(reverse("deployments:index")).content.decode()
     assert deployment.name in listed and "secret words" not in listed
@@ -198,7 +198,7 @@ def test_many_are_asked_at_once_and_strangers_ones_are_left_alone(
     client.post(reverse("deployments:bulk"), {"verb": "delete", "sure": "yes", "pk": everything})
     assert set(Deployment.objects.filter(desired_state="deleted").values_list("name", flat=True)) == {"one", "two"}
     reply = client.post(reverse("deployments:bulk"), {"verb": "explode", "pk": ["x", "9" * 30]}, follow=True)
-    assert "Tick the deployments first" in reply.content.decode()
+    assert "Select at least one deployment" in reply.content.decode()
 
 
 def test_replicas_that_were_replaced_and_ended_are_on_no_page_but_in_the_history(
@@ -207,4 +207,4 @@ def test_replicas_that_were_replaced_and_ended_are_on_no_page_but_in_the_history
     Replica.objects.create(deployment=deployment, number=9, state="stopped", retired_at=timezone.now())
     client.force_login(ada)
     assert "#9" not in client.get(reverse("deployments:detail", args=[deployment.pk])).content.decode()
-    assert "#9 (gone)" in client.get(reverse("deployments:history", args=[deployment.pk])).content.decode()
+    assert "#9 (removed)" in client.get(reverse("deployments:history", args=[deployment.pk])).content.decode()

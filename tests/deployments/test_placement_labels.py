@@ -162,7 +162,7 @@ def test_a_restart_that_no_host_would_take_is_refused(ada: Any, root: Any, team:
     made = services.create(ada, team, DeploymentSpec("chat", artifact=files, placement_labels=("rack-3",)))
     ask_to_place(made)
     change_host(root, hosts["both"], HostChange(labels=["eu"]))
-    with pytest.raises(Conflict, match=r"^It would fit nowhere\. .*both: The host lacks the label rack-3\."):
+    with pytest.raises(Conflict, match=r"^It doesn't fit on any host\. .*both: The host lacks the label rack-3\."):
         services.restart(ada, made, may_gap=True)
     assert made.replicas.get().retired_at is None
     change_host(root, hosts["both"], HostChange(labels=["rack-3"]))
@@ -177,7 +177,7 @@ def test_a_change_to_a_label_that_no_host_carries_is_refused_with_how_to_set_it(
     made = services.create(ada, team, DeploymentSpec("chat", artifact=files))
     ask_to_place(made)
     change_host(root, make_host("theirs"), HostChange(labels=["gpu=h200"], is_shared=False, teams=[]))
-    with pytest.raises(Conflict, match="An admin sets labels on the host's page"):
+    with pytest.raises(Conflict, match="An administrator sets labels on the host's page"):
         services.edit(ada, made, DeploymentPatch({"placement_labels": ("gpu=h200",)}, may_gap=True))
 
 

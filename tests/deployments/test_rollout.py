@@ -16,7 +16,7 @@ ROLLING = Goal(Desired.RUNNING, wanted=2, generation=2, is_rolling=True, can_go_
 STEADY = Goal(Desired.RUNNING, wanted=2, generation=1)
 GAP = replace(ROLLING, may_gap=True, has_room=False)
 REPLACED = "replaced"
-ROOM = "making room for the new one"
+ROOM = "freeing memory for the new replica"
 
 
 def member(number: int, state: ReplicaState = S.READY, generation: int = 1, **columns: object) -> Member:
@@ -39,10 +39,10 @@ TABLE: list[tuple[str, Goal, list[Member], r.Step]] = [
     ("a failed replica of a steady deployment is its own affair", STEADY,
      [ONE, member(2, S.FAILED, is_final=True, crash_count=9)], Rest()),
     ("scale up", replace(STEADY, wanted=4), [ONE, TWO], Add(2)),
-    ("scale down takes the newest", replace(STEADY, wanted=1), [ONE, TWO], Retire((2,), "fewer replicas are wanted")),
+    ("scale down takes the newest", replace(STEADY, wanted=1), [ONE, TWO], Retire((2,), "scaled down")),
     ("scale down takes one that serves nobody first", replace(STEADY, wanted=1), [member(1, S.FAILED), TWO],
-     Retire((1,), "fewer replicas are wanted")),
-    ("scale to nothing", replace(STEADY, wanted=0), [ONE, TWO], Retire((2, 1), "fewer replicas are wanted")),
+     Retire((1,), "scaled down")),
+    ("scale to nothing", replace(STEADY, wanted=0), [ONE, TWO], Retire((2, 1), "scaled down")),
     ("a rollout to no replicas proves nothing", replace(ROLLING, wanted=0), [], Rest()),
     ("nothing is wanted, nothing is there", replace(STEADY, wanted=0), [], Rest()),
     # New before old.
@@ -76,25 +76,26 @@ TABLE: list[tuple[str, Goal, list[Member], r.Step]] = [
     # It does not become ready.
     ("it will not be tried again", ROLLING, [ONE, TWO, new(3, S.FAILED, is_final=True, reason="No such image.")],
      GoBack("Replica #3: No such image.")),
-    ("it ended too often", ROLLING, [ONE, TWO, new(3, S.PENDING, crash_count=3, reason="It ended with code 1.")],
-     GoBack("Replica #3 ended 3 times. It ended with code 1.")),
+    ("it ended too often", ROLLING,
+     [ONE, TWO, new(3, S.PENDING, crash_count=3, reason="The engine exited with code 1.")],
+     GoBack("Replica #3 crashed 3 times. The engine exited with code 1.")),
     ("it could not be started", ROLLING, [ONE, TWO, new(3, S.FAILED, failed_starts=3, reason="No image.")],
      GoBack("Replica #3 could not be started 3 times. No image.")),
     ("it could be started in the end", ROLLING, [ONE, TWO, new(3, failed_starts=3)], Retire((1,), REPLACED)),
     ("it may be tried again", ROLLING, [ONE, TWO, new(3, S.FAILED, crash_count=2)], Hold("waiting for #3 (failed)")),
     ("it came up in the end", ROLLING, [ONE, TWO, new(3, crash_count=2)], Retire((1,), REPLACED)),
     ("one that has just become ready must last", ROLLING, [ONE, TWO, new(3, ready_s=1.0)],
-     Hold("waiting for new replicas to last", 2.0)),
+     Hold("waiting for new replicas to stay healthy", 2.0)),
     ("one that crashed before must last longer", ROLLING, [ONE, TWO, new(3, ready_s=4.0, crash_count=1)],
-     Hold("waiting for new replicas to last", 26.0)),
+     Hold("waiting for new replicas to stay healthy", 26.0)),
     ("one that comes up again and again is not relied on", ROLLING, [ONE, TWO, new(3, ready_s=1.0, crash_count=3)],
-     GoBack("Replica #3 ended 3 times. ")),
+     GoBack("Replica #3 crashed 3 times. ")),
     ("a rollout ends when the last one has lasted", ROLLING, [new(3), new(4, ready_s=2.5)],
-     Hold("waiting for new replicas to last", 0.5)),
-    ("it finds no room", ROLLING, [ONE, TWO, new(3, S.PENDING, no_room_s=300.0, reason="No host has room.")],
-     GoBack("Replica #3 found no room for 5 minutes. No host has room.")),
+     Hold("waiting for new replicas to stay healthy", 0.5)),
+    ("it finds no room", ROLLING, [ONE, TWO, new(3, S.PENDING, no_room_s=300.0, reason="No suitable host.")],
+     GoBack("Replica #3 could not be scheduled for 5 minutes. No suitable host.")),
     ("it is stuck", replace(ROLLING, quiet_s=1800.0), [ONE, TWO, new(3, S.LOADING)],
-     GoBack("Nothing got further for 30 minutes.")),
+     GoBack("The rollout made no progress for 30 minutes.")),
     ("an old rollout that begins only now", replace(ROLLING, quiet_s=9999.0), [new(3, S.STOPPED), new(4, S.STOPPED)],
      Hold("waiting for #3 (stopped), #4 (stopped)")),
     ("there is nothing to go back to", replace(ROLLING, can_go_back=False), [new(3, S.FAILED, is_final=True), new(4)],

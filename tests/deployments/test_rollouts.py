@@ -170,7 +170,7 @@ def test_a_revision_that_does_not_become_ready_is_given_up_by_itself(serve: Any,
     new = deployment.replicas.get(number=3)
     if way == "no room":
         long_ago = timezone.now() - timedelta(minutes=6)
-        Replica.objects.filter(pk=new.pk).update(reason_code="no_room", reason="No host has room.", state_at=long_ago)
+        Replica.objects.filter(pk=new.pk).update(reason_code="no_room", reason="No suitable host.", state_at=long_ago)
     elif way == "late":
         bring(new)
         lifecycle.move(new_row(new), ReplicaState.READY, ReplicaState.LOADING, lifecycle.Why("", ""))
@@ -185,7 +185,7 @@ def test_a_revision_that_does_not_become_ready_is_given_up_by_itself(serve: Any,
     failed = deployment.rollouts.get(state="failed")
     assert failed.reason
     assert (deployment.revision.number, deployment.options) == (1, {})
-    assert "gave revision 2 up, back to revision 1" in "".join(e.text for e in deployment.diary.all())
+    assert "rolled back from revision 2 to 1" in "".join(e.text for e in deployment.diary.all())
     assert deployment.next_due_at is None
     # The next change does not take up the number that failed.
     services.edit(ada, deployment, LONG)
@@ -210,7 +210,7 @@ def test_a_rollback_is_a_new_revision_with_the_old_contents(serve: Any, ada: Any
     bring_up(deployment)
     services.roll_back(ada, deployment, 1)
     newest = deployment.revisions.first()
-    assert (newest.number, newest.options, newest.note) == (3, {}, "back to revision 1")
+    assert (newest.number, newest.options, newest.note) == (3, {}, "roll back to revision 1")
     assert deployment.rollouts.first().kind == "rollback"
 
 
@@ -280,7 +280,7 @@ def test_what_fits_nowhere_is_refused_even_with_a_gap(serve: Any, ada: Any, host
     small.pk, small.quantisation, small.facts = None, "F32", {**FACTS, "weights_bytes": 1 << 40}
     small.save()
     small.copies.create(host=host, state="present")
-    with pytest.raises(Conflict, match="It would fit nowhere"):
+    with pytest.raises(Conflict, match="It doesn't fit on any host"):
         services.edit(ada, deployment, DeploymentPatch({"artifact": small}, may_gap=True))
     assert deployment.revisions.count() == 1
 
@@ -305,7 +305,7 @@ def test_bad_wishes_are_refused_and_change_nothing(serve: Any, ada: Any, eve: An
         (lambda: services.edit(ada, deployment, DeploymentPatch(replicas=1000)), Invalid, "Between 0 and 64"),
         (lambda: services.scale(ada, deployment, -1), Invalid, "Between 0 and 64"),
         (lambda: services.roll_back(ada, deployment, 7), Invalid, "has no revision 7"),
-        (lambda: services.roll_back(ada, deployment, 1), Conflict, "runs what revision 1 ran already"),
+        (lambda: services.roll_back(ada, deployment, 1), Conflict, "already runs what revision 1 ran"),
         (
             lambda: services.edit(ada, deployment, DeploymentPatch({"artifact": elsewhere})),
             Invalid,

@@ -95,7 +95,7 @@ def test_the_last_answer_of_an_engine_is_the_reason_while_it_loads(ada: Any, tea
     replica.refresh_from_db()
     assert (replica.reason_code, replica.state) == ("not_serving", "loading")
     assert replica.reason == "The engine answers 400: Pooling type 'none' is not OAI compatible."
-    Replica.objects.filter(pk=replica.pk).update(reason_code="unhealthy", reason="It did not answer 3 times in a row.")
+    Replica.objects.filter(pk=replica.pk).update(reason_code="unhealthy", reason="3 consecutive health checks failed.")
     lifecycle.record_answer(*run, "The engine answers 500: no")
     replica.refresh_from_db()
     assert (replica.reason_code, replica.reason) == ("unhealthy", "The engine answers 500: no"), "it has less time"

@@ -74,7 +74,7 @@ def shown(client, ada, team):
 def test_a_new_key_asks_what_is_ready_before_what_is_not(shown, ready, artifact, team):
     Deployment.objects.create(team=team, name="a-first-by-name", artifact=artifact, engine="llamacpp")
     page = shown()
-    assert f"This asks <code>{ready.name}</code>." in page
+    assert f"This example calls <code>{ready.name}</code>." in page
     assert f"&quot;model&quot;: &quot;{ready.name}&quot;" in page and "MODEL" not in page
     ready.replicas.update(state="failed")
     assert "which is not ready yet" in shown()
@@ -83,17 +83,17 @@ def test_a_new_key_asks_what_is_ready_before_what_is_not(shown, ready, artifact,
 def test_a_new_key_chats_before_it_asks_for_vectors(shown, ready, make_deployment):
     vectors = make_deployment("a-first-by-name", options={"embeddings": True})
     vectors.replicas.update(state="ready")
-    assert f"This asks <code>{ready.name}</code>." in shown()
+    assert f"This example calls <code>{ready.name}</code>." in shown()
     ready.replicas.update(state="loading")
     page = shown()
-    assert "This asks <code>a-first-by-name</code>." in page, "what answers now goes before what does not"
+    assert "This example calls <code>a-first-by-name</code>." in page, "what answers now goes before what does not"
     assert "/v1/embeddings" in page and "chat/completions" not in page
 
 
 def test_a_new_key_of_a_team_that_was_granted_something_asks_by_its_address(shown, eve, ready, team):
     strangers = eve.teams.get()
     Deployment.objects.filter(pk=ready.pk).update(team=strangers)
-    assert "has nothing to ask yet" in shown()
+    assert "has no deployment to call yet" in shown()
     ready.refresh_from_db()
     sharing.grant(eve, ready, team.slug)
     page = shown()
@@ -104,7 +104,7 @@ def test_a_new_key_of_a_team_that_was_granted_something_asks_by_its_address(show
 def test_without_a_deployment_a_new_key_says_what_to_put_in_place_of_the_word(shown, ready):
     Deployment.objects.update(desired_state="deleted")
     page = shown()
-    assert "put the deployment&#x27;s name in place of" in page or "put the deployment's name in place of" in page
+    assert "replace <code>MODEL</code> with the deployment" in page
     assert "&quot;model&quot;: &quot;MODEL&quot;" in page
 
 

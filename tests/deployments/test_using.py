@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
+from webapp.accounts import ownership
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState
-from webapp.deployments import services, using
+from webapp.deployments import lifecycle, services, using
 from webapp.deployments.models import Deployment, Replica, Rollout
 from webapp.deployments.states import RolloutState
 from webapp.foundation.errors import Conflict, Invalid
 from webapp.inventory.models import Host
-from webapp.jobs import deleting
+from webapp.jobs import deleting, fetching
 from webapp.jobs.models import Job
 
 pytestmark = pytest.mark.django_db
@@ -96,16 +97,129 @@ def test_the_copy_on_the_host_that_a_stopped_deployment_is_pinned_to_stays(
     assert deleting.delete_copy(ada, team, artifact.copies.get(host=other))
 
 
-def test_the_owner_is_told_how_many_of_other_teams_use_it_and_no_name(
-    ada: Any, team: Any, eve: Any, artifact: Any
-) -> None:
+def test_the_owner_is_told_what_of_which_team_uses_it(ada: Any, team: Any, eve: Any, artifact: Any) -> None:
     services.create(eve, eve.teams.get(), services.DeploymentSpec("evening", artifact=artifact))
-    with pytest.raises(Conflict) as refused:
+    with pytest.raises(Conflict, match="evening of team Strangers serves it") as refused:
         deleting.delete_artifact(ada, team, artifact)
-    said = str(refused.value)
-    assert "1 of other teams uses it" in said and "evening" not in said
     # What nobody of one's own team can delete or move is not advised.
-    assert "an admin of this Modelyard sees whose they are" in refused.value.advice
+    assert refused.value.advice.startswith("Only team Strangers can stop, move or delete what runs")
+
+
+@pytest.fixture
+def resting(eve: Any, artifact: Any) -> Any:
+    """A deployment of strangers, stopped, with files that the team shares with everybody."""
+    made = services.create(eve, eve.teams.get(), services.DeploymentSpec("evening", artifact=artifact))
+    services.stop(eve, made)
+    Replica.objects.update(state="stopped")
+    Rollout.objects.update(state=RolloutState.DONE)
+    return made
+
+
+@pytest.mark.parametrize("way", ["shared", "granted"])
+def test_what_others_have_stopped_holds_files_only_while_its_team_may_use_them(
+    way: str, resting: Any, ada: Any, eve: Any, team: Any, artifact: Any, host: Any
+) -> None:
+    if way == "granted":
+        ownership.grant(ada, artifact, "strangers")
+        ownership.unshare(ada, artifact)
+    with pytest.raises(Conflict, match="evening of team Strangers would serve it when it is started") as refused:
+        deleting.delete_artifact(ada, team, artifact)
+    assert "Stop sharing it with team Strangers" in refused.value.advice
+    if way == "granted":
+        ownership.withdraw(ada, artifact, eve.teams.get())
+    else:
+        ownership.unshare(ada, artifact)
+    Replica.objects.update(state="stopping")
+    with pytest.raises(Conflict, match="evening of team Strangers"):
+        deleting.delete_artifact(ada, team, artifact)
+    Replica.objects.update(state="stopped")
+    [job] = deleting.delete_artifact(ada, team, artifact)
+    deleting.finish(job, {})
+    # Its name stays where it is spoken of, and nothing starts with it.
+    assert Deployment.objects.get().artifact == artifact
+    with pytest.raises(Conflict, match="not shared with team Strangers"):
+        services.start(eve, resting)
+    ownership.grant(ada, artifact, "strangers")
+    with pytest.raises(Conflict, match="being deleted"):
+        services.start(eve, resting)
+
+
+@pytest.mark.parametrize("end", ["deleted", "moved"])
+def test_files_that_are_gone_are_forgotten_with_the_last_that_speaks_of_them(
+    end: str, resting: Any, ada: Any, eve: Any, team: Any, artifact: Any, host: Any
+) -> None:
+    other = sibling(artifact, host, is_shared=True)
+    ownership.unshare(ada, artifact)
+    [job] = deleting.delete_artifact(ada, team, artifact)
+    deleting.finish(job, {})
+    assert Artifact.objects.get(pk=artifact.pk).is_leaving
+    if end == "deleted":
+        services.delete(eve, resting)
+        assert lifecycle.finish_delete(resting.pk)
+    else:
+        services.edit(eve, resting, services.DeploymentPatch({"artifact": other}))
+    assert list(Artifact.objects.all()) == [other]
+
+
+def test_a_way_back_to_other_files_forgets_those_that_are_gone_too(
+    ada: Any, eve: Any, team: Any, artifact: Any, host: Any
+) -> None:
+    other = sibling(artifact, host, is_shared=True)
+    made = services.create(eve, eve.teams.get(), services.DeploymentSpec("evening", artifact=other))
+    Rollout.objects.update(state=RolloutState.DONE)
+    services.edit(eve, made, services.DeploymentPatch({"artifact": artifact}))
+    services.stop(eve, made)
+    Replica.objects.update(state="stopped")
+    Rollout.objects.update(state=RolloutState.DONE)
+    ownership.unshare(ada, artifact)
+    [job] = deleting.delete_artifact(ada, team, artifact)
+    deleting.finish(job, {})
+    services.roll_back(eve, made, 1)
+    assert list(Artifact.objects.all()) == [other]
+
+
+def test_files_that_somebody_began_to_delete_a_moment_ago_are_not_fetched_to_another_host(
+    ada: Any, team: Any, artifact: Any, host: Any
+) -> None:
+    artifact.source = {"kind": "url", "url": "https://example.org/m.gguf"}
+    artifact.save()
+    other = Host.objects.create(name="other", endpoint="unix:///other.sock")
+    stale = Artifact.objects.get(pk=artifact.pk)
+    deleting.delete_artifact(ada, team, artifact)
+    with pytest.raises(Conflict, match="being deleted"):
+        fetching.to_host(ada, team, stale, other)
+    assert [copy.host for copy in artifact.copies.all()] == [host]
+
+
+def test_files_that_are_gone_can_be_fetched_again_by_their_own_team(
+    resting: Any, ada: Any, eve: Any, team: Any, artifact: Any, host: Any
+) -> None:
+    artifact.source = {"kind": "url", "url": "https://example.org/m.gguf"}
+    artifact.save()
+    ownership.unshare(ada, artifact)
+    [job] = deleting.delete_artifact(ada, team, artifact)
+
+    def fetch(user: Any, acting: Any) -> Any:
+        return fetching.to_host(user, acting, Artifact.objects.get(pk=artifact.pk), host)
+
+    with pytest.raises(Conflict, match="being deleted"):
+        fetch(ada, team)
+    deleting.finish(job, {})
+    ownership.grant(ada, artifact, "strangers")
+    with pytest.raises(Conflict, match="being deleted"):
+        fetch(eve, eve.teams.get())
+    assert fetch(ada, team).kind == "fetch"
+    assert not Artifact.objects.get(pk=artifact.pk).is_leaving
+    assert artifact.copies.get().state == CopyState.FETCHING
+
+
+def test_what_is_stopped_goes_on_holding_ones_own_teams_files(served: Any, ada: Any, team: Any, artifact: Any) -> None:
+    ownership.unshare(ada, artifact)
+    services.stop(ada, served)
+    Replica.objects.update(state="stopped")
+    with pytest.raises(Conflict, match="chat would serve it when it is started") as refused:
+        deleting.delete_artifact(ada, team, artifact)
+    assert refused.value.advice == "Delete or move those deployments first."
 
 
 def test_files_that_are_being_deleted_are_not_deployed(ada: Any, team: Any, artifact: Any, host: Any) -> None:

@@ -69,7 +69,7 @@ def test_the_form_warns_with_one_click_to_the_right_value(client, ada, typed):
     for page in (client.post("/deployments/new/fit/", typed), client.post("/deployments/new/", typed | {"name": ""})):
         text = html.unescape(page.content.decode())
         assert BEYOND in text
-        assert 'name="use_value" value="context_length=8192"' in text and "Take 8,192" in text
+        assert 'name="use_value" value="context_length=8192"' in text and "Use 8,192" in text
         assert 'form="new-deployment"' in text and 'data-set="id_options-context_length"' in text
     # Without scripts the same button is sent, and nothing is done but that.
     page = client.post("/deployments/new/", typed | {"name": "", "use_value": "context_length=8192"})
@@ -96,9 +96,9 @@ def test_the_dry_run_and_the_estimate_carry_the_warning(client, ada, trained):
     ("option", "wrong", "said"),
     [
         ("context_length", 8_388_608, "Context length: A number from 256 to 1,048,576."),
-        ("parallel_slots", 0, "Slots: A number from 1 to 64."),
+        ("parallel_slots", 0, "Parallel requests (slots): A number from 1 to 64."),
         ("threads", "x", "CPU threads: A number from 1 to 512."),
-        ("gpu_layers", 5000, "Layers on the GPU: A number from -1 to 4,096."),
+        ("gpu_layers", 5000, "GPU layers: A number from -1 to 4,096."),
     ],
 )
 def test_a_number_out_of_its_range_is_said_live_beside_its_field_and_by_name(client, ada, typed, option, wrong, said):

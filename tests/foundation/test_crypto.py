@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from webapp.foundation import secret_store
+from webapp.foundation import key_ring
 from webapp.foundation.crypto import DecryptionError, decrypt, encrypt
+from webapp.foundation.key_ring import MasterKey
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELYARD_STATE_DIR", str(tmp_path))
-    monkeypatch.setattr(secret_store, "_master_key", lambda: bytes(range(32)))
+    key_ring.store([MasterKey(bytes(range(32)))])
 
 
 def test_a_secret_comes_back_at_its_place() -> None:
@@ -35,8 +36,8 @@ def test_what_was_never_sealed_is_refused(text: str) -> None:
         decrypt(text, "hub:1:token")
 
 
-def test_another_master_key_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_master_key_reads_nothing() -> None:
     sealed = encrypt("a", "hub:1:token")
-    monkeypatch.setattr(secret_store, "_master_key", lambda: bytes(32))
+    key_ring.store([MasterKey(bytes(32))])
     with pytest.raises(DecryptionError):
         decrypt(sealed, "hub:1:token")

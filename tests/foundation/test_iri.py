@@ -41,8 +41,8 @@ def test_an_address_is_encoded_as_the_standard_says(written, sent):
         ("https://" + "ü" * 70 + ".example/", "no name of a host"),
         ("https://a b.example/", "no name of a host"),
         ("https://host.example\\@evil.example/", "backslash"),
-        ("https://[::1/é", "no web address"),
-        ("https://host.example:port/é", "no web address"),
+        ("https://[::1/é", "is not a URL"),
+        ("https://host.example:port/é", "is not a URL"),
     ],
 )
 def test_what_has_no_such_form_is_refused_in_words(written, word):

@@ -1,6 +1,7 @@
 """Derived keys: the same as everybody else's HKDF, one per purpose, from a master key that is made once."""
 
 import base64
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,15 +11,14 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from webapp.foundation import secret_store
+from webapp.foundation import key_ring, secret_store
+from webapp.foundation.key_ring import MasterKeyError
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("MODELYARD_STATE_DIR", str(tmp_path))
-    secret_store._master_key.cache_clear()
     yield tmp_path
-    secret_store._master_key.cache_clear()
 
 
 def write_key(state: Path, text: str) -> None:
@@ -57,7 +57,7 @@ def test_a_missing_key_is_made_once_and_private(state: Path) -> None:
 @pytest.mark.parametrize("text", ["", "short", "!!!!", base64.urlsafe_b64encode(bytes(31)).decode()])
 def test_a_damaged_key_is_refused_with_its_path(state: Path, text: str) -> None:
     write_key(state, text)
-    with pytest.raises(secret_store.MasterKeyError, match=r"master\.key"):
+    with pytest.raises(MasterKeyError, match=r"master\.key"):
         secret_store.derive("x")
 
 
@@ -76,3 +76,20 @@ def test_a_setting_comes_from_its_variable_or_from_the_file_that_is_named(
     assert secret_store.setting("MODELYARD_METRICS_TOKEN") == "from the file"
     monkeypatch.setenv("MODELYARD_METRICS_TOKEN", "from the variable")
     assert secret_store.setting("MODELYARD_METRICS_TOKEN") == "from the variable"
+
+
+def test_a_file_that_breaks_is_read_as_it_was_and_written_under_no_more(state: Path) -> None:
+    before = key_ring.current()
+    (state / "secrets" / "master.key").write_text("!!!!")
+    assert key_ring.current() == before
+    with pytest.raises(MasterKeyError):
+        key_ring.writing()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_that_root_changes_stays_its_owners(state: Path) -> None:
+    key_ring.current()
+    path = state / "secrets" / "master.key"
+    os.chown(path, 65534, 65534)
+    key_ring.store([key_ring.new(), *key_ring.current()])
+    assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) == (65534, 65534, 0o600)

@@ -97,7 +97,7 @@ def test_many_bodies_at_once_are_limited_together(make_yard: Callable[..., Yard]
     busy = yard.ask("POST", "/api/v1/deployments", b"x" * 100_000, None)
     assert busy.status == 503
     assert int(busy.headers["retry-after"]) > 0
-    assert busy.json()["detail"] == "Try again shortly."
+    assert busy.json()["detail"] == "Retry in a few seconds."
     assert yard.ask("POST", "/accounts/login/", b"x" * 1000, None).status == 200
     for line in held:
         line.close()

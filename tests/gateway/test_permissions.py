@@ -118,7 +118,7 @@ def test_requests_of_a_paused_engine_do_not_wait_for_whoever_unpauses_it(make_ya
     streams.close()
     late = open_stream(yard, "/v1/chat/completions", "smol", ADA)
     answer = late.getresponse()
-    assert answer.status == 503 and "is not up (paused)" in json.loads(answer.read())["error"]["message"]
+    assert answer.status == 503 and "is not available (paused)" in json.loads(answer.read())["error"]["message"]
     late.close()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.yard import Yard, chat_body, eventually, post, read_all
+from tests.parts.memory import pss_bytes
 
 
 def streaming(yard: Yard) -> socket.socket:
@@ -215,10 +216,7 @@ def test_an_idle_gateway_wakes_up_to_ask_web_and_for_nothing_else(make_yard: Cal
     eventually(lambda: yard.web.polls >= polls + 3)
     per_poll = (wakeups(gateway.pid) - before) / (yard.web.polls - polls)
     assert per_poll < 20, f"{per_poll:.1f} for each question"
-    pss = next(
-        line for line in Path(f"/proc/{gateway.pid}/smaps_rollup").read_text().splitlines() if line.startswith("Pss:")
-    )
-    assert int(pss.split()[1]) < 60_000, pss
+    assert pss_bytes(gateway.pid) < 60_000_000
 
 
 def wakeups(pid: int) -> int:

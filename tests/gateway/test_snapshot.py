@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.yard import ADA, SESSION_SECRET, Yard, chat_body, eventually, key
+from tests.gateway.yard import ADA, MASTER, TOKEN_SECRET, Yard, chat_body, derive, eventually, key
 from webapp.gateway import settings
 
 
@@ -62,7 +62,7 @@ def test_a_gateway_that_starts_alone_after_an_upgrade_serves_what_the_release_be
     """It kept keys and routes in one document."""
     yard = make_yard()
     stored = yard.folder / "gateway" / "snapshot.sealed"
-    # In a process of its own: the master key is read once.
+    # In a process of its own, which has the yard's folders.
     code = "import sys, pathlib; from webapp.gateway.routing import vault\n"
     code += "vault.save(pathlib.Path(sys.argv[1]), sys.stdin.buffer.read())"
     document = json.dumps(yard.web.snapshot).encode()
@@ -164,7 +164,7 @@ def test_the_stored_snapshot_is_sealed_and_private(make_yard: Callable[..., Yard
     eventually(path.exists)
     for stored in (path, path.with_name("principals.sealed")):
         assert stat.S_IMODE(stored.stat().st_mode) == 0o600
-        for word in (b"smol", b"research", SESSION_SECRET.hex().encode(), b"digest"):
+        for word in (b"smol", b"research", key(1, ADA, user=3, team=2)["digest"].encode(), b"digest"):
             assert word not in stored.read_bytes()
     yard.web.stop()
     yard.end()
@@ -193,7 +193,7 @@ def test_one_bad_entry_does_not_take_the_others_down(make_yard: Callable[..., Ya
     assert yard.chat("bad").status == 503
 
 
-def token(allowed: list[int], exp: float, secret: bytes = SESSION_SECRET, **claims: Any) -> str:
+def token(allowed: list[int], exp: float, secret: bytes = TOKEN_SECRET, **claims: Any) -> str:
     payload = base64.urlsafe_b64encode(
         json.dumps({"user": 3, "team": 2, "deployments": allowed, "exp": exp} | claims).encode()
     ).rstrip(b"=")
@@ -228,3 +228,22 @@ def test_a_playground_token_opens_only_its_deployments(yard: Yard) -> None:
 def test_a_playground_token_that_is_not_ours_or_too_old_is_refused(yard: Yard, bad: str) -> None:
     answer = yard.chat(key=bad)
     assert (answer.status, answer.error["code"]) == (401, "invalid_token")
+
+
+def test_a_master_key_that_is_rotated_is_followed_without_a_restart(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    new = bytes(range(50, 82))
+    yard.web.secrets = (derive("internal", new).hex(), derive("internal").hex())
+    before, after = token([7], 9e9), token([7], 9e9, derive("playground", new))
+    assert (yard.chat(key=before).status, yard.chat(key=after).status) == (200, 401)
+    yard.keep_keys(new, MASTER)
+    assert (yard.chat(key=before).status, yard.chat(key=after).status) == (200, 200)
+    yard.publish()
+    yard.keep_keys(new)
+    yard.web.secrets = (derive("internal", new).hex(),)
+    assert (yard.chat(key=before).status, yard.chat(key=after).status) == (401, 200)
+    yard.publish()
+    yard.web.stop()
+    yard.end()
+    yard.launch()
+    assert yard.chat(key=after).status == 200, "it serves from what it stored, under the new key"

@@ -20,7 +20,6 @@ from tests.gateway.fake_web import FakeWeb
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MASTER = bytes(range(32))
-SESSION_SECRET = bytes(range(100, 132))
 ADA = "my_adaadaad_" + "a" * 43
 EVE = "my_eveeveev_" + "e" * 43
 READER = "my_readread_" + "r" * 43
@@ -28,10 +27,13 @@ EXPIRED = "my_expiredx_" + "x" * 43
 ENDPOINTS = ["chat/completions", "completions", "embeddings", "messages", "tokenize", "audio/transcriptions"]
 
 
-def derive(purpose: str) -> bytes:
+def derive(purpose: str, master: bytes = MASTER) -> bytes:
     """HKDF-SHA256 for one block, from RFC 5869, so that the fakes do not lean on the code under test."""
-    key = hmac.digest(bytes(32), MASTER, "sha256")
+    key = hmac.digest(bytes(32), master, "sha256")
     return hmac.digest(key, b"modelyard:" + purpose.encode() + b"\x01", "sha256")
+
+
+TOKEN_SECRET = derive("playground")
 
 
 def free_port() -> int:
@@ -81,7 +83,7 @@ class Yard:
         self.folder = folder
         (folder / "run").mkdir(mode=0o700)
         (folder / "secrets").mkdir(mode=0o700)
-        (folder / "secrets" / "master.key").write_bytes(base64.urlsafe_b64encode(MASTER) + b"\n")
+        self.keep_keys(MASTER)
         self.port = free_port()
         self.environment = {
             **os.environ,
@@ -93,13 +95,19 @@ class Yard:
             **environment,
         }
         self.engines = [FakeEngine().start(), FakeEngine().start()]
-        self.web = FakeWeb(str(folder / "run" / "web.sock"), derive("internal").hex())
+        self.web = FakeWeb(str(folder / "run" / "web.sock"), (derive("internal").hex(),))
         self.web.snapshot = self.usual_snapshot()
         self.processes: list[subprocess.Popen[bytes]] = []
 
     @property
     def engine(self) -> FakeEngine:
         return self.engines[0]
+
+    def keep_keys(self, *keys: bytes) -> None:
+        """The file of master keys from now on, the one that writes first."""
+        draft = self.folder / "secrets" / "draft"
+        draft.write_bytes(b"".join(base64.urlsafe_b64encode(key) + b"\n" for key in keys))
+        draft.replace(self.folder / "secrets" / "master.key")
 
     def start(self, *, with_web: bool = True) -> "Yard":
         if with_web:
@@ -143,7 +151,6 @@ class Yard:
     def usual_snapshot(self) -> dict[str, Any]:
         return {
             "version": "1",
-            "session_secret": SESSION_SECRET.hex(),
             "keys": [
                 key(1, ADA, user=3, team=2),
                 key(2, EVE, user=4, team=5),

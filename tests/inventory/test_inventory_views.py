@@ -25,8 +25,8 @@ def test_the_team_sees_by_name_who_holds_the_memory(client, request, host, held,
     client.force_login(request.getfixturevalue(person))
     text = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
     assert "smollm2 #1" in text
-    assert "12.0 GiB booked" in text
-    assert "6.0 GiB booked" in text
+    assert "12.0 GiB reserved" in text
+    assert "6.0 GiB reserved" in text
 
 
 def test_a_stranger_sees_that_memory_is_held_but_not_by_whom(client, eve, host, held):
@@ -34,7 +34,7 @@ def test_a_stranger_sees_that_memory_is_held_but_not_by_whom(client, eve, host, 
     text = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
     assert "smollm2" not in text
     assert "somebody else&#x27;s" in text
-    assert "Nothing of yours." in text
+    assert "No replicas of your teams." in text
 
 
 @pytest.mark.parametrize("person", ["ada", "bob", "eve"])
@@ -54,7 +54,7 @@ def test_only_the_admin_accepts_another_engine(client, ada, root, host):
     client.force_login(ada)
     assert client.post(url).status_code == 403
     client.force_login(root)
-    assert "Accept the engine" in client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
+    assert "Accept new Docker engine" in client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
     client.post(url)
     host.refresh_from_db()
     assert host.daemon_id == ""
@@ -149,3 +149,12 @@ def test_another_engine_is_accepted_by_the_api_as_by_the_page(client, request, h
     host.refresh_from_db()
     assert host.daemon_id == ("old" if status == 403 else "")
     assert AuditEntry.objects.filter(verb="host.accept_engine").count() == (status == 202)
+
+
+def test_a_host_that_answers_and_cannot_do_what_is_asked_is_called_the_same_on_every_page(client, root, host):
+    client.force_login(root)
+    pages = [reverse("inventory:index"), reverse("inventory:detail", args=[host.pk]), reverse("dashboard:home")]
+    Host.objects.filter(pk=host.pk).update(state="online", reason="")
+    assert not any("degraded" in client.get(page).content.decode() for page in pages)
+    Host.objects.filter(pk=host.pk).update(reason="The list of containers could not be read.")
+    assert all("degraded" in client.get(page).content.decode() for page in pages)

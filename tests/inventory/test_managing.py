@@ -174,7 +174,7 @@ def test_the_diary_tells_when_a_host_was_lost_and_came_back(host):
 def test_the_page_says_what_a_drain_means(client, root, host):
     client.force_login(root)
     text = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
-    assert "what runs here goes on" in text
+    assert "replicas here keep running" in text
     client.post(reverse("inventory:drain", args=[host.pk]), {"drained": "1"})
     assert "nothing new is placed here" in client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
 
@@ -196,8 +196,8 @@ def test_page_list_and_api_say_where_engines_have_none(client, root, host):
     services.record_engine_network(host.pk, NO_NETWORK, host.engine_subnet)
     client.force_login(root)
     page = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
-    assert "Nothing: engines here have no network" in page
-    assert "Those that were started before that was so keep the internal network" in page
+    assert "Engines here have no network" in page
+    assert "Those that were started before this applied keep the internal network" in page
     assert "engines that are started here have no network" in page, "the diary says when"
     services.record_engine_network(host.pk, NO_NETWORK, "")
     page = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()

@@ -100,10 +100,10 @@ def test_the_hold_ends_when_an_admin_lets_go(client, ada, root, host):
     assert client.post(address).status_code == 403
     assert services.is_on_hold()
     client.force_login(root)
-    assert "Unknown containers" in client.get("/").content.decode()
+    assert "Unmanaged containers" in client.get("/").content.decode()
     assert client.post(address, follow=True).status_code == 200
     assert not services.is_on_hold()
-    assert "Unknown containers" not in client.get("/").content.decode()
+    assert "Unmanaged containers" not in client.get("/").content.decode()
 
 
 def test_a_holder_books_a_memory_once_even_past_the_service(host):

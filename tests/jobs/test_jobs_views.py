@@ -76,7 +76,7 @@ def test_a_job_that_has_ended_says_so_when_it_is_cancelled(client, ada, running)
     services.move(running, JobState.RUNNING, JobState.SUCCEEDED)
     client.force_login(ada)
     reply = client.post(reverse("jobs:cancel", args=[running.pk]), follow=True)
-    assert "The job has ended already." in reply.content.decode()
+    assert "The job has already finished." in reply.content.decode()
 
 
 def test_a_failed_job_gives_its_reason_and_is_tried_again(client, ada, running):
@@ -107,4 +107,22 @@ def test_the_list_costs_the_same_queries_for_two_and_for_fifty(client, ada, team
 
 def test_an_empty_list_says_what_makes_a_job(client, ada):
     client.force_login(ada)
-    assert "Import a file" in client.get(reverse("jobs:index")).content.decode()
+    assert "Import local files" in client.get(reverse("jobs:index")).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "title"),
+    [
+        ("fetch", "hub", "Download"),
+        ("fetch", "path", "Import"),
+        ("delete_copy", "path", "Delete files"),
+        ("quantise", "path", "Quantise"),
+    ],
+)
+def test_a_job_is_called_by_what_it_does_for_people(client, ada, team, artifact, host, kind, source, title):
+    artifact.source = {**artifact.source, "kind": source}
+    artifact.save(update_fields=["source"])
+    job = Job.objects.create(kind=kind, team=team, host=host, artifact=artifact)
+    client.force_login(ada)
+    for page in (reverse("jobs:index"), reverse("jobs:detail", args=[job.pk])):
+        assert f"{title} #{job.pk}" in client.get(page).content.decode()

@@ -113,7 +113,7 @@ def test_the_log_is_searched_by_step_and_downloaded(client, ada, job):
     assert "one tensor" in found and "another Tensor" in found and "something else" not in found
     found = client.get(url, {"step": "2-1"}).content.decode()
     assert "something else" in found and "another Tensor" not in found
-    assert "No line holds" in client.get(url, {"q": "nowhere"}).content.decode()
+    assert "No matching lines for" in client.get(url, {"q": "nowhere"}).content.decode()
     file = client.get(url, {"download": ""})
     assert file["Content-Disposition"] == f'attachment; filename="job-{job.pk}.log"'
     assert file.content.decode() == logs.whole(job)

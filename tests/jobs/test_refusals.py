@@ -41,7 +41,7 @@ def test_a_refused_start_is_tried_again_after_a_pause_and_then_told(job):
     assert (job.attempt, job.state) == (3, JobState.QUEUED)
     start(job, DYING)
     fresh = services.JOB.reread(job)
-    assert (fresh.state, fresh.advice) == (JobState.FAILED, "Look at the host's Docker.")
+    assert (fresh.state, fresh.advice) == (JobState.FAILED, "Check Docker on the host.")
     assert fresh.reason == f"Docker did not start the container: {DYING}. It was tried 3 times."
 
 

@@ -93,7 +93,7 @@ def test_cancelling_is_a_wish_and_what_has_ended_cannot_be_cancelled(ada, job):
     job.refresh_from_db()
     assert job.is_cancel_wanted and job.state == JobState.QUEUED
     services.move(job, JobState.QUEUED, JobState.CANCELLED)
-    with pytest.raises(Conflict, match="has ended already"):
+    with pytest.raises(Conflict, match="has already finished"):
         services.cancel(ada, job)
 
 

@@ -26,7 +26,7 @@ def test_a_person_deploys_chats_and_deletes(yard, password, key):
         expect(page).to_have_url(re.compile(r"/deployments/\d+/$"))
         # No reload from here on: the page follows the truth.
         expect(page.locator(".status-line")).to_contain_text("ready", timeout=120_000)
-        expect(page.locator("#deployment-panel")).to_contain_text("answered a real request")
+        expect(page.locator("#deployment-panel")).to_contain_text("passed the health check")
         expect(page.locator("body")).to_contain_text("model loaded")
 
         page.goto("/playground/")
@@ -35,7 +35,7 @@ def test_a_person_deploys_chats_and_deletes(yard, password, key):
         page.get_by_label("Your message").fill("What is the capital of France? Answer in one sentence.")
         page.keyboard.press("Enter")
         expect(page.locator(".turn-assistant .words")).to_contain_text("Paris", timeout=60_000)
-        expect(page.locator("#measured-a")).to_contain_text(re.compile(r"first token after \d+ ms · [\d.]+ tokens/s"))
+        expect(page.locator("#measured-a")).to_contain_text(re.compile(r"TTFT \d+ ms · [\d.]+ tokens/s"))
 
         made = yard.deployment("second", key)
         page.goto(f"/deployments/{made['id']}/")

@@ -8,7 +8,8 @@ import docker
 import pytest
 
 from tests.launcher.waiting import eventually
-from workers.launcher import docker_engine, own_dockerd
+from workers import shut_down
+from workers.launcher import docker_engine, down, own_dockerd
 
 pytestmark = pytest.mark.docker
 
@@ -24,10 +25,33 @@ def test_stopping_touches_only_our_containers(client: docker.DockerClient, tools
     sleep = ["python3", "-c", "import time; time.sleep(1000)"]
     ours = client.containers.run(tools, sleep, detach=True, init=True, labels={"modelyard.installation": "here"})
     other = client.containers.run(tools, sleep, detach=True, init=True, labels={"modelyard.installation": "there"})
-    assert docker_engine.stop_containers(client, "here") == 1
+    assert docker_engine.stop_containers(client, "here") == [ours.id]
     for container in (ours, other):
         container.reload()
     assert (ours.status, other.status) == ("exited", "running")
+
+
+def test_down_says_which_engines_it_stopped_while_docker_knows_them(
+    state: Path, client: docker.DockerClient, tools: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELYARD_STATE_DIR", str(state))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    (state / "installation").write_text("downed")
+    sleep = ["python3", "-c", "import time; time.sleep(1000)"]
+    ours = client.containers.run(tools, sleep, detach=True, init=True, labels={"modelyard.installation": "downed"})
+    other = client.containers.run(tools, sleep, detach=True, init=True)
+    assert down.down() == 0
+    assert shut_down.containers() == {ours.id}
+    # Nothing to stop: what was stopped before still was.
+    assert down.down() == 0
+    assert shut_down.containers() == {ours.id}
+    ours.remove()
+    assert down.down() == 0
+    assert shut_down.containers() == set()
+    other.reload()
+    assert other.status == "running"
+    for name in ("installation", "shut-down.json"):
+        (state / name).unlink()
 
 
 def test_our_daemon_is_found_again_and_never_taken_for_another(state: Path, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_someone_who_left_the_team_hears_nothing_more(listen, bob, ada, deployme
         await Membership.objects.filter(user=bob).adelete()
         await stop(ada, deployment)
         message = await said(socket)
-        assert "asked to stop" not in message["content"]
+        assert "requested a stop" not in message["content"]
         assert (await said(socket))["code"] == 4404
 
     run(scene())

@@ -23,7 +23,7 @@ def test_a_change_arrives_as_the_same_panel_the_page_holds(listen, ada, deployme
         await stop(ada, deployment)
         message = await said(socket)
         assert '<div id="deployment-panel" hx-swap-oob="outerMorph">' in message["content"]
-        assert "asked to stop" in message["content"]
+        assert "requested a stop" in message["content"]
         assert message["last"] == {f"deployment:{deployment.pk}": "1"}
         await socket.disconnect()
 
@@ -35,7 +35,7 @@ def test_a_page_that_is_behind_gets_what_it_missed_at_once(listen, ada, deployme
         await stop(ada, deployment)
         socket = await listen(ada, f"deployment:{deployment.pk}", last="0")
         await socket.connect()
-        assert "asked to stop" in (await said(socket))["content"]
+        assert "requested a stop" in (await said(socket))["content"]
         await socket.disconnect()
 
     run(scene())
@@ -60,7 +60,7 @@ def test_a_change_that_nobody_announced_is_found_by_the_poll(listen, ada, deploy
         socket = await listen(ada, f"deployment:{deployment.pk}")
         await socket.connect()
         await stop(ada, deployment)
-        assert "asked to stop" in (await said(socket))["content"]
+        assert "requested a stop" in (await said(socket))["content"]
         await socket.disconnect()
 
     run(scene())
@@ -81,7 +81,7 @@ def test_without_a_broker_the_socket_opens_and_the_poll_does_the_work(listen, ad
         socket = await listen(ada, f"deployment:{deployment.pk}")
         assert await socket.connect()
         await stop(ada, deployment)
-        assert "asked to stop" in (await said(socket))["content"]
+        assert "requested a stop" in (await said(socket))["content"]
         await socket.disconnect()
 
     run(scene())
@@ -107,6 +107,43 @@ def test_a_burst_of_changes_is_a_few_renderings(listen, ada, deployment):
             messages.append(await said(socket))
         elapsed = asyncio.get_running_loop().time() - started
         assert len(messages) <= elapsed / consumers.PAUSE_S + 2
+        await socket.disconnect()
+
+    run(scene())
+
+
+def test_a_page_that_says_what_it_shows_is_sent_the_newest_when_it_shows_the_last(listen, ada, deployment):
+    """A slow browser would be sent more renderings than it can show, and lie behind for as long as they last."""
+
+    @sync_to_async
+    def change(text):
+        replica = Replica.objects.get(deployment=deployment)
+        new = "placing" if replica.state == "pending" else "pending"
+        lifecycle.move(replica, replica.state, new, lifecycle.Why("", text))
+
+    async def scene():
+        socket = await listen(ada, f"deployment:{deployment.pk}", acks=1)
+        await socket.connect()
+        await change("the first")
+        assert "the first" in (await said(socket))["content"]
+        await change("the second")
+        await change("the third")
+        assert await quiet(socket)
+        await socket.say('{"shown": true}')
+        assert "the third" in (await said(socket))["content"]
+        assert await quiet(socket), "it has not said yet that it shows that"
+        await socket.disconnect()
+
+    run(scene())
+
+
+def test_a_page_whose_word_was_lost_is_sent_the_newest_by_the_poll(listen, ada, deployment, quick):
+    async def scene():
+        socket = await listen(ada, f"deployment:{deployment.pk}", acks=1, last="none")
+        await socket.connect()
+        await said(socket)
+        await stop(ada, deployment)
+        assert "requested a stop" in (await said(socket))["content"]
         await socket.disconnect()
 
     run(scene())

@@ -18,6 +18,7 @@ from django.db import connection
 
 from tests.operations import filler
 from tests.stage import STATE
+from webapp.foundation import key_ring
 from webapp.foundation.paths import REPOSITORY
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Installation
@@ -172,12 +173,12 @@ def test_another_master_key_is_refused_unless_the_key_file_has_the_right_one(mad
     right = master_key.read()
     assert right is not None
     keyfile = places / "key.json"
-    keyfile.write_bytes(master_key.export(right, "a long passphrase"))
+    keyfile.write_bytes(master_key.export([right], "a long passphrase"))
     master_key.write(bytes(32))
     refused(made, "another master key")
-    refused(made, "passphrase does not open", key_file=keyfile, passphrase=lambda: "a wrong passphrase")
+    refused(made, "passphrase does not open", key_files=[keyfile], passphrase=lambda _file: "a wrong passphrase")
     assert master_key.read() == bytes(32)
-    done = restoring.restore(Path(made.path), keyfile, lambda: "a long passphrase")
+    done = restoring.restore(Path(made.path), [keyfile], lambda _file: "a long passphrase")
     assert master_key.read() == right
     assert (done.aside / "master.key").exists()
 
@@ -279,7 +280,7 @@ def test_a_name_that_leaves_the_folder_is_refused(made: Backup) -> None:
     key = master_key.read()
     assert key is not None
     text = json.dumps(
-        {"format": 1, "key": master_key.fingerprint(key), "files": {"../../evil": {"size_bytes": 1, "sha256": "0"}}}
+        {"format": 1, "key": key_ring.fingerprint(key), "files": {"../../evil": {"size_bytes": 1, "sha256": "0"}}}
     ).encode()
     with tarfile.open(path, "w:gz") as tar:
         for name, content in (

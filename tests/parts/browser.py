@@ -30,7 +30,7 @@ def sign_in(browser: Browser, url: str, username: str, password: str) -> Page:
     """A page of a person who has just signed in by the form."""
     page = browser.new_page(base_url=url, viewport={"width": 1300, "height": 850})
     page.goto("/")
-    page.get_by_label("Username or e-mail").fill(username)
+    page.get_by_label("Username or email").fill(username)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("heading", name="Home").wait_for()

@@ -14,8 +14,10 @@ from django.utils import timezone
 
 from webapp.control.lease import is_due
 from webapp.deployments.models import Replica, ReplicaEvent
-from webapp.deployments.states import MOVES, ReplicaState
-from webapp.inventory.models import Accelerator, Booking, Host
+from webapp.deployments.states import MOVES, Desired, ReplicaState
+from webapp.inventory.models import Accelerator, Booking, EngineAddress, Host
+from webapp.jobs.models import Job
+from webapp.jobs.states import ENDED
 from webapp.usage.models import UsageRecord
 from workers.runtime.base import LABEL_ID, LABEL_KIND
 
@@ -33,8 +35,9 @@ def breaks(engines: Iterable[docker.APIClient]) -> list[str]:
 def unsettled() -> list[str]:
     """What has not yet become as it was asked for."""
     waits = [f"replica {row.pk} is {row.state}: {row.reason}" for row in Replica.objects.filter(is_due())]
-    for row in Replica.objects.present().select_related("deployment"):
-        if row.wish == "running" and row.state != ReplicaState.READY:
+    for row in Replica.objects.select_related("deployment"):
+        wanted = ReplicaState.READY if row.wish == Desired.RUNNING else ReplicaState.STOPPED
+        if row.state != wanted:
             waits.append(f"replica {row.pk} is {row.state}: {row.reason}")
     return waits
 
@@ -97,6 +100,11 @@ def _of_memory() -> Iterator[str]:
     for name, booked, total in places:
         if booked != total:
             yield f"{name} says that {booked} bytes are booked, and the bookings are of {total}"
+    holders = {row.holder for row in Replica.objects.exclude(state__in=[ReplicaState.PENDING, ReplicaState.STOPPED])}
+    holders |= {row.holder for row in Job.objects.exclude(state__in=[state.value for state in ENDED])}
+    for rows in (Booking.objects.all(), EngineAddress.objects.all()):
+        for holder in set(rows.values_list("holder", flat=True)) - holders:
+            yield f"{holder} holds something, and is not there to use it"
 
 
 def _of_history() -> Iterator[str]:

@@ -17,14 +17,17 @@ from workers.runtime.base import (
 
 class MemoryRuntime:
     """Has every image. `is_silent`: no call is answered. `lines`: what a container printed. `stuck`: ids of containers
-    that it fails to remove."""
+    that it fails to remove. `listing`: what becomes of its lists, "right", "empty" or "failing"; `unlisted`: ids
+    that they lack in any case."""
 
     def __init__(self, daemon: str = "memory") -> None:
         self.daemon, self.is_silent, self.made = daemon, False, 0
+        self.listing = "right"
         self.containers: dict[str, ContainerFacts] = {}
         self.specs: dict[str, ContainerSpec] = {}
         self.lines: dict[str, str] = {}
         self.stuck: set[str] = set()
+        self.unlisted: set[str] = set()
         self.signals: dict[str, tuple[str, ...]] = {}
 
     def _answer(self) -> None:
@@ -51,7 +54,10 @@ class MemoryRuntime:
 
     def list(self, labels: Mapping[str, str]) -> list[ContainerFacts]:
         self._answer()
-        return [one for one in self.containers.values() if labels.items() <= one.labels.items()]
+        if self.listing == "failing":
+            raise EngineFault("the list of containers could not be read")
+        listed = [one for one in self.containers.values() if self.listing == "right" and one.id not in self.unlisted]
+        return [one for one in listed if labels.items() <= one.labels.items()]
 
     def inspect(self, container: str) -> ContainerFacts:
         return self._one(container)

@@ -94,6 +94,13 @@ class Stack:
         if name in ("broker", "web"):
             (self.socket if name == "broker" else self.web).unlink(missing_ok=True)
 
+    def freeze(self, name: str) -> None:
+        """Stop without dying, the whole process group."""
+        os.killpg(self.pid(name), signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        os.killpg(self.pid(name), signal.SIGCONT)
+
     def stop(self) -> None:
         for name in reversed(list(self._running)):
             self.kill(name)

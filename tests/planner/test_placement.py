@@ -122,9 +122,9 @@ def test_equal_hosts_are_chosen_in_a_stable_order() -> None:
 
 
 def test_no_hosts_and_many_refusals_are_summed_up() -> None:
-    assert place(CPU, []).why == "There is no host yet."
+    assert place(CPU, []).why == "No hosts yet."
     hosts = [host(number, is_online=False) for number in range(3)] + [host(9, is_draining=True)]
-    assert place(CPU, hosts).why == "None of 4 hosts can take it; most often: The host cannot be reached."
+    assert place(CPU, hosts).why == "None of 4 hosts can take it; most common reason: The host cannot be reached."
 
 
 def test_a_filter_tells_who_stays_and_why_the_others_go() -> None:

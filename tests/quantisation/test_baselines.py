@@ -91,9 +91,9 @@ def test_a_second_result_adds_nothing_to_what_is_known_of_the_source(job, half, 
 
 
 def test_a_base_line_that_cannot_be_timed_says_why_and_the_result_stays(job, half):  # noqa: F811
-    made = end(job, {**published(), "baseline": {"missing": "It used more memory than it was given."}})
+    made = end(job, {**published(), "baseline": {"missing": "It was OOM-killed: it exceeded its memory limit."}})
     assert Measurement.objects.get(artifact=made).values["speed"]
-    assert Measurement.objects.get(artifact=half).values["speed_missing"].startswith("It used more memory")
+    assert Measurement.objects.get(artifact=half).values["speed_missing"].startswith("It was OOM-killed")
 
 
 def test_the_source_is_the_first_row_once_for_each_engine(job, half, client, ada, team, host):  # noqa: F811
@@ -109,7 +109,11 @@ def test_the_source_is_the_first_row_once_for_each_engine(job, half, client, ada
     assert [row.is_as_served for row in rows] == [False, True, True, True]
     client.force_login(ada)
     text = client.get("/models/smollm2/").content.decode()
-    assert text.index("the source in llama.cpp") < text.index("the source in vLLM") < text.index("best of its size")
+    assert (
+        text.index("the source in llama.cpp")
+        < text.index("the source in vLLM")
+        < text.index('<div class="text-secondary">Pareto-optimal')
+    )
     points = comparison.plot(rows)
     assert [(point.label, point.speed) for point in points].count(("BF16", 50)) == 1 and len(points) == 3
 

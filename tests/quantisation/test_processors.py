@@ -79,7 +79,7 @@ def test_form_and_api_say_beforehand_that_it_will_not_be_timed(
     said = program("POST", "/quantisations/preview", asked).json()
     assert said["is_possible"] and "speed" in said["steps"]
     for words in (text, " ".join(said["notes"])):
-        assert (f"It is made and judged on {host.name}, but not timed: {WHY}" in words) is not is_timed
+        assert (f"It is made and evaluated on {host.name}, but not timed: {WHY}" in words) is not is_timed
     untimed = program("POST", "/quantisations/preview", {**asked, "measure": {"speed": False}}).json()
     assert WHY not in " ".join(untimed["notes"]), "nobody asked for it"
     if not is_timed:

@@ -134,7 +134,7 @@ def test_a_stranger_cannot_ask_for_the_team(client, eve, half, host, team):  # n
 def test_the_models_page_shows_table_plot_and_lineage(browser, job, half):  # noqa: F811
     made = end(job, published())
     text = browser.get(f"/models/{half.catalog_model.slug}/").content.decode()
-    for word in ("What quantising cost", "<svg", "best of its size", "Lineage", "2–5 % at 4 bits", "Passport"):
+    for word in ("Quality vs. size", "<svg", "Pareto-optimal", "Lineage", "2–5 % at 4 bits", "Provenance"):
         assert word in text, word
     assert f"/quantise/artifacts/{made.pk}/again/" in text
 
@@ -143,7 +143,7 @@ def test_the_models_page_says_why_a_speed_is_missing(browser, job):  # noqa: F81
     why = "The image modelyard/vllm:cpu is not on local. Run `make quantizers` on that machine."
     end(job, {**published(), "speed": {"missing": why}})
     text = browser.get("/models/smollm2/").content.decode()
-    assert f"No load time, memory and speed: {why}" in text
+    assert f"Load time, memory and speed not measured: {why}" in text
     text = browser.get(f"/jobs/{job.pk}/").content.decode()
     assert "skipped" in text and why in text
 
@@ -164,9 +164,9 @@ def test_the_pick_names_one_and_says_why(browser, job, half):  # noqa: F811
     end(job, published())
     asked = {"memory_gib": "8", "context": "2048", "users": "1", "priority": "size"}
     text = browser.get(f"/quantise/pick/{half.catalog_model.slug}/", asked).content.decode()
-    assert "Q4_K_M" in text and "It is the smallest of the 2 that fit" in text
+    assert "Q4_K_M" in text and "Smallest of the 2 that fit" in text
     text = browser.get(f"/quantise/pick/{half.catalog_model.slug}/", {"memory_gib": "a lot"}).content.decode()
-    assert "as numbers above zero" in text
+    assert "must be greater than zero" in text
 
 
 def test_the_passport_is_a_file(browser, job):  # noqa: F811

@@ -172,7 +172,7 @@ def test_a_gate_that_refuses_every_result_keeps_them_and_serves_nothing_anew(
     assert (run.state, run.served, run.rollout) == ("refused", "", None)
     for label in ("Q3_K_S", "Q8_0"):
         assert f"{label}: KL divergence is" in run.reason
-    assert run.reason.startswith("Nothing is served anew.") and run.advice == "Loosen the gate or change the recipe."
+    assert run.reason.startswith("Nothing was deployed.") and run.advice == "Relax the gate or change the recipe."
     made = Artifact.objects.filter(parent=gguf_source)
     assert {artifact.pk for artifact in made} == {result["artifact"] for result in run.results}
     assert all(on_disk(quantisers, artifact) == artifact.size_bytes for artifact in made)

@@ -88,7 +88,8 @@ def test_a_complaint_outlives_what_is_printed_behind_it(speed, monkeypatch, tmp_
     assert found["missing"] == f"vLLM did not run it: AttributeError: {words}"
     told = vllm_exits.in_words(found["missing"])
     assert "lacks cpu_gemm_wna16" in told and "AVX-512" in told and "GGUF" in told
-    assert vllm_exits.in_words("It used more memory than it was given.") == "It used more memory than it was given."
+    killed = "It was OOM-killed: it exceeded its memory limit."
+    assert vllm_exits.in_words(killed) == killed
 
 
 def test_what_vllm_refuses_is_a_result_with_the_reason(speed, monkeypatch, tmp_path: Path) -> None:

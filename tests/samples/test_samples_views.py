@@ -44,18 +44,18 @@ def titles(found):
 def test_a_deployment_shows_traffic_and_replicas(ada, deployment, measured, django_assert_num_queries):
     with django_assert_num_queries(4):
         found = charts.of(ada, "deployment", deployment.pk, "1h")
-    assert titles(found) == ["Tokens", "Requests", "Time to first token", "CPU", "Memory"]
+    assert titles(found) == ["Token throughput", "Requests", "Time to first token", "CPU", "Memory"]
     tokens = found[0].lines[1]
     assert sum(value * found[0].step_s for value in tokens.values) == pytest.approx(1200)
-    assert [line.label for line in found[4].lines] == ["#1", "#1 mapped files"]
+    assert [line.label for line in found[4].lines] == ["#1", "#1 page cache (mmap)"]
     assert {value for value in found[3].lines[0].values if value is not None} == {1.25}
 
 
 def test_a_host_shows_its_gpus_and_where_the_scale_ends(eve, host, measured):
     found = {chart.title: chart for chart in charts.of(eve, "host", host.pk, "1h")}
-    assert list(found) == ["CPU", "Memory", "GPU busy", "GPU memory"]
+    assert list(found) == ["CPU", "Memory", "GPU utilisation", "GPU memory"]
     assert (found["CPU"].most, found["Memory"].most) == (16, 64 * GIB)
-    assert found["GPU busy"].lines[0].label == "GPU 0"
+    assert found["GPU utilisation"].lines[0].label == "GPU 0"
 
 
 @pytest.mark.parametrize(("window", "points"), [("1h", 360), ("24h", 720), ("30d", 720)])
@@ -63,8 +63,8 @@ def test_every_window_has_its_points(ada, deployment, measured, window, points):
     found = {chart.title: chart for chart in charts.of(ada, "deployment", deployment.pk, window)}
     assert len(found["CPU"].moments) == points
     assert any(value == 1.25 for value in found["CPU"].lines[0].values)
-    assert len(found["Tokens"].lines[1].values) in (60, 720)
-    assert sum(value > 0 for value in found["Tokens"].lines[1].values) == 1
+    assert len(found["Token throughput"].lines[1].values) in (60, 720)
+    assert sum(value > 0 for value in found["Token throughput"].lines[1].values) == 1
 
 
 def test_what_was_not_measured_is_a_gap(ada, deployment, measured):
@@ -109,7 +109,7 @@ def test_the_part_alone_comes_for_htmx(client, ada, host, measured):
 
 def test_an_empty_chart_says_so(client, ada, deployment):
     client.force_login(ada)
-    assert "Nothing was measured" in client.get(f"/charts/deployment/{deployment.pk}/").content.decode()
+    assert "No data in this time range" in client.get(f"/charts/deployment/{deployment.pk}/").content.decode()
 
 
 @pytest.mark.parametrize("subject", ["host", "host:", "host:x", "host:-1", "host:" + "9" * 30])

@@ -68,7 +68,7 @@ def test_a_schedule_lives_from_post_to_delete(caller, ada, said, deployment):
         ({"recipes": []}, 422, "recipes"),
         ({"gate": {"max_kl_divergence": -1}}, 422, "gate"),
         ({"gate": {"golden": 1}}, 422, "golden"),
-        ({"measure": None}, 422, "not measured"),
+        ({"measure": None}, 422, "not evaluated"),
         ({"artifact": 987654}, 404, "no artifact 987654 that you may use"),
         ({"zone": "X/Y"}, 422, "time zone"),
         ({"opens_at": "22:00"}, 422, "both ends"),
@@ -100,7 +100,7 @@ def test_every_fault_is_told_at_once(caller, ada, said, schedule):
 def test_checking_keeps_nothing_and_says_what_is_odd(caller, ada, said):
     odd = {**said, "opens_at": "10:00", "shuts_at": "11:00"}
     answer = send(caller(ada), "POST", "/schedules/check", odd)
-    assert "No time of the crontab" in answer.json()["warnings"][0]
+    assert "never fires inside" in answer.json()["warnings"][0]
     assert not Schedule.objects.exists()
 
 

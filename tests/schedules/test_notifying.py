@@ -149,7 +149,7 @@ def test_other_teams_hear_nothing(told, host, eve, source):
     ("kind", "address", "events", "word"),
     [
         ("webhook", "ftp://example.org", ALL, "https"),
-        ("webhook", "http://127.0.0.1/", ALL, "without encryption"),
+        ("webhook", "http://127.0.0.1/", ALL, "Plain http"),
         ("webhook", "https://127.0.0.1/", ALL, "private address"),
         ("webhook", "https://user:pw@1.1.1.1/", ALL, "password"),
         ("webhook", "https://[::1/", ALL, "https"),
@@ -168,7 +168,7 @@ def test_a_place_that_nobody_may_be_told_at_is_refused(ada, team, kind, address,
 @pytest.mark.parametrize("address", ["nobody", "a@b", "a@b.example\nBcc: c@d.example", "a b@c.example"])
 def test_a_mail_address_that_is_none_is_refused(ada, team, monkeypatch, address):
     monkeypatch.setenv("MODELYARD_SMTP_URL", "smtp://mail.example:587")
-    with pytest.raises(Invalid, match="mail address"):
+    with pytest.raises(Invalid, match="email address"):
         targets.add(ada, team, "mail", address, ALL)
 
 
@@ -176,7 +176,7 @@ def test_targets_are_for_admins_of_the_team(told, bob, eve, receiver, team):
     with pytest.raises(NotAllowed):
         targets.delete(bob, told[0])
     assert Target.objects.exists()
-    with pytest.raises(Conflict, match="told there already"):
+    with pytest.raises(Conflict, match="already has this notification target"):
         targets.add(None, team, "webhook", receiver.url, ALL)
 
 
@@ -189,7 +189,7 @@ def test_the_page_shows_the_secret_once_and_the_log(receiver, ada, bob, eve, tea
     target = Target.objects.get()
     assert client.post(f"/schedules/targets/{target.pk}/test/").status_code == 302
     page = client.get("/schedules/notifications/research/").content.decode()
-    assert ("whsec_" in page, receiver.url in page, "A test from Modelyard" in page) == (False, True, True)
+    assert ("whsec_" in page, receiver.url in page, "Test notification from Modelyard" in page) == (False, True, True)
     client.force_login(bob)
     assert receiver.url not in client.get("/schedules/notifications/research/").content.decode()
     client.force_login(eve)

@@ -139,7 +139,7 @@ def test_a_rollout_is_watched_to_its_end(rolled, go, deployment):
 def test_a_result_whose_replicas_do_not_live_is_a_failed_run(rolled, go, deployment):
     Rollout.objects.filter(deployment=deployment, number=rolled.rollout).update(state="failed", reason="It crashed.")
     run = go(rolled)
-    assert (run.state, "went back to what it served before: It crashed." in run.reason) == ("failed", True)
+    assert (run.state, "was rolled back: It crashed." in run.reason) == ("failed", True)
 
 
 def test_a_result_for_a_stopped_deployment_is_written_down_and_not_waited_for(make_schedule, go, end_job, deployment):
@@ -366,7 +366,7 @@ def test_golden_prompts_decide_without_any_other_measurement(make_schedule, go, 
     run = go(run)
     assert run.state == state
     if state == "refused":
-        assert "Golden prompts passed in percent is 50, below the limit 90" in run.reason
+        assert "Golden prompts passed (%) is 50, below the limit 90" in run.reason
 
 
 def test_prompts_that_a_schedule_asks_are_not_deleted(make_schedule, ada, prompts):
@@ -374,5 +374,5 @@ def test_prompts_that_a_schedule_asks_are_not_deleted(make_schedule, ada, prompt
     from webapp.quantisation import services as quantisation
 
     make_schedule(prompts=prompts, gate=Gate(min_prompts_passed_percent=90))
-    with pytest.raises(Conflict, match="asked by: nightly"):
+    with pytest.raises(Conflict, match="used by: nightly"):
         quantisation.delete_prompts(ada, prompts)

@@ -35,7 +35,7 @@ def test_a_schedule_is_made_edited_and_deleted_by_plain_forms(typed, ada):
     made = Schedule.objects.get()
     page = answer.content.decode()
     assert answer.status_code == 200, page
-    assert ("weekly is kept" in page, "KL divergence at most 0.05" in page) == (True, True)
+    assert ("weekly is saved" in page, "Max KL divergence 0.05" in page) == (True, True)
     assert made.measure == {"context": 512, "chunks": 8, "speed": False}
     changed = client.post(f"/schedules/{made.pk}/edit/", {**typed, "keep_last": "2", "crontab": "0 4 * * *"})
     assert changed.status_code == 302
@@ -52,9 +52,9 @@ def test_a_schedule_is_made_edited_and_deleted_by_plain_forms(typed, ada):
         ({"crontab": "0 0 31 2 *"}, "never comes"),
         ({"recipes": []}, "required"),
         ({"zone": "Nowhere"}, "no time zone"),
-        ({"chunks": ""}, "Turn measuring on"),
+        ({"chunks": ""}, "Enable evaluation"),
         ({"recipes": ['{"method": "abacus"}']}, "not one of the available choices"),
-        ({"when": "new_revision"}, "new revision"),
+        ({"when": "new_revision"}, "new commits"),
     ],
 )
 def test_a_wrong_form_comes_back_with_the_reason(typed, ada, change, word):

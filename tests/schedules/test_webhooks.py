@@ -14,7 +14,7 @@ from tests.parts.webhooks import verify
 from webapp.foundation.text import has_unfit
 from webapp.interfaces.pages.dashboard import help_pages
 from webapp.schedules import delivering, notifying, targets
-from webapp.schedules.models import Notification, Target
+from webapp.schedules.models import TARGET_SECRET, Notification, Target
 
 pytestmark = pytest.mark.django_db
 PAST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -74,7 +74,7 @@ def bound(monkeypatch, receiver, ada, team):
     def make(url):
         target = Target(team=team, kind="webhook", address=url, events=list(notifying.EVENTS))
         target.save()
-        target.sealed_secret = targets.encrypt("whsec_" + base64.b64encode(bytes(32)).decode(), target.secret_place)
+        target.sealed_secret = TARGET_SECRET.encrypt(target, "whsec_" + base64.b64encode(bytes(32)).decode())
         target.save()
         return targets.test(ada, target)
 
@@ -164,4 +164,4 @@ def test_a_name_service_that_is_silent_holds_nobody(bound, deliver, monkeypatch)
     deliver(row.pk)
     answered.set()
     row.refresh_from_db()
-    assert (row.state, row.answer) == ("pending", "The name silent.example cannot be resolved.")
+    assert (row.state, row.answer) == ("pending", "The host name silent.example cannot be resolved.")

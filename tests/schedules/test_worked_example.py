@@ -81,4 +81,4 @@ def test_when_neither_is_good_enough_everything_stays_and_says_by_how_much(night
     run = go(run)
     deployment.refresh_from_db()
     assert (run.state, deployment.artifact_id) == ("refused", source.pk)
-    assert "Q8_0: Golden prompts passed in percent is 0, below the limit 100" in run.reason
+    assert "Q8_0: Golden prompts passed (%) is 0, below the limit 100" in run.reason

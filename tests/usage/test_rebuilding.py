@@ -55,7 +55,7 @@ def test_harmed_sums_are_found_and_made_anew(busy, harm):
         Rollup.objects.all().delete()
     with pytest.raises(CommandError, match="differ from the records"):
         run()
-    assert "made anew" in run("--rebuild")
+    assert "recomputed" in run("--rebuild")
     assert everything() == before
     assert "what the records add up to" in run()
 

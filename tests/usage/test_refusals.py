@@ -49,8 +49,17 @@ def test_a_count_told_again_replaces_what_was_told_before_in_whatever_order() ->
     one = count()
     assert services.accept([{**one, "count": 7, "message": "newer"}, one]) == 1
     assert services.accept([{**one, "count": 9, "message": "newest"}]) == 1
+    assert services.accept([{**one, "count": 8, "message": "held up on its way"}]) == 1
     row = RefusalCount.objects.get()
     assert (row.count, row.message) == (9, "newest")
+
+
+def test_hundreds_of_counts_are_stored_with_a_few_questions(django_assert_max_num_queries: Any) -> None:
+    told = [count() for _ in range(250)]
+    with django_assert_max_num_queries(12):
+        services.accept(told)
+    services.accept([{**one, "count": 3} for one in told])
+    assert set(RefusalCount.objects.values_list("count", flat=True)) == {3}
 
 
 def test_counts_come_among_records_and_are_no_usage(make_record: Any) -> None:

@@ -66,19 +66,24 @@ class Answering(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.asked.append(self.path)
         said: Any = {"ApiVersion": "1.41", "ID": "live", "DockerRootDir": "/live"}
-        body = json.dumps([] if "containers" in self.path else said).encode()
-        self.send_response(200)
+        path = self.path.partition("?")[0]
+        if path.endswith("/containers/json"):
+            self._say(200, [])
+        elif "/containers/" in path:
+            self._say(404, {"message": "No such container"})
+        else:
+            self._say(200, said)
+
+    def _say(self, status: int, said: Any) -> None:
+        body = json.dumps(said).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def do_DELETE(self) -> None:
-        body = b'{"message": "driver failed to remove root filesystem: device or resource busy"}'
-        self.send_response(500)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self._say(500, {"message": "driver failed to remove root filesystem: device or resource busy"})
 
     def address_string(self) -> str:
         return "local"

@@ -25,12 +25,12 @@ def die(replica: Any, work: Any, engine: Any) -> Any:
 
 
 DEATHS = [
-    ("exited", True, {"exit_after_ms": 100, "exit_code": 1}, "exit code 1"),
-    ("out_of_memory", False, {"eat_mb": 2000, "eat_after_ms": 100}, "more memory than its limit"),
+    ("exited", True, {"exit_after_ms": 100, "exit_code": 1}, "exited with code 1"),
+    ("out_of_memory", False, {"eat_mb": 2000, "eat_after_ms": 100}, "OOM-killed"),
     (
         "gpu_out_of_memory", True,
         {"exit_after_ms": 100, "last_words": "allocating 900.00 MiB on device 0: cudaMalloc failed: out of memory"},
-        "GPU's memory",
+        "Out of GPU memory",
     ),
     (
         "model_refused", False,
@@ -58,7 +58,7 @@ def test_somebody_elses_kill_is_told_apart(serve: Serve, work: Any, engine: Any)
         client.kill(replica.container_name)
     replica = die(replica, work, engine)
     assert replica.reason_code == "killed"
-    assert "docker kill or the like: SIGKILL, exit code 137" in replica.reason
+    assert "docker kill or similar: SIGKILL, exit code 137" in replica.reason
 
 
 def test_a_stop_from_outside_is_told_apart_from_an_end_by_itself(serve: Serve, work: Any, engine: Any) -> None:
@@ -68,7 +68,7 @@ def test_a_stop_from_outside_is_told_apart_from_an_end_by_itself(serve: Serve, w
     with contextlib.closing(engine.client()) as client:
         client.stop(replica.container_name, timeout=5)
     replica = die(replica, work, engine)
-    assert replica.reason_code == "killed" and "docker stop or the like: SIGTERM" in replica.reason, replica.reason
+    assert replica.reason_code == "killed" and "docker stop or similar: SIGTERM" in replica.reason, replica.reason
 
 
 def test_a_paused_container_is_paused_until_it_is_unpaused_and_can_be_stopped(
@@ -123,7 +123,7 @@ def test_an_engine_that_stopped_answering_is_ended_and_started_anew(serve: Serve
     work()
     prove(replica)
     target = rows.target(replica.pk)
-    assert target is not None and rows.mark_unwell(target, "It did not answer 3 times in a row.")
+    assert target is not None and rows.mark_unwell(target, "3 consecutive health checks failed.")
     assert reload(replica).state == "loading"
     work.pass_time(replica, 60)
     assert reload(replica).state == "loading", "it gets a chance"

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from tests.parts import figures, invariants
+from tests.parts.dockerd import FAKE_ENGINE
+from tests.parts.dying import Killed
+from tests.parts.images import allow
 from tests.parts.stack import Stack
 from tests.workers import acting
-from tests.workers.test_replicas import Killed, die_at
 from tests.workers.test_stack import wait_for_state, wait_until_up
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -43,7 +45,8 @@ def live(stack: Stack, monkeypatch: pytest.MonkeyPatch, weights: Any, ada: Any, 
     assert work_queue.send.__module__ == "webapp.foundation.work_queue"
 
     def ask(name: str, **wish: Any) -> Any:
-        spec = services.DeploymentSpec(name=name, artifact=weights, image="modelyard-test/engine:1", **wish)
+        allow(FAKE_ENGINE)
+        spec = services.DeploymentSpec(name=name, artifact=weights, image=FAKE_ENGINE, **wish)
         return services.create(ada, team, spec).replicas.get(number=1)
 
     return ask
@@ -112,7 +115,7 @@ def test_a_watcher_that_was_cut_off_reads_what_happened_meanwhile(stack: Stack, 
     stack.kill("watcher")
     with contextlib.closing(engine.client()) as client:
         for _ in range(200):
-            box = client.create_container("modelyard-test/engine:1")
+            box = client.create_container(FAKE_ENGINE)
             client.remove_container(box["Id"])
         client.kill(replica.container_name)
         stack.start("watcher")
@@ -142,7 +145,7 @@ def test_a_watcher_that_stands_still_slows_no_docker_engine(stack: Stack, live: 
         os.kill(stack.pid("watcher"), signal.SIGSTOP)
         try:
             for _ in range(500):  # each makes three events or more
-                box = client.create_container("modelyard-test/engine:1")
+                box = client.create_container(FAKE_ENGINE)
                 client.start(box["Id"])
                 client.remove_container(box["Id"], force=True)
             frozen_ms = p95_ms()
@@ -152,17 +155,32 @@ def test_a_watcher_that_stands_still_slows_no_docker_engine(stack: Stack, live: 
     figures.tell("Docker's p95 beside a watcher that stands still, against idle", ratio, 2, "times")
 
 
+def die_after_create(patch: pytest.MonkeyPatch) -> None:
+    """A dead worker writes nothing down and gives no lease back."""
+    from webapp.control import lease
+    from workers.runtime.docker import DockerRuntime
+
+    create = DockerRuntime.create
+
+    def last(self: Any, spec: Any) -> str:
+        create(self, spec)
+        raise Killed
+
+    patch.setattr(DockerRuntime, "create", last)
+    patch.setattr(lease, "release", lambda *arguments: False)
+
+
 def test_fifty_deaths_between_create_and_commit_leave_nothing_and_touch_nothing_foreign(
     serve: Serve, work: Any, engine: Any, machine: Any, ada: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from webapp.deployments import services
 
     with contextlib.closing(engine.client()) as client:
-        foreign = {client.create_container("modelyard-test/engine:1", name=f"foreign{n}")["Id"] for n in range(20)}
+        foreign = {client.create_container(FAKE_ENGINE, name=f"foreign{n}")["Id"] for n in range(20)}
     for number in range(50):
         replica = serve(name=f"tiny{number}")
         with monkeypatch.context() as patch:
-            die_at(patch, ("workers.runtime.docker.DockerRuntime", "create"), "after")
+            die_after_create(patch)
             with pytest.raises(Killed):
                 work()
         monkeypatch.setattr("webapp.foundation.work_queue.send", work.send)

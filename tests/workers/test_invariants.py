@@ -56,8 +56,14 @@ def take_a_gpus_booking_away(replica: Any) -> None:
     from webapp.inventory import services
 
     gpu = replica.host.accelerators.first()
-    services.book("replica:1", replica.host_id, GIB, {gpu.pk: GIB})
+    services.book(replica.holder, replica.host_id, GIB, {gpu.pk: GIB})
     gpu.bookings.all().delete()
+
+
+def book_for_nobody(replica: Any) -> None:
+    from webapp.inventory import services
+
+    services.book("replica:4711", replica.host_id, GIB)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +73,7 @@ def take_a_gpus_booking_away(replica: Any) -> None:
         (make_a_move_that_is_none, "went from ready to placing, which is no move"),
         (leave_a_gap_in_the_history, "without a word"),
         (book_without_a_booking, "bytes are booked, and the bookings are of 0"),
+        (book_for_nobody, "replica:4711 holds something"),
         (take_a_gpus_booking_away, "bytes are booked, and the bookings are of 0"),
     ],
 )

@@ -82,7 +82,7 @@ def test_an_end_without_a_word_is_told_by_its_code(fetch: Fetch, work: Any, engi
     job = fetch("mute.gguf")
     work()
     wait_for(lambda: has_ended(engine, job.container_name))
-    assert look_at(job, work).reason == "It ended with exit code 3."
+    assert look_at(job, work).reason == "The container exited with code 3."
 
 
 def test_a_cancelled_fetch_ends_at_once(fetch: Fetch, work: Any, engine: Any, ada: Any) -> None:

@@ -109,7 +109,7 @@ def test_a_volume_that_is_gone_is_a_start_that_was_refused_and_no_missing_contai
     with pytest.raises(StartRefused) as refused:
         docker_runtime._reachable(_Engine("1.41"), spec)
     reason = engines.get("llamacpp").explain_exit(ExitFacts(None, error_text=str(refused.value)))
-    assert "files are not on the host" in reason.message and not reason.retry
+    assert "files are no longer on the host" in reason.message and not reason.retry
 
 
 class _Engine:

@@ -90,101 +90,6 @@ def test_ten_copies_of_every_message_make_one_container(serve: Serve, work: Any,
     assert moves == [("pending", "placing"), ("placing", "starting"), ("starting", "loading")]
 
 
-class Killed(BaseException):
-    """The worker's process ends here."""
-
-
-# What a worker does on its way to a running engine, each a point where it may die.
-LAUNCH_POINTS = [
-    ("webapp.deployments.lifecycle", "place"),
-    ("webapp.deployments.lifecycle", "move"),
-    ("webapp.control.lease", "note"),
-    ("workers.runtime.docker.DockerRuntime", "list"),
-    ("workers.runtime.docker.DockerRuntime", "find_image"),
-    ("workers.hosts.sockets", "make"),
-    ("workers.runtime.docker.DockerRuntime", "create"),
-    ("workers.runtime.docker.DockerRuntime", "start"),
-]
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("point", LAUNCH_POINTS, ids=lambda point: point[1])
-def test_a_worker_that_dies_anywhere_in_a_launch_leaves_one_container_in_the_end(
-    serve: Serve, work: Any, engine: Any, monkeypatch: pytest.MonkeyPatch, point: tuple[str, str], when: str
-) -> None:
-    replica = serve()
-    die_at(monkeypatch, point, when)
-    with pytest.raises(Killed):
-        work()
-    monkeypatch.undo()
-    monkeypatch.setattr("webapp.foundation.work_queue.send", work.send)
-    work.pass_time(replica, 41)  # the dead worker's lease has run out
-    work()
-    assert reload(replica).state == "loading", (replica.state, replica.reason)
-    assert len(containers(engine)) == 1
-    prove(replica)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize(
-    "point", [("signal", 1), ("remove", 1), ("move", 2), ("note", 1)], ids=lambda point: str(point[0])
-)
-def test_a_worker_that_dies_anywhere_in_a_stop_leaves_nothing_in_the_end(
-    serve: Serve, work: Any, engine: Any, machine: Any, ada: Any, monkeypatch: pytest.MonkeyPatch, when: str,
-    point: tuple[str, int],
-) -> None:  # fmt: skip
-    from webapp.deployments import services
-
-    replica = serve()
-    work()
-    prove(replica)
-    services.stop(ada, replica.deployment)
-    places = {"move": "webapp.deployments.lifecycle", "note": "webapp.control.lease"}
-    place = places.get(point[0], "workers.runtime.docker.DockerRuntime")
-    die_at(monkeypatch, (place, point[0]), when, nth=point[1])
-    with contextlib.suppress(Killed):
-        for _look in range(4):
-            work()
-            work.pass_time(replica, 3)
-    monkeypatch.undo()
-    monkeypatch.setattr("webapp.foundation.work_queue.send", work.send)
-    for _look in range(6):
-        work.pass_time(replica, 41)
-    assert reload(replica).state == "stopped", (replica.state, replica.reason)
-    assert containers(engine) == []
-    assert reload(machine).booked_bytes == 0
-
-
-def die_at(monkeypatch: pytest.MonkeyPatch, point: tuple[str, str], when: str, nth: int = 1) -> None:
-    """The nth call of that function is the last thing this worker does; a dead worker gives no lease back."""
-    import importlib
-
-    from webapp.control import lease
-
-    path, name = point
-    try:
-        owner = importlib.import_module(path)
-    except ModuleNotFoundError:
-        module, _dot, class_name = path.rpartition(".")
-        owner = getattr(importlib.import_module(module), class_name)
-    real, release = getattr(owner, name), lease.release
-    calls, dead = [0], [False]
-
-    def bomb(*arguments: Any, **named: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == nth and when == "before":
-            dead[0] = True
-            raise Killed
-        result = real(*arguments, **named)
-        if calls[0] == nth:
-            dead[0] = True
-            raise Killed
-        return result
-
-    monkeypatch.setattr(owner, name, bomb)
-    monkeypatch.setattr(lease, "release", lambda *arguments: False if dead[0] else release(*arguments))
-
-
 def test_an_engine_that_ignores_the_signal_is_killed_when_its_time_is_up(
     serve: Serve, work: Any, engine: Any, ada: Any, way: Callable[..., str]
 ) -> None:
@@ -252,7 +157,7 @@ def test_without_room_it_waits_and_says_why(serve: Serve, work: Any, machine: An
     replica = serve()
     work()
     assert reload(replica).state == "pending" and replica.reason_code == "no_room"
-    assert replica.reason.startswith("No host has room. machine: It needs 0.3 GiB of memory")
+    assert replica.reason.startswith("No suitable host. machine: It needs 0.3 GiB of memory")
     Host.objects.update(usable_bytes=8 * 1024**3)
     work.pass_time(replica, 16)
     assert reload(replica).state == "loading"
@@ -263,7 +168,7 @@ def test_a_foreign_container_of_our_name_is_left_alone(serve: Serve, work: Any, 
     with contextlib.closing(engine.client()) as client:
         client.create_container("modelyard-test/engine:1", name=replica.container_name)
     work()
-    assert reload(replica).state == "failed" and "not ours" in replica.reason
+    assert reload(replica).state == "failed" and "not managed by Modelyard" in replica.reason
     assert inspect(engine, replica.container_name)["State"]["Status"] == "created"
 
 
@@ -273,4 +178,4 @@ def test_files_that_are_gone_from_the_volume_are_said(serve: Serve, work: Any, e
     replica = serve()
     work()
     found = reload(replica)
-    assert found.state == "failed" and "files are not on the host" in found.reason, (found.state, found.reason)
+    assert found.state == "failed" and "files are no longer on the host" in found.reason, (found.state, found.reason)

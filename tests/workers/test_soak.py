@@ -6,6 +6,7 @@ The short form runs in the suite, the hour in `make soak`; both walk the same fa
 
 import contextlib
 import random
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.parts import figures, invariants
+from tests.parts.memory import pss_bytes
 from tests.parts.stack import Stack
 from tests.workers import acting
 from tests.workers.test_stack import wait_until_up
@@ -170,8 +172,10 @@ def test_whatever_breaks_the_invariants_hold_and_all_becomes_as_asked(
     trouble.make()
     acting.wait_for(lambda: not invariants.unsettled())
     with contextlib.closing(engine.client()) as client, Traffic(stack.port, key, "asked", per_s=5) as traffic:
-        oldest_s = 0.0
-        for _ in range(size["faults"]):
+        oldest_s, gateway_bytes = 0.0, list[int]()
+        for number in range(size["faults"]):
+            if number >= size["faults"] // 6:  # by then it has seen what there is to remember
+                gateway_bytes.append(pss_bytes(stack.pid("gateway")))
             ends = time.monotonic() + size["every_s"]
             trouble.next()
             while time.monotonic() < ends:
@@ -187,3 +191,5 @@ def test_whatever_breaks_the_invariants_hold_and_all_becomes_as_asked(
     acting.wait_for(lambda: not invariants.outcomes(traffic.completed, traffic.broken_off))
     figures.tell("faults one after the other: as asked after the last one", settled_s, 60, "s")
     figures.tell("faults one after the other: the oldest proof of a ready replica", oldest_s, 45, "s")
+    growth = statistics.mean(gateway_bytes[-10:]) / statistics.mean(gateway_bytes[:10]) * 100 - 100
+    figures.tell("faults one after the other: growth of the gateway's memory", growth, 5, "%")

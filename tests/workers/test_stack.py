@@ -5,11 +5,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 
 from tests.parts import figures
 from tests.parts.stack import Stack
+from tests.workers import acting
 
 pytestmark = pytest.mark.docker
+
+# Messages that a worker may have taken before it stood still.
+IN_HAND = 4
 
 
 @pytest.fixture
@@ -87,15 +92,60 @@ def test_without_the_watcher_the_sweep_finds_the_state(stack: Stack, serve: Call
     figures.tell("without the watcher: the state is right again", max(failed_s, lost_s), 20, "s")
 
 
-@pytest.mark.slow
-def test_a_broker_that_forgets_everything_loses_no_wish(stack: Stack, serve: Callable[..., Any], ada: Any) -> None:
-    wait_until_up(stack)
-    stack.kill("worker")
-    replicas = [serve(name=f"tiny{number}") for number in range(5)]
+def kill_the_broker(stack: Stack) -> None:
+    """It keeps nothing on disk."""
     stack.kill("broker")
-    stack.start("broker", "worker")
-    for replica in replicas:
-        wait_for_state(replica, "ready")
+    stack.start("broker")
+
+
+def flush_the_broker(stack: Stack) -> None:
+    """It lives, and knows neither messages nor queues any more."""
+    with redis.Redis(unix_socket_path=str(stack.socket)) as broker:
+        broker.flushall()
+
+
+@pytest.mark.parametrize(
+    ("forget", "serving", "resting"),
+    [
+        pytest.param(kill_the_broker, 5, 0, id="killed"),
+        pytest.param(kill_the_broker, 20, 480, id="killed-500", marks=pytest.mark.slow),
+        pytest.param(flush_the_broker, 20, 480, id="flushed-500", marks=pytest.mark.slow),
+    ],
+)
+def test_a_broker_that_forgets_everything_loses_no_wish(
+    forget: Callable[[Stack], None], serving: int, resting: int, stack: Stack, serve: Callable[..., Any], weights: Any,
+    ada: Any, team: Any,
+) -> None:  # fmt: skip
+    """The wishes wait in the broker while the workers stand still, and are lost. A small machine cannot run five
+    hundred engines: most of the wishes are that a stopped deployment be deleted."""
+    from webapp.deployments import services
+    from webapp.deployments.models import Deployment, Replica
+
+    wait_until_up(stack)
+    stopped = [
+        Deployment.objects.create(
+            team=team, name=f"old{number}", artifact=weights, engine="llamacpp", desired_state="stopped"
+        )
+        for number in range(resting)
+    ]
+    Replica.objects.bulk_create(Replica(deployment=each, number=1, state="stopped") for each in stopped)
+    stack.freeze("worker")
+    replicas = [serve(name=f"tiny{number}") for number in range(serving)]
+    for deployment in stopped:
+        services.delete(ada, deployment)
+    with redis.Redis(unix_socket_path=str(stack.socket)) as broker:
+        assert broker.llen("modelyard:celery") >= serving + resting - IN_HAND, "they wait"
+    forget(stack)
+    stack.thaw("worker")
+    began = time.monotonic()
+
+    def lost() -> int:
+        ready = Replica.objects.filter(pk__in=[replica.pk for replica in replicas], state="ready").count()
+        return serving - ready + Deployment.objects.filter(desired_state="deleted").count()
+
+    acting.wait_for(lambda: lost() == 0)
+    done_s = time.monotonic() - began
+    figures.tell(f"broker {forget.__name__.split('_')[0]}ed: all of {serving + resting} wishes done", done_s, 60, "s")
 
 
 def wait_until_up(stack: Stack) -> None:

@@ -2,7 +2,7 @@
 
 OpenID Connect Core 1.0, 5.1: `email_verified` says that the provider made sure that the person has the address. Some
 send it as false for everybody (Authentik), some never (Microsoft Entra ID). Believing the latter means that whoever
-administers the provider decides who is who here, so an admin of this Modelyard must have said so. What a provider says
+administers the provider decides who is who here, so an administrator must have said so. What a provider says
 itself stands: an address that it calls unverified is never believed.
 """
 
@@ -53,7 +53,7 @@ def judge(claims: Mapping[str, Any], rules: Rules) -> Told:
     return Told(
         "",
         f"The provider does not say whether {address} is verified (it sends no email_verified).",
-        "Some providers never do, Microsoft Entra ID among them. An admin of this Modelyard can trust the addresses of "
+        "Some providers never do, Microsoft Entra ID among them. An administrator can trust the addresses of "
         f"this provider {WHERE}, where the help says what that means.",
     )
 
@@ -66,7 +66,7 @@ def _without_address(claims: Mapping[str, Any], rules: Rules) -> Told:
     return Told(
         "",
         f"The provider sent no address in the claim {rules.email_claim}.{seen}",
-        f"Those who run the provider have it sent, or an admin of this Modelyard names the right claim {WHERE}.",
+        f"Those who run the provider have it sent, or an administrator names the right claim {WHERE}.",
     )
 
 

@@ -68,13 +68,13 @@ def rotate_key(user: User, key: ApiKey, overlap_h: int = 0) -> tuple[ApiKey, str
     """
     _require_owner(user, key)
     if overlap_h not in OVERLAPS_H:
-        message = f"The old key may work on for {', '.join(map(str, OVERLAPS_H))} hours."
+        message = f"The old key can stay valid for {', '.join(map(str, OVERLAPS_H))} hours."
         raise Invalid(message, fields={"overlap_h": message})
     now = timezone.now()
     with transaction.atomic():
         old = ApiKey.objects.select_for_update().select_related("user", "team").get(pk=key.pk)
         if old.is_revoked or old.is_expired:
-            raise Conflict(f"The key {old.name} has ended already.", "Create a new one.")
+            raise Conflict(f"The key {old.name} has already expired or been revoked.", "Create a new one.")
         lifetime = old.expires_at - old.created_at if old.expires_at else None
         new, text = _make(old.user, old.team, old.name, old.scopes, now + lifetime if lifetime else None, old)
         if overlap_h == 0:
@@ -96,7 +96,7 @@ def change_key(
     with transaction.atomic():
         row = ApiKey.objects.select_for_update().select_related("user", "team").get(pk=key.pk)
         if row.is_revoked or row.is_expired:
-            raise Conflict(f"The key {row.name} has ended already.", "Create a new one.")
+            raise Conflict(f"The key {row.name} has already expired or been revoked.", "Create a new one.")
         before = {"name": row.name, "expires_at": _iso(row.expires_at)}
         ends = row.expires_at if isinstance(expires_at, EllipsisType) else expires_at
         _scopes, row.name = _checked(row.scopes, row.name if name is None else name, ends)

@@ -89,7 +89,7 @@ def accept_as_new(link: OneTimeLink, username: str, password: str, email: str = 
             with transaction.atomic():
                 user.save()
         except IntegrityError as error:
-            message = "This user name is taken."
+            message = "This username is taken."
             raise Invalid(message, fields={"username": message}) from error
         audit(user, link.team, "person.create", user.username, {"invitation": link.pk})
         _join(link, user)

@@ -9,6 +9,8 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+from webapp.foundation.encrypted import EncryptedField
+
 SLUG = RegexValidator(
     r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
     "Use lower-case letters, digits and dashes; begin and end with a letter or digit.",
@@ -264,7 +266,7 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
     """Reads and appends only. The database refuses changes too (migration 0002)."""
 
     def visible_to(self, user: User) -> "AuditQuerySet":
-        """All of it for the installation's admin; for others what happened in teams they administer."""
+        """All of it for an administrator; for others what happened in teams they administer."""
         return self if user.is_superuser else self.filter(team__in=Team.objects.governed_by(user))
 
     def update(self, **columns: Any) -> int:
@@ -319,7 +321,7 @@ class AuditRetention(models.Model):
 
 
 class SignInSettings(models.Model):
-    """How people sign in: one row, changed by the installation's admin."""
+    """How people sign in: one row, changed by an administrator."""
 
     only = models.BooleanField(default=True, unique=True)
     is_second_factor_required = models.BooleanField(default=False)
@@ -327,7 +329,6 @@ class SignInSettings(models.Model):
     sso_name = models.CharField(max_length=60, blank=True)
     issuer = models.URLField(max_length=300, blank=True)
     client_id = models.CharField(max_length=200, blank=True)
-    # Sealed for the place "sign-in:client-secret".
     client_secret = models.TextField(blank=True)
     # Lower-case domains; empty allows every verified address.
     email_domains = models.JSONField(default=list)
@@ -339,6 +340,9 @@ class SignInSettings(models.Model):
 
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(only=True), name="sign_in_settings_one_row")]
+
+
+CLIENT_SECRET = EncryptedField(SignInSettings, "client_secret", lambda _only: "sign-in:client-secret")
 
 
 class SignInRule(models.Model):

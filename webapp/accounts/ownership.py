@@ -13,7 +13,7 @@ from webapp.foundation.events import services as events
 
 
 def require_owner(user: User | None, item: Any) -> None:
-    """Raise NotAllowed unless the person may change it: an operator of its team, or the installation's admin."""
+    """Raise NotAllowed unless the person may change it: an operator of its team, or an administrator."""
     if item.team is None:
         require_installation_admin(user)
     else:
@@ -113,4 +113,4 @@ def _team(slug: str) -> Team:
 
 
 def _invalid(what: str) -> Invalid:
-    return Invalid(what, "Type another team's short name.", fields={"team": what})
+    return Invalid(what, "Enter the slug of another team.", fields={"team": what})

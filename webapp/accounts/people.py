@@ -1,4 +1,4 @@
-"""Accounts of people, as the installation's admin looks after them."""
+"""Accounts of people, as an administrator looks after them."""
 
 from django.contrib.auth import update_session_auth_hash
 from django.db import transaction
@@ -45,18 +45,20 @@ def end_sessions(user: User, person: User, request: HttpRequest | None = None) -
 
 
 def remove_second_factor(user: User | None, person: User) -> None:
-    """For somebody who lost telephone, keys and recovery codes: every factor and every session of theirs ends, the
+    """For somebody who lost phone, keys and recovery codes: every factor and every session of theirs ends, the
     password stays. Not for oneself, where that page asks for the password first. None is whoever holds the machine."""
     require_installation_admin(user)
     if user is not None and user.pk == person.pk:
-        raise Conflict("Your own is on your page Security.", "Another admin of this Modelyard can remove it too.")
+        raise Conflict(
+            "Manage your own two-factor authentication on the Security page.", "Another administrator can reset it too."
+        )
     # Imported late: it wants the apps loaded.
     from allauth.mfa.models import Authenticator
 
     with transaction.atomic():
         kinds = sorted(Authenticator.objects.filter(user=person).values_list("type", flat=True))
         if not kinds:
-            raise Conflict(f"{person} has no second factor.")
+            raise Conflict(f"{person} has no two-factor authentication.")
         Authenticator.objects.filter(user=person).delete()
         User.objects.filter(pk=person.pk).update(session_epoch=F("session_epoch") + 1)
         audit(user, None, "person.remove-second-factor", person.username, {"removed": kinds})
@@ -66,7 +68,7 @@ def set_installation_admin(user: User, person: User, is_admin: bool) -> None:
     """Give or take the rights over everything. The last one keeps them."""
     require_installation_admin(user)
     if person.is_service:
-        raise Conflict("A service account cannot run this Modelyard.")
+        raise Conflict("A service account cannot be an administrator.")
     with transaction.atomic():
         if not is_admin:
             _keep_an_admin(person)
@@ -82,7 +84,7 @@ def set_installation_admin(user: User, person: User, is_admin: bool) -> None:
 def _set_active(user: User, person: User, is_active: bool) -> None:
     require_installation_admin(user)
     if person.pk == user.pk:
-        raise Conflict("You cannot shut yourself out.", "Another admin of this Modelyard can.")
+        raise Conflict("You cannot deactivate your own account.", "Another administrator can.")
     with transaction.atomic():
         if not is_active:
             _keep_an_admin(person)
@@ -96,4 +98,4 @@ def _keep_an_admin(person: User) -> None:
     # Locks every admin's row, so that two of them cannot remove each other at the same time.
     admins = User.objects.select_for_update().filter(is_superuser=True, is_active=True).order_by("pk")
     if [admin.pk for admin in admins] == [person.pk]:
-        raise Conflict(f"{person} is the last admin of this Modelyard.", "Make somebody else one first.")
+        raise Conflict(f"{person} is the last administrator.", "Make somebody else an administrator first.")

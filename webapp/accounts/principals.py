@@ -3,7 +3,6 @@
 from typing import Any
 
 from webapp.accounts.models import ApiKey, User
-from webapp.foundation import secret_store
 from webapp.foundation.events import services as events
 from webapp.foundation.events.topics import PRINCIPALS
 
@@ -19,7 +18,6 @@ def build(number: int) -> dict[str, Any]:
     people = User.objects.people().prefetch_related("memberships").order_by("id")
     return {
         "version": str(number),
-        "session_secret": secret_store.derive("playground").hex(),
         "keys": [_key(key) for key in ApiKey.objects.usable().order_by("id")],
         "people": [_person(person) for person in people],
     }
@@ -37,6 +35,6 @@ def _key(key: ApiKey) -> dict[str, Any]:
 
 
 def _person(person: User) -> dict[str, Any]:
-    """For the tokens of open pages: who is shut out, or has left a team, uses nothing of it any more."""
+    """For the tokens of open pages: who is deactivated, or has left a team, uses nothing of it any more."""
     teams = [membership.team_id for membership in person.memberships.all()] if person.is_active else []
     return {"id": person.pk, "teams": teams, "is_admin": person.is_active and person.is_superuser}

@@ -18,7 +18,7 @@ def require(user: User | None, team: Team, role: Role) -> None:
 def require_installation_admin(user: User | None) -> None:
     """Raise NotAllowed unless this is the person who runs the whole installation."""
     if user is not None and not user.is_superuser:
-        raise NotAllowed("This is for the admin of this Modelyard.", "Ask the person who runs it.")
+        raise NotAllowed("Only an administrator can do this.", "Ask an administrator.")
 
 
 def higher(one: Role, other: Role) -> Role:

@@ -10,12 +10,10 @@ from django.http import HttpRequest
 
 from webapp.accounts import principals, teams
 from webapp.accounts.auditing import audit, difference
-from webapp.accounts.models import Membership, Role, SignInRule, SignInSettings, Team, User
+from webapp.accounts.models import CLIENT_SECRET, Membership, Role, SignInRule, SignInSettings, Team, User
 from webapp.accounts.roles import higher, require_installation_admin
-from webapp.foundation import crypto
 from webapp.foundation.errors import Conflict, Invalid
 
-SECRET_PLACE = "sign-in:client-secret"  # noqa: S105  where the secret belongs, not the secret
 # Asked on every page: remembered by each process for so long.
 REMEMBERED_S = 5.0
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
@@ -92,7 +90,7 @@ def forget() -> None:
 
 def client_secret(settings: SignInSettings) -> str:
     """The secret in clear. Raises DecryptionError when the master key is another one."""
-    return crypto.decrypt(settings.client_secret, SECRET_PLACE) if settings.client_secret else ""
+    return CLIENT_SECRET.decrypt(settings)
 
 
 def configure(user: User, wish: Wish) -> SignInSettings:
@@ -111,7 +109,7 @@ def configure(user: User, wish: Wish) -> SignInSettings:
         settings.email_claim = wish.email_claim.strip() or "email"
         settings.group_claim = wish.group_claim.strip() or "groups"
         if wish.client_secret:
-            settings.client_secret = crypto.encrypt(wish.client_secret, SECRET_PLACE)
+            settings.client_secret = CLIENT_SECRET.encrypt(settings, wish.client_secret)
         settings.save()
         SignInRule.objects.all().delete()
         SignInRule.objects.bulk_create(
@@ -179,9 +177,9 @@ def _check(wish: Wish) -> None:
         except ValueError:  # half of an IPv6 address
             issuer = urlsplit("")
         if not issuer.hostname or issuer.scheme not in ("https", "http") or issuer.query or issuer.fragment:
-            fields["issuer"] = "The issuer's address, for example https://login.example.org/realms/main."
+            fields["issuer"] = "The issuer's URL, for example https://login.example.org/realms/main."
         elif issuer.scheme == "http" and issuer.hostname not in _LOCAL:
-            fields["issuer"] = "The issuer must be reached by https."
+            fields["issuer"] = "The issuer must use https."
         elif tenant_of(wish.issuer) in _EVERY_TENANT:
             fields["issuer"] = (
                 "This issuer speaks for every tenant, so anybody with a tenant of their own could sign in under any "
@@ -189,16 +187,17 @@ def _check(wish: Wish) -> None:
             )
         fields |= _check_addresses(wish, issuer.hostname or "")
         if not wish.client_id.strip():
-            fields["client_id"] = "The provider knows this Modelyard by a client id."
+            fields["client_id"] = "Client ID is required."
         if not wish.client_secret and not current().client_secret:
-            fields["client_secret"] = "The provider gives a secret together with the client id."  # noqa: S105  a message
+            fields["client_secret"] = "Client secret is required."  # noqa: S105  a message
     if len({(group, team.pk) for group, team, _role in wish.rules}) < len(wish.rules):
-        fields["rules"] = "A group has one role per team."
+        fields["rules"] = "Each group can have only one role per team."
     if fields:
         raise Invalid(" ".join(fields.values()), fields=fields)
     if wish.is_second_factor_required and not _somebody_has_one() and not wish.is_sso_on:
         raise Conflict(
-            "Nobody has a second factor yet.", "Set up yours first, so that you know that it works on this site."
+            "No administrator has two-factor authentication yet.",
+            "Set up your own first, so that you know it works on this site.",
         )
 
 

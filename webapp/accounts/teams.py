@@ -20,7 +20,7 @@ _BELONGINGS = (Membership, ApiKey, OneTimeLink, SignInRule)
 
 
 def create_team(user: User | None, name: str, slug: str = "", first_admin: User | None = None) -> Team:
-    """A new team, by the installation's admin. Without `slug` one is made of the name."""
+    """A new team, by an administrator. Without `slug` one is made of the name."""
     require_installation_admin(user)
     name, slug = _checked(name, slug or slugify(name)[:40].strip("-"))
     with transaction.atomic():
@@ -62,7 +62,7 @@ def delete_team(user: User, team: Team) -> None:
 
 
 def add_member(user: User | None, team: Team, person: User, role: Role) -> Membership:
-    """Put somebody into a team without an invitation, by the installation's admin."""
+    """Put somebody into a team without an invitation, by an administrator."""
     require_installation_admin(user)
     return join(user, team, person, role, "member.add")
 
@@ -72,7 +72,7 @@ def add_by_name(user: User | None, team: Team, username: str, role: Role) -> Mem
     require_installation_admin(user)
     person = User.objects.people().filter(username=username).first()
     if person is None:
-        message = f"There is nobody called {username!r}."
+        message = f"There is no user called {username!r}."
         raise Invalid(message, "Invite them.", fields={"username": message})
     return add_member(user, team, person, role)
 
@@ -176,7 +176,7 @@ def _checked(name: str, slug: str) -> tuple[str, str]:
     except ValidationError as error:
         raise Invalid(" ".join(error.messages), fields={"slug": " ".join(error.messages)}) from error
     if slug in RESERVED:
-        message = f"The short name {slug} is taken by a page."
+        message = f"The slug {slug} is reserved."
         raise Invalid(message, fields={"slug": message})
     return name, slug
 
@@ -186,13 +186,13 @@ def _save(team: Team) -> Team:
         with transaction.atomic():
             team.save()
     except IntegrityError as error:
-        message = "Another team has this name or short name."
+        message = "Another team has this name or slug."
         raise Conflict(message, "Choose another.", fields={"name": message}) from error
     return team
 
 
 def teams_of(user: User, role: Role = Role.VIEWER) -> list[Team]:
-    """The teams whose things this person sees, or may change with `role`; all of them for the installation's admin."""
+    """The teams whose things this person sees, or may change with `role`; all of them for an administrator."""
     if user.is_superuser:
         return list(Team.objects.order_by("name"))
     roles = {Role.VIEWER: list(Role), Role.OPERATOR: [Role.OPERATOR, Role.ADMIN], Role.ADMIN: [Role.ADMIN]}[role]

@@ -32,11 +32,6 @@ def read_config(raw: bytes) -> dict[str, Any]:
     return config
 
 
-def wants_code(config: Mapping[str, Any]) -> bool:
-    """Whether loading the model would run Python files of its repository."""
-    return bool(config.get("auto_map"))
-
-
 def quantisation(config: Mapping[str, Any], headers: Sequence[Header] = ()) -> str:
     """The name that people use: AWQ 4-bit, FP8, BF16; empty when nothing tells."""
     found = config.get("quantization_config")

@@ -94,7 +94,7 @@ class _Cursor:
             if not part:
                 raise HeaderError(
                     f"The file ends at byte {self._start + have}, in the middle of its header. "
-                    "The download is incomplete: fetch it again."
+                    "The download is incomplete: download it again."
                 )
             parts.append(part)
             have += len(part)
@@ -176,7 +176,7 @@ def check_size(header: GgufHeader, file_size: int) -> None:
     if missing > 0:
         raise HeaderError(
             f"The file has {file_size:,} bytes but its tensors need {header.expected_file_bytes:,}: "
-            f"the last {missing:,} are missing. The download is incomplete: fetch it again."
+            f"the last {missing:,} are missing. The download is incomplete: download it again."
         )
 
 
@@ -335,10 +335,10 @@ def facts(header: GgufHeader, file_size: int | None = None, more: Sequence[GgufH
     if not isinstance(architecture, str) or not architecture:
         raise HeaderError("The header names no architecture (general.architecture). This is not a model file.")
     if architecture == "clip":
-        raise HeaderError("This file turns pictures into vectors for another model; choose that model's own file.")
+        raise HeaderError("This file is a multimodal projector (mmproj); choose the file of the model itself.")
     if metadata.get("general.type", "model") != "model":
         raise HeaderError(
-            f"This file is of type {metadata['general.type']!s:.40}, not a model; choose the model's own file."
+            f"This file is of type {metadata['general.type']!s:.40}, not a model; choose the file of the model itself."
         )
     tensors = [tensor for part in (header, *more) for tensor in part.tensors]
     return ModelFacts(

@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from webapp.catalog import outbound
-from webapp.catalog.models import Hub
+from webapp.catalog.models import HUB_TOKEN, Hub
 from webapp.catalog.outbound import OutboundError, Policy
 from webapp.catalog.weight_sets import File
 from webapp.foundation import paths
-from webapp.foundation.crypto import DecryptionError, decrypt
+from webapp.foundation.crypto import DecryptionError
 from webapp.foundation.deadline import Deadline
 from webapp.foundation.errors import Conflict, Invalid, Refused, Unavailable
 from webapp.foundation.iri import to_uri
@@ -27,7 +27,7 @@ HEADER_TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 32 * 2**20
 MOST_FOUND = 30
 OFFLINE_ADVICE = (
-    "Check the network and the proxy, add a mirror under Models > Hubs, or add files from a folder or an address."
+    "Check the network and the proxy, add a mirror under Models > Hubs, import local files, or download from a URL."
 )
 
 _policy: ContextVar[Policy] = ContextVar("policy")
@@ -64,7 +64,7 @@ class Repo:
 def check_enabled(hub: Hub) -> None:
     """Raise Conflict for a hub that is switched off: nobody asks it anything."""
     if not hub.is_enabled:
-        raise Conflict(f"The hub {hub.name} is switched off.", "Switch it on, or choose another.")
+        raise Conflict(f"The hub {hub.name} is disabled.", "Enable it, or choose another.")
 
 
 def search(hub: Hub, words: str) -> list[FoundRepo]:
@@ -124,7 +124,7 @@ def secret_headers(hub: Hub) -> dict[str, str]:
     if not hub.sealed_token:
         return {}
     try:
-        return {"Authorization": f"Bearer {decrypt(hub.sealed_token, hub.token_place)}"}
+        return {"Authorization": f"Bearer {HUB_TOKEN.decrypt(hub)}"}
     except DecryptionError as error:
         raise Conflict(f"The token of {hub.name} cannot be read.", "Enter it again in Settings > Hubs.") from error
 
@@ -169,7 +169,7 @@ def _asking(hub: Hub, name: str) -> Iterator[Any]:
         raise _unreachable(hub, error) from error
     except errors.HFValidationError as error:
         raise Invalid(
-            f"{name!r} is no name of a repository.",
+            f"{name!r} is not a repository name.",
             "Write it as owner/name.",
             fields={"repo": "write it as owner/name"},
         ) from error
@@ -178,7 +178,8 @@ def _asking(hub: Hub, name: str) -> Iterator[Any]:
         raise _refusal(hub, name, response.status_code, response.headers.get("X-Error-Code", "")) from error
     except (ValueError, KeyError, TypeError) as error:  # an answer that is not the interface's
         raise Unavailable(
-            f"{hub.name} does not answer as a hub does.", f"Check its address, {hub.url}, in Settings > Hubs."
+            f"{hub.name} did not return a valid Hugging Face API response.",
+            f"Check its URL, {hub.url}, in Settings > Hubs.",
         ) from error
     finally:
         _policy.reset(reset)
@@ -242,8 +243,8 @@ def _unreachable(hub: Hub, error: OutboundError) -> Refused:
 def _refusal(hub: Hub, name: str, status: int, code: str) -> Refused:
     token = f"add a token in Settings > Hubs > {hub.name}"
     if code == "GatedRepo":
-        advice = f"Accept them at {hub.url}/{name}, and {token} that belongs to the same account."
-        return Conflict(f"{name} is given only to people who accepted its terms.", advice)
+        advice = f"Accept its terms at {hub.url}/{name}, and {token} that belongs to the same account."
+        return Conflict(f"{name} is gated: its terms have to be accepted first.", advice)
     if code == "RevisionNotFound":
         return Invalid(
             f"{name} has no such revision.",
@@ -253,9 +254,11 @@ def _refusal(hub: Hub, name: str, status: int, code: str) -> Refused:
     if code in ("RepoNotFound", "EntryNotFound") or status == 404:
         # A hub answers alike for what is absent and what is private.
         advice = f"Check the spelling; for a private repository {token} that may read it."
-        return Invalid(f"{hub.name} shows no {name} to us.", advice, fields={"repo": "not found"})
+        return Invalid(f"{name} was not found on {hub.name}, or it is private.", advice, fields={"repo": "not found"})
     if status in (401, 403):
-        return Conflict(f"{hub.name} does not take our token.", f"It may have expired: {token}.")
+        return Conflict(f"{hub.name} rejected the token ({status}).", f"It may have expired: {token}.")
     if status == 429:
-        return Unavailable(f"{hub.name} asks for fewer requests.", f"Wait some minutes, or {token}: limits are higher.")
+        return Unavailable(
+            f"{hub.name}: rate limit reached (429).", f"Wait a few minutes, or {token}: limits are higher."
+        )
     return Unavailable(f"{hub.name} answered {status}.", "Try again later.")

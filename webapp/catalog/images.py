@@ -1,4 +1,4 @@
-"""Which container images may run: the engines' own, what is built here, and what installation admins have allowed.
+"""Which container images may run: the engines' own, what is built here, and what administrators have allowed.
 
 Everything that would start a container from a name that people chose asks here: when it is asked for (forms, API,
 apply, dry runs, schedules), and once more by the worker right before the launch.
@@ -21,9 +21,7 @@ from webapp.foundation.events import services as events
 
 # Images of this name are built here and are in no registry: under the same name a registry would give us a stranger's.
 BUILT_HERE = "modelyard/"
-WAY_OUT = (
-    "Leave the image empty for the engine's own, or have an installation admin allow this one in Settings > Images."
-)
+WAY_OUT = "Leave the image empty for the engine default, or have an administrator allow this one in Settings > Images."
 _programs: set[str] = set()
 
 
@@ -79,7 +77,7 @@ class AllowList:
 
 
 def check(image: str) -> None:
-    """Raise Invalid unless this image may run; an empty one is the engine's own."""
+    """Raise Invalid unless this image may run; an empty one is the engine default."""
     why = AllowList.now().refusal(image) if image else ""
     if why:
         raise Invalid(why, WAY_OUT, fields={"image": why})
@@ -141,4 +139,4 @@ def _pinned(name: ImageName, digests: set[str]) -> str:
 
 def _require_installation_admin(user: User) -> None:
     if not user.is_superuser:
-        raise NotAllowed("Only the installation's admins say which images may run.", "Ask one of them.")
+        raise NotAllowed("Only administrators can say which images may run.", "Ask an administrator.")

@@ -11,7 +11,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
-from webapp.catalog import configs, filenames, gguf, hubs, local_files, naming, outbound, safetensors, variants
+from webapp.catalog import (
+    configs,
+    filenames,
+    gguf,
+    hubs,
+    local_files,
+    naming,
+    outbound,
+    programs,
+    safetensors,
+    variants,
+)
 from webapp.catalog.configs import ConfigError
 from webapp.catalog.models import CodeApproval, Hub
 from webapp.catalog.outbound import OutboundError
@@ -80,18 +91,18 @@ def inspect_url(url: str) -> Inspected:
     name = filenames.usual_ending(one_line(PurePosixPath(unquote(outbound.parts_of(url).path)).name))
     if not filenames.is_gguf(name):
         raise Invalid(
-            "Only GGUF files are fetched by their address.",
-            "Give the address of the .gguf file itself; other formats come from hubs and folders.",
+            "Only GGUF files can be downloaded from a URL.",
+            "Give the URL of the .gguf file itself; other formats come from hubs and folders.",
             fields={"url": "must end with .gguf"},
         )
     if filenames.is_too_long(name):
-        what = f"The address ends with {len(name)} letters, which is too long for a file's name."
-        raise Invalid(what, "Fetch it by hand under a shorter name, then import it.", fields={"url": what})
+        what = f"The file name in the URL has {len(name)} characters, which is too long."
+        raise Invalid(what, "Download it yourself under a shorter name, then import it.", fields={"url": what})
     try:
         with outbound.get(url, outbound.environment_policy(), deadline=Deadline(hubs.HEADER_TIMEOUT_S)) as response:
             if response.status != 200:
                 message = f"{urlsplit(url).hostname} answered {response.status}."
-                raise Invalid(message, "Check the address.", fields={"url": message})
+                raise Invalid(message, "Check the URL.", fields={"url": message})
             length = response.headers.get("Content-Length", "")
             size = int(length) if length.isdecimal() else None
             header, facts = _gguf_header(cast(BinaryIO, response), name, size, "url")
@@ -118,7 +129,7 @@ def offer(hub: Hub, repo: hubs.Repo, key: str = "") -> Offer:
     try:
         read = _each(wanted, lambda file: _content(file, _of_hub(hub, repo), file.size_bytes)) if wanted else []
     except OutboundError as error:
-        raise Unavailable(f"{hub.name} broke off: {error}", error.advice) from error
+        raise Unavailable(f"Reading from {hub.name} failed: {error}", error.advice) from error
     return variants.group(repo.files, {file.name: text for file, text in zip(wanted, read, strict=True)})
 
 
@@ -137,14 +148,21 @@ def inspect_repo(hub: Hub, repo: hubs.Repo, key: str) -> Inspected:
     variant = _usable(found, key, repo.name)
     more: tuple[File, ...] = ()
     if variant.format == "safetensors":
-        config = _config(variant, opened)
-        if configs.wants_code(config):
-            _require_approval(hub, repo)
-            more = tuple(file for file in repo.files if file.name in found.code)
+        _config(variant, opened)
+        is_approved = CodeApproval.objects.filter(hub=hub, repo=repo.name, commit=repo.commit).exists()
+        problem = _problem(variant, opened, is_near=False, lets_code=is_approved)
+        if problem:
+            raise Invalid(
+                f"{repo.name} cannot be served: {problem}",
+                "Choose a variant without it (GGUF never has any), or have an administrator read and approve "
+                f"commit {repo.commit[:12]} on the repository's page.",
+                fields={"variant": "requires custom Python code"},
+            )
+        more = tuple(file for file in repo.files if is_approved and file.name in found.code)
     try:
         name, facts = _facts(variant, opened, repo.name, repo.licence)
     except OutboundError as error:
-        raise Unavailable(f"{hub.name} broke off: {error}", error.advice) from error
+        raise Unavailable(f"Reading from {hub.name} failed: {error}", error.advice) from error
     return Inspected(
         format=variant.format,
         main_file=variant.main_file,
@@ -182,20 +200,28 @@ def _usable(found: Offer, key: str, where: str) -> Variant:
             notes = " ".join(found.notes) or "Modelyard serves GGUF and safetensors files."
             raise Invalid(f"{what} nothing that can be served.", notes, fields={"variant": "nothing to choose from"})
         names = ", ".join(f"{one.key} ({naming.size(one.size_bytes)})" for one in found.variants[:10])
-        raise Invalid(what, f"It has: {names}.", fields={"variant": "choose one"})
+        raise Invalid(what, f"It has: {names}.", fields={"variant": f"choose one of {names}"})
     if variant.problem:
         raise Invalid(f"{key} cannot be served. {variant.problem}", "Choose another variant.")
     return variant
 
 
-def _require_approval(hub: Hub, repo: hubs.Repo) -> None:
-    if not CodeApproval.objects.filter(hub=hub, repo=repo.name, commit=repo.commit).exists():
-        raise Invalid(
-            f"{repo.name} needs Python code of its own to run, and code from a hub is not run here.",
-            "Choose a variant without it (GGUF never has any), or have an installation admin read and approve "
-            f"commit {repo.commit[:12]} on the repository's page.",
-            fields={"variant": "runs code of its own"},
-        )
+def _problem(variant: Variant, opened: Opener, *, is_near: bool, lets_code: bool) -> str:
+    """Why the files beside the weights may not be loaded; "" when they may. Of files on a hub (not `is_near`) the
+    configurations alone are read now: the job that brings them looks at each."""
+    weights = {file.name for file in variant.weights}
+
+    def look(file: File) -> str:
+        name = variant.inside(file)
+        text = _content(file, opened, programs.MOST_CONFIG_BYTES) if programs.is_config(name) else None
+        start = _content(file, opened, 0)[: programs.START_BYTES] if is_near and text is None else text or b""
+        return programs.why_not(name, start, text, lets_code=lets_code)
+
+    beside = [file for file in variant.files if file.name not in weights]
+    try:
+        return next(filter(None, _each(beside, look)), "") if beside else ""
+    except OutboundError as error:
+        raise Unavailable(str(error), error.advice) from error
 
 
 def _inspect_folder(folder: Path, key: str) -> Inspected:
@@ -216,11 +242,14 @@ def _inspect_folder(folder: Path, key: str) -> Inspected:
         raise local_files.closed(folder, stops)
     variant = _usable(found, key, str(folder))
     local_files.check_open(folder, *(file.name for file in variant.files))
-    if variant.format == "safetensors" and configs.wants_code(_config(variant, opened)):
+    if variant.format == "safetensors":
+        _config(variant, opened)
+    problem = _problem(variant, opened, is_near=True, lets_code=False)
+    if problem:
         raise Invalid(
-            f"{folder.name} needs Python code of its own to run, and such code is not run here.",
+            f"{folder.name} cannot be served: {problem}",
             "Choose another model, or a GGUF file of this one.",
-            fields={"source_path": "runs code of its own"},
+            fields={"source_path": "requires custom Python code"},
         )
     name, facts = _facts(variant, opened, folder.name, "")
     parent = folder / variant.folder

@@ -10,6 +10,7 @@ from django.db.models import Count, Q
 from webapp.accounts.models import Team, User
 from webapp.accounts.owned import Grant, Owned, OwnedQuerySet
 from webapp.control.moves import known_words
+from webapp.foundation.encrypted import EncryptedField
 from webapp.inventory.models import Host
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -180,7 +181,7 @@ class ArtifactCopy(models.Model):
 
 class HubQuerySet(models.QuerySet["Hub"]):
     def visible_to(self, user: User) -> "HubQuerySet":
-        """Hubs that this person may search and fetch from; the installation's admins see all."""
+        """Hubs that this person may search and fetch from; administrators see all."""
         if user.is_superuser:
             return self
         return self.filter(Q(teams=None) | Q(teams__members=user), is_enabled=True).distinct()
@@ -196,7 +197,7 @@ class Hub(models.Model):
     name = models.CharField(max_length=80, unique=True)
     endpoint = models.CharField(max_length=300, blank=True)
     sealed_token = models.TextField(blank=True)
-    # It stands on a private network, or speaks http: an installation admin's decision.
+    # It stands on a private network, or speaks http: an administrator's decision.
     allows_private = models.BooleanField(default=False)
     is_enabled = models.BooleanField(default=True)
     # Empty: every team may use it.
@@ -216,14 +217,14 @@ class Hub(models.Model):
         """Where it is, without a slash at the end."""
         return (self.endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
-    @property
-    def token_place(self) -> str:
-        """What the token is sealed for."""
-        return f"hub:{self.pk}:token"
+
+HUB_TOKEN = EncryptedField(Hub, "sealed_token", lambda hub: f"hub:{hub.pk}:token")
+# The address with its query, which may be a secret.
+ARTIFACT_URL = EncryptedField(Artifact, "source", lambda artifact: f"artifact:{artifact.pk}:url", member="sealed_url")
 
 
 class CodeApproval(models.Model):
-    """An installation admin has read the Python files of exactly this commit and lets them be fetched and run."""
+    """An administrator has read the Python files of exactly this commit and lets them be fetched and run."""
 
     hub = models.ForeignKey(Hub, on_delete=models.CASCADE, related_name="code_approvals")
     repo = models.CharField(max_length=200)

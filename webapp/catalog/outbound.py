@@ -43,7 +43,7 @@ class OutboundError(Exception):
 
 @dataclass(frozen=True)
 class Policy:
-    """Where requests may go beyond public addresses over https; all of it is an installation admin's decision."""
+    """Where requests may go beyond public addresses over https; all of it is an administrator's decision."""
 
     networks: tuple[str, ...] = ()  # private ranges that may be reached, as CIDR
     hosts: tuple[str, ...] = ()  # names that may be reached whatever they resolve to, over http too
@@ -109,7 +109,7 @@ class Response:
             return self._body.read1(size)
         except (OSError, http.client.HTTPException) as error:
             raise OutboundError(
-                "unreachable", f"{_host(self.url)} broke off: {_plain(error)}.", "Try again."
+                "unreachable", f"Connection to {_host(self.url)} lost: {_plain(error)}.", "Try again."
             ) from error
 
     def close(self) -> None:
@@ -147,9 +147,9 @@ def get(
         try:
             url = urljoin(url, to_uri(from_header(target)))
         except ValueError as error:
-            message = f"{_host(url)} redirects to what is no web address: {error}"
-            raise OutboundError("not_allowed", message, "Check the address.") from error
-    raise OutboundError("unreachable", f"{_host(url)} redirects without end.", "Check the address.")
+            message = f"{_host(url)} redirects to something that is not a URL: {error}"
+            raise OutboundError("not_allowed", message, "Check the URL.") from error
+    raise OutboundError("unreachable", f"{_host(url)}: too many redirects.", "Check the URL.")
 
 
 def check(url: str, policy: Policy) -> None:
@@ -224,12 +224,12 @@ def _uri(url: str) -> str:
 def _split(url: str, policy: Policy) -> SplitResult:
     parts = parts_of(url)
     if parts.scheme not in ("https", "http") or not parts.hostname or any(ord(char) <= 32 for char in url):
-        raise OutboundError("not_allowed", f"{url!r} is no web address.", "Give an address that begins with https://.")
+        raise OutboundError("not_allowed", f"{url!r} is not a URL.", "Give a URL that begins with https://.")
     if parts.scheme == "http" and not (policy.allows_http or parts.hostname in policy.hosts):
-        advice = "Use https, or have an installation admin allow http (MODELYARD_FETCH_HTTP=1)."
-        raise OutboundError("not_allowed", f"{parts.hostname} would be asked without encryption.", advice)
+        advice = "Use https, or have an administrator allow http (MODELYARD_FETCH_HTTP=1)."
+        raise OutboundError("not_allowed", f"Plain http is not allowed for {parts.hostname}.", advice)
     if parts.username or parts.password:
-        message = "An address must not hold a user name or password."
+        message = "A URL must not contain a username or password."
         raise OutboundError("not_allowed", message, "Add the place as a hub with a token.")
     return parts
 
@@ -242,8 +242,8 @@ def _addresses(parts: SplitResult, policy: Policy, deadline: Deadline) -> list[s
         return found
     allowed = [address for address in found if policy.admits(ipaddress.ip_address(address.partition("%")[0]))]
     if not allowed:
-        advice = "Only public addresses are asked. An installation admin can allow a network: MODELYARD_FETCH_PRIVATE."
-        raise OutboundError("not_allowed", f"{host} leads to the private address {found[0]}.", advice)
+        advice = "Only public addresses are allowed. An administrator can allow a network: MODELYARD_FETCH_PRIVATE."
+        raise OutboundError("not_allowed", f"{host} resolves to the private address {found[0]}.", advice)
     return allowed
 
 
@@ -256,8 +256,8 @@ def _resolve(host: str, port: int, deadline: Deadline) -> list[Any]:
     try:
         return resolve(host, port, deadline)
     except (OSError, UnicodeError) as error:
-        advice = "Check the address and this machine's name service."
-        raise OutboundError("unreachable", f"The name {host} cannot be resolved.", advice) from error
+        advice = "Check the host name and this machine's DNS."
+        raise OutboundError("unreachable", f"The host name {host} cannot be resolved.", advice) from error
 
 
 def _connect(parts: SplitResult, policy: Policy, deadline: Deadline) -> http.client.HTTPConnection:

@@ -100,7 +100,9 @@ def _take(file: BinaryIO, count: int) -> bytes:
     while left:
         part = file.read(min(left, 2**20))
         if not part:
-            raise HeaderError("The file ends in the middle of its header. The download is incomplete: fetch it again.")
+            raise HeaderError(
+                "The file ends in the middle of its header. The download is incomplete: download it again."
+            )
         parts.append(part)
         left -= len(part)
     return b"".join(parts)

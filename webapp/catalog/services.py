@@ -1,6 +1,7 @@
 """Every change of the catalogue: what is known, where it lies, what may be asked."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,9 +14,12 @@ from django.utils.text import slugify
 
 from webapp.accounts.models import Team, User
 from webapp.accounts.services import audit, difference
+from webapp.catalog import programs
 from webapp.catalog.inspecting import Inspected
 from webapp.catalog.models import (
+    ARTIFACT_URL,
     COPY_MOVES,
+    HUB_TOKEN,
     Artifact,
     ArtifactCopy,
     CatalogModel,
@@ -24,7 +28,6 @@ from webapp.catalog.models import (
     Hub,
 )
 from webapp.control.moves import States
-from webapp.foundation.crypto import decrypt, encrypt
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.foundation.events import services as events
 from webapp.foundation.iri import to_uri
@@ -88,8 +91,7 @@ def add_artifact(team: Team, inspected: Inspected, model_name: str = "") -> Arti
                 "Import it under another model name.",
                 fields={"model_name": "taken by a different file"},
             )
-        if artifact.is_leaving:
-            raise Conflict(f"{artifact} is being deleted.", "Wait until its files are gone, then fetch it again.")
+        come_back(artifact, team)
         events.publish("catalog")
     return artifact
 
@@ -151,22 +153,19 @@ def keep_whole_url(artifact: Artifact, url: str) -> None:
     """Remember an address with its query, which may be a secret, sealed."""
     if url == artifact.source.get("url"):
         return
-    artifact.source = {**artifact.source, "sealed_url": encrypt(url, _url_place(artifact))}
+    artifact.source = {**artifact.source, "sealed_url": ARTIFACT_URL.encrypt(artifact, url)}
     Artifact.objects.filter(pk=artifact.pk).update(source=artifact.source)
 
 
 def whole_url(artifact: Artifact) -> str:
     """The address that the artifact is fetched from. Raises DecryptionError."""
-    sealed = artifact.source.get("sealed_url")
-    return decrypt(sealed, _url_place(artifact)) if sealed else str(artifact.source["url"])
-
-
-def _url_place(artifact: Artifact) -> str:
-    return f"artifact:{artifact.pk}:url"
+    return ARTIFACT_URL.decrypt(artifact) or str(artifact.source["url"])
 
 
 def begin_copy(artifact: Artifact, host: Host) -> ArtifactCopy:
     """Write down that the files are on their way to the host. A copy that is complete stays as it is."""
+    if artifact.is_leaving:
+        raise _leaving(artifact)
     copy, created = ArtifactCopy.objects.get_or_create(artifact=artifact, host=host)
     if copy.state == CopyState.DELETING:
         raise Conflict(f"{artifact} is being deleted on {host.name}.", "Wait until its files are gone.")
@@ -227,10 +226,38 @@ def forget_copy(artifact: Artifact, host: Host) -> None:
     """The files are gone from the host; an artifact that was to go follows its last copy."""
     with transaction.atomic():
         ArtifactCopy.objects.filter(artifact=artifact, host=host).delete()
-        fresh = Artifact.objects.filter(pk=artifact.pk).first()
-        if fresh is not None and fresh.is_leaving and not fresh.copies.exists():
-            forget_artifact(fresh)
+        forget_left(artifact.pk)
         events.publish("catalog")
+
+
+def forget_left(artifact_id: int) -> None:
+    """Remove an artifact that was to go and whose files are gone, unless something still speaks of it.
+
+    That is a stopped deployment of a team that may not use it any more; who lets go of it calls this again.
+    """
+    row = Artifact.objects.filter(pk=artifact_id, is_leaving=True, copies=None).first()
+    if row is not None:
+        with contextlib.suppress(Conflict):
+            forget_artifact(row)
+
+
+def come_back(artifact: Artifact, team: Team) -> None:
+    """Its own team brings files again that were to go. Raises Conflict for others, and while they are going.
+
+    In a transaction: until its end nobody begins to delete them.
+    """
+    row = Artifact.objects.select_for_update(of=("self",)).filter(pk=artifact.pk).first()
+    if row is None:
+        raise _leaving(artifact)
+    if row.is_leaving:
+        if row.copies.exists() or row.team_id not in (None, team.pk):
+            raise _leaving(artifact)
+        Artifact.objects.filter(pk=row.pk).update(is_leaving=False)
+    artifact.is_leaving = False
+
+
+def _leaving(artifact: Artifact) -> Conflict:
+    return Conflict(f"{artifact} is being deleted.", "Wait until its files are gone, then fetch it again.")
 
 
 def forget_artifact(artifact: Artifact) -> None:
@@ -279,7 +306,7 @@ def save_hub(
             row.sealed_token = ""  # a token belongs to the place it was given for
         row.save()
         if token is not None:
-            row.sealed_token = encrypt(token, row.token_place) if token else ""
+            row.sealed_token = HUB_TOKEN.encrypt(row, token)
             row.save(update_fields=["sealed_token"])
         row.teams.set(teams or [])
         changes = difference(before, _facts_of(row)) if hub else _facts_of(row)
@@ -299,12 +326,26 @@ def _facts_of(hub: Hub) -> dict[str, Any]:
 
 
 def delete_hub(user: User, hub: Hub) -> None:
-    """Forget a hub and its token; what was fetched from it stays."""
+    """Delete a hub and its token; what was fetched from it stays."""
     _require_installation_admin(user)
     with transaction.atomic():
         audit(user, None, "hub.delete", hub.name, {"url": hub.url})
         hub.delete()
         events.publish("catalog")
+
+
+def why_no_launch(artifact: Artifact) -> str:
+    """Why no engine may be given the artifact's files, by their names: one could run; "" when it may."""
+    is_approved = any(str(file["name"]).endswith(".py") for file in artifact.files) and lets_code(artifact.source)
+    problems = (programs.why_not(str(file["name"]), lets_code=is_approved) for file in artifact.files)
+    return next(filter(None, problems), "")
+
+
+def lets_code(source: Mapping[str, Any]) -> bool:
+    """Whether an admin has approved the Python files of the commit that an artifact comes from."""
+    if source.get("kind") != "hub":
+        return False
+    return CodeApproval.objects.filter(hub=source["hub"], repo=source["repo"], commit=source["commit"]).exists()
 
 
 def approve_code(user: User, hub: Hub, repo: str, commit: str) -> None:
@@ -320,7 +361,7 @@ def approve_code(user: User, hub: Hub, repo: str, commit: str) -> None:
 
 def _require_installation_admin(user: User) -> None:
     if not user.is_superuser:
-        raise NotAllowed("Only the installation's admins change hubs.", "Ask one of them.")
+        raise NotAllowed("Only administrators can change hubs.", "Ask an administrator.")
 
 
 def _checked_endpoint(endpoint: str, allows_private: bool) -> str:

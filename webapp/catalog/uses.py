@@ -8,11 +8,15 @@ from webapp.accounts.models import User
 
 @dataclass(frozen=True)
 class Use:
-    """One need. `why` goes on from the name; people of other teams are told neither."""
+    """One need. `why` goes on from the name; who is told of other teams' is for the asker to decide.
+
+    `rests`: nothing runs, and nothing can while its team may not use the files.
+    """
 
     name: str
     team: int
     why: str
+    rests: bool = False
 
 
 @dataclass(frozen=True)

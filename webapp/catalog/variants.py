@@ -164,7 +164,7 @@ def _safetensors(
         kept = companions.beside(folder, folders[folder], files, modules[folder])
         problem = inner.get(folder) or companions.problem_of(folder, files, modules[folder])
         if "config.json" not in {PurePosixPath(file.name).name for file in folders[folder]}:
-            problem = problem or "There is no config.json beside the weights: engines could not load them."
+            problem = problem or "There is no config.json beside the weights: engines cannot load it."
         for number, one in enumerate(_usual(sets)):
             key = _key(folder, one, number, {variant.key for variant in found})
             found.append(_variant(key, folder, one, kept, problem, modules[folder]))

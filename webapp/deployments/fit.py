@@ -175,7 +175,7 @@ class Fit:
     spec: RevisionSpec | None = None
     team: Team | None = None
     # What is said where no host could even be asked.
-    nowhere: str = "There is no host yet."
+    nowhere: str = "No hosts yet."
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
@@ -261,7 +261,7 @@ def _advice(spec: RevisionSpec, team: Team | None) -> str:
     words = ", ".join(missing)
     return (
         f"No host carries the label{'' if len(missing) == 1 else 's'} {words}. "
-        "An admin sets labels on the host's page, "
+        "An administrator sets labels on the host's page, "
         f"with PATCH /api/v1/hosts/ID or with `modelyard hosts update HOST --labels {missing[0]}`."
     )
 

@@ -166,6 +166,8 @@ def record_crash(replica: Replica, why: Why, retry: bool, counts: bool, has_run:
         if moved and not retry:
             # Nobody will start it without a person's word: others may have the memory.
             inventory.release(replica.holder)
+            # That word may just have been written, and the date that it set is gone now.
+            lease.call(REPLICA.rows(), replica.pk)
     return moved
 
 
@@ -249,11 +251,12 @@ def _trim_log(replica_id: int) -> None:
 def finish_stop(replica: Replica, old: ReplicaState, why: Why) -> bool:
     """The container is gone: give back memory and address and rest; the last stopped replica ends a deletion."""
     with transaction.atomic():
+        # One look more, whoever takes it: a deletion still wants its row removed, and a wish of this moment is heard.
         moved = move(
             replica, old, ReplicaState.STOPPED, why,
             host=None, address="", container_id="", container="", kill_after=None, stop_requested_at=None,
             missing_since=None, ready_at=None, proven_at=None, progress=None, progress_text="", crash_count=0,
-            failed_starts=0, next_due_at=None, observed={},
+            failed_starts=0, next_due_at=Now(), observed={},
         )  # fmt: skip
         if moved:
             inventory.release(replica.holder)
@@ -268,5 +271,6 @@ def finish_delete(deployment_id: int) -> bool:
             return False
         announced = topics(deployment)
         deployment.delete()
+        catalog.forget_left(deployment.artifact_id)
         events.publish(*announced)
     return True

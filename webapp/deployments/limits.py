@@ -10,7 +10,7 @@ from webapp.deployments.spec import Change
 from webapp.foundation.errors import Invalid
 
 MOST_TOKENS = 10_000_000
-LABELS = {"max_tokens_default": "Tokens of an answer", "max_tokens_limit": "Most tokens of an answer"}
+LABELS = {"max_tokens_default": "Default max tokens", "max_tokens_limit": "Max tokens limit"}
 
 
 def check(wanted: Mapping[str, int]) -> None:
@@ -21,7 +21,7 @@ def check(wanted: Mapping[str, int]) -> None:
             raise Invalid(message, fields={name: message})
     usual, most = wanted["max_tokens_default"], wanted["max_tokens_limit"]
     if usual and most and usual > most:
-        message = f"An answer has at most {most:,} tokens here: {usual:,} cannot be the default."
+        message = f"The limit is {most:,} tokens: {usual:,} cannot be the default."
         raise Invalid(message, fields={"max_tokens_default": message})
 
 
@@ -47,10 +47,10 @@ def change(user: User | None, deployment: Deployment, given: Mapping[str, int | 
             setattr(deployment, name, value)
     deployment.save(update_fields=list(LABELS))
     said = "; ".join(f"{one.label}: {one.old} → {one.new}" for one in found)
-    ReplicaEvent.objects.create(deployment=deployment, text=f"asked for {said}"[:500], actor=actor_name(user))
+    ReplicaEvent.objects.create(deployment=deployment, text=f"set {said}"[:500], actor=actor_name(user))
     detail = {"changes": {one.name: [one.old, one.new] for one in found}}
     audit(user, deployment.team, "deployment.limits", deployment.name, detail)
 
 
 def _shown(tokens: int) -> str:
-    return f"{tokens:,}" if tokens else "the engine's own"
+    return f"{tokens:,}" if tokens else "engine default"

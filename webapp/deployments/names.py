@@ -44,7 +44,7 @@ def replace(user: User | None, deployment: Deployment, aliases: Iterable[str]) -
     before = deployment.aliases
     wanted = write(deployment, aliases)
     who = actor_name(user)
-    said = f"asked for the aliases {', '.join(wanted)}" if wanted else "removed all aliases"
+    said = f"set the aliases {', '.join(wanted)}" if wanted else "removed all aliases"
     ReplicaEvent.objects.create(deployment=deployment, text=said[:500], actor=who)
     audit(user, deployment.team, "deployment.aliases", deployment.name, {"from": before, "to": wanted})
 

@@ -73,7 +73,7 @@ def save(user: User | None, team: Team, engine: str, name: str, options: dict[st
 
 
 def delete(user: User | None, preset: OptionPreset) -> None:
-    """Forget it. Deployments that began with it stay as they are."""
+    """Delete it. Deployments that began with it stay as they are."""
     require(user, preset.team, Role.OPERATOR)
     with transaction.atomic():
         if OptionPreset.objects.filter(pk=preset.pk).delete()[0]:

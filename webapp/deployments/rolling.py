@@ -221,7 +221,7 @@ def _add(deployment: Deployment, step: Add) -> Pause:
 def _retire(deployment: Deployment, step: Retire) -> Pause:
     rows = deployment.replicas.filter(pk__in=step.ids, retired_at=None)
     for replica in rows.select_related("revision"):
-        _write(deployment, f"lets replica #{replica.number} go: {step.why}", replica)
+        _write(deployment, f"removes replica #{replica.number}: {step.why}", replica)
         work_queue.enqueue(RECONCILE, replica.pk)
     rows.update(retired_at=timezone.now(), next_due_at=Now())
     events.publish(*topics(deployment))
@@ -234,7 +234,7 @@ def _go_back(deployment: Deployment, step: GoBack) -> Pause:
     STATES.move(bad, RolloutState.RUNNING, RolloutState.FAILED, step.why)
     # What may be given up for it was decided when the change was asked for.
     Rollout.objects.filter(pk=good.pk).update(may_gap=bad.may_gap)
-    said = f"gave revision {bad.revision.number} up, back to revision {good.revision.number}: {step.why}"
+    said = f"rolled back from revision {bad.revision.number} to {good.revision.number}: {step.why}"
     _want(deployment, good)
     _write(deployment, said)
     events.publish(*topics(deployment))
@@ -254,7 +254,7 @@ def _finish(deployment: Deployment, _step: Finish) -> Pause:
     assert rollout is not None
     STATES.move(rollout, RolloutState.RUNNING, RolloutState.DONE, rollout.reason)
     took_s = (timezone.now() - rollout.started_at).total_seconds()
-    _write(deployment, f"put revision {rollout.revision.number} into service, after {took_s:.0f} s")
+    _write(deployment, f"finished rolling out revision {rollout.revision.number} after {took_s:.0f} s")
     _forget(deployment)
     events.publish(*topics(deployment))
     return GO_ON

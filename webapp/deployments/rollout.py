@@ -151,13 +151,13 @@ def _hopeless(goal: Goal, current: Sequence[Member]) -> str:
         if member.state == S.FAILED and member.is_final:
             return f"Replica #{member.number}: {member.reason}"
         if member.crash_count >= CRASHES and not member.is_settled:
-            return f"Replica #{member.number} ended {member.crash_count} times. {member.reason}"
+            return f"Replica #{member.number} crashed {member.crash_count} times. {member.reason}"
         if member.failed_starts >= CRASHES and not member.is_ready:
             return f"Replica #{member.number} could not be started {member.failed_starts} times. {member.reason}"
         if member.no_room_s is not None and member.no_room_s >= NO_ROOM_S:
-            return f"Replica #{member.number} found no room for {NO_ROOM_S // 60} minutes. {member.reason}"
+            return f"Replica #{member.number} could not be scheduled for {NO_ROOM_S // 60} minutes. {member.reason}"
     if goal.quiet_s >= DEADLINE_S and any(member.state not in (S.READY, S.STOPPED) for member in current):
-        return f"Nothing got further for {DEADLINE_S // 60} minutes."
+        return f"The rollout made no progress for {DEADLINE_S // 60} minutes."
     return ""
 
 
@@ -173,7 +173,7 @@ def _surplus(goal: Goal, current: Sequence[Member], old: Sequence[Member]) -> St
     over = len(current) - goal.wanted
     if over > 0:
         newest_first = sorted(current, key=lambda member: (member.is_ready, -member.number))
-        return Retire(tuple(member.id for member in newest_first[:over]), "fewer replicas are wanted")
+        return Retire(tuple(member.id for member in newest_first[:over]), "scaled down")
     return None
 
 
@@ -189,14 +189,14 @@ def _more(goal: Goal, current: Sequence[Member], old: Sequence[Member], is_leavi
         return Add(1)
     if is_leaving or not old:
         return Hold("waiting for the memory of a replica that is stopping")
-    return Retire((_first_to_go(old)[0].id,), "making room for the new one")
+    return Retire((_first_to_go(old)[0].id,), "freeing memory for the new replica")
 
 
 def _make_room(goal: Goal, current: Sequence[Member], old: Sequence[Member], is_leaving: bool) -> Step | None:
     """The room that was seen has gone to somebody else: an old one goes for the new one that waits."""
     waits = any(member.no_room_s is not None for member in current)
     if goal.may_gap and waits and old and not is_leaving and not goal.has_room:
-        return Retire((_first_to_go(old)[0].id,), "making room for the new one")
+        return Retire((_first_to_go(old)[0].id,), "freeing memory for the new replica")
     return None
 
 
@@ -211,5 +211,5 @@ def _hold(current: Sequence[Member], old: Sequence[Member], is_leaving: bool) ->
         return Hold(f"waiting for {', '.join(on_the_way)}")
     settling = [member.settles_in_s for member in current if not member.is_settled]
     if settling:
-        return Hold("waiting for new replicas to last", max(settling))
-    return Hold("waiting for replicas that are stopping" if is_leaving or old else "waiting")
+        return Hold("waiting for new replicas to stay healthy", max(settling))
+    return Hold("waiting for old replicas to stop" if is_leaving or old else "waiting")

@@ -11,6 +11,7 @@ from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog import images
+from webapp.catalog import services as catalog
 from webapp.deployments import limits, names, revisions, rolling, room, timeline
 from webapp.deployments.checking import check_count, check_files, check_hardware, check_shared, checked, hold_files
 from webapp.deployments.checking import checked_options as checked_options
@@ -60,7 +61,7 @@ def create(user: User | None, team: Team, wanted: DeploymentSpec) -> Deployment:
         names.check_free(team, spec.name)
         _save_new(deployment)
         names.write(deployment, spec.aliases)
-        _write(deployment, user, "asked to run")
+        _write(deployment, user, "requested a start")
         rolling.first(deployment, actor_name(user))
         detail = {"artifact": str(spec.artifact), "options": spec.options}
         audit(user, team, "deployment.create", deployment.name, detail)
@@ -120,7 +121,7 @@ def edit(user: User | None, deployment: Deployment, wanted: DeploymentPatch) -> 
     with transaction.atomic():
         deployment = _held(deployment)
         _check_base(deployment, wanted.base)
-        planned = plan(deployment, wanted)
+        planned, before = plan(deployment, wanted), deployment.artifact_id
         if planned.changes:
             hold_files(planned.spec.artifact)
             check_shared(planned.spec.artifact, deployment.team)
@@ -130,6 +131,7 @@ def edit(user: User | None, deployment: Deployment, wanted: DeploymentPatch) -> 
             revision = revisions.write(deployment, planned.spec, actor_name(user), wanted.note)
             rolling.begin(deployment, "edit", revision, actor_name(user), wanted.may_gap)
             _tell_change(user, deployment, revision, planned.changes, wanted.note)
+            catalog.forget_left(before)
         if wanted.aliases is not None and sorted(set(wanted.aliases)) != deployment.aliases:
             names.replace(user, deployment, wanted.aliases)
         limits.change(user, deployment, wanted.limits)
@@ -156,7 +158,7 @@ def restart(user: User | None, deployment: Deployment, may_gap: bool = False) ->
     with transaction.atomic():
         deployment = _held(deployment)
         if deployment.desired_state != Desired.RUNNING:
-            raise Conflict(f"{deployment.name} does not run.", "Start it instead.")
+            raise Conflict(f"{deployment.name} is not running.", "Start it instead.")
         check_shared(deployment.artifact, deployment.team)
         spec = deployment.spec
         # Before anything that runs is replaced by what may not start.
@@ -169,7 +171,7 @@ def restart(user: User | None, deployment: Deployment, may_gap: bool = False) ->
         _check_room(Plan(spec, [], True, needs_gap, gap_s, refusal), may_gap)
         revision = deployment.revision or revisions.write(deployment, spec, actor_name(user))
         rolling.begin(deployment, "restart", revision, actor_name(user), may_gap)
-        _write(deployment, user, "asked for a restart")
+        _write(deployment, user, "requested a restart")
         audit(user, deployment.team, "deployment.restart", deployment.name)
         rolling.advance(deployment.pk)
         _announce(deployment)
@@ -190,16 +192,18 @@ def roll_back(user: User | None, deployment: Deployment, number: int, may_gap: b
         spec = checked(spec)
         changes = diff(deployment.spec, spec)
         if not changes:
-            raise Conflict(f"It runs what revision {number} ran already.", "Restart it to replace its replicas.")
+            raise Conflict(f"It already runs what revision {number} ran.", "Restart it to replace its replicas.")
         hold_files(spec.artifact)
         check_shared(spec.artifact, deployment.team)
         check_files(spec)
         check_hardware(spec, deployment.team)
         _check_room(plan(deployment, DeploymentPatch(spec.columns())), may_gap)
-        note = f"back to revision {number}"
+        before = deployment.artifact_id
+        note = f"roll back to revision {number}"
         revision = revisions.write(deployment, spec, actor_name(user), note)
         rolling.begin(deployment, "rollback", revision, actor_name(user), may_gap)
         _tell_change(user, deployment, revision, changes, note)
+        catalog.forget_left(before)
         rolling.advance(deployment.pk)
         _announce(deployment)
 
@@ -211,6 +215,7 @@ def start(user: User | None, deployment: Deployment) -> None:
         deployment = _held(deployment)
         images.check(deployment.image)
         check_shared(deployment.artifact, deployment.team)
+        hold_files(deployment.artifact)
         _wish(deployment, Desired.RUNNING)
         if not deployment.desired_replicas:
             _scale(user, deployment, 1)
@@ -219,7 +224,7 @@ def start(user: User | None, deployment: Deployment) -> None:
         resting.update(crash_count=0, failed_starts=0, next_due_at=Now())
         deployment.replicas.present().filter(next_due_at=None).update(next_due_at=Now())
         rolling.advance(deployment.pk)
-        _write(deployment, user, "asked to run")
+        _write(deployment, user, "requested a start")
         audit(user, deployment.team, "deployment.start", deployment.name)
         _announce(deployment)
         wake(deployment)
@@ -231,7 +236,7 @@ def stop(user: User | None, deployment: Deployment) -> None:
     with transaction.atomic():
         _wish(deployment, Desired.STOPPED)
         deployment.replicas.present().update(next_due_at=Now())
-        _write(deployment, user, "asked to stop")
+        _write(deployment, user, "requested a stop")
         audit(user, deployment.team, "deployment.stop", deployment.name)
         _announce(deployment)
         wake(deployment)
@@ -246,7 +251,7 @@ def delete(user: User | None, deployment: Deployment) -> None:
         deployment.replicas.update(next_due_at=Now())
         if not deployment.replicas.present().exists():
             rolling.wake_again(deployment.pk)
-        _write(deployment, user, "asked to be deleted")
+        _write(deployment, user, "requested deletion")
         audit(user, deployment.team, "deployment.delete", deployment.name)
         _announce(deployment)
         wake(deployment)
@@ -280,7 +285,7 @@ def _scale(user: User | None, deployment: Deployment, replicas: int) -> None:
         check_shared(deployment.artifact, deployment.team)
     deployment.desired_replicas = replicas
     deployment.save(update_fields=["desired_replicas"])
-    _write(deployment, user, f"asked for {replicas} replicas instead of {before}")
+    _write(deployment, user, f"scaled from {before} to {replicas} replicas")
     audit(user, deployment.team, "deployment.scale", deployment.name, {"from": before, "to": replicas})
 
 
@@ -289,7 +294,7 @@ def _tell_change(
 ) -> None:
     words = "; ".join(f"{change.label}: {change.old} → {change.new}" for change in changes)
     about = f" ({note})" if note else ""
-    _write(deployment, user, f"asked for revision {revision.number}{about}: {words}")
+    _write(deployment, user, f"requested revision {revision.number}{about}: {words}")
     detail = {"revision": revision.number, "note": note, "changes": {c.name: [c.old, c.new] for c in changes}}
     audit(user, deployment.team, "deployment.edit", deployment.name, detail)
 
@@ -298,8 +303,8 @@ def _check_base(deployment: Deployment, base: int | None) -> None:
     now = deployment.revision.number if deployment.revision else 0
     if base is not None and base != now:
         raise Conflict(
-            f"Somebody has changed {deployment.name} meanwhile: it is at revision {now}, you looked at {base}.",
-            "Look at it again, then change what you meant to.",
+            f"Someone else changed {deployment.name} meanwhile: it is at revision {now}, you started from {base}.",
+            "Reload it, then make your change again.",
         )
 
 
@@ -307,13 +312,17 @@ def _check_room(planned: Plan, may_gap: bool) -> None:
     if not planned.rolls or not planned.needs_gap:
         return
     if planned.refusal:
-        raise Conflict(f"It would fit nowhere. {planned.refusal}"[:500], "Make it smaller, or stop something first.")
+        raise Conflict(
+            f"It doesn't fit on any host. {planned.refusal}"[:500],
+            "Reduce context length or parallel requests, or stop something first.",
+        )
     if not may_gap:
         lasting = f"about {planned.gap_s:.0f} s" if planned.gap_s is not None else "as long as a start takes"
         raise Conflict(
-            f"There is no room for the old and the new together: one replica would be missing for {lasting}.",
-            "Allow the gap, or make room first.",
-            fields={"may_gap": "Allow the gap to go on."},
+            "Not enough memory to run the old and the new replica side by side: "
+            f"one replica would be missing for {lasting}.",
+            "Allow downtime, or free memory first.",
+            fields={"may_gap": "Allow downtime to continue."},
         )
 
 

@@ -25,13 +25,13 @@ def grant(user: User | None, deployment: Deployment, slug: str) -> DeploymentGra
     team = Team.objects.filter(slug=slug).first()
     if team is None or team.pk == deployment.team_id:
         message = f"There is no team {slug!r}." if team is None else "Its own team may use it anyway."
-        raise Invalid(message, "Type another team's short name.", fields={"team": message})
+        raise Invalid(message, "Enter the slug of another team.", fields={"team": message})
     with transaction.atomic():
         made, is_new = DeploymentGrant.objects.get_or_create(
             deployment=deployment, team=team, defaults={"actor": actor_name(user)}
         )
         if is_new:
-            _tell(user, deployment, team, "deployment.grant", f"let team {team.name} use it")
+            _tell(user, deployment, team, "deployment.grant", f"granted team {team.name} access")
             events.publish(*topics(deployment))
     return made
 
@@ -43,7 +43,7 @@ def withdraw(user: User | None, deployment: Deployment, team: Team) -> None:
         announced = topics(deployment)
         deleted, _per_model = DeploymentGrant.objects.filter(deployment=deployment, team=team).delete()
         if deleted:
-            _tell(user, deployment, team, "deployment.withdraw", f"withdrew it from team {team.name}")
+            _tell(user, deployment, team, "deployment.withdraw", f"revoked the access of team {team.name}")
             events.publish(*announced)
 
 
@@ -56,7 +56,7 @@ def _tell(user: User | None, deployment: Deployment, team: Team, verb: str, text
 def asking_team(user: User, deployment: Deployment) -> Team:
     """The team in whose name this person asks it: its own where they are in that, else one that it was granted to.
 
-    For a deployment out of `visible_to`. The installation's admin, who is in none of them, asks in its owner's name.
+    For a deployment out of `visible_to`. An administrator, who is in none of them, asks in its owner's name.
     """
     granted = DeploymentGrant.objects.filter(deployment=deployment).values("team")
     mine = Team.objects.filter(memberships__user=user)

@@ -33,8 +33,8 @@ class RevisionSpec:
     artifact: Artifact = field(metadata=_shows("Model"))
     # Empty: the one that loads the artifact's files.
     engine: str = field(default="", metadata=_shows("Engine", _title))
-    image: str = field(default="", metadata=_shows("Image", lambda image: image or "the engine's own"))
-    host: Host | None = field(default=None, metadata=_shows("Host", lambda host: str(host or "wherever it fits")))
+    image: str = field(default="", metadata=_shows("Image", lambda image: image or "engine default"))
+    host: Host | None = field(default=None, metadata=_shows("Host", lambda host: str(host or "any host")))
     # Only on hosts that carry all of them; empty: anywhere.
     placement_labels: tuple[str, ...] = field(
         default=(), metadata=_shows("Placement labels", lambda labels: ", ".join(labels) or "any host")

@@ -1,23 +1,23 @@
 """Which deployments need an artifact's files, and what for: nobody deletes those."""
 
-from django.db.models import Q
+from django.db.models import Exists, F, OuterRef, Q
 
-from webapp.catalog.models import ArtifactCopy, CopyState
+from webapp.catalog.models import ArtifactCopy, ArtifactGrant, CopyState
 from webapp.catalog.uses import Use
 from webapp.deployments import rolling
-from webapp.deployments.models import Deployment, Replica, Rollout
+from webapp.deployments.models import Deployment, DeploymentQuerySet, Replica, Rollout
 from webapp.deployments.states import Desired, ReplicaState, RolloutState
 
 
 def uses(artifact_id: int) -> list[Use]:
     """Everything that would break without the files, on whatever host."""
-    wanted = [_wanted(row) for row in Deployment.objects.filter(artifact=artifact_id)]
+    wanted = [_wanted(row) for row in _wanting(artifact_id)]
     return [*wanted, *_running(artifact_id), *_ways_back(artifact_id)]
 
 
 def uses_on(artifact_id: int, host_id: int) -> list[Use]:
     """Everything that needs the copy on this host: what runs there, is pinned to it, or may go nowhere else."""
-    pinned = [_wanted(row) for row in Deployment.objects.filter(artifact=artifact_id, host=host_id)]
+    pinned = [_wanted(row) for row in _wanting(artifact_id).filter(host=host_id)]
     pinned += [_wanted(row) for row in _held_by_labels(artifact_id, host_id)]
     there = Replica.objects.filter(deployment__artifact=artifact_id, host=host_id).exclude(state=ReplicaState.STOPPED)
     runs = [
@@ -28,7 +28,7 @@ def uses_on(artifact_id: int, host_id: int) -> list[Use]:
 
 def _held_by_labels(artifact_id: int, host_id: int) -> list[Deployment]:
     """Those whose placement labels this host carries, and no other one that has the files."""
-    labelled = Deployment.objects.filter(artifact=artifact_id, host=None).exclude(placement_labels=[])
+    labelled = _wanting(artifact_id).filter(host=None).exclude(placement_labels=[])
     copies = ArtifactCopy.objects.filter(artifact=artifact_id, state=CopyState.PRESENT).select_related("host")
     labels = {copy.host_id: set(copy.host.labels) for copy in copies}
     return [
@@ -38,13 +38,23 @@ def _held_by_labels(artifact_id: int, host_id: int) -> list[Deployment]:
     ]
 
 
+def _wanting(artifact_id: int) -> DeploymentQuerySet:
+    """Those that serve it or can be started with it: what has stopped cannot while its team may not use the files."""
+    granted = ArtifactGrant.objects.filter(item=artifact_id).values("team_id")
+    may_use = Q(artifact__team=None) | Q(artifact__is_shared=True) | Q(team=F("artifact__team")) | Q(team__in=granted)
+    runs = Exists(Replica.objects.filter(deployment=OuterRef("pk")).exclude(state=ReplicaState.STOPPED))
+    rows = Deployment.objects.filter(artifact=artifact_id)
+    return rows.filter(~Q(desired_state=Desired.STOPPED) | may_use | Q(runs)).annotate(runs=runs)
+
+
 def _wanted(deployment: Deployment) -> Use:
     why = {
         Desired.RUNNING: "serves it",
         Desired.STOPPED: "would serve it when it is started",
         Desired.DELETED: "is being deleted and has not stopped yet",
     }[Desired(deployment.desired_state)]
-    return Use(deployment.name, deployment.team_id, why)
+    rests = deployment.desired_state == Desired.STOPPED and not deployment.runs  # type: ignore[attr-defined]
+    return Use(deployment.name, deployment.team_id, why, rests)
 
 
 def _running(artifact_id: int, host_id: int | None = None) -> list[Use]:

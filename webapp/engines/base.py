@@ -141,6 +141,7 @@ class ExitFacts:
     log_tail: str = ""
     health_failed: bool = False  # we killed it, because it ran but no longer answered
     signal_sent: str = ""  # "SIGTERM": somebody had Docker send it, after which it ended
+    shut_down: bool = False  # `make down` stopped it
     was_ready: bool = False  # it had been ready in this run
 
 
@@ -152,6 +153,7 @@ class ExitCode(StrEnum):
     GPU_OUT_OF_MEMORY = "gpu_out_of_memory"
     KILLED = "killed"
     DAEMON_RESTART = "daemon_restart"
+    SHUT_DOWN = "shut_down"
     UNHEALTHY = "unhealthy"
     MODEL_REFUSED = "model_refused"
     KERNEL_MISSING = "kernel_missing"

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 from webapp.engines.base import ExitCode, ExitFacts, ExitReason
 
-SIGNALS = {4: "an illegal instruction", 6: "abort", 7: "a bus error", 8: "an arithmetic error", 11: "a memory fault"}
+SIGNALS = {
+    4: "illegal instruction (SIGILL)", 6: "abort (SIGABRT)", 7: "bus error (SIGBUS)",
+    8: "floating-point exception (SIGFPE)", 11: "segmentation fault (SIGSEGV)",
+}  # fmt: skip
 _KILL, _TERM = 137, 143
 _SIGNAL_NAMES = {_KILL: "SIGKILL", _TERM: "SIGTERM"}
 _AFTER_SIGNAL = (0, 130, 131, _KILL, _TERM)
@@ -58,8 +61,20 @@ def explain(facts: ExitFacts, words: Words) -> ExitReason:
 def _our_stop(facts: ExitFacts, words: Words) -> ExitReason | None:
     if not facts.stop_requested:
         return None
-    forced = " It did not end by itself in time and was killed." if facts.exit_code == _KILL else ""
-    return ExitReason(ExitCode.STOPPED, f"Stopped because it was asked to.{forced}", "", retry=False)
+    forced = " It did not stop in time and was killed (SIGKILL)." if facts.exit_code == _KILL else ""
+    return ExitReason(ExitCode.STOPPED, f"Stopped on request.{forced}", "", retry=False)
+
+
+def _shut_down(facts: ExitFacts, words: Words) -> ExitReason | None:
+    """Everything was stopped. What died by itself in that moment has a code or a flag that says so."""
+    if not facts.shut_down or facts.exit_code not in _AFTER_SIGNAL or facts.oom_killed:
+        return None
+    return ExitReason(
+        ExitCode.SHUT_DOWN,
+        "Stopped with Modelyard itself, by `make down`.",
+        "It restarts automatically.",
+        retry=True,
+    )
 
 
 def _sent_signal(facts: ExitFacts, words: Words) -> ExitReason | None:
@@ -78,9 +93,9 @@ def _sent_signal(facts: ExitFacts, words: Words) -> ExitReason | None:
 def _host_memory(facts: ExitFacts, words: Words) -> ExitReason | None:
     if facts.oom_killed:
         who = "The engine" if facts.exit_code in (_KILL, None) else "A process inside the container"
-        return _out_of_memory(f"{who} used more memory than its limit and was killed by the kernel.", facts, words)
+        return _out_of_memory(f"{who} was OOM-killed: it exceeded the memory limit of the container.", facts, words)
     if words.host_memory.search(facts.log_tail):
-        return _out_of_memory("The engine could not get the host memory it asked for.", facts, words)
+        return _out_of_memory("Out of memory: the engine could not allocate host memory.", facts, words)
     return None
 
 
@@ -99,7 +114,7 @@ def _never_started(facts: ExitFacts, words: Words) -> ExitReason | None:
     if facts.error_text:
         detail = _shorten(facts.error_text)
         return ExitReason(
-            ExitCode.START_FAILED, f"Docker could not start the container: {detail}", "Look at the host's Docker.", True
+            ExitCode.START_FAILED, f"Docker could not start the container: {detail}", "Check Docker on the host.", True
         )
     if facts.exit_code is None:
         return ExitReason(
@@ -113,8 +128,8 @@ def _unhealthy(facts: ExitFacts, words: Words) -> ExitReason | None:
         return None
     return ExitReason(
         ExitCode.UNHEALTHY,
-        "It was running but no longer answered, so it was ended.",
-        "It is started again. If this repeats, look at the log for what it was doing, and at the load of the host.",
+        "Health checks failed while it was running, so the container was killed.",
+        "It restarts automatically. If this repeats, check the log for what it was doing, and the load on the host.",
         retry=True,
     )
 
@@ -124,8 +139,8 @@ def _daemon(facts: ExitFacts, words: Words) -> ExitReason | None:
         return None
     return ExitReason(
         ExitCode.DAEMON_RESTART,
-        "Docker on the host was restarted and took the engine with it.",
-        "It is started again by itself. Docker's live-restore setting keeps engines running through such restarts.",
+        "Docker on the host was restarted, which stopped the engine.",
+        "It restarts automatically. Docker's live-restore setting keeps engines running through such restarts.",
         retry=True,
     )
 
@@ -136,7 +151,7 @@ def _gpu_memory(facts: ExitFacts, words: Words) -> ExitReason | None:
         return None
     return ExitReason(
         ExitCode.GPU_OUT_OF_MEMORY,
-        f"The GPU's memory did not suffice ({_line_around(facts.log_tail, found.start())}).",
+        f"Out of GPU memory ({_line_around(facts.log_tail, found.start())}).",
         words.gpu_advice,
         retry=True,
     )
@@ -161,8 +176,8 @@ def _bad_option(facts: ExitFacts, words: Words) -> ExitReason | None:
         return None
     return ExitReason(
         ExitCode.BAD_OPTION,
-        f"{words.program} did not accept its options: {_line_around(facts.log_tail, found.start())}.",
-        f"Change the option, or use an image whose {words.program} knows it.",
+        f"{words.program} rejected its command-line options: {_line_around(facts.log_tail, found.start())}.",
+        f"Change the option, or use an image whose {words.program} supports it.",
         retry=False,
     )
 
@@ -200,23 +215,23 @@ def _stopped_from_outside(facts: ExitFacts) -> ExitReason:
     command = "docker kill" if name == "SIGKILL" else "docker stop"
     return ExitReason(
         ExitCode.KILLED,
-        f"Stopped from outside ({command} or the like: {name}, exit code {facts.exit_code}); it was neither a memory "
-        "limit nor Modelyard.",
-        "It is started again. If it is not wanted, stop the deployment in Modelyard.",
+        f"The container was stopped externally ({command} or similar: {name}, exit code {facts.exit_code}): not an OOM "
+        "kill and not requested by Modelyard.",
+        "It restarts automatically. To keep it down, stop the deployment in Modelyard.",
         retry=True,
     )
 
 
 def _plain_exit(facts: ExitFacts, words: Words) -> ExitReason:
     if facts.exit_code == 0:
-        message = "It ended by itself, without an error."
+        message = "The engine exited on its own (code 0)."
     else:
         signal = SIGNALS.get((facts.exit_code or 0) - 128)
-        message = f"It ended with exit code {facts.exit_code}" + (f", which means {signal}." if signal else ".")
+        message = f"The engine exited with code {facts.exit_code}" + (f": {signal}." if signal else ".")
     complaint = _last_complaint(facts.log_tail, words)
     if complaint:
-        message = f"{message[:-1]}; its last complaint: {complaint}."
-    advice = "Look at the last lines of its log."
+        message = f"{message[:-1]}; last error: {complaint}."
+    advice = "Check the last lines of its log."
     if facts.exit_code == 128 + 4:
         advice = "This CPU lacks instructions that the image was built for; use another image."
     return ExitReason(ExitCode.EXITED, message, advice, retry=facts.exit_code != 128 + 4)
@@ -251,10 +266,10 @@ _COMPLAINT = re.compile(
 )
 # A copy is kept for as long as a deployment uses it, and what is there is not fetched once more.
 FETCH_AGAIN = (
-    "Delete this deployment, then the file's copy on this host (on the model's page), and fetch it again: its checksum "
-    "tells whether it is complete."
+    "Delete this deployment, then the file's copy on this host (on the model's page), and download it again: its "
+    "checksum shows whether it is complete."
 )
-_IMAGE_GONE = "The image is fetched again. Without access to its registry, load or build it on the host."
+_IMAGE_GONE = "The image is pulled again. Without access to its registry, load or build it on the host."
 _START_ERRORS: tuple[tuple[str, ExitCode, str, str, bool], ...] = (
     (r"no such image", ExitCode.IMAGE_MISSING, "The image is not on the host", _IMAGE_GONE, True),
     (
@@ -267,8 +282,8 @@ _START_ERRORS: tuple[tuple[str, ExitCode, str, str, bool], ...] = (
     (
         r"bind source path does not exist|cannot access path .*/_data",
         ExitCode.START_FAILED,
-        "The model's files are not on the host any more",
-        "Fetch them there again, or choose another model.",
+        "The model's files are no longer on the host",
+        "Copy them there again, or choose another model.",
         False,
     ),
     (
@@ -297,13 +312,14 @@ _START_ERRORS: tuple[tuple[str, ExitCode, str, str, bool], ...] = (
         r"unknown or invalid runtime|unresolvable CDI devices|nvidia-container-cli|failed to inject CDI",
         ExitCode.START_FAILED,
         "The GPU could not be passed into the container",
-        "Look at the GPU driver and the container toolkit on the host.",
+        "Check the GPU driver and the container toolkit on the host.",
         True,
     ),
 )
 
 _JUDGES: tuple[Callable[[ExitFacts, Words], ExitReason | None], ...] = (
     _our_stop,
+    _shut_down,
     _never_started,
     _sent_signal,
     _gpu_memory,

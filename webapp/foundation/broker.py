@@ -35,7 +35,9 @@ CELERY_SETTINGS: dict[str, Any] = {
     "task_time_limit": 25,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
-    "worker_cancel_long_running_tasks_on_connection_loss": True,
+    # A task goes on when the broker is lost: one that comes twice is harmless (the lease of its row sees to that),
+    # while Celery's way of ending it can leave half a result in the pool's pipe, which ended the whole worker.
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_max_tasks_per_child": 1000,
     "task_serializer": "json",
     "accept_content": ["json"],

@@ -7,12 +7,15 @@ import base64
 import os
 from typing import TYPE_CHECKING
 
-from webapp.foundation import secret_store
+from webapp.foundation import key_ring, secret_store
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-VERSION = "s1"
+VERSION = "s2"
+# What was written before texts named their key.
+UNNAMED = "s1"
+PURPOSE = "sealing"
 NONCE_BYTES = 12
 
 
@@ -37,25 +40,43 @@ def decrypt_bytes(encrypted: bytes, key: bytes, place: bytes) -> bytes:
 
 
 def encrypt(text: str, place: str) -> str:
-    """`text` as `s1:<base64>`, readable only by `decrypt` with the same `place`, such as `hub:3:token`."""
-    encrypted = encrypt_bytes(text.encode(), _key(), place.encode())
-    return f"{VERSION}:{base64.urlsafe_b64encode(encrypted).decode()}"
+    """`text` as `s2:<id of the master key>:<base64>`, readable only by `decrypt` with the same `place`.
+    Raises MasterKeyError.
+
+    For rows of the database, `encrypted.EncryptedField` is the way: what is not declared there is never re-encrypted.
+    """
+    key = key_ring.writing()
+    encrypted = encrypt_bytes(text.encode(), secret_store.derived(key.secret, PURPOSE), place.encode())
+    return f"{mark(key)}{base64.urlsafe_b64encode(encrypted).decode()}"
 
 
 def decrypt(encrypted: str, place: str) -> str:
     """What was encrypted for this place. Raises DecryptionError for anything else, a shortened text included."""
-    version, _, encoded = encrypted.partition(":")
+    version, _, rest = encrypted.partition(":")
+    name, _, encoded = rest.rpartition(":")
+    # Texts from before name no key.
+    keys = [key for key in key_ring.current() if key.id == name or (version == UNNAMED and not name)]
     try:
-        raw = base64.urlsafe_b64decode(encoded)
-        if version != VERSION:
+        if version not in (VERSION, UNNAMED):
             raise ValueError(version)
-        return decrypt_bytes(raw, _key(), place.encode()).decode()
+        raw = base64.urlsafe_b64decode(encoded)
+        return _with_any(raw, keys, place.encode()).decode()
     except (ValueError, DecryptionError) as error:
         raise DecryptionError(f"The secret of {place} cannot be read: was the master key replaced?") from error
 
 
-def _key() -> bytes:
-    return secret_store.derive("sealing")
+def mark(key: key_ring.MasterKey) -> str:
+    """How every text encrypted under this master key begins."""
+    return f"{VERSION}:{key.id}:"
+
+
+def _with_any(raw: bytes, keys: list[key_ring.MasterKey], place: bytes) -> bytes:
+    for key in keys:
+        try:
+            return decrypt_bytes(raw, secret_store.derived(key.secret, PURPOSE), place)
+        except DecryptionError:
+            continue
+    raise DecryptionError("No key of this installation opens it.")
 
 
 def _cipher(key: bytes) -> "AESGCM":

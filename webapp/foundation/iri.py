@@ -25,7 +25,7 @@ def to_uri(text: str) -> str:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise IriError(f"{text!r} is no web address.") from error
+        raise IriError(f"{text!r} is not a URL.") from error
     if text.isascii() and not any(char in ' "<>\\^`{|}' for char in text):
         return text
     if "\\" in text:

@@ -7,7 +7,7 @@ import ssl
 import sys
 
 from webapp.foundation import logs, paths
-from webapp.foundation.secret_store import MasterKeyError
+from webapp.foundation.key_ring import MasterKeyError
 from webapp.gateway import settings
 from webapp.gateway.process import listening
 from webapp.gateway.process.main import run

@@ -11,6 +11,9 @@ from webapp.gateway.http import cors
 
 MEBIBYTE = 1024 * 1024
 MAX_PROCESSES = 16
+# What is kept of the last snapshot, in a file each; the release before had one file.
+PARTS = ("principals", "routes")
+BEFORE = "snapshot"
 
 
 class SettingError(Exception):
@@ -94,8 +97,13 @@ def usage_dir() -> Path:
 
 
 def snapshot_file(part: str) -> Path:
-    """Where a part of the last snapshot is kept: `principals` or `routes`; `snapshot` in releases before."""
+    """Where a part of the last snapshot is kept: one of PARTS, or BEFORE."""
     return paths.gateway_dir() / f"{part}.sealed"
+
+
+def snapshot_files() -> tuple[Path, ...]:
+    """All that a gateway may start from, whether it is there or not."""
+    return tuple(snapshot_file(part) for part in (*PARTS, BEFORE))
 
 
 def access_log_file(index: int) -> Path:

@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from webapp.foundation.encrypted import EncryptedField
+
 
 class Exchange(models.Model):
     """One request with an `Idempotency-Key`. It is `running` until `status` is set, and forgotten after a day.
@@ -35,7 +37,5 @@ class Exchange(models.Model):
     def is_running(self) -> bool:
         return self.status is None
 
-    @property
-    def place(self) -> str:
-        """Where the sealed answer belongs."""
-        return f"idempotency:{self.pk}:{self.caller}"
+
+ANSWER = EncryptedField(Exchange, "sealed_answer", lambda exchange: f"idempotency:{exchange.pk}:{exchange.caller}")

@@ -10,9 +10,8 @@ from datetime import timedelta
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from webapp.foundation.crypto import decrypt, encrypt
 from webapp.foundation.errors import Conflict, Invalid
-from webapp.idempotency.models import Exchange
+from webapp.idempotency.models import ANSWER, Exchange
 
 KEPT = timedelta(hours=24)
 # No route works longer; what has run longer has died.
@@ -31,7 +30,7 @@ def claim(caller: str, key: str, print_: str) -> tuple[Exchange, bool]:
     that was cut off.
     """
     if not 1 <= len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():
-        message = f"An Idempotency-Key is 1 to {MAX_KEY} printable ASCII characters; a UUID does well."
+        message = f"An Idempotency-Key is 1 to {MAX_KEY} printable ASCII characters; a UUID is recommended."
         raise Invalid(message, fields={"Idempotency-Key": message})
     forget_old()
     try:
@@ -56,14 +55,14 @@ def finish(exchange: Exchange, status: int, content_type: str, answer: bytes) ->
         Exchange.objects.filter(pk=exchange.pk, status=None).delete()
         return
     Exchange.objects.filter(pk=exchange.pk, status=None).update(
-        status=status, content_type=content_type[:100], sealed_answer=encrypt(answer.decode("latin-1"), exchange.place)
+        status=status, content_type=content_type[:100], sealed_answer=ANSWER.encrypt(exchange, answer.decode("latin-1"))
     )
 
 
 def answer(exchange: Exchange) -> tuple[int, str, bytes]:
     """Status, content type and body as they were sent the first time."""
     assert exchange.status is not None
-    return exchange.status, exchange.content_type, decrypt(exchange.sealed_answer, exchange.place).encode("latin-1")
+    return exchange.status, exchange.content_type, ANSWER.decrypt(exchange).encode("latin-1")
 
 
 def forget_old() -> None:

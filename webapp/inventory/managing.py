@@ -52,7 +52,7 @@ def change_host(by: User | None, host: Host, change: HostChange) -> Host:
     Raises NotAllowed for anybody but an admin of the installation, and Invalid.
     """
     if by is not None and not by.is_superuser:
-        raise NotAllowed("Only an admin of this Modelyard may change a host.")
+        raise NotAllowed("Only an administrator can change a host.")
     wanted = change.named()
     if not wanted:
         return host

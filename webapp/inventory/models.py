@@ -39,7 +39,7 @@ class HostQuerySet(models.QuerySet["Host"]):
         return self.filter(state=HostState.ONLINE)
 
     def visible_to(self, user: User) -> "HostQuerySet":
-        """Shared hosts, and those granted to one of the person's teams; all of them for the installation's admin."""
+        """Shared hosts, and those granted to one of the person's teams; all of them for an administrator."""
         if user.is_superuser:
             return self
         return self.filter(Q(is_shared=True) | Q(pk__in=HostGrant.objects.filter(team__members=user).values("host")))

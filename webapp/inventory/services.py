@@ -132,14 +132,14 @@ def register_host(by: User | None, name: str, endpoint: str) -> Host:
 def record_facts(host_id: int, facts: HostFacts) -> bool:
     """Store what is on the host and that it answers. What is booked stays booked, even when memory shrank.
 
-    False: another engine than before answers at this address while the old one's containers are still booked here.
-    Then nothing is taken over, because "not there" would be a lie; see accept_engine.
+    False: another engine than before answers at this address while the old one's containers are still booked here, or
+    one that is another host's. Then nothing is taken over, because "not there" would be a lie; see accept_engine.
     """
     with transaction.atomic():
         host = Host.objects.get(pk=host_id)
         was = host.state
-        if host.daemon_id and host.daemon_id != facts.daemon_id and _is_in_use(host_id):
-            _refuse_engine(host, facts.daemon_id)
+        if (refusal := _why_not_its_engine(host, facts.daemon_id)) is not None:
+            _refuse_engine(host, refusal)
             return False
         host.daemon_id = facts.daemon_id
         host.cpu_count = facts.cpu_count
@@ -167,11 +167,29 @@ def _is_in_use(host_id: int) -> bool:
     return Booking.objects.filter(host_id=host_id).exists() or EngineAddress.objects.filter(host_id=host_id).exists()
 
 
-def _refuse_engine(host: Host, daemon_id: str) -> None:
-    reason = (
-        f"Another Docker engine answers here ({daemon_id[:40]}) than before ({host.daemon_id[:40]}). "
-        "Bring the old one back, or accept the new one: its containers count from then on."
-    )
+def _why_not_its_engine(host: Host, daemon_id: str) -> str | None:
+    """Why the engine that answers there is not taken for the host's; None when it is."""
+    if host.daemon_id == daemon_id:
+        return None
+    # With two names its memory would be promised twice, and each name's containers be orphans to the other.
+    owner = Host.objects.filter(daemon_id=daemon_id).exclude(pk=host.pk).exclude(daemon_id="").first()
+    if owner is not None:
+        # Who sees this host may not be meant to learn the other one's name.
+        return f"The Docker engine that answers here is another host's already (host {owner.pk}). Use that one."
+    if host.daemon_id and _is_in_use(host.pk):
+        return (
+            f"Another Docker engine answers here ({daemon_id[:40]}) than before ({host.daemon_id[:40]}). "
+            "Bring the old one back, or accept the new one: its containers count from then on."
+        )
+    return None
+
+
+def sharing_engine(host: Host) -> Host | None:
+    """Another host with the same Docker engine, as there may be from before that was refused."""
+    return Host.objects.filter(daemon_id=host.daemon_id).exclude(pk=host.pk).exclude(daemon_id="").first()
+
+
+def _refuse_engine(host: Host, reason: str) -> None:
     if _lose(host.pk, reason):
         write_diary(host.pk, reason)
     elif (
@@ -236,6 +254,15 @@ def record_lost(host_id: int, reason: str) -> None:
             HOST.wake(host_id)
 
 
+def record_degraded(host_id: int, reason: str) -> None:
+    """What a host that answers could not do; empty: nothing is wrong. Said once, until it changes."""
+    with transaction.atomic():
+        rows = Host.objects.filter(pk=host_id, state=HostState.ONLINE).exclude(reason=reason[:500])
+        if rows.update(reason=reason[:500]):
+            write_diary(host_id, f"degraded: {reason}" if reason else "no longer degraded")
+            events.publish("hosts", f"host:{host_id}")
+
+
 def record_interruption(host_id: int, lost_at: datetime, back_at: datetime) -> None:
     """Contact broke and came back before anybody called the host unreachable: its engine may have been restarted."""
     Host.objects.filter(pk=host_id).exclude(state=HostState.UNREACHABLE).update(lost_at=lost_at, back_at=back_at)
@@ -286,13 +313,13 @@ def book(holder: str, host_id: int, memory_bytes: int, accelerators: Mapping[int
             return
         fits = Host.objects.filter(pk=host_id, usable_bytes__gte=F("booked_bytes") + memory_bytes)
         if not fits.update(booked_bytes=F("booked_bytes") + memory_bytes):
-            raise NotEnoughMemory("The host's memory was booked by somebody else meanwhile.")
+            raise NotEnoughMemory("The host's memory was reserved by somebody else meanwhile.")
         Booking.objects.create(holder=holder, host_id=host_id, accelerator=None, size_bytes=memory_bytes)
         # In id order, so that two placements never wait for each other crosswise.
         for accelerator_id, size in sorted((accelerators or {}).items()):
             free = Accelerator.objects.filter(pk=accelerator_id, usable_bytes__gte=F("booked_bytes") + size)
             if not free.update(booked_bytes=F("booked_bytes") + size):
-                raise NotEnoughMemory("The GPU's memory was booked by somebody else meanwhile.")
+                raise NotEnoughMemory("The GPU's memory was reserved by somebody else meanwhile.")
             Booking.objects.create(holder=holder, host_id=host_id, accelerator_id=accelerator_id, size_bytes=size)
         events.publish("hosts", f"host:{host_id}")
 

@@ -1,6 +1,6 @@
 """Take model files off hosts: what it frees, who uses them, and the job, as one verb."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import transaction
@@ -58,7 +58,7 @@ def delete_copy(user: User | None, team: Team, copy: ArtifactCopy) -> Job:
     team = _acting(user, team, copy.artifact)
     with transaction.atomic():
         _hold(copy.artifact)
-        _refuse_use(user, loss_of_copy(copy), f"The copy of {copy.artifact} on {copy.host.name}")
+        _refuse_use(copy.artifact, loss_of_copy(copy), f"The copy of {copy.artifact} on {copy.host.name}")
         catalog.begin_deletion(copy)
         return _queue(user, team, copy.artifact, copy.host)
 
@@ -71,13 +71,13 @@ def delete_artifact(user: User | None, team: Team, artifact: Artifact) -> list[J
     team = _acting(user, team, artifact)
     with transaction.atomic():
         _hold(artifact)
-        _refuse_use(user, loss_of_artifact(artifact), str(artifact))
+        _refuse_use(artifact, loss_of_artifact(artifact), str(artifact))
         audit(user, team, "artifact.delete", str(artifact), {"size_bytes": artifact.size_bytes})
         copies = list(artifact.copies.select_related("host"))
-        if not copies:
-            catalog.forget_artifact(artifact)
-            return []
         Artifact.objects.filter(pk=artifact.pk).update(is_leaving=True)
+        if not copies:
+            catalog.forget_left(artifact.pk)
+            return []
         for copy in copies:
             if copy.state != CopyState.DELETING:
                 catalog.begin_deletion(copy)
@@ -98,7 +98,7 @@ def begin_again(job: Job) -> None:
         raise Conflict(f"{job.artifact} belongs to another team now.")
     for copy in ArtifactCopy.objects.filter(artifact=job.artifact, host=job.host).exclude(state=CopyState.DELETING):
         _hold(copy.artifact)
-        _refuse_use(job.requested_by, loss_of_copy(copy), f"The copy of {job.artifact} on {job.host.name}")
+        _refuse_use(job.artifact, loss_of_copy(copy), f"The copy of {job.artifact} on {job.host.name}")
         catalog.begin_deletion(copy)
 
 
@@ -112,6 +112,12 @@ def fail(job: Job) -> None:
         catalog.keep_copy(job.artifact, job.host)
 
 
+def give_up(job: Job) -> None:
+    """What lay there is lost with its host."""
+    if job.artifact is not None:
+        catalog.forget_copy(job.artifact, job.host)
+
+
 def _queue(user: User | None, team: Team, artifact: Artifact, host: Host) -> Job:
     return jobs.queue_job(user, team, JobKind.DELETE_COPY, artifact, host, {"size_bytes": artifact.size_bytes})
 
@@ -122,19 +128,46 @@ def _jobs(artifact_id: int) -> QuerySet[Job]:
     return Job.objects.filter(kind=JobKind.QUANTISE, artifact=artifact_id).exclude(state__in=ended)
 
 
-def _refuse_use(user: User | None, loss: Loss, what: str) -> None:
+def _refuse_use(artifact: Artifact, loss: Loss, what: str) -> None:
     if not loss.users.all:
         return
-    told, hidden = loss.users.told_to(user), loss.users.hidden_from(user)
+    told = named(loss.users, artifact)
     words = [f"{use.name} {use.why}" for use in told[:5]]
     if len(told) > 5:
         words.append(f"{len(told) - 5} more use it")
-    if hidden:
-        words.append(f"{hidden} of other teams use{'s' if hidden == 1 else ''} it")
-    advice = "Delete or move those deployments first."
-    if hidden:
-        advice = "Only their teams can delete or move theirs: an admin of this Modelyard sees whose they are."
-    raise Conflict(f"{what} is used: {'; '.join(words)}.", advice)
+    raise Conflict(f"{what} is used: {'; '.join(words)}.", advice(loss.users, artifact))
+
+
+def named(users: Uses, artifact: Artifact) -> list[Use]:
+    """Each once, those of other teams with their team: who runs a team's files lets its people know what for."""
+    names = _others(users, artifact)
+    first = {(use.team, use.name): use for use in reversed(users.all)}
+    return [
+        replace(use, name=f"{use.name} of team {names[use.team]}") if use.team in names else use
+        for use in reversed(first.values())
+    ]
+
+
+def advice(users: Uses, artifact: Artifact) -> str:
+    """What to do about those that use it: one's own, and those of others that only their teams change."""
+    others = _others(users, artifact)
+    if not others:
+        return "Delete or move those deployments first."
+    whose = "team " + ", ".join(sorted(others.values()))
+    if artifact.team_id is None:
+        return f"It is everybody's: ask {whose} to move or delete theirs."
+    if all(use.rests for use in users.all if use.team in others):
+        return f"Stop sharing it with {whose}: what is stopped there cannot be started any more and holds no files."
+    return (
+        f"Only {whose} can stop, move or delete what runs. What is stopped holds no files once they are not shared "
+        "with its team."
+    )
+
+
+def _others(users: Uses, artifact: Artifact) -> dict[int, str]:
+    """The names of the other teams, by id."""
+    ids = {use.team for use in users.all} - {artifact.team_id}
+    return dict(Team.objects.filter(pk__in=ids).values_list("pk", "name"))
 
 
 def _hold(artifact: Artifact) -> None:

@@ -8,19 +8,23 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from webapp.accounts.auditing import actor_name
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.roles import require_installation_admin
 from webapp.accounts.services import audit, require
 from webapp.foundation import work_queue
 from webapp.foundation.errors import Conflict
 from webapp.foundation.events import services as events
+from webapp.inventory.states import HostState
+from webapp.jobs import kinds
 from webapp.jobs.models import Job
-from webapp.jobs.services import RECONCILE
+from webapp.jobs.services import RECONCILE, move
 from webapp.jobs.states import ENDED, JobState
 
 # 0: for ever.
 RECORDS_KEPT_DAYS = int(os.environ.get("MODELYARD_JOB_RECORDS_DAYS", "365"))
 EXPIRE_AT_ONCE = 200
+_LEFT = ("work_kept", "work_left")
 
 
 def delete(user: User | None, job: Job) -> None:
@@ -66,6 +70,37 @@ def expire(now: datetime | None = None) -> int:
     return len(rows)
 
 
+def give_up(user: User | None, job: Job) -> None:
+    """Wait no longer for a host that does not answer: the job has failed, and a record that was to go goes.
+
+    What it did there is neither known nor taken away. Raises Conflict while the host answers or nothing is waited for.
+    """
+    require_installation_admin(user)
+    with transaction.atomic():
+        held = Job.objects.select_for_update(of=("self",)).select_related("host", "team").filter(pk=job.pk).first()
+        if held is None:
+            return
+        if held.host.state != HostState.UNREACHABLE:
+            raise Conflict(f"{held.host.name} answers.", "Cancel it, or delete its record when it has ended.")
+        if held.state in ENDED and not _has_left(held):
+            raise Conflict("The job has ended.", "Delete its record.")
+        audit(user, held.team, "job.give_up", str(held), {"about": held.about, "host": held.host.name})
+        result = {name: said for name, said in held.result.items() if name not in _LEFT}
+        if held.state not in ENDED:
+            what = f"Given up by {actor_name(user)}: {held.host.name} does not answer."
+            move(held, JobState(held.state), JobState.FAILED, what, advice="", container_id="", result=result)
+            kinds.of(held).give_up(held)
+        elif held.is_leaving:
+            forget(held)
+        else:
+            Job.objects.filter(pk=held.pk).update(result=result, next_due_at=None)
+
+
+def is_stuck(job: Job) -> bool:
+    """Whether it can be given up: something of it is waited for from a host that does not answer."""
+    return job.host.state == HostState.UNREACHABLE and (job.state not in ENDED or _has_left(job))
+
+
 def forget(job: Job) -> None:
     """Nothing of it is left on its host: the row goes."""
     with transaction.atomic():
@@ -74,15 +109,18 @@ def forget(job: Job) -> None:
 
 
 def _let_go(job: Job) -> None:
-    # What an earlier attempt kept, the one that succeeded has used up.
-    has_left = job.result.get("work_kept") or job.result.get("work_left")
-    if job.state == JobState.SUCCEEDED or not has_left:
+    if not _has_left(job):
         forget(job)
         return
     # A worker takes away what lies on the host, then the row.
     Job.objects.filter(pk=job.pk).update(is_leaving=True, next_due_at=Now())
     events.publish(f"jobs:{job.team_id or 'all'}", f"job:{job.pk}")
     work_queue.enqueue(RECONCILE, job.pk)
+
+
+def _has_left(job: Job) -> bool:
+    """Whether files of it lie on its host. What an earlier attempt kept, the one that succeeded has used up."""
+    return job.state != JobState.SUCCEEDED and any(job.result.get(name) for name in _LEFT)
 
 
 def _ended() -> QuerySet[Job]:

@@ -70,13 +70,14 @@ def to_host(user: User | None, team: Team, artifact: Artifact, host: Host) -> Jo
     _check_open(host, artifact.source, artifact.files, Conflict)
     _check_disk(host, artifact.size_bytes, str(artifact))
     with transaction.atomic():
+        catalog.come_back(artifact, team)
         return _queue_copy(user, team, artifact, host)
 
 
 def begin_again(job: Job) -> None:
     """The copy is on its way once more."""
     if job.artifact is None:
-        raise Conflict("The artifact was deleted.", "Fetch it anew.")
+        raise Conflict("The artifact was deleted.", "Fetch it again.")
     if job.team is not None:
         check_source(job.team, job.artifact)
     _check_open(job.host, job.artifact.source, job.artifact.files, Conflict)
@@ -93,6 +94,9 @@ def fail(job: Job) -> None:
     """The job ended without the files; nothing of them is visible."""
     if job.artifact is not None:
         catalog.fail_copy(job.artifact, job.host)
+
+
+give_up = fail
 
 
 def _queue(

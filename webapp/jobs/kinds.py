@@ -23,6 +23,10 @@ class Kind(Protocol):
         """It failed or was cancelled."""
         ...
 
+    def give_up(self, job: Job) -> None:
+        """Nobody will ever know how it ended on its host."""
+        ...
+
 
 _kinds: dict[str, Kind] = {}
 

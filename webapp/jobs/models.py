@@ -18,6 +18,9 @@ class JobKind(models.TextChoices):
     QUANTISE = "quantise"
 
 
+_TITLES: dict[str, str] = {JobKind.FETCH: "Download", JobKind.DELETE_COPY: "Delete files", JobKind.QUANTISE: "Quantise"}
+
+
 class JobQuerySet(models.QuerySet["Job"]):
     def visible_to(self, user: User) -> "JobQuerySet":
         return self if user.is_superuser else self.filter(team__members=user)
@@ -41,6 +44,7 @@ class Job(Leased):
     subject = models.CharField(max_length=200, blank=True)
     state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in JobState], default=JobState.QUEUED)
     is_cancel_wanted = models.BooleanField(default=False)
+    cancel_asked_at = models.DateTimeField(null=True, blank=True)
     # Somebody asked for its record to go; the row follows when what it left on its host has gone.
     is_leaving = models.BooleanField(default=False)
     params = models.JSONField(default=dict)
@@ -76,6 +80,12 @@ class Job(Leased):
 
     def __str__(self) -> str:
         return f"{self.kind} job {self.pk}"
+
+    @property
+    def title(self) -> str:
+        """What people call this kind of work; files of the server's own folders are imported, others downloaded."""
+        source = self.artifact.source.get("kind") if self.artifact else None
+        return "Import" if self.kind == JobKind.FETCH and source == "path" else _TITLES[self.kind]
 
     @property
     def container_name(self) -> str:

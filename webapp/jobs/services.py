@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db import transaction
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from webapp.accounts.models import Role, Team, User
@@ -69,8 +69,10 @@ def cancel(user: User | None, job: Job) -> None:
         require(user, job.team, Role.OPERATOR)
     with transaction.atomic():
         running = Job.objects.filter(pk=job.pk).exclude(state__in=[state.value for state in ENDED])
-        if not running.update(is_cancel_wanted=True, next_due_at=Now()):
-            raise Conflict("The job has ended already.")
+        if not running.update(
+            is_cancel_wanted=True, cancel_asked_at=Coalesce("cancel_asked_at", Now()), next_due_at=Now()
+        ):
+            raise Conflict("The job has already finished.")
         audit(user, job.team, "job.cancel", str(job))
         _announce(job)
         work_queue.enqueue(RECONCILE, job.pk)
@@ -84,10 +86,11 @@ def retry(user: User | None, job: Job) -> None:
         # Its row is held: a deletion that began a moment ago is waited for, and a later one finds it queued.
         held = Job.objects.select_for_update().filter(pk=job.pk).first()
         if held is not None and held.is_leaving:
-            raise Conflict("The job is being deleted.", "Ask for it anew.")
+            raise Conflict("The job is being deleted.", "Request it again.")
         if not move(
             job, JobState(job.state), JobState.QUEUED, "asked to try again",
-            attempt=job.attempt + 1, is_cancel_wanted=False, next_due_at=Now(), advice="", ended_at=None, message="",
+            attempt=job.attempt + 1, is_cancel_wanted=False, cancel_asked_at=None, next_due_at=Now(),
+            advice="", ended_at=None, message="",
             step="", done=None, total=None, unit="", speed=None, container_id="", missing_since=None, stalls=0,
         ):  # fmt: skip
             raise Conflict("The job has moved on meanwhile.", "Look at it again.")
@@ -137,7 +140,7 @@ PAUSED = "paused from outside"
 
 def record_paused(job: Job, container: str) -> None:
     """Its container was paused with Docker: nothing goes on, and nobody but whoever paused it can say when."""
-    text = f"{PAUSED} (docker pause); go on with: docker unpause {container}"
+    text = f"{PAUSED} (docker pause); resume it with: docker unpause {container}"
     record_progress(job.pk, job.step, job.done, job.total, job.unit, message=text)
 
 

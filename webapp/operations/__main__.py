@@ -1,4 +1,4 @@
-"""`make backup`, `make backup-key`, `make restore`: what must work when there is little left to work with."""
+"""`make backup`, `backup-key`, `rotate-key`, `restore`: what must work when there is little left to work with."""
 
 from __future__ import annotations
 
@@ -26,13 +26,22 @@ def main() -> int:
     key.add_argument(
         "--to", type=Path, help="the key file to write (default: modelyard-key.json in MODELYARD_BACKUP_DIR)"
     )
+    commands.add_parser("rotate-key", help="replace the master key, also while Modelyard runs")
     restore = commands.add_parser("restore", help="put a backup in the place of what is here")
     restore.add_argument("source", type=Path, help="the archive")
-    restore.add_argument("--key", type=Path, help="the key file, where the master key is not here")
+    restore.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        default=[],
+        help="the key file, where the master key is not here; given twice, of a backup made during a rotation",
+    )
     words = parser.parse_args()
     try:
         if words.command == "backup":
             return _backup(words.to, words.row)
+        if words.command == "rotate-key":
+            return _rotate_key()
         return _backup_key(words.to) if words.command == "backup-key" else _restore(words.source, words.key)
     except Stop as refusal:
         print(f"\n{refusal}", file=sys.stderr, flush=True)
@@ -68,25 +77,63 @@ def _backup(target: Path | None, row: int | None) -> int:
 def _backup_key(target: Path | None) -> int:
     from webapp.operations import master_key
 
-    key = master_key.read()
-    if key is None:
+    keys = [key.secret for key in master_key.ring()]
+    if not keys:
         raise Stop(f"There is no master key at {master_key.path()}. Check MODELYARD_STATE_DIR.")
     path = target or _backup_dir() / "modelyard-key.json"
     try:
-        document = master_key.export(key, _new_passphrase())
+        document = master_key.export(keys, _new_passphrase())
     except master_key.KeyFileError as error:
         raise Stop(str(error)) from error
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     master_key.write_private(path, document)
-    print(f"Master key: {path}\nIt opens with the passphrase alone. Keep it away from the backups.")
+    print(f"Master key {_named(keys)}: {path}\nIt opens with the passphrase alone. Keep it away from the backups.")
     return 0
 
 
-def _restore(source: Path, key_file: Path | None) -> int:
+def _rotate_key() -> int:
+    from webapp.operations import master_key
+
+    if not master_key.ring():
+        raise Stop(f"There is no master key at {master_key.path()}. Check MODELYARD_STATE_DIR.")
+    _django()
+    from webapp.foundation.errors import Refused
+    from webapp.operations import heartbeats, rotating, running, schema
+
+    if not schema.inspect().is_current:
+        raise Stop(f"{schema.refusal()}")
+    is_alone = running.refusal() is None and not heartbeats.lively() and not running.web_listens()
+    try:
+        begun = rotating.rotate(None, who="make rotate-key")
+    except Refused as error:
+        raise Stop(str(error)) from error
+    print(f"Master key {begun.keys[0].id[:8]} writes; {begun.rows_behind} rows are under an older one.", flush=True)
+    has_ended = rotating.advance(sys.maxsize, is_alone=is_alone)
+    left = rotating.status()
+    if has_ended:
+        print("The old key was dropped. People sign in again.")
+    else:
+        until = f"until {left.drops_at:%H:%M} UTC" if left.drops_at else "for now"
+        print(
+            f"{left.rows_behind} rows are left. {', '.join(key.id[:8] for key in left.keys[1:])} reads on {until}; "
+            "then a running Modelyard drops it, or the next `make rotate-key` does."
+        )
+    print("Save the new key: make backup-key. Backups made until now need the key file of before: keep it with them.")
+    return 0
+
+
+def _named(keys: list[bytes]) -> str:
+    """Their ids, as people compare them."""
+    from webapp.foundation import key_ring
+
+    return ", ".join(key_ring.fingerprint(key)[:8] for key in keys)
+
+
+def _restore(source: Path, key_files: list[Path]) -> int:
     from webapp.operations import restoring
 
     try:
-        done = restoring.restore(source, key_file, lambda: _passphrase("Passphrase of the key file: "))
+        done = restoring.restore(source, key_files, lambda file: _passphrase(f"Passphrase of {file.name}: "))
     except restoring.RestoreRefused as error:
         raise Stop(f"{error}\nNothing was changed.") from error
     rows = sum(about["rows"] for about in done.manifest["tables"].values())

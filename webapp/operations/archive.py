@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from webapp.operations import master_key
+from webapp.foundation import key_ring
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -37,7 +37,7 @@ def write(target: Path, folder: Path, facts: dict[str, Any], key: bytes) -> dict
     The archive is readable by its owner alone: it holds password hashes.
     """
     files = {name: _described(folder / name) for name in _names(folder)}
-    manifest = {"format": FORMAT, "key": master_key.fingerprint(key), **facts, "files": files}
+    manifest = {"format": FORMAT, "key": key_ring.fingerprint(key), **facts, "files": files}
     text = json.dumps(manifest, indent=1, sort_keys=True).encode()
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}-{os.getpid()}.partial")

@@ -79,8 +79,8 @@ def carry_out(row: Backup, path: Path) -> Backup:
 
 def write_archive(path: Path) -> dict[str, object]:
     """Write the archive alone, without a row about it; its manifest. Raises OSError, DatabaseError."""
-    key = master_key.read()
-    if key is None:
+    keys = master_key.ring()
+    if not keys:
         raise master_key.KeyFileError(f"There is no master key at {master_key.path()}.")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # On the target's own disk: what does not fit there is noticed before the last moment.
@@ -97,7 +97,10 @@ def write_archive(path: Path) -> dict[str, object]:
             "settings": {name: os.environ.get(name) for name in SHOWN_SETTINGS},
             "settings_set": sorted(name for name in os.environ if name.startswith("MODELYARD_")),
         }
-        return archive.write(path, staging, {**about, **facts}, key)
+        # A rotation may have begun meanwhile: whatever the rows are under is among the keys of before and after.
+        ring = master_key.ring()
+        needed = {"keys": sorted({key.id for key in (*keys, *ring)})}
+        return archive.write(path, staging, {**about, **facts, **needed}, ring[0].secret)
 
 
 def begin_scheduled(now: datetime | None = None) -> Backup | None:

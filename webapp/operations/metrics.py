@@ -83,7 +83,7 @@ def _filled(counts: dict[str, int], names: Iterable[str]) -> list[tuple[tuple[st
 
 def _memory() -> Iterator[Metric]:
     memory = GaugeMetricFamily(
-        "modelyard_host_memory_bytes", "Host memory: all, for engines, and booked", labels=["host", "kind"]
+        "modelyard_host_memory_bytes", "Host memory: total, usable by engines, and reserved", labels=["host", "kind"]
     )
     disk = GaugeMetricFamily("modelyard_host_disk_bytes", "Docker's disk on the host", labels=["host", "kind"])
     for host in Host.objects.order_by("name"):
@@ -95,7 +95,7 @@ def _memory() -> Iterator[Metric]:
     yield disk
     gpus = GaugeMetricFamily(
         "modelyard_accelerator_memory_bytes",
-        "Accelerator memory: all, for engines, and booked",
+        "Accelerator memory: total, usable by engines, and reserved",
         labels=["host", "accelerator", "model", "kind"],
     )
     for gpu in Accelerator.objects.filter(is_present=True).select_related("host").order_by("host_id", "index", "id"):

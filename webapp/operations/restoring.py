@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from webapp.foundation import paths
+from webapp.foundation import key_ring, paths
+from webapp.foundation.key_ring import MasterKey
 from webapp.operations import archive, master_key, running
 
-Passphrase = Callable[[], str]
+# Of the key file that it is asked for.
+Passphrase = Callable[[Path], str]
 
 
 class RestoreRefused(Exception):
@@ -32,7 +35,7 @@ class Restored:
     notes: list[str] = field(default_factory=list)
 
 
-def restore(source: Path, key_file: Path | None = None, passphrase: Passphrase = lambda: "") -> Restored:
+def restore(source: Path, key_files: Sequence[Path] = (), passphrase: Passphrase = lambda _file: "") -> Restored:
     """Restore the archive. Raises RestoreRefused, and then things are as they were.
 
     Django is set up in here, after the right master key is in its place: settings are derived from it.
@@ -44,11 +47,13 @@ def restore(source: Path, key_file: Path | None = None, passphrase: Passphrase =
     paths.state_dir().mkdir(mode=0o700, parents=True, exist_ok=True)
     staging, aside = paths.state_dir() / f".restore-{stamp}", paths.state_dir() / f"before-restore-{stamp}"
     try:
-        key = _right_key(archive.manifest_of(source), key_file, passphrase)
+        announced = archive.manifest_of(source)
+        keys = _right_keys(announced, key_files, passphrase)
         staging.mkdir(mode=0o700)
-        manifest = archive.unpack(source, staging, key)
+        signing = next(key for key in keys if key.id == announced["key"])
+        manifest = archive.unpack(source, staging, signing.secret)
         aside.mkdir(mode=0o700)
-        with _key_in_place(key, aside):
+        with _keys_in_place(keys, aside):
             _set_up_django()
             done = Restored(manifest, aside)
             _replace(staging, done)
@@ -62,43 +67,68 @@ def restore(source: Path, key_file: Path | None = None, passphrase: Passphrase =
     return done
 
 
-def _right_key(manifest: dict[str, Any], key_file: Path | None, passphrase: Passphrase) -> bytes:
-    """The key that the archive was made with: the one that is here, or the one in the key file."""
-    wanted = manifest.get("key")
-    here = master_key.read()
-    if here is not None and master_key.fingerprint(here) == wanted:
-        return here
-    if key_file is None:
-        what = "This installation has no master key" if here is None else "This backup was made with another master key"
+def _right_keys(manifest: dict[str, Any], key_files: Sequence[Path], passphrase: Passphrase) -> key_ring.Ring:
+    """The keys that the installation will have: those that are here if they do, else those that the archive needs, the
+    one that signed it first. A backup that was made while keys were rotated needs several, perhaps of several files."""
+    wanted = _needed(manifest)
+    here = {key.id: key for key in master_key.ring()}
+    if set(wanted) <= set(here):
+        return tuple(here.values())
+    missing = ", ".join(sorted({name[:8] for name in wanted if name not in here}))
+    if not key_files:
+        what = "This installation has no master key" if not here else "This backup was made with another master key"
         raise RestoreRefused(
-            f"{what}, and without the right one neither the archive nor the secrets in it can be trusted.\n"
-            "Give the file that `make backup-key` wrote and its passphrase: make restore FROM=backup KEY=keyfile"
+            f"{what} (it needs {missing}), and without the right one neither the archive nor the secrets in it can be "
+            "trusted.\n"
+            "Give the file that `make backup-key` wrote at that time and its passphrase: "
+            "make restore FROM=backup KEY=keyfile"
         )
-    if not key_file.exists():
-        raise RestoreRefused(f"There is no file {key_file}.")
-    key = master_key.open_key_file(key_file.read_bytes(), passphrase())
-    if master_key.fingerprint(key) != wanted:
-        raise RestoreRefused("The key in that file is not the one this backup was made with.")
-    return key
+    opened: list[MasterKey] = []
+    for file in key_files:
+        if not file.exists():
+            raise RestoreRefused(f"There is no file {file}.")
+        opened += map(MasterKey, master_key.open_key_file(file.read_bytes(), passphrase(file)))
+    found = here | {key.id: key for key in opened}
+    lacking = [name[:8] for name in dict.fromkeys(wanted) if name not in found]
+    if lacking:
+        needs = f"it needs {', '.join(lacking)}"
+        if len(lacking) < len(set(wanted)):
+            raise RestoreRefused(
+                f"This backup was made while the master key was rotated: {needs}, too.\n"
+                "Give the key file of before and the one of after: "
+                "python -m webapp.operations restore BACKUP --key FILE --key FILE"
+            )
+        given = ", ".join(dict.fromkeys(key.id[:8] for key in opened))
+        raise RestoreRefused(f"The key in that file ({given}) is not the one this backup was made with: {needs}.")
+    return tuple(found[name] for name in dict.fromkeys(wanted))
+
+
+def _needed(manifest: dict[str, Any]) -> list[str]:
+    """Ids of the keys that the archive says it needs, the one that signed it first. Nothing of it is believed yet."""
+    more = manifest.get("keys", [])
+    names = [manifest.get("key"), *(more if isinstance(more, list) else [None])]
+    if not all(isinstance(name, str) and re.fullmatch("[0-9a-f]{24}", name) for name in names):
+        raise RestoreRefused("This backup does not say which master key it was made with: it was damaged.")
+    return [str(name) for name in names]
 
 
 @contextlib.contextmanager
-def _key_in_place(key: bytes, aside: Path) -> Any:
-    """The right key where the processes look for it; the one of before when what follows fails."""
-    before = master_key.read()
-    if before == key:
+def _keys_in_place(keys: key_ring.Ring, aside: Path) -> Any:
+    """The right keys where the processes look for them; those of before when what follows fails."""
+    before = master_key.ring()
+    if before == keys:
         yield
         return
-    if before is not None:
+    if before:
         shutil.copy2(master_key.path(), aside / "master.key")
-    master_key.write(key)
+    key_ring.store(keys)
     try:
         yield
     except BaseException:
-        if before is None:
+        if not before:
             master_key.path().unlink()
         else:
-            master_key.write(before)
+            key_ring.store(before)
             (aside / "master.key").unlink()
         raise
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import socket
 
 from webapp.foundation import paths
 
@@ -22,6 +23,16 @@ def supervisor_pid() -> int | None:
     except (ValueError, KeyError):
         # The lock is held by somebody who has not written yet.
         return 0
+
+
+def web_listens() -> bool:
+    """Whether a web process answers on this state folder, whoever started it."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(paths.web_socket()))
+        except OSError:
+            return False
+    return True
 
 
 def refusal() -> str | None:

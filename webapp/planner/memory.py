@@ -83,7 +83,7 @@ def split(name: str, label: str, size: int, basis: Basis, share: float) -> list[
 
 def gpu_context(gpus: int = 1) -> Term:
     """What a program takes of each of its GPUs before it has put anything there."""
-    return Term("gpu_context", "Driver and libraries on the GPU", gpus * GPU_CONTEXT_BYTES, "estimate", "gpu")
+    return Term("gpu_context", "GPU context (driver and libraries)", gpus * GPU_CONTEXT_BYTES, "estimate", "gpu")
 
 
 def row_bytes(group: KvGroup, key: GgmlType, value: GgmlType) -> int:

@@ -362,11 +362,11 @@ def _advantage(best: _Option, other: _Option) -> str:
 
 def _nowhere(reasons: Mapping[int, str]) -> str:
     if not reasons:
-        return "There is no host yet."
+        return "No hosts yet."
     most, count = Counter(reasons.values()).most_common(1)[0]
     if len(reasons) == 1 or count == len(reasons):
         return f"No host can take it. {most}"
-    return f"None of {len(reasons)} hosts can take it; most often: {most}"
+    return f"None of {len(reasons)} hosts can take it; most common reason: {most}"
 
 
 def _listed(words: Mapping[str, Need]) -> str:

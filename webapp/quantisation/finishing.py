@@ -59,6 +59,9 @@ def fail(job: Job) -> None:
     inventory.release(job.holder)
 
 
+give_up = fail
+
+
 def _facts(said: dict[str, Any], parent: Artifact, label: str) -> dict[str, Any]:
     facts = ModelFacts.from_json(said).as_json()
     facts["parameters"] = facts["parameters"] or (parent.facts or {}).get("parameters") or 0

@@ -77,12 +77,8 @@ def _rank(candidate: Candidate, priority: Priority) -> tuple[float, float]:
 
 def _why(candidate: Candidate, priority: Priority, count: int, needed: int) -> str:
     said: Mapping[str, Any] = {
-        "quality": "It stays closest to the original"
-        if candidate.divergence
-        else "It is the most exact, as far as was measured,",
-        "speed": "It was measured the fastest"
-        if candidate.decode_per_s
-        else "It is the smallest; nobody measured speed",
-        "size": "It is the smallest",
+        "quality": "Best quality" if candidate.divergence else "Best quality (among measured variants)",
+        "speed": "Fastest as measured" if candidate.decode_per_s else "Smallest (speed was not measured)",
+        "size": "Smallest",
     }
-    return f"{said[priority]} of the {count} that fit; it needs about {needed / GIB:.1f} GiB."
+    return f"{said[priority]} of the {count} that fit; needs about {needed / GIB:.1f} GiB."

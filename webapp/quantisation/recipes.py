@@ -43,32 +43,32 @@ class Options(BaseModel):
 class GgufOptions(Options):
     type: GgufType = Field(
         "Q4_K_M",
-        description="How the weights are stored, named after about how many bits each has; Q4_K_M suits most uses.",
+        description="GGUF quantisation type; the number is about the bits per weight. Q4_K_M suits most uses.",
     )
-    imatrix: bool = Field(True, description="Weigh errors by what the calibration text uses: better below 6 bits.")
-    calibration_chunks: int = Field(0, ge=0, le=10_000, description="Pieces of 512 tokens to calibrate on; 0: all.")
-    requantise: bool = Field(False, description="Allow a source that is quantised already: errors add up.")
+    imatrix: bool = Field(True, description="Use an importance matrix; recommended below 6 bits.")
+    calibration_chunks: int = Field(0, ge=0, le=10_000, description="512-token chunks to calibrate on; 0 uses all.")
+    requantise: bool = Field(False, description="Allow re-quantising an already quantised model: errors add up.")
 
 
 class AwqOptions(Options):
-    group_size: GroupSize = Field(128, description="Weights that share a scale; smaller is more exact and larger.")
-    symmetric: bool = Field(False, description="Leave out zero points: a little smaller, a little less exact.")
-    samples: int = Field(128, ge=4, le=4096, description="Pieces of the calibration text to look at.")
-    length: int = Field(512, ge=16, le=8192, description="Tokens of each piece.")
+    group_size: GroupSize = Field(128, description="Weights that share a scale; smaller is more accurate and larger.")
+    symmetric: bool = Field(False, description="No zero points: slightly smaller, slightly less accurate.")
+    samples: int = Field(128, ge=4, le=4096, description="Number of calibration samples.")
+    length: int = Field(512, ge=16, le=8192, description="Tokens per calibration sample.")
     grid: int = Field(20, ge=2, le=100, description="Scales tried per layer; more takes longer.")
 
 
 class GptqOptions(Options):
-    bits: Literal[4, 8] = Field(4, description="Bits of each weight.")
-    group_size: GroupSize = Field(128, description="Weights that share a scale; smaller is more exact and larger.")
-    symmetric: bool = Field(True, description="Leave out zero points, which every engine can read.")
-    samples: int = Field(128, ge=4, le=4096, description="Pieces of the calibration text to look at.")
-    length: int = Field(512, ge=16, le=8192, description="Tokens of each piece.")
+    bits: Literal[4, 8] = Field(4, description="Bits per weight.")
+    group_size: GroupSize = Field(128, description="Weights that share a scale; smaller is more accurate and larger.")
+    symmetric: bool = Field(True, description="No zero points; every engine can load it.")
+    samples: int = Field(128, ge=4, le=4096, description="Number of calibration samples.")
+    length: int = Field(512, ge=16, le=8192, description="Tokens per calibration sample.")
 
 
 class Int8Options(Options):
-    samples: int = Field(128, ge=4, le=4096, description="Pieces of the calibration text to look at.")
-    length: int = Field(512, ge=16, le=8192, description="Tokens of each piece.")
+    samples: int = Field(128, ge=4, le=4096, description="Number of calibration samples.")
+    length: int = Field(512, ge=16, le=8192, description="Tokens per calibration sample.")
 
 
 class Fp8Options(Options):
@@ -178,9 +178,11 @@ class Measure(BaseModel):
     """How the result is compared with its parent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    context: int = Field(512, ge=64, le=8192, description="tokens of each piece of the judging text")
-    chunks: int = Field(16, ge=1, le=2000, description="pieces that are judged, at most")
-    speed: bool = Field(True, description="time 1 and 8 streams, loading and memory; once the source's too")
+    context: int = Field(512, ge=64, le=8192, description="tokens per chunk of the evaluation dataset")
+    chunks: int = Field(16, ge=1, le=2000, description="chunks to evaluate, at most")
+    speed: bool = Field(
+        True, description="measure tokens/s at concurrency 1 and 8, load time and memory; once for the source too"
+    )
 
 
 def group_size_of(recipe: Recipe) -> int | None:

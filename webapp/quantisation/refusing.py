@@ -52,8 +52,8 @@ def too_little_judged(measure: Measure | None) -> list[Refusal]:
     """A measurement that would say nothing."""
     if measure is None or judged_tokens(measure) >= LEAST_JUDGED:
         return []
-    said = f"Only {judged_tokens(measure)} tokens would be judged; {LEAST_JUDGED} are the least."
-    return [Refusal(said, "Take more pieces of text, or longer ones.", "chunks")]
+    said = f"Only {judged_tokens(measure)} tokens would be evaluated; the minimum is {LEAST_JUDGED}."
+    return [Refusal(said, "Use more or longer chunks.", "chunks")]
 
 
 def lack_of_room(needs: Needs, room: Room) -> list[Refusal]:

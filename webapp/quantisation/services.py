@@ -76,7 +76,7 @@ def _untimed(recipe: Recipe, host: Host | None, measure: Measure | None) -> str:
     if host is None or measure is None or not measure.speed:
         return ""
     why = plan.why_untimed(recipe, host.processor.flags)
-    return f"It is made and judged on {host.name}, but not timed: {why}" if why else ""
+    return f"It is made and evaluated on {host.name}, but not timed: {why}" if why else ""
 
 
 def queue(
@@ -136,11 +136,11 @@ def again(user: User | None, team: Team, artifact: Artifact, host: Host) -> Job:
 
 
 def add_text(user: User, team: Team | None, name: str, text: str, licence: str = "") -> CalibrationSet:
-    """Keep a text for a team, or for everybody (installation admins). Raises Invalid, Conflict, NotAllowed."""
+    """Keep a text for a team, or for everybody (administrators). Raises Invalid, Conflict, NotAllowed."""
     _require(user, team)
     size = _size(text)
     if not name.strip():
-        raise Invalid("The text needs a name.", fields={"name": "needed"})
+        raise Invalid("The dataset needs a name.", fields={"name": "needed"})
     if not LEAST_TEXT_BYTES <= size <= MOST_TEXT_BYTES:
         raise Invalid(
             f"The text has {size:,} bytes; {LEAST_TEXT_BYTES:,} to {MOST_TEXT_BYTES:,} can be used.",
@@ -155,12 +155,12 @@ def add_text(user: User, team: Team | None, name: str, text: str, licence: str =
             )  # fmt: skip
             audit(user, team, "calibration.add", row.name, {"sha256": row.sha256})
     except IntegrityError as error:
-        raise Conflict("There is a text of this name.", fields={"name": "taken"}) from error
+        raise Conflict("A dataset with this name already exists.", fields={"name": "taken"}) from error
     return row
 
 
 def delete_text(user: User, text: CalibrationSet) -> None:
-    """Forget a text; artifacts and measurements keep its name and checksum."""
+    """Delete a text; artifacts and measurements keep its name and checksum."""
     require_owner(user, text)
     with transaction.atomic():
         audit(user, text.team, "calibration.delete", text.name, {"sha256": text.sha256})
@@ -184,12 +184,12 @@ def add_prompts(user: User, team: Team, name: str, prompts: Sequence[Mapping[str
             )
             audit(user, team, "prompts.add", row.name, {"sha256": digest})
     except IntegrityError as error:
-        raise Conflict("The team has golden prompts of this name.", fields={"name": "taken"}) from error
+        raise Conflict("The team already has golden prompts with this name.", fields={"name": "taken"}) from error
     return row
 
 
 def delete_prompts(user: User, row: PromptSet) -> None:
-    """Forget golden prompts; measurements keep their name. Raises Conflict while a schedule asks them."""
+    """Delete golden prompts; measurements keep their name. Raises Conflict while a schedule asks them."""
     require(user, row.team, Role.OPERATOR)
     with transaction.atomic():
         audit(user, row.team, "prompts.delete", row.name, {"sha256": row.sha256})
@@ -202,7 +202,7 @@ def delete_prompts(user: User, row: PromptSet) -> None:
             others = sum(one.team_id != row.team_id for one in asking)
             told = own + ([f"{others} schedule{'' if others == 1 else 's'} of other teams"] if others else [])
             raise Conflict(
-                f"{row.name} are asked by: {', '.join(told)}.", "Choose other prompts there first."
+                f"{row.name} are used by: {', '.join(told)}.", "Choose other prompts there first."
             ) from error
 
 
@@ -224,7 +224,7 @@ def result_file(artifact: Artifact, recipe: Recipe) -> str:
 
 
 def _require(user: User, team: Team | None) -> None:
-    """A team's texts are its operators' to change; everybody's are the installation admin's."""
+    """A team's texts are its operators' to change; everybody's are administrators'."""
     if team is None:
         require_installation_admin(user)
     else:
@@ -269,7 +269,7 @@ def _prompts_again(team: Team, kept: dict[str, Any] | None) -> PromptSet | None:
         return None
     found = PromptSet.objects.open_to([team]).filter(sha256=kept["sha256"]).first()
     if found is None:
-        raise Conflict(f"The golden prompts {kept['name']} are gone.", "Quantise anew, with others or without.")
+        raise Conflict(f"The golden prompts {kept['name']} are gone.", "Quantise again, with others or without.")
     return found
 
 
@@ -278,5 +278,5 @@ def _text_again(team: Team, kept: dict[str, Any] | None) -> CalibrationSet | Non
         return None
     found = CalibrationSet.objects.open_to([team]).filter(sha256=kept["sha256"]).first()
     if found is None:
-        raise Conflict(f"The text {kept['name']} is gone.", "Choose another text and quantise anew.")
+        raise Conflict(f"The text {kept['name']} is gone.", "Choose another text and quantise again.")
     return found

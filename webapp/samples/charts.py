@@ -159,15 +159,15 @@ def _usage(deployment_id: int, window: Window, now: datetime) -> list[Chart]:
 
     tokens = (line("prompt", lambda s, step: s[2] / step), line("completion", lambda s, step: s[3] / step))
     asked = (
-        line("served", lambda s, step: 60 * (s[0] - s[1]) / step),
+        line("succeeded", lambda s, step: 60 * (s[0] - s[1]) / step),
         line("failed", lambda s, step: 60 * s[1] / step),
     )
     waited = (
-        line("half within", lambda s, step: quantile(s[4:], 0.5), None),
-        line("95 % within", lambda s, step: quantile(s[4:], 0.95), None),
+        line("p50", lambda s, step: quantile(s[4:], 0.5), None),
+        line("p95", lambda s, step: quantile(s[4:], 0.95), None),
     )
     return [
-        Chart("Tokens", "tokens/s", step_s, moments, tokens),
+        Chart("Token throughput", "tokens/s", step_s, moments, tokens),
         Chart("Requests", "requests/min", step_s, moments, asked),
         Chart("Time to first token", "ms", step_s, moments, waited),
     ]

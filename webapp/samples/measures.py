@@ -16,17 +16,17 @@ MEASURES = {
     # Without the page cache: what would be missing if it were taken away.
     "memory_bytes": Measure("Memory", "bytes"),
     # Files that are mapped and in memory, model weights above all; the kernel may drop them and read them again.
-    "mapped_bytes": Measure("Memory", "bytes", "mapped files"),
+    "mapped_bytes": Measure("Memory", "bytes", "page cache (mmap)"),
     "disk_free_bytes": Measure("Free disk", "bytes"),
-    "busy_percent": Measure("GPU busy", "%"),
+    "busy_percent": Measure("GPU utilisation", "%"),
     "gpu_memory_bytes": Measure("GPU memory", "bytes"),
     "power_watts": Measure("GPU power", "W"),
     "temperature_c": Measure("GPU temperature", "°C"),
-    "requests_running": Measure("Requests in the engine", "requests", "running"),
-    "requests_waiting": Measure("Requests in the engine", "requests", "waiting"),
-    "kv_cache_percent": Measure("KV cache in use", "%"),
-    "prompt_tokens_per_s": Measure("Tokens by the engine's own count", "tokens/s", "prompt"),
-    "completion_tokens_per_s": Measure("Tokens by the engine's own count", "tokens/s", "completion"),
+    "requests_running": Measure("Running and waiting requests", "requests", "running"),
+    "requests_waiting": Measure("Running and waiting requests", "requests", "waiting"),
+    "kv_cache_percent": Measure("KV cache usage", "%"),
+    "prompt_tokens_per_s": Measure("Token throughput (engine)", "tokens/s", "prompt"),
+    "completion_tokens_per_s": Measure("Token throughput (engine)", "tokens/s", "completion"),
 }
 
 

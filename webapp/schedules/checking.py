@@ -44,8 +44,8 @@ def faults(schedule: Schedule, wish: Wish) -> list[Fault]:
     if not Host.objects.open_to([schedule.team]).filter(pk=wish.host.pk).exists():
         found.append(Fault("host", f"{wish.host.name} is not open to team {schedule.team.name}."))
     if wish.gate.needs_source and wish.measure is None:
-        advice = "Turn measuring on, or take the limits away."
-        found.append(Fault("gate", "The gate needs what is not measured.", advice))
+        advice = "Enable evaluation, or remove the limits."
+        found.append(Fault("gate", "The gate has limits on what is not evaluated.", advice))
     found += _of_prompts(wish)
     if wish.keep_last is not None and not 1 <= wish.keep_last <= 1000:
         found.append(Fault("keep_last", "Between 1 and 1000 results can be kept."))
@@ -63,7 +63,7 @@ def refusal(faults: Iterable[Fault]) -> Invalid:
         return Invalid(fault.what, fault.advice, fields={fault.field: fault.what})
     said = {name: " ".join(map(str, found)) for name, found in by_field.items()}
     told = "; ".join(f"{name}: {words}" for name, words in said.items())
-    return Invalid("Some values are not valid.", told, fields=said)
+    return Invalid("Validation failed.", told, fields=said)
 
 
 def of_name(name: str) -> Iterator[Fault]:
@@ -80,7 +80,7 @@ def of_source(wish: Any) -> Iterator[Fault]:
     if wish.artifact is not None and wish.artifact.is_leaving:
         yield Fault("artifact", f"{wish.artifact} is being deleted.")
     if wish.when == When.NEW_REVISION and not wish.repo:
-        yield Fault("when", "Only a repository of a hub can have a new revision.", "Choose one, or a crontab.")
+        yield Fault("when", "Only a hub repository can get new commits.", "Choose one, or a cron schedule.")
 
 
 def _of_owners(schedule: Schedule, wish: Wish) -> Iterator[Fault]:
@@ -111,9 +111,9 @@ def of_times(wish: Any) -> Iterator[Fault]:
     if (wish.opens_at is None) != (wish.shuts_at is None):
         yield Fault("opens_at" if wish.opens_at is None else "shuts_at", "A window needs both ends.")
     if wish.opens_at is not None and wish.opens_at == wish.shuts_at:
-        yield Fault("shuts_at", "The window shuts when it opens.", "Leave both empty for no window.")
+        yield Fault("shuts_at", "The window ends when it starts.", "Leave both empty for no window.")
     if wish.idle_min is not None and not 1 <= wish.idle_min <= 1440:
-        yield Fault("idle_min", "Between 1 minute and a day of quiet can be waited for.")
+        yield Fault("idle_min", "Idle time must be between 1 minute and 1 day.")
 
 
 def _of_recipes(schedule: Schedule, wish: Wish) -> Iterator[Fault]:
@@ -131,14 +131,14 @@ def _of_recipes(schedule: Schedule, wish: Wish) -> Iterator[Fault]:
         except Invalid as refused:
             yield Fault("recipes", refused.what, refused.advice)
         if full in seen:
-            yield Fault("recipes", f"{recipe.label} stands there twice.")
+            yield Fault("recipes", f"{recipe.label} is listed twice.")
         seen.append(full)
 
 
 def _of_prompts(wish: Wish) -> Iterator[Fault]:
     if wish.gate.min_prompts_passed_percent is not None and wish.prompts is None:
         what = "The gate needs golden prompts, and none are chosen."
-        yield Fault(gates.PROMPTS, what, "Choose some, or take the limit away.")
+        yield Fault(gates.PROMPTS, what, "Choose some, or remove the limit.")
 
 
 def _of_deployment(schedule: Schedule, wish: Wish) -> Iterator[Fault]:

@@ -115,7 +115,7 @@ def decide(view: View, observed: Observed, now: datetime) -> Step:
     if view.state in ENDED:
         return Wait(None)
     if view.is_cancel_wanted:
-        return CancelJobs() if observed.has_running_jobs else End(RunState.CANCELLED, "Somebody asked for it to stop.")
+        return CancelJobs() if observed.has_running_jobs else End(RunState.CANCELLED, "Cancelled by a user.")
     if view.state == RunState.WAITING:
         return (None if view.is_asked_for else _wait(observed, now)) or FindSource()
     return _get_source(observed) or _make(view, observed) or _serve(view, observed) or summary(view)
@@ -124,7 +124,7 @@ def decide(view: View, observed: Observed, now: datetime) -> Step:
 def _wait(observed: Observed, now: datetime) -> Step | None:
     if observed.opens_at is not None and observed.opens_at > now:
         left_s = (observed.opens_at - now).total_seconds()
-        return Say(f"The window opens at {observed.opens_at:%Y-%m-%d %H:%M} UTC.", left_s)
+        return Say(f"The maintenance window opens at {observed.opens_at:%Y-%m-%d %H:%M} UTC.", left_s)
     return Say(f"Waits: {observed.busy}.", WAIT_S) if observed.busy else None
 
 
@@ -135,7 +135,7 @@ def _get_source(observed: Observed) -> Step | None:
         return None
     if observed.fetch_failed is not None:
         reason, advice = observed.fetch_failed
-        return End(RunState.FAILED, f"The source could not be fetched: {reason}.", advice)
+        return End(RunState.FAILED, f"The source could not be downloaded: {reason}.", advice)
     return Wait(AGAIN_S) if observed.is_fetching else Fetch()
 
 
@@ -156,7 +156,7 @@ def _serve(view: View, observed: Observed) -> Step | None:
         return None
     if not observed.rollout:
         return Wait(AGAIN_S)
-    return End(RunState.FAILED, observed.rollout, "The deployment serves what it served before.")
+    return End(RunState.FAILED, observed.rollout, "The deployment still serves the previous version.")
 
 
 def summary(view: View) -> End:
@@ -164,14 +164,14 @@ def summary(view: View) -> End:
     made = [result for result in view.results if result.get("artifact")]
     if not made:
         why = "; ".join(f"{result['label']}: {result['refused']}" for result in view.results)
-        return End(RunState.FAILED, f"Nothing was made. {why}", "Look at the jobs.")
+        return End(RunState.FAILED, f"Nothing was built. {why}", "Check the jobs.")
     lost = [
         f"{result['label']}: {check['words']}"
         for result in made for check in result["checks"] if not check["is_passed"]
     ]  # fmt: skip
     failed = [f"{result['label']}: {result['refused']}" for result in view.results if result["refused"]]
     if not view.passed:
-        kept = "Nothing is served anew. " if view.serves else ""
-        return End(RunState.REFUSED, f"{kept}{'; '.join([*lost, *failed])}.", "Loosen the gate or change the recipe.")
-    said = f"{view.served}." if view.served else f"Made {', '.join(result['label'] for result in made)}."
+        kept = "Nothing was deployed. " if view.serves else ""
+        return End(RunState.REFUSED, f"{kept}{'; '.join([*lost, *failed])}.", "Relax the gate or change the recipe.")
+    said = f"{view.served}." if view.served else f"Built {', '.join(result['label'] for result in made)}."
     return End(RunState.SUCCEEDED, " ".join([said, *(f"Not: {why}." for why in [*lost, *failed])]))

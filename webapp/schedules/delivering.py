@@ -9,10 +9,10 @@ import logging
 import time
 
 from webapp.catalog import outbound
-from webapp.foundation.crypto import DecryptionError, decrypt
+from webapp.foundation.crypto import DecryptionError
 from webapp.foundation.deadline import Deadline
 from webapp.schedules import mailing
-from webapp.schedules.models import Notification, TargetKind
+from webapp.schedules.models import TARGET_SECRET, Notification, TargetKind
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def _key(secret: str) -> bytes:
 def _post(row: Notification) -> str:
     body = json.dumps({"id": row.pk, "at": row.created_at.isoformat(), **row.payload}).encode()
     try:
-        secret = decrypt(row.target.sealed_secret, row.target.secret_place)
+        secret = TARGET_SECRET.decrypt(row.target)
     except DecryptionError as error:
         raise NotDelivered(f"{error} Delete this target and add it again.") from error
     headers = {

@@ -64,7 +64,7 @@ def judge(gate: Gate, values: Mapping[str, Any]) -> list[Check]:
         ("max_kl_divergence", "KL divergence", _number(values.get("kl_divergence"))),
         ("min_top1_agreement_percent", "Top-1 agreement", _number(values.get("top1_agreement_percent"))),
         ("max_perplexity_ratio", "Perplexity ratio", _ratio(values)),
-        (PROMPTS, "Golden prompts passed in percent", _number(values.get("prompts_passed_percent"))),
+        (PROMPTS, "Golden prompts passed (%)", _number(values.get("prompts_passed_percent"))),
     ):
         limit = getattr(gate, name)
         if limit is None:

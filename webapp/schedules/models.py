@@ -13,6 +13,7 @@ from webapp.catalog.models import Artifact, Hub
 from webapp.control.lease import Leased
 from webapp.control.moves import known_words
 from webapp.deployments.models import Deployment
+from webapp.foundation.encrypted import EncryptedField
 from webapp.inventory.models import Host
 from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.recipes import Measure, Recipe, of_json
@@ -154,7 +155,7 @@ class Schedule(models.Model):
             return "every " + " ".join(
                 part for part in (f"{hours} h" * bool(hours), f"{minutes} min" * bool(minutes)) if part
             )
-        return "on a new revision"
+        return "on new upstream commit"
 
     @property
     def state(self) -> str:
@@ -265,10 +266,8 @@ class Target(models.Model):
     def __str__(self) -> str:
         return self.address
 
-    @property
-    def secret_place(self) -> str:
-        """What the secret is sealed for."""
-        return f"target:{self.pk}:secret"
+
+TARGET_SECRET = EncryptedField(Target, "sealed_secret", lambda target: f"target:{target.pk}:secret")
 
 
 class Notification(Leased):

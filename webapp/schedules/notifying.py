@@ -19,12 +19,12 @@ from webapp.schedules.states import NotificationState, RunState
 
 # What people can be told, by the name that a target keeps.
 EVENTS = {
-    "schedule.succeeded": "A schedule's run succeeded",
-    "schedule.refused": "A result did not pass its gate",
-    "schedule.failed": "A schedule's run failed",
-    "job.succeeded": "A job succeeded",
-    "job.failed": "A job failed",
-    "deployment.failed": "A deployment failed or went back",
+    "schedule.succeeded": "Schedule run succeeded",
+    "schedule.refused": "Result did not pass the quality gate",
+    "schedule.failed": "Schedule run failed",
+    "job.succeeded": "Job succeeded",
+    "job.failed": "Job failed",
+    "deployment.failed": "Deployment failed or was rolled back",
 }
 TEST = "test"
 # How far back the sweep looks for ends that nobody was told of: workers may have been away.
@@ -133,7 +133,7 @@ def _tell_deployments(team: Team, after: Any) -> None:
     given_up = Rollout.objects.filter(deployment__team=team, state=RolloutState.FAILED, ended_at__gt=after)
     for rollout in given_up.select_related("deployment"):
         deployment = rollout.deployment
-        said = f"Deployment {deployment.name} went back to what it served before. {rollout.reason}"
+        said = f"Deployment {deployment.name} was rolled back. {rollout.reason}"
         about = _about(deployment, rollout.reason)
         tell(team, "deployment.failed", f"rollout:{rollout.pk}", said, about, rollout.ended_at)
     dead = Replica.objects.filter(

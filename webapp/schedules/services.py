@@ -39,9 +39,9 @@ def warnings(schedule: Schedule) -> list[str]:
     """What is allowed and yet probably not meant."""
     found = [str(failure) for failure in certain_failures(schedule)]
     if schedule.timing.never_meets_window(timezone.now()):
-        found.append("No time of the crontab lies in the window: every run will wait until the window opens.")
+        found.append("The cron schedule never fires inside the maintenance window: every run will wait until it opens.")
     if schedule.is_served and not schedule.limits.is_set:
-        found.append("There is no gate: every result is served, however much it lost.")
+        found.append("There is no quality gate: every result is deployed, whatever its quality loss.")
     return found
 
 
@@ -52,7 +52,7 @@ def certain_failures(schedule: Schedule) -> list[Fault]:
         what = f"Its source is gone: {schedule.lacks} was deleted. Every run fails until it has another one."
         found.append(Fault("artifact", what))
     if schedule.is_served and schedule.deployment is None:
-        what = "The deployment it served has been deleted: runs will fail until another one is chosen."
+        what = "The deployment it deployed to has been deleted: runs will fail until another one is chosen."
         found.append(Fault("deployment", what))
     return [*found, *(Fault("host", *why) for why in quantising.lacks_on_host(schedule))]
 
@@ -78,7 +78,7 @@ def run_now(user: User | None, schedule: Schedule) -> ScheduleRun:
     with transaction.atomic():
         run = firing.begin(schedule, timezone.now(), actor_name(user))
         if run is None:
-            raise Conflict(f"{schedule.name} runs already.", "Wait for its end, or cancel the run.")
+            raise Conflict(f"{schedule.name} is already running.", "Wait until it ends, or cancel the run.")
         audit(user, schedule.team, "schedule.run", schedule.name)
     return run
 
@@ -89,17 +89,17 @@ def cancel(user: User | None, run: ScheduleRun) -> None:
     with transaction.atomic():
         running = ScheduleRun.objects.filter(pk=run.pk, state__in=firing.RUNNING)
         if not running.update(is_cancel_wanted=True, next_due_at=timezone.now()):
-            raise Conflict("The run has ended already.")
+            raise Conflict("The run has already finished.")
         audit(user, run.schedule.team, "schedule.cancel", run.schedule.name)
         firing.wake(run.schedule, run.pk)
 
 
 def delete(user: User | None, schedule: Schedule) -> None:
-    """Forget a schedule with its history. Its results stay. Raises Conflict while it runs."""
+    """Delete a schedule with its history. Its results stay. Raises Conflict while it runs."""
     require(user, schedule.team, Role.OPERATOR)
     with transaction.atomic():
         if ScheduleRun.objects.filter(schedule=schedule, state__in=firing.RUNNING).exists():
-            raise Conflict(f"{schedule.name} runs at this moment.", "Cancel its run, then delete it.")
+            raise Conflict(f"{schedule.name} is running.", "Cancel its run, then delete it.")
         audit(user, schedule.team, "schedule.delete", schedule.name)
         firing.announce(schedule)
         schedule.delete()

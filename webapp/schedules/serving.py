@@ -54,12 +54,12 @@ def why_not_yet(run: ScheduleRun) -> str | None:
         # A deployment that somebody stopped rolls when it is started: the run need not wait for that.
         return "" if deployment.desired_state == "running" and deployment.desired_replicas else None
     if rollout.state == RolloutState.SUPERSEDED:
-        return f"Somebody changed {deployment.name} before the result was in service."
-    return f"{deployment.name} went back to what it served before: {rollout.reason}"
+        return f"Someone else changed {deployment.name} before the result was rolled out."
+    return f"{deployment.name} was rolled back: {rollout.reason}"
 
 
 def _deployment(run: ScheduleRun) -> Deployment:
     deployment = run.schedule.deployment
     if deployment is None or deployment.team_id != run.schedule.team_id:
-        raise Conflict("The deployment that it served has been deleted.", "Choose another one.")
+        raise Conflict("The deployment that it deploys to has been deleted.", "Choose another one.")
     return deployment

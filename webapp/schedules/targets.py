@@ -10,10 +10,9 @@ from django.utils import timezone
 from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog import outbound
-from webapp.foundation.crypto import encrypt
 from webapp.foundation.errors import Conflict, Invalid
 from webapp.schedules import delivering, mailing, notifying
-from webapp.schedules.models import Notification, Target, TargetKind
+from webapp.schedules.models import TARGET_SECRET, Notification, Target, TargetKind
 
 MOST_TARGETS = 20
 
@@ -24,7 +23,7 @@ def add(user: User | None, team: Team, kind: str, address: str, events: list[str
     address = address.strip()
     _check(kind, address, events)
     if Target.objects.filter(team=team).count() >= MOST_TARGETS:
-        raise Conflict(f"A team has {MOST_TARGETS} targets at most.", "Delete one first.")
+        raise Conflict(f"A team can have {MOST_TARGETS} notification targets at most.", "Delete one first.")
     secret = _new_secret() if kind == TargetKind.WEBHOOK else ""
     try:
         with transaction.atomic():
@@ -32,11 +31,11 @@ def add(user: User | None, team: Team, kind: str, address: str, events: list[str
                 team=team, kind=kind, address=address, events=sorted(set(events)), created_by=user
             )
             if secret:
-                target.sealed_secret = encrypt(secret, target.secret_place)
+                target.sealed_secret = TARGET_SECRET.encrypt(target, secret)
                 target.save(update_fields=["sealed_secret"])
             audit(user, team, "target.add", shown(address), {"kind": kind, "events": sorted(set(events))})
     except IntegrityError as error:
-        message = "The team is told there already."
+        message = "The team already has this notification target."
         raise Conflict(message, "Change that one.", fields={"address": message}) from error
     return target, secret
 
@@ -56,7 +55,7 @@ def change(user: User | None, target: Target, events: list[str]) -> None:
 
 
 def delete(user: User | None, target: Target) -> None:
-    """Forget it, and what it was told."""
+    """Delete it, and what it was told."""
     require(user, target.team, Role.ADMIN)
     with transaction.atomic():
         audit(user, target.team, "target.delete", shown(target.address))
@@ -69,14 +68,14 @@ def test(user: User | None, target: Target) -> Notification:
     with transaction.atomic():
         audit(user, target.team, "target.test", shown(target.address))
         key = f"{target.pk}:{timezone.now().timestamp():.6f}"
-        return notifying.send_to(target, notifying.TEST, key, "A test from Modelyard: notifications arrive.", {})
+        return notifying.send_to(target, notifying.TEST, key, "Test notification from Modelyard.", {})
 
 
 def _check(kind: str, address: str, events: list[str]) -> None:
     _check_events(events)
     if kind == TargetKind.WEBHOOK:
         if len(address) > 500 or outbound.parts_of(address).scheme not in ("https", "http"):
-            raise _wrong("address", "An address that begins with https:// is needed.")
+            raise _wrong("address", "A URL that begins with https:// is required.")
         try:
             outbound.check(address, outbound.environment_policy())
         except outbound.OutboundError as error:
@@ -85,10 +84,10 @@ def _check(kind: str, address: str, events: list[str]) -> None:
                 raise Invalid(str(error), error.advice, fields={"address": str(error)}) from error
     elif kind == TargetKind.MAIL:
         if not mailing.is_possible():
-            message = "No mail can be sent: an installation admin has to set MODELYARD_SMTP_URL first."
+            message = "No mail can be sent: an administrator has to set MODELYARD_SMTP_URL first."
             raise Invalid(message, "Use a webhook until then.", fields={"kind": message})
         if not _is_mail(address):
-            raise _wrong("address", "A mail address like team@example.org is needed.")
+            raise _wrong("address", "An email address like team@example.org is required.")
     else:
         raise _wrong("kind", "Choose webhook or mail.")
 

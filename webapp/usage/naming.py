@@ -14,7 +14,7 @@ from webapp.usage.models import Rollup
 
 # Where a sum, and a record, keeps the number.
 COLUMNS = {"team": "team_id", "person": "user_id", "key": "key_id", "deployment": "deployment_id"}
-NOBODY = {"team": "no team", "person": "no person", "key": "playground", "deployment": "no deployment"}
+NOBODY = {"team": "no team", "person": "no user", "key": "playground", "deployment": "no deployment"}
 
 
 @dataclass(frozen=True)

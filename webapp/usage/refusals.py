@@ -4,9 +4,10 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
-from django.db.models import Max, Sum
+from django.db import transaction
+from django.db.models import Case, F, Field, Max, Sum, Value, When
 
 from webapp.accounts.models import User
 from webapp.foundation.text import clean_text
@@ -18,7 +19,7 @@ from webapp.usage.ranges import Range
 
 KIND = "refused"
 MOST_ROWS = 50
-_AT_ONCE = 500
+_AT_ONCE = 100
 _GROUP = ("code", "status", "endpoint", "team_id", "user_id", "key_id")
 _GROWS = ("last_at", "message", "request_id", "count")
 
@@ -55,14 +56,27 @@ def accept(counts: Iterable[Mapping[str, Any]]) -> int:
         if row is not None and (row.pk not in latest or latest[row.pk].count <= row.count):
             latest[row.pk] = row
     # In the order of ids, so that two transactions never wait for each other in a circle.
-    RefusalCount.objects.bulk_create(
-        [latest[key] for key in sorted(latest)],
-        batch_size=_AT_ONCE,
-        update_conflicts=True,
-        unique_fields=["id"],
-        update_fields=_GROWS,
-    )
+    rows = [latest[key] for key in sorted(latest)]
+    with transaction.atomic():
+        RefusalCount.objects.bulk_create(rows, batch_size=_AT_ONCE, ignore_conflicts=True)
+        for start in range(0, len(rows), _AT_ONCE):
+            _grow(rows[start : start + _AT_ONCE])
     return len(latest)
+
+
+def _grow(rows: list[RefusalCount]) -> None:
+    """Raise those that are behind. The database compares, under the row's lock: a message that was held up on its way,
+    and comes when a later one is stored already, takes nothing back."""
+    stored = RefusalCount.objects.filter(pk__in=[row.pk for row in rows])
+    list(stored.select_for_update().order_by("pk").values_list("pk"))
+    stored.update(**{name: _of_the_larger(rows, name) for name in _GROWS})
+
+
+def _of_the_larger(rows: list[RefusalCount], name: str) -> Case:
+    """The column's value where our count is larger than the stored one, else what is stored."""
+    field = cast("Field[Any, Any]", RefusalCount._meta.get_field(name))
+    cases = [When(pk=row.pk, count__lt=row.count, then=Value(getattr(row, name), output_field=field)) for row in rows]
+    return Case(*cases, default=F(name))
 
 
 def find(user: User, range: Range, filters: Mapping[str, int], most: int = MOST_ROWS) -> Found:

@@ -16,7 +16,7 @@ from webapp.usage.ranges import Range
 
 GROUPS = {
     "team": "Team",
-    "person": "Person",
+    "person": "User",
     "key": "Key",
     "deployment": "Deployment",
     "endpoint": "Endpoint",

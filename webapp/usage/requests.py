@@ -22,7 +22,7 @@ MOST_OF_ONE_ID = 200
 WINDOWS = (timedelta(days=1, hours=1), timedelta(days=8), None)
 # What the gateway writes of a request whose client went away; it is no failure.
 CLIENT_LEFT = 499
-OUTCOMES = {"failed": "Failed", "client_error": "Mistakes of clients", "ok": "Served"}
+OUTCOMES = {"failed": "Failed", "client_error": "Client errors", "ok": "Succeeded"}
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ def containers(runtime: Runtime, host: Host, labels: dict[str, str], expected: s
     """The host's containers with these labels.
 
     When the expected container (an id, or "" for none) is not among them, the list counts only if it came from the
-    engine that the host is known by. Raises HostUnreachable otherwise.
+    engine that the host is known by, and that engine says of the container itself that it is not there. Raises
+    HostUnreachable otherwise.
     """
     found = []
     for listed in runtime.list(labels):
@@ -63,6 +64,8 @@ def containers(runtime: Runtime, host: Host, labels: dict[str, str], expected: s
         identity = runtime.identity()
         if host.daemon_id and identity != host.daemon_id:
             raise AnotherEngine("Another Docker engine answers at this address.")
+        with contextlib.suppress(ContainerMissing):
+            found.append(runtime.inspect(expected))
     return found
 
 

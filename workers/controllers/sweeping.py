@@ -2,7 +2,7 @@
 
 from webapp.control import registry
 from webapp.jobs import ending
-from webapp.operations import heartbeats
+from webapp.operations import heartbeats, rotating
 from webapp.schedules import firing, notifying
 from webapp.usage import services as usage
 from workers.controllers import CONTROLLERS, backing_up
@@ -20,6 +20,7 @@ def sweep() -> None:
         usage.expire,
         ending.expire,
         backing_up.begin_if_due,
+        rotating.advance,
     ):
         try:
             part()

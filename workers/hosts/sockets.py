@@ -119,7 +119,7 @@ def _trial(runtime: Runtime, host: Host, installation: str) -> str:
     try:
         make(folder, container_user())
         spec = ContainerSpec(
-            name=f"modelyard-{TRIAL}-{installation[:8]}",  # several installations may share the engine
+            name=specs.probe_name(installation, TRIAL),
             image=specs.TOOLS_IMAGE,
             labels=specs.labels(installation, TRIAL, host.pk, 1, 1),
             argv=("python3", "-c", TRIAL_PROGRAM, f"{SOCKET_PATH}/{ENGINE_SOCKET}"),

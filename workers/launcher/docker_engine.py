@@ -151,15 +151,21 @@ def installation_id(client: docker.DockerClient) -> str | None:
     return str(label) if label else None
 
 
-def stop_containers(client: docker.DockerClient, installation: str, on_progress: Progress = silent) -> int:
-    """Stop every running container of this installation, each with its own stop timeout; how many there were."""
+def stop_containers(client: docker.DockerClient, installation: str, on_progress: Progress = silent) -> list[str]:
+    """Stop every running container of this installation, each with its own stop timeout; their ids."""
     running = client.containers.list(filters={"label": f"{INSTALLATION_LABEL}={installation}"})
     names = ", ".join(str(container.name) for container in running)
     if running:
         on_progress(f"stopping {names}")
         with ThreadPoolExecutor(max_workers=8) as pool:
             list(pool.map(_stop, running))
-    return len(running)
+    return [str(container.id) for container in running]
+
+
+def installation_containers(client: docker.DockerClient, installation: str) -> list[str]:
+    """The ids of this installation's containers, those that have ended too."""
+    rows = client.api.containers(all=True, filters={"label": f"{INSTALLATION_LABEL}={installation}"})
+    return [str(row["Id"]) for row in rows]
 
 
 def _stop(container: Container) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import docker
 
 from webapp.foundation import paths
+from workers import shut_down
 from workers.launcher import docker_engine, instance, own_dockerd
 from workers.launcher.progress import LauncherError, Steps
 
@@ -30,7 +31,8 @@ def down() -> int:
     installation = kept.read_text().strip() if kept.exists() else docker_engine.installation_id(client)
     if installation:
         with steps.step("Model engines") as progress:
-            docker_engine.stop_containers(client, installation, progress)
+            stopped = docker_engine.stop_containers(client, installation, progress)
+            shut_down.note(stopped, docker_engine.installation_containers(client, installation))
     if engine.is_ours and own_dockerd.running_pid(state_dir):
         _stop_own(steps, client, state_dir=state_dir)
     return 0

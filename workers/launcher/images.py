@@ -73,7 +73,7 @@ TOOLS_FILES = (
     *(f"webapp/catalog/{name}.py" for name in ("gguf", "safetensors", "configs", "outbound", "reading")),
     *(f"webapp/foundation/{name}.py" for name in ("addresses", "deadline", "iri", "text")),
     # What belongs to an embedding model, and text as it is stored.
-    *(f"webapp/catalog/{name}.py" for name in ("companions", "filenames", "weight_sets")),
+    *(f"webapp/catalog/{name}.py" for name in ("companions", "filenames", "programs", "weight_sets")),
     *(f"webapp/planner/{name}.py" for name in ("facts", "geometry", "ggml", "weights")),
 )
 TOOLS_IMAGE = Context(TOOLS, TOOLS_DIR / "Dockerfile", {name: REPOSITORY / name for name in TOOLS_FILES})

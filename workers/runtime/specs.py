@@ -57,6 +57,12 @@ def labels(installation: str, kind: str, row_id: int, generation: int, attempt: 
     }
 
 
+def probe_name(installation: str, what: str) -> str:
+    """The name of a short container that looks at a host. Several installations may share its Docker engine, and each
+    removes what a worker of its own left behind."""
+    return f"modelyard-probe-{what}-{installation[:8]}"
+
+
 def told(team: str, deployment: str, ordinal: int) -> dict[str, str]:
     """The same for people: `docker ps --filter label=modelyard.deployment=chat`."""
     return {LABEL_TEAM: team, LABEL_DEPLOYMENT: deployment, LABEL_REPLICA: str(ordinal)}

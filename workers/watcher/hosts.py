@@ -28,6 +28,8 @@ TELLING = frozenset({"create", "start", "die", "oom", "kill", "stop", "destroy",
 
 # Containers whose engine answers, or will once somebody unpauses it.
 GOING = ("running", "paused")
+# Replicas whose engine is asked.
+ASKED = (ReplicaState.STARTING, ReplicaState.LOADING, ReplicaState.READY)
 
 
 class HostWatch:
@@ -38,6 +40,8 @@ class HostWatch:
         self._board = board
         self._ours = {LABEL_INSTALLATION: installation}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        # Containers that have ended, as Docker says: their replicas' rows may say `ready` until a worker has looked.
+        self._ended: set[str] = set()
         self._broke_at: float | None = None
         self._is_lost = False
 
@@ -109,6 +113,7 @@ class HostWatch:
     async def _list(self, docker: HostClient) -> None:
         """Everything of ours on the host, after a break or at the start: wake the workers, follow what runs."""
         found = await docker.list(self._ours)
+        self._ended = {facts.id for facts in found if facts.status == "exited"}
         ids: dict[str, set[int]] = {"replica": set(), "job": set()}
         await self._board.refresh_all()
         for facts in found:
@@ -132,8 +137,10 @@ class HostWatch:
         elif facts.kind == "job":
             await rows.call(rows.wake_jobs, {facts.row_id})
         if action == "start":
+            self._ended.discard(facts.id)
             await self._follow(docker, facts)
         elif action in ("die", "destroy"):
+            self._ended.add(facts.id)
             self._end("probe", facts.id)
 
     async def _follow(self, docker: HostClient, facts: ContainerFacts) -> None:
@@ -154,10 +161,19 @@ class HostWatch:
 
     async def attend(self) -> None:
         """Called every few seconds: pull what replicas wait for, and probe what an event was lost for."""
-        waiting = [t for t in self._board.on_host(self.host.id) if t.state == ReplicaState.PULLING and t.image]
-        for target in waiting:
-            if ("pull", str(target.id)) not in self._tasks:
-                self._begin("pull", str(target.id), self._pull(target))
+        if self._broke_at is not None:
+            return  # while its Docker engine does not answer, nothing on it is touched
+        for target in self._board.on_host(self.host.id):
+            if target.state == ReplicaState.PULLING and target.image:
+                if ("pull", str(target.id)) not in self._tasks:
+                    self._begin("pull", str(target.id), self._pull(target))
+            elif self._is_to_ask(target):
+                self._begin("probe", target.container_id, probing.watch(self._board, target.run))
+
+    def _is_to_ask(self, target: rows.Target) -> bool:
+        """Nobody asks it, and somebody should. One that has ended is not unwell: its worker will say why it ended."""
+        key = target.container_id
+        return target.state in ASKED and bool(key) and key not in self._ended and ("probe", key) not in self._tasks
 
     async def _pull(self, target: rows.Target) -> None:
         async with self.host.connection.client() as docker:

@@ -68,7 +68,7 @@ async def _while_ready(board: Board, run: Run) -> None:
             answered = await _has_been_proven(board, target)
         failures = 0 if answered else failures + 1
         if failures >= MAX_FAILURES:
-            text = f"It did not answer {failures} times in a row."
+            text = f"{failures} consecutive health checks failed."
             if await rows.call(rows.mark_unwell, target, text):
                 logger.warning("replica %s: %s", target.id, text)
             await board.refresh(target.id)

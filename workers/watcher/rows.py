@@ -148,7 +148,7 @@ def mark_ready(seen: Target, capabilities: dict[str, Any]) -> bool:
         return False
     now = timezone.now()
     return lifecycle.move(
-        row, S.LOADING, S.READY, Why("", "answered a real request"),
+        row, S.LOADING, S.READY, Why("", "passed the health check (a test completion)"),
         ready_at=now, proven_at=now, progress=None, progress_text="", capabilities=capabilities,
     )  # fmt: skip
 
@@ -167,7 +167,7 @@ def mark_unwell(seen: Target, text: str) -> bool:
     row = _row_of(seen, S.READY)
     if row is None:
         return False
-    why = Why(lifecycle.UNHEALTHY, text, "It is given up and started anew unless it answers soon.")
+    why = Why(lifecycle.UNHEALTHY, text, "It is restarted unless it answers soon.")
     return lifecycle.move(row, S.READY, S.LOADING, why, ready_at=None, proven_at=None, progress_at=timezone.now())
 
 
@@ -183,7 +183,7 @@ def record_pull_failed(seen: Target, text: str) -> None:
         why = Why(
             "image_missing",
             f"The image {seen.image} could not be pulled: {text}"[:480],
-            "Check the name and the host's way to its registry, or load the image there by hand.",
+            "Check the image name and the host's access to its registry, or `docker load` the image there.",
         )
         lifecycle.record_crash(row, why, retry=True, counts=True, has_run=False)
         wake_replica_later(row)

@@ -1,8 +1,9 @@
 /* A fake engine that is never the bottleneck: one thread, epoll, no allocation per request.
  *
- *   engine PORT TOKENS PAUSE_US BURST
+ *   engine PORT TOKENS PAUSE_US BURST [PATH]
  *
  * PORT answers as fast as it can and writes BURST tokens at a time; PORT + 1 writes one token every PAUSE_US.
+ * With PATH it listens on that unix socket in the place of PORT, and with "any" on all addresses instead of loopback's.
  * A request whose body has "stream":true gets TOKENS events, its usage and [DONE]; any other gets one JSON document. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -16,6 +17,7 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -151,11 +153,22 @@ static void read_request(Client *client) {
     }
 }
 
-static int listen_on(int port) {
+static int listen_at(const char *path) {
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 8192)) {
+        perror("engine: listen");
+        exit(1);
+    }
+    return fd;
+}
+
+static int listen_on(int port, uint32_t host) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_addr.s_addr = htonl(host);
     if (bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 8192)) {
         perror("engine: listen");
         exit(1);
@@ -204,7 +217,7 @@ static int wait_ms(void) {
 }
 
 int main(int count, char **argument) {
-    if (count != 5) return 2;
+    if (count != 5 && count != 6) return 2;
     int port = atoi(argument[1]);
     tokens_wanted = atoi(argument[2]);
     pause_ns = atoll(argument[3]) * 1000;
@@ -218,7 +231,9 @@ int main(int count, char **argument) {
     document_bytes = sprintf(document, "HTTP/1.1 200 OK\r\ndate: Sun, 22 Nov 2026 12:00:00 GMT\r\nserver: engine\r\n"
                                        "content-length: %zu\r\ncontent-type: application/json\r\n\r\n%s",
                              sizeof body - 1, body);
-    int listeners[2] = {listen_on(port), listen_on(port + 1)};
+    const char *where = count > 5 ? argument[5] : "";
+    uint32_t host = strcmp(where, "any") ? INADDR_LOOPBACK : INADDR_ANY;
+    int listeners[2] = {*where == '/' ? listen_at(where) : listen_on(port, host), listen_on(port + 1, host)};
     epoll_fd = epoll_create1(0);
     for (int i = 0; i < 2; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.u64 = i + 1};

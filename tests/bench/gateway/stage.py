@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.parts.memory import pss_bytes
+
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
 TOKENS = 128
@@ -76,9 +78,7 @@ class Subject:
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
     def memory_bytes(self) -> int:
-        """Proportional set size."""
-        text = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
-        return int(next(line for line in text.splitlines() if line.startswith("Pss:")).split()[1]) * 1024
+        return pss_bytes(self.pid)
 
 
 @dataclass
@@ -90,16 +90,8 @@ class Stage:
     nginx: Subject
     gateway: Subject
 
-    def load(self, port: int, request: str, lines: int, seconds: float, *, warm_s: float = 0, ramp_ms: int = 0) -> Any:
-        """One run of the load generator; raises when anything failed, because figures of failures mean nothing."""
-        command = [self.folder / "load", port, lines, seconds, warm_s, ramp_ms, self.folder / request, TOKENS - 8]
-        answer = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, check=True, preexec_fn=_pin(_helper_core())
-        )
-        result = json.loads(answer.stdout)
-        if result["failed"] or result["refused"] or result["short"] or not (result["finished"] or result["tokens"]):
-            raise RuntimeError(f"the load on port {port} did not go well: {result}")
-        return result
+    def load(self, port: int, request: str, lines: int, seconds: float, **more: float) -> Any:
+        return load(self.folder, port, request, lines, seconds, **more)
 
     def metric(self, name: str) -> float:
         with socket.socket(socket.AF_UNIX) as line:
@@ -110,23 +102,39 @@ class Stage:
         return next(float(row[1]) for row in rows if row and row[0] == f"modelyard_gateway_{name}")
 
 
+def load(
+    folder: Path, port: int, request: str, lines: int, seconds: float, warm_s: float = 0, ramp_ms: float = 0
+) -> Any:
+    """One run of the load generator; raises when anything failed, because figures of failures mean nothing."""
+    command = [folder / "load", port, lines, seconds, warm_s, ramp_ms, folder / request, TOKENS - 8]
+    answer = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=True, preexec_fn=_pin(helper_core())
+    )
+    result = json.loads(answer.stdout)
+    if result["failed"] or result["refused"] or result["short"] or not (result["finished"] or result["tokens"]):
+        raise RuntimeError(f"the load on port {port} did not go well: {result}")
+    return result
+
+
 @contextmanager
 def build(folder: Path) -> Iterator[Stage]:
     """Start all parts, and stop them whatever happens."""
-    for tool in ("engine", "load"):
-        subprocess.run(["cc", "-O2", "-o", folder / tool, HERE / f"{tool}.c"], check=True)
+    compile_tools(folder)
     engine, nginx, nginx_slow, gateway = _free_ports()
-    _write_requests(folder)
+    write_request(folder, "json", "fast", stream=False)
+    write_request(folder, "stream", "fast", stream=True)
+    write_request(folder, "slow", "slow", stream=True)
     with ExitStack() as stack:
         command = [folder / "engine", str(engine), str(TOKENS), str(PAUSE_US), str(BURST)]
-        stack.enter_context(_running(command, _helper_core()))
+        stack.enter_context(_running(command, helper_core()))
         ports = {"engine": engine, "engine_slow": engine + 1, "nginx": nginx, "nginx_slow": nginx_slow}
         (folder / "nginx.conf").write_text(NGINX.format(folder=folder, **ports))
         program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "nginx"
         master = stack.enter_context(_running([program, "-c", folder / "nginx.conf", "-p", folder], 0))
-        process = stack.enter_context(_gateway(folder, gateway, engine))
+        engines = {"fast": f"http://127.0.0.1:{engine}", "slow": f"http://127.0.0.1:{engine + 1}"}
+        process = stack.enter_context(running_gateway(folder, gateway, engines))
         for port in (engine, engine + 1, nginx, nginx_slow, gateway):
-            _wait_for(port)
+            wait_for(port)
         yield Stage(
             folder,
             engine,
@@ -135,9 +143,15 @@ def build(folder: Path) -> Iterator[Stage]:
         )
 
 
+def compile_tools(folder: Path, *options: str) -> None:
+    """`engine` and `load`, as programs in `folder`."""
+    for tool in ("engine", "load"):
+        subprocess.run(["cc", "-O2", *options, "-o", folder / tool, HERE / f"{tool}.c"], check=True)
+
+
 @contextmanager
-def _gateway(folder: Path, port: int, engine: int) -> Iterator[subprocess.Popen[bytes]]:
-    """One process that knows its routing table from disk; there is no web."""
+def running_gateway(folder: Path, port: int, engines: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """One process that knows its routing table from disk; there is no web. `engines`: address of each deployment."""
     state = folder / "state"
     (state / "secrets").mkdir(parents=True)
     (state / "secrets" / "master.key").write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
@@ -149,7 +163,7 @@ def _gateway(folder: Path, port: int, engine: int) -> Iterator[subprocess.Popen[
         "MODELYARD_MAX_KEY_REQUESTS": "100000",
     }
     # Each part takes its own members.
-    (folder / "snapshot.json").write_text(json.dumps(_snapshot(engine)))
+    (folder / "snapshot.json").write_text(json.dumps(_snapshot(engines)))
     seal = "import sys, pathlib; from webapp.gateway import settings\nfrom webapp.gateway.routing import vault\n"
     seal += "for part in ('principals', 'routes'):\n"
     seal += "    vault.save(settings.snapshot_file(part), pathlib.Path(sys.argv[1]).read_bytes())"
@@ -158,11 +172,10 @@ def _gateway(folder: Path, port: int, engine: int) -> Iterator[subprocess.Popen[
         yield process
 
 
-def _snapshot(engine: int) -> dict[str, Any]:
-    """2000 keys and two deployments with two replicas each, so that looking up and choosing are real."""
+def _snapshot(engines: dict[str, str]) -> dict[str, Any]:
+    """2000 keys and deployments with two replicas each, so that looking up and choosing are real."""
 
-    def deployment(number: int, name: str, port: int) -> dict[str, Any]:
-        url = f"http://127.0.0.1:{port}"
+    def deployment(number: int, name: str, url: str) -> dict[str, Any]:
         replicas = [{"id": number * 10 + n, "url": url, "state": "ready"} for n in range(2)]
         common = {"team": 1, "endpoints": ["chat/completions"], "upstream_model": name}
         return {"id": number, "name": name, "replicas": replicas, **common}
@@ -175,16 +188,16 @@ def _snapshot(engine: int) -> dict[str, Any]:
             {"id": n, "user": n, "team": 1, "scopes": ["inference"], "digest": hashlib.sha256(key.encode()).hexdigest()}
             for n, key in enumerate(keys)
         ],
-        "deployments": [deployment(1, "fast", engine), deployment(2, "slow", engine + 1)],
+        "deployments": [deployment(number, *engine) for number, engine in enumerate(engines.items(), 1)],
     }
 
 
-def _write_requests(folder: Path) -> None:
+def write_request(folder: Path, name: str, model: str, *, stream: bool) -> None:
+    """What the load generator sends, as the file `name`."""
     messages = [{"role": "user", "content": "Tell me about gateways. " * 12}]
-    for name, model, stream in (("json", "fast", False), ("stream", "fast", True), ("slow", "slow", True)):
-        members = {"model": model, "messages": messages} | ({"stream": True} if stream else {})
-        body = json.dumps(members, separators=(",", ":"))
-        (folder / name).write_text(REQUEST.format(key=KEY, length=len(body), body=body), newline="")
+    members = {"model": model, "messages": messages} | ({"stream": True} if stream else {})
+    body = json.dumps(members, separators=(",", ":"))
+    (folder / name).write_text(REQUEST.format(key=KEY, length=len(body), body=body), newline="")
 
 
 @contextmanager
@@ -208,7 +221,7 @@ def _pin(core: int) -> Any:
     return lambda: os.sched_setaffinity(0, {allowed[core % len(allowed)]})
 
 
-def _helper_core() -> int:
+def helper_core() -> int:
     """Engine and load generator share the last core, the subjects have the first."""
     return len(os.sched_getaffinity(0)) - 1
 
@@ -230,7 +243,7 @@ def _is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
     deadline = time.monotonic() + 15
     while _is_free(port):
         if time.monotonic() > deadline:

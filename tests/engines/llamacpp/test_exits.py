@@ -79,7 +79,7 @@ def test_the_eight_deaths_are_told_apart(facts: dict[str, object], code: ExitCod
     ("log", "code", "words", "retry"),
     [
         (BAD_MAGIC, ExitCode.MODEL_REFUSED, "not a GGUF model", False),
-        (CUT_SHORT, ExitCode.MODEL_REFUSED, "cut short", False),
+        (CUT_SHORT, ExitCode.MODEL_REFUSED, "truncated", False),
         (
             "E llama_model_load: error loading model: unknown model architecture: 'qwen9'\n",
             ExitCode.MODEL_REFUSED,
@@ -108,7 +108,7 @@ def test_the_eight_deaths_are_told_apart(facts: dict[str, object], code: ExitCod
             False,
         ),
         ("terminate called after throwing 'std::bad_alloc'\n", ExitCode.OUT_OF_MEMORY, "host memory", False),
-        ("CUDA error: out of memory\n  current device: 0\n", ExitCode.GPU_OUT_OF_MEMORY, "GPU's memory", True),
+        ("CUDA error: out of memory\n  current device: 0\n", ExitCode.GPU_OUT_OF_MEMORY, "Out of GPU memory", True),
         (
             "E ggml_vulkan: Device memory allocation of size 9 failed.\nvk::Device::allocateMemory: "
             "ErrorOutOfDeviceMemory\n",
@@ -155,7 +155,7 @@ def test_containers_that_never_started(text: str, exit_code: int | None, code: E
 
 
 @pytest.mark.parametrize(
-    ("exit_code", "words"), [(139, "a memory fault"), (132, "an illegal instruction"), (42, "code 42")]
+    ("exit_code", "words"), [(139, "segmentation fault (SIGSEGV)"), (132, "illegal instruction"), (42, "code 42")]
 )
 def test_plain_exits_name_the_signal_or_the_code(exit_code: int, words: str) -> None:
     reason = why(exit_code=exit_code)
@@ -185,10 +185,10 @@ def test_memory_that_sufficed_before_is_worth_another_try() -> None:
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"exit_code": 143}, "docker stop or the like: SIGTERM, exit code 143"),
-        ({"exit_code": 137}, "docker kill or the like: SIGKILL, exit code 137"),
-        ({"exit_code": 137, "signal_sent": "SIGTERM"}, "docker stop or the like: SIGTERM, exit code 137"),
-        ({"exit_code": 0, "signal_sent": "SIGTERM"}, "docker stop or the like: SIGTERM, exit code 0"),
+        ({"exit_code": 143}, "docker stop or similar: SIGTERM, exit code 143"),
+        ({"exit_code": 137}, "docker kill or similar: SIGKILL, exit code 137"),
+        ({"exit_code": 137, "signal_sent": "SIGTERM"}, "docker stop or similar: SIGTERM, exit code 137"),
+        ({"exit_code": 0, "signal_sent": "SIGTERM"}, "docker stop or similar: SIGTERM, exit code 0"),
         ({"exit_code": 0, "log_tail": OUR_SERVERS_END}, "SIGTERM, exit code 0"),
         ({"exit_code": 0, "log_tail": "0.09 I srv    operator(): operator(): cleaning up before exit...\n"}, "SIGTERM"),
         ({"exit_code": 0, "signal_sent": "SIGTERM", "log_tail": CUDA}, "SIGTERM"),
@@ -199,7 +199,7 @@ def test_a_stop_from_outside_is_said_to_be_one_whatever_the_program_ends_with(
 ) -> None:
     reason = why(was_ready=True, **facts)
     assert (reason.code, reason.retry) == (ExitCode.KILLED, True)
-    assert reason.message.startswith("Stopped from outside (") and words in reason.message
+    assert reason.message.startswith("The container was stopped externally (") and words in reason.message
 
 
 @pytest.mark.parametrize(
@@ -209,14 +209,27 @@ def test_a_stop_from_outside_is_said_to_be_one_whatever_the_program_ends_with(
         ({"health_failed": True}, ExitCode.UNHEALTHY),
         ({"daemon_restarted": True}, ExitCode.DAEMON_RESTART),
         ({"stop_requested": True}, ExitCode.STOPPED),
+        ({"shut_down": True}, ExitCode.SHUT_DOWN),
     ],
 )
 def test_a_signal_that_has_a_better_reason_is_nobody_elses(facts: dict[str, object], code: ExitCode) -> None:
     assert why(exit_code=137, signal_sent="SIGKILL", **facts).code == code
 
 
+@pytest.mark.parametrize("exit_code", [0, 137, 143])
+def test_what_make_down_stopped_was_not_stopped_by_somebody_else(exit_code: int) -> None:
+    reason = why(was_ready=True, shut_down=True, exit_code=exit_code, signal_sent="SIGTERM")
+    assert (reason.code, reason.retry) == (ExitCode.SHUT_DOWN, True)
+    assert reason.message == "Stopped with Modelyard itself, by `make down`."
+
+
+@pytest.mark.parametrize("facts", [{"exit_code": 1}, {"exit_code": 137, "oom_killed": True}])
+def test_what_died_by_itself_while_modelyard_went_down_says_why_it_died(facts: dict[str, object]) -> None:
+    assert why(was_ready=True, shut_down=True, **facts).code != ExitCode.SHUT_DOWN
+
+
 def test_an_end_without_a_signal_is_its_own() -> None:
-    assert "ended by itself" in why(exit_code=0, log_tail="0.09 I srv init: listening\n").message
+    assert "exited on its own" in why(exit_code=0, log_tail="0.09 I srv init: listening\n").message
 
 
 @pytest.mark.parametrize(

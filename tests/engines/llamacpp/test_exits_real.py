@@ -48,9 +48,9 @@ QUANTISED = Settings(512, cache_type_k="q8_0", cache_type_v="q8_0", flash_attent
     ("raw", "settings", "code", "words"),
     [
         (b"garbage" * 100, Settings(512), ExitCode.MODEL_REFUSED, "not a GGUF model"),
-        (b"", Settings(512), ExitCode.MODEL_REFUSED, "cut short"),
-        (WHOLE[:500], Settings(512), ExitCode.MODEL_REFUSED, "cut short"),
-        (WHOLE[: len(WHOLE) // 2], Settings(512), ExitCode.MODEL_REFUSED, "cut short"),
+        (b"", Settings(512), ExitCode.MODEL_REFUSED, "truncated"),
+        (WHOLE[:500], Settings(512), ExitCode.MODEL_REFUSED, "truncated"),
+        (WHOLE[: len(WHOLE) // 2], Settings(512), ExitCode.MODEL_REFUSED, "truncated"),
         (foreign(), Settings(512), ExitCode.MODEL_REFUSED, "architecture"),
         (incomplete(), Settings(512), ExitCode.MODEL_REFUSED, "lacks something"),
         (broken_template(), Settings(512), ExitCode.MODEL_REFUSED, "chat template"),

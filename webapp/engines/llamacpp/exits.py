@@ -26,7 +26,7 @@ _MODEL_ERRORS: tuple[tuple[str, str, str], ...] = (
     (
         r"invalid magic characters",
         "The file is not a GGUF model",
-        "Fetch or import the .gguf file itself, and deploy that.",
+        "Download or import the .gguf file itself, and deploy that.",
     ),
     (
         r"this GGUF file is version|GGUFv1 is no longer supported",
@@ -35,7 +35,7 @@ _MODEL_ERRORS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"is not within the file bounds|corrupted or incomplete|failed to read (?:magic|header|key-value|tensor info)",
-        "The model file is cut short",
+        "The model file is truncated",
         _AGAIN,
     ),
     (
@@ -51,8 +51,8 @@ _MODEL_ERRORS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"failed to open GGUF file '[^'\n]*' \(Permission denied\)",
-        "The engine may not read the model file",
-        "Let everybody read it on the host: chmod a+r.",
+        "The engine has no permission to read the model file",
+        "Make it world-readable on the host: chmod a+r.",
     ),
     (
         r"failed to open GGUF file|failed to open .*: No such file",

@@ -27,9 +27,9 @@ _TERMS = {
 # In the order they appear; the fraction is the place in this list.
 _STAGES = (
     ("load_model: loading model", "opened", "opening the model file"),
-    ("llama_model_loader: loaded meta data", "header", "reading the header"),
+    ("llama_model_loader: loaded meta data", "header", "reading metadata"),
     ("loading model tensors", "weights", "loading the weights"),
-    ("constructing llama_context", "context", "making room for the cache"),
+    ("constructing llama_context", "context", "allocating the KV cache"),
     ("warming up the model", "warm_up", "warming up"),
     ("load_model: initializing", "slots", "preparing the slots"),
     ("model loaded", "loaded", "model loaded"),

@@ -84,18 +84,16 @@ def estimate(facts: ModelFacts, settings: Settings) -> Estimate:
     terms += _weights(facts, settings)
     terms += split("kv_cache", _kv_label(settings), kv_bytes(facts, settings), facts.kv_basis, share)
     state = facts.recurrent_bytes * settings.parallel
-    terms += split("recurrent_state", "State of recurrent layers", state, "config", share)
+    terms += split("recurrent_state", "Recurrent state (SSM)", state, "config", share)
     compute = compute_bytes(facts, settings)
-    terms += split(
-        "compute_buffer", "Working memory of the computation", compute, _compute_basis(facts), 1 if share else 0
-    )
-    terms.append(Term("output_buffer", "Results of one step", output_bytes(facts, settings), "exact"))
+    terms += split("compute_buffer", "Compute buffers", compute, _compute_basis(facts), 1 if share else 0)
+    terms.append(Term("output_buffer", "Output buffer (logits)", output_bytes(facts, settings), "exact"))
     if settings.repack and not share:
-        terms.append(Term("repack", "Second copy of weights in the CPU's order", facts.repack_bytes, "config"))
-    terms.append(Term("checkpoints", "Saved windows, at most", checkpoint_bytes(facts, settings), "config"))
-    terms.append(Term("prompt_cache", "Prompts kept for reuse, at most", settings.prompt_cache_bytes, "config"))
+        terms.append(Term("repack", "Repacked weights (CPU)", facts.repack_bytes, "config"))
+    terms.append(Term("checkpoints", "Context checkpoints (max)", checkpoint_bytes(facts, settings), "config"))
+    terms.append(Term("prompt_cache", "Prompt cache (max)", settings.prompt_cache_bytes, "config"))
     overhead = PROCESS_BYTES + facts.vocabulary * VOCABULARY_BYTES_PER_TOKEN
-    terms.append(Term("process_overhead", "Program, tokenizer and buffers", overhead, "estimate"))
+    terms.append(Term("process_overhead", "Runtime overhead", overhead, "estimate"))
     if share:
         terms.append(gpu_context(settings.gpus))
         # Each further GPU has working memory of its own, and whole layers do not divide evenly.
@@ -262,4 +260,4 @@ def _compute_basis(facts: ModelFacts) -> Basis:
 def _kv_label(settings: Settings) -> str:
     kinds = {settings.cache_type_k, settings.cache_type_v}
     slots = f"{settings.parallel} x " if settings.parallel > 1 else ""
-    return f"Cache for {slots}{settings.cells_per_slot} tokens ({'/'.join(sorted(kinds))})"
+    return f"KV cache, {slots}{settings.cells_per_slot} tokens ({'/'.join(sorted(kinds))})"

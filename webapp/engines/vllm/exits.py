@@ -35,19 +35,19 @@ _WORDS = exits.Words(
         ),
         (
             r"HeaderTooLarge|InvalidHeader|MetadataIncompleteBuffer|SafetensorError",
-            "A weight file is cut short or no safetensors file",
+            "A weight file is truncated or not a safetensors file",
             exits.FETCH_AGAIN,
         ),
         (
             r"trust_remote_code=True|requires you to execute the configuration file",
-            "The model wants to run code of its own, which is not done",
+            "The model requires trust_remote_code, which is not allowed",
             "Use a model whose architecture vLLM knows.",
         ),
         (
             r"Can't load the configuration|Invalid repository ID|no file named|Can't load tokenizer"
             r"|Couldn't instantiate",
             "The model's folder lacks a file",
-            "Fetch the whole repository from its hub, or import a folder with weights, config.json and the tokenizer.",
+            "Download the whole repository from its hub, or import a folder with weights, config.json and tokenizer.",
         ),
     ),
     # The process that serves waits for the one that computes, and prints a traceback of its own after the other's.

@@ -15,13 +15,13 @@ _ERROR = re.compile(r"(?:^|\s)(?:ERROR \d|(?:ValueError|RuntimeError|OSError|Ass
 # of blocks, or in a plain line where the logo is turned off.
 _STAGES = (
     ("█  version ", "program", "starting the program"),
-    ("Resolved architecture", "architecture", "looking at the model"),
+    ("Resolved architecture", "architecture", "inspecting the model"),
     ("Initializing a V1 LLM engine", "engine", "starting the engine"),
     ("Starting to load model", "weights", "loading the weights"),
     ("Loading weights took", "weights_read", "weights loaded"),
     ("Compiling a graph", "compile", "compiling"),
-    ("KV cache size:", "cache", "making room for the cache"),
-    ("Capturing CUDA graphs", "graphs", "capturing graphs"),
+    ("KV cache size:", "cache", "allocating the KV cache"),
+    ("Capturing CUDA graphs", "graphs", "capturing CUDA graphs"),
     ("init engine (profile", "warm_up", "warmed up"),
     ("Application startup complete", "loaded", "model loaded"),
 )

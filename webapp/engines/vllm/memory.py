@@ -15,13 +15,13 @@ def estimate(facts: ModelFacts, cache_bytes: int, cards: int) -> Estimate:
     share = 1.0 if cards else 0.0
     activations = max(ACTIVATION_BYTES, facts.weights_bytes // 10)
     terms = split("weights", "Weights", facts.weights_bytes, "exact", share)
-    terms += split("kv_cache", "Cache of all requests together", cache_bytes, "exact", share)
-    terms += split("compute_buffer", "Working memory of the computation", activations, "estimate", share)
-    terms.append(Term("process_overhead", "Programs and libraries", PROGRAM_BYTES, "estimate"))
+    terms += split("kv_cache", "KV cache", cache_bytes, "exact", share)
+    terms += split("compute_buffer", "Compute buffers", activations, "estimate", share)
+    terms.append(Term("process_overhead", "Runtime overhead", PROGRAM_BYTES, "estimate"))
     if cards:
         terms.append(gpu_context(cards))
         further = (cards - 1) * activations
-        terms.append(Term("further_gpus", "Working memory of further GPUs", further, "estimate", "gpu"))
+        terms.append(Term("further_gpus", "Compute buffers of further GPUs", further, "estimate", "gpu"))
     return estimate_of(terms)
 
 

@@ -17,42 +17,43 @@ class VllmOptions(EngineOptions):
         ge=16,
         le=1_048_576,
         title="Context length",
-        description="Tokens one request may use, prompt and answer together.",
+        description="Max tokens per request (prompt + output).",
     )
     parallel_slots: int = Field(
         16,
         ge=1,
         le=1024,
-        title="Slots",
-        description="Requests computed at the same time; further ones wait their turn.",
+        title="Parallel requests (slots)",
+        description="Requests processed concurrently (max_num_seqs); the rest are queued.",
     )
     cache_gib: int = Field(
         1,
         ge=1,
         le=1024,
-        title="Cache (GiB)",
-        description="Memory for the key-value cache of all requests together, taken whole at the start.",
+        title="KV cache (GiB)",
+        description="KV cache shared by all requests; reserved at startup.",
     )
     data_type: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto", title="Data type", description="Of the computation; auto takes what the model was published in."
+        "auto", title="Data type", description="Compute dtype; auto uses the model's own."
     )
     cache_type: Literal["auto", "fp8"] = Field(
         "auto",
-        title="Cache type",
-        description="fp8 holds twice as many tokens in the same memory, on GPUs that know it.",
+        title="KV cache dtype",
+        description="fp8 holds twice as many tokens in the same memory, on GPUs that support it.",
     )
     tensor_parallel: int | None = Field(
         None,
         ge=1,
         le=16,
         title="Tensor parallel",
-        description="GPUs of one host that share the model, each with an equal part. Empty: as few as hold it.",
+        description="Number of GPUs of one host that the model is split across. Leave empty for as few as can hold it.",
     )
     compile: bool = Field(
         False,
-        title="Compile the model",
-        description="Faster once it runs, a minute or more slower to start; needs a compiler in the image.",
+        title="torch.compile and CUDA graphs",
+        description="Faster inference, but startup takes a minute or more longer; needs a compiler in the image. "
+        "Off is eager mode.",
     )
     prefix_caching: bool = Field(
-        True, title="Reuse prompts", description="Requests that begin alike share their part of the cache."
+        True, title="Prefix caching", description="Requests with the same prefix share KV cache."
     )

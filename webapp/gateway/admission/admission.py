@@ -91,7 +91,7 @@ class Admission:
         if target.deployment is not None and target.team is not None:
             return directory.by_path(admitted.principal, target.team, target.deployment)
         if not model:
-            raise Problem(400, "model_missing", "The body must name a model", param="model")
+            raise Problem(400, "model_missing", "Missing required parameter: 'model'", param="model")
         return directory.by_model(admitted.principal, model)
 
     def hold(self, admitted: Admitted, size: int) -> None:

@@ -31,7 +31,7 @@ class BodyRoom:
             raise self._too_large(self._max_body_bytes)
         others = self.held_bytes - held
         if others + size > self._max_held_bytes:
-            message = "The gateway holds as many request bodies as it may. Try again shortly."
+            message = "The gateway is overloaded: its memory for request bodies is full. Retry in a few seconds."
             raise Problem(503, "gateway_busy", message, headers=retry_after(2), close=True)
         # Never less than before: who announced a body counts all of it from the start, or many would be let in at once.
         if size > held:

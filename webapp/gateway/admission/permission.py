@@ -17,10 +17,10 @@ def withdrawn(principal: Principal, deployment: Deployment, directory: Directory
         if key.expires_at is not None and key.expires_at <= time.time():
             return Problem(401, "expired_key", "This API key has expired while it was being answered")
     elif not directory.lets(principal.user, deployment.id):
-        return Problem(401, "invalid_token", "The person at this page may not use the model any more")
+        return Problem(401, "invalid_token", "You no longer have access to this model")
     now = directory.by_id(deployment.id)
     # One that is gone from the table is being taken down by its own rules, drain included.
     if now is not None and not now.is_for(principal.team):
-        message = f"The model '{deployment.name}' is not granted to your team any more"
+        message = f"The model '{deployment.name}' is no longer shared with your team"
         return Problem(403, "grant_withdrawn", message)
     return None

@@ -65,7 +65,7 @@ class Cors:
         origin = fields[b"origin"]
         if not self._admits_any and origin not in self._by_origin:
             shown = origin[:200].decode("latin-1")
-            message = f"Pages of {shown} may not call this API from a browser: MODELYARD_CORS_ORIGINS does not name it"
+            message = f"Origin {shown} is not allowed by CORS: add it to MODELYARD_CORS_ORIGINS"
             raise Problem(403, "origin_not_allowed", message)
         wanted = fields.get(b"access-control-request-headers", b"")
         headers = wanted if _HEADER_NAMES.match(wanted) else _USUAL_HEADERS

@@ -21,7 +21,6 @@ class WebClient:
 
     def __init__(self, socket_path: str) -> None:
         self._pool = Pool(Address("", 0, socket_path))
-        self._secret = secret_store.derive("internal").hex().encode()
         self.is_up = False
 
     async def call(self, method: str, path: str, body: bytes = b"", timeout_s: float = 5) -> tuple[int, bytes]:
@@ -54,4 +53,4 @@ class WebClient:
         return (
             b"%b %b HTTP/1.1\r\nhost: localhost\r\nx-modelyard-internal: %b\r\nx-forwarded-for: 127.0.0.1\r\n"
             b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        ) % (method.encode(), path.encode(), self._secret, length)
+        ) % (method.encode(), path.encode(), secret_store.derive("internal").hex().encode(), length)

@@ -8,9 +8,10 @@ _START = re.compile(
 )
 _FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]+")
 # What a flag is called among a deployment's options.
-_OPTIONS = {"--embeddings": "Serve embeddings", "--embedding": "Serve embeddings", "--pooling": "Pooling of embeddings"}
+_EMBEDDINGS = "Embeddings endpoint"
+_OPTIONS = {"--embeddings": _EMBEDDINGS, "--embedding": _EMBEDDINGS, "--pooling": "Embedding pooling"}
 _NO_OPTION = "Deployments here do not offer it."
-_OWN = "These flags are the engine's own; what can be chosen stands among the deployment's options."
+_OWN = "These are flags of the engine; a deployment's options list what can be set here."
 
 
 def followable(message: str) -> str:

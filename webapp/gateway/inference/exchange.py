@@ -186,9 +186,9 @@ class Exchange(msgspec.Struct, eq=False):
                 self.front.transport.abort()
         elif self.reply is not None and self.reply.first_byte_at:
             if now - self.reply.last_byte_at > entry.gap_timeout_s:
-                self._engine_silent("gap_timeout", f"fell silent in its answer for {entry.gap_timeout_s:g} s")
+                self._engine_silent("gap_timeout", f"stopped streaming for {entry.gap_timeout_s:g} s")
         elif self._attempts is not None and 0 < self._attempts.sent_at < now - entry.first_byte_timeout_s:
-            self._engine_silent("first_byte_timeout", f"gave no answer within {entry.first_byte_timeout_s:g} s")
+            self._engine_silent("first_byte_timeout", f"timed out: no response within {entry.first_byte_timeout_s:g} s")
 
     # --- the engine's side
 

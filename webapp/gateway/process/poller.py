@@ -10,11 +10,12 @@ from urllib.parse import quote
 import msgspec
 
 from webapp.foundation.crypto import DecryptionError
+from webapp.foundation.key_ring import MasterKeyError
 from webapp.gateway.http.web_client import WebClient, WebUnavailable
 from webapp.gateway.ledger.journal import UsageJournal
 from webapp.gateway.routing import snapshot, vault
 from webapp.gateway.routing.table import RoutingTable
-from webapp.gateway.settings import snapshot_file
+from webapp.gateway.settings import BEFORE, PARTS, snapshot_file
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ class Poller:
         """Begin with what was known before, so that nobody waits for web."""
         try:
             # A release before stored both parts in one document; the members of each are where they were.
-            before = vault.load(snapshot_file("snapshot"))
-            principals, routes = (vault.load(snapshot_file(part)) or before for part in ("principals", "routes"))
+            before = vault.load(snapshot_file(BEFORE))
+            principals, routes = (vault.load(snapshot_file(part)) or before for part in PARTS)
             if principals is not None and routes is not None:
                 self._table.adopt(snapshot.from_parts(principals, routes))
                 log.info("serving from the stored snapshot %s", self._table.directory.version)
@@ -104,6 +105,6 @@ class Poller:
         try:
             for name, part in parts.items():
                 await loop.run_in_executor(self._disk, vault.save, snapshot_file(name), part)
-            await loop.run_in_executor(self._disk, snapshot_file("snapshot").unlink, True)
-        except OSError as error:
+            await loop.run_in_executor(self._disk, vault.remove, snapshot_file(BEFORE))
+        except (OSError, MasterKeyError) as error:
             log.error("the snapshot cannot be stored (%s): a restart while web is down would not find it", error)

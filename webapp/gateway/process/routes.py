@@ -134,7 +134,7 @@ def _nowhere(target: Target) -> Problem:
     if target.kind is Kind.MALFORMED:
         return Problem(400, "bad_target", "The request target must be a path that begins with /", close=True)
     if target.kind is Kind.HIDDEN:
-        return Problem(404, "not_found", "There is nothing here")
+        return Problem(404, "not_found", "Not found")
     offered = ", ".join(sorted(ENDPOINTS | {"models"}))
     path, right = target.path[:200], target.right_path
     advice = f"use {right}; " if right else ""

@@ -141,7 +141,7 @@ class WebRelay:
                 self._refuse(pages.too_slow())
                 return
             self._drop_upstream()
-            self._answer_down("Web took too long to answer.", 504)
+            self._answer_down("Upstream timeout: web did not answer in time.", 504)
 
     # --- web's side
 

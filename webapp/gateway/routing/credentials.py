@@ -5,6 +5,7 @@ import time
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 
+from webapp.foundation.secret_store import derive_each
 from webapp.gateway.http.errors import Problem
 from webapp.gateway.http.seen_credential import SeenCredential
 from webapp.gateway.routing import playground_tokens
@@ -33,12 +34,12 @@ def presented(fields: dict[bytes, bytes]) -> bytes:
         if value is not None:
             value = value.strip()
             if credential and not hmac.compare_digest(credential, value):
-                raise _refused("two_credentials", "Two different credentials were sent: send one")
+                raise _refused("two_credentials", "Conflicting credentials: send only one API key header")
             credential = value
     if not credential:
         raise _refused("missing_key", "No API key was sent: use the header 'Authorization: Bearer <key>'")
     if len(credential) > _MAX_CREDENTIAL_BYTES:
-        raise _refused("invalid_key", "This is not an API key of this installation")
+        raise _refused("invalid_key", "Invalid API key")
     return credential
 
 
@@ -46,7 +47,6 @@ class Knows(Protocol):
     """The part of the directory that says who is who."""
 
     keys: dict[bytes, Principal]
-    session_secret: bytes
 
     def lets(self, user: int, deployment: int) -> bool: ...
 
@@ -65,9 +65,9 @@ def authenticate(fields: dict[bytes, bytes], known: Knows, seen: SeenCredential)
             seen.authorization, seen.digest = authorization, digest
     principal = known.keys.get(digest)
     if principal is None:
-        raise _refused("invalid_key", "This API key is unknown or was revoked: make a new one in the dashboard")
+        raise _refused("invalid_key", "Invalid or revoked API key: create a new one in the dashboard")
     if principal.expires_at is not None and principal.expires_at <= time.time():
-        raise _refused("expired_key", "This API key has expired: make a new one in the dashboard")
+        raise _refused("expired_key", "This API key has expired: create a new one in the dashboard")
     if not principal.may_infer:
         raise Problem(403, "missing_scope", "This API key does not have the scope 'inference'")
     return principal
@@ -82,12 +82,14 @@ def owner(fields: dict[bytes, bytes], known: Knows) -> Principal | None:
 
 
 def _from_token(credential: bytes, known: Knows) -> Principal:
-    claims = playground_tokens.verify(credential, known.session_secret, time.time())
+    # One that was signed just before the master key was rotated is good until it ends.
+    verified = (playground_tokens.verify(credential, secret, time.time()) for secret in derive_each("playground"))
+    claims = next((found for found in verified if found is not None), None)
     if claims is None:
-        raise _refused("invalid_token", "This playground token is not valid any more: reload the page")
+        raise _refused("invalid_token", "This playground token is no longer valid: reload the page")
     usable = frozenset(number for number in claims.deployments if known.lets(claims.user, number))
     if claims.deployments and not usable:
-        raise _refused("invalid_token", "The person with this playground token may not use the model any more")
+        raise _refused("invalid_token", "The user of this playground token no longer has access to the model")
     return Principal(None, claims.user, claims.team, True, claims.exp, usable)
 
 

@@ -37,8 +37,8 @@ class Deployment:
     def not_up(self) -> Problem:
         """503 with the word web knows it by."""
         word = "stopped" if self.entry.desired == "stopped" else self.entry.status or "not ready"
-        advice = "start it in the dashboard" if word == "stopped" else "try again shortly"
-        message = f"The model '{self.name}' is not up ({word}): {advice}"
+        advice = "start it in the dashboard" if word == "stopped" else "retry in a few seconds"
+        message = f"The model '{self.name}' is not available ({word}): {advice}"
         return Problem(503, "model_not_up", message, headers=retry_after(30 if word == "stopped" else 5))
 
 
@@ -47,7 +47,6 @@ class People:
 
     def __init__(self, part: Principals) -> None:
         self.version = part.version
-        self.session_secret = _from_hex(part.session_secret)
         self.keys = dict(_principals(part.keys))
         self.by_id = {principal.key: principal for principal in self.keys.values()}
         self.people = {person.id: person for person in part.people}
@@ -88,7 +87,6 @@ class Directory:
         self.is_known = people.version != "" and offers.version != ""
         self.people = people
         self.offers = offers
-        self.session_secret = people.session_secret
         self.keys = people.keys
         self._by_id = offers.by_id
         self._own = offers.own

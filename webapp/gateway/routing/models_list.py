@@ -20,12 +20,15 @@ def answer(
     if target.carries_key:
         raise Problem(401, "key_in_query", "Send the key in the Authorization header, not in the URL")
     if not directory.is_known:
-        raise Problem(503, "gateway_starting", "The gateway has not learned its keys yet", headers=retry_after(1))
+        raise Problem(
+            503,
+            "gateway_starting",
+            "The gateway is starting up and has not loaded its keys yet",
+            headers=retry_after(1),
+        )
     principal = authenticate(request.fields, directory, SeenCredential())
     if request.method not in (b"GET", b"HEAD"):
-        raise Problem(
-            405, "method_not_allowed", "Models are only listed here: use GET", headers=b"allow: GET, HEAD\r\n"
-        )
+        raise Problem(405, "method_not_allowed", "Method not allowed: use GET", headers=b"allow: GET, HEAD\r\n")
     wanted = target.model
     if target.team is not None and target.deployment is not None:
         found = directory.by_path(principal, target.team, target.deployment)

@@ -24,7 +24,7 @@ class TeamEntry(msgspec.Struct, frozen=True):
 
 
 class PersonEntry(msgspec.Struct, frozen=True):
-    """Everybody who has an account; whoever is shut out has no teams."""
+    """Everybody who has an account; whoever is deactivated has no teams."""
 
     id: int
     teams: list[int] = []
@@ -85,7 +85,6 @@ class Principals(msgspec.Struct, frozen=True):
     """Who may ask."""
 
     version: str
-    session_secret: str = ""
     keys: list[KeyEntry] = []
     people: list[PersonEntry] = []
 

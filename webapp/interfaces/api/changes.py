@@ -77,8 +77,8 @@ class Cursor:
                 raise ValueError(told)
             return cls(_moment(at), told, None if resume is None else (_moment(resume[0]), _name(resume[1])))
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError, binascii.Error) as error:
-            message = "This is no cursor of ours."
-            advice = "Leave `since` out to begin now, or send 0 for everything."
+            message = "Invalid cursor."
+            advice = "Omit `since` to start from now, or send 0 for everything."
             raise Invalid(message, advice, {"since": message}) from error
 
 
@@ -98,7 +98,7 @@ def _name(text: Any) -> str:
     return text
 
 
-@router.get("/changes", response=ChangesOut, summary="What has changed since you last asked")
+@router.get("/changes", response=ChangesOut, summary="List changes since the last call")
 def list_changes(
     request: HttpRequest,
     since: Annotated[

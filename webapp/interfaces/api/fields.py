@@ -19,7 +19,7 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         found = moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("is too far away") from None
+        raise ValueError("is out of range") from None
     if not 1970 <= found.year <= 9998:
         raise ValueError("must lie between the years 1970 and 9998")
     return found

@@ -18,7 +18,7 @@ from webapp.interfaces.api.pagination import Pages
 
 
 class OwnerOut(Schema):
-    team: str | None = Field(description="the slug of the team that owns it; null: the installation's own")
+    team: str | None = Field(description="the slug of the team that owns it; null: no team")
     is_shared: bool = Field(description="every team may use it")
 
     @staticmethod
@@ -32,17 +32,21 @@ def add_ownership(router: Router, path: str, rows: Callable[[HttpRequest], Any],
     def own(request: HttpRequest, item_id: int) -> Any:
         return get_object_or_404(rows(request).belonging_to(caller(request)).select_related("team"), pk=item_id)
 
-    @router.get(f"{path}/{{item_id}}/grants", response=list[GrantOut], summary=f"Other teams that may use {a_thing}")
+    @router.get(f"{path}/{{item_id}}/grants", response=list[GrantOut], summary=f"List teams with access to {a_thing}")
     @paginate(Pages)
     def list_grants(request: HttpRequest, item_id: RowId):  # type: ignore[no-untyped-def]
         return own(request, item_id).grants.select_related("team")
 
-    @router.post(f"{path}/{{item_id}}/grants", response={201: GrantOut}, summary=f"Let another team use {a_thing}")
+    @router.post(
+        f"{path}/{{item_id}}/grants", response={201: GrantOut}, summary=f"Grant another team access to {a_thing}"
+    )
     def create_grant(request: HttpRequest, item_id: RowId, data: GrantIn) -> Status[Grant]:
         return Status(201, ownership.grant(caller(request), own(request, item_id), data.team))
 
     @router.delete(
-        f"{path}/{{item_id}}/grants/{{slug}}", response={204: None}, summary=f"Withdraw {a_thing} from another team"
+        f"{path}/{{item_id}}/grants/{{slug}}",
+        response={204: None},
+        summary=f"Revoke another team's access to {a_thing}",
     )
     def delete_grant(request: HttpRequest, item_id: RowId, slug: str) -> Status[None]:
         item = own(request, item_id)

@@ -35,14 +35,14 @@ def _no_constant(name: str) -> Any:
 def _integer(text: str) -> int:
     number = int(text)
     if not -MOST - 1 <= number <= MOST:
-        raise _refusal(("body",), "Numbers have 64 bits at most.")
+        raise _refusal(("body",), "Numbers must fit in 64 bits.")
     return number
 
 
 def _float(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
-        raise _refusal(("body",), "This number is too large.")
+        raise _refusal(("body",), "Number too large.")
     return number
 
 
@@ -63,11 +63,11 @@ def _check(value: Any, place: tuple[str | int, ...]) -> None:
 
 def _check_text(text: str, where: tuple[str | int, ...]) -> None:
     if "\x00" in text:
-        raise _refusal(where, "Text must not hold the character NUL.")
+        raise _refusal(where, "Text must not contain NUL characters.")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _refusal(where, "Text must not hold half of a surrogate pair.") from None
+        raise _refusal(where, "Invalid Unicode (unpaired surrogate).") from None
 
 
 def _refusal(where: tuple[str | int, ...], message: str) -> ValidationError:

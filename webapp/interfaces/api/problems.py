@@ -13,17 +13,17 @@ PREFIX = "/api/v1/"
 
 # What a route may answer with besides what it promises.
 MEANINGS = {
-    400: "The request cannot be read.",
+    400: "The request is malformed.",
     401: "No valid API key.",
-    403: "The key or the person may not do this.",
-    404: "There is no such thing, or it is not yours to see.",
-    405: "This address does not take that method.",
-    409: "The state of things does not allow it now.",
+    403: "The key or the user is not allowed to do this.",
+    404: "Not found, or you don't have access.",
+    405: "Method not allowed.",
+    409: "Conflict with the current state.",
     413: "The request is too large.",
-    422: "Some values are not valid; `errors` says which.",
+    422: "Validation failed; `errors` names the fields.",
     429: "Too many requests; try again later.",
-    500: "Modelyard failed on this request; its log has the request id.",
-    503: "Something Modelyard needs is down; try again.",
+    500: "Internal server error; the log has the request ID.",
+    503: "A service that Modelyard needs is down; try again.",
 }
 
 # The description of a problem, for the OpenAPI file.
@@ -90,4 +90,4 @@ def _is_shaped(response: HttpResponse) -> bool:
 
 
 def _advice(status: int) -> str:
-    return "All addresses and what they take are at /api/v1/docs." if status in (404, 405) else ""
+    return "All endpoints are documented at /api/v1/docs." if status in (404, 405) else ""

@@ -38,46 +38,50 @@ logger = logging.getLogger(__name__)
 
 # One line per subject: what its routes are about.
 TAGS = [
-    {"name": "accounts", "description": "People, teams and the API keys that open the doors."},
+    {"name": "accounts", "description": "Users, teams and API keys."},
     {"name": "teams", "description": "Teams, their members, invitations and service keys."},
     {"name": "administration", "description": "For the admins of this Modelyard: people, sign-in, the audit log."},
-    {"name": "hosts", "description": "Machines with Docker, their accelerators and how much of them is booked."},
+    {"name": "hosts", "description": "Machines with Docker, their accelerators and how much of them is reserved."},
     {"name": "models", "description": "The catalogue: models and their files. Sizes are bytes."},
     {
         "name": "jobs",
         "description": "Long work in containers: imports and downloads with steps, progress and a result.",
     },
-    {"name": "quantisation", "description": "Smaller files out of one artifact, and the proof of what that cost."},
+    {
+        "name": "quantisation",
+        "description": "Smaller files made of an artifact, and the evaluation of their quality and speed.",
+    },
     {
         "name": "schedules",
-        "description": "Quantising that comes back by itself, gates before anything is served, and who is told.",
+        "description": "Scheduled quantisation with quality gates, rollouts of the result, and notifications.",
     },
     {
         "name": "deployments",
-        "description": "Models served under a name. Wishes are answered with 202: workers make them true; "
-        "read the deployment again, or follow /changes.",
+        "description": "Models served under a name. Changes are asynchronous and answered with 202: read the "
+        "deployment again, or follow /changes.",
     },
     {"name": "usage", "description": "Requests and tokens by team, user, key, deployment and day."},
-    {"name": "samples", "description": "What hosts, accelerators and replicas use, measured over time."},
-    {"name": "attention", "description": "What needs a person: Home's list for programs."},
+    {"name": "samples", "description": "Resource use of hosts, accelerators and replicas over time."},
+    {"name": "attention", "description": "What needs attention: Home's list for programs."},
     {"name": "changes", "description": "What has changed since you last asked."},
 ]
 
 
 DESCRIPTION = """Place, run, watch and proxy large language models on your own machines.
 
-**Who are you?** Send an API key as `Authorization: Bearer`, `X-API-Key` or `api-key`. Reading wants the scope `read`,
-changing wants `manage`.
+**Authentication**: send an API key as `Authorization: Bearer`, `X-API-Key` or `api-key`. Reading requires the scope
+`read`, changing requires `manage`.
 
-**Lists** come in pages: `limit`, `offset`, and `count` in the answer.
+**Lists** are paginated: `limit`, `offset`, and `count` in the response.
 
-**Wishes** (start, stop, deploy) are answered with 202: workers make them true, and `state` says how far they are.
+**Asynchronous actions** (start, stop, deploy) are answered with 202 Accepted: workers carry them out, and `state` shows
+the progress.
 
 **Errors** are problem documents (RFC 9457): `title` says what happened, `detail` what to do next, `errors` which field,
 `request_id` what to quote.
 
-**Sending again** is safe with an `Idempotency-Key`: within 24 hours the same key and request give the same answer, and
-the change is made once. A refusal changes nothing and is not kept."""
+**Retries** are safe with an `Idempotency-Key`: within 24 hours the same key and request give the same response, and
+the change is made once. A refused request changes nothing and is not remembered."""
 
 
 class YardAPI(NinjaAPI):
@@ -138,15 +142,13 @@ def _unknown(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
 
 @api.exception_handler(Http404)
 def _absent(request: HttpRequest, error: Http404) -> HttpResponse:
-    return problem(request, 404, "There is no such thing, or it is not yours to see.")
+    return problem(request, 404, "Not found, or you don't have access.")
 
 
 @api.exception_handler(ValidationError)
 def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
     fields = {".".join(str(part) for part in found["loc"][1:]): found["msg"] for found in error.errors}
-    return problem(
-        request, 422, "Some values are not valid.", "; ".join(f"{k}: {v}" for k, v in fields.items()), errors=fields
-    )
+    return problem(request, 422, "Validation failed.", "; ".join(f"{k}: {v}" for k, v in fields.items()), errors=fields)
 
 
 @api.exception_handler(DataError)
@@ -154,7 +156,7 @@ def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
 def _beyond(request: HttpRequest, error: Exception) -> HttpResponse:
     """The net below the fields' own limits (fields.py): the database refused, and nothing was changed."""
     logger.warning("a value got as far as the database on %s %s: %s", request.method, request.path, error)
-    return problem(request, 422, "A value is larger, longer or farther away than can be kept.")
+    return problem(request, 422, "A value is out of range.")
 
 
 @api.exception_handler(RequestDataTooBig)
@@ -174,4 +176,4 @@ def _http(request: HttpRequest, error: HttpError) -> HttpResponse:
 @api.exception_handler(Exception)
 def _broken(request: HttpRequest, error: Exception) -> HttpResponse:
     logger.exception("the API failed on %s %s", request.method, request.path)
-    return problem(request, 500, "Modelyard failed on this request.", "Look for the request id in the log of `web`.")
+    return problem(request, 500, "Internal server error.", "Search the log of `web` for the request ID.")

@@ -21,17 +21,18 @@ ONE = "/deployments/{deployment_id}"
 
 def apply(
     context: typer.Context,
-    file: Annotated[str, typer.Option("--file", "-f", help="The YAML file; - reads standard input.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done or refused.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Delete what the file's teams have besides.")] = False,
+    file: Annotated[str, typer.Option("--file", "-f", help='YAML file; "-" reads stdin.')],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be changed or refused.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Delete resources of the file's teams that are not in the "
+                                        "file.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")] = False,
-    allow_gap: Annotated[bool, typer.Option("--allow-gap", help="Where there is no room for old and new together, the "
-                                            "old may go first: some time without service.")] = False,
-    exit_code: Annotated[bool, typer.Option("--exit-code", help="With --dry-run: 3 when there is something to do.")]
+    allow_gap: Annotated[bool, typer.Option("--allow-gap", help="Allow downtime where old and new do not fit "
+                                            "side by side.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="With --dry-run: exit with 3 if there are changes.")]
     = False,
     json_: JsonFlag = False,
 ) -> None:  # fmt: skip
-    """Bring deployments and schedules to the state that a YAML file declares. Run again, it changes nothing."""
+    """Apply a declarative YAML file to deployments and schedules. Applying it again changes nothing."""
     from webapp.interfaces.cli import scheduling, yard  # YAML takes a while, and only this command needs it
 
     session: Session = context.obj
@@ -64,9 +65,9 @@ def apply(
 
 def export(
     context: typer.Context,
-    team: Annotated[str, typer.Option(help="Only this team's; all that you see when left out.")] = "",
+    team: Annotated[str, typer.Option(help="Only this team's; default: all that you can see.")] = "",
 ) -> None:
-    """Print the present deployments and schedules as a file for `modelyard apply`."""
+    """Print the current deployments and schedules as a YAML file for `modelyard apply`."""
     import yaml
 
     from webapp.interfaces.cli import scheduling, yard
@@ -79,7 +80,7 @@ def export(
         for one in _own(session)
         if one["desired_state"] != "deleted" and team in ("", one["team"])
     ]
-    print(f"# What is at {session.api.url}. Bring them back with: modelyard apply -f FILE")
+    print(f"# Exported from {session.api.url}. Apply with: modelyard apply -f FILE")
     found = {"deployments": rows}
     if schedules := scheduling.declared(session, team):
         found["schedules"] = schedules

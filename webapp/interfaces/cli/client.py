@@ -59,7 +59,7 @@ class Api:
     ) -> Answer:
         """The answer. A lost connection is tried again; a change carries a key, so that it is made once.
 
-        Raises Problem for a refusal, Unreachable when nobody answers.
+        Raises Problem for a refusal, Unreachable when the server does not answer.
         """
         headers = {"Idempotency-Key": uuid.uuid4().hex} if method != "GET" else {}
         for attempt in range(1, TRIES + 1):
@@ -125,7 +125,7 @@ class Api:
 def _problem(error: urllib.error.HTTPError) -> Problem:
     if 300 <= error.code < 400:
         where = error.headers.get("Location", "elsewhere")
-        return Problem(error.code, f"This address leads to {where}.", "Use that one: modelyard login --url …")
+        return Problem(error.code, f"This URL redirects to {where}.", "Use that one: modelyard login --url …")
     try:
         said = json.loads(error.read())
         said = said.get("error", said) if isinstance(said.get("error", said), dict) else said
@@ -139,5 +139,5 @@ def _problem(error: urllib.error.HTTPError) -> Problem:
 def _nobody(url: str, error: Exception) -> str:
     reason = getattr(error, "reason", error)
     return (
-        f"No Modelyard answers at {url}: {reason}.\nIs it running there? `modelyard login --url …` names another one."
+        f"Cannot reach Modelyard at {url}: {reason}.\nIs it running? `modelyard login --url …` sets another server URL."
     )

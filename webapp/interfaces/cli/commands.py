@@ -39,11 +39,11 @@ def more_in(group: str) -> str:
 
 def login(
     context: typer.Context,
-    url: Annotated[str, typer.Option(help="The address of Modelyard.")] = "",
-    key: Annotated[str, typer.Option(help="An API key; asked for, or read from standard input, when absent.")] = "",
-    profile: Annotated[str, typer.Option(help="Keep it under this name.")] = "",
+    url: Annotated[str, typer.Option(help="Server URL.")] = "",
+    key: Annotated[str, typer.Option(help="API key; prompted for, or read from stdin, if omitted.")] = "",
+    profile: Annotated[str, typer.Option(help="Name of the profile to save.")] = "",
 ) -> None:
-    """Keep an address and an API key for later commands (in a file that only you can read)."""
+    """Save the server URL and an API key as a profile, in a file that only you can read."""
     session: Session = context.obj
     file = profiles.config_file(os.environ)
     default, known = profiles.load(file)
@@ -51,7 +51,7 @@ def login(
     before = known.get(name)
     usual = before.url if before else os.environ.get("MODELYARD_URL", profiles.DEFAULT_URL)
     is_asked = sys.stdin.isatty()
-    address = url or session.url or (typer.prompt("Address", default=usual) if is_asked else usual)
+    address = url or session.url or (typer.prompt("Server URL", default=usual) if is_asked else usual)
     address = profiles.checked_url(address)
     text = (key or (typer.prompt(_KEY_PROMPT, hide_input=True) if is_asked else _key_from_input())).strip()
     me = Api(address, text).get("/me")
@@ -59,35 +59,35 @@ def login(
     profiles.save(file, profile or default or name, known)
     host = address.partition("://")[2].partition("/")[0]
     if address.startswith("http://") and not host.startswith(("127.", "localhost", "[::1]")):
-        print("This address is not encrypted: the key travels in clear text.", file=sys.stderr)
-    session.say(f"Signed in to {address} as {me['username']}; kept as profile {name!r} in {file}.")
+        print("This URL is not encrypted: the API key is sent in clear text.", file=sys.stderr)
+    session.say(f"Signed in to {address} as {me['username']}; saved as profile {name!r} in {file}.")
 
 
-_KEY_PROMPT = "API key (made on the page API keys)"
+_KEY_PROMPT = "API key (create one on the page API keys)"
 
 
 def _key_from_input() -> str:
     """The first line: nobody sits there who could be asked, so nothing is printed. Raises Usage."""
     line = sys.stdin.readline().strip()
     if not line:
-        raise Usage("There is no API key on standard input; write it there, or as --key.")
+        raise Usage("No API key on standard input: pipe it in, or pass --key.")
     return line
 
 
 def logout(context: typer.Context) -> None:
-    """Forget a profile. The API key stays valid until it is revoked: modelyard keys delete."""
+    """Delete a profile. The API key stays valid until it is revoked: modelyard keys delete."""
     session: Session = context.obj
     file = profiles.config_file(os.environ)
     default, known = profiles.load(file)
     name = session.profile or default
     if known.pop(name, None) is None:
-        raise Usage("There is nothing to forget.")
+        raise Usage("There is no profile to delete.")
     profiles.save(file, "" if name == default else default, known)
-    session.say(f"Profile {name!r} is forgotten.")
+    session.say(f"Profile {name!r} deleted.")
 
 
 def profiles_list(context: typer.Context, json_: JsonFlag = False) -> None:
-    """The profiles that `modelyard login` has kept."""
+    """List the saved profiles."""
     session: Session = context.obj
     session.is_json |= json_
     default, known = profiles.load(profiles.config_file(os.environ))
@@ -96,7 +96,7 @@ def profiles_list(context: typer.Context, json_: JsonFlag = False) -> None:
 
 
 def status(context: typer.Context, json_: JsonFlag = False) -> None:
-    """Who you are, what needs attention, what runs, on which hosts, and what is being worked on."""
+    """Show the current user, what needs attention, deployments, hosts and running jobs."""
     session: Session = context.obj
     session.is_json |= json_
     me = session.api.get("/me")
@@ -120,12 +120,12 @@ _TITLES = {"/attention": "NEEDS ATTENTION"}
 
 def wait(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(help="deployment, job, host … in the singular or the plural")],
+    what: Annotated[str, typer.Argument(help="deployment, job, host …, singular or plural")],
     name: Annotated[str, typer.Argument(help="name or id")],
     for_: Annotated[str, typer.Option("--for", help="A state, or `deleted`.")] = "ready",
-    timeout: Annotated[float, typer.Option(help="Seconds; then the exit code is 4.")] = 600,
+    timeout: Annotated[float, typer.Option(help="Timeout in seconds (exit code 4).")] = 600,
 ) -> None:
-    """Wait until something is in a state. Ends at once, with the reason, when it failed instead."""
+    """Wait until something reaches a state. Exits at once, with the reason, when it fails instead."""
     session: Session = context.obj
     group = group_of(what, session.description.groups)
     if group is None or f"/{group}" not in session.description.lists:
@@ -175,14 +175,14 @@ def _why(thing: dict[str, Any]) -> str:
 
 def chat(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="The name of a deployment, or team/name.")],
-    text: Annotated[str, typer.Argument(help="What to say; - reads standard input.")],
-    system: Annotated[str, typer.Option(help="Instructions that come first.")] = "",
-    max_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
+    model: Annotated[str, typer.Argument(help="Deployment name, or team/name.")],
+    text: Annotated[str, typer.Argument(help='Prompt text; "-" reads stdin.')],
+    system: Annotated[str, typer.Option(help="System prompt.")] = "",
+    max_tokens: Annotated[int | None, typer.Option(help="Max tokens to generate.")] = None,
     temperature: Annotated[float | None, typer.Option()] = None,
-    json_: Annotated[bool, typer.Option("--json", help="The whole answer as JSON, not streamed.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Whole response as JSON, not streamed.")] = False,
 ) -> None:
-    """Say something to a model and print its answer as it comes (POST /v1/chat/completions)."""
+    """Send a prompt to a model and stream the reply (POST /v1/chat/completions)."""
     session: Session = context.obj
     team, _, name = model.rpartition("/")
     prefix = f"/d/{team}/{name}/v1" if team else "/v1"
@@ -217,9 +217,11 @@ def _print_piece(line: bytes) -> None:
 def logs(
     context: typer.Context,
     deployment: Annotated[str, typer.Argument(help="name or id")],
-    replica: Annotated[int, typer.Option(help="Its number.")] = 1,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it is written, through restarts.")] = False,
-    attempt: Annotated[int | None, typer.Option(help="An earlier start; the present one when absent.")] = None,
+    replica: Annotated[int, typer.Option(help="Replica number.")] = 1,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow the log (like tail -f), across restarts.")
+    ] = False,
+    attempt: Annotated[int | None, typer.Option(help="An earlier start; default: the current one.")] = None,
 ) -> None:
     """Print a replica's log."""
     session: Session = context.obj

@@ -2,12 +2,12 @@
 
 Failed
 ├── Problem      1  Modelyard refused
-├── Usage        2  the command line makes no sense
-├── Unreachable  3  nobody answers
-└── TimedOut     4  what was waited for did not happen
+├── Usage        2  wrong usage
+├── Unreachable  3  server unreachable
+└── TimedOut     4  timed out
 """
 
-DIFFERENT = 3  # `apply --exit-code`: there is something to do
+DIFFERENT = 3  # `apply --exit-code`: there are changes to make
 
 
 class Failed(Exception):

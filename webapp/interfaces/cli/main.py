@@ -1,7 +1,7 @@
 """The program `modelyard`.
 
-Exit codes: 0 done, 1 refused, 2 the command line makes no sense, 3 nobody answers (for `apply --exit-code`: there is
-something to do), 4 what was waited for did not happen in time.
+Exit codes: 0 done, 1 refused, 2 wrong usage, 3 server unreachable (for `apply --exit-code`: there are changes to
+make), 4 timed out.
 """
 
 import os
@@ -18,10 +18,10 @@ from webapp.interfaces.cli.session import Session
 
 HELP = """Place, run, watch and proxy large language models on your own machines.
 
-Everything that the REST API does is a command; names stand for ids wherever a thing has one, and a group is found in
-the singular, too: `modelyard deployment get chat`.
+Every operation of the REST API is a command. Names can be used instead of IDs, and groups have a singular form:
+`modelyard deployment get chat`.
 
-Exit codes: 0 done, 1 refused, 2 usage, 3 nobody answers, 4 timed out.
+Exit codes: 0 done, 1 refused, 2 usage, 3 server unreachable, 4 timed out.
 """
 
 
@@ -35,10 +35,10 @@ def build(words: list[str], description: Description | None = None) -> typer.Typ
     @app.callback()
     def options(
         context: typer.Context,
-        profile: Annotated[str, typer.Option(help="A profile made by `modelyard login`.")] = "",
-        url: Annotated[str, typer.Option(help="The address of Modelyard; else MODELYARD_URL, else the profile.")] = "",
-        json_: Annotated[bool, typer.Option("--json", help="Raw answers as JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only ids.")] = False,
+        profile: Annotated[str, typer.Option(help="Profile saved by `modelyard login`.")] = "",
+        url: Annotated[str, typer.Option(help="Server URL; default: MODELYARD_URL, else the profile.")] = "",
+        json_: Annotated[bool, typer.Option("--json", help="Output raw JSON.")] = False,
+        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print IDs only.")] = False,
     ) -> None:
         context.obj = Session(description, profile, url, json_, quiet)
 

@@ -74,5 +74,5 @@ def choose(file: Path, wanted: str = "", url: str = "", environment: Mapping[str
 def checked_url(url: str) -> str:
     """The address without a slash at its end. Raises Usage unless it is http or https."""
     if not url.startswith(("http://", "https://")):
-        raise Usage(f"{url!r} is no address: write http://… or https://…")
+        raise Usage(f"{url!r} is not a URL: write http://… or https://…")
     return url.rstrip("/")

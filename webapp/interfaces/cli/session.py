@@ -63,7 +63,7 @@ class Session:
 
     def _show_rows(self, path: str, rows: list[Any], value: Any) -> None:
         if not rows:
-            print("Nothing there.")
+            print("No results.")
             return
         if not isinstance(rows[0], dict):
             print("\n".join(show.plain(str(row)) for row in rows))

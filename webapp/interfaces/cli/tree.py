@@ -17,8 +17,8 @@ _TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool}
 # Options that every command has; a field of the same name gets the group's name in front.
 _OURS = ("json", "quiet", "all", "body", "help")
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="The raw answer as JSON.")]
-QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Only ids.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Output raw JSON.")]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print IDs only.")]
 
 
 def add_group(app: typer.Typer, group: str, description: Description, name: str = "") -> typer.Typer:
@@ -44,7 +44,7 @@ def command(operation: Operation) -> Callable[..., None]:
     if operation.has_body:
         parameters.append(_plain("body", str | None, typer.Option(None, "--body", metavar="JSON", help=BODY_HELP)))
     if operation.answers == "page":
-        parameters.append(_plain("all_", bool, typer.Option(False, "--all", help="Every page.")))
+        parameters.append(_plain("all_", bool, typer.Option(False, "--all", help="Fetch all pages.")))
     parameters += [
         inspect.Parameter("json_", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonFlag),
         inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=QuietFlag),
@@ -62,7 +62,7 @@ def command(operation: Operation) -> Callable[..., None]:
     return run
 
 
-BODY_HELP = "The whole body as JSON, @FILE or - for standard input; options are laid over it."
+BODY_HELP = "Request body as JSON, @FILE or - for stdin; options override its fields."
 
 
 def perform(session: Session, operation: Operation, named: Mapping[str, Field], given: dict[str, Any]) -> None:

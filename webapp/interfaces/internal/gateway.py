@@ -1,6 +1,5 @@
 """Doors for the gateways alone, on web's private socket: the snapshot, and the usage records."""
 
-import hmac
 import json
 from collections.abc import Callable
 from functools import wraps
@@ -12,8 +11,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from webapp.accounts import principals
 from webapp.deployments import routes
-from webapp.foundation import secret_store
 from webapp.foundation.events import services as events
+from webapp.interfaces.internal.knowing import is_internal
 from webapp.interfaces.internal.polls import PARTS
 from webapp.usage import services
 
@@ -26,7 +25,7 @@ def gateway_only(view: View) -> View:
     @wraps(view)
     def guarded(request: HttpRequest) -> HttpResponse:
         shown = request.headers.get("X-Modelyard-Internal", "")
-        if not hmac.compare_digest(shown.encode(), secret_store.derive("internal").hex().encode()):
+        if not is_internal(shown.encode()):
             return HttpResponse(status=404)
         return view(request)
 

@@ -44,12 +44,12 @@ USUAL: dict[ReplicaState, timedelta] = {
     S.STOPPED: timedelta(minutes=1),
 }
 ADVICE: dict[ReplicaState, str] = {
-    S.PENDING: "See whether a worker runs (/readyz), or stop the deployment.",
-    S.PLACING: "Look at the memory that is free on the hosts, or stop the deployment.",
-    S.PULLING: "Look at the host's way to the image's registry, or choose an image that is on the host.",
-    S.STARTING: "Look at the replica's log and at Docker on its host.",
-    S.LOADING: "Look at the replica's log: it says what it is doing. Without progress it is given up after 30 minutes.",
-    S.DRAINING: "It waits for requests that are still running.",
+    S.PENDING: "Check that a worker is running (/readyz), or stop the deployment.",
+    S.PLACING: "Check the free memory of the hosts, or stop the deployment.",
+    S.PULLING: "Check that the host can reach the image's registry, or choose an image that is on the host.",
+    S.STARTING: "Check the replica's log, and Docker on its host.",
+    S.LOADING: "Check the replica's log: it says what it is doing. Without progress it is stopped after 30 minutes.",
+    S.DRAINING: "It is waiting for in-flight requests.",
 }
 # In these a replica may have been for days when the wish changes: what counts is that nobody has taken it up.
 AT_REST = (S.READY, S.STOPPED)
@@ -62,7 +62,7 @@ QUEUED_USUAL = timedelta(hours=1)
 CANCEL_USUAL = timedelta(minutes=5)
 # A schedule's fetching, quantising and measuring together.
 RUN_USUAL = timedelta(days=1)
-HUB_ADVICE = "See under Settings > Hubs whether its address and token are right."
+HUB_ADVICE = "Check its URL and token under Settings > Hubs."
 FIRING_USUAL = timedelta(minutes=15)
 # Of the requests of the last hour: fewer are noise.
 FAILED_LEAST, FAILED_SHARE = 3, 0.02
@@ -77,13 +77,7 @@ def concerns(user: User) -> list[Concern]:
 def _hosts(user: User) -> list[Concern]:
     rows = Host.objects.visible_to(user).order_by("name")
     bad = Q(state=HostState.UNREACHABLE) | Q(state=HostState.NEW, created_at__lt=timezone.now() - timedelta(minutes=5))
-    found = [
-        Concern(
-            "host", host.state, host.name, _page_of(host), host.reason or "It was never reached.",
-            "Check its Docker engine.", since=host.lost_at or host.created_at,
-        )
-        for host in rows.filter(bad)[:MOST]
-    ]  # fmt: skip
+    found = [_host(host) for host in rows.filter(bad | (Q(state=HostState.ONLINE) & ~Q(reason="")))[:MOST]]
     low = Q(disk_free_bytes__lt=DISK_LOW_BYTES) | Q(disk_free_bytes__lt=F("disk_total_bytes") / 10)
     found += [
         Concern(
@@ -92,16 +86,26 @@ def _hosts(user: User) -> list[Concern]:
             f"Disk of {host.name}",
             _page_of(host),
             f"The disk is nearly full: {host.disk_free_bytes / 1024**3:.1f} GiB free.",
-            "Delete model files that nothing uses: the page Models > Disk lists them.",
+            "Free up disk space: Models > Disk lists model files that nothing uses.",
         )
         for host in rows.filter(low, disk_total_bytes__gt=0)[:MOST]
     ]
     first = rows.first() if user.is_superuser and is_on_hold() else None
     if first is not None:
-        kept = "Containers that no deployment knows are kept, because they are older than this database."
-        advice = "Look at what runs on the hosts, then end the hold on a host's page."
-        found.append(Concern("hold", "on hold", "Unknown containers", _page_of(first), kept, advice))
+        kept = "Containers that belong to no deployment are kept, because they are older than this database."
+        advice = "Review what runs on the hosts, then release the hold on a host's page."
+        found.append(Concern("hold", "on hold", "Unmanaged containers", _page_of(first), kept, advice))
     return found
+
+
+def _host(host: Host) -> Concern:
+    """One that answers is told of with what it could not do."""
+    answers = host.state == HostState.ONLINE
+    return Concern(
+        "host", "degraded" if answers else host.state, host.name, _page_of(host),
+        host.reason or "It was never reached.", "Check its Docker engine.",
+        since=None if answers else host.lost_at or host.created_at,
+    )  # fmt: skip
 
 
 def _page_of(host: Host) -> str:
@@ -135,13 +139,16 @@ def _overdue(since: datetime) -> Q:
 def _replica(row: Replica) -> Concern:
     word, reason = row.state, row.reason
     if row.wish != Desired.RUNNING:
-        reason = f"It is to be {row.wish}, and has not ended yet. {reason}"
+        reason = f"It should be {row.wish}, and has not ended yet. {reason}"
     elif row.state == S.FAILED and row.next_due_at:
         word = "restarting"
-        if row.crash_count > 1:
+        # A start that never became a process is no crash.
+        if row.failed_starts > 1:
+            reason = f"Failed to start {row.failed_starts} times. {reason}"
+        elif row.crash_count > 1:
             reason = f"Crashed {row.crash_count} times. {reason}"
     url = reverse("deployments:detail", args=[row.deployment_id])
-    advice = row.advice or ADVICE.get(S(row.state), "Look at the replica's log, or restart the deployment.")
+    advice = row.advice or ADVICE.get(S(row.state), "Check the replica's log, or restart the deployment.")
     title = f"{row.deployment.name} #{row.number}"
     return Concern("replica", word, title, url, reason.strip(), advice, since=row.state_at)
 
@@ -155,8 +162,8 @@ def _rollouts(user: User) -> list[Concern]:
     return [
         Concern(
             "rollout", "rolling out", row.deployment.name, reverse("deployments:detail", args=[row.deployment_id]),
-            row.reason or "A change of it is not through yet.",
-            "Look at its replicas, or go back to an earlier revision on the page History.", since=row.started_at,
+            row.reason or "A rollout has not finished yet.",
+            "Check its replicas, or roll back to an earlier revision on the page History.", since=row.started_at,
         )
         for row in rows.select_related("deployment").order_by("started_at")[:MOST]
     ]  # fmt: skip
@@ -174,7 +181,7 @@ def _requests(user: User) -> list[Concern]:
         Concern(
             "requests", "requests fail", row.name, reverse("usage:requests") + f"?deployment={row.pk}&outcome=failed",
             f"{bad[row.pk].failed} of {round(bad[row.pk].requests_per_min * 60)} requests failed in the last hour.",
-            "The list of requests says who failed and with what.", "Requests",
+            "The list of requests shows what failed, and why.", "Requests",
         )
         for row in rows
     ]  # fmt: skip
@@ -188,8 +195,9 @@ def _fails(rate: usage.Rates) -> bool:
 def _jobs(user: User) -> list[Concern]:
     now = timezone.now()
     failed = Q(state=JobState.FAILED) & (Q(ended_at__gte=now - NEWS) | Q(ended_at=None))
-    waits = Q(state=JobState.QUEUED, created_at__lt=now - QUEUED_USUAL, started_at=None)
-    stays = Q(is_cancel_wanted=True, state__in=[JobState.QUEUED, JobState.RUNNING], created_at__lt=now - CANCEL_USUAL)
+    waits = Q(state=JobState.QUEUED, is_cancel_wanted=False, created_at__lt=now - QUEUED_USUAL, started_at=None)
+    going = [JobState.QUEUED, JobState.RUNNING]
+    stays = Q(is_cancel_wanted=True, state__in=going, cancel_asked_at__lt=now - CANCEL_USUAL)
     paused = Q(state=JobState.RUNNING, message__startswith=jobs.PAUSED)
     rows = Job.objects.visible_to(user).for_list().filter(failed | waits | stays | paused).distinct()[:MOST]
     return [_job(row) for row in rows]
@@ -200,11 +208,12 @@ def _job(row: Job) -> Concern:
     if row.state == JobState.FAILED:
         return Concern("job", "failed", title, url, row.reason, row.advice, "Try again", since=row.ended_at)
     if row.is_cancel_wanted:
-        reason = f"It was to be cancelled and is still {row.state}."
-        return Concern("job", row.state, title, url, reason, "Look at its host.", since=row.created_at)
+        reason = f"It was cancelled and is still {row.state}."
+        advice = "Check its host. If that never returns, an administrator can give the job up."
+        return Concern("job", row.state, title, url, reason, advice, since=row.cancel_asked_at)
     if row.state == JobState.RUNNING:
         return Concern("job", "paused", title, url, f"It is {row.message}.", "Unpause it, or cancel the job.")
-    reason = row.reason or f"It still waits for its turn on {row.host.name}."
+    reason = row.reason or f"It is still queued on {row.host.name}."
     return Concern("job", row.state, title, url, reason, "Cancel it, or what runs before it.", since=row.created_at)
 
 
@@ -219,13 +228,13 @@ def _runs(user: User) -> list[Concern]:
     for row in rows.distinct().order_by("-pk")[:MOST]:
         usual = {
             RunState.REFUSED: "Nothing was changed. Compare the results, then mend the gate or the recipes.",
-            RunState.FAILED: "Look at its jobs, then run the schedule now.",
+            RunState.FAILED: "Check its jobs, then run the schedule now.",
         }
-        advice = row.advice or usual.get(RunState(row.state), "Look at what it waits for, or cancel the run.")
+        advice = row.advice or usual.get(RunState(row.state), "Check what it is waiting for, or cancel the run.")
         found.append(
             Concern(
                 "schedule", row.state, f"Schedule {row.schedule.name}", _page_of_schedule(row.schedule_id),
-                row.reason or "It has not come to its end.", advice, since=row.ended_at or row.created_at,
+                row.reason or "It has not finished.", advice, since=row.ended_at or row.created_at,
             )
         )  # fmt: skip
     return found
@@ -239,8 +248,8 @@ def _schedules(user: User) -> list[Concern]:
     return [
         Concern(
             "schedule", "late", f"Schedule {row.name}", _page_of_schedule(row.pk),
-            row.note or "It is due and has not begun.",
-            HUB_ADVICE if row.note else "See whether beat runs (/readyz).",
+            row.note or "It is due and has not started.",
+            HUB_ADVICE if row.note else "Check that beat is running (/readyz).",
             since=None if row.note else row.next_due_at,
         )
         for row in rows.distinct().order_by("name")[:MOST]
@@ -281,7 +290,7 @@ def _first_things(user: User) -> list[Concern]:
     if not Artifact.objects.deployable().visible_to(user).exists():
         return [
             Concern(
-                "first", "to do", "No model", reverse("catalog:index"), "No model is on a host yet.", "Get one.",
+                "first", "to do", "No model", reverse("catalog:index"), "No model is on a host yet.", "Add a model.",
                 "Models",
             )
         ]  # fmt: skip
@@ -296,7 +305,7 @@ def _first_things(user: User) -> list[Concern]:
     if user.is_superuser and not ApiKey.objects.visible_to(user).filter(revoked_at=None).exists():
         return [
             Concern(
-                "first", "to do", "No API key", reverse("accounts:new"), "Programs need a key to ask your models.",
+                "first", "to do", "No API key", reverse("accounts:new"), "Clients need a key to call your models.",
                 "Create one.", "New key",
             )
         ]  # fmt: skip

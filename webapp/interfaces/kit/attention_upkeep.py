@@ -95,8 +95,8 @@ def backups(user: User) -> list[Concern]:
         )
         return [Concern("backup", "failed", "Daily backup", where, newest.reason, advice, "Help", newest.started_at)]
     if newest.started_at < timezone.now() - BACKUP_USUAL:
-        reason = "None was made since." if newest.state == BackupState.DONE else "It has not come to its end."
-        advice = "See whether beat and worker run (/readyz); `make backup` makes one now."
+        reason = "None was made since." if newest.state == BackupState.DONE else "It has not finished."
+        advice = "Check that beat and worker are running (/readyz); `make backup` makes one now."
         return [Concern("backup", "late", "Daily backup", where, reason, advice, "Help", newest.started_at)]
     return []
 

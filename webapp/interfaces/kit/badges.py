@@ -71,7 +71,7 @@ LOOKS: dict[str, Look] = {
     "expired": Look("secondary", "clock"),
     "revoked": Look("secondary", "ban"),
     "used": Look("secondary", "check"),
-    "shut out": Look("red", "ban"),
+    "deactivated": Look("red", "ban"),
     # a deployment that would or would not fit
     "fits": _GOOD,
     "not now": Look("yellow", "clock"),

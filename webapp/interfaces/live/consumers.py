@@ -52,6 +52,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self.subscription = subscription
         self.forced: set[str] = set()
         self.woken = asyncio.Event()
+        # The page shows what it was sent last, as far as it says so at all.
+        self.shown = asyncio.Event()
+        self.shown.set()
         self.tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._serve())]
 
     async def disconnect(self, code: int) -> None:
@@ -60,13 +63,17 @@ class LiveConsumer(AsyncWebsocketConsumer):
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """The page says that it is alive, or that its list shows something else now."""
+        """The page says that it is alive, that it shows what it was sent, or that its list shows something else now."""
         self.heard_at = time.monotonic()
         try:
             said = json.loads(text_data or "{}")
         except ValueError:
             return
-        if isinstance(said, dict) and isinstance(said.get("view"), str) and self.tasks:
+        if not isinstance(said, dict) or not self.tasks:
+            return
+        if said.get("shown"):
+            self.shown.set()
+        if isinstance(said.get("view"), str):
             self.subscription.show(said["view"])
 
     async def _listen(self) -> None:
@@ -121,8 +128,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
             now = time.monotonic()
             if now - self.heard_at > SILENCE_S:
                 raise TimeoutError
-            forced, self.forced = self.forced, set()
-            if self.woken.is_set() or now - polled_at >= POLL_S:
+            # A slow page is sent nothing more until it shows the last: it would lie behind by all that is on its way.
+            if now - polled_at >= POLL_S or (self.woken.is_set() and self.shown.is_set()):
+                forced, self.forced = self.forced, set()
                 self.woken.clear()
                 polled_at = now
                 await self._look(forced)
@@ -130,8 +138,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 await self._send({"beat": True})
             await asyncio.sleep(PAUSE_S)
             wait = min(polled_at + POLL_S, self.said_at + BEAT_S) - time.monotonic()
+            word = self.woken if self.shown.is_set() else self.shown
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.woken.wait(), max(wait, 0))
+                await asyncio.wait_for(word.wait(), max(wait, 0))
 
     async def _look(self, forced: set[str]) -> None:
         found = await _in_thread(topics.look, self.session_key, self.subscription, forced)
@@ -141,6 +150,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 message["content"] = found.html
             if found.texts:
                 message["texts"] = found.texts
+            if self.subscription.acks:
+                self.shown.clear()
             await self._send(message)
             self.subscription.last.update(found.last)
         if found.more:

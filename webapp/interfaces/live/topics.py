@@ -31,23 +31,26 @@ Panel = tuple[str, dict[str, Any]]
 
 @dataclass
 class Subscription:
-    """What one socket follows. `last` is what its page shows of each topic; `view` the page's own query string."""
+    """What one socket follows. `last` is what its page shows of each topic; `view` the page's own query string; with
+    `acks` the page says when it shows what it was sent."""
 
     topics: tuple[str, ...]
     last: dict[str, str]
     page: str = ""
     view: QueryDict = field(default_factory=QueryDict)
+    acks: bool = False
 
     @classmethod
     def parse(cls, query: bytes) -> "Subscription | None":
-        """From `topics=a,b&last=3,4&page=home&view=q%3Dx`; None when it makes no sense."""
+        """From `topics=a,b&last=3,4&page=home&view=q%3Dx&acks=1`; None when it makes no sense."""
         asked = QueryDict(query)
         topics = tuple(dict.fromkeys(name for name in asked.get("topics", "").split(",") if name))
         if not topics or len(topics) > following.MAX_TOPICS or not all(is_known(name) for name in topics):
             return None
         last = asked.get("last", "").split(",")
         seen = dict(zip(topics, last, strict=False))
-        return cls(topics, seen, asked.get("page", ""), QueryDict(asked.get("view", "")[:500]))
+        view = QueryDict(asked.get("view", "")[:500])
+        return cls(topics, seen, asked.get("page", ""), view, asked.get("acks") == "1")
 
     def show(self, view: str) -> None:
         """The page's list was searched, sorted or turned over: render that from here on."""

@@ -119,7 +119,7 @@ def _run(runtime: Runtime, spec: ContainerSpec) -> tuple[int, str]:
 
 def _common(vendor: str, installation: str) -> dict[str, Any]:
     return {
-        "name": f"modelyard-probe-{vendor}",
+        "name": specs.probe_name(installation, vendor),
         "labels": specs.labels(installation, "probe", 0, 1, 1),
         "memory_bytes": PROBE_MEMORY_BYTES,
         "user": specs.NOBODY,

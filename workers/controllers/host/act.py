@@ -47,7 +47,8 @@ def carry_out(step: tuple[decide.Step, Observed], host: Host) -> Pause:
 
 
 def _record(host: Host, facts: inventory.HostFacts, is_back: bool) -> None:
-    """Another engine's facts are refused; a host that falls silent on the way is written down as lost."""
+    """Another engine's facts are refused; a host that falls silent on the way is written down as lost, and what an
+    engine that answers could not do is written down, too."""
     runtime = connection.runtime(host)
     try:
         if not inventory.record_facts(host.pk, facts):
@@ -60,7 +61,10 @@ def _record(host: Host, facts: inventory.HostFacts, is_back: bool) -> None:
         if isinstance(fault, HostUnreachable) and not isinstance(fault, EngineFault):
             inventory.record_lost(host.pk, str(fault))
             return
-        logger.warning("%s could not be prepared for engines: %s", host.name, fault)
+        logger.warning("%s could not be looked after: %s", host.name, fault)
+        inventory.record_degraded(host.pk, str(fault) or type(fault).__name__)
+    else:
+        inventory.record_degraded(host.pk, "")
     if is_back:
         wake_replicas(host.pk)
 

@@ -14,17 +14,22 @@ from webapp.jobs.models import Job
 from webapp.jobs.states import ENDED
 from workers.controllers.replica import ways_in
 from workers.hosts import connection, sockets
-from workers.runtime.base import LABEL_INSTALLATION, ContainerFacts, ContainerMissing, Runtime
+from workers.runtime.base import LABEL_INSTALLATION, ContainerFacts, ContainerMissing, EngineFault, Runtime
 
 logger = logging.getLogger(__name__)
 
 ORPHAN_AFTER_S = 300
 
 
+class Untrusted(EngineFault):
+    """What the engine lists says nothing of what may be removed; the text says why."""
+
+
 def clean_up(host_id: int) -> int:
     """Remove the orphans of one host; how many there were. None are looked for while the installation is on hold.
 
-    Raises HostUnreachable; DatabaseError when the database does not answer: then nothing has been removed.
+    Raises HostUnreachable, Untrusted among them; DatabaseError when the database does not answer: then nothing has
+    been removed.
     """
     installation = inventory.installation()
     host = Host.objects.filter(pk=host_id, state=HostState.ONLINE).exclude(daemon_id="").first()
@@ -35,11 +40,35 @@ def clean_up(host_id: int) -> int:
 
 def _clean_host(host: Host, installation: str) -> int:
     runtime = connection.runtime(host)
+    if (other := inventory.sharing_engine(host)) is not None:
+        raise Untrusted(
+            f"Its Docker engine is another host's, too (host {other.pk}): what is left over there is not removed, "
+            "because each of the two knows nothing of the other's containers."
+        )
     found = runtime.list({LABEL_INSTALLATION: installation})
+    _check_list(runtime, host, found)
     suspects = [container for container in found if not is_known(container, host)]
     if not suspects or runtime.identity() != host.daemon_id:
         return 0
     return sum(_remove_if_still_unknown(runtime, host, suspect, installation) for suspect in suspects)
+
+
+def _check_list(runtime: Runtime, host: Host, found: list[ContainerFacts]) -> None:
+    """Raises Untrusted when it lacks a container that serves and is there: an engine that forgets one when asked for
+    all of them may as well have its labels wrong."""
+    listed = {container.id for container in found}
+    serving = Replica.objects.filter(host=host, state=ReplicaState.READY).exclude(container_id="")
+    for container_id in serving.values_list("container_id", flat=True):
+        if container_id in listed:
+            continue
+        try:
+            runtime.inspect(container_id)
+        except ContainerMissing:
+            continue  # gone indeed: its replica's next look will find that
+        # By its id: who sees the host may not be meant to learn whose deployment that is.
+        raise Untrusted(
+            f"Docker's list lacks the container {container_id[:12]}, which serves. Nothing is removed by it."
+        )
 
 
 def _remove_if_still_unknown(runtime: Runtime, host: Host, suspect: ContainerFacts, installation: str) -> bool:

@@ -10,7 +10,6 @@ from workers.runtime.base import ContainerSpec, ImageMissing, Runtime, RuntimeFa
 
 logger = logging.getLogger(__name__)
 
-NAME = "modelyard-probe-processor"
 # A start takes tenths of a second, and as many seconds where everything else is at work.
 TIMEOUT_S = 30.0
 MEMORY_BYTES = 64 * 1024**2
@@ -19,7 +18,7 @@ MEMORY_BYTES = 64 * 1024**2
 def find(runtime: Runtime, installation: str) -> dict[str, Any] | None:
     """As it is stored in the host's facts; None when nothing could be read, and then nothing is known not to run."""
     spec = ContainerSpec(
-        name=NAME,
+        name=specs.probe_name(installation, "processor"),
         image=specs.TOOLS_IMAGE,
         labels=specs.labels(installation, "probe", 0, 1, 1),
         argv=processor.COMMAND,

@@ -119,7 +119,10 @@ def _create(runtime: Runtime, job: Job, _step: decide.Create) -> Pause:
         there = runtime.inspect(spec.name)
         if {name: there.labels.get(name) for name in spec.labels} != dict(spec.labels):
             return leaving.fail(
-                runtime, job, f"A container that is not ours has the name {spec.name}.", "Remove that container."
+                runtime,
+                job,
+                f"A container not managed by Modelyard already uses the name {spec.name}.",
+                "Remove that container.",
             )
         container_id = there.id
     except ImageMissing:
@@ -146,7 +149,7 @@ def _refused(runtime: Runtime, job: Job, verb: str, fault: StartRefused) -> Paus
     """Full disks stay full; for anything else one refusal may be a daemon that was ending."""
     if "no space left on device" in str(fault).lower():
         return leaving.fail(runtime, job, f"The disk of {job.host.name} is full.", DISK_ADVICE)
-    pause = _again(runtime, job, f"Docker did not {verb} the container: {fault}.", advice="Look at the host's Docker.")
+    pause = _again(runtime, job, f"Docker did not {verb} the container: {fault}.", advice="Check Docker on the host.")
     return LOOK_AGAIN_S if pause == GO_ON else pause
 
 
@@ -198,12 +201,14 @@ def _read_end(runtime: Runtime, job: Job, step: decide.ReadEnd) -> Pause:
         return _fail_step(runtime, job, ending.message, ending.advice, keeps=ending.keeps or _keeps(job, ending.code))
     if container.oom_killed:
         keeps = _keeps(job, "out_of_memory")
-        return _fail_step(runtime, job, "It used more memory than it was given.", kind.memory_advice, keeps=keeps)
+        return _fail_step(
+            runtime, job, "It was OOM-killed: it exceeded its memory limit.", kind.memory_advice, keeps=keeps
+        )
     if container.exit_code == errno.ENOSPC:  # its words found no room either
         return _fail_step(runtime, job, f"The disk of {job.host.name} is full.", DISK_ADVICE)
     if container.exit_code in ENDED_FROM_OUTSIDE:
-        return _again(runtime, job, "It was ended from outside.", ending.reached)
-    return _fail_step(runtime, job, f"It ended with exit code {container.exit_code}.", "Look at the job's log.")
+        return _again(runtime, job, "The container was stopped externally.", ending.reached)
+    return _fail_step(runtime, job, f"The container exited with code {container.exit_code}.", "Check the job's log.")
 
 
 def _fail_step(runtime: Runtime, job: Job, message: str, advice: str, *, keeps: bool = False) -> Pause:

@@ -169,7 +169,7 @@ def order(job: Job) -> dict[str, Any]:
     if path:
         inside = f"/import/{PurePosixPath(path).name}"
         said: dict[str, Any] = {"kind": "path", "path": inside, "shown": path, "member": job.params.get("member")}
-        return {"source": said, "target_dir": _folder(job), "files": job.params["files"]}
+        return {"source": said, "target_dir": _folder(job), "files": job.params["files"], "lets_code": False}
     if source["kind"] == "hub":
         hub = _hub(source)
         policy = hubs.policy(hub)
@@ -180,7 +180,8 @@ def order(job: Job) -> dict[str, Any]:
     else:
         policy = outbound.environment_policy()
         files = [{**file, "url": source["url"]} for file in job.params["files"]]
-    return {"source": _web(policy), "target_dir": _folder(job), "files": files}
+    lets_code = catalog.lets_code(source)
+    return {"source": _web(policy), "target_dir": _folder(job), "files": files, "lets_code": lets_code}
 
 
 def _web(policy: Policy) -> dict[str, Any]:
@@ -191,12 +192,12 @@ def _hub(source: Mapping[str, Any]) -> Hub:
     hub = Hub.objects.filter(pk=source["hub"]).first()
     if hub is None:
         name = source.get("hub_name", "it comes from")
-        raise CannotBegin(Refused(f"The hub {name} is no longer known.", "Fetch it anew from a hub that is."))
+        raise CannotBegin(Refused(f"The hub {name} is no longer known.", "Fetch it again from a hub that is."))
     return hub
 
 
 def _folder(job: Job) -> str:
     """A deleted artifact's job has nothing left to do in any folder."""
     if job.artifact_id is None:
-        raise CannotBegin(Refused("The artifact was deleted meanwhile.", "Fetch it anew."))
+        raise CannotBegin(Refused("The artifact was deleted meanwhile.", "Fetch it again."))
     return f"{MODELS_PATH}/{job.artifact_id}"

@@ -116,9 +116,16 @@ class Quantise:
             source = job.params["source"]
             return {
                 "step": step, "work": work, "source": source["folder"], "files": source["files"],
-                "needed_bytes": job.params["needs"]["disk_bytes"],
+                "needed_bytes": job.params["needs"]["disk_bytes"], "lets_code": _lets_code(job),
             }  # fmt: skip
-        return {"step": step, "work": work, "artifact": _reserved(job), "source": job.params["source"]["folder"]}
+        source = job.params["source"]["folder"]
+        return {
+            "step": step, "work": work, "artifact": _reserved(job), "source": source, "lets_code": _lets_code(job),
+        }  # fmt: skip
+
+
+def _lets_code(job: Job) -> bool:
+    return job.artifact is not None and catalog.lets_code(job.artifact.source)
 
 
 def _reserved(job: Job) -> int:
@@ -134,12 +141,12 @@ def _reserved(job: Job) -> int:
 def _prompts(kept: Mapping[str, Any]) -> str:
     row = PromptSet.objects.filter(pk=kept["id"], sha256=kept["sha256"]).first()
     if row is None:
-        raise CannotBegin(Refused(f"The golden prompts {kept['name']} are gone.", "Choose others and quantise anew."))
+        raise CannotBegin(Refused(f"The golden prompts {kept['name']} are gone.", "Choose others and quantise again."))
     return json.dumps(row.prompts)
 
 
 def _text(kept: Mapping[str, Any]) -> str:
     row = CalibrationSet.objects.filter(sha256=kept["sha256"]).first()
     if row is None:
-        raise CannotBegin(Refused(f"The text {kept['name']} is gone.", "Choose another text and quantise anew."))
+        raise CannotBegin(Refused(f"The text {kept['name']} is gone.", "Choose another text and quantise again."))
     return row.text

@@ -60,11 +60,11 @@ def _runtime(replica: Replica) -> Runtime:
 
 
 def _begin(_step: decide.Begin, replica: Replica) -> Pause:
-    return _went(lifecycle.begin_again(replica, S.STOPPED, Why("", "asked to run")))
+    return _went(lifecycle.begin_again(replica, S.STOPPED, Why("", "start requested")))
 
 
 def _retry(_step: decide.RetryNow, replica: Replica) -> Pause:
-    return _went(lifecycle.begin_again(replica, S.FAILED, Why("retry", f"another try after: {replica.reason}"[:500])))
+    return _went(lifecycle.begin_again(replica, S.FAILED, Why("retry", f"retrying after: {replica.reason}"[:500])))
 
 
 def _replan(_step: decide.Replan, replica: Replica) -> Pause:
@@ -171,7 +171,7 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
     try:
         container_id, spec = _made(runtime, spec, who, replica)
     except _Foreign as fault:
-        text = f"A container that is not ours has the name {fault}."
+        text = f"A container not managed by Modelyard already uses the name {fault}."
         return _crash_now(replica, Why("start_failed", text, "Remove or rename that container."), False)
     except ImageMissing as fault:
         return _explained(replica, str(fault), "image_missing")
@@ -244,8 +244,8 @@ def _move_loading(step: decide.MoveLoading, replica: Replica) -> Pause:
             return _crash_now(replica, ways_in.NO_FORWARDER, True)
         except StartRefused as fault:
             return _explained(replica, str(fault))
-    told = {S.STARTING: "the container is running", S.PAUSED: "unpaused: it must answer a real request again"}
-    text = told.get(S(replica.state), "found running again")
+    told = {S.STARTING: "the container is running", S.PAUSED: "unpaused: it must pass the health check again"}
+    text = told.get(S(replica.state), "container found running after reconnect")
     columns: dict[str, Any] = {
         "container_id": step.container_id, "missing_since": None, "progress_at": timezone.now(), "failed_starts": 0,
     }  # fmt: skip
@@ -257,7 +257,8 @@ def _mark_paused(step: decide.MarkPaused, replica: Replica) -> Pause:
     why = Why(
         "paused",
         "its container was paused from outside (docker pause)",
-        f"Go on with: docker unpause {replica.container_name} (on {host}). Or stop the deployment and start it again.",
+        f"Resume it with: docker unpause {replica.container_name} (on {host}). "
+        "Or stop the deployment and start it again.",
     )
     columns: dict[str, Any] = {"container_id": step.container_id, "missing_since": None}
     return _went(lifecycle.move(replica, S(replica.state), S.PAUSED, why, ready_at=None, proven_at=None, **columns))
@@ -271,7 +272,7 @@ def _crash(step: decide.Crash, replica: Replica) -> Pause:
         runtime.signal(step.container_id, "SIGKILL")
     reason = deaths.explain(runtime, replica, step)
     why = Why(reason.code, reason.message, reason.advice)
-    counts = reason.code != "daemon_restart"
+    counts = reason.code not in ("daemon_restart", "shut_down")
     lifecycle.record_crash(replica, why, reason.retry, counts)
     return _until_due(replica)
 
@@ -297,7 +298,7 @@ def _until_due(replica: Replica) -> Pause:
 
 
 def _drain(_step: decide.Drain, replica: Replica) -> Pause:
-    why = Why("stopped", "finishing running requests")
+    why = Why("stopped", "finishing in-flight requests")
     lifecycle.move(replica, S.READY, S.DRAINING, why, stop_requested_at=timezone.now())
     return GO_ON
 
@@ -308,7 +309,7 @@ def _send_term(step: decide.SendTerm, replica: Replica) -> Pause:
     _runtime(replica).signal(step.container_id, engine.stop_signal)
     now = timezone.now()
     lifecycle.move(
-        replica, S(replica.state), S.STOPPING, Why("stopped", "asked the engine to end"),
+        replica, S(replica.state), S.STOPPING, Why("stopped", "stopping the container (SIGTERM)"),
         stop_requested_at=replica.stop_requested_at or now,
         kill_after=now + timedelta(seconds=engine.stop_timeout_s),
     )  # fmt: skip
@@ -347,7 +348,7 @@ def _is_ours_still(replica: Replica) -> bool:
 def _mark_missing(_step: decide.MarkMissing, replica: Replica) -> Pause:
     now = timezone.now()
     if replica.state in (S.LOADING, S.READY, S.PAUSED):
-        why = Why("container_missing", "its container is not on the host any more", "It is started anew in a moment.")
+        why = Why("container_missing", "its container is not on the host any more", "It restarts in a moment.")
         lifecycle.move(replica, S(replica.state), S.LOST, why, missing_since=now)
     else:
         lease.note(replica, missing_since=now)

@@ -9,6 +9,7 @@ from webapp.deployments.lifecycle import NOT_SERVING
 from webapp.deployments.models import Replica
 from webapp.engines.base import ExitFacts
 from webapp.inventory.models import Host
+from workers import shut_down
 from workers.runtime.base import ContainerFacts, ContainerMissing, Runtime
 
 LOG_LINES = 200
@@ -29,7 +30,9 @@ class Death:
 # What `docker stop`, `docker kill` and `docker restart` send; a server may take others as a word to do something.
 _ENDING = ("SIGTERM", "SIGKILL", "SIGINT", "SIGQUIT")
 
-GONE = Death("container_missing", "Its container was removed, but not by Modelyard.", "It is started anew.", True)
+GONE = Death(
+    "container_missing", "Its container was removed, but not by Modelyard.", "It restarts automatically.", True
+)
 
 
 def explain(runtime: Runtime, replica: Replica, crash: Crash) -> Death:
@@ -48,6 +51,7 @@ def explain(runtime: Runtime, replica: Replica, crash: Crash) -> Death:
         daemon_restarted=not crash.kill and ended_with_its_engine(container, replica.host),
         log_tail=runtime.log_tail(crash.container_id, LOG_LINES),
         health_failed=crash.kill,
+        shut_down=not crash.kill and crash.container_id in shut_down.containers(),
         was_ready=replica.ready_at is not None,
         signal_sent=next((name for name in reversed(runtime.signals_sent(crash.container_id)) if name in _ENDING), ""),
     )

@@ -1,6 +1,7 @@
 """Find a place for a replica: book what the one answer to "does it fit?" says is best."""
 
 from webapp.accounts import ownership
+from webapp.catalog import services as catalog
 from webapp.catalog.models import Artifact
 from webapp.control.steps import GO_ON, Pause
 from webapp.deployments import fit, lifecycle, room
@@ -9,7 +10,7 @@ from webapp.foundation.errors import Conflict
 from webapp.planner.memory import Term
 
 NO_ROOM_AGAIN_S = 15.0
-NO_ROOM_ADVICE = "Stop something, add a host, or make it smaller."
+NO_ROOM_ADVICE = "Stop a deployment, add a host, or reduce context length or parallel requests."
 
 
 def place(replica: Replica) -> Pause:
@@ -25,7 +26,7 @@ def place(replica: Replica) -> Pause:
         lifecycle.record_crash(replica, why, retry=False, counts=True, has_run=False)
         return None
     if found.best is None:
-        _say_once(replica, f"No host has room. {found.refusal}", found.advice or NO_ROOM_ADVICE)
+        _say_once(replica, f"No suitable host. {found.refusal}", found.advice or NO_ROOM_ADVICE)
         return NO_ROOM_AGAIN_S
     try:
         lifecycle.place(replica, _where(found.best))
@@ -38,6 +39,8 @@ def place(replica: Replica) -> Pause:
 def forbidden(replica: Replica) -> lifecycle.Why | None:
     """Why its team may not begin to run these files. What runs already is not asked."""
     artifact, team = replica.contents.artifact, replica.deployment.team
+    if artifact is not None and (problem := catalog.why_no_launch(artifact)):
+        return lifecycle.Why("remote_code", problem, "Choose another model; GGUF files never need code.")
     if artifact is None or Artifact.objects.open_to([team]).filter(pk=artifact.pk).exists():
         return None
     advice = "Ask the team that owns the files to share them, or choose another model."

@@ -1,4 +1,4 @@
-"""The way back in for the only admin of this Modelyard, who has lost the second factor."""
+"""The way back in for the only administrator, who has lost the second factor."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from webapp.foundation.errors import Refused
 
 
 class Command(BaseCommand):
-    help = "Remove the second factor of somebody who lost it, and end their sessions. The password stays."
+    help = "Reset somebody's two-factor authentication and end their sessions. The password stays."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
@@ -18,9 +18,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         person = User.objects.people().filter(username=options["username"]).first()
         if person is None:
-            raise CommandError(f"There is nobody called {options['username']!r}.")
+            raise CommandError(f"There is no user called {options['username']!r}.")
         try:
             people.remove_second_factor(None, person)
         except Refused as refusal:
             raise CommandError(str(refusal)) from refusal
-        self.stdout.write(f"{person} signs in with the password alone now.")
+        self.stdout.write(f"{person} no longer has two-factor authentication.")

@@ -19,7 +19,7 @@ router = Router(tags=["administration"])
 
 
 def _admin(request: HttpRequest) -> User:
-    """To anybody but the installation's admin these addresses do not exist."""
+    """To anybody but an administrator these addresses do not exist."""
     user = caller(request)
     if not user.is_superuser:
         raise Http404
@@ -32,25 +32,27 @@ def _person(request: HttpRequest, person_id: int) -> User:
     return found
 
 
-@router.get("/people", response=list[PersonOut], summary="Everybody with an account")
+@router.get("/people", response=list[PersonOut], summary="List users")
 @paginate(Pages)
 def list_people(request: HttpRequest):  # type: ignore[no-untyped-def]
     _admin(request)
     return User.objects.for_list()
 
 
-@router.get("/people/{person_id}", response=PersonOut, summary="One person")
+@router.get("/people/{person_id}", response=PersonOut, summary="Get a user")
 def get_person(request: HttpRequest, person_id: int) -> User:
     return _person(request, person_id)
 
 
-@router.patch("/people/{person_id}", response=PersonOut, summary="Shut somebody out or in, or give all rights")
+@router.patch(
+    "/people/{person_id}", response=PersonOut, summary="Activate or deactivate a user, or change administrator rights"
+)
 def change_person(request: HttpRequest, person_id: int, data: PersonPatch) -> User:
     people.change(caller(request), _person(request, person_id), data.is_active, data.is_admin)
     return _person(request, person_id)
 
 
-@router.post("/people/{person_id}/end-sessions", response={204: None}, summary="Sign somebody out everywhere")
+@router.post("/people/{person_id}/end-sessions", response={204: None}, summary="Sign a user out of all sessions")
 def end_sessions(request: HttpRequest, person_id: int) -> Status[None]:
     people.end_sessions(caller(request), _person(request, person_id))
     return Status(204, None)
@@ -59,27 +61,27 @@ def end_sessions(request: HttpRequest, person_id: int) -> Status[None]:
 @router.post(
     "/people/{person_id}/remove-second-factor",
     response={204: None},
-    summary="Take a lost second factor away",
+    summary="Reset a user's two-factor authentication",
 )
 def remove_second_factor(request: HttpRequest, person_id: int) -> Status[None]:
     people.remove_second_factor(caller(request), _person(request, person_id))
     return Status(204, None)
 
 
-@router.post("/people/{person_id}/password-link", response={201: LinkOut}, summary="A link to set a new password")
+@router.post("/people/{person_id}/password-link", response={201: LinkOut}, summary="Create a password reset link")
 def password_link(request: HttpRequest, person_id: int) -> Status[OneTimeLink]:
     link, address = links.password_link(caller(request), _person(request, person_id))
     link.link = address  # type: ignore[attr-defined]
     return Status(201, link)
 
 
-@router.get("/settings/sign-in", response=SignInOut, summary="How people sign in")
+@router.get("/settings/sign-in", response=SignInOut, summary="Get the sign-in settings")
 def get_sign_in(request: HttpRequest) -> dict[str, Any]:
     _admin(request)
     return sign_in.facts(sign_in.current())
 
 
-@router.put("/settings/sign-in", response=SignInOut, summary="Change how people sign in")
+@router.put("/settings/sign-in", response=SignInOut, summary="Change the sign-in settings")
 def set_sign_in(request: HttpRequest, data: SignInIn) -> dict[str, Any]:
     user = _admin(request)
     typed = data.model_dump(exclude={"rules", "email_domains"})
@@ -88,7 +90,7 @@ def set_sign_in(request: HttpRequest, data: SignInIn) -> dict[str, Any]:
     return sign_in.facts(sign_in.configure(user, wish))
 
 
-@router.get("/audit", response=list[AuditOut], summary="Who changed what, newest first")
+@router.get("/audit", response=list[AuditOut], summary="List audit entries, newest first")
 @paginate(Pages)
 def list_audit(  # type: ignore[no-untyped-def]
     request: HttpRequest,
@@ -98,7 +100,7 @@ def list_audit(  # type: ignore[no-untyped-def]
     since: datetime | None = None,
     until: datetime | None = None,
 ):
-    """All of it for the installation's admin, else what happened in teams that the caller administers."""
+    """All of it for an administrator, else what happened in teams that the caller administers."""
     rows = AuditEntry.objects.visible_to(caller(request)).for_list()
     asked = {"team__slug": team, "username": person, "verb": verb, "at__gte": _utc(since), "at__lt": _utc(until)}
     return rows.filter(**{name: value for name, value in asked.items() if value is not None})

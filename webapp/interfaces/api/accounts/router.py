@@ -15,13 +15,13 @@ from webapp.interfaces.api.pagination import Pages
 router = Router(tags=["accounts"])
 
 
-@router.get("/me", response=MeOut, summary="Who am I")
+@router.get("/me", response=MeOut, summary="Show the current user")
 def me(request: HttpRequest) -> User:
     found: User = User.objects.prefetch_related("memberships__team").get(pk=caller(request).pk)
     return found
 
 
-@router.get("/keys", response=list[KeyOut], summary="My API keys")
+@router.get("/keys", response=list[KeyOut], summary="List API keys")
 @paginate(Pages)
 def list_keys(request: HttpRequest):  # type: ignore[no-untyped-def]
     return ApiKey.objects.visible_to(caller(request)).for_list()
@@ -33,19 +33,19 @@ def create_key(request: HttpRequest, data: KeyIn) -> Status[ApiKey]:
     return _shown(*services.create_key(caller(request), team, data.name, data.scopes, data.expires_at))
 
 
-@router.get("/keys/{key_id}", response=KeyOut, summary="One of my API keys")
+@router.get("/keys/{key_id}", response=KeyOut, summary="Get an API key")
 def get_key(request: HttpRequest, key_id: int) -> ApiKey:
     return get_object_or_404(ApiKey.objects.revocable_by(caller(request)).for_list(), pk=key_id)
 
 
-@router.patch("/keys/{key_id}", response=KeyOut, summary="Rename a key, or change when it ends")
+@router.patch("/keys/{key_id}", response=KeyOut, summary="Rename a key or change its expiry")
 def change_key(request: HttpRequest, key_id: int, data: KeyPatch) -> ApiKey:
     asked = data.model_dump(exclude_unset=True)
     services.change_key(caller(request), get_key(request, key_id), **asked)
     return get_key(request, key_id)
 
 
-@router.post("/keys/{key_id}/rotate", response={201: NewKeyOut}, summary="A new key with the same rights")
+@router.post("/keys/{key_id}/rotate", response={201: NewKeyOut}, summary="Rotate a key")
 def rotate_key(request: HttpRequest, key_id: int, data: RotateIn) -> Status[ApiKey]:
     return _shown(*services.rotate_key(caller(request), get_key(request, key_id), data.overlap_h))
 

@@ -34,7 +34,7 @@ class MeOut(Schema):
 
 class TeamIn(Schema):
     name: str = Field(min_length=1, max_length=80)
-    slug: str = Field("", max_length=40, description="stands in addresses; made of the name when absent")
+    slug: str = Field("", max_length=40, description="part of URLs; default: made from the name")
 
 
 class TeamPatch(Schema):
@@ -89,15 +89,15 @@ class LinkOut(Schema):
 
 class KeyIn(Schema):
     name: str = Field(max_length=80, min_length=1, description="what the key is for")
-    team: str | None = Field(None, description="the team's slug; your first team when absent")
+    team: str | None = Field(None, description="the team's slug; default: your first team")
     scopes: list[Scope] = Field(["inference", "read", "manage"], description="what the key opens")
-    expires_at: Moment | None = Field(None, description="when it stops working; never when absent")
+    expires_at: Moment | None = Field(None, description="when it expires; default: never")
 
 
 class ServiceKeyIn(Schema):
     name: str = Field(max_length=80, min_length=1, description="what the key is for")
     scopes: list[Scope] = Field(["inference"], description="what the key opens")
-    expires_at: Moment | None = Field(None, description="when it stops working; never when absent")
+    expires_at: Moment | None = Field(None, description="when it expires; default: never")
 
 
 class KeyPatch(Schema):

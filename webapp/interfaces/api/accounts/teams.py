@@ -40,7 +40,7 @@ def _member(request: HttpRequest, slug: str, user_id: int) -> Membership:
     return get_object_or_404(Membership.objects.for_list(), team=_team(request, slug), user_id=user_id)
 
 
-@router.get("/teams", response=list[TeamOut], summary="My teams; all of them for the installation's admin")
+@router.get("/teams", response=list[TeamOut], summary="List my teams; all teams for an administrator")
 @paginate(Pages)
 def list_teams(request: HttpRequest):  # type: ignore[no-untyped-def]
     return Team.objects.visible_to(caller(request)).distinct().order_by("name")
@@ -52,12 +52,12 @@ def create_team(request: HttpRequest, data: TeamIn) -> Status[Team]:
     return Status(201, teams.create_team(user, data.name, data.slug, first_admin=user))
 
 
-@router.get("/teams/{slug}", response=TeamOut, summary="One team")
+@router.get("/teams/{slug}", response=TeamOut, summary="Get a team")
 def get_team(request: HttpRequest, slug: str) -> Team:
     return _team(request, slug)
 
 
-@router.patch("/teams/{slug}", response=TeamOut, summary="Rename a team")
+@router.patch("/teams/{slug}", response=TeamOut, summary="Update a team")
 def rename_team(request: HttpRequest, slug: str, data: TeamPatch) -> Team:
     team = _team(request, slug)
     return teams.rename_team(caller(request), team, data.name or team.name, data.slug or team.slug)
@@ -69,38 +69,38 @@ def delete_team(request: HttpRequest, slug: str) -> Status[None]:
     return Status(204, None)
 
 
-@router.get("/teams/{slug}/members", response=list[MemberOut], summary="Who is in the team")
+@router.get("/teams/{slug}/members", response=list[MemberOut], summary="List team members")
 @paginate(Pages)
 def list_members(request: HttpRequest, slug: str):  # type: ignore[no-untyped-def]
     return Membership.objects.for_list().filter(team=_team(request, slug))
 
 
-@router.post("/teams/{slug}/members", response={201: MemberOut}, summary="Put somebody into the team")
+@router.post("/teams/{slug}/members", response={201: MemberOut}, summary="Add a team member")
 def add_member(request: HttpRequest, slug: str, data: MemberIn) -> Status[Membership]:
     team = _team(request, slug)
     made = teams.add_by_name(caller(request), team, data.username, Role(data.role))
     return Status(201, _member(request, slug, made.user_id))
 
 
-@router.patch("/teams/{slug}/members/{user_id}", response=MemberOut, summary="Give a member another role")
+@router.patch("/teams/{slug}/members/{user_id}", response=MemberOut, summary="Change a member's role")
 def change_role(request: HttpRequest, slug: str, user_id: int, data: RoleIn) -> Membership:
     teams.change_role(caller(request), _member(request, slug, user_id), Role(data.role))
     return _member(request, slug, user_id)
 
 
-@router.delete("/teams/{slug}/members/{user_id}", response={204: None}, summary="Remove a member, or leave")
+@router.delete("/teams/{slug}/members/{user_id}", response={204: None}, summary="Remove a member, or leave the team")
 def remove_member(request: HttpRequest, slug: str, user_id: int) -> Status[None]:
     teams.remove_member(caller(request), _member(request, slug, user_id))
     return Status(204, None)
 
 
-@router.get("/teams/{slug}/invitations", response=list[InvitationOut], summary="Invitations, newest first")
+@router.get("/teams/{slug}/invitations", response=list[InvitationOut], summary="List invitations, newest first")
 @paginate(Pages)
 def list_invitations(request: HttpRequest, slug: str):  # type: ignore[no-untyped-def]
     return OneTimeLink.objects.invitations().filter(team=_governed(request, slug)).for_list()
 
 
-@router.post("/teams/{slug}/invitations", response={201: NewInvitationOut}, summary="Invite somebody")
+@router.post("/teams/{slug}/invitations", response={201: NewInvitationOut}, summary="Create an invitation")
 def create_invitation(request: HttpRequest, slug: str, data: InvitationIn) -> Status[OneTimeLink]:
     made, address = links.invite(caller(request), _governed(request, slug), Role(data.role), data.note)
     made.link = address  # type: ignore[attr-defined]
@@ -114,13 +114,13 @@ def revoke_invitation(request: HttpRequest, slug: str, invitation_id: int) -> St
     return Status(204, None)
 
 
-@router.get("/teams/{slug}/keys", response=list[KeyOut], summary="All keys of the team, without their text")
+@router.get("/teams/{slug}/keys", response=list[KeyOut], summary="List the keys of a team")
 @paginate(Pages)
 def list_team_keys(request: HttpRequest, slug: str):  # type: ignore[no-untyped-def]
     return ApiKey.objects.filter(team=_governed(request, slug)).for_list()
 
 
-@router.post("/teams/{slug}/keys", response={201: NewKeyOut}, summary="Create a service key of the team")
+@router.post("/teams/{slug}/keys", response={201: NewKeyOut}, summary="Create a service key")
 def create_service_key(request: HttpRequest, slug: str, data: ServiceKeyIn) -> Status[ApiKey]:
     team = _governed(request, slug)
     key, text = keys.create_service_key(caller(request), team, data.name, data.scopes, data.expires_at)

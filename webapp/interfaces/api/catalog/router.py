@@ -38,13 +38,13 @@ router = Router(tags=["models"])
 Format = Literal["gguf", "safetensors"]
 
 
-@router.get("/models", response=list[ModelOut], summary="All models of the catalogue")
+@router.get("/models", response=list[ModelOut], summary="List models")
 @paginate(Pages)
 def list_models(request: HttpRequest):  # type: ignore[no-untyped-def]
     return CatalogModel.objects.for_list(caller(request))
 
 
-@router.get("/artifacts", response=list[ArtifactOut], summary="All artifacts")
+@router.get("/artifacts", response=list[ArtifactOut], summary="List artifacts")
 @paginate(Pages)
 def list_artifacts(  # type: ignore[no-untyped-def]
     request: HttpRequest,
@@ -59,7 +59,7 @@ def list_artifacts(  # type: ignore[no-untyped-def]
     return found.filter(copies__host__in=Host.objects.visible_to(caller(request)).filter(pk=host))
 
 
-@router.get("/artifacts/{artifact_id}", response=ArtifactOut, summary="One artifact")
+@router.get("/artifacts/{artifact_id}", response=ArtifactOut, summary="Get an artifact")
 def get_artifact(request: HttpRequest, artifact_id: int) -> Artifact:
     return get_object_or_404(Artifact.objects.for_list(caller(request)), pk=artifact_id)
 
@@ -67,18 +67,18 @@ def get_artifact(request: HttpRequest, artifact_id: int) -> Artifact:
 add_ownership(router, "/artifacts", lambda request: Artifact.objects.select_related("catalog_model"), "an artifact")
 
 
-@router.get("/known-models", response=list[KnownOut], summary="Models that people usually ask for")
+@router.get("/known-models", response=list[KnownOut], summary="List popular models")
 def list_known(request: HttpRequest, q: str = "") -> list[KnownOut]:
     return [KnownOut.of(model) for model in known.matching(q)]
 
 
-@router.get("/disk", response=list[HostDiskOut], summary="What models take on each host")
+@router.get("/disk", response=list[HostDiskOut], summary="Show the disk use of models on each host")
 def disk_use(request: HttpRequest) -> list[HostDiskOut]:
     user = caller(request)
     return [HostDiskOut.of(item) for item in disk.by_host(user, Host.objects.visible_to(user))]
 
 
-@router.get("/hubs", response=list[HubOut], summary="Hubs that I may use")
+@router.get("/hubs", response=list[HubOut], summary="List hubs")
 @paginate(Pages)
 def list_hubs(request: HttpRequest):  # type: ignore[no-untyped-def]
     return Hub.objects.visible_to(caller(request)).prefetch_related("teams").order_by("id")
@@ -90,7 +90,7 @@ def add_hub(request: HttpRequest, data: HubIn) -> Status[Hub]:
     return Status(201, services.save_hub(caller(request), None, **words, teams=_teams(data.teams)))
 
 
-@router.patch("/hubs/{hub_id}", response=HubOut, summary="Change a hub")
+@router.patch("/hubs/{hub_id}", response=HubOut, summary="Update a hub")
 def change_hub(request: HttpRequest, hub_id: int, data: HubChange) -> Hub:
     hub = _hub(request, hub_id)
     words = {name: getattr(hub, name) for name in ("name", "endpoint", "allows_private", "is_enabled")}
@@ -99,7 +99,7 @@ def change_hub(request: HttpRequest, hub_id: int, data: HubChange) -> Hub:
     return services.save_hub(caller(request), hub, **words, teams=teams)
 
 
-@router.delete("/hubs/{hub_id}", response={204: None}, summary="Forget a hub and its token")
+@router.delete("/hubs/{hub_id}", response={204: None}, summary="Delete a hub and its token")
 def delete_hub(request: HttpRequest, hub_id: int) -> Status[None]:
     services.delete_hub(caller(request), _hub(request, hub_id))
     return Status(204, None)
@@ -112,12 +112,12 @@ def search_hub(
     return hubs.search(_usable(request, hub_id), q)
 
 
-@router.get("/hubs/{hub_id}/repo", response=RepoOut, summary="What a repository offers")
+@router.get("/hubs/{hub_id}/repo", response=RepoOut, summary="Show the variants of a repository")
 def get_repo(
     request: HttpRequest,
     hub_id: int,
     name: Annotated[str, Field(min_length=1, max_length=200, description="owner/name")],
-    revision: Annotated[str, Field(max_length=200, description="branch, tag or commit; main when absent")] = "",
+    revision: Annotated[str, Field(max_length=200, description="branch, tag or commit; default: main")] = "",
 ) -> RepoOut:
     hub = _usable(request, hub_id)
     repo = hubs.repo(hub, name, revision)
@@ -126,24 +126,24 @@ def get_repo(
     return RepoOut.of(repo, offer, lambda one: fit.by_size(one.size_bytes, one.format, fleet, one.quantisation).places)
 
 
-@router.post("/hubs/{hub_id}/approvals", response={204: None}, summary="Let the Python code of one commit run")
+@router.post("/hubs/{hub_id}/approvals", response={204: None}, summary="Trust the Python code of one commit")
 def approve_code(request: HttpRequest, hub_id: int, data: ApprovalIn) -> Status[None]:
     services.approve_code(caller(request), _hub(request, hub_id), data.repo, data.commit)
     return Status(204, None)
 
 
-@router.get("/images", response=list[ImageOut], summary="Images that may run besides the engines' own")
+@router.get("/images", response=list[ImageOut], summary="List allowed container images")
 @paginate(Pages)
 def list_images(request: HttpRequest):  # type: ignore[no-untyped-def]
     return AllowedImage.objects.select_related("added_by").order_by("id")
 
 
-@router.post("/images", response={201: ImageOut}, summary="Let a repository's images run, or one of them")
+@router.post("/images", response={201: ImageOut}, summary="Allow a container image or repository")
 def allow_image(request: HttpRequest, data: ImageIn) -> Status[AllowedImage]:
     return Status(201, images.allow(caller(request), data.image))
 
 
-@router.delete("/images/{image_id}", response={204: None}, summary="Let no image of it start any more")
+@router.delete("/images/{image_id}", response={204: None}, summary="Disallow a container image or repository")
 def forbid_image(request: HttpRequest, image_id: int) -> Status[None]:
     images.forbid(caller(request), get_object_or_404(AllowedImage, pk=image_id))
     return Status(204, None)

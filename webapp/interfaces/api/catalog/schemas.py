@@ -37,7 +37,7 @@ class CopyOut(Schema):
 
 class ArtifactOut(Schema):
     id: int
-    team: str | None = Field(description="the slug of the team that owns it; null: the installation's own")
+    team: str | None = Field(description="the slug of the team that owns it; null: no team")
     is_shared: bool = Field(description="every team may use it")
     model: str = Field(alias="catalog_model.name")
     format: str

@@ -26,7 +26,9 @@ def get_own(request: HttpRequest, deployment_id: int) -> Deployment:
     return get_object_or_404(rows, pk=deployment_id)
 
 
-@router.get("/deployments/{deployment_id}/revisions", response=list[RevisionOut], summary="What it ran, newest first")
+@router.get(
+    "/deployments/{deployment_id}/revisions", response=list[RevisionOut], summary="List revisions, newest first"
+)
 @paginate(Pages)
 def list_revisions(request: HttpRequest, deployment_id: int):  # type: ignore[no-untyped-def]
     return get_own(request, deployment_id).revisions.all()
@@ -35,7 +37,7 @@ def list_revisions(request: HttpRequest, deployment_id: int):  # type: ignore[no
 @router.get(
     "/deployments/{deployment_id}/revisions/{number}/diff",
     response=list[ChangeOut],
-    summary="What a revision has different from what is wanted now, or from another one",
+    summary="Compare a revision with the current one, or with another",
 )
 def diff_revision(
     request: HttpRequest, deployment_id: int, number: Number, against: Number | None = None
@@ -53,7 +55,7 @@ def _spec(deployment: Deployment, number: int) -> RevisionSpec:
     return found
 
 
-@router.get("/deployments/{deployment_id}/rollouts", response=list[RolloutOut], summary="Its changes, newest first")
+@router.get("/deployments/{deployment_id}/rollouts", response=list[RolloutOut], summary="List rollouts, newest first")
 @paginate(Pages)
 def list_rollouts(request: HttpRequest, deployment_id: int):  # type: ignore[no-untyped-def]
     return get_own(request, deployment_id).rollouts.select_related("revision")
@@ -62,7 +64,7 @@ def list_rollouts(request: HttpRequest, deployment_id: int):  # type: ignore[no-
 @router.get(
     "/deployments/{deployment_id}/events",
     response=list[EventOut],
-    summary="The diary, newest first; with `since` what came after that entry, oldest first",
+    summary="List events, newest first; with `since` those after that one, oldest first",
 )
 @paginate(Pages)
 def list_events(  # type: ignore[no-untyped-def]
@@ -80,12 +82,12 @@ def list_events(  # type: ignore[no-untyped-def]
     return rows if since is None else rows.filter(pk__gt=since).order_by("id")
 
 
-@router.get("/deployments/{deployment_id}/starts", response=list[StartOut], summary="How long its starts took")
+@router.get("/deployments/{deployment_id}/starts", response=list[StartOut], summary="List startup timings")
 def list_starts(request: HttpRequest, deployment_id: int) -> list[timeline.Start]:
     return timeline.recent_starts(get_own(request, deployment_id))
 
 
-@router.get("/deployments/{deployment_id}/replicas/{number}/log", response=LogOut, summary="A replica's log")
+@router.get("/deployments/{deployment_id}/replicas/{number}/log", response=LogOut, summary="Get the log of a replica")
 def read_log(
     request: HttpRequest,
     deployment_id: int,

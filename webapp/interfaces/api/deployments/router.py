@@ -41,7 +41,7 @@ router.add_router("", history)
 router.add_router("", sharing)
 
 
-@router.get("/engines", response=list[EngineOut], summary="Engines and their options")
+@router.get("/engines", response=list[EngineOut], summary="List engines and their options")
 def list_engines(request: HttpRequest) -> list[dict[str, Any]]:
     return [
         {
@@ -55,7 +55,7 @@ def list_engines(request: HttpRequest) -> list[dict[str, Any]]:
     ]
 
 
-@router.post("/estimates", response=EstimateOut, summary="How much memory it would take, and where it would fit")
+@router.post("/estimates", response=EstimateOut, summary="Estimate memory and placement")
 def estimate_memory(request: HttpRequest, data: EstimateIn) -> fit.Fit:
     artifact = referred(artifact=(Artifact.objects.visible_to(caller(request)), data.artifact))["artifact"]
     spec = checking.checked(RevisionSpec(artifact=artifact, engine=data.engine, options=data.options))
@@ -65,7 +65,7 @@ def estimate_memory(request: HttpRequest, data: EstimateIn) -> fit.Fit:
     return found
 
 
-@router.get("/deployments", response=list[DeploymentOut], summary="Deployments that I may use")
+@router.get("/deployments", response=list[DeploymentOut], summary="List deployments")
 @paginate(Pages)
 def list_deployments(  # type: ignore[no-untyped-def]
     request: HttpRequest,
@@ -82,7 +82,7 @@ def list_deployments(  # type: ignore[no-untyped-def]
 
 
 @router.post(
-    "/deployments", response={200: PlanOut, 202: DeploymentOut}, summary="Deploy an artifact, or only say what it takes"
+    "/deployments", response={200: PlanOut, 202: DeploymentOut}, summary="Create a deployment (dry_run: estimate only)"
 )
 def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = False) -> Status[Any]:
     spec = DeploymentSpec(
@@ -120,7 +120,7 @@ def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
     }
 
 
-@router.get("/deployments/{deployment_id}", response=DeploymentOut, summary="One deployment")
+@router.get("/deployments/{deployment_id}", response=DeploymentOut, summary="Get a deployment")
 def get_deployment(request: HttpRequest, deployment_id: int) -> Deployment:
     return get_object_or_404(Deployment.objects.visible_to(caller(request)).for_list(), pk=deployment_id)
 
@@ -128,7 +128,7 @@ def get_deployment(request: HttpRequest, deployment_id: int) -> Deployment:
 @router.patch(
     "/deployments/{deployment_id}",
     response={200: PlanOut, 202: DeploymentOut},
-    summary="Change what runs; replicas are replaced one by one",
+    summary="Update a deployment with a rolling update",
 )
 def edit_deployment(request: HttpRequest, deployment_id: int, data: EditIn, dry_run: bool = False) -> Status[Any]:
     deployment = get_deployment(request, deployment_id)
@@ -160,14 +160,16 @@ def _edit(request: HttpRequest, data: EditIn) -> DeploymentPatch:
     )  # fmt: skip
 
 
-@router.post("/deployments/{deployment_id}/scale", response={202: DeploymentOut}, summary="Want so many replicas")
+@router.post(
+    "/deployments/{deployment_id}/scale", response={202: DeploymentOut}, summary="Scale a deployment to N replicas"
+)
 def scale_deployment(request: HttpRequest, deployment_id: int, data: ScaleIn) -> Status[Deployment]:
     services.scale(caller(request), get_deployment(request, deployment_id), data.replicas)
     return Status(202, get_deployment(request, deployment_id))
 
 
 @router.post(
-    "/deployments/{deployment_id}/restart", response={202: DeploymentOut}, summary="Replace every replica, one by one"
+    "/deployments/{deployment_id}/restart", response={202: DeploymentOut}, summary="Restart all replicas, one by one"
 )
 def restart_deployment(
     request: HttpRequest, deployment_id: int, data: RestartIn | None = None
@@ -177,21 +179,25 @@ def restart_deployment(
 
 
 @router.post(
-    "/deployments/{deployment_id}/rollback", response={202: DeploymentOut}, summary="Run an earlier revision again"
+    "/deployments/{deployment_id}/rollback", response={202: DeploymentOut}, summary="Roll back to an earlier revision"
 )
 def roll_back_deployment(request: HttpRequest, deployment_id: int, data: RollBackIn) -> Status[Deployment]:
     services.roll_back(caller(request), get_deployment(request, deployment_id), data.revision, data.allow_gap)
     return Status(202, get_deployment(request, deployment_id))
 
 
-@router.post("/deployments/{deployment_id}/start", response={202: DeploymentOut}, summary="Start, or try again now")
+@router.post(
+    "/deployments/{deployment_id}/start", response={202: DeploymentOut}, summary="Start a deployment, or retry now"
+)
 def start_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployment]:
     services.start(caller(request), get_deployment(request, deployment_id))
     return Status(202, get_deployment(request, deployment_id))
 
 
 @router.post(
-    "/deployments/{deployment_id}/stop", response={202: DeploymentOut}, summary="Stop; running requests finish"
+    "/deployments/{deployment_id}/stop",
+    response={202: DeploymentOut},
+    summary="Stop a deployment; in-flight requests finish",
 )
 def stop_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployment]:
     services.stop(caller(request), get_deployment(request, deployment_id))
@@ -201,7 +207,7 @@ def stop_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployme
 @router.delete(
     "/deployments/{deployment_id}",
     response={200: DeploymentOut, 202: DeploymentOut},
-    summary="Delete, or only say whether that may be",
+    summary="Delete a deployment (dry_run: check only)",
 )
 def delete_deployment(request: HttpRequest, deployment_id: int, dry_run: bool = False) -> Status[Deployment]:
     deployment = get_deployment(request, deployment_id)

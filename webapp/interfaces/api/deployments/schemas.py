@@ -16,23 +16,23 @@ ALIASES = "other names that clients may send, like gpt-4o, meta-llama/Llama-3.1-
 class DeploymentIn(Schema):
     name: str = Field(max_length=63, min_length=1, description="unique in the team; clients send it as `model`")
     artifact: int = Field(description="id of the artifact to serve")
-    team: str | None = Field(None, description="the team's slug; your first team when absent")
-    engine: str = Field("", max_length=20, description="the one that loads the artifact's files when absent")
+    team: str | None = Field(None, description="the team's slug; default: your first team")
+    engine: str = Field("", max_length=20, description="default: the engine that loads the artifact's files")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the engine; see /api/v1/engines")
     replicas: int = Field(1, ge=1, le=64)
-    host: int | None = Field(None, description="pin to this host; chosen by the planner when absent")
+    host: int | None = Field(None, description="pin to this host; default: chosen by the planner")
     image: str = Field(
-        "", max_length=200, description="another image than the engine's own, of those that /images allows"
+        "", max_length=200, description="custom container image, one that /images allows; empty: engine default"
     )
     placement_labels: list[str] = Field(
         default_factory=list, max_length=16, description="only on hosts that carry all of these labels; empty: anywhere"
     )
     aliases: list[str] = Field(default_factory=list, max_length=16, description=ALIASES)
     max_tokens_default: int = Field(
-        0, ge=0, le=10_000_000, description="tokens of an answer where a request does not say; 0: the engine's own"
+        0, ge=0, le=10_000_000, description="max tokens of requests that set none; 0: engine default"
     )
     max_tokens_limit: int = Field(
-        0, ge=0, le=10_000_000, description="most tokens of an answer; what asks for more gets so many. 0: no limit"
+        0, ge=0, le=10_000_000, description="max tokens of any request; larger values are capped to it. 0: no limit"
     )
 
 
@@ -43,20 +43,20 @@ class EditIn(Schema):
     engine: str | None = Field(None, max_length=20, description="another one begins with its default options")
     options: dict[str, Any] | None = Field(None, description="all options; those left out go back to their defaults")
     host: int | None = Field(None, description="pin to this host; null: wherever it fits")
-    image: str | None = Field(None, max_length=200, description="empty: the engine's own")
+    image: str | None = Field(None, max_length=200, description="empty: engine default")
     placement_labels: list[str] | None = Field(
         None, max_length=16, description="only on hosts that carry all of these labels; empty: anywhere"
     )
     replicas: int | None = Field(None, ge=0, le=64)
     aliases: list[str] | None = Field(None, max_length=16, description=ALIASES)
     max_tokens_default: int | None = Field(
-        None, ge=0, le=10_000_000, description="tokens of an answer where a request does not say; 0: the engine's own"
+        None, ge=0, le=10_000_000, description="max tokens of requests that set none; 0: engine default"
     )
     max_tokens_limit: int | None = Field(
-        None, ge=0, le=10_000_000, description="most tokens of an answer; what asks for more gets so many. 0: no limit"
+        None, ge=0, le=10_000_000, description="max tokens of any request; larger values are capped to it. 0: no limit"
     )
     note: str = Field("", max_length=200, description="why, for the list of revisions")
-    allow_gap: bool = Field(False, description="when memory cannot hold old and new together, an old one may go first")
+    allow_gap: bool = Field(False, description="allow downtime where memory cannot hold old and new replicas together")
     base_revision: int | None = Field(
         None, ge=0, description="refuse when the deployment is at another revision by now"
     )
@@ -67,7 +67,7 @@ class ScaleIn(Schema):
 
 
 class RestartIn(Schema):
-    allow_gap: bool = Field(False, description="when memory cannot hold old and new together, an old one may go first")
+    allow_gap: bool = Field(False, description="allow downtime where memory cannot hold old and new replicas together")
 
 
 class RollBackIn(RestartIn):
@@ -139,8 +139,8 @@ class DeploymentOut(SpecOut):
     host: str | None = Field(None, description="the host it is pinned to")
     desired_replicas: int
     aliases: list[str]
-    max_tokens_default: int = Field(description="of an answer, where a request does not say; 0: the engine's own")
-    max_tokens_limit: int = Field(description="of an answer, at most; 0: no limit")
+    max_tokens_default: int = Field(description="max tokens of requests that set none; 0: engine default")
+    max_tokens_limit: int = Field(description="max tokens of any request; 0: no limit")
     serves: ServesOut
     revision: int | None = Field(None, alias="revision.number", description="what is wanted to run")
     is_rolling: bool = Field(description="replicas are being replaced, or wait for it")
@@ -215,7 +215,7 @@ class EngineOut(Schema):
 
 class EstimateIn(Schema):
     artifact: int
-    engine: str = Field("", max_length=20, description="the one that loads the artifact's files when absent")
+    engine: str = Field("", max_length=20, description="default: the engine that loads the artifact's files")
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -245,7 +245,7 @@ class WarningOut(Schema):
 class EstimateOut(Schema):
     terms: list[TermOut]
     total_bytes: int = Field(description="the sum of the terms")
-    booked_bytes: int = Field(description="what is booked per replica: the terms and a reserve")
+    booked_bytes: int = Field(description="reserved per replica: the terms and a safety margin")
     places: list[PlaceOut] = Field(description="what every host says to one replica")
     advice: str = Field(description="what would help where a placement label is on no host; empty otherwise")
     warnings: list[WarningOut] = Field(description="options that are allowed and probably not meant")
@@ -262,11 +262,13 @@ class PlanOut(Schema):
     """What an edit would do; nothing has been changed."""
 
     changes: list[ChangeOut] = Field(description="what would run differently")
-    limits: list[ChangeOut] = Field(description="what the gateways would heed from then on")
+    limits: list[ChangeOut] = Field(
+        description="limits of the gateways that would change; no replica is replaced for them"
+    )
     rolls: bool = Field(description="replicas would be replaced")
-    needs_gap: bool = Field(description="memory cannot hold old and new together: an old one would have to go first")
-    gap_s: float | None = Field(description="how long one replica would be missing, judged by the last start")
-    refusal: str = Field(description="why it fits nowhere; empty when it does")
+    needs_gap: bool = Field(description="memory cannot hold old and new replicas together: there would be downtime")
+    gap_s: float | None = Field(description="estimated downtime of one replica, from the last start")
+    refusal: str = Field(description="why it fits on no host; empty when it fits")
     refused: str = Field(description="what stands in the way now, given allow_gap; empty: it would be carried out")
     fit: EstimateOut | None = Field(description="null when nothing could be calculated")
 
@@ -300,7 +302,7 @@ class StartOut(Schema):
     began_at: datetime
     phases: list[tuple[str, float]] = Field(description="state and seconds in it")
     total_s: float
-    ended: str = Field(description="ready, or what came instead; empty while it goes on")
+    ended: str = Field(description="ready, or what came instead; empty while it is in progress")
 
 
 class GrantIn(Schema):
@@ -317,7 +319,7 @@ class PresetIn(Schema):
     name: str = Field(min_length=1, max_length=60)
     engine: str = Field(engines.names()[0], max_length=20)
     options: dict[str, Any]
-    team: str | None = Field(None, description="the team's slug; your first team when absent")
+    team: str | None = Field(None, description="the team's slug; default: your first team")
 
 
 class PresetOut(Schema):

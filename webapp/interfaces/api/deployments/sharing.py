@@ -17,19 +17,25 @@ from webapp.interfaces.api.pagination import Pages
 router = Router(tags=["deployments"])
 
 
-@router.get("/deployments/{deployment_id}/grants", response=list[GrantOut], summary="Other teams that may use it")
+@router.get(
+    "/deployments/{deployment_id}/grants", response=list[GrantOut], summary="List teams with access to a deployment"
+)
 @paginate(Pages)
 def list_grants(request: HttpRequest, deployment_id: int):  # type: ignore[no-untyped-def]
     return get_own(request, deployment_id).grants.select_related("team")
 
 
-@router.post("/deployments/{deployment_id}/grants", response={201: GrantOut}, summary="Let another team use it")
+@router.post(
+    "/deployments/{deployment_id}/grants", response={201: GrantOut}, summary="Grant another team access to a deployment"
+)
 def create_grant(request: HttpRequest, deployment_id: int, data: GrantIn) -> Status[DeploymentGrant]:
     return Status(201, sharing.grant(caller(request), get_own(request, deployment_id), data.team))
 
 
 @router.delete(
-    "/deployments/{deployment_id}/grants/{slug}", response={204: None}, summary="Withdraw it from another team"
+    "/deployments/{deployment_id}/grants/{slug}",
+    response={204: None},
+    summary="Revoke another team's access to a deployment",
 )
 def delete_grant(request: HttpRequest, deployment_id: int, slug: str) -> Status[None]:
     deployment = get_own(request, deployment_id)
@@ -38,18 +44,18 @@ def delete_grant(request: HttpRequest, deployment_id: int, slug: str) -> Status[
     return Status(204, None)
 
 
-@router.get("/presets", response=list[PresetOut], summary="Named sets of options: Modelyard's and my teams'")
+@router.get("/presets", response=list[PresetOut], summary="List presets")
 def list_presets(request: HttpRequest, engine: str | None = None) -> list[presets.Preset]:
     return presets.available(caller(request), engine)
 
 
-@router.post("/presets", response={201: PresetOut}, summary="Keep a set of options for my team")
+@router.post("/presets", response={201: PresetOut}, summary="Save options as a preset of my team")
 def create_preset(request: HttpRequest, data: PresetIn) -> Status[presets.Preset]:
     team = team_of(caller(request), data.team)
     return Status(201, presets.shown(presets.save(caller(request), team, data.engine, data.name, data.options)))
 
 
-@router.delete("/presets/{preset_id}", response={204: None}, summary="Forget a preset of my team")
+@router.delete("/presets/{preset_id}", response={204: None}, summary="Delete a preset of my team")
 def delete_preset(request: HttpRequest, preset_id: int) -> Status[None]:
     presets.delete(caller(request), get_object_or_404(OptionPreset.objects.visible_to(caller(request)), pk=preset_id))
     return Status(204, None)

@@ -16,28 +16,26 @@ from webapp.inventory.models import Host, HostEvent
 router = Router(tags=["hosts"])
 
 
-@router.get("/hosts", response=list[HostOut], summary="All hosts that you may use")
+@router.get("/hosts", response=list[HostOut], summary="List hosts")
 @paginate(Pages)
 def list_hosts(request: HttpRequest):  # type: ignore[no-untyped-def]
     return Host.objects.visible_to(caller(request)).for_list().prefetch_related("grants__team")
 
 
-@router.get("/hosts/{host_id}", response=HostOut, summary="One host")
+@router.get("/hosts/{host_id}", response=HostOut, summary="Get a host")
 def get_host(request: HttpRequest, host_id: int) -> Host:
     rows = Host.objects.visible_to(caller(request)).for_list().prefetch_related("grants__team")
     return get_object_or_404(rows, pk=host_id)
 
 
-@router.patch(
-    "/hosts/{host_id}", response=HostOut, summary="Change a host: drain, labels, price, reserve, who may use it"
-)
+@router.patch("/hosts/{host_id}", response=HostOut, summary="Update a host: drain, labels, price, reserve, sharing")
 def change_host(request: HttpRequest, host_id: int, data: HostIn) -> Host:
     host = get_host(request, host_id)
     managing.change_host(caller(request), host, _change(data))
     return get_host(request, host_id)
 
 
-@router.post("/hosts/{host_id}/accept-engine", response={202: HostOut}, summary="Accept another Docker engine there")
+@router.post("/hosts/{host_id}/accept-engine", response={202: HostOut}, summary="Accept a new Docker engine")
 def accept_engine(request: HttpRequest, host_id: int) -> Status[Host]:
     """Take the engine that answers at the host's address now for the host's own. Containers of the one before then
     count as gone."""
@@ -45,12 +43,12 @@ def accept_engine(request: HttpRequest, host_id: int) -> Status[Host]:
     return Status(202, get_host(request, host_id))
 
 
-@router.get("/hold", response=HoldOut, summary="Whether unknown containers are kept after a restore")
+@router.get("/hold", response=HoldOut, summary="Show whether unmanaged containers are held after a restore")
 def get_hold(request: HttpRequest) -> dict[str, bool]:
     return {"is_on_hold": services.is_on_hold()}
 
 
-@router.delete("/hold", response={204: None}, summary="End the hold: unknown containers may be removed")
+@router.delete("/hold", response={204: None}, summary="Release the hold: unmanaged containers may be removed")
 def end_hold(request: HttpRequest) -> Status[None]:
     """After a restore, containers of this Modelyard that no deployment knows are kept until somebody has looked at
     them."""
@@ -58,7 +56,7 @@ def end_hold(request: HttpRequest) -> Status[None]:
     return Status(204, None)
 
 
-@router.get("/hosts/{host_id}/events", response=list[HostEventOut], summary="The host's diary, newest first")
+@router.get("/hosts/{host_id}/events", response=list[HostEventOut], summary="List events of a host, newest first")
 @paginate(Pages)
 def list_host_events(request: HttpRequest, host_id: int):  # type: ignore[no-untyped-def]
     return HostEvent.objects.filter(host=get_host(request, host_id))

@@ -65,7 +65,7 @@ class HoldOut(Schema):
 class HostIn(Schema):
     """What to change; what is left out stays."""
 
-    is_drained: bool | None = Field(None, description="true: nothing new is placed here; what runs goes on")
+    is_drained: bool | None = Field(None, description="true: nothing new is placed here; what runs keeps running")
     labels: list[str] | None = Field(
         None, max_length=20, description="key or key=value, to find it by and for deployments to ask for"
     )

@@ -27,7 +27,7 @@ StateFilter = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 KindFilter = Literal["fetch", "delete_copy", "quantise"]
 
 
-@router.get("/jobs", response=list[JobOut], summary="Jobs, newest first")
+@router.get("/jobs", response=list[JobOut], summary="List jobs, newest first")
 @paginate(Pages)
 def list_jobs(  # type: ignore[no-untyped-def]
     request: HttpRequest,
@@ -45,12 +45,12 @@ def delete_ended_jobs(request: HttpRequest, data: EndedIn) -> dict[str, int]:
     return {"deleted": ending.delete_ended(caller(request), team_of(caller(request), data.team))}
 
 
-@router.get("/jobs/{job_id}", response=JobOut, summary="One job")
+@router.get("/jobs/{job_id}", response=JobOut, summary="Get a job")
 def get_job(request: HttpRequest, job_id: int) -> Job:
     return get_object_or_404(Job.objects.visible_to(caller(request)).for_list(), pk=job_id)
 
 
-@router.get("/jobs/{job_id}/log", response=JobLogOut, summary="A job's log")
+@router.get("/jobs/{job_id}/log", response=JobLogOut, summary="Get the log of a job")
 def read_job_log(request: HttpRequest, job_id: int, place: Annotated[str, Field(max_length=60)] = "") -> dict[str, Any]:
     job = get_job(request, job_id)
     piece = logs.since(job, Place.parse(place)) if place else logs.beginning(job)
@@ -59,14 +59,14 @@ def read_job_log(request: HttpRequest, job_id: int, place: Annotated[str, Field(
     return {"text": piece.text, "next_place": str(piece.place), "is_fresh": piece.fresh, "has_more": piece.more}
 
 
-@router.post("/imports", response={202: JobOut}, summary="Import a model file or folder of this machine")
+@router.post("/imports", response={202: JobOut}, summary="Import a model file or folder of the server")
 def import_file(request: HttpRequest, data: ImportIn) -> Status[Job]:
     team, host = team_of(caller(request), data.team), _host(request, data.host)
     job = fetching.import_file(caller(request), team, host, data.source_path, data.member, data.model_name)
     return Status(202, get_job(request, job.pk))
 
 
-@router.post("/fetches", response={202: JobOut}, summary="Fetch a model from a hub or an address")
+@router.post("/fetches", response={202: JobOut}, summary="Download a model from a hub or a URL")
 def fetch(request: HttpRequest, data: FetchIn) -> Status[Job]:
     user = caller(request)
     if (data.hub is None) == (not data.url):
@@ -83,14 +83,16 @@ def fetch(request: HttpRequest, data: FetchIn) -> Status[Job]:
     return Status(202, get_job(request, job.pk))
 
 
-@router.post("/artifacts/{artifact_id}/copies", response={202: JobOut}, summary="Fetch an artifact to one more host")
+@router.post("/artifacts/{artifact_id}/copies", response={202: JobOut}, summary="Copy an artifact to another host")
 def add_copy(request: HttpRequest, artifact_id: int, data: CopyIn) -> Status[Job]:
     artifact = get_object_or_404(Artifact.objects.for_list(caller(request)), pk=artifact_id)
     job = fetching.to_host(caller(request), team_of(caller(request), data.team), artifact, _host(request, data.host))
     return Status(202, get_job(request, job.pk))
 
 
-@router.delete("/artifacts/{artifact_id}/copies/{host_id}", response={202: JobOut}, summary="Delete one host's copy")
+@router.delete(
+    "/artifacts/{artifact_id}/copies/{host_id}", response={202: JobOut}, summary="Delete the copy on one host"
+)
 def delete_copy(request: HttpRequest, artifact_id: int, host_id: int, team: str | None = None) -> Status[Job]:
     copies = ArtifactCopy.objects.visible_to(caller(request)).select_related(
         "artifact__catalog_model", "artifact__team", "host"
@@ -102,7 +104,7 @@ def delete_copy(request: HttpRequest, artifact_id: int, host_id: int, team: str 
 
 # One address has one router: reading an artifact is the catalogue's.
 @catalog_router.delete(
-    "/artifacts/{artifact_id}", response={202: list[JobOut]}, summary="Delete an artifact everywhere"
+    "/artifacts/{artifact_id}", response={202: list[JobOut]}, summary="Delete an artifact from all hosts"
 )
 def delete_artifact(request: HttpRequest, artifact_id: int, team: str | None = None) -> Status[list[Job]]:
     artifact = get_object_or_404(Artifact.objects.for_list(caller(request)), pk=artifact_id)
@@ -116,10 +118,16 @@ def cancel_job(request: HttpRequest, job_id: int) -> Status[Job]:
     return Status(202, get_job(request, job_id))
 
 
-@router.post("/jobs/{job_id}/retry", response={202: JobOut}, summary="Run a failed or cancelled job again")
+@router.post("/jobs/{job_id}/retry", response={202: JobOut}, summary="Retry a failed or cancelled job")
 def retry_job(request: HttpRequest, job_id: int) -> Status[Job]:
     services.retry(caller(request), get_job(request, job_id))
     return Status(202, get_job(request, job_id))
+
+
+@router.post("/jobs/{job_id}/give-up", response={204: None}, summary="Give up a job whose host does not answer")
+def give_up_job(request: HttpRequest, job_id: int) -> Status[None]:
+    ending.give_up(caller(request), get_job(request, job_id))
+    return Status(204, None)
 
 
 @router.delete("/jobs/{job_id}", response={204: None}, summary="Delete the record of a job that has ended")
@@ -132,5 +140,5 @@ def _host(request: HttpRequest, host_id: int | None) -> Host:
     hosts = Host.objects.visible_to(caller(request)).order_by("id")
     host: Host | None = referred(host=(hosts, host_id))["host"] or hosts.first()
     if host is None:
-        raise Conflict("There is no host yet.", "Register one first.")
+        raise Conflict("No hosts yet.", "Register one first.")
     return host

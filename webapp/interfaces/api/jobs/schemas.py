@@ -11,9 +11,11 @@ class ImportIn(Schema):
         min_length=1, max_length=1000, description="a GGUF file, or a zip with one, in an allowed folder"
     )
     member: str | None = Field(None, max_length=500, description="the file inside the zip")
-    model_name: str | None = Field(None, max_length=120, description="the catalogue's name; the header's when absent")
-    host: int | None = Field(None, description="where to bring it; the first host when absent")
-    team: str | None = Field(None, description="the team's slug; your first team when absent")
+    model_name: str | None = Field(
+        None, max_length=120, description="name in the catalogue; default: from the file's metadata"
+    )
+    host: int | None = Field(None, description="target host; default: the first host")
+    team: str | None = Field(None, description="the team's slug; default: your first team")
 
 
 class FetchIn(Schema):
@@ -25,17 +27,17 @@ class FetchIn(Schema):
     variant: str = Field("", max_length=300, description="a variant's key, as GET /hubs/{id}/repo lists them")
     url: str = Field("", max_length=2000, description="https address of a GGUF file")
     model_name: str = Field("", max_length=120, description="the catalogue's name; the source's when empty")
-    host: int | None = Field(None, ge=1, le=2**62, description="where to bring it; the first host when absent")
-    team: str | None = Field(None, max_length=80, description="the team's slug; your first team when absent")
+    host: int | None = Field(None, ge=1, le=2**62, description="target host; default: the first host")
+    team: str | None = Field(None, max_length=80, description="the team's slug; default: your first team")
 
 
 class CopyIn(Schema):
     host: int = Field(ge=1, le=2**62)
-    team: str | None = Field(None, max_length=80, description="the team's slug; your first team when absent")
+    team: str | None = Field(None, max_length=80, description="the team's slug; default: your first team")
 
 
 class EndedIn(Schema):
-    team: str | None = Field(None, max_length=80, description="the team's slug; your first team when absent")
+    team: str | None = Field(None, max_length=80, description="the team's slug; default: your first team")
 
 
 class DeletedOut(Schema):
@@ -52,7 +54,7 @@ class StepOut(Schema):
 class JobLogOut(Schema):
     text: str = Field(description="plain text, each step under its name")
     next_place: str = Field(description="send it as `place` to read on")
-    is_fresh: bool = Field(description="it does not go on at `place`: what lay between is no longer kept")
+    is_fresh: bool = Field(description="it does not continue at `place`: what lay between is no longer kept")
     has_more: bool = Field(description="there is more to read right now")
 
 

@@ -42,7 +42,7 @@ from webapp.quantisation.recipes import METHODS
 router = Router(tags=["quantisation"])
 
 
-@router.get("/recipes", response=list[RecipeOut], summary="Ways to quantise, with their options")
+@router.get("/recipes", response=list[RecipeOut], summary="List quantisation methods and options")
 def list_recipes(request: HttpRequest) -> list[dict[str, Any]]:
     return [
         {
@@ -53,7 +53,7 @@ def list_recipes(request: HttpRequest) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-@router.post("/quantisations/preview", response=PreviewOut, summary="What would become of a recipe, and why not")
+@router.post("/quantisations/preview", response=PreviewOut, summary="Preview a quantisation job")
 def preview_quantisation(request: HttpRequest, data: PreviewIn) -> dict[str, Any]:
     rows = _rows(caller(request), data, "artifact", "host")
     found = services.preview(rows["artifact"], data.recipe, rows["host"], data.measure)
@@ -76,7 +76,7 @@ def quantise(request: HttpRequest, data: QuantisationIn) -> Status[Job]:
     return Status(202, Job.objects.for_list().get(pk=job.pk))
 
 
-@router.post("/artifacts/{artifact_id}/again", response={202: JobOut}, summary="Make an artifact once more")
+@router.post("/artifacts/{artifact_id}/again", response={202: JobOut}, summary="Rebuild a quantised artifact")
 def make_again(request: HttpRequest, artifact_id: RowId, data: AgainIn) -> Status[Job]:
     user = caller(request)
     artifact = get_object_or_404(Artifact.objects.for_list(user).select_related("parent"), pk=artifact_id)
@@ -84,20 +84,20 @@ def make_again(request: HttpRequest, artifact_id: RowId, data: AgainIn) -> Statu
     return Status(202, Job.objects.for_list().get(pk=job.pk))
 
 
-@router.get("/artifacts/{artifact_id}/passport", response=dict[str, Any], summary="Where an artifact comes from")
+@router.get("/artifacts/{artifact_id}/passport", response=dict[str, Any], summary="Show the provenance of an artifact")
 def get_passport(request: HttpRequest, artifact_id: RowId) -> dict[str, Any]:
     artifact = get_object_or_404(Artifact.objects.for_list(caller(request)), pk=artifact_id)
     return passport(artifact, caller(request))
 
 
-@router.get("/measurements", response=list[MeasurementOut], summary="What was measured, newest first")
+@router.get("/measurements", response=list[MeasurementOut], summary="List evaluations, newest first")
 @paginate(Pages)
 def list_measurements(request: HttpRequest, artifact: RowId | None = None):  # type: ignore[no-untyped-def]
     rows = Measurement.objects.for_list(caller(request))
     return rows.filter(artifact=artifact) if artifact else rows
 
 
-@router.get("/picks", response=PickOut, summary="Which variant of a model to take")
+@router.get("/picks", response=PickOut, summary="Recommend a variant")
 def pick(request: HttpRequest, asked: Query[PickQuery]) -> dict[str, Any]:
     user = caller(request)
     artifacts = list(Artifact.objects.filter(catalog_model__slug=asked.model).for_list(user))
@@ -112,25 +112,25 @@ def pick(request: HttpRequest, asked: Query[PickQuery]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.get("/calibration-sets", response=list[CalibrationSetOut], summary="Texts to calibrate on and judge with")
+@router.get("/calibration-sets", response=list[CalibrationSetOut], summary="List calibration and evaluation datasets")
 @paginate(Pages)
 def list_texts(request: HttpRequest):  # type: ignore[no-untyped-def]
     return CalibrationSet.objects.visible_to(caller(request)).for_list()
 
 
-@router.post("/calibration-sets", response={201: CalibrationSetOut}, summary="Keep a text")
+@router.post("/calibration-sets", response={201: CalibrationSetOut}, summary="Add a calibration or evaluation dataset")
 def add_text(request: HttpRequest, data: CalibrationSetIn) -> Status[CalibrationSet]:
     user = caller(request)
     row = services.add_text(user, team_of(user, data.team), data.name, data.text, data.licence)
     return Status(201, row)
 
 
-@router.get("/calibration-sets/{text_id}", response=CalibrationSetWithText, summary="One text")
+@router.get("/calibration-sets/{text_id}", response=CalibrationSetWithText, summary="Get a dataset")
 def get_text(request: HttpRequest, text_id: RowId) -> CalibrationSet:
     return get_object_or_404(CalibrationSet.objects.visible_to(caller(request)).select_related("team"), pk=text_id)
 
 
-@router.delete("/calibration-sets/{text_id}", response={204: None}, summary="Forget a text")
+@router.delete("/calibration-sets/{text_id}", response={204: None}, summary="Delete a dataset")
 def delete_text(request: HttpRequest, text_id: RowId) -> Status[None]:
     services.delete_text(caller(request), get_text(request, text_id))
     return Status(204, None)
@@ -140,25 +140,25 @@ add_ownership(router, "/calibration-sets", lambda request: CalibrationSet.object
 add_ownership(router, "/golden-prompts", lambda request: PromptSet.objects.all(), "golden prompts")
 
 
-@router.get("/golden-prompts", response=list[PromptSetOut], summary="Golden prompts")
+@router.get("/golden-prompts", response=list[PromptSetOut], summary="List golden prompts")
 @paginate(Pages)
 def list_prompts(request: HttpRequest):  # type: ignore[no-untyped-def]
     return PromptSet.objects.visible_to(caller(request)).for_list()
 
 
-@router.post("/golden-prompts", response={201: PromptSetOut}, summary="Keep golden prompts")
+@router.post("/golden-prompts", response={201: PromptSetOut}, summary="Add golden prompts")
 def add_prompts(request: HttpRequest, data: PromptSetIn) -> Status[PromptSet]:
     user = caller(request)
     prompts = [one.dict() for one in data.prompts]
     return Status(201, services.add_prompts(user, team_of(user, data.team), data.name, prompts))
 
 
-@router.get("/golden-prompts/{prompts_id}", response=PromptSetOut, summary="Golden prompts by id")
+@router.get("/golden-prompts/{prompts_id}", response=PromptSetOut, summary="Get golden prompts")
 def get_prompts(request: HttpRequest, prompts_id: RowId) -> PromptSet:
     return get_object_or_404(PromptSet.objects.visible_to(caller(request)).select_related("team"), pk=prompts_id)
 
 
-@router.delete("/golden-prompts/{prompts_id}", response={204: None}, summary="Forget golden prompts")
+@router.delete("/golden-prompts/{prompts_id}", response={204: None}, summary="Delete golden prompts")
 def delete_prompts(request: HttpRequest, prompts_id: RowId) -> Status[None]:
     services.delete_prompts(caller(request), get_prompts(request, prompts_id))
     return Status(204, None)

@@ -32,9 +32,9 @@ class PreviewIn(AskIn):
 
 class QuantisationIn(AskIn):
     host: RowId = Field(description="where the work is done; it must have the source")
-    team: str | None = Field(None, max_length=40, description="the team's slug; your first team when absent")
-    calibration: RowId | None = Field(None, description="a calibration set; the one that ships when absent")
-    judging: RowId | None = Field(None, description="the text to judge with; the one that ships when absent")
+    team: str | None = Field(None, max_length=40, description="the team's slug; default: your first team")
+    calibration: RowId | None = Field(None, description="the calibration dataset; default: the built-in one")
+    judging: RowId | None = Field(None, description="the evaluation dataset; default: the built-in one")
     prompts: RowId | None = Field(None, description="golden prompts that the result is asked")
 
 
@@ -48,7 +48,7 @@ class GoldenPrompt(Schema):
 
 class PromptSetIn(Schema):
     name: Name
-    team: str | None = Field(None, max_length=40, description="the team's slug; your first team when absent")
+    team: str | None = Field(None, max_length=40, description="the team's slug; default: your first team")
     prompts: list[GoldenPrompt] = Field(min_length=1, max_length=100)
 
 
@@ -63,7 +63,7 @@ class PromptSetOut(Schema):
 
 class AgainIn(Schema):
     host: RowId = Field(description="where the work is done; it must have the parent")
-    team: str | None = Field(None, max_length=40, description="the team's slug; your first team when absent")
+    team: str | None = Field(None, max_length=40, description="the team's slug; default: your first team")
 
 
 class RefusalOut(Schema):
@@ -79,7 +79,7 @@ class PreviewOut(Schema):
     steps: list[str]
     result_bytes: int | None = Field(None, description="estimate")
     disk_bytes: int | None = Field(None, description="what must be free on the host")
-    memory_bytes: int | None = Field(None, description="what is booked on the host")
+    memory_bytes: int | None = Field(None, description="reserved on the host")
     notes: list[str] = []
     refusals: list[RefusalOut]
 
@@ -123,7 +123,7 @@ class CalibrationSetWithText(CalibrationSetOut):
 
 class CalibrationSetIn(Schema):
     name: Name
-    team: str | None = Field(None, max_length=40, description="the team's slug; your first team when absent")
+    team: str | None = Field(None, max_length=40, description="the team's slug; default: your first team")
     licence: str = Field("", max_length=80)
     text: str = Field(min_length=1, max_length=4 * 1024**2, description="UTF-8, paragraphs with empty lines between")
 

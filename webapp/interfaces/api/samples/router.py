@@ -14,7 +14,7 @@ from webapp.samples import charts
 router = Router(tags=["samples"])
 
 
-@router.get("/samples", response=ChartsOut, summary="What a host, deployment or replica used over time")
+@router.get("/samples", response=ChartsOut, summary="Get metrics of a host, deployment or replica over time")
 def read_samples(
     request: HttpRequest,
     subject: Annotated[str, Field(max_length=40, description="host:1, deployment:7 or replica:12")],

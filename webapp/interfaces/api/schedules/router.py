@@ -27,20 +27,20 @@ from webapp.schedules.services import Wish
 router = Router(tags=["schedules"])
 
 
-@router.get("/schedules", response=list[ScheduleOut], summary="Schedules by name")
+@router.get("/schedules", response=list[ScheduleOut], summary="List schedules by name")
 @paginate(Pages)
 def list_schedules(request: HttpRequest):  # type: ignore[no-untyped-def]
     return Schedule.objects.visible_to(caller(request)).for_list()
 
 
-@router.post("/schedules", response={201: ScheduleOut}, summary="Keep a schedule")
+@router.post("/schedules", response={201: ScheduleOut}, summary="Create a schedule")
 def create_schedule(request: HttpRequest, data: ScheduleIn) -> Status[Schedule]:
     user = caller(request)
     schedule = services.create(user, team_of(user, data.team), Wish(**_rows(user, data.dict(), data)))
     return Status(201, get_schedule(request, schedule.pk))
 
 
-@router.post("/schedules/check", response=CheckedOut, summary="Whether a schedule could be kept, and what is odd")
+@router.post("/schedules/check", response=CheckedOut, summary="Validate a schedule")
 def check_schedule(request: HttpRequest, data: ScheduleIn) -> dict[str, Any]:
     user = caller(request)
     team, wish = team_of(user, data.team), Wish(**_rows(user, data.dict(), data))
@@ -48,12 +48,12 @@ def check_schedule(request: HttpRequest, data: ScheduleIn) -> dict[str, Any]:
     return {"warnings": services.check(user, team, wish)}
 
 
-@router.get("/schedules/{schedule_id}", response=ScheduleOut, summary="One schedule")
+@router.get("/schedules/{schedule_id}", response=ScheduleOut, summary="Get a schedule")
 def get_schedule(request: HttpRequest, schedule_id: RowId) -> Schedule:
     return get_object_or_404(Schedule.objects.visible_to(caller(request)).for_list(), pk=schedule_id)
 
 
-@router.patch("/schedules/{schedule_id}", response=ScheduleOut, summary="Change a schedule")
+@router.patch("/schedules/{schedule_id}", response=ScheduleOut, summary="Update a schedule")
 def edit_schedule(request: HttpRequest, schedule_id: RowId, data: ScheduleEdit, dry_run: bool = False) -> Schedule:
     """With `dry_run` the answer is the schedule as it would be."""
     user = caller(request)
@@ -72,7 +72,7 @@ def _changed(user: User, schedule: Schedule, data: ScheduleEdit) -> Wish:
     return replace(services.wish_of(schedule), **changes)
 
 
-@router.delete("/schedules/{schedule_id}", response={204: None}, summary="Forget a schedule; its results stay")
+@router.delete("/schedules/{schedule_id}", response={204: None}, summary="Delete a schedule; its results are kept")
 def delete_schedule(request: HttpRequest, schedule_id: RowId, dry_run: bool = False) -> Status[None]:
     """With `dry_run` it is only said whether that may be."""
     schedule = get_schedule(request, schedule_id)
@@ -83,25 +83,25 @@ def delete_schedule(request: HttpRequest, schedule_id: RowId, dry_run: bool = Fa
     return Status(204, None)
 
 
-@router.post("/schedules/{schedule_id}/pause", response=ScheduleOut, summary="Fire no more")
+@router.post("/schedules/{schedule_id}/pause", response=ScheduleOut, summary="Pause a schedule")
 def pause_schedule(request: HttpRequest, schedule_id: RowId) -> Schedule:
     services.pause(caller(request), get_schedule(request, schedule_id))
     return get_schedule(request, schedule_id)
 
 
-@router.post("/schedules/{schedule_id}/resume", response=ScheduleOut, summary="Fire again")
+@router.post("/schedules/{schedule_id}/resume", response=ScheduleOut, summary="Resume a schedule")
 def resume_schedule(request: HttpRequest, schedule_id: RowId) -> Schedule:
     services.resume(caller(request), get_schedule(request, schedule_id))
     return get_schedule(request, schedule_id)
 
 
-@router.post("/schedules/{schedule_id}/runs", response={202: RunOut}, summary="Run once, now")
+@router.post("/schedules/{schedule_id}/runs", response={202: RunOut}, summary="Run a schedule now")
 def run_schedule(request: HttpRequest, schedule_id: RowId) -> Status[ScheduleRun]:
     run = services.run_now(caller(request), get_schedule(request, schedule_id))
     return Status(202, ScheduleRun.objects.for_list().get(pk=run.pk))
 
 
-@router.get("/schedules/{schedule_id}/runs", response=list[RunOut], summary="A schedule's runs, newest first")
+@router.get("/schedules/{schedule_id}/runs", response=list[RunOut], summary="List runs of a schedule, newest first")
 @paginate(Pages)
 def list_runs(request: HttpRequest, schedule_id: RowId):  # type: ignore[no-untyped-def]
     schedule = get_schedule(request, schedule_id)

@@ -28,8 +28,8 @@ class ScheduleFields(Schema):
     measure: Measure | None = Field(
         Measure(speed=False), description="how results are compared with the source; null: not, and then without a gate"
     )
-    calibration: RowId | None = Field(None, description="a calibration set; the one that ships when absent")
-    judging: RowId | None = Field(None, description="the text to judge with; the one that ships when absent")
+    calibration: RowId | None = Field(None, description="the calibration dataset; default: the built-in one")
+    judging: RowId | None = Field(None, description="the evaluation dataset; default: the built-in one")
     prompts: RowId | None = Field(None, description="golden prompts that every result is asked")
     when: WhenWord = "crontab"
     crontab: str = Field("", max_length=120, description="minute, hour, day of month, month, day of week")
@@ -40,13 +40,13 @@ class ScheduleFields(Schema):
     idle_min: int | None = Field(None, ge=1, le=1440, description="begin only when the host was quiet for so long")
     gate: Gate = Field(Gate(), description="limits; all must be kept, else nothing is served")
     deployment: RowId | None = Field(None, description="rolled to the first result that keeps every limit")
-    may_gap: bool = Field(False, description="where there is no room for old and new together, the old may go first")
+    may_gap: bool = Field(False, description="allow downtime where old and new do not fit side by side")
     keep_last: int | None = Field(None, ge=1, le=1000, description="results of each recipe that are kept; null: all")
 
 
 class ScheduleIn(ScheduleFields):
     name: Name
-    team: str | None = Field(None, max_length=40, description="the team's slug; your first team when absent")
+    team: str | None = Field(None, max_length=40, description="the team's slug; default: your first team")
     host: RowId = Field(description="where the work is done")
     recipes: list[Recipe] = Field(min_length=1, max_length=12, description="in order of preference")
 
@@ -128,7 +128,7 @@ class RunOut(Schema):
 
 
 class TargetIn(Schema):
-    team: str | None = Field(None, max_length=40, description="the team's slug; your first team when absent")
+    team: str | None = Field(None, max_length=40, description="the team's slug; default: your first team")
     kind: Literal["webhook", "mail"]
     address: str = Field(min_length=3, max_length=500)
     events: list[EventWord] = Field(min_length=1, max_length=20)

@@ -21,7 +21,7 @@ from webapp.usage.reports import Question, Row, report
 router = Router(tags=["usage"])
 
 
-@router.get("/usage", response=UsageOut, summary="Requests and tokens by team, person, key, deployment or day")
+@router.get("/usage", response=UsageOut, summary="Report requests and tokens by team, user, key, deployment or day")
 def read_usage(request: HttpRequest, asked: Query[UsageQuery]) -> dict[str, Any]:
     question = _question(request, asked)
     found = report(caller(request), question)
@@ -36,7 +36,7 @@ def read_usage(request: HttpRequest, asked: Query[UsageQuery]) -> dict[str, Any]
 
 @router.get(
     "/usage.csv",
-    summary="The same as CSV",
+    summary="Export the usage report as CSV",
     openapi_extra={
         "responses": {200: {"description": "OK", "content": {"text/csv": {"schema": {"type": "string"}}}}},
     },
@@ -46,7 +46,7 @@ def read_usage_csv(request: HttpRequest, asked: Query[UsageQuery]) -> HttpRespon
     return csv_response(report(caller(request), question), question)
 
 
-@router.get("/requests", response=RequestsOut, summary="Single requests, newest first")
+@router.get("/requests", response=RequestsOut, summary="List requests, newest first")
 def list_requests(request: HttpRequest, asked: Query[RequestQuery]) -> dict[str, Any]:
     words = {**asked.dict(exclude_none=True), "q": asked.request_id}
     found = requests.page(requests.find(caller(request), words), asked.behind, asked.limit)
@@ -54,7 +54,9 @@ def list_requests(request: HttpRequest, asked: Query[RequestQuery]) -> dict[str,
 
 
 @router.get(
-    "/refusals", response=CountedRefusalsOut, summary="Requests refused before a model was known, by key and reason"
+    "/refusals",
+    response=CountedRefusalsOut,
+    summary="Count requests refused before a model was known, by key and reason",
 )
 def list_refusals(request: HttpRequest, asked: Query[RefusalQuery]) -> dict[str, Any]:
     question = asking.question(caller(request), asked.dict(by_alias=True, exclude_none=True))

@@ -15,7 +15,7 @@ class DaysQuery(Schema):
 
     range: RangeName | None = Field(None, description="7d unless `from` or `to` is given")
     from_: date | None = Field(None, alias="from", description="the first day of a range of its own")
-    to: date | None = Field(None, description="the last day; today when absent")
+    to: date | None = Field(None, description="the last day; default: today")
 
 
 class UsageQuery(DaysQuery):
@@ -57,7 +57,7 @@ class RequestQuery(Schema):
     outcome: Literal["ok", "failed", "client_error"] | None = None
     status: int | None = Field(None, ge=100, le=599, description="the HTTP status")
     limit: int = Field(50, ge=1, le=500, description="how many requests at most")
-    behind: str = Field("", max_length=100, description="`older` of the answer before: go on from there")
+    behind: str = Field("", max_length=100, description="`older` of the answer before: continue from there")
     request_id: str | None = Field(None, max_length=80, description="exactly this id, as the answer's header named it")
 
 

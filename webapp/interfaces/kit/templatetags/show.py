@@ -234,8 +234,8 @@ def shown_name(name: str) -> str:
 
 @register.filter
 def basis(name: str) -> str:
-    """Where a memory term comes from, for people: `config` is reckoned from the model's shape."""
-    return {"config": "from the model's shape"}.get(name, name)
+    """Where a memory term comes from, for people: `config` is computed from the model's config."""
+    return {"config": "computed from config"}.get(name, name)
 
 
 # What Docker calls it, and what people do; what is kept for the program's own use is not here.
@@ -245,13 +245,13 @@ DOCKER_FACTS = {
     "KernelVersion": "Kernel",
     "Architecture": "Architecture",
     "Driver": "Storage driver",
-    "CgroupVersion": "Version of cgroups",
-    "LiveRestoreEnabled": "Containers outlive Docker",
+    "CgroupVersion": "cgroup version",
+    "LiveRestoreEnabled": "live-restore",
     "DefaultRuntime": "Default runtime",
     "runtimes": "Runtimes",
-    "DockerRootDir": "Docker's folder",
+    "DockerRootDir": "Docker root dir",
     "SecurityOptions": "Security options",
-    "Warnings": "Docker warns of",
+    "Warnings": "Docker warnings",
 }
 
 

@@ -4,16 +4,14 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records
+from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 
-from webapp.accounts import sessions
+from webapp.accounts import second_factor, sessions
 from webapp.accounts.auditing import audit
 from webapp.accounts.models import User
-from webapp.foundation import crypto
-
-FACTOR_PLACE = "second-factor"
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -66,7 +64,8 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Seeds of one-time codes and of recovery codes are sealed in the database."""
 
     def encrypt(self, text: str) -> str:
-        return crypto.encrypt(text, FACTOR_PLACE)
+        # Factors are set up by the person who is signed in.
+        return second_factor.encrypt(context.request.user, text)
 
     def decrypt(self, encrypted_text: str) -> str:
-        return crypto.decrypt(encrypted_text, FACTOR_PLACE)
+        return second_factor.decrypt(encrypted_text)

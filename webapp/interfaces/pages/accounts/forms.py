@@ -11,17 +11,17 @@ from webapp.accounts.models import Role, Team
 from webapp.accounts.sign_in import Wish
 
 _MEANING = {
-    "inference": "ask models",
-    "read": "see everything through the API",
-    "manage": "change things through the API",
+    "inference": "call models",
+    "read": "read-only API access",
+    "manage": "read/write API access",
 }
 _ROLE_MEANING = {
-    Role.VIEWER: "viewer – sees everything and asks models",
-    Role.OPERATOR: "operator – also changes deployments, models and jobs",
-    Role.ADMIN: "admin – also looks after members and keys",
+    Role.VIEWER: "viewer – sees everything and can call models",
+    Role.OPERATOR: "operator – also manages deployments, models and jobs",
+    Role.ADMIN: "admin – also manages members and keys",
 }
 ROLE_CHOICES = [(role.value, _ROLE_MEANING[role]) for role in Role]
-_OVERLAP_WORDS = {0: "ends at once", 24: "works for 24 hours more", 168: "works for 7 days more"}
+_OVERLAP_WORDS = {0: "revoke immediately", 24: "keep valid for 24 hours", 168: "keep valid for 7 days"}
 EXPIRIES = [("", "never"), ("30", "in 30 days"), ("90", "in 90 days"), ("365", "in a year")]
 
 
@@ -32,16 +32,18 @@ def _ends(days: str | int | None) -> datetime | None:
 class KeyForm(forms.Form):
     """A new API key; `teams` is the choice, one team for a service key."""
 
-    name = forms.CharField(max_length=80, help_text="What will use it, for example “laptop” or “nightly evaluation”.")
-    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Whose models it reaches.")
+    name = forms.CharField(max_length=80, help_text="Where it is used, e.g. “laptop” or “nightly evaluation”.")
+    team = forms.ModelChoiceField(
+        Team.objects.none(), empty_label=None, help_text="The key can call this team's models."
+    )
     scopes = forms.MultipleChoiceField(
         choices=[(scope, f"{scope} – {_MEANING[scope]}") for scope in SCOPES],
         initial=["inference"],
         widget=forms.CheckboxSelectMultiple,
-        label="May",
+        label="Scopes",
     )
     days = forms.IntegerField(
-        label="Expires after days", min_value=1, max_value=3650, required=False, help_text="Empty: never."
+        label="Expires in (days)", min_value=1, max_value=3650, required=False, help_text="Leave empty for no expiry."
     )
 
     def __init__(self, data: Any, *, teams: list[Team]) -> None:
@@ -58,8 +60,8 @@ class RotateForm(forms.Form):
         choices=[(hours, _OVERLAP_WORDS[hours]) for hours in OVERLAPS_H],
         coerce=int,
         initial=24,
-        label="The old key",
-        help_text="Time to put the new one in its place.",
+        label="Old key",
+        help_text="Grace period to switch clients over.",
     )
 
 
@@ -70,7 +72,9 @@ class KeyEditForm(forms.Form):
     """What of a key can be changed."""
 
     name = forms.CharField(max_length=80)
-    days = forms.ChoiceField(choices=[(AS_IT_IS, "as now"), *EXPIRIES], required=False, label="Ends", initial=AS_IT_IS)
+    days = forms.ChoiceField(
+        choices=[(AS_IT_IS, "unchanged"), *EXPIRIES], required=False, label="Expires", initial=AS_IT_IS
+    )
 
     def change(self) -> dict[str, Any]:
         """As `keys.change_key` wants it."""
@@ -82,7 +86,10 @@ class KeyEditForm(forms.Form):
 class InvitationForm(forms.Form):
     role = forms.ChoiceField(choices=ROLE_CHOICES, initial=Role.OPERATOR.value)
     note = forms.CharField(
-        max_length=200, required=False, label="For whom", help_text="A name or an address, to tell invitations apart."
+        max_length=200,
+        required=False,
+        label="Note",
+        help_text="Shown in the invitation list, e.g. a name or email address.",
     )
 
 
@@ -100,28 +107,28 @@ class TeamForm(forms.Form):
     slug = forms.CharField(
         max_length=40,
         required=False,
-        label="Short name",
-        help_text="Stands in the addresses of the team's deployments. Empty: made of the name.",
+        label="Slug",
+        help_text="Part of the URLs of the team's deployments. Leave empty to derive it from the name.",
     )
 
 
 class NewAccountForm(forms.Form):
     """For somebody who was invited."""
 
-    username = forms.CharField(max_length=150, label="User name", help_text="Letters, digits and @ . + - _")
-    email = forms.EmailField(required=False, label="E-mail", help_text="If you like; no mail is sent.")
+    username = forms.CharField(max_length=150, label="Username", help_text="Letters, digits and @ . + - _")
+    email = forms.EmailField(required=False, label="Email", help_text="Optional. No email is sent.")
     password = forms.CharField(
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="At least 10 characters; none of the common ones.",
+        help_text="At least 10 characters. Common passwords are rejected.",
     )
     again = forms.CharField(
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}), label="The password again"
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}), label="Confirm password"
     )
 
     def clean_again(self) -> str:
         again: str = self.cleaned_data["again"]
         if again != self.cleaned_data.get("password"):
-            raise forms.ValidationError("The two passwords differ.")
+            raise forms.ValidationError("The passwords don't match.")
         return again
 
 
@@ -136,62 +143,62 @@ class SignInForm(forms.Form):
 
     is_second_factor_required = forms.BooleanField(
         required=False,
-        label="Everybody needs a second factor",
-        help_text="People without one can only set one up. Programs with keys are not asked.",
+        label="Require two-factor authentication for everyone",
+        help_text="People without it are sent to set it up after signing in. API keys are not affected.",
     )
     is_sso_on = forms.BooleanField(required=False, label="Single sign-on with OpenID Connect")
     sso_name = forms.CharField(
-        max_length=60, required=False, label="Name on the button", help_text="For example the company's name."
+        max_length=60, required=False, label="Button label", help_text="For example the company's name."
     )
     issuer = forms.CharField(
         max_length=300,
         required=False,
         label="Issuer",
-        help_text="The provider's address; its discovery document is read from there.",
+        help_text="The provider's URL, from which its discovery document is read.",
     )
-    client_id = forms.CharField(max_length=200, required=False, label="Client id")
+    client_id = forms.CharField(max_length=200, required=False, label="Client ID")
     client_secret = forms.CharField(
         max_length=500,
         required=False,
         label="Client secret",
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
-        help_text="Kept encrypted and never shown again. Empty: as it is.",
+        help_text="Stored encrypted and never shown again. Leave empty to keep the current one.",
     )
     email_domains = forms.CharField(
         max_length=1000,
         required=False,
-        label="Allowed e-mail domains",
-        help_text="Separated by spaces. Empty: every verified address of this provider.",
+        label="Allowed email domains",
+        help_text="Separated by spaces. Leave empty to allow every verified address of this provider.",
     )
     email_claim = forms.CharField(
         max_length=60,
         required=False,
-        label="Claim that holds the address",
-        help_text="email, unless your provider has it elsewhere: Microsoft Entra ID has upn or preferred_username.",
+        label="Email claim",
+        help_text="Usually email. Microsoft Entra ID uses upn or preferred_username.",
     )
     trusts_addresses = forms.BooleanField(
         required=False,
-        label="Addresses of this provider are trusted",
-        help_text="For providers that never say whether an address is verified, as Microsoft Entra ID: whoever "
-        "administers the provider then decides who is who here. Not for providers where anybody can register. An "
-        "address that the provider calls unverified stays refused.",
+        label="Trust email addresses from this provider",
+        help_text="For providers that do not send email_verified, such as Microsoft Entra ID: whoever administers "
+        "the provider then decides who is who here. Not for providers where anybody can register. An address "
+        "that the provider reports as unverified is still refused.",
     )
     makes_people = forms.BooleanField(
         required=False,
-        label="Make accounts for new people",
-        help_text="Otherwise only people who have connected an account here can sign in this way.",
+        label="Create accounts automatically (just-in-time provisioning)",
+        help_text="Otherwise only people who have connected their account can sign in with single sign-on.",
     )
     group_claim = forms.CharField(
         max_length=60,
         required=False,
-        label="Claim that holds the groups",
+        label="Groups claim",
         help_text="Read from the signed ID token only.",
     )
     rules = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
-        label="Groups become roles",
-        help_text="One rule a line: group = team : role. These memberships are given and taken away at sign-in; "
+        label="Group → role mapping",
+        help_text="One rule per line: group = team : role. Memberships are added and removed at sign-in; "
         "a team keeps its last admin.",
     )
 

@@ -67,7 +67,7 @@ def edit_key(request: HttpRequest, pk: int) -> HttpResponse:
     form = KeyEditForm(request.POST if request.method == "POST" else None, initial={"name": key.name})
     if request.method == "POST" and form.is_valid():
         wanted = form.change()
-        carry_out(request, lambda: services.change_key(user, key, **wanted), f"The key {wanted['name']} is changed.")
+        carry_out(request, lambda: services.change_key(user, key, **wanted), f"The key {wanted['name']} is saved.")
         return back(key)
     return render(request, "keys/edit.html", {"form": form, "key": key}, status=422 if form.errors else 200)
 
@@ -77,7 +77,7 @@ def revoke_key(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     key = get_object_or_404(ApiKey.objects.revocable_by(user).select_related("team", "user"), pk=pk)
     if request.method == "POST":
-        carry_out(request, lambda: services.revoke_key(user, key), f"The key {key.name} opens nothing any more.")
+        carry_out(request, lambda: services.revoke_key(user, key), f"The key {key.name} was revoked.")
         return back(key) if key.user_id != user.pk else redirect("accounts:keys")
     return render(request, "keys/revoke.html", {"key": key})
 

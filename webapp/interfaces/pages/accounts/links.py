@@ -71,7 +71,7 @@ def _password(request: HttpRequest, link: OneTimeLink, token: str) -> HttpRespon
             for name, text in refusal.fields.items() or [(None, str(refusal))]:
                 form.add_error(name, text)
         else:
-            messages.success(request, "The new password holds. Sign in with it.")
+            messages.success(request, "Password changed. Sign in with the new password.")
             return redirect("account_login")
     context = {"form": form, "link": link, "token": token}
     return render(request, "account/link_password.html", context, status=422 if form.errors else 200)
@@ -81,5 +81,5 @@ def _password(request: HttpRequest, link: OneTimeLink, token: str) -> HttpRespon
 def elsewhere(request: HttpRequest) -> HttpResponse:
     """Pages that allauth knows by name and that would make accounts or send mail: here an admin does the one, and
     nobody the other."""
-    messages.info(request, "This Modelyard sends no mail. Accounts and new passwords come from an admin.")
+    messages.info(request, "No email is sent from here. Ask an administrator for an account or a new password.")
     return redirect("dashboard:home")

@@ -53,9 +53,9 @@ def _missing(request: HttpRequest) -> JsonResponse:
     """The API's own shape of an error; that module stands above this room."""
     words = {
         "type": "about:blank",
-        "title": "Set up a second factor first.",
+        "title": "Set up two-factor authentication first.",
         "status": 403,
-        "detail": "An admin asks everybody for one. It is set up in the dashboard, on the page Security.",
+        "detail": "An administrator requires it for everyone. Set it up in the dashboard, on the Security page.",
         "request_id": request.headers.get("X-Request-ID", ""),
     }
     return JsonResponse(words, status=403, content_type="application/problem+json")

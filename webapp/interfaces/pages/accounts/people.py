@@ -1,4 +1,4 @@
-"""Pages for the installation's admin: who has an account."""
+"""Pages for an administrator: who has an account."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 @door("POST")
 def deactivate(request: HttpRequest, pk: int) -> HttpResponse:
-    return _ask(request, pk, people.deactivate, "{} is shut out: sessions and keys have ended.")
+    return _ask(request, pk, people.deactivate, "{} was deactivated. Sessions and API keys no longer work.")
 
 
 @door("POST")
@@ -37,32 +37,32 @@ def reactivate(request: HttpRequest, pk: int) -> HttpResponse:
 @door("POST")
 def end_sessions(request: HttpRequest, pk: int) -> HttpResponse:
     verb = lambda user, who: people.end_sessions(user, who, request)  # noqa: E731
-    return _ask(request, pk, verb, "{} is signed out everywhere.")
+    return _ask(request, pk, verb, "{} has been signed out of all sessions.")
 
 
 @door("POST")
 def remove_second_factor(request: HttpRequest, pk: int) -> HttpResponse:
-    return _ask(request, pk, people.remove_second_factor, "{} signs in with the password alone now.")
+    return _ask(request, pk, people.remove_second_factor, "{} no longer has two-factor authentication.")
 
 
 @door("POST")
 def end_my_sessions(request: HttpRequest) -> HttpResponse:
     """Sign oneself out everywhere but here."""
     user = person(request)
-    carry_out(request, lambda: people.end_sessions(user, user, request), "Every other session of yours has ended.")
+    carry_out(request, lambda: people.end_sessions(user, user, request), "You are signed out of all other sessions.")
     return redirect("mfa_index")
 
 
 @door("POST")
 def make_admin(request: HttpRequest, pk: int) -> HttpResponse:
     verb = lambda user, who: people.set_installation_admin(user, who, True)  # noqa: E731
-    return _ask(request, pk, verb, "{} runs this Modelyard too.")
+    return _ask(request, pk, verb, "{} is now an administrator.")
 
 
 @door("POST")
 def take_admin(request: HttpRequest, pk: int) -> HttpResponse:
     verb = lambda user, who: people.set_installation_admin(user, who, False)  # noqa: E731
-    return _ask(request, pk, verb, "{} does not run this Modelyard any more.")
+    return _ask(request, pk, verb, "{} is no longer an administrator.")
 
 
 @never_cache
@@ -80,7 +80,7 @@ def password_link(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def admin(request: HttpRequest) -> User:
-    """Who is signed in, when it is the installation's admin; to anybody else the page does not exist."""
+    """Who is signed in, when it is an administrator; to anybody else the page does not exist."""
     return get_object_or_404(User, pk=person(request).pk, is_superuser=True)
 
 

@@ -77,7 +77,7 @@ def sso_start(request: HttpRequest) -> HttpResponse:
         return _page(
             refused(
                 request,
-                "The provider of single sign-on does not answer as it should.",
+                "The identity provider is unreachable, or sent an unexpected response.",
                 "Try again in a minute.",
                 PROVIDER_SILENT,
             )
@@ -110,7 +110,9 @@ def sso_callback(request: HttpRequest) -> HttpResponse:
     except ImmediateHttpResponse as done:
         response = _page(done)
     except (KeyError, ValueError):
-        response = _page(refused(request, "The provider's answer makes no sense here.", "Tell the admin.", 401))
+        response = _page(
+            refused(request, "Unexpected response from the identity provider.", "Contact your administrator.", 401)
+        )
     return response
 
 
@@ -123,7 +125,7 @@ def sso_disconnect(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     account = get_object_or_404(SocialAccount, pk=pk, user=user)
     if not user.has_usable_password():
-        messages.error(request, "Set a password first: you could not sign in any more.")
+        messages.error(request, "Set a password first, or you could no longer sign in.")
     else:
         account.delete()
         audit(user, None, "account.disconnected", user.username)

@@ -9,6 +9,8 @@ import logging
 from typing import Any
 
 import jwt
+import requests
+from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialApp
@@ -19,9 +21,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from webapp.accounts import addresses, sessions, sign_in
+from webapp.accounts import addresses, sessions, sign_in, sign_on
 from webapp.accounts.auditing import audit
 from webapp.accounts.models import SignInSettings, User
+from webapp.interfaces.pages.accounts import provider_requests
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +51,12 @@ class SignOnAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
                 name=found.sso_name or "single sign-on",
                 client_id=found.client_id,
                 secret=sign_in.client_secret(found),
-                settings={"server_url": found.issuer, "oauth_pkce_enabled": True},
+                settings={"server_url": found.issuer, "oauth_pkce_enabled": True, "uid_field": sign_on.KEY},
             )
         ]
+
+    def get_requests_session(self) -> requests.Session:
+        return provider_requests.session(self.request or context.request, sign_in.current().issuer)
 
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
         """Refuse whom the settings keep out; bring the memberships of a known person up to date."""
@@ -61,21 +67,19 @@ class SignOnAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         if not email:
             raise refused(request, told.why, told.advice)
         if found.email_domains and email.rpartition("@")[2] not in found.email_domains:
-            advice = (
-                f"An admin of this Modelyard allows the domain {email.rpartition('@')[2]} under Settings > Sign-in."
-            )
-            raise refused(request, f"Addresses like {email} may not sign in here.", advice)
+            advice = f"An administrator can allow the domain {email.rpartition('@')[2]} under Settings > Sign-in."
+            raise refused(request, f"{email} is not in an allowed email domain.", advice)
         if sociallogin.is_existing:
             if sociallogin.user.is_active:
                 sign_in.apply_rules(sociallogin.user, groups_of(claims, found))
         elif sociallogin.state.get("process") != "connect" and User.objects.filter(email__iexact=email).exists():
             # Addresses of local accounts are what people typed: they must not decide whose account this is.
-            advice = "Sign in with your password, then connect the two on your page Security."
+            advice = "Sign in with your password, then connect the two on the Security page."
             raise refused(request, f"There is an account with {email} already.", advice)
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:
         if not sign_in.current().makes_people:
-            raise refused(request, "You have no account here yet.", "Ask an admin of a team for an invitation.")
+            raise refused(request, "You have no account here yet.", "Ask a team admin for an invitation.")
         return True
 
     def save_user(self, request: HttpRequest, sociallogin: Any, form: Any = None) -> User:
@@ -94,8 +98,13 @@ class SignOnAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         logger.warning("single sign-on failed: %s %s", error, exception or "")
         if str(error) == "cancelled":
             raise refused(request, "Signing in was cancelled.", "Try again, or sign in with a password.")
-        what = str(exception) if isinstance(exception, Doubt) else "The provider's answer makes no sense here."
-        raise refused(request, what, "Start again from the sign-in page; if it stays, tell the admin.", status=401)
+        what = str(exception) if isinstance(exception, Doubt) else "Unexpected response from the identity provider."
+        raise refused(
+            request,
+            what,
+            "Start again from the sign-in page. If it keeps happening, contact your administrator.",
+            status=401,
+        )
 
 
 class Doubt(OAuth2Error):  # type: ignore[misc]
@@ -117,8 +126,8 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         announced = str(config.get("issuer", ""))
         if announced.rstrip("/") != wanted.rstrip("/"):
             raise Doubt(
-                f"The provider calls itself {announced[:200]}, and {wanted} was configured: an admin of this Modelyard "
-                "corrects the issuer under Settings > Sign-in."
+                f"Issuer mismatch: the provider reports {announced[:200]}, but {wanted} is configured. An "
+                "administrator can correct the issuer under Settings > Sign-in."
             )
         return config
 
@@ -128,7 +137,7 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         if not claims.get(name) and self.openid_config.get("userinfo_endpoint"):
             told = self._fetch_user_info(token.token)
             if told.get("sub") != claims["sub"]:
-                raise Doubt("The provider spoke of two different people.")
+                raise Doubt("The ID token and the userinfo response describe different users.")
             # Names and addresses only: what decides about roles must be signed. An address comes with its own word on
             # whether it is verified.
             wanted = ("name", "preferred_username", "given_name", "family_name")
@@ -137,13 +146,16 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         if name != "email":
             # What allauth keeps as the person's address.
             claims["email"] = claims.get(name)
+        # allauth would take claims of these names for all there is, another account's id within them included.
+        claims = {word: said for word, said in claims.items() if word not in ("userinfo", "id_token")}
+        claims[sign_on.KEY] = sign_on.account_key(claims["iss"], claims["sub"])
         return self.get_provider().sociallogin_from_response(request, claims)
 
     def _verified(self, app: SocialApp, id_token: str) -> dict[str, Any]:
         try:
             header = jwt.get_unverified_header(id_token)
             if header.get("alg") not in ALGORITHMS:
-                raise Doubt("The provider signs in a way that is not accepted.")
+                raise Doubt("Unsupported token signing algorithm.")
             claims: dict[str, Any] = jwt.decode(
                 id_token,
                 key=self._key(header.get("kid")),
@@ -156,12 +168,12 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         except jwt.PyJWTError as error:
             raise Doubt(f"The provider's token is not valid: {error}.") from error
         if isinstance(claims["aud"], list) and len(claims["aud"]) > 1 and claims.get("azp") != app.client_id:
-            raise Doubt("The provider's token was made for another site.")
+            raise Doubt("The provider's token was issued to another client (azp mismatch).")
         tenant = sign_in.tenant_of(app.settings["server_url"])
         if tenant and claims.get("tid", tenant) != tenant:
-            raise Doubt("The provider's token is of another tenant than the one that was configured.")
+            raise Doubt("Tenant mismatch: the token is from a different tenant than the configured one.")
         if not self.nonce or not hmac.compare_digest(str(claims.get("nonce", "")).encode(), self.nonce.encode()):
-            raise Doubt("The provider's token belongs to another sign-in.")
+            raise Doubt("The token belongs to another sign-in (nonce mismatch).")
         return claims
 
     def _key(self, kid: str | None) -> Any:
@@ -172,7 +184,7 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
             keys = jwt.PyJWKSet.from_dict(reply.json()).keys
         fitting = [key for key in keys if kid is None or key.key_id == kid]
         if len(fitting) != 1:
-            raise Doubt("The provider signed with a key that it does not publish.")
+            raise Doubt("The token is signed with a key that is not in the provider's JWKS.")
         return fitting[0].key
 
     def get_provider_session(self) -> Any:

@@ -23,7 +23,7 @@ SHOWN_INVITATIONS = 50
 
 @door("GET")
 def index(request: HttpRequest) -> HttpResponse:
-    """The teams one is in; all of them for the installation's admin. Of one team there is nothing to choose."""
+    """The teams one is in; all of them for an administrator. Of one team there is nothing to choose."""
     user = person(request)
     rows = Team.objects.visible_to(user)
     found = listing(rows.for_list(), request.GET, sorts={"name": ("name",), "created": ("created_at",)})
@@ -91,7 +91,7 @@ def delete(request: HttpRequest, slug: str) -> HttpResponse:
     team = get_object_or_404(Team, slug=slug)
     if request.method == "POST":
         name = team.name
-        if carry_out(request, lambda: teams.delete_team(user, team), f"The team {name} is gone."):
+        if carry_out(request, lambda: teams.delete_team(user, team), f"The team {name} was deleted."):
             return redirect("teams:index")
         return redirect("teams:detail", slug)
     return render(request, "team/delete.html", {"team": team})
@@ -99,12 +99,12 @@ def delete(request: HttpRequest, slug: str) -> HttpResponse:
 
 @door("POST")
 def add_member(request: HttpRequest, slug: str) -> HttpResponse:
-    """Put somebody who has an account into the team, by the installation's admin; others are invited."""
+    """Put somebody who has an account into the team, by an administrator; others are invited."""
     user = _installation_admin(request)
     team = get_object_or_404(Team, slug=slug)
     form = MemberForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "A user name and a role are needed.")
+        messages.error(request, "A username and a role are required.")
         return redirect("teams:detail", slug)
     name, role = form.cleaned_data["username"], Role(form.cleaned_data["role"])
     carry_out(request, lambda: teams.add_by_name(user, team, name, role), f"{name} is in {team.name} now, as {role}.")
@@ -159,7 +159,7 @@ def revoke_invitation(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     user = person(request)
     team = _governed(user, slug)
     link = get_object_or_404(OneTimeLink.objects.invitations().select_related("team"), team=team, pk=pk)
-    carry_out(request, lambda: links.revoke_invitation(user, link), "The invitation leads nowhere any more.")
+    carry_out(request, lambda: links.revoke_invitation(user, link), "Invitation revoked.")
     return redirect("teams:detail", slug)
 
 

@@ -36,11 +36,11 @@ class FetchForm(RefusableForm):
     """Who asks for files, and where they go."""
 
     team = Pick(
-        Team.objects.none(), empty_label=None, help_text="Who asks: the job is shown to this team.",
+        Team.objects.none(), empty_label=None, help_text="Team that owns the job.",
         what="teams",
     )  # fmt: skip
     host = Pick(
-        Host.objects.none(), empty_label=None, help_text="Where the files go.", what="hosts"
+        Host.objects.none(), empty_label=None, help_text="Target host.", what="hosts"
     )  # fmt: skip
 
     def __init__(self, data: Any, *, teams: list[Team], initial: dict[str, Any] | None = None) -> None:
@@ -59,20 +59,21 @@ class ImportForm(FetchForm):
 
     field_order = ("source_path", "member", "model_name")
     source_path = forms.CharField(
-        label="File or folder",
+        label="Path on the server",
         max_length=1000,
-        help_text="Full path of a .gguf file, of a folder with a model, or of an archive (.whl, .zip) that holds one.",
+        help_text="Absolute path of a .gguf file, a model folder, or a .zip or .whl archive containing a model.",
         widget=forms.TextInput(attrs={**QUIET, "placeholder": "/srv/models/….gguf"}),
     )
     member = forms.CharField(
-        label="Which of them",
+        label="File or subfolder",
         max_length=300,
         required=False,
-        help_text="Only for archives (the file inside) and folders with several models (the one you want).",
+        help_text="Only needed when the archive or folder contains several models.",
     )
     model_name = forms.CharField(
-        label="Model name", max_length=120, required=False, help_text="Empty: the name that the file's header gives."
-    )
+        label="Model name", max_length=120, required=False,
+        help_text="Leave empty to use the name in the file's metadata.",
+    )  # fmt: skip
 
     def __init__(self, data: Any, *, teams: list[Team]) -> None:
         super().__init__(data, teams=teams)
@@ -85,14 +86,15 @@ class AddressForm(FetchForm):
 
     field_order = ("url", "model_name")
     url = forms.CharField(
-        label="Address",
+        label="URL",
         max_length=2000,
-        help_text="https address of a .gguf file. What stands behind a “?” in it is kept secret.",
+        help_text="https address of a .gguf file. The query string is kept secret.",
         widget=forms.URLInput(attrs={**QUIET, "placeholder": "https://…/model-Q4_K_M.gguf"}),
     )
     model_name = forms.CharField(
-        label="Model name", max_length=120, required=False, help_text="Empty: the name that the file's header gives."
-    )
+        label="Model name", max_length=120, required=False,
+        help_text="Leave empty to use the name in the file's metadata.",
+    )  # fmt: skip
 
     def __init__(self, data: Any, *, teams: list[Team]) -> None:
         super().__init__(data, teams=teams)
@@ -112,7 +114,7 @@ class ImageForm(RefusableForm):
 
     image = forms.CharField(
         max_length=200,
-        help_text="A repository: all of its images. One of them alone: ghcr.io/me/engine@sha256:…",
+        help_text="A repository allows all of its images; a digest allows one: ghcr.io/me/engine@sha256:…",
         widget=forms.TextInput(attrs={**QUIET, "placeholder": "ghcr.io/me/engine"}),
     )
 
@@ -120,32 +122,32 @@ class ImageForm(RefusableForm):
 class HubForm(RefusableForm):
     """A place to search and fetch from."""
 
-    name = forms.CharField(max_length=80, help_text="What people see.")
+    name = forms.CharField(max_length=80, help_text="Display name.")
     endpoint = forms.CharField(
-        label="Address",
+        label="URL",
         max_length=300,
         required=False,
-        help_text=f"Empty: HF_ENDPOINT, or {DEFAULT_ENDPOINT}.",
+        help_text=f"Default: HF_ENDPOINT, or {DEFAULT_ENDPOINT}.",
         widget=forms.TextInput(attrs={**QUIET, "placeholder": DEFAULT_ENDPOINT}),
     )
     token = forms.CharField(
         max_length=500,
         required=False,
-        help_text="Opens private and gated repositories. Stored encrypted, never shown again. Empty: stays as it is.",
+        help_text="Access token for private and gated repositories. Stored encrypted. Empty keeps the current one.",
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
-    forget_token = forms.BooleanField(required=False, label="Forget the stored token")
+    forget_token = forms.BooleanField(required=False, label="Remove the stored token")
     allows_private = forms.BooleanField(
         required=False,
-        label="It stands on a private network",
-        help_text="Lets Modelyard ask private addresses, and http, for this hub alone.",
+        label="On a private network",
+        help_text="Allows http:// and private IP ranges for this hub only.",
     )
-    is_enabled = forms.BooleanField(required=False, initial=True, label="In use")
+    is_enabled = forms.BooleanField(required=False, initial=True, label="Enabled")
     teams = forms.ModelMultipleChoiceField(
         Team.objects.order_by("name"),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="None ticked: every team may use it.",
+        help_text="Leave all unchecked to allow every team.",
     )
 
     @classmethod

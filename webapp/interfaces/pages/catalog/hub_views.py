@@ -77,7 +77,7 @@ def get(request: HttpRequest, pk: int) -> HttpResponse:
         typed = form.cleaned_data
         words = (typed["team"], typed["host"], hub, typed["repo"], typed["variant"], typed["revision"])
         queued: list[Any] = []
-        if carry_out(request, lambda: queued.append(fetching.from_hub(user, *words)), "It is queued."):
+        if carry_out(request, lambda: queued.append(fetching.from_hub(user, *words)), "Download queued."):
             return redirect("jobs:detail", queued[0].pk)
     else:
         messages.error(request, "Choose one of your teams and a host that is online.")
@@ -86,11 +86,13 @@ def get(request: HttpRequest, pk: int) -> HttpResponse:
 
 @door("POST")
 def approve(request: HttpRequest, pk: int) -> HttpResponse:
-    """An installation admin has read a repository's code."""
+    """An administrator has read a repository's code."""
     user = _admin(request)
     hub = get_object_or_404(Hub, pk=pk)
     name, commit = (request.POST.get(field, "").replace("\0", "")[:200] for field in ("repo", "commit"))
-    carry_out(request, lambda: services.approve_code(user, hub, name, commit[:64]), "The code of this commit may run.")
+    carry_out(
+        request, lambda: services.approve_code(user, hub, name, commit[:64]), "Remote code trusted for this commit."
+    )
     return redirect(_page(hub, name, commit))
 
 

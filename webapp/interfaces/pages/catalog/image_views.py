@@ -17,7 +17,7 @@ from webapp.interfaces.pages.catalog.forms import ImageForm
 
 @door("GET", "POST")
 def index(request: HttpRequest) -> HttpResponse:
-    """Everybody sees which images may run; the installation's admins add to them."""
+    """Everybody sees which images may run; administrators add to them."""
     user = person(request)
     form = ImageForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():

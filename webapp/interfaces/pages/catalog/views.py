@@ -140,7 +140,7 @@ def import_file(request: HttpRequest) -> HttpResponse:
         words = (typed["source_path"], typed["member"] or None, typed["model_name"] or None)
         return fetching.import_file(user, typed["team"], typed["host"], *words)
 
-    leave = _queued(request, form, queue, "The import is queued.")
+    leave = _queued(request, form, queue, "Import queued.")
     return leave or render(request, "models/import.html", {"form": form}, status=422 if form.errors else 200)
 
 
@@ -153,7 +153,7 @@ def from_address(request: HttpRequest) -> HttpResponse:
     def queue(typed: dict[str, Any]) -> Any:
         return fetching.from_url(user, typed["team"], typed["host"], typed["url"], typed["model_name"])
 
-    leave = _queued(request, form, queue, "The fetch is queued.")
+    leave = _queued(request, form, queue, "Download queued.")
     return leave or render(request, "models/address.html", {"form": form}, status=422 if form.errors else 200)
 
 
@@ -169,7 +169,7 @@ def fetch_to_host(request: HttpRequest, pk: int) -> HttpResponse:
     def queue(typed: dict[str, Any]) -> Any:
         return fetching.to_host(user, typed["team"], artifact, typed["host"])
 
-    if (leave := _queued(request, form, queue, "It is queued.")) is not None:
+    if (leave := _queued(request, form, queue, "Copy queued.")) is not None:
         return leave
     form.narrow(form.data)
     there = Host.objects.visible_to(user).filter(copies__artifact=artifact, copies__state=CopyState.PRESENT)
@@ -213,13 +213,13 @@ def _delete(request: HttpRequest, artifact: Artifact, copy: ArtifactCopy | None,
     if request.method == "POST":
         team = _named_team(teams, request.POST.get("team"))
         if team is None:
-            messages.error(request, "Choose one of your teams: the job is shown to it.")
-        elif carry_out(request, lambda: _queue_deletion(user, team, artifact, copy), "The deletion is queued."):
+            messages.error(request, "Choose one of your teams: it owns the job.")
+        elif carry_out(request, lambda: _queue_deletion(user, team, artifact, copy), "Deletion queued."):
             model = CatalogModel.objects.visible_to(user).filter(pk=artifact.catalog_model_id).first()
             return redirect("catalog:detail", model.slug) if model else redirect("catalog:index")
     # What people may not see by name is still said to be there.
     context: dict[str, Any] = {"artifact": artifact, "copy": copy, "loss": loss, "teams": teams}
-    context |= {"told": loss.users.told_to(user), "hidden": loss.users.hidden_from(user)}
+    context |= {"told": deleting.named(loss.users, artifact), "advice": deleting.advice(loss.users, artifact)}
     context |= {"losing": loss.schedules.told_to(user), "losing_hidden": loss.schedules.hidden_from(user)}
     return render(request, "models/delete.html", context)
 

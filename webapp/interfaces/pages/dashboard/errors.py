@@ -11,22 +11,30 @@ logger = logging.getLogger(__name__)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _page(request, 400, "That request makes no sense", "Go back, and try again from the page before.")
+    return _page(request, 400, "Bad request", "Go back to the previous page and try again.")
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    what = str(exception) or "You may not do this."
-    return _page(request, 403, what, "Ask an admin of your team for the role that this needs.")
+    what = str(exception) or "You don't have permission to do this."
+    return _page(request, 403, what, "Ask a team admin for the role that this needs.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _page(
-        request, 404, "There is nothing here", "It may have been deleted, or it belongs to a team that you are not in."
+        request,
+        404,
+        "Page not found",
+        "It may have been deleted, or it belongs to a team that you are not a member of.",
     )
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return _page(request, 500, "Something broke on our side", "Try again in a moment; if it stays, quote the id below.")
+    return _page(
+        request,
+        500,
+        "Something went wrong",
+        "Try again in a moment. If it keeps happening, give your administrator the request ID below.",
+    )
 
 
 def _page(request: HttpRequest, status: int, what: str, advice: str) -> HttpResponse:

@@ -71,7 +71,7 @@ def _hosts(user: User, q: str) -> list[Hit]:
 def _jobs(user: User, q: str) -> list[Hit]:
     rows = filter_rows(Job.objects.visible_to(user), q).for_list().distinct()[: MOST + 1]
     return [
-        Hit(f"{row.kind} #{row.pk}", reverse("jobs:detail", args=[row.pk]), str(row.artifact or ""), row.state)
+        Hit(f"{row.title} #{row.pk}", reverse("jobs:detail", args=[row.pk]), str(row.artifact or ""), row.state)
         for row in rows
     ]
 

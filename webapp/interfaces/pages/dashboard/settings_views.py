@@ -15,15 +15,16 @@ from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import NoReverseMatch, reverse
 
 from webapp import engines
 from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
-from webapp.interfaces.kit.doors import door, person
+from webapp.interfaces.kit.doors import carry_out, door, person
 from webapp.interfaces.pages.dashboard import help_pages
 from webapp.interfaces.pages.dashboard.context import modelyard_version
+from webapp.operations import rotating
 
 VENDORS = ("cpu", "nvidia", "amd", "intel")
 LICENCES = settings.BASE_DIR / "static" / "vendor" / "LICENSES.md"
@@ -46,14 +47,15 @@ class Section:
 
 
 SECTIONS = [
-    Section("settings:sign_in", "Sign-in", "Single sign-on with OpenID Connect; whether a second factor is asked for."),
-    Section("people:index", "People", "Who may sign in, their teams, and who runs this Modelyard."),
+    Section("settings:sign_in", "Sign-in", "Single sign-on (OpenID Connect) and the two-factor policy."),
+    Section("people:index", "People", "Users, team membership and administrators."),
     Section("teams:index", "Teams", "Members, roles, invitations, service keys and notifications of each team."),
     Section("audit:index", "Audit log", "Who changed what, when and from where."),
-    Section("catalog:hubs", "Hubs", "Where models are searched and fetched, with tokens for gated ones."),
+    Section("catalog:hubs", "Hubs", "Hugging Face and mirrors, with access tokens for gated models."),
     Section("catalog:images", "Images", "Which container images may run besides the engines' own."),
-    Section("dashboard:settings_engines", "Engines and versions", "What serves models here, and from which images."),
+    Section("dashboard:settings_engines", "Engines", "Inference engines and their container images."),
     Section("inventory:index", "Hosts", "Labels, prices, reserved memory, and which teams may use a host."),
+    Section("dashboard:settings_master_key", "Master key", "Which key encrypts secrets in the database; replace it."),
     Section("dashboard:settings_about", "About", "Versions, and the licences of everything inside."),
 ]
 
@@ -64,7 +66,7 @@ def admins_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
     @wraps(view)
     def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not person(request).is_superuser:
-            raise PermissionDenied("Only an admin of this Modelyard sees its settings.")
+            raise PermissionDenied("Only an administrator can see the settings.")
         return view(request, *args, **kwargs)
 
     return checked
@@ -91,6 +93,17 @@ def engine_list(request: HttpRequest) -> HttpResponse:
         for engine in engines.all()
     ]
     return render(request, "dashboard/settings_engines.html", {"rows": rows})
+
+
+@door("GET", "POST")
+@admins_only
+def master_key(request: HttpRequest) -> HttpResponse:
+    """Which keys there are and what is under them; the button that lets a new one write."""
+    if request.method == "POST":
+        said = "A new master key writes now. Save it: make backup-key."
+        carry_out(request, lambda: rotating.rotate(person(request)), said)
+        return redirect("dashboard:settings_master_key")
+    return render(request, "dashboard/settings_master_key.html", {"status": rotating.status()})
 
 
 @door("GET")

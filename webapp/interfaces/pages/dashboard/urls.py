@@ -14,5 +14,6 @@ urlpatterns = [
     path("help/<slug:slug>/", views.help_page, name="help_page"),
     path("settings/", settings_views.index, name="settings"),
     path("settings/engines/", settings_views.engine_list, name="settings_engines"),
+    path("settings/master-key/", settings_views.master_key, name="settings_master_key"),
     path("settings/about/", settings_views.about, name="settings_about"),
 ]

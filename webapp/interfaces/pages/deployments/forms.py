@@ -23,7 +23,7 @@ from webapp.interfaces.kit.picking import Pick
 from webapp.inventory.models import Host
 
 ALIASES_HELP = (
-    "Other model names that programs may send, separated by spaces: gpt-4o, meta-llama/Llama-3.1-8B, qwen2.5:7b."
+    "Alternative model names that clients may send, separated by spaces: gpt-4o, meta-llama/Llama-3.1-8B, qwen2.5:7b."
 )
 
 
@@ -48,7 +48,7 @@ class PickHost(Pick):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            Host.objects.none(), required=False, empty_label="Wherever it fits", what="hosts",
+            Host.objects.none(), required=False, empty_label="Any host with room (automatic)", what="hosts",
             **options,
         )  # fmt: skip
 
@@ -82,22 +82,27 @@ def _engine_choices() -> list[tuple[str, str]]:
 class Parts(forms.Form):
     """What the forms of a new and of an existing deployment have in common."""
 
-    engine = forms.ChoiceField(choices=_engine_choices, help_text="The server that loads the model.")
+    engine = forms.ChoiceField(choices=_engine_choices, help_text="The inference server.")
     image = forms.CharField(
-        max_length=200, required=False, help_text="Another than the engine's own; Settings > Images says which may run."
+        max_length=200,
+        required=False,
+        help_text="Custom container image, for example registry.example/engine:tag. Leave empty for the engine "
+        "default; Settings > Images lists what may run.",
     )
     aliases = forms.CharField(max_length=MAX_ALIASES * (MAX_ALIAS_CHARS + 1), required=False, help_text=ALIASES_HELP)
     placement_labels = LabelsField(
         required=False, max_length=2600, label="Placement labels",
-        help_text="Only on hosts that carry all of these, with blanks between: gpu=a100 rack-3. Empty: anywhere.",
+        help_text="Only hosts that have all of these labels, separated by spaces: gpu=a100 rack-3. Leave empty for any "
+        "host.",
     )  # fmt: skip
     max_tokens_default = forms.IntegerField(
-        required=False, min_value=0, max_value=limits.MOST_TOKENS, label="Tokens of an answer",
-        help_text="Where a request does not say how long its answer may be. Empty: the engine's own.",
+        required=False, min_value=0, max_value=limits.MOST_TOKENS, label="Default max tokens",
+        help_text="For requests that set no max_tokens. Leave empty for the engine default.",
     )  # fmt: skip
     max_tokens_limit = forms.IntegerField(
-        required=False, min_value=0, max_value=limits.MOST_TOKENS, label="Most tokens of an answer",
-        help_text="A request that asks for more gets so many. Empty: no limit. Holds from the next request on.",
+        required=False, min_value=0, max_value=limits.MOST_TOKENS, label="Max tokens limit",
+        help_text="Requests that ask for more are capped to this. Leave empty for no limit. Applies from the next "
+        "request on.",
     )  # fmt: skip
     # Beside the engine's options, and what most people leave as it is.
     special = ("image", "placement_labels")
@@ -123,11 +128,11 @@ class Parts(forms.Form):
         if typed.get("artifact") and typed.get("engine"):
             problem = checking.why_not(typed["engine"], typed["artifact"])
             if problem and checking.loading(typed["artifact"]):
-                self.add_error("engine", f"{problem} It is chosen now: look at its options, then go on.")
+                self.add_error("engine", f"{problem} It is selected now: review its options and submit again.")
             elif problem:
                 self.add_error("artifact", problem)
             elif self.is_of_another_engine():
-                self.add_error("engine", "Its options are shown now: look at them, then go on.")
+                self.add_error("engine", "The options changed for this engine: review them and submit again.")
         return typed
 
     def chosen(self, name: str) -> Any:
@@ -203,15 +208,17 @@ class DeploymentForm(Parts):
     name = forms.CharField(
         max_length=63,
         validators=[NAME],
-        help_text="What programs write as “model”. Lower-case letters, digits, dots and dashes.",
+        help_text="The model name that clients send in the “model” field. Lower-case letters, digits, dots and dashes.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
-    artifact = PickArtifact(empty_label="Choose a model …", help_text="Files that are on a host already.")
-    team = PickTeam(help_text="Who owns it and may use it.")
-    replicas = forms.IntegerField(
-        min_value=1, max_value=MAX_REPLICAS, initial=1, help_text="Copies that share the requests."
+    artifact = PickArtifact(
+        empty_label="Choose a model …", help_text="Only models already downloaded to a host are listed."
     )
-    host = PickHost(help_text="Leave it to Modelyard, or pin it.")
+    team = PickTeam(help_text="The owner. Members of this team can use it.")
+    replicas = forms.IntegerField(
+        min_value=1, max_value=MAX_REPLICAS, initial=1, help_text="Requests are load-balanced across the replicas."
+    )
+    host = PickHost(help_text="Automatic placement, or pin it to a host.")
 
     def __init__(self, data: Mapping[str, Any] | None, *, teams: Sequence[Team], initial: dict[str, Any]) -> None:
         super().__init__(data, initial=initial)
@@ -250,11 +257,15 @@ class EditForm(Parts):
     """What a deployment runs, where, how often and under which other names."""
 
     artifact = PickArtifact(empty_label=None)
-    host = PickHost(help_text="Leave it, or pin it.")
+    host = PickHost(help_text="Automatic placement, or pin it to a host.")
     replicas = forms.IntegerField(
-        min_value=0, max_value=MAX_REPLICAS, help_text="Copies that share the requests; 0 keeps it without any."
+        min_value=0,
+        max_value=MAX_REPLICAS,
+        help_text="Requests are load-balanced across the replicas. 0 = scaled to zero.",
     )
-    note = forms.CharField(max_length=200, required=False, help_text="Why, for the list of revisions.")
+    note = forms.CharField(
+        max_length=200, required=False, help_text="Why you change it; shown in the list of revisions."
+    )
     base = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
     may_gap = forms.BooleanField(required=False)
 

@@ -72,20 +72,20 @@ def bulk(request: HttpRequest) -> HttpResponse:
     ticked = [pk for pk in map(parse_id, request.POST.getlist("pk")[:200]) if pk is not None]
     rows = list(Deployment.objects.visible_to(user).select_related("team").filter(pk__in=ticked).order_by("name"))
     if not rows or verb not in _BULK:
-        messages.warning(request, "Tick the deployments first, then choose what to do with them.")
+        messages.warning(request, "Select at least one deployment.")
         return redirect("deployments:index")
     if verb == "delete" and request.POST.get("sure") != "yes":
         return render(request, "deployments/delete_many.html", {"deployments": rows})
     done = [row.name for row in rows if carry_out(request, partial(_BULK[verb], user, row), "")]
     if done:
-        messages.success(request, f"Asked {', '.join(done)} to {_TO[verb]}.")
+        messages.success(request, f"{_DOING[verb]} {', '.join(done)}.")
     return redirect("deployments:index")
 
 
 _BULK: dict[str, Callable[[User, Deployment], None]] = {
     "start": services.start, "stop": services.stop, "restart": services.restart, "delete": services.delete,
 }  # fmt: skip
-_TO = {"start": "run", "stop": "stop", "restart": "restart", "delete": "be deleted"}
+_DOING = {"start": "Starting", "stop": "Stopping", "restart": "Restarting", "delete": "Deleting"}
 
 
 @door("GET")
@@ -139,12 +139,12 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
 
 @door("POST")
 def start(request: HttpRequest, pk: int) -> HttpResponse:
-    return _wish(request, pk, services.start, "Asked {} to run.")
+    return _wish(request, pk, services.start, "Starting {}.")
 
 
 @door("POST")
 def stop(request: HttpRequest, pk: int) -> HttpResponse:
-    return _wish(request, pk, services.stop, "Asked {} to stop; requests that are running may finish.")
+    return _wish(request, pk, services.stop, "Stopping {}; in-flight requests will finish.")
 
 
 def _wish(request: HttpRequest, pk: int, verb: Callable[[User, Deployment], None], said: str) -> HttpResponse:
@@ -160,7 +160,7 @@ def scale(request: HttpRequest, pk: int) -> HttpResponse:
     asked = parse_id(request.POST.get("replicas", ""))
     # What is no number is refused by the service like any number out of range.
     wanted = -1 if asked is None else asked
-    return _wish(request, pk, partial(_scale, wanted), f"Asked {{}} for {wanted} replica{'' if wanted == 1 else 's'}.")
+    return _wish(request, pk, partial(_scale, wanted), f"Scaling {{}} to {wanted} replica{'' if wanted == 1 else 's'}.")
 
 
 def _scale(replicas: int, user: User, deployment: Deployment) -> None:
@@ -170,7 +170,7 @@ def _scale(replicas: int, user: User, deployment: Deployment) -> None:
 @door("POST")
 def restart(request: HttpRequest, pk: int) -> HttpResponse:
     may_gap = "may_gap" in request.POST
-    return _wish(request, pk, partial(_restart, may_gap), "Asked {} to replace its replicas, one by one.")
+    return _wish(request, pk, partial(_restart, may_gap), "Rolling restart of {} started.")
 
 
 def _restart(may_gap: bool, user: User, deployment: Deployment) -> None:
@@ -180,7 +180,7 @@ def _restart(may_gap: bool, user: User, deployment: Deployment) -> None:
 @door("POST")
 def roll_back(request: HttpRequest, pk: int, revision: int) -> HttpResponse:
     verb = partial(_roll_back, revision, "may_gap" in request.POST)
-    return _wish(request, pk, verb, f"Asked {{}} to run what revision {revision} ran.")
+    return _wish(request, pk, verb, f"Rolling {{}} back to revision {revision}.")
 
 
 def _roll_back(revision: int, may_gap: bool, user: User, deployment: Deployment) -> None:
@@ -195,7 +195,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     error = ""
     if request.method == "POST":
         if request.POST.get("name", "").strip() != deployment.name:
-            error = f"Type {deployment.name} exactly as it is written."
+            error = f"The name doesn't match: type {deployment.name}."
         elif carry_out(request, lambda: services.delete(user, deployment), f"{deployment.name} is being deleted."):
             return redirect("deployments:index")
     context = {"deployment": deployment, "error": error, "may_operate": may(user, deployment.team, Role.OPERATOR)}

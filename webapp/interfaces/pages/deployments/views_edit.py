@@ -35,7 +35,7 @@ def new(request: HttpRequest) -> HttpResponse:
         except Refused as refusal:
             form.take(refusal, options)
         else:
-            messages.success(request, f"Asked {deployment.name} to run.")
+            messages.success(request, f"{deployment.name} is starting.")
             return redirect("deployments:detail", deployment.pk)
     context = {
         "form": form,
@@ -164,7 +164,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
         except Refused as refusal:
             form.take(refusal, options)
         else:
-            said = "is being changed, one replica at a time" if done.rolls else "has been changed"
+            said = "is being updated, one replica at a time" if done.rolls else "was updated"
             messages.success(request, f"{deployment.name} {said}.")
             return redirect("deployments:detail", pk)
     context = {
@@ -236,12 +236,12 @@ def keep_preset(request: HttpRequest, pk: int) -> HttpResponse:
     """Keep the deployment's options for the team, under a name."""
     deployment, user, name = own(request, pk), person(request), clean_text(request.POST.get("name"))
     verb = lambda: presets.save(user, deployment.team, deployment.engine, name, deployment.options)  # noqa: E731
-    carry_out(request, verb, f"Kept as the preset {name}.")
+    carry_out(request, verb, f"Saved as preset {name}.")
     return redirect("deployments:detail", pk)
 
 
 @door("POST")
 def forget_preset(request: HttpRequest, pk: int) -> HttpResponse:
     preset = get_object_or_404(OptionPreset.objects.visible_to(person(request)).select_related("team"), pk=pk)
-    carry_out(request, lambda: presets.delete(person(request), preset), f"Forgot the preset {preset.name}.")
+    carry_out(request, lambda: presets.delete(person(request), preset), f"Deleted the preset {preset.name}.")
     return redirect("deployments:new")

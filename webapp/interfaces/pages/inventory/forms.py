@@ -19,18 +19,18 @@ class HostForm(forms.Form):
     labels = forms.CharField(
         required=False,
         max_length=2600,
-        help_text="key or key=value, with commas between: rack-3, gpu=a100. Deployments may ask for them.",
+        help_text="Comma-separated, each key or key=value: rack-3, gpu=a100. Deployments can require them.",
     )
     price_per_hour = forms.DecimalField(
         required=False, min_value=0, max_digits=10, decimal_places=4, label="Price per hour",
-        help_text="In the currency you count in. Empty: costs are not told.",
+        help_text="Hourly cost in your currency. Leave empty to show no costs.",
     )  # fmt: skip
     reserved_gib = forms.DecimalField(
-        required=False, min_value=0, max_digits=10, decimal_places=2, label="Reserved memory, GiB",
-        help_text="What placements leave to the system. Empty: a tenth of the memory, 0.5 to 8 GiB.",
+        required=False, min_value=0, max_digits=10, decimal_places=2, label="Reserved for the system (GiB)",
+        help_text="RAM kept free for the OS. Leave empty for 10 % of the memory, 0.5 to 8 GiB.",
     )  # fmt: skip
     is_shared = forms.BooleanField(
-        required=False, label="Every team may use it", help_text="Otherwise only the teams below see it and place here."
+        required=False, label="Every team may use it", help_text="Otherwise only the teams below can see and use it."
     )
     teams = forms.ModelMultipleChoiceField(
         Team.objects.none(), required=False, widget=forms.CheckboxSelectMultiple, label="Teams",

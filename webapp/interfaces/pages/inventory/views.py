@@ -87,7 +87,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
         except Refused as refusal:
             form.take(refusal)
         else:
-            messages.success(request, f"{host.name} is changed.")
+            messages.success(request, f"{host.name} was changed.")
             return redirect("inventory:detail", pk)
     return render(request, "hosts/edit.html", {"host": host, "form": form}, status=422 if form.errors else 200)
 
@@ -97,7 +97,7 @@ def drain(request: HttpRequest, pk: int) -> HttpResponse:
     """Take the host out of placement or back in."""
     user, host = _managed(request, pk)
     wanted = request.POST.get("drained") == "1"
-    said = f"{host.name} takes no new replicas." if wanted else f"{host.name} takes new replicas again."
+    said = f"{host.name} is drained: it takes no new replicas." if wanted else f"{host.name} takes new replicas again."
     carry_out(request, lambda: managing.set_drained(user, host, wanted), said)
     return answer(request, "inventory:detail", "hosts/_panel.html", lambda: detail_panel(user, pk)[1], pk)
 
@@ -106,7 +106,9 @@ def drain(request: HttpRequest, pk: int) -> HttpResponse:
 def accept(request: HttpRequest, pk: int) -> HttpResponse:
     """Take the engine that answers at this address now for the host's own."""
     user, host = _managed(request, pk)
-    carry_out(request, lambda: services.accept_engine(user, host), f"The next look at {host.name} decides.")
+    carry_out(
+        request, lambda: services.accept_engine(user, host), f"The new Docker engine of {host.name} is checked now."
+    )
     return answer(request, "inventory:detail", "hosts/_panel.html", lambda: detail_panel(user, pk)[1], pk)
 
 
@@ -115,16 +117,16 @@ def release_hold(request: HttpRequest, pk: int) -> HttpResponse:
     """Let unknown containers of this installation be removed again."""
     user, _host = _managed(request, pk)
     carry_out(
-        request, lambda: services.release_hold(user), "Containers that no deployment knows are removed from now on."
+        request, lambda: services.release_hold(user), "Hold released: unmanaged containers are removed from now on."
     )
     return answer(request, "inventory:detail", "hosts/_panel.html", lambda: detail_panel(user, pk)[1], pk)
 
 
 def _managed(request: HttpRequest, pk: int) -> tuple[User, Host]:
-    """The host, for the installation's admins alone."""
+    """The host, for administrators alone."""
     user = person(request)
     if not user.is_superuser:
-        raise PermissionDenied("Only an admin of this Modelyard may change a host.")
+        raise PermissionDenied("Only an administrator can change a host.")
     return user, get_object_or_404(Host, pk=pk)
 
 

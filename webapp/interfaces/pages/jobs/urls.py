@@ -11,6 +11,7 @@ urlpatterns = [
     path("<int:pk>/log/", views.log, name="log"),
     path("<int:pk>/cancel/", views.cancel, name="cancel"),
     path("<int:pk>/delete/", views.delete, name="delete"),
+    path("<int:pk>/give-up/", views.give_up, name="give_up"),
     path("delete-ended/", views.delete_ended, name="delete_ended"),
     path("<int:pk>/retry/", views.retry, name="retry"),
 ]

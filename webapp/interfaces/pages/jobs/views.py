@@ -90,6 +90,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
         "has_ended": job.state in ENDED,
         "may_retry": job.state in (JobState.FAILED, JobState.CANCELLED) and not job.is_leaving,
         "may_operate": may(user, job.team, Role.OPERATOR),
+        "may_give_up": user.is_superuser and ending.is_stuck(job),
     }
 
 
@@ -103,21 +104,29 @@ def _shown(params: Mapping[str, Any]) -> dict[str, Any]:
 
 @door("POST")
 def cancel(request: HttpRequest, pk: int) -> HttpResponse:
-    return _ask(request, pk, services.cancel, "Asked the job to stop.")
+    return _ask(request, pk, services.cancel, "Cancelling the job…")
 
 
 @door("POST")
 def retry(request: HttpRequest, pk: int) -> HttpResponse:
-    return _ask(request, pk, services.retry, "The job is queued again.")
+    return _ask(request, pk, services.retry, "Job queued again.")
 
 
 @door("POST")
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     job = get_object_or_404(Job.objects.visible_to(user).select_related("team"), pk=pk)
-    if carry_out(request, lambda: ending.delete(user, job), "The job's record is deleted."):
+    if carry_out(request, lambda: ending.delete(user, job), "The job's record was deleted."):
         return redirect("jobs:index")
     return redirect("jobs:detail", pk)
+
+
+@door("POST")
+def give_up(request: HttpRequest, pk: int) -> HttpResponse:
+    user = person(request)
+    job = get_object_or_404(Job.objects.visible_to(user).select_related("team"), pk=pk)
+    carry_out(request, lambda: ending.give_up(user, job), "The job is given up.")
+    return redirect("jobs:detail", pk) if Job.objects.filter(pk=pk).exists() else redirect("jobs:index")
 
 
 @door("POST")
@@ -127,7 +136,7 @@ def delete_ended(request: HttpRequest) -> HttpResponse:
     teams = [team for team in teams_of(user, Role.OPERATOR) if key in (None, "", str(team.pk))]
     if not teams:
         raise Http404
-    carry_out(request, lambda: [ending.delete_ended(user, team) for team in teams], "The ended jobs are deleted.")
+    carry_out(request, lambda: [ending.delete_ended(user, team) for team in teams], "The ended jobs were deleted.")
     return redirect("jobs:index")
 
 

@@ -35,7 +35,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus' text format, for whoever has MODELYARD_METRICS_TOKEN, or an admin's key that may read."""
     if not _may_look(request):
-        refusal = "Send MODELYARD_METRICS_TOKEN, or an installation admin's API key with the scope read, as Bearer.\n"
+        refusal = "Send MODELYARD_METRICS_TOKEN, or an administrator's API key with the scope read, as Bearer.\n"
         response = HttpResponse(refusal, status=401, content_type="text/plain")
         response["WWW-Authenticate"] = "Bearer"
         return response
@@ -46,7 +46,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _may_look(request: HttpRequest) -> bool:
-    """Prometheus' token, a key of an installation's admin with the scope read, or such an admin's browser."""
+    """Prometheus' token, a key of an administrator with the scope read, or such an admin's browser."""
     shown = request.headers.get("Authorization", "")
     scheme, _, text = shown.partition(" ")
     if not shown:

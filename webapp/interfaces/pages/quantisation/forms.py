@@ -25,28 +25,29 @@ matches: (?i)\\bblue\\b"""
 class QuantiseForm(RefusableForm):
     """What to make, where, and how it is judged. The method's own options are a form of their own."""
 
-    method = forms.ChoiceField(help_text=f"It depends on what will serve the result: {served_by()}.")
-    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="The job is shown to this team.")
+    method = forms.ChoiceField(help_text=f"Depends on the engine that will serve the result: {served_by()}.")
+    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Team that owns the job.")
     host = forms.ModelChoiceField(Host.objects.none(), empty_label=None, help_text="Hosts that have the source.")
     calibration = forms.ModelChoiceField(
-        CalibrationSet.objects.none(), required=False, empty_label="The one that ships",
-        label="Text to calibrate on", help_text="Best is text like what the model will see.",
+        CalibrationSet.objects.none(), required=False, empty_label="Built-in dataset",
+        label="Calibration dataset", help_text="Use text similar to your real workload.",
     )  # fmt: skip
     measure = forms.BooleanField(
-        required=False, initial=True, label="Measure what it costs",
+        required=False, initial=True, label="Evaluate quality and speed",
         help_text="Perplexity, KL divergence and agreement with the source, speed and memory.",
     )  # fmt: skip
     judging = forms.ModelChoiceField(
-        CalibrationSet.objects.none(), required=False, empty_label="The one that ships",
-        label="Text to judge with", help_text="Not the one to calibrate on; the same one for all variants.",
+        CalibrationSet.objects.none(), required=False, empty_label="Built-in dataset",
+        label="Evaluation dataset",
+        help_text="Use a different dataset than for calibration, and the same one for all variants.",
     )  # fmt: skip
     prompts = forms.ModelChoiceField(
         PromptSet.objects.none(), required=False, empty_label="None", label="Golden prompts",
-        help_text="Questions of your team; how many are answered as expected is kept with the result.",
+        help_text="Your team's questions with known answers; the result records how many were answered as expected.",
     )  # fmt: skip
     chunks = forms.IntegerField(
-        min_value=1, max_value=2000, initial=16, label="Pieces to judge",
-        help_text="Pieces of 512 tokens, at most; more are more exact and take longer.",
+        min_value=1, max_value=2000, initial=16, label="Evaluation chunks",
+        help_text="Maximum number of 512-token chunks; more is more accurate and takes longer.",
     )  # fmt: skip
 
     def __init__(self, data: Any, *, artifact: Artifact, teams: list[Team]) -> None:
@@ -101,12 +102,12 @@ class QuantiseForm(RefusableForm):
 class TextForm(RefusableForm):
     """A text to calibrate on or to judge with."""
 
-    name = forms.CharField(max_length=80, help_text="What people choose it by.")
+    name = forms.CharField(max_length=80, help_text="Display name.")
     team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Who may use it.")
-    licence = forms.CharField(max_length=80, required=False, help_text="Under which terms you have it.")
+    licence = forms.CharField(max_length=80, required=False, help_text="Licence of the text.")
     text = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 12, "spellcheck": "false"}),
-        help_text="Paragraphs with an empty line between them, a few hundred at best.",
+        help_text="Paragraphs separated by empty lines; a few hundred work best.",
     )
 
     def __init__(self, data: Any, *, teams: list[Team]) -> None:
@@ -117,12 +118,12 @@ class TextForm(RefusableForm):
 class PromptsForm(RefusableForm):
     """Golden prompts as people write them."""
 
-    name = forms.CharField(max_length=80, help_text="What people choose them by.")
+    name = forms.CharField(max_length=80, help_text="Display name.")
     team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Who may use them.")
     prompts = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 12, "spellcheck": "false", "placeholder": EXAMPLE}),
-        help_text="A prompt, and on its last line what the answer must hold: “contains:” a text in whatever case, "
-        "“matches:” a regular expression, “equals:” the whole answer. An empty line begins the next one.",
+        help_text="A prompt, and on its last line what the answer must be: “contains:” a text in any case, "
+        "“matches:” a regular expression, “equals:” the whole answer. An empty line starts the next prompt.",
     )  # fmt: skip
 
     def __init__(self, data: Any, *, teams: list[Team]) -> None:

@@ -36,7 +36,7 @@ def quantise(request: HttpRequest, pk: int) -> HttpResponse:
         except Refused as refusal:
             form.take(refusal)
         else:
-            messages.success(request, "The work is queued.")
+            messages.success(request, "Job queued.")
             return redirect("jobs:detail", job.pk)
     status = 422 if is_sent else 200
     return render(request, "quantisation/new.html", _shown(artifact, form), status=status)
@@ -74,11 +74,11 @@ def again(request: HttpRequest, pk: int) -> HttpResponse:
     own = [team for team in teams if team.pk == artifact.team_id]
     back = redirect("catalog:detail", artifact.catalog_model.slug)
     if not teams or copy is None:
-        messages.error(request, "This needs a team that you may act for, and a host that has the files.")
+        messages.error(request, "You need a team that you can act for, and a host that has the files.")
         return back
     queued: list[Any] = []
     if carry_out(
-        request, lambda: queued.append(services.again(user, (own or teams)[0], artifact, copy.host)), "It is queued."
+        request, lambda: queued.append(services.again(user, (own or teams)[0], artifact, copy.host)), "Rebuild queued."
     ):
         return redirect("jobs:detail", queued[0].pk)
     return back
@@ -120,7 +120,7 @@ def texts(request: HttpRequest) -> HttpResponse:
         except Refused as refusal:
             form.take(refusal)
         else:
-            messages.success(request, "The text is kept.")
+            messages.success(request, "Dataset saved.")
             return redirect("quantisation:texts")
     rows = CalibrationSet.objects.visible_to(user).for_list()
     context = {"texts": rows, "form": form, "may_add": bool(teams), "own": {team.pk for team in teams}}
@@ -140,7 +140,7 @@ def prompts(request: HttpRequest) -> HttpResponse:
         except Refused as refusal:
             form.take(refusal)
         else:
-            messages.success(request, "The prompts are kept.")
+            messages.success(request, "Golden prompts saved.")
             return redirect("quantisation:prompts")
     rows = PromptSet.objects.visible_to(user).for_list()
     context = {"sets": rows, "form": form, "may_add": bool(teams), "own": {team.pk for team in teams}}
@@ -151,7 +151,7 @@ def prompts(request: HttpRequest) -> HttpResponse:
 def delete_prompts(request: HttpRequest, prompts_id: int) -> HttpResponse:
     user = person(request)
     row = get_object_or_404(PromptSet.objects.visible_to(user).select_related("team"), pk=prompts_id)
-    carry_out(request, lambda: services.delete_prompts(user, row), "The prompts are gone.")
+    carry_out(request, lambda: services.delete_prompts(user, row), "Golden prompts deleted.")
     return redirect("quantisation:prompts")
 
 
@@ -173,5 +173,5 @@ def prompts_owner(request: HttpRequest, prompts_id: int) -> HttpResponse:
 def delete_text(request: HttpRequest, text_id: int) -> HttpResponse:
     user = person(request)
     text = get_object_or_404(CalibrationSet.objects.visible_to(user).select_related("team"), pk=text_id)
-    carry_out(request, lambda: services.delete_text(user, text), "The text is gone.")
+    carry_out(request, lambda: services.delete_text(user, text), "Dataset deleted.")
     return redirect("quantisation:texts")

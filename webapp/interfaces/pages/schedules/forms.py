@@ -30,94 +30,102 @@ OFFERED = (
     Recipe(method="fp8"),
 )  # fmt: skip
 WHEN_WORDS = [
-    (When.CRONTAB.value, "At times of a crontab line"),
-    (When.INTERVAL.value, "Every so many minutes"),
-    (When.NEW_REVISION.value, "When the repository has a new revision"),
+    (When.CRONTAB.value, "Cron schedule"),
+    (When.INTERVAL.value, "Fixed interval"),
+    (When.NEW_REVISION.value, "On new upstream commit"),
 ]
 
 
 class ScheduleForm(RefusableForm):
     """What, out of what, when, and what happens with the result."""
 
-    name = forms.CharField(max_length=80, help_text="What people know it by.")
-    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Whose schedule it is.")
+    name = forms.CharField(max_length=80, help_text="Display name.")
+    team = forms.ModelChoiceField(Team.objects.none(), empty_label=None, help_text="Team that owns the schedule.")
     artifact = PickArtifact(
-        required=False, empty_label="A repository of a hub, see below", label="Source",
-        help_text="The files to make smaller ones of; 16-bit ones are best.",
+        required=False, empty_label="Hub repository (see below)", label="Source",
+        help_text="Source model, preferably BF16 or F16.",
     )  # fmt: skip
     hub = forms.ModelChoiceField(Hub.objects.none(), required=False, empty_label="No hub")
     repo = forms.CharField(
         max_length=200, required=False, label="Repository", help_text="owner/name", widget=forms.TextInput(QUIET)
     )
     revision = forms.CharField(
-        max_length=200, required=False, help_text="Branch or tag; the main branch when empty.",
+        max_length=200, required=False, help_text="Branch or tag. Leave empty for the main branch.",
         widget=forms.TextInput(QUIET),
     )  # fmt: skip
     variant = forms.CharField(
         max_length=300, required=False, widget=forms.TextInput(QUIET),
-        help_text="Which files: the variant's key as the repository's page shows it.",
+        help_text="The variant's name as shown on the repository's page.",
     )  # fmt: skip
     recipes = forms.MultipleChoiceField(
-        widget=forms.CheckboxSelectMultiple, help_text="The first one in this order whose result passes is served."
+        widget=forms.CheckboxSelectMultiple,
+        help_text="In order of preference: the first result that passes is deployed.",
     )
-    host = Pick(Host.objects.none(), empty_label=None, help_text="Where the work is done.", what="hosts")
+    host = Pick(Host.objects.none(), empty_label=None, help_text="Host that runs the jobs.", what="hosts")
     when = forms.ChoiceField(
-        choices=WHEN_WORDS, help_text="The fields below count as far as they belong to it. Missed times are one run."
+        choices=WHEN_WORDS,
+        help_text="Only the fields for the chosen trigger apply. Missed runs are coalesced into one.",
     )
     crontab = forms.CharField(
-        max_length=120, required=False, initial="0 2 * * *", widget=forms.TextInput(QUIET), label="Crontab line",
+        max_length=120, required=False, initial="0 2 * * *", widget=forms.TextInput(QUIET), label="Cron expression",
         help_text="Minute, hour, day of month, month, day of week. 0 2 * * * is every night at two.",
     )  # fmt: skip
-    interval_min = forms.IntegerField(min_value=0, max_value=527_040, required=False, label="Minutes between runs",
-        help_text="For “every so many minutes”, at least 5; 1440 is once a day.",
+    interval_min = forms.IntegerField(min_value=0, max_value=527_040, required=False, label="Interval (minutes)",
+        help_text="At least 5; 1440 is once a day.",
     )  # fmt: skip
     zone = forms.CharField(
-        max_length=60, initial="UTC", label="Time zone", widget=forms.TextInput(QUIET), help_text="Like Europe/Berlin."
+        max_length=60,
+        initial="UTC",
+        label="Time zone",
+        widget=forms.TextInput(QUIET),
+        help_text="IANA time zone, e.g. Europe/Berlin.",
     )
-    opens_at = forms.TimeField(required=False, label="Begin only from", help_text="Local time, 22:00; empty: always.")
-    shuts_at = forms.TimeField(required=False, label="and until",
-        help_text="Runs that have begun go on; 06:00.",
+    opens_at = forms.TimeField(
+        required=False,
+        label="Maintenance window start",
+        help_text="Local time, e.g. 22:00. Runs start only inside the window; leave empty for any time.",
+    )
+    shuts_at = forms.TimeField(required=False, label="Maintenance window end",
+        help_text="Local time, e.g. 06:00. Runs in progress continue.",
     )  # fmt: skip
     idle_min = forms.IntegerField(
-        min_value=1, max_value=1440, required=False, label="Only after minutes of quiet",
-        help_text="No request to the host's deployments and no job there for so long; empty: at once.",
+        min_value=1, max_value=1440, required=False, label="Only when host idle for (minutes)",
+        help_text="No requests to the host's deployments and no jobs there for so long. Leave empty to start at once.",
     )  # fmt: skip
     chunks = forms.IntegerField(
-        min_value=1, max_value=2000, initial=16, required=False, label="Pieces of text to judge with",
-        help_text="Pieces of 512 tokens; more are more exact and take longer. Empty: not compared.",
+        min_value=1, max_value=2000, initial=16, required=False, label="Evaluation chunks",
+        help_text="512-token chunks; more is more accurate and takes longer. Leave empty to skip evaluation.",
     )  # fmt: skip
     max_kl_divergence = forms.FloatField(
-        min_value=0, max_value=100, required=False, label="KL divergence at most", help_text="0.05 is strict at 4 bits."
+        min_value=0, max_value=100, required=False, label="Max KL divergence", help_text="0.05 is strict at 4 bits."
     )
     min_top1_agreement_percent = forms.FloatField(
         min_value=0,
         max_value=100,
         required=False,
-        label="Top-1 agreement at least, in percent",
+        label="Min top-1 agreement (%)",
         help_text="How often the most likely next token is the source's; 90 is strict at 4 bits.",
     )
     max_perplexity_ratio = forms.FloatField(
-        min_value=0.5, max_value=100, required=False, label="Perplexity ratio at most",
+        min_value=0.5, max_value=100, required=False, label="Max perplexity ratio",
         help_text="1.02: two percent worse than the source.",
     )  # fmt: skip
     prompts = forms.ModelChoiceField(
         PromptSet.objects.none(), required=False, empty_label="None", label="Golden prompts",
-        help_text="Questions of your team that every result is asked; kept under Models > Golden prompts.",
+        help_text="Your team's questions with known answers, from Models > Golden prompts.",
     )  # fmt: skip
     min_prompts_passed_percent = forms.FloatField(
-        min_value=0, max_value=100, required=False, label="Golden prompts passed at least, in percent",
-        help_text="100: every answer must hold what is expected.",
+        min_value=0, max_value=100, required=False, label="Min golden prompts passed (%)",
+        help_text="100: every answer must be as expected.",
     )  # fmt: skip
     deployment = Pick(
-        Deployment.objects.none(), required=False, empty_label="None: only make it", label="Serve it as",
-        help_text="Rolled to the result that passes, without a failed request.", what="deployments",
+        Deployment.objects.none(), required=False, empty_label="Don't deploy", label="Deploy to",
+        help_text="Zero-downtime rolling update to the first result that passes.", what="deployments",
     )  # fmt: skip
-    may_gap = forms.BooleanField(
-        required=False, label="The old one may go first where there is no room for both: a gap in service"
-    )
+    may_gap = forms.BooleanField(required=False, label="Allow downtime if old and new don't fit side by side")
     keep_last = forms.IntegerField(
-        min_value=1, max_value=1000, required=False, label="Keep so many results",
-        help_text="Of each recipe; older ones are deleted unless they are served. Empty: all.",
+        min_value=1, max_value=1000, required=False, label="Keep last N results",
+        help_text="Per recipe. Older ones are deleted unless they are in use. Leave empty to keep all.",
     )  # fmt: skip
 
     def __init__(self, data: Any, *, user: User, teams: list[Team], schedule: Schedule | None = None) -> None:
@@ -187,19 +195,19 @@ class TargetEventsForm(RefusableForm):
     """What to tell."""
 
     events = forms.MultipleChoiceField(
-        choices=list(notifying.EVENTS.items()), widget=forms.CheckboxSelectMultiple, label="Tell when"
+        choices=list(notifying.EVENTS.items()), widget=forms.CheckboxSelectMultiple, label="Notify on"
     )
 
 
 class TargetForm(RefusableForm):
     """Whom to tell what."""
 
-    kind = forms.ChoiceField(choices=[(TargetKind.WEBHOOK.value, "A web address"), (TargetKind.MAIL.value, "Mail")])
+    kind = forms.ChoiceField(choices=[(TargetKind.WEBHOOK.value, "Webhook"), (TargetKind.MAIL.value, "Email")])
     address = forms.CharField(
-        max_length=500, widget=forms.TextInput(QUIET), help_text="https://… or a mail address."
+        max_length=500, widget=forms.TextInput(QUIET), help_text="https://… URL or email address."
     )  # fmt: skip
     events = forms.MultipleChoiceField(
-        choices=list(notifying.EVENTS.items()), widget=forms.CheckboxSelectMultiple, label="Tell when",
+        choices=list(notifying.EVENTS.items()), widget=forms.CheckboxSelectMultiple, label="Notify on",
         initial=["schedule.refused", "schedule.failed", "job.failed", "deployment.failed"],
     )  # fmt: skip
 

@@ -126,30 +126,30 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _kept(request: HttpRequest, schedule: Schedule) -> HttpResponse:
-    messages.success(request, f"{schedule.name} is kept.")
+    messages.success(request, f"{schedule.name} is saved.")
     return redirect("schedules:detail", schedule.pk)
 
 
 @door("POST")
 def pause(request: HttpRequest, pk: int) -> HttpResponse:
-    return _ask(request, pk, services.pause, "It fires no more.")
+    return _ask(request, pk, services.pause, "Schedule paused.")
 
 
 @door("POST")
 def resume(request: HttpRequest, pk: int) -> HttpResponse:
-    return _ask(request, pk, services.resume, "It fires again.")
+    return _ask(request, pk, services.resume, "Schedule resumed.")
 
 
 @door("POST")
 def run(request: HttpRequest, pk: int) -> HttpResponse:
-    return _ask(request, pk, services.run_now, "It runs.")
+    return _ask(request, pk, services.run_now, "Run started.")
 
 
 @door("POST")
 def cancel(request: HttpRequest, run_id: int) -> HttpResponse:
     user = person(request)
     found = get_object_or_404(ScheduleRun.objects.visible_to(user).select_related("schedule__team"), pk=run_id)
-    carry_out(request, lambda: services.cancel(user, found), "Asked the run to stop.")
+    carry_out(request, lambda: services.cancel(user, found), "Cancelling the run.")
     pk = found.schedule_id
     return answer(request, "schedules:detail", "schedules/_panel.html", lambda: detail_panel(user, pk)[1], pk)
 

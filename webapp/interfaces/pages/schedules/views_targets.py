@@ -32,7 +32,7 @@ def index(request: HttpRequest, slug: str) -> HttpResponse:
             form.take(refusal)
         else:
             if not secret:
-                messages.success(request, "It will be told.")
+                messages.success(request, "Target added.")
                 return redirect("schedules:targets", slug)
             form = TargetForm(None)
     context = {
@@ -48,7 +48,7 @@ def edit(request: HttpRequest, target_id: int) -> HttpResponse:
     """What it is told."""
     user, target = person(request), _one(person(request), target_id)
     if not may(user, target.team, Role.ADMIN):
-        raise PermissionDenied("Only an admin of the team may change whom it tells.")
+        raise PermissionDenied("Only a team admin may change notification targets.")
     form = TargetEventsForm(request.POST if request.method == "POST" else None, initial={"events": target.events})
     if request.method == "POST" and form.is_valid():
         try:
@@ -56,7 +56,7 @@ def edit(request: HttpRequest, target_id: int) -> HttpResponse:
         except Refused as refusal:
             form.take(refusal)
         else:
-            messages.success(request, "It is told other things from now on.")
+            messages.success(request, "Target updated.")
             return redirect("schedules:targets", target.team.slug)
     context = {"form": form, "target": target}
     return render(request, "schedules/target_edit.html", context, status=422 if form.errors else 200)
@@ -65,14 +65,14 @@ def edit(request: HttpRequest, target_id: int) -> HttpResponse:
 @door("POST")
 def test(request: HttpRequest, target_id: int) -> HttpResponse:
     user, target = person(request), _one(person(request), target_id)
-    carry_out(request, lambda: targets.test(user, target), "A test is on its way.")
+    carry_out(request, lambda: targets.test(user, target), "Test notification queued.")
     return redirect("schedules:targets", target.team.slug)
 
 
 @door("POST")
 def delete(request: HttpRequest, target_id: int) -> HttpResponse:
     user, target = person(request), _one(person(request), target_id)
-    carry_out(request, lambda: targets.delete(user, target), "It is told no more.")
+    carry_out(request, lambda: targets.delete(user, target), "Target deleted.")
     return redirect("schedules:targets", target.team.slug)
 
 

@@ -24,7 +24,7 @@ class Command(BaseCommand):
                     rebuilding.rebuild(day)
         if options["rebuild"]:
             rebuilding.rebuild_totals()
-            self.stdout.write(f"{wrong} sums were made anew, and the totals.")
+            self.stdout.write(f"{wrong} sums and the totals were recomputed.")
         elif wrong:
             raise CommandError(f"{wrong} sums differ from the records. Run it with --rebuild.")
         else:

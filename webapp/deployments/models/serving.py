@@ -1,4 +1,4 @@
-"""Deployments, what they ran and run, replicas, their diary and their logs."""
+"""Deployments, what they ran and run, under which names and for whom, and their replicas."""
 
 from typing import Any, ClassVar
 
@@ -240,37 +240,6 @@ class DeploymentGrant(models.Model):
         ]
 
 
-class OptionPresetQuerySet(models.QuerySet["OptionPreset"]):
-    def visible_to(self, user: User) -> "OptionPresetQuerySet":
-        return self if user.is_superuser else self.filter(team__members=user)
-
-
-class OptionPreset(models.Model):
-    """A team's own named set of options for an engine."""
-
-    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="option_presets")
-    engine = models.CharField(max_length=20)
-    name = models.CharField(max_length=60)
-    options = models.JSONField(default=dict)
-    actor = models.CharField(max_length=150, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    objects: ClassVar[models.Manager["OptionPreset"]] = OptionPresetQuerySet.as_manager()
-
-    class Meta:
-        ordering = ["name"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["team", "engine", "name"],
-                name="preset_name_once_per_team",
-                violation_error_message="The team has a preset of this name already.",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-
 class ReplicaQuerySet(models.QuerySet["Replica"]):
     def due(self) -> "ReplicaQuerySet":
         return self.filter(is_due())
@@ -387,42 +356,3 @@ class Replica(Leased):
             return None
         where = at_socket(self.socket) if self.socket else Address(self.address, self.port)
         return Reach(self.host_id or 0, where)
-
-
-class ReplicaEvent(models.Model):
-    """The diary: one row per move, in the move's own transaction. Appended, never changed."""
-
-    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="diary")
-    # The replica's number in its deployment: the row may be gone long before its history.
-    replica_ordinal = models.PositiveIntegerField(null=True)
-    revision_number = models.PositiveIntegerField(null=True)
-    at = models.DateTimeField(auto_now_add=True)
-    old_state = models.CharField(max_length=10, blank=True)
-    new_state = models.CharField(max_length=10, blank=True)
-    reason_code = models.CharField(max_length=40, blank=True)
-    text = models.CharField(max_length=500, blank=True)
-    actor = models.CharField(max_length=150, blank=True)
-
-    search_columns: ClassVar[tuple[str, ...]] = ("text", "actor", "new_state")
-
-    class Meta:
-        ordering = ["-id"]
-
-
-class LogChunk(models.Model):
-    """A piece of an engine's log as the watcher read it. `offset` counts characters since the attempt began."""
-
-    replica = models.ForeignKey(Replica, on_delete=models.CASCADE, related_name="log_chunks")
-    generation = models.PositiveIntegerField()
-    attempt = models.PositiveIntegerField()
-    offset = models.BigIntegerField()
-    text = models.TextField()
-    # Docker's timestamp of the last line inside: where the watcher goes on after a restart.
-    until = models.CharField(max_length=40)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["replica_id", "generation", "attempt", "offset"]
-        constraints = [
-            models.UniqueConstraint(fields=["replica", "generation", "attempt", "offset"], name="log_chunk_once")
-        ]
