@@ -39,9 +39,7 @@ class Poller:
     def load_last(self) -> None:
         """Begin with what was known before, so that nobody waits for web."""
         try:
-            # A release before stored both parts in one document; the members of each are where they were.
-            before = vault.load(snapshot_file(BEFORE))
-            principals, routes = (vault.load(snapshot_file(part)) or before for part in PARTS)
+            principals, routes = map(_stored, PARTS)
             if principals is not None and routes is not None:
                 self._table.adopt(snapshot.from_parts(principals, routes))
                 log.info("serving from the stored snapshot %s", self._table.directory.version)
@@ -108,3 +106,8 @@ class Poller:
             await loop.run_in_executor(self._disk, vault.remove, snapshot_file(BEFORE))
         except (OSError, MasterKeyError) as error:
             log.error("the snapshot cannot be stored (%s): a restart while web is down would not find it", error)
+
+
+def _stored(part: str) -> bytes | None:
+    """A release before kept both parts in one document; the members of each are where they were."""
+    return vault.load(snapshot_file(part)) or vault.load(snapshot_file(BEFORE))
