@@ -25,6 +25,11 @@ def name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def folder_of(module: str, package: str) -> str | None:
+    """The first part of a module's name below `package`: `http` for `webapp.gateway.http.errors`; None outside."""
+    return module.removeprefix(f"{package}.").split(".")[0] if module.startswith(f"{package}.") else None
+
+
 @cache
 def modules() -> dict[str, Path]:
     return {name(path): path for path in sources()}

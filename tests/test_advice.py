@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from webapp.foundation.paths import REPOSITORY
-from webapp.gateway.engine_advice import followable
-from webapp.gateway.engine_errors import normalise
+from webapp.gateway.inference.engine_advice import followable
+from webapp.gateway.inference.engine_errors import normalise
 from webapp.interfaces.api import openapi
 
 # Which argument of a call is advice; a keyword of that name always is.
@@ -139,7 +139,7 @@ def test_what_an_engine_advises_whoever_starts_it_becomes_what_people_can_do(sai
 
 def test_the_names_of_options_are_those_of_the_form():
     from webapp.engines.llamacpp.options import LlamaCppOptions
-    from webapp.gateway import engine_advice
+    from webapp.gateway.inference import engine_advice
 
     titles = {field.title for field in LlamaCppOptions.model_fields.values()}
     assert set(engine_advice._OPTIONS.values()) <= titles

@@ -10,6 +10,7 @@ from webapp.accounts import services
 from webapp.accounts.models import ApiKey, AuditEntry, Membership, Role, Team, User
 from webapp.foundation.errors import Invalid, NotAllowed
 from webapp.foundation.events import services as events
+from webapp.foundation.events.topics import PRINCIPALS
 
 pytestmark = pytest.mark.django_db
 
@@ -53,11 +54,11 @@ def test_a_stranger_makes_no_key_for_the_team(eve, team):
 
 
 def test_creating_and_revoking_a_key_wakes_the_gateways_and_is_audited_once(ada, team):
-    before = events.version("gateway")
+    before = events.version(PRINCIPALS)
     key, _text = services.create_key(ada, team, "laptop")
     services.revoke_key(ada, key)
     services.revoke_key(ada, key)
-    assert events.version("gateway") == before + 2
+    assert events.version(PRINCIPALS) == before + 2
     verbs = list(AuditEntry.objects.order_by("id").values_list("verb", flat=True))
     assert verbs[-2:] == ["key.create", "key.revoke"]
 

@@ -2,10 +2,12 @@
 
 import pytest
 
-from webapp.accounts import keys, teams
+from webapp.accounts import keys, principals, teams
 from webapp.accounts.models import AuditEntry, Membership, Role, Team, User
-from webapp.deployments import snapshot
+from webapp.deployments import routes
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
+from webapp.foundation.events import services as events
+from webapp.foundation.events.topics import PRINCIPALS
 
 pytestmark = pytest.mark.django_db
 
@@ -15,7 +17,7 @@ def membership(person, team):
 
 
 def known_to_gateways():
-    return {entry["digest"] for entry in snapshot.build()["keys"]}
+    return {entry["digest"] for entry in principals.build(0)["keys"]}
 
 
 def test_an_admin_changes_a_role_and_it_is_written_down(ada, bob, team):
@@ -58,9 +60,9 @@ def test_a_service_account_or_a_shut_out_admin_does_not_count_as_one(ada, bob, t
 def test_a_removed_members_keys_die_within_one_snapshot_and_stay_dead(ada, bob, team):
     key, text = keys.create_key(bob, team, "laptop")
     assert key.digest in known_to_gateways()
-    before = snapshot.version()
+    before = events.version(PRINCIPALS)
     teams.remove_member(ada, membership(bob, team))
-    assert snapshot.version() != before
+    assert events.version(PRINCIPALS) != before
     assert key.digest not in known_to_gateways()
     Membership.objects.create(user=bob, team=team)
     assert keys.find_key(text) is None
@@ -80,7 +82,7 @@ def test_the_installations_admin_makes_renames_and_deletes_teams(root, ada):
     assert (team.slug, membership(ada, team).role) == ("vision-lab", "admin")
     keys.create_service_key(root, team, "ci")
     teams.rename_team(root, team, "Vision", "vision")
-    assert {"slug": "vision", "id": team.pk} in snapshot.build()["teams"]
+    assert {"slug": "vision", "id": team.pk} in routes.build(0)["teams"]
     teams.delete_team(root, team)
     assert not Team.objects.filter(slug="vision").exists()
     assert not User.objects.filter(is_service=True).exists()

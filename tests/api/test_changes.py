@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from webapp.foundation.events import services as events
 from webapp.foundation.events.models import Topic
+from webapp.foundation.events.topics import PRINCIPALS, ROUTES
 from webapp.interfaces.api import changes
 
 pytestmark = pytest.mark.django_db
@@ -68,7 +69,7 @@ def test_a_stranger_is_told_nothing_of_a_team_and_its_cursor_says_nothing(ask, a
     import base64
 
     stranger = as_caller(eve)
-    events.publish(f"deployment:{deployment.pk}", f"deployments:{deployment.team_id}", "gateway", "hosts")
+    events.publish(f"deployment:{deployment.pk}", f"deployments:{deployment.team_id}", ROUTES, PRINCIPALS, "hosts")
     told, cursor = ask("0", by=stranger)
     assert set(told) <= {("hosts", None), ("host", 1)} | {pair for pair in told if pair[0] == "host"}
     assert ("deployment", deployment.pk) not in told

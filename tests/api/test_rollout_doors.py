@@ -204,15 +204,16 @@ def test_a_dry_run_wakes_nobody_and_writes_nothing_down(
 ) -> None:
     from webapp.accounts.models import AuditEntry
     from webapp.foundation.events.services import version
+    from webapp.foundation.events.topics import ROUTES
 
     sent_tasks.clear()
-    client, before = as_caller(ada), (AuditEntry.objects.count(), version("gateway"), served.diary.count())
+    client, before = as_caller(ada), (AuditEntry.objects.count(), version(ROUTES), served.diary.count())
     with django_capture_on_commit_callbacks(execute=True) as callbacks:
         send(client, "post", "/deployments?dry_run=true", {"name": "x", "artifact": artifact.pk})
         send(client, "patch", f"/deployments/{served.pk}?dry_run=true", {"replicas": 3})
         send(client, "delete", f"/deployments/{served.pk}?dry_run=true")
     assert (sent_tasks, callbacks) == ([], [])
-    assert (AuditEntry.objects.count(), version("gateway"), served.diary.count()) == before
+    assert (AuditEntry.objects.count(), version(ROUTES), served.diary.count()) == before
 
 
 def test_a_dry_run_of_a_deletion_deletes_nothing(as_caller: Any, ada: Any, served: Any) -> None:

@@ -178,8 +178,9 @@ def engine(site, deploy, move, known_to_gateway):
     move(pk, "placing", "starting", "loading", "ready")
     site.do(
         "from webapp.deployments.models import Replica; from webapp.foundation.events.services import publish\n"
+        "from webapp.foundation.events.topics import ROUTES\n"
         f"Replica.objects.filter(deployment_id={pk}).update(address='127.0.0.1', port={engine.port})\n"
-        "publish('gateway')"
+        "publish(ROUTES)"
     )
     engine.deployment = pk
     known_to_gateway(pk, f"parrot-{engine.port}", 200)

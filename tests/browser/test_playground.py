@@ -15,8 +15,9 @@ pytestmark = pytest.mark.browser
 
 READY = (
     "from webapp.deployments.models import Replica; from webapp.foundation.events.services import publish\n"
+    "from webapp.foundation.events.topics import ROUTES\n"
     "Replica.objects.filter(deployment_id={pk}).update(address='127.0.0.1', port={port})\n"
-    "publish('gateway')"
+    "publish(ROUTES)"
 )
 KEY = """
 from webapp.accounts.models import Team, User

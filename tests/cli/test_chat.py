@@ -9,8 +9,9 @@ from tests.cli.test_commands import MOVES
 READY = """
 from webapp.deployments.models import Replica
 from webapp.foundation.events.services import publish
+from webapp.foundation.events.topics import ROUTES
 Replica.objects.filter(deployment__name={name!r}).update(address="127.0.0.1", port={port})
-publish("gateway")
+publish(ROUTES)
 """
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from tests.parts.images import allow
 from tests.parts.memory_runtime import MemoryRuntime
-from webapp.deployments import services, snapshot
+from webapp.deployments import routes, services
 from webapp.deployments.spec import DeploymentSpec
 from webapp.jobs.models import Job
 from workers import controllers, shut_down
@@ -45,7 +45,7 @@ def test_a_paused_replica_is_neither_asked_nor_replaced(cast: Any, runtime: Memo
     assert look("deployments.reconcile", replica).state == "paused"
     assert f"docker unpause {replica.container_name} (on {cast.host.name})" in replica.advice
     assert replica.deployment.state == "paused"
-    [told] = snapshot.build()["deployments"]
+    [told] = routes.build(0)["deployments"]
     assert (told["status"], [each["state"] for each in told["replicas"]]) == ("paused", ["paused"])
     type(replica).objects.update(state_at=timezone.now() - timedelta(days=1))
     assert (look("deployments.reconcile", replica).state, replica.attempt) == ("paused", 1)

@@ -118,7 +118,7 @@ def test_the_playground_keeps_what_a_link_asks_for_and_says_when_there_is_nothin
 @pytest.mark.parametrize("person", ["ada", "bob"])
 def test_the_team_gets_a_token_for_its_deployment_alone(client, request, deployment, make_deployment, person):
     from webapp.foundation import secret_store
-    from webapp.gateway import playground_tokens
+    from webapp.gateway.routing import playground_tokens
 
     make_deployment("other")
     client.force_login(request.getfixturevalue(person))
@@ -136,7 +136,7 @@ def test_a_granted_teams_talk_is_its_own_and_goes_by_the_deployments_path(client
     from webapp.accounts.models import Membership
     from webapp.deployments import sharing
     from webapp.foundation import secret_store
-    from webapp.gateway import playground_tokens
+    from webapp.gateway.routing import playground_tokens
 
     def team_that_asks(person):
         client.force_login(person)

@@ -9,10 +9,12 @@ from django.urls import reverse
 from tests.deployments.test_fit import make_files, make_host
 from tests.deployments.test_placement_labels import send
 from webapp.accounts.models import AuditEntry
-from webapp.deployments import services, snapshot
+from webapp.deployments import routes, services
 from webapp.deployments.models import Deployment
 from webapp.deployments.spec import DeploymentPatch, DeploymentSpec
 from webapp.foundation.errors import Invalid
+from webapp.foundation.events import services as events
+from webapp.foundation.events.topics import ROUTES
 
 
 @pytest.fixture
@@ -26,17 +28,17 @@ def made(ada: Any, team: Any, files: Any) -> Deployment:
 
 
 def known_to_gateways() -> tuple[int | None, int | None]:
-    [found] = snapshot.build()["deployments"]
+    [found] = routes.build(0)["deployments"]
     return found["max_tokens_default"], found["max_tokens_limit"]
 
 
 def test_gateways_are_told_at_once_and_no_replica_is_replaced(ada: Any, made: Deployment) -> None:
     assert known_to_gateways() == (None, 500)
-    before, replicas = snapshot.version(), list(made.replicas.values_list("pk", flat=True))
+    before, replicas = events.version(ROUTES), list(made.replicas.values_list("pk", flat=True))
     planned = services.edit(ada, made, DeploymentPatch(max_tokens_default=100, max_tokens_limit=0))
     assert (planned.rolls, planned.changes) == (False, [])
     assert known_to_gateways() == (100, None)
-    assert snapshot.version() != before
+    assert events.version(ROUTES) != before
     made.refresh_from_db()
     assert (made.revision.number, list(made.replicas.values_list("pk", flat=True))) == (1, replicas)
 

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from webapp.accounts.models import AuditEntry
-from webapp.deployments import names, presets, searching, services, sharing, snapshot
+from webapp.deployments import names, presets, routes, searching, services, sharing
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.spec import DeploymentPatch
 from webapp.deployments.states import Desired, ReplicaState
@@ -16,7 +16,7 @@ from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 
 
 def entry() -> dict[str, Any]:
-    [found] = snapshot.build()["deployments"]
+    [found] = routes.build(0)["deployments"]
     return dict(found)
 
 

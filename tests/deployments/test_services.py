@@ -7,28 +7,29 @@ from webapp.deployments import services
 from webapp.deployments.models import Deployment, Replica
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
 from webapp.foundation.events import services as events
+from webapp.foundation.events.topics import ROUTES
 
 pytestmark = pytest.mark.django_db
 
 
 def test_a_wish_becomes_rows_a_diary_line_an_audit_row_and_a_new_snapshot(ada, team, artifact):
-    before = events.version("gateway")
+    before = events.version(ROUTES)
     made = services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, replicas=3))
     assert Replica.objects.due().filter(deployment=made).count() == 3
     assert made.diary.get().text == "requested a start"
     assert AuditEntry.objects.get(verb="deployment.create").subject == "chat"
-    assert events.version("gateway") > before
+    assert events.version(ROUTES) > before
 
 
 def test_a_refused_wish_leaves_nothing(ada, eve, team, artifact, deployment):
-    counts = Deployment.objects.count(), AuditEntry.objects.count(), events.version("gateway")
+    counts = Deployment.objects.count(), AuditEntry.objects.count(), events.version(ROUTES)
     with pytest.raises(Conflict):
         services.create(ada, team, services.DeploymentSpec(deployment.name, artifact=artifact))
     with pytest.raises(NotAllowed):
         services.create(eve, team, services.DeploymentSpec("hers", artifact=artifact))
     with pytest.raises(Invalid):
         services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, options={"context_length": 10}))
-    assert (Deployment.objects.count(), AuditEntry.objects.count(), events.version("gateway")) == counts
+    assert (Deployment.objects.count(), AuditEntry.objects.count(), events.version(ROUTES)) == counts
 
 
 def test_two_teams_may_use_the_same_name(ada, eve, team, artifact, deployment):

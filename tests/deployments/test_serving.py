@@ -7,10 +7,12 @@ from django.urls import reverse
 
 from tests.deployments.test_fit import make_files, make_host
 from tests.deployments.test_placement_labels import send
-from webapp.deployments import lifecycle, services, snapshot
+from webapp.deployments import lifecycle, routes, services
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.spec import DeploymentSpec
 from webapp.deployments.states import ReplicaState
+from webapp.foundation.events import services as events
+from webapp.foundation.events.topics import ROUTES
 
 CANNOT = {"tools": False, "vision": False, "audio": False, "context_length": 1024}
 
@@ -25,7 +27,7 @@ def make(ada: Any, team: Any, files: Any, **options: Any) -> Deployment:
 
 
 def told() -> dict[str, Any]:
-    [found] = snapshot.build()["deployments"]
+    [found] = routes.build(0)["deployments"]
     return found
 
 
@@ -56,10 +58,10 @@ def test_what_the_engine_says_of_itself_reaches_gateways_api_and_page(
     made = make(ada, team, files, context_length=2048)
     assert (told()["tools"], told()["context_length"]) == (None, 2048)
     assert told()["created_at"] == made.created_at.timestamp()
-    version = snapshot.version()
+    version = events.version(ROUTES)
     replica = made.replicas.get()
     lifecycle.record_capabilities(replica.pk, CANNOT)
-    assert snapshot.version() != version
+    assert events.version(ROUTES) != version
     lifecycle.record_capabilities(replica.pk, CANNOT)
     assert (told()["tools"], told()["vision"], told()["context_length"]) == (False, False, 1024)
     serves = send(client, ada, team, "get", f"/deployments/{made.pk}").json()["serves"]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from webapp.foundation.reach import Address, Reach, parse_address, way
-from webapp.gateway.directory import Directory
-from webapp.gateway.load_table import LoadTable
-from webapp.gateway.replicas import Replicas
-from webapp.gateway.snapshot import decode
+from webapp.gateway.routing.directory import Offers
+from webapp.gateway.routing.load_table import LoadTable
+from webapp.gateway.routing.replicas import Replicas
+from webapp.gateway.routing.snapshot import from_parts
 
 ADDRESSES = [
     ("http://172.31.5.2:8080", Address("172.31.5.2", 8080)),
@@ -67,11 +67,11 @@ def test_a_replica_says_how_it_is_reached_once_it_has_an_address(deployment: Any
 
 
 def test_the_routing_table_says_host_and_address(deployment: Any, host: Any) -> None:
-    from webapp.deployments import snapshot
+    from webapp.deployments import routes
 
     where = {"host": host, "address": "172.31.5.2", "port": 8080}
     deployment.replicas.update(state="ready", **where)
-    [told] = snapshot.build()["deployments"]
+    [told] = routes.build(0)["deployments"]
     [entry] = told["replicas"]
     assert (entry["host"], entry["url"], entry["state"]) == (host.pk, "http://172.31.5.2:8080", "ready")
 
@@ -80,10 +80,11 @@ def routed(folder: Path, *replicas: dict[str, Any]) -> list[Any]:
     """What a gateway makes of a routing table with these replicas of one deployment."""
     deployment = {"id": 1, "team": 1, "name": "chat", "endpoints": [], "upstream_model": "m", "replicas": replicas}
     document = {"version": "1", "teams": [{"id": 1, "slug": "research"}], "deployments": [deployment]}
-    snapshot = decode(json.dumps(document).encode())
+    part = from_parts(b'{"version": "1"}', json.dumps(document).encode()).routes
+    assert part is not None
     known = Replicas(LoadTable(folder / "table", 0, 1))
-    Directory(snapshot, known)
-    return known.ready(snapshot.deployments[0])
+    Offers(part, known)
+    return known.ready(part.deployments[0])
 
 
 def test_a_routing_table_from_before_hosts_were_named_is_read(tmp_path: Path) -> None:

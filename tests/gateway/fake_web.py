@@ -10,10 +10,13 @@ from typing import Any
 
 from tests.gateway.mini_http import Asked, Line, MiniServer
 
+PARTS = {"principals": {"keys", "people"}, "routes": {"teams", "deployments"}}
+
 
 @dataclass
 class FakeWeb:
-    """`snapshot` is what the gateway is told; change it with `publish`."""
+    """`snapshot` is what the gateway is told, in two parts; change it with `publish`. `sent` are the parts of each
+    answer that had news."""
 
     path: str
     # Any of them: a gateway shows that of the master key that writes when it asks.
@@ -23,6 +26,8 @@ class FakeWeb:
     refused: list[dict[str, Any]] = field(default_factory=list)
     usage_status: int = 200
     polls: int = 0
+    sent: list[list[str]] = field(default_factory=list)
+    _numbers: dict[str, str] = field(default_factory=dict)
     pages: list[Asked] = field(default_factory=list)
     gone: int = 0
 
@@ -34,8 +39,23 @@ class FakeWeb:
         self.server.stop()
 
     def publish(self, **changes: Any) -> None:
-        """A new version of the snapshot."""
+        """A new version of the parts that these are members of; of both where none is named."""
         self.snapshot = {**self.snapshot, **changes, "version": str(int(self.snapshot["version"]) + 1)}
+        for part, members in PARTS.items():
+            if not changes or members & changes.keys():
+                self._numbers[part] = self.snapshot["version"]
+
+    def version(self, part: str) -> str:
+        return self._numbers.setdefault(part, self.snapshot["version"])
+
+    @property
+    def up_to_date(self) -> str:
+        """What a gateway asks that knows everything."""
+        return "&".join(f"{part}={self.version(part)}" for part in PARTS)
+
+    def part(self, name: str) -> dict[str, Any]:
+        members = {member: value for member, value in self.snapshot.items() if member in PARTS[name]}
+        return {"version": self.version(name), **members}
 
     async def _answer(self, asked: Asked, line: Line) -> None:
         path, _, query = asked.target.partition("?")
@@ -73,10 +93,13 @@ class FakeWeb:
 
     async def _snapshot(self, query: str, line: Line) -> None:
         self.polls += 1
-        if query == f"version={self.snapshot['version']}":
+        known = dict(pair.split("=") for pair in query.split("&"))
+        changed = [part for part in PARTS if known[part] != self.version(part)]
+        if not changed:
             await line.send(b"HTTP/1.1 304 Not Modified\r\n\r\n")
-        else:
-            await line.answer(200, json.dumps(self.snapshot).encode())
+            return
+        self.sent.append(changed)
+        await line.answer(200, json.dumps({part: self.part(part) for part in changed}).encode())
 
     async def _usage(self, asked: Asked, line: Line) -> None:
         records = json.loads(asked.body)["records"]

@@ -14,9 +14,11 @@ from tests.gateway.test_framing import statuses
 from tests.gateway.test_upgrades import LAST, SMUGGLED, asked
 from tests.gateway.yard import Yard, chat_body, eventually, post, read_all
 from webapp.foundation import paths
-from webapp.gateway import settings, web_relay
-from webapp.gateway.front import FrontConnection
-from webapp.gateway.state import State
+from webapp.gateway import settings
+from webapp.gateway.http.connection import Connection
+from webapp.gateway.process.routes import Routes
+from webapp.gateway.process.state import State
+from webapp.gateway.relay import web_relay
 
 HANGS = json.dumps(chat_body("smol", {"hang": 0.3})).encode()
 STREAMS = json.dumps(chat_body("smol", {"tokens": 3, "delay": 0.1}, stream=True)).encode()
@@ -152,8 +154,9 @@ def test_a_body_that_trickles_is_given_up(make_yard: Callable[..., Yard], monkey
 
     async def trickle() -> bytes:
         state = State(settings.from_environment(0))
+        service = Routes(state)
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: FrontConnection(state), "127.0.0.1", yard.port)
+        server = await loop.create_server(lambda: Connection(service), "127.0.0.1", yard.port)
         reader, writer = await asyncio.open_connection("127.0.0.1", yard.port)
         writer.write(b"POST /page HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")

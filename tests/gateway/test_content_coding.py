@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.gateway.yard import ADA, Yard, chat_body, eventually
-from webapp.gateway import content_coding
-from webapp.gateway.errors import Problem
+from webapp.gateway.http import content_coding
+from webapp.gateway.http.errors import Problem
 
 PLAIN = json.dumps(chat_body("smol", {"tokens": 2})).encode()
 CHAT = "/v1/chat/completions"

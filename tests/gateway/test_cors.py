@@ -9,7 +9,7 @@ import pytest
 
 from tests.gateway.yard import Yard, chat_body
 from webapp.gateway import settings
-from webapp.gateway.cors import Cors
+from webapp.gateway.http.cors import Cors
 
 PAGE, OTHER = "https://app.example", "https://evil.example"
 CHAT = "/v1/chat/completions"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.gateway.yard import ADA, Yard, chat_body, eventually
-from webapp.gateway import metering
-from webapp.gateway.metering import Meter, Question
+from webapp.gateway.inference import metering
+from webapp.gateway.inference.metering import Meter, Question
 
 COUNTERS = {
     "chat/completions": "/v1/chat/completions/input_tokens",

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from webapp.gateway import outbox
+from webapp.gateway.http import outbox
 
 
 class Line:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from webapp.gateway import multipart
-from webapp.gateway.errors import Problem
-from webapp.gateway.load_table import LoadTable
-from webapp.gateway.records import new_id
-from webapp.gateway.reply_head import ReplyHead
-from webapp.gateway.stream_reply import StreamReply
-from webapp.gateway.targets import Kind, classify
+from webapp.gateway.http.errors import Problem
+from webapp.gateway.inference import multipart
+from webapp.gateway.inference.reply_head import ReplyHead
+from webapp.gateway.inference.stream_reply import StreamReply
+from webapp.gateway.ledger.records import new_id
+from webapp.gateway.routing.load_table import LoadTable
+from webapp.gateway.routing.targets import Kind, classify
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_ids_are_version_4_uuids_and_differ() -> None:
 
 
 def test_a_broken_request_for_the_metrics_door_is_dropped(tmp_path: Path) -> None:
-    from webapp.gateway import metrics_door
+    from webapp.gateway.process import metrics_endpoint
 
     async def ask() -> bytes:
-        server = await metrics_door.open_door(tmp_path / "m.sock", lambda: b"x 1\n")
+        server = await metrics_endpoint.open_door(tmp_path / "m.sock", lambda: b"x 1\n")
         async with server:
             reader, writer = await asyncio.open_unix_connection(str(tmp_path / "m.sock"))
             writer.write(b"a" * 10_000)

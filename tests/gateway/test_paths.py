@@ -7,11 +7,11 @@ from urllib.parse import quote
 import pytest
 
 from tests.gateway.yard import EVE, Yard, chat_body
-from webapp.gateway import routes
-from webapp.gateway.cors import Cors
-from webapp.gateway.errors import Problem
-from webapp.gateway.framing import MAX_TARGET_BYTES, Request
-from webapp.gateway.targets import Kind, Target, classify
+from webapp.gateway.http.cors import Cors
+from webapp.gateway.http.errors import Problem
+from webapp.gateway.http.request import MAX_TARGET_BYTES, Request
+from webapp.gateway.process import routes
+from webapp.gateway.routing.targets import Kind, Target, classify
 
 HUB, OLLAMA = "meta-llama/Llama-3.1-8B", "qwen2.5:7b"
 ALIASES = [HUB, OLLAMA, "GPT-4o", "hf.co/a/B-GGUF:Q4_K_M", "50%2Foff"]
@@ -151,16 +151,22 @@ def test_of_a_target_that_is_too_long_only_the_beginning_is_remembered(monkeypat
 
     monkeypatch.setattr(routes, "classify", remember)
     counted: list[str] = []
-    state: Any = SimpleNamespace(
-        cors=Cors(("https://app.example",)),
-        directory=SimpleNamespace(keys={}),
+    ledger = SimpleNamespace(
         metrics=SimpleNamespace(refused={"target_too_long": 0}),
         access_log=SimpleNamespace(add=lambda line: None),
         refusals=SimpleNamespace(count=lambda who, endpoint, problem, request_id: counted.append(problem.code)),
     )
-    front: Any = SimpleNamespace(state=state, client="", refuse=lambda problem, request_id: 0)
+    state: Any = SimpleNamespace(
+        cors=Cors(("https://app.example",)),
+        table=SimpleNamespace(directory=SimpleNamespace(keys={})),
+        ledger=ledger,
+        inference=None,
+        settings=None,
+    )
+    front: Any = SimpleNamespace(client="", refuse=lambda problem, request_id: 0)
+    service = routes.Routes(state)
     request = Request(b"GET", b"/v1/" + b"a" * 200_000)
-    assert routes.cors_lines(state, request) == b"vary: origin\r\n"
-    routes.refuse(front, request, Problem(414, "target_too_long", "too long"))
+    assert service.own_lines(request) == b"vary: origin\r\n"
+    service.refuse(front, request, Problem(414, "target_too_long", "too long"))
     assert counted == ["target_too_long"]
     assert [len(raw) for raw in asked] == [MAX_TARGET_BYTES] * 2

@@ -127,7 +127,7 @@ def test_a_new_snapshot_that_takes_nothing_away_disturbs_nobody(make_yard: Calla
     line = open_stream(yard, "/v1/chat/completions", "smol", ADA, tokens=50)
     answer = line.getresponse()
     for number in range(4):
-        yard.publish(generated_at=float(number))
+        yard.publish(people=[{"id": 1000 + number}])
     # Even a deployment that is not in the table any more: it is being taken down by its own rules.
     yard.publish(deployments=[])
     assert answer.read().rstrip().endswith(b"data: [DONE]")

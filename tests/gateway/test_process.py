@@ -88,8 +88,7 @@ def test_siblings_share_the_port_the_load_table_and_the_snapshot(make_yard: Call
     yard = make_yard(MODELYARD_GATEWAY_PROCESSES="2").start()
     yard.launch(1)
     eventually(lambda: "serves" in yard.log(1))
-    version = yard.web.snapshot["version"]
-    asked_with = f"/internal/gateway/snapshot?version={version}"
+    asked_with = f"/internal/gateway/snapshot?{yard.web.up_to_date}"
     eventually(lambda: len({a.connection for a in yard.web.server.asked if a.target == asked_with}) == 2)
     lines = []
     for number in range(40):
@@ -106,7 +105,7 @@ def test_siblings_share_the_port_the_load_table_and_the_snapshot(make_yard: Call
 
 def test_a_process_that_was_killed_leaves_no_load_behind(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard().start()
-    eventually(lambda: (yard.folder / "gateway" / "snapshot.sealed").exists())
+    eventually(lambda: (yard.folder / "gateway" / "routes.sealed").exists())
     lines = [streaming(yard) for _ in range(3)]
     table = yard.folder / "run" / "gateway-load.table"
     assert sum(table.read_bytes()) == 3
@@ -185,7 +184,7 @@ def test_a_broken_certificate_is_named(make_yard: Callable[..., Yard], tmp_path:
 def test_no_request_fails_while_everything_else_is_down(make_yard: Callable[..., Yard]) -> None:
     """Web goes away in the middle of steady traffic and comes back; nobody notices, every token is accounted for."""
     yard = make_yard().start()
-    eventually(lambda: (yard.folder / "gateway" / "snapshot.sealed").exists())
+    eventually(lambda: (yard.folder / "gateway" / "routes.sealed").exists())
     statuses: list[int] = []
     stop = threading.Event()
 
@@ -233,7 +232,7 @@ def cpu_ns(pid: int) -> int:
 
 def test_the_gateway_imports_neither_django_nor_an_orm() -> None:
     code = (
-        "import sys, webapp.gateway.process, webapp.gateway.__main__\n"
+        "import sys, webapp.gateway.process.main, webapp.gateway.__main__\n"
         "heavy = ('django', 'celery', 'docker', 'redis', 'channels', 'sqlite3')\n"
         "print([name for name in sys.modules if name.split('.')[0] in heavy])"
     )

@@ -9,7 +9,7 @@ import pytest
 
 from tests.gateway.yard import ADA, Yard, eventually, post
 from webapp.gateway import settings
-from webapp.gateway.proxies import client_of
+from webapp.gateway.http.proxies import client_of
 
 PROXY = "10.1.1.1"
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.gateway.yard import ADA, EXPIRED, READER, Yard, chat_body, eventually
-from webapp.gateway.credentials import Principal
-from webapp.gateway.errors import Problem
-from webapp.gateway.refusal_counts import MAX_GROUPS, RefusalCount, RefusalCounts
+from webapp.gateway.http.errors import Problem
+from webapp.gateway.ledger.refusal_counts import MAX_GROUPS, RefusalCount, RefusalCounts
+from webapp.gateway.routing.credentials import Principal
 
 CHAT = "/v1/chat/completions"
 

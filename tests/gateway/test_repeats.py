@@ -11,12 +11,13 @@ import pytest
 
 from tests.gateway.yard import ADA, EVE, Yard, chat_body, post
 from webapp.foundation.reach import Address
-from webapp.gateway import chunks
-from webapp.gateway.head_memory import HeadMemory
-from webapp.gateway.replicas import Pool
-from webapp.gateway.reply_head import ReplyHead
-from webapp.gateway.stream_reply import StreamReply
-from webapp.gateway.upstream import ResponseHead, Upstream
+from webapp.gateway.http import chunks
+from webapp.gateway.http.head_memory import HeadMemory
+from webapp.gateway.http.pool import Pool
+from webapp.gateway.http.receiver import ResponseHead
+from webapp.gateway.http.upstream import Upstream
+from webapp.gateway.inference.reply_head import ReplyHead
+from webapp.gateway.inference.stream_reply import StreamReply
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %b\r\nAccept: */*\r\n\r\n%b"
 

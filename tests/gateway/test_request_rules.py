@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.gateway.yard import Yard
-from webapp.gateway import engine_errors, request_body, request_rules
-from webapp.gateway.errors import Problem
-from webapp.gateway.request_rules import Ruled
-from webapp.gateway.snapshot import DeploymentEntry
+from webapp.gateway.http.errors import Problem
+from webapp.gateway.inference import engine_errors, request_body, request_rules
+from webapp.gateway.inference.request_rules import Ruled
+from webapp.gateway.routing.snapshot import DeploymentEntry
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 HELLO = [{"role": "user", "content": "hello"}]

@@ -4,6 +4,8 @@ import base64
 import hmac
 import json
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,10 +21,9 @@ def test_a_revoked_key_is_refused_after_the_next_question_to_web(make_yard: Call
     assert settings.from_environment(0, {}).poll_s == 1
     yard = make_yard(MODELYARD_POLL_S="").start()
     assert yard.chat().status == 200
-    asked, old = len(yard.web.server.asked), yard.web.snapshot["version"]
+    asked, with_old = len(yard.web.server.asked), f"/internal/gateway/snapshot?{yard.web.up_to_date}"
     yard.publish(keys=[])
     assert yard.chat().status == 401
-    with_old = f"/internal/gateway/snapshot?version={old}"
     # The one that brought the news, and perhaps one that was on its way.
     assert 1 <= [a.target for a in yard.web.server.asked[asked:]].count(with_old) <= 2
 
@@ -40,6 +41,43 @@ def test_a_new_key_a_new_deployment_and_a_moved_replica_are_learned(make_yard: C
     assert yard.chat("brand-new", key=fresh).headers["x-modelyard-served-by"] == "brand-new/42"
 
 
+def test_a_moved_replica_resends_no_key_and_a_new_key_no_route(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    assert yard.web.sent == [["principals", "routes"]]
+    yard.publish(deployments=[yard.deployment(7, "smol", replicas=[yard.replica(12, 1)])])
+    assert yard.chat().headers["x-modelyard-served-by"] == "smol/12"
+    yard.publish(keys=[key(1, ADA, user=3, team=2), key(9, "my_new_" + "n" * 43, user=3, team=2)])
+    assert yard.chat(key="my_new_" + "n" * 43).headers["x-modelyard-served-by"] == "smol/12"
+    assert yard.web.sent == [["principals", "routes"], ["routes"], ["principals"]]
+    eventually(lambda: (yard.folder / "gateway" / "routes.sealed").exists())
+    yard.web.stop()
+    assert yard.end() == 0
+    yard.launch()
+    assert yard.chat(key="my_new_" + "n" * 43).headers["x-modelyard-served-by"] == "smol/12"
+
+
+def test_a_gateway_that_starts_alone_after_an_upgrade_serves_what_the_release_before_had_stored(
+    make_yard: Callable[..., Yard],
+) -> None:
+    """It kept keys and routes in one document."""
+    yard = make_yard()
+    stored = yard.folder / "gateway" / "snapshot.sealed"
+    # In a process of its own, which has the yard's folders.
+    code = "import sys, pathlib; from webapp.gateway.routing import vault\n"
+    code += "vault.save(pathlib.Path(sys.argv[1]), sys.stdin.buffer.read())"
+    document = json.dumps(yard.web.snapshot).encode()
+    subprocess.run([sys.executable, "-c", code, stored], input=document, env=yard.environment, check=True)
+    yard.launch()
+    assert yard.chat().status == 200
+    yard.web.start()
+    eventually(lambda: not stored.exists())
+    yard.web.stop()
+    assert yard.end() == 0
+    stored.write_bytes(b"a leftover that nobody can read is in nobody's way")
+    yard.launch()
+    assert yard.chat().status == 200
+
+
 def test_a_key_expires_on_time_whatever_web_says(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard().start()
     yard.publish(keys=[key(1, ADA, user=3, team=2, expires_at=time.time() + 3600)])
@@ -54,7 +92,7 @@ def test_a_stored_snapshot_is_replaced_at_the_start_even_when_its_number_is_curr
 ) -> None:
     """After an upgrade web may tell more under the same number."""
     yard = make_yard().start()
-    eventually(lambda: (yard.folder / "gateway" / "snapshot.sealed").exists())
+    eventually(lambda: (yard.folder / "gateway" / "routes.sealed").exists())
     assert yard.end() == 0
     yard.web.snapshot = {
         **yard.web.snapshot,
@@ -104,7 +142,7 @@ def test_a_draining_replica_finishes_its_stream_and_gets_nothing_new(make_yard: 
 
 def test_a_gateway_that_starts_alone_serves_what_it_knew(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard().start()
-    eventually(lambda: (yard.folder / "gateway" / "snapshot.sealed").exists())
+    eventually(lambda: (yard.folder / "gateway" / "routes.sealed").exists())
     yard.web.stop()
     assert yard.end() == 0
     yard.launch()
@@ -123,14 +161,15 @@ def test_a_gateway_that_knows_nothing_yet_says_so(make_yard: Callable[..., Yard]
 
 def test_the_stored_snapshot_is_sealed_and_private(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard().start()
-    path = yard.folder / "gateway" / "snapshot.sealed"
+    path = yard.folder / "gateway" / "routes.sealed"
     eventually(path.exists)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    sealed = path.read_bytes()
-    for word in (b"smol", b"research", key(1, ADA, user=3, team=2)["digest"].encode(), b"digest"):
-        assert word not in sealed
+    for stored in (path, path.with_name("principals.sealed")):
+        assert stat.S_IMODE(stored.stat().st_mode) == 0o600
+        for word in (b"smol", b"research", key(1, ADA, user=3, team=2)["digest"].encode(), b"digest"):
+            assert word not in stored.read_bytes()
     yard.web.stop()
     yard.end()
+    sealed = path.read_bytes()
     path.write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
     yard.launch()
     assert yard.chat().status == 503

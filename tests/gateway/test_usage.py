@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.gateway.yard import ADA, Yard, chat_body, eventually
-from webapp.gateway import segments as segment_files
-from webapp.gateway.segments import Segments
+from webapp.gateway.ledger import segments as segment_files
+from webapp.gateway.ledger.segments import Segments
 
 
 def stored(yard: Yard) -> list[dict[str, Any]]:
@@ -107,7 +107,7 @@ def test_the_prompt_of_an_answer_without_usage_is_estimated_and_marked_as_such(y
 
 def test_records_wait_on_disk_while_web_is_down_and_survive_a_kill(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard().start()
-    eventually(lambda: (yard.folder / "gateway" / "snapshot.sealed").exists())
+    eventually(lambda: (yard.folder / "gateway" / "routes.sealed").exists())
     yard.web.stop()
     ids = {yard.chat().request_id for _ in range(5)}
     eventually(lambda: {record["id"] for record in stored(yard)} == ids)

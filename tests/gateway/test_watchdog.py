@@ -1,13 +1,12 @@
 """The clock of all time limits never stops while somebody is there or about to be."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from webapp.gateway import watchdog
-from webapp.gateway.watchdog import Watchdog
+from webapp.gateway.process import watchdog
+from webapp.gateway.process.watchdog import Watchdog
 
 
 class Guarded:
@@ -31,18 +30,18 @@ def test_a_tick_between_a_connections_making_and_its_registration_is_not_the_las
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watchdog, "TICK_S", 3600)
-    monkeypatch.setattr(watchdog, "FrontConnection", lambda state: None)
+    monkeypatch.setattr(watchdog, "Connection", lambda service: None)
 
     async def scene() -> None:
         line = Guarded()
-        state = SimpleNamespace(connections=set(), settings=SimpleNamespace(trusted_proxies=()))
-        guard = Watchdog(cast(Any, state))
+        connections: set[Any] = set()
+        guard = Watchdog(cast(Any, None), connections, ())
         guard.connect()
         tick(guard)  # nobody is registered yet
-        state.connections.add(line)
+        connections.add(line)
         tick(guard)
         assert line.checks
-        state.connections.clear()
+        connections.clear()
         tick(guard)
         assert guard._timer is None
 

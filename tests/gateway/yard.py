@@ -114,7 +114,7 @@ class Yard:
             self.web.start()
         self.launch()
         if with_web:
-            self.learned(self.web.snapshot["version"])
+            self.learned()
         return self
 
     def launch(self, index: int = 0, *, wait: bool = True, **environment: str) -> subprocess.Popen[bytes]:
@@ -151,7 +151,6 @@ class Yard:
     def usual_snapshot(self) -> dict[str, Any]:
         return {
             "version": "1",
-            "generated_at": 1_700_000_000.0,
             "keys": [
                 key(1, ADA, user=3, team=2),
                 key(2, EVE, user=4, team=5),
@@ -185,11 +184,11 @@ class Yard:
     def publish(self, **changes: Any) -> None:
         """Tell the gateway something new and wait until it has taken it."""
         self.web.publish(**changes)
-        self.learned(self.web.snapshot["version"])
+        self.learned()
 
-    def learned(self, version: str) -> None:
-        """Wait until the gateway has asked with this version, which means that it answers from it."""
-        target = f"/internal/gateway/snapshot?version={version}"
+    def learned(self) -> None:
+        """Wait until the gateway has asked with the present versions, which means that it answers from them."""
+        target = f"/internal/gateway/snapshot?{self.web.up_to_date}"
         eventually(lambda: any(asked.target == target for asked in self.web.server.asked))
 
     # --- asking

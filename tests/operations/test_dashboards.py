@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.operations.test_metrics_and_health import served
 from tests.stage import STATE
-from webapp.gateway import records
-from webapp.gateway.metrics import Metrics
-from webapp.gateway.state import State
+from webapp.gateway.ledger import records
+from webapp.gateway.ledger.metrics import Metrics
+from webapp.gateway.process.state import State
 from webapp.operations import heartbeats, metrics
 from webapp.operations.models import Backup, BackupState
 from webapp.usage.services import accept
@@ -38,13 +38,12 @@ def gateway() -> Iterator[None]:
     journal = SimpleNamespace(recorded=0, dropped=0, backlog_bytes=lambda: 0)
     replicas = SimpleNamespace(opened_connections=lambda: 0)
     state = SimpleNamespace(
-        metrics=counted,
+        ledger=SimpleNamespace(metrics=counted, journal=journal),
         connections=[],
-        bodies=SimpleNamespace(held_bytes=0),
-        page_bodies=SimpleNamespace(held_bytes=0),
-        replicas=replicas,
-        journal=journal,
-        polled_at=0.0,
+        inference=SimpleNamespace(admission=SimpleNamespace(bodies=SimpleNamespace(held_bytes=0))),
+        web=SimpleNamespace(bodies=SimpleNamespace(held_bytes=0)),
+        table=SimpleNamespace(replicas=replicas),
+        poller=SimpleNamespace(polled_at=0.0),
     )
     (STATE / "run").mkdir(exist_ok=True)
     end = served(STATE / "run" / "gateway-0.metrics.sock", State.render_metrics(cast(State, state)))

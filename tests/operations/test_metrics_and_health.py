@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.stage import STATE
 from webapp.accounts.services import create_key
-from webapp.gateway.metrics import Metrics
+from webapp.gateway.ledger.metrics import Metrics
 from webapp.operations import backups, gateway_metrics, health, heartbeats, metrics
 from webapp.operations.models import Backup, BackupState, Heartbeat
 

@@ -4,8 +4,9 @@ import pytest
 from asgiref.sync import async_to_sync
 from asgiref.testing import ApplicationCommunicator
 
-from webapp.deployments import snapshot
 from webapp.foundation import secret_store
+from webapp.foundation.events import services as events
+from webapp.foundation.events.topics import PRINCIPALS, ROUTES
 from webapp.interfaces.internal.polls import Polls
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,9 +29,13 @@ async def status(query, secret=None, path="/internal/gateway/snapshot", method="
 
 def test_only_a_gateway_that_is_up_to_date_is_answered_here(team):
     secret = secret_store.derive("internal").hex().encode()
-    current = f"version={snapshot.version()}"
+    keys, routes = events.version(PRINCIPALS), events.version(ROUTES)
+    current = f"principals={keys}&routes={routes}"
     assert status(current, secret) == 304
-    assert status("version=older", secret) == 418
+    assert status(f"principals={keys}&routes=older", secret) == 418
+    assert status(f"principals=older&routes={routes}", secret) == 418
+    assert status(f"routes={routes}", secret) == 418
+    assert status(f"version={routes}", secret) == 418, "a gateway of a release before"
     assert status("", secret) == 418
     assert status(current, b"wrong") == 418
     assert status(current) == 418

@@ -93,14 +93,15 @@ def test_it_is_placed_started_and_ready_by_its_own_words(key: str, weights: Any,
 def test_a_request_reaches_it_through_the_gateway(
     key: str, weights: Any, work: Any, tmp_path: Path, engine: Any
 ) -> None:
-    from webapp.deployments import snapshot
+    from webapp.accounts import principals
+    from webapp.deployments import routes
 
     replica = deploy(key, weights)
     work()
     prove(replica)
     yard = Yard(tmp_path)
     try:
-        yard.web.snapshot = snapshot.build()
+        yard.web.snapshot = {**principals.build(1), **routes.build(1)}
         yard.start()
         answer = yard.chat("box", key)
         assert (answer.status, answer.json()["choices"][0]["message"]["content"]) == (200, "tick")

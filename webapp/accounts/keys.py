@@ -10,11 +10,11 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
+from webapp.accounts import principals
 from webapp.accounts.auditing import audit, difference
 from webapp.accounts.models import ApiKey, Membership, Role, Team, User
 from webapp.accounts.roles import require
 from webapp.foundation.errors import Conflict, Invalid, NotAllowed
-from webapp.foundation.events import services as events
 
 KEY_PREFIX = "my_"
 SCOPES = ("inference", "read", "manage")
@@ -35,7 +35,7 @@ def create_key(
     with transaction.atomic():
         key, text = _make(user, team, name, scopes, expires_at)
         audit(user, team, "key.create", key.prefix, {"name": name, "scopes": scopes, "expires_at": _iso(expires_at)})
-        events.publish("gateway")
+        principals.announce()
     return key, text
 
 
@@ -57,7 +57,7 @@ def create_service_key(
         key, text = _make(account, team, name, scopes, expires_at)
         detail = {"name": name, "scopes": scopes, "expires_at": _iso(expires_at), "account": account.username}
         audit(user, team, "key.create-service", key.prefix, detail)
-        events.publish("gateway")
+        principals.announce()
     return key, text
 
 
@@ -83,7 +83,7 @@ def rotate_key(user: User, key: ApiKey, overlap_h: int = 0) -> tuple[ApiKey, str
             ends = now + timedelta(hours=overlap_h)
             ApiKey.objects.filter(pk=old.pk).update(expires_at=min(old.expires_at or ends, ends))
         audit(user, old.team, "key.rotate", old.prefix, {"new": new.prefix, "overlap_h": overlap_h})
-        events.publish("gateway")
+        principals.announce()
     return new, text
 
 
@@ -104,7 +104,7 @@ def change_key(
         row.save(update_fields=["name", "expires_at"])
         after = {"name": row.name, "expires_at": _iso(row.expires_at)}
         audit(user, row.team, "key.change", row.prefix, difference(before, after))
-        events.publish("gateway")
+        principals.announce()
 
 
 def revoke_key(user: User | None, key: ApiKey) -> None:
@@ -114,7 +114,7 @@ def revoke_key(user: User | None, key: ApiKey) -> None:
     with transaction.atomic():
         if ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now()):
             audit(user, key.team, "key.revoke", key.prefix, {"name": key.name})
-            events.publish("gateway")
+            principals.announce()
 
 
 def find_key(text: str) -> ApiKey | None:

@@ -5,10 +5,10 @@ from django.db import transaction
 from django.db.models import F
 from django.http import HttpRequest
 
+from webapp.accounts import principals
 from webapp.accounts.auditing import audit, difference
 from webapp.accounts.models import User
 from webapp.accounts.roles import require_installation_admin
-from webapp.accounts.teams import announce
 from webapp.foundation.errors import Conflict
 
 
@@ -38,7 +38,7 @@ def end_sessions(user: User, person: User, request: HttpRequest | None = None) -
     with transaction.atomic():
         User.objects.filter(pk=person.pk).update(session_epoch=F("session_epoch") + 1)
         audit(user, None, "person.end-sessions", person.username)
-        announce()
+        principals.announce()
     if request is not None and user.pk == person.pk:
         user.refresh_from_db()
         update_session_auth_hash(request, user)
@@ -78,7 +78,7 @@ def set_installation_admin(user: User, person: User, is_admin: bool) -> None:
         if changed:
             change = difference({"is_admin": not is_admin}, {"is_admin": is_admin})
             audit(user, None, "person.installation-admin", person.username, change)
-            announce()
+            principals.announce()
 
 
 def _set_active(user: User, person: User, is_active: bool) -> None:
@@ -91,7 +91,7 @@ def _set_active(user: User, person: User, is_active: bool) -> None:
         if User.objects.filter(pk=person.pk, is_active=not is_active).update(is_active=is_active):
             verb = "person.reactivate" if is_active else "person.deactivate"
             audit(user, None, verb, person.username, difference({"is_active": not is_active}, {"is_active": is_active}))
-            announce()
+            principals.announce()
 
 
 def _keep_an_admin(person: User) -> None:

@@ -19,6 +19,7 @@ from webapp.accounts.models import Membership, Role, Team, User
 from webapp.accounts.roles import require
 from webapp.foundation import secret_store
 from webapp.foundation.events import services as events
+from webapp.foundation.events.topics import PRINCIPALS, ROUTES
 
 __all__ = [
     "INFERENCE_TOKEN_S",
@@ -56,7 +57,7 @@ def create_first_admin(username: str, password: str, team_name: str, is_printed:
             team = Team.objects.create(name=team_name, slug=slugify(team_name) or "team")
             audit(None, team, "team.create", team.name, {"first_admin": username})
         Membership.objects.get_or_create(user=user, team=team, defaults={"role": Role.ADMIN})
-        events.publish("gateway")
+        events.publish(PRINCIPALS, ROUTES)
     return user, team
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from django.db import transaction
 from django.http import HttpRequest
 
-from webapp.accounts import teams
+from webapp.accounts import principals, teams
 from webapp.accounts.auditing import audit, difference
 from webapp.accounts.models import CLIENT_SECRET, Membership, Role, SignInRule, SignInSettings, Team, User
 from webapp.accounts.roles import higher, require_installation_admin
@@ -166,7 +166,7 @@ def _follow(membership: Membership, role: Role | None) -> None:
     else:
         Membership.objects.filter(pk=membership.pk).update(role=role)
         audit(None, team, "member.role-by-rule", person.username, change)
-        teams.announce()
+        principals.announce()
 
 
 def _check(wish: Wish) -> None:

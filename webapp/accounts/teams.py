@@ -5,11 +5,13 @@ from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
+from webapp.accounts import principals
 from webapp.accounts.auditing import audit, difference
 from webapp.accounts.models import SLUG, ApiKey, Membership, OneTimeLink, Role, SignInRule, Team, User
 from webapp.accounts.roles import require, require_installation_admin
 from webapp.foundation.errors import Conflict, Invalid
 from webapp.foundation.events import services as events
+from webapp.foundation.events.topics import PRINCIPALS, ROUTES
 
 # Words that stand where a team's slug could stand in an address.
 RESERVED = frozenset({"new", "audit", "all"})
@@ -27,7 +29,7 @@ def create_team(user: User | None, name: str, slug: str = "", first_admin: User 
             Membership.objects.create(user=first_admin, team=team, role=Role.ADMIN)
         detail = {"slug": slug, "first_admin": first_admin.username if first_admin else None}
         audit(user, team, "team.create", name, detail)
-        events.publish("gateway")
+        events.publish(PRINCIPALS, ROUTES)
     return team
 
 
@@ -40,7 +42,7 @@ def rename_team(user: User, team: Team, name: str, slug: str = "") -> Team:
         team.name, team.slug = name, slug
         _save(team)
         audit(user, team, "team.rename", before["name"], difference(before, {"name": name, "slug": slug}))
-        events.publish("gateway")
+        events.publish(ROUTES)
     return team
 
 
@@ -56,7 +58,7 @@ def delete_team(user: User, team: Team) -> None:
         audit(user, team, "team.delete", team.name, {"slug": team.slug})
         User.objects.filter(is_service=True, memberships__team=team).delete()
         team.delete()
-        events.publish("gateway")
+        events.publish(PRINCIPALS, ROUTES)
 
 
 def add_member(user: User | None, team: Team, person: User, role: Role) -> Membership:
@@ -84,7 +86,7 @@ def join(user: User | None, team: Team, person: User, role: Role, verb: str, is_
         if not is_new:
             raise Conflict(f"{person} is in {team.name} already, as {membership.role}.")
         audit(user, team, verb, person.username, {"role": str(role)})
-        announce()
+        principals.announce()
     return membership
 
 
@@ -101,7 +103,7 @@ def change_role(user: User | None, membership: Membership, role: Role) -> None:
             _keep_an_admin(before)
         Membership.objects.filter(pk=membership.pk).update(role=role, is_by_rule=False)
         audit(user, team, "member.role", person.username, difference({"role": before.role}, {"role": str(role)}))
-        announce()
+        principals.announce()
 
 
 def remove_member(user: User | None, membership: Membership, verb: str = "member.remove") -> None:
@@ -124,12 +126,7 @@ def remove_member(user: User | None, membership: Membership, verb: str = "member
         keys.update(revoked_at=timezone.now())
         current.delete()
         audit(user, team, verb, person.username, {"role": current.role, "ended_keys": ended})
-        announce()
-
-
-def announce() -> None:
-    """Have the gateways read the keys again. Open pages look at their rights by themselves every 15 s."""
-    events.publish("gateway")
+        principals.announce()
 
 
 def is_last_admin(membership: Membership) -> bool:

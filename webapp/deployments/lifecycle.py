@@ -17,6 +17,7 @@ from webapp.deployments.states import BACKOFF_RESET_AFTER_READY_S, MOVES, Desire
 from webapp.deployments.waking import RECONCILE, ROLL, topics
 from webapp.foundation import work_queue
 from webapp.foundation.events import services as events
+from webapp.foundation.events.topics import ROUTES
 from webapp.foundation.text import one_line
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
@@ -198,7 +199,7 @@ def record_answer(replica_id: int, generation: int, attempt: int, text: str) -> 
         unwell = rows.filter(reason_code=UNHEALTHY).exclude(reason=text[:500]).update(reason=text[:500])
         if unwell or rows.exclude(reason_code=UNHEALTHY).exclude(**told).update(**told):
             replica = Replica.objects.select_related("deployment").get(pk=replica_id)
-            events.publish(*(topic for topic in topics(replica.deployment) if topic != "gateway"))
+            events.publish(*(topic for topic in topics(replica.deployment) if topic != ROUTES))
 
 
 def record_capabilities(replica_id: int, found: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from webapp.deployments.models import Deployment
 from webapp.foundation import work_queue
+from webapp.foundation.events.topics import ROUTES
 
 RECONCILE = "deployments.reconcile"
 ROLL = "deployments.roll"
@@ -16,4 +17,4 @@ def wake(deployment: Deployment) -> None:
 def topics(deployment: Deployment) -> tuple[str, ...]:
     """The subjects that change when this deployment does: gateways, its page, the lists of all who see it."""
     teams = [deployment.team_id, *deployment.grants.values_list("team_id", flat=True)]
-    return ("gateway", f"deployment:{deployment.pk}", *(f"deployments:{team}" for team in teams))
+    return (ROUTES, f"deployment:{deployment.pk}", *(f"deployments:{team}" for team in teams))

@@ -8,7 +8,9 @@ import sys
 
 from webapp.foundation import logs, paths
 from webapp.foundation.key_ring import MasterKeyError
-from webapp.gateway import listening, process, settings
+from webapp.gateway import settings
+from webapp.gateway.process import listening
+from webapp.gateway.process.main import run
 
 
 def main() -> int:
@@ -26,7 +28,7 @@ def main() -> int:
     try:
         chosen = settings.from_environment(arguments.index)
         with asyncio.Runner(loop_factory=_loop) as runner:
-            runner.run(process.run(chosen))
+            runner.run(run(chosen))
     except (settings.SettingError, listening.PortTaken, MasterKeyError) as error:
         sys.stderr.write(f"gateway: {error}\n")
         return 1

@@ -7,10 +7,13 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from webapp.foundation import paths
-from webapp.gateway import cors
+from webapp.gateway.http import cors
 
 MEBIBYTE = 1024 * 1024
 MAX_PROCESSES = 16
+# What is kept of the last snapshot, in a file each; the release before had one file.
+PARTS = ("principals", "routes")
+BEFORE = "snapshot"
 
 
 class SettingError(Exception):
@@ -93,8 +96,14 @@ def usage_dir() -> Path:
     return paths.gateway_dir() / "usage"
 
 
-def snapshot_file() -> Path:
-    return paths.gateway_dir() / "snapshot.sealed"
+def snapshot_file(part: str) -> Path:
+    """Where a part of the last snapshot is kept: one of PARTS, or BEFORE."""
+    return paths.gateway_dir() / f"{part}.sealed"
+
+
+def snapshot_files() -> tuple[Path, ...]:
+    """All that a gateway may start from, whether it is there or not."""
+    return tuple(snapshot_file(part) for part in (*PARTS, BEFORE))
 
 
 def access_log_file(index: int) -> Path:

@@ -18,8 +18,8 @@ from webapp.accounts.models import User
 from webapp.accounts.roles import require_installation_admin
 from webapp.foundation import encrypted, key_ring
 from webapp.foundation.errors import Conflict
-from webapp.gateway import vault
-from webapp.gateway.settings import snapshot_file
+from webapp.gateway.routing import vault
+from webapp.gateway.settings import snapshot_files
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,8 @@ def advance(most: int = ROWS_PER_SWEEP, now: datetime | None = None, is_alone: b
         left -= renewed
         if left <= 0:
             return False
-    vault.renew(snapshot_file())
+    for path in snapshot_files():
+        vault.renew(path)
     if left < most and not is_alone:
         # Whoever has read such a row a moment ago may still write it back as it was: the next round finds that.
         return False

@@ -162,9 +162,11 @@ def running_gateway(folder: Path, port: int, engines: dict[str, str]) -> Iterato
         "MODELYARD_GATEWAY_PROCESSES": "1",
         "MODELYARD_MAX_KEY_REQUESTS": "100000",
     }
+    # Each part takes its own members.
     (folder / "snapshot.json").write_text(json.dumps(_snapshot(engines)))
-    seal = "import sys, pathlib; from webapp.gateway import settings, vault\n"
-    seal += "vault.save(settings.snapshot_file(), pathlib.Path(sys.argv[1]).read_bytes())"
+    seal = "import sys, pathlib; from webapp.gateway import settings\nfrom webapp.gateway.routing import vault\n"
+    seal += "for part in ('principals', 'routes'):\n"
+    seal += "    vault.save(settings.snapshot_file(part), pathlib.Path(sys.argv[1]).read_bytes())"
     subprocess.run([sys.executable, "-c", seal, folder / "snapshot.json"], cwd=REPOSITORY, env=environment, check=True)
     with _running([sys.executable, "-m", "webapp.gateway"], 0, cwd=REPOSITORY, env=environment) as process:
         yield process

@@ -9,8 +9,11 @@ from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
-from webapp.deployments import snapshot
+from webapp.accounts import principals
+from webapp.deployments import routes
+from webapp.foundation.events import services as events
 from webapp.interfaces.internal.knowing import is_internal
+from webapp.interfaces.internal.polls import PARTS
 from webapp.usage import services
 
 View = Callable[[HttpRequest], HttpResponse]
@@ -32,10 +35,14 @@ def gateway_only(view: View) -> View:
 @require_GET
 @gateway_only
 def snapshot_view(request: HttpRequest) -> HttpResponse:
-    """304 while the caller's version is current, else the whole snapshot."""
-    if request.GET.get("version") == snapshot.version():
+    """The parts whose versions are not the caller's; 304 when both are. What has not changed costs no look at it."""
+    # The numbers are read first: a change that comes in between is then delivered twice rather than never.
+    numbers = events.versions(*PARTS.values())
+    builders = {"principals": principals.build, "routes": routes.build}
+    changed = [part for part, topic in PARTS.items() if request.GET.get(part) != str(numbers[topic])]
+    if not changed:
         return HttpResponse(status=304)
-    return JsonResponse(snapshot.build())
+    return JsonResponse({part: builders[part](numbers[PARTS[part]]) for part in changed})
 
 
 @csrf_exempt

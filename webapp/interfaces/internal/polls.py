@@ -10,10 +10,13 @@ from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
 
-from webapp.deployments import snapshot
+from webapp.foundation.events import services as events
+from webapp.foundation.events.topics import PRINCIPALS, ROUTES
 from webapp.interfaces.internal.knowing import is_internal
 
 PATH = "/internal/gateway/snapshot"
+# What a gateway asks for, each with the version that it has, and whose number that is.
+PARTS = {"principals": PRINCIPALS, "routes": ROUTES}
 
 
 Scope = dict[str, Any]
@@ -38,8 +41,8 @@ async def _is_up_to_date(scope: Scope) -> bool:
     shown: bytes = next((value for name, value in scope["headers"] if name == b"x-modelyard-internal"), b"")
     if scope["method"] != "GET" or not is_internal(shown):
         return False
-    asked = parse_qs(scope["query_string"].decode("latin-1")).get("version")
-    if not asked:
+    asked = parse_qs(scope["query_string"].decode("latin-1"))
+    if not all(part in asked for part in PARTS):
         return False
-    current: str = await database_sync_to_async(snapshot.version)()
-    return asked == [current]
+    numbers = await database_sync_to_async(events.versions)(*PARTS.values())
+    return all(asked[part] == [str(numbers[topic])] for part, topic in PARTS.items())

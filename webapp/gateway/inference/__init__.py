@@ -1,0 +1,1 @@
+"""One request for inference, from its body to its usage."""

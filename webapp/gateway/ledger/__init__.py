@@ -1,0 +1,1 @@
+"""What is written down: usage records, access lines, metrics, counts of refusals."""

@@ -1,0 +1,1 @@
+"""Everything that is not inference, carried to web and back."""
