@@ -170,6 +170,18 @@ def test_code_of_a_repository_needs_an_admins_approval_of_exactly_that_commit(hu
     assert "m.py" in {file["name"] for file in inspect_repo(hub, found, "safetensors").files}
 
 
+def test_what_was_approved_runs_on_when_its_hub_is_deleted(hub, small_hub, root):
+    files = {"model.safetensors": safetensors_bytes(), "config.json": config_bytes(auto_map={"AutoModel": "m.Model"})}
+    small_hub.add("org/code", {**files, "m.py": b"print('hello')"})
+    found = hubs.repo(hub, "org/code")
+    services.approve_code(root, hub, "org/code", found.commit)
+    inspected = inspect_repo(hub, found, "safetensors")
+    artifact = Artifact(files=[{"name": file["name"]} for file in inspected.files], source=inspected.source)
+    assert services.why_no_launch(artifact) == ""
+    services.delete_hub(root, hub)
+    assert services.why_no_launch(artifact) == ""
+
+
 def test_a_pickle_called_safetensors_is_refused_before_anything_is_queued(hub, small_hub, ada, team, host):
     import pickle
 

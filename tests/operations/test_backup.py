@@ -1,5 +1,6 @@
 """A backup holds everything but sessions and the key; a restore equals the original or changes nothing."""
 
+import errno
 import gzip
 import io
 import json
@@ -181,6 +182,29 @@ def test_another_master_key_is_refused_unless_the_key_file_has_the_right_one(mad
     done = restoring.restore(Path(made.path), [keyfile], lambda _file: "a long passphrase")
     assert master_key.read() == right
     assert (done.aside / "master.key").exists()
+
+
+def test_a_key_file_that_cannot_be_read_or_stored_changes_nothing(
+    made: Backup, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = master_key.read()
+    assert right is not None
+    keyfile = places / "key.json"
+    keyfile.write_bytes(master_key.export([right], "a long passphrase"))
+    master_key.write(bytes(32))
+    refused(made, f"{places} cannot be read: Is a directory", key_files=[places])
+    replace = Path.replace
+
+    def on_a_full_disk(path: Path, target: Path) -> Path:
+        if target == master_key.path():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(path, target)
+
+    right_one = {"key_files": [keyfile], "passphrase": lambda _file: "a long passphrase"}
+    with monkeypatch.context() as full:
+        full.setattr(Path, "replace", on_a_full_disk)
+        refused(made, "master.key cannot be written: No space left", **right_one)
+    assert master_key.read() == bytes(32)
 
 
 def test_without_any_key_none_is_made_up(made: Backup) -> None:

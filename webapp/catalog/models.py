@@ -226,7 +226,8 @@ ARTIFACT_URL = EncryptedField(Artifact, "source", lambda artifact: f"artifact:{a
 class CodeApproval(models.Model):
     """An administrator has read the Python files of exactly this commit and lets them be fetched and run."""
 
-    hub = models.ForeignKey(Hub, on_delete=models.CASCADE, related_name="code_approvals")
+    # A number that stays when the hub goes: what was fetched from it stays, too, and is launched again.
+    hub = models.ForeignKey(Hub, on_delete=models.DO_NOTHING, db_constraint=False, related_name="code_approvals")
     repo = models.CharField(max_length=200)
     commit = models.CharField(max_length=64)
     approved_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")

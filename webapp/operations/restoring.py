@@ -85,9 +85,13 @@ def _right_keys(manifest: dict[str, Any], key_files: Sequence[Path], passphrase:
         )
     opened: list[MasterKey] = []
     for file in key_files:
-        if not file.exists():
-            raise RestoreRefused(f"There is no file {file}.")
-        opened += map(MasterKey, master_key.open_key_file(file.read_bytes(), passphrase(file)))
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError as error:
+            raise RestoreRefused(f"There is no file {file}.") from error
+        except OSError as error:
+            raise RestoreRefused(f"{file} cannot be read: {error.strerror}.") from error
+        opened += map(MasterKey, master_key.open_key_file(content, passphrase(file)))
     found = here | {key.id: key for key in opened}
     lacking = [name[:8] for name in dict.fromkeys(wanted) if name not in found]
     if lacking:
@@ -119,9 +123,13 @@ def _keys_in_place(keys: key_ring.Ring, aside: Path) -> Any:
     if before == keys:
         yield
         return
-    if before:
-        shutil.copy2(master_key.path(), aside / "master.key")
-    key_ring.store(keys)
+    try:
+        if before:
+            shutil.copy2(master_key.path(), aside / "master.key")
+        key_ring.store(keys)
+    except OSError as error:
+        (aside / "master.key").unlink(missing_ok=True)
+        raise RestoreRefused(f"{master_key.path()} cannot be written: {error.strerror}.") from error
     try:
         yield
     except BaseException:
