@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.bench.groups import GROUPS
 from tests.parts import figures
 
-# pytest's exit status when tests failed, which are rows of the table.
+# pytest's exit status when tests failed, which are rows of the table; a module of figures that ends so has crashed.
 FAILED = 1
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +26,8 @@ def measure(source: list[str]) -> list[figures.Figure]:
         environment = {**os.environ, figures.VARIABLE: str(notes), "MODELYARD_TEST_WRITERS_S": "60"}
         code = subprocess.run([sys.executable, "-m", *source], cwd=ROOT, env=environment, stdout=sys.stderr).returncode
         found = figures.told(notes)
-    if code not in (0, FAILED) or not found:
+    was_measured = code == 0 or (code == FAILED and source[0] == "pytest")
+    if not was_measured or not found:
         found.append(figures.missing(source[-1], f"ended with {code}"))
     return found
 

@@ -81,7 +81,7 @@ def measure(ways: Ways, rounds: int) -> Iterator[figures.Figure]:
         ratio = statistics.median(ours / theirs for ours, theirs in pairs)
         ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
         detail = f"{ours:.0f} us beside {theirs:.0f} us"
-        yield figures.Figure(f"socket beside bridge: {what}", ratio, 1, "x", detail)
+        yield figures.Figure(f"socket beside bridge: {what}", ratio, stage.NOISE, "x", detail)
 
 
 @contextmanager

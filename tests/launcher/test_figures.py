@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import __main__ as bench
 from tests.bench.groups import GROUPS
 from tests.parts import figures
 from tests.parts.verdicts import Verdicts
@@ -57,6 +58,18 @@ def test_a_case_that_failed_or_was_skipped_or_could_not_begin_counts_as_failed(
     monkeypatch.setenv(figures.VARIABLE, str(tmp_path / "notes"))
     verdicts.pytest_sessionfinish()
     assert figures.told(tmp_path / "notes") == [figures.Figure("nothing is lost", 4, 0, "failed", "of 5")]
+
+
+def test_a_module_that_crashed_after_its_first_figure_was_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half.py").write_text(
+        "from tests.parts import figures\nfigures.note(figures.Figure('first', 1, 2, 's'))\nraise RuntimeError\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    first, second = bench.measure(["half"])
+    assert first.is_held and not second.is_held
+    assert (first.what, second.what) == ("first", "half")
 
 
 @pytest.mark.parametrize("source", [source for group in GROUPS.values() for source in group], ids=lambda one: one[-1])

@@ -17,12 +17,10 @@ import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.bench.gateway.stage import REPOSITORY, Stage, Subject, build
+from tests.bench.gateway.stage import NOISE, REPOSITORY, Stage, Subject, build
 from tests.parts import figures as told
 
 RESULTS = "test-output/gateway-bench.json"
-# What a median of rounds differs by when nothing has changed.
-NOISE = 1.05
 
 
 @dataclass

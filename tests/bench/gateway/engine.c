@@ -120,17 +120,18 @@ static int stream_on(Client *client) {
     return flush(client) < 0 ? -1 : is_over;
 }
 
-static void answer(Client *client, const char *body) {
+/* 0, or -1 when the client is gone. */
+static int answer(Client *client, const char *body) {
     client->is_streaming = strstr(body, "\"stream\":true") != NULL;
     if (!client->is_streaming) {
         memcpy(client->output, document, document_bytes);
         client->output_bytes = document_bytes;
-        if (flush(client) < 0) end(client);
-        return;
+        return flush(client) < 0 ? -1 : 0;
     }
     client->tokens_sent = 0;
     client->due_ns = now_ns() + (client->is_slow ? pause_ns : 0);
     push(client);
+    return 0;
 }
 
 static void read_request(Client *client) {
@@ -149,7 +150,10 @@ static void read_request(Client *client) {
         long wanted = length && length < body ? atol(length + 17) : 0;
         if (client->input + client->input_bytes < body + 4 + wanted) continue;
         client->input_bytes = 0;
-        answer(client, body + 4);
+        if (answer(client, body + 4) < 0) {
+            end(client);
+            return;
+        }
     }
 }
 
