@@ -4,8 +4,28 @@ from typing import Any
 
 import kombu
 from celery.app.amqp import AMQP
-from kombu.transport import redis
+from kombu.transport import redis, virtual
 from redis.exceptions import ConnectionError as ConnectionLost
+
+
+class QoS(redis.QoS):
+    """Gives a task's slot back also when the broker cannot be told that the task has ended.
+
+    kombu 5.7 keeps it. A worker whose slots are all taken reads nothing, so once each was lost it stood still for ever
+    and never heard that its connection was lost, either. What was not acknowledged, the broker gives out again.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        try:
+            super().ack(delivery_tag)
+        finally:
+            virtual.QoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        try:
+            super().reject(delivery_tag, requeue)
+        finally:
+            virtual.QoS.ack(self, delivery_tag)
 
 
 class Channel(redis.Channel):
@@ -13,6 +33,8 @@ class Channel(redis.Channel):
 
     kombu 5.7 fails with an AttributeError there, which nobody takes for a lost connection: the worker ended.
     """
+
+    QoS = QoS
 
     def _connparams(self, asynchronous: bool = False) -> Any:
         if self.connection.client is None:
