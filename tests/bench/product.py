@@ -110,6 +110,7 @@ def idle_cost(yard: Yard) -> Iterator[Figure]:
     """CPU and memory of every process of the control plane over a quiet minute; engines and dockerd apart."""
     time.sleep(20)  # what starting left behind may end first
     pids = control_plane(yard)
+    assert len(pids) > 5, pids  # web, gateways, worker, watcher, clock and the one that starts them
     before, began = sum(map(cpu_ticks, pids)), time.monotonic()
     time.sleep(IDLE_S)
     used = (sum(map(cpu_ticks, pids)) - before) / CLOCK_TICKS / (time.monotonic() - began)
@@ -131,7 +132,7 @@ def control_plane(yard: Yard) -> list[int]:
     found, queue = [], [yard.process.pid]
     while queue:
         pid = queue.pop()
-        yield pid
+        found.append(pid)
         queue.extend(children.get(pid, []))
     return found
 
