@@ -26,8 +26,6 @@ from webapp.foundation import crypto, encrypted, key_ring, secret_store
 from webapp.foundation.crypto import DecryptionError
 from webapp.foundation.encrypted import EncryptedField
 from webapp.foundation.errors import NotAllowed
-from webapp.gateway.routing import vault
-from webapp.gateway.settings import snapshot_file, snapshot_files
 from webapp.idempotency.models import ANSWER, Exchange
 from webapp.operations import backups, rotating, sessions_secret
 from webapp.schedules.models import TARGET_SECRET, Target, TargetKind
@@ -318,33 +316,6 @@ def test_a_process_that_runs_writes_with_the_new_key_at_once() -> None:
         assert crypto.decrypt(new, "y") == crypto.decrypt(old, "y") == "x"
         assert new.startswith(crypto.mark(key_ring.current()[0])) and not old.startswith(new[:27])
         process.stdin.close()
-
-
-def test_what_the_gateways_keep_on_disk_follows() -> None:
-    """Both parts of their table, and the file of the release before where no gateway has replaced it yet."""
-    files = snapshot_files()
-    assert {path.stem for path in files} == {"principals", "routes", "snapshot"}
-    for path in files:
-        vault.save(path, path.name.encode())
-    ended()
-    assert [vault.load(path) for path in files] == [path.name.encode() for path in files]
-    for path in files:
-        path.unlink()
-
-
-def test_a_stored_table_that_a_gateway_removed_is_not_brought_back() -> None:
-    """It waits for a renewal that has begun, and a renewal finds what is gone gone."""
-    path = snapshot_file("snapshot")
-    vault.save(path, b"of the release before")
-    rotating.rotate(None)
-    removing = threading.Thread(target=vault.remove, args=(path,))
-    with vault._locked(path):
-        removing.start()
-        removing.join(0.1)
-        assert path.exists()
-    removing.join()
-    vault.renew(path)
-    assert not path.exists()
 
 
 def test_people_stay_signed_in_until_the_old_key_is_dropped() -> None:

@@ -1,4 +1,7 @@
-"""A client's connection: reads requests one after the other, answers them in order, and ends for a stated reason."""
+"""A client's connection: reads requests one after the other, answers them in order, and ends for a stated reason.
+
+Long because it is one class with one phase; what has a state of its own (reader, queue) stands beside it.
+"""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""The gateway's side of a connection to an engine or to web: one request at a time, kept alive if both agree."""
+"""The gateway's side of a connection to an engine or to web: one request at a time, kept alive if both agree.
+
+Long because it is one class with one phase, and a read of a stream is one function: it runs once per token.
+"""
 
 import asyncio
 import time

@@ -1,4 +1,7 @@
-"""One inference request, from its headers to its last byte and its usage record."""
+"""One inference request, from its headers to its last byte and its usage record.
+
+Long because it is one class with one phase; what has a state of its own (attempts, replies, admission) stands beside.
+"""
 
 import asyncio
 import logging
