@@ -1,9 +1,13 @@
 """A small HTTP/1.1 server in a thread, plain enough to misbehave on purpose."""
 
 import asyncio
+import contextlib
+import functools
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 Handler = Callable[["Asked", "Line"], Awaitable[None]]
 
@@ -92,24 +96,46 @@ class MiniServer:
             self.loop.close()
 
     async def _serve(self) -> None:
+        # asyncio's own server forgets what it accepted in the round in which it is closed, and the socket stays open.
         self._stopping = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
-        if self.path is not None:
-            server = await asyncio.start_unix_server(self._connection, self.path)
-        else:
-            server = await asyncio.start_server(self._connection, "127.0.0.1", self.port, backlog=1024)
-            self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._stopping.wait()
-        server.close()
-        for task in list(self.tasks):
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        with self._listener() as listener:
+            self.loop.add_reader(listener, self._accept, listener)
+            self._ready.set()
+            await self._stopping.wait()
+            self.loop.remove_reader(listener)
+        while self.tasks:
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.wait(self.tasks)
+        # A transport lets go of its socket one round after it was told to.
+        await asyncio.sleep(0)
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.tasks.add(task)
+    def _listener(self) -> socket.socket:
+        if self.path is not None:
+            Path(self.path).unlink(missing_ok=True)
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(self.path)
+        else:
+            listener = socket.create_server(("127.0.0.1", self.port))
+            self.port = listener.getsockname()[1]
+        listener.setblocking(False)
+        listener.listen(1024)
+        return listener
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            for _ in range(100):
+                accepted, _peer = listener.accept()
+                accepted.setblocking(False)
+                task = self.loop.create_task(self._connection(accepted))
+                self.tasks.add(task)
+                task.add_done_callback(self.tasks.discard)
+                # Also of a task that was cancelled before its first line.
+                task.add_done_callback(functools.partial(_close, accepted))
+
+    async def _connection(self, accepted: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=accepted)
         self.connections += 1
         number = self.connections
         line = Line(reader, writer)
@@ -123,7 +149,6 @@ class MiniServer:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self.tasks.discard(task)
             writer.transport.abort()
 
     async def _read(self, reader: asyncio.StreamReader, number: int) -> Asked | None:
@@ -142,6 +167,10 @@ class MiniServer:
         elif asked.header("content-length"):
             asked.body = await reader.readexactly(int(asked.header("content-length") or 0))
         return asked
+
+
+def _close(accepted: socket.socket, _task: asyncio.Task[None]) -> None:
+    accepted.close()
 
 
 async def _read_chunks(reader: asyncio.StreamReader) -> bytes:

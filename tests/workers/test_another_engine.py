@@ -21,11 +21,7 @@ from webapp.inventory.models import Host
 from workers.hosts import connection
 from workers.launcher import forwarder
 
-pytestmark = [
-    pytest.mark.docker,
-    # aiodocker leaves the connection of a stream that is broken off to the garbage collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(autouse=True)

@@ -91,8 +91,6 @@ def test_a_list_from_another_engine_ends_nothing(
     assert replica.attempt == 1
 
 
-# The Docker SDK forgets to close a socket that would not connect.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("live_restore", [True, False], ids=["live-restore", "plain"])
 def test_a_docker_engine_that_dies_and_comes_back(
     live_restore: bool, transactional_db: None, team: Any, ada: Any, work: Any

@@ -11,11 +11,7 @@ import pytest
 from tests.workers.acting import containers, inspect, prove, wait_for
 from webapp.samples.models import Sample
 
-pytestmark = [
-    pytest.mark.docker,
-    # aiodocker leaves the connection of a refused call to the garbage collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.docker
 
 STAT = "cpu  100 0 100 1000 0 0 0 0 0 0\n"
 MEMINFO = "MemTotal: 1000 kB\nMemFree: 100 kB\nMemAvailable: 400 kB\n"

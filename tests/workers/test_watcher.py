@@ -11,11 +11,7 @@ import pytest
 
 from tests.workers.acting import containers, engine_pid, reload
 
-pytestmark = [
-    pytest.mark.docker,
-    # aiodocker leaves the connection of a stream that is broken off to the garbage collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.docker
 
 Serve = Callable[..., Any]
 Way = Callable[..., str]

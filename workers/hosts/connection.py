@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import aiodocker
 import aiohttp
@@ -17,6 +18,19 @@ from workers.runtime.docker import DockerRuntime
 
 # One call, from connecting to the last byte. Streams (events, logs, pulls) have limits of their own.
 CALL_TIMEOUT_S = 10
+
+
+class _Docker(aiodocker.Docker):
+    """aiodocker leaves an answer that was not read to its end, and its connection, to the garbage collector."""
+
+    @contextlib.asynccontextmanager
+    async def _query(self, *args: Any, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        async with super()._query(*args, **options) as response:
+            try:
+                yield response
+            finally:
+                # One that was read to its end has given its connection back by now.
+                response.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +53,7 @@ class HostConnection:
         """For an event loop; closed whatever happened. `within_s` limits each call that is not a stream."""
         limit = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S if within_s is None else within_s)
         with mapped():
-            opened = aiodocker.Docker(url=self._endpoint, timeout=limit)
+            opened = _Docker(url=self._endpoint, timeout=limit)
         try:
             yield HostClient(opened)
         finally:
