@@ -22,7 +22,7 @@ from webapp import engines
 from webapp.catalog import hubs, services
 from webapp.catalog.inspecting import inspect_path, inspect_repo, inspect_url
 from webapp.catalog.models import Artifact
-from webapp.foundation.errors import Invalid, Refused
+from webapp.foundation.errors import Invalid, ServiceError
 from workers.controllers.job import kinds
 
 pytestmark = pytest.mark.django_db
@@ -177,7 +177,7 @@ class Doors:
     def launched(self, files: Files) -> set[str]:
         """Names alone: what lies behind them was looked at when it was brought or made."""
         if services.why_no_launch(Artifact(files=[{"name": name} for name in files], source={})):
-            raise Refused("launch")
+            raise ServiceError("launch")
         return {name for name in files if name not in ANY_NAME and name not in CONFIGS}
 
 
@@ -193,7 +193,7 @@ def passing(doors: Doors, every: int) -> list[tuple[str, str, str]]:
         for name, content, about in HOSTILE[number % every :: every]:
             try:
                 came = go(with_(name, content))
-            except (Refused, FetchError):
+            except (ServiceError, FetchError):
                 continue
             if name in came:
                 passed.append((door, name, about))

@@ -17,7 +17,7 @@ from webapp.deployments.lifecycle import Why
 from webapp.deployments.models import Deployment, Replica, Rollout
 from webapp.deployments.states import MOVES as REPLICA_MOVES
 from webapp.deployments.states import ROLLOUT_MOVES, ReplicaState, RolloutState
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.inventory.models import Host, HostLane
 from webapp.inventory.states import MOVES as HOST_MOVES
 from webapp.jobs import services as jobs
@@ -168,7 +168,7 @@ class OneJob(World):
 
     def ask(self, number: int) -> None:
         row = self.row()
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(ServiceError):
             (jobs.cancel, jobs.retry)[number % 2](self.cast.ada, row)
 
     def calm(self) -> None:
@@ -241,7 +241,7 @@ class OneRun(World):
                 self.cast.end_job(job)
 
     def ask(self, number: int) -> None:
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(ServiceError):
             schedules.cancel(self.cast.ada, self.row())
 
     def calm(self) -> None:
@@ -300,7 +300,7 @@ class OneRollout(World):
                 services.scale(self.cast.ada, deployment, 1 + self.edits % 2)
             else:
                 services.start(self.cast.ada, deployment)
-        except Refused:
+        except ServiceError:
             pass
 
     def calm(self) -> None:

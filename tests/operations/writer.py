@@ -23,7 +23,7 @@ def verbs(number: int) -> list[Callable[[], Any]]:
     from webapp.control import lease
     from webapp.deployments import lifecycle, services
     from webapp.deployments.models import Deployment, Replica
-    from webapp.foundation.errors import Refused
+    from webapp.foundation.errors import ServiceError
     from webapp.inventory import services as inventory
     from webapp.inventory.models import Host
     from webapp.usage import services as usage
@@ -45,7 +45,7 @@ def verbs(number: int) -> list[Callable[[], Any]]:
             lease.release(held, 60)
 
     def book() -> None:
-        with contextlib.suppress(Refused):  # a host that is full is an answer, too
+        with contextlib.suppress(ServiceError):  # a host that is full is an answer, too
             inventory.book(f"test:{number}", host.pk, 1 << 30)
         inventory.release(f"test:{number}")
 

@@ -144,10 +144,10 @@ class Trouble:
     def _change(self, what: Callable[[Any, Any], None]) -> None:
         from webapp.deployments import services
         from webapp.deployments.models import Deployment
-        from webapp.foundation.errors import Refused
+        from webapp.foundation.errors import ServiceError
 
         there = list(Deployment.objects.exclude(name="asked").exclude(desired_state="deleted").order_by("pk"))
-        with contextlib.suppress(Refused):  # what cannot be done now is refused in words, as people see it
+        with contextlib.suppress(ServiceError):  # what cannot be done now is refused in words, as people see it
             what(services, self._random.choice(there))
 
     FAULTS = (kill_a_process, kill_a_process, kill_an_engine, remove_an_engine, pause_an_engine, freeze_docker)

@@ -17,7 +17,7 @@ from webapp.schedules.models import ScheduleRun
 
 
 def begin(run: ScheduleRun, passed: list[dict[str, Any]]) -> None:
-    """Ask the deployment to run the first of these that its engine loads. Raises Refused, and then nothing changed."""
+    """Ask the deployment to run the first of these that its engine loads. After a ServiceError nothing has changed."""
     with transaction.atomic():
         deployment = _deployment(run)
         formats = engines.get(deployment.engine).formats

@@ -13,7 +13,7 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
 from webapp.foundation import body_limit
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.api.accounts.admin import router as administration
 from webapp.interfaces.api.accounts.router import router as accounts
 from webapp.interfaces.api.accounts.teams import router as teams
@@ -126,8 +126,8 @@ api.add_router("", usage)
 api.add_router("", samples)
 
 
-@api.exception_handler(Refused)
-def _refused(request: HttpRequest, error: Refused) -> HttpResponse:
+@api.exception_handler(ServiceError)
+def _refused(request: HttpRequest, error: ServiceError) -> HttpResponse:
     return problem(request, error.status, error.what, error.advice, errors=error.fields)
 
 

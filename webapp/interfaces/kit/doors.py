@@ -12,7 +12,7 @@ from django.utils.cache import patch_vary_headers
 
 from webapp.accounts import services as accounts
 from webapp.accounts.models import Role, Team, User
-from webapp.foundation.errors import NotAllowed, Refused
+from webapp.foundation.errors import NotAllowed, ServiceError
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
@@ -70,7 +70,7 @@ def carry_out(request: HttpRequest, verb: Callable[[], object], said: str) -> bo
     """Call one service; tell the person what was done, or why not."""
     try:
         verb()
-    except Refused as refusal:
+    except ServiceError as refusal:
         messages.error(request, str(refusal))
         return False
     if said:

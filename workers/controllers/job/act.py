@@ -12,7 +12,7 @@ from django.utils import timezone
 from webapp.control import lease
 from webapp.control.sightings import ABSENT_S
 from webapp.control.steps import GO_ON, LOOK_AGAIN_S, Pause
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.inventory import services as inventory
 from webapp.jobs import decide, ending
 from webapp.jobs import kinds as ends
@@ -240,7 +240,7 @@ def _advance(runtime: Runtime, job: Job, result: dict[str, Any]) -> Pause:
             moved = jobs.move(job, JobState.RUNNING, JobState.SUCCEEDED, result=whole)
             if moved:
                 ends.of(job).finish(job, whole)
-    except Refused as refusal:  # what it was for has gone meanwhile
+    except ServiceError as refusal:  # what it was for has gone meanwhile
         lease.refresh(job)
         return leaving.fail(runtime, job, refusal.what, refusal.advice)
     if moved:

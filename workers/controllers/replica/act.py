@@ -18,7 +18,7 @@ from webapp.deployments.lifecycle import Why
 from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
 from webapp.engines.base import HardwareGrant
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.foundation.paths import ENGINE_SOCKET
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
@@ -115,7 +115,7 @@ def _barred(replica: Replica) -> Why | None:
     """Why its image may not run; the list may have changed since it was asked for."""
     try:
         allowed.check(replica.contents.image)
-    except Refused as refusal:
+    except ServiceError as refusal:
         return Why("image_not_allowed", refusal.what, refusal.advice)
     return None
 

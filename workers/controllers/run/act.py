@@ -15,7 +15,7 @@ from webapp.catalog import services as catalog
 from webapp.catalog.models import Artifact, Hub
 from webapp.control import lease
 from webapp.control.steps import GO_ON, Pause
-from webapp.foundation.errors import Conflict, Refused, Unavailable
+from webapp.foundation.errors import Conflict, ServiceError, Unavailable
 from webapp.jobs import fetching
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
@@ -42,7 +42,7 @@ def carry_out(step: decide.Step, run: ScheduleRun) -> Pause:
         if timezone.now() - run.created_at <= PATIENCE:
             return _say(run, decide.Say(f"Waits: {error.what}", HUB_AGAIN_S))
         return _end(run, End(RunState.FAILED, error.what, error.advice))
-    except Refused as error:
+    except ServiceError as error:
         return _end(run, End(RunState.FAILED, error.what, error.advice))
 
 
@@ -110,7 +110,7 @@ def _queue_jobs(run: ScheduleRun, _step: decide.QueueJobs) -> Pause:
             result: dict[str, Any] = {"label": recipe.label, "recipe": recipe.full(), "job": None, "refused": ""}
             try:
                 job = quantising.queue(run.schedule, source, recipe)
-            except Refused as refusal:
+            except ServiceError as refusal:
                 result["refused"] = str(refusal)
             else:
                 run.jobs.add(job)

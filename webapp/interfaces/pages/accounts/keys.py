@@ -10,7 +10,7 @@ from webapp.accounts.models import ApiKey, User
 from webapp.accounts.teams import teams_of
 from webapp.deployments import sharing
 from webapp.deployments.snippets import snippets
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.doors import carry_out, door, page_or_panel, person
 from webapp.interfaces.kit.listings import listing
 from webapp.interfaces.pages.accounts.forms import KeyEditForm, KeyForm, RotateForm
@@ -36,7 +36,7 @@ def new_key(request: HttpRequest) -> HttpResponse:
         typed = form.cleaned_data
         try:
             key, text = services.create_key(user, typed["team"], typed["name"], typed["scopes"], form.expires_at())
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.add_error(None, str(refusal))
         else:
             return shown_once(request, key, text)
@@ -52,7 +52,7 @@ def rotate_key(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             new, text = services.rotate_key(user, key, form.cleaned_data["overlap_h"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.add_error(None, str(refusal))
         else:
             return shown_once(request, new, text)

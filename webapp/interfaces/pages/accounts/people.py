@@ -8,7 +8,7 @@ from django.views.decorators.cache import never_cache
 
 from webapp.accounts import links, people
 from webapp.accounts.models import User
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.doors import carry_out, door, page_or_panel, person
 from webapp.interfaces.kit.listings import listing
 
@@ -73,7 +73,7 @@ def password_link(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST":
         try:
             link, address = links.password_link(user, who)
-        except Refused as refusal:
+        except ServiceError as refusal:
             return render(request, "people/password_link.html", {"who": who, "error": str(refusal)}, status=409)
         return render(request, "people/password_link.html", {"who": who, "link": link, "address": address})
     return render(request, "people/password_link.html", {"who": who})

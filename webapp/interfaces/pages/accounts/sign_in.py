@@ -18,7 +18,7 @@ from requests import RequestException
 from webapp.accounts import sign_in
 from webapp.accounts.auditing import audit
 from webapp.accounts.models import SignInRule, SignInSettings
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.doors import door, person
 from webapp.interfaces.pages.accounts.forms import SignInForm
 from webapp.interfaces.pages.accounts.people import admin
@@ -33,7 +33,7 @@ def configure(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             sign_in.configure(user, form.wish())
-        except Refused as refusal:
+        except ServiceError as refusal:
             for name, text in refusal.fields.items() or [(None, str(refusal))]:
                 form.add_error(name if name in form.fields else None, text)
         else:

@@ -10,7 +10,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from webapp.accounts import keys, links, teams
 from webapp.accounts.models import ApiKey, Membership, OneTimeLink, Role, Team, User
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.doors import carry_out, door, may, page_or_panel, person
 from webapp.interfaces.kit.listings import listing
 from webapp.interfaces.pages.accounts.forms import InvitationForm, KeyForm, MemberForm, RoleForm, TeamForm
@@ -61,7 +61,7 @@ def new(request: HttpRequest) -> HttpResponse:
         typed = form.cleaned_data
         try:
             team = teams.create_team(user, typed["name"], typed["slug"], first_admin=user)
-        except Refused as refusal:
+        except ServiceError as refusal:
             _show(form, refusal)
         else:
             return redirect("teams:detail", team.slug)
@@ -77,7 +77,7 @@ def rename(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             team = teams.rename_team(user, team, form.cleaned_data["name"], form.cleaned_data["slug"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             _show(form, refusal)
         else:
             return redirect("teams:detail", team.slug)
@@ -147,7 +147,7 @@ def invite(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             link, address = links.invite(user, team, Role(form.cleaned_data["role"]), form.cleaned_data["note"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             _show(form, refusal)
         else:
             return render(request, "team/invited.html", {"team": team, "link": link, "address": address})
@@ -176,7 +176,7 @@ def new_service_key(request: HttpRequest, slug: str) -> HttpResponse:
         data = form.cleaned_data
         try:
             key, text = keys.create_service_key(user, team, data["name"], data["scopes"], form.expires_at())
-        except Refused as refusal:
+        except ServiceError as refusal:
             _show(form, refusal)
         else:
             return shown_once(request, key, text)
@@ -199,7 +199,7 @@ def _membership(user: User, slug: str, person_id: int) -> Membership:
     return get_object_or_404(Membership.objects.for_list(), team=team, user_id=person_id)
 
 
-def _show(form: Any, refusal: Refused) -> None:
+def _show(form: Any, refusal: ServiceError) -> None:
     """Errors beside their fields where the form has the field."""
     placed = {name: text for name, text in refusal.fields.items() if name in form.fields}
     for name, text in placed.items():

@@ -15,7 +15,7 @@ from webapp.catalog import hubs, inspecting, services
 from webapp.catalog.models import Artifact, CodeApproval, Hub
 from webapp.deployments import fit
 from webapp.deployments.fleet import Fleet
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.doors import carry_out, door, person
 from webapp.interfaces.kit.picking import is_search
 from webapp.interfaces.pages.catalog.forms import FetchForm, GetForm, HubForm
@@ -39,7 +39,7 @@ def repo(request: HttpRequest, pk: int) -> HttpResponse:
         hubs.check_enabled(hub)
         found = hubs.repo(hub, name, revision)
         offer = inspecting.offer(hub, found)
-    except Refused as refusal:
+    except ServiceError as refusal:
         return render(request, "models/repo.html", {**context, "problem": str(refusal)}, status=refusal.status)
     fleet = Fleet.of(Host.objects.visible_to(user).for_list())
     prefix = f"hub:{hub.pk}:{found.name}@{found.commit}:"
@@ -112,7 +112,7 @@ def edit(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             saved = services.save_hub(user, hub, **form.wish())
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, f"{saved.name} is saved.")

@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from webapp.catalog import images
 from webapp.catalog.models import AllowedImage
 from webapp.deployments.models import Deployment
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.doors import carry_out, door, person
 from webapp.interfaces.pages.catalog.forms import ImageForm
 
@@ -23,7 +23,7 @@ def index(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             row = images.allow(user, form.cleaned_data["image"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, f"{row} may run.")

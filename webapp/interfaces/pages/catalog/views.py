@@ -15,7 +15,7 @@ from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyStat
 from webapp.deployments import asking, disk, fit, sharing
 from webapp.deployments.fleet import Fleet
 from webapp.deployments.models import Deployment
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.doors import carry_out, door, page_or_panel, person
 from webapp.interfaces.kit.listings import listing
 from webapp.interfaces.kit.owning import owner_page
@@ -76,7 +76,7 @@ def _search_hubs(user: User, words: str) -> list[dict[str, Any]]:
     for hub in Hub.objects.visible_to(user).filter(is_enabled=True)[:5]:
         try:
             found.append({"hub": hub, "repos": hubs.search(hub, words), "problem": ""})
-        except Refused as refusal:
+        except ServiceError as refusal:
             found.append({"hub": hub, "repos": [], "problem": str(refusal)})
     return found
 
@@ -122,7 +122,7 @@ def _queued(request: HttpRequest, form: Any, queue: Callable[[dict[str, Any]], A
     elif request.method == "POST" and form.is_valid():
         try:
             job = queue(form.cleaned_data)
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, said)

@@ -18,7 +18,7 @@ from webapp.deployments.names import MAX_ALIASES
 from webapp.deployments.options import OptionsForm
 from webapp.deployments.services import MAX_REPLICAS
 from webapp.deployments.spec import FIELDS, DeploymentPatch, DeploymentSpec, RevisionSpec, SpecColumns
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.picking import Pick
 from webapp.inventory.models import Host
 
@@ -163,7 +163,7 @@ class Parts(forms.Form):
         """Whether one of them, or the aliases, is wrong: then they are not folded away."""
         return any(name in self.errors for name in (*self.special, "aliases", *limits.LABELS))
 
-    def take(self, refusal: Refused, options: OptionsForm) -> None:
+    def take(self, refusal: ServiceError, options: OptionsForm) -> None:
         """Put a service's refusal beside the fields it is about."""
         for name, message in refusal.fields.items():
             form: forms.Form = options if name.startswith("options.") else self

@@ -14,7 +14,7 @@ from webapp.deployments import fit as fits
 from webapp.deployments import presets, services
 from webapp.deployments.models import Deployment, OptionPreset
 from webapp.deployments.options import OptionsForm, options_form
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.foundation.text import clean_text, parse_id
 from webapp.interfaces.kit.doors import carry_out, door, may, person
 from webapp.interfaces.kit.form_faults import first_fault
@@ -32,7 +32,7 @@ def new(request: HttpRequest) -> HttpResponse:
     if is_sent and form.is_valid() and options.is_valid():
         try:
             deployment = services.create(user, form.cleaned_data["team"], form.wanted(options.chosen()))
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal, options)
         else:
             messages.success(request, f"{deployment.name} is starting.")
@@ -161,7 +161,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     if is_applied and form.is_valid() and options.is_valid():
         try:
             done = services.edit(user, deployment, form.wanted(options.chosen()))
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal, options)
         else:
             said = "is being updated, one replica at a time" if done.rolls else "was updated"
@@ -220,7 +220,7 @@ def _plan(user: User, deployment: Deployment, form: EditForm, options: OptionsFo
         return None, first_fault(form, options)
     try:
         return services.check_edit(user, deployment, form.wanted(options.chosen())), ""
-    except Refused as refusal:
+    except ServiceError as refusal:
         return None, str(refusal)
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 from django import forms
 
 from webapp.accounts.models import Team
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.inventory.managing import HostChange
 from webapp.inventory.models import Host
 
@@ -60,7 +60,7 @@ class HostForm(forms.Form):
             teams=list(typed["teams"]),
         )
 
-    def take(self, refusal: Refused) -> None:
+    def take(self, refusal: ServiceError) -> None:
         """Put a service's refusal beside the field it is about."""
         names = {"reserved_bytes": "reserved_gib"}
         for name, message in refusal.fields.items():

@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 
 from webapp.accounts.models import User
 from webapp.deployments.models import Replica
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.doors import answer, carry_out, door, page_or_panel, person
 from webapp.interfaces.kit.following import follow
 from webapp.interfaces.kit.listings import listing
@@ -84,7 +84,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             managing.change_host(user, host, form.change())
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, f"{host.name} was changed.")

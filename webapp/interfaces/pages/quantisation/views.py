@@ -10,7 +10,7 @@ from django.urls import reverse
 from webapp.accounts.models import Role
 from webapp.accounts.teams import teams_of
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.doors import carry_out, door, person
 from webapp.interfaces.kit.form_faults import first_fault
 from webapp.interfaces.kit.owning import owner_page
@@ -33,7 +33,7 @@ def quantise(request: HttpRequest, pk: int) -> HttpResponse:
         texts = (typed["calibration"], form.measured(), typed["judging"], typed["prompts"])
         try:
             job = services.queue(user, typed["team"], artifact, recipe, typed["host"], *texts)
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, "Job queued.")
@@ -117,7 +117,7 @@ def texts(request: HttpRequest) -> HttpResponse:
         typed = form.cleaned_data
         try:
             services.add_text(user, typed["team"], typed["name"], typed["text"], typed["licence"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, "Dataset saved.")
@@ -137,7 +137,7 @@ def prompts(request: HttpRequest) -> HttpResponse:
         typed = form.cleaned_data
         try:
             services.add_prompts(user, typed["team"], typed["name"], typed["prompts"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, "Golden prompts saved.")

@@ -9,7 +9,7 @@ from django import forms
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact, Hub
 from webapp.deployments.models import Deployment
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.picking import Pick, narrow_all
 from webapp.interfaces.pages.catalog.forms import QUIET, RefusableForm
 from webapp.interfaces.pages.deployments.forms import PickArtifact
@@ -159,7 +159,7 @@ class ScheduleForm(RefusableForm):
                     self.add_error(fault.field, str(fault))
         return typed
 
-    def take(self, refusal: Refused) -> None:
+    def take(self, refusal: ServiceError) -> None:
         """Several faults stand beside their fields and nowhere else."""
         # Judging is what a gate needs, and has a field; limits have one each.
         fields = {"chunks" if name == "gate" else name: said for name, said in refusal.fields.items()}

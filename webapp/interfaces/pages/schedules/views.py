@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from webapp.accounts.models import Role, User
 from webapp.accounts.teams import teams_of
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.doors import answer, carry_out, door, may, page_or_panel, person
 from webapp.interfaces.kit.following import follow
 from webapp.interfaces.kit.listings import listing
@@ -100,7 +100,7 @@ def new(request: HttpRequest) -> HttpResponse:
     elif request.method == "POST" and form.is_valid():
         try:
             schedule = services.create(user, form.cleaned_data["team"], form.wish())
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             return _kept(request, schedule)
@@ -117,7 +117,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     elif request.method == "POST" and form.is_valid():
         try:
             services.edit(user, _one(user, pk), form.wish())
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             return _kept(request, schedule)

@@ -7,7 +7,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 
 from webapp.accounts.models import Role, Team, User
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.doors import carry_out, door, may, person
 from webapp.interfaces.pages.schedules.forms import TargetEventsForm, TargetForm
 from webapp.schedules import mailing, targets
@@ -28,7 +28,7 @@ def index(request: HttpRequest, slug: str) -> HttpResponse:
         typed = form.cleaned_data
         try:
             _target, secret = targets.add(user, team, typed["kind"], typed["address"], typed["events"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             if not secret:
@@ -53,7 +53,7 @@ def edit(request: HttpRequest, target_id: int) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             targets.change(user, target, form.cleaned_data["events"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, "Target updated.")
