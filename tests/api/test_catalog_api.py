@@ -41,10 +41,10 @@ def test_from_a_search_to_a_queued_fetch(as_caller, request, name, host, hub, re
 
 
 @pytest.mark.parametrize(
-    "wish", [{}, {"hub": 1, "url": "https://example.org/m.gguf"}, {"url": "https://10.0.0.1/m.gguf"}]
+    "asked", [{}, {"hub": 1, "url": "https://example.org/m.gguf"}, {"url": "https://10.0.0.1/m.gguf"}]
 )
-def test_a_fetch_that_makes_no_sense_is_refused(as_caller, ada, host, wish):
-    assert send(as_caller(ada), "post", "/fetches", wish).status_code == 422
+def test_a_fetch_that_makes_no_sense_is_refused(as_caller, ada, host, asked):
+    assert send(as_caller(ada), "post", "/fetches", asked).status_code == 422
     assert not Job.objects.exists()
 
 

@@ -21,7 +21,7 @@ def send(client: Any, method: str, path: str, data: Any = None) -> Any:
     return getattr(client, method)(f"/api/v1{path}", body, content_type="application/json")
 
 
-def test_a_patch_is_a_wish_and_makes_a_revision(as_caller: Any, ada: Any, bob: Any, served: Any) -> None:
+def test_a_patch_is_a_request_and_makes_a_revision(as_caller: Any, ada: Any, bob: Any, served: Any) -> None:
     change = {"options": {"context_length": 2048}, "note": "shorter", "base_revision": 1}
     planned = send(as_caller(ada), "patch", f"/deployments/{served.pk}?dry_run=true", change)
     assert planned.status_code == 200
@@ -158,8 +158,8 @@ def test_a_dry_run_of_a_new_deployment_makes_none(as_caller: Any, ada: Any, arti
 
 
 def test_a_dry_run_refuses_a_name_that_is_taken(as_caller: Any, ada: Any, served: Any, artifact: Any) -> None:
-    wish = {"name": "chat", "artifact": artifact.pk}
-    dry, real = (send(as_caller(ada), "post", f"/deployments{query}", wish) for query in ("?dry_run=true", ""))
+    asked = {"name": "chat", "artifact": artifact.pk}
+    dry, real = (send(as_caller(ada), "post", f"/deployments{query}", asked) for query in ("?dry_run=true", ""))
     assert (dry.status_code, real.status_code) == (409, 409)
     assert dry.json()["title"] == real.json()["title"]
 

@@ -39,9 +39,9 @@ def test_creating_a_deployment_answers_202_and_wakes_the_workers(
         ({"team": "strangers"}, 422, "no team 'strangers'"),
     ],
 )
-def test_a_bad_wish_is_refused_with_its_field_and_nothing_is_made(as_caller, ada, artifact, eve, change, status, words):
-    wish = {"name": "chat", "artifact": artifact.pk, **change}
-    answer = post(as_caller(ada), "/api/v1/deployments", wish)
+def test_a_bad_request_is_refused_with_its_field(as_caller, ada, artifact, eve, change, status, words):
+    asked = {"name": "chat", "artifact": artifact.pk, **change}
+    answer = post(as_caller(ada), "/api/v1/deployments", asked)
     assert answer.status_code == status
     assert words in answer.content.decode()
     assert not Deployment.objects.exists()
@@ -93,7 +93,7 @@ def test_a_name_that_is_taken_is_a_conflict(as_caller, ada, deployment, artifact
 
 
 @pytest.mark.parametrize("verb", ["start", "stop"])
-def test_a_wish_is_taken_from_owner_and_teammate_but_not_from_a_stranger(as_caller, ada, bob, eve, deployment, verb):
+def test_a_request_is_taken_from_owner_and_teammate_but_not_from_a_stranger(as_caller, ada, bob, eve, deployment, verb):
     address = f"/api/v1/deployments/{deployment.pk}/{verb}"
     assert post(as_caller(ada), address).status_code == 202
     assert post(as_caller(bob), address).status_code == 202
@@ -117,7 +117,7 @@ def test_a_viewer_may_look_but_not_touch(as_caller, bob, deployment):
     assert post(client, f"/api/v1/deployments/{deployment.pk}/stop").status_code == 403
 
 
-def test_deleting_is_a_wish_and_blocks_other_wishes(as_caller, ada, deployment):
+def test_deleting_is_a_request_and_blocks_other_requests(as_caller, ada, deployment):
     client = as_caller(ada)
     assert client.delete(f"/api/v1/deployments/{deployment.pk}").json()["state"] == "deleting"
     assert post(client, f"/api/v1/deployments/{deployment.pk}/start").status_code == 409

@@ -143,10 +143,10 @@ def _deployments(ada: Any, team: Any, host: Any, artifact: Any) -> tuple[Any, An
         "loads": ("placing", "starting", "loading"),
         "waits": (),
     }
-    why = lifecycle.Why(code="test", text=f"It said {HOSTILE}"[:500], advice=f"Do {SCRIPT} less.")
+    why = lifecycle.Reason(code="test", text=f"It said {HOSTILE}"[:500], advice=f"Do {SCRIPT} less.")
     for name, states in walks.items():
-        wish = services.DeploymentSpec(name=name, artifact=artifact, replicas=2 if name == "chat-small" else 1)
-        deployment = services.create(ada, team, wish)
+        asked = services.DeploymentSpec(name=name, artifact=artifact, replicas=2 if name == "chat-small" else 1)
+        deployment = services.create(ada, team, asked)
         for replica in deployment.replicas.all():
             replica = Replica.objects.select_related("deployment").get(pk=replica.pk)
             for state in states:

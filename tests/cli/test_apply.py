@@ -57,7 +57,7 @@ def test_what_is_declared_is_made_once(ada, path, name):
     assert f"research/{name}-a: The model was trained for a context of 8,192 tokens" in more.out
 
 
-def test_a_wish_is_changed_and_a_setting_is_changed_or_refused_before_anything_is_done(ada, path, name):
+def test_a_request_is_changed_and_a_setting_is_changed_or_refused_before_anything_is_done(ada, path, name):
     assert ada("apply", "-f", str(path)).code == 0
     path.write_text(path.read_text().replace("desired: stopped", "desired: running"))
     done = ada("apply", "-f", str(path))

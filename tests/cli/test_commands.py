@@ -236,7 +236,7 @@ from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
 replica = Replica.objects.select_related("deployment").get(deployment__name={name!r}, number=1)
 for state in {states!r}:
-    why = lifecycle.Why(code="test", text={text!r}, advice="")
+    why = lifecycle.Reason(code="test", text={text!r}, advice="")
     assert lifecycle.move(replica, ReplicaState(replica.state), ReplicaState(state), why)
 """
 LOG = """

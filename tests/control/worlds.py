@@ -13,7 +13,7 @@ from tests.parts.images import allow
 from webapp.control.lease import Leased
 from webapp.control.loop import Controller
 from webapp.deployments import lifecycle, services
-from webapp.deployments.lifecycle import Why
+from webapp.deployments.lifecycle import Reason
 from webapp.deployments.models import Deployment, Replica, Rollout
 from webapp.deployments.states import MOVES as REPLICA_MOVES
 from webapp.deployments.states import ROLLOUT_MOVES, ReplicaState, RolloutState
@@ -120,7 +120,7 @@ class OneReplica(World):
         """What the watcher does."""
         row = self.row()
         if row is not None and row.state == R.LOADING and self.runtime.running("replica"):
-            lifecycle.move(row, R.LOADING, R.READY, Why("", "answered"), ready_at=timezone.now())
+            lifecycle.move(row, R.LOADING, R.READY, Reason("", "answered"), ready_at=timezone.now())
 
     def ask(self, number: int) -> None:
         (services.start, services.stop, services.stop)[number % 3](self.cast.ada, self.deployment)
@@ -274,20 +274,20 @@ class OneRollout(World):
 
     def _fail(self, replica: Replica) -> None:
         if R.FAILED in REPLICA_MOVES[R(replica.state)]:
-            lifecycle.record_crash(replica, Why("exited", "It ended with code 1."), retry=False, counts=True)
+            lifecycle.record_crash(replica, Reason("exited", "It ended with code 1."), retry=False, counts=True)
 
     def _bring(self, replica: Replica) -> None:
         """One move further, as workers and watcher would."""
         way = [R.PENDING, R.PLACING, R.STARTING, R.LOADING, R.READY]
         state = R(replica.state)
         if replica.retired_at is not None and state in (R.READY, R.PENDING, R.FAILED, R.PLACING, R.STARTING, R.LOADING):
-            lifecycle.finish_stop(replica, state, Why("", ""))
+            lifecycle.finish_stop(replica, state, Reason("", ""))
         elif state == R.FAILED:
-            lifecycle.begin_again(replica, R.FAILED, Why("", ""))
+            lifecycle.begin_again(replica, R.FAILED, Reason("", ""))
         elif state in way[:-1]:
             new = way[way.index(state) + 1]
             settled = {"ready_at": timezone.now() - timedelta(minutes=1), "crash_count": 0} if new == R.READY else {}
-            lifecycle.move(replica, state, new, Why("", ""), **settled)
+            lifecycle.move(replica, state, new, Reason("", ""), **settled)
 
     def ask(self, number: int) -> None:
         self.edits += 1

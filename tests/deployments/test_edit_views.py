@@ -18,10 +18,10 @@ FACTS = {
 def served(artifact: Any, ada: Any, team: Any) -> Any:
     artifact.facts = FACTS
     artifact.save()
-    wish = services.DeploymentSpec(
+    asked = services.DeploymentSpec(
         "chat", artifact=artifact, options={"batch_size": 512}, aliases=("gpt-4o",), replicas=2
     )
-    return services.create(ada, team, wish)
+    return services.create(ada, team, asked)
 
 
 def typed(deployment: Any, **changed: Any) -> dict[str, Any]:

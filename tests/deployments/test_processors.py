@@ -63,13 +63,13 @@ def test_four_bits_are_asked_for_where_the_processors_have_the_kernel_or_nobody_
     plain: Any, awq: Any, ada: Any, team: Any, flags: frozenset[str], is_refused: bool
 ) -> None:
     give(plain, flags)
-    wish = services.DeploymentSpec("chat", artifact=awq)
+    asked = services.DeploymentSpec("chat", artifact=awq)
     if is_refused:
         with pytest.raises(Invalid, match="without AVX-512") as refusal:
-            services.create(ada, team, wish)
+            services.create(ada, team, asked)
         assert set(refusal.value.fields) == {"artifact"} and "GGUF with llama.cpp" in str(refusal.value)
     else:
-        services.create(ada, team, wish)
+        services.create(ada, team, asked)
     assert Deployment.objects.exists() is not is_refused
 
 

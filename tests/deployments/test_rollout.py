@@ -221,7 +221,7 @@ class World(RuleBasedStateMachine):
         match m.state:
             case S.STOPPED:
                 return replace(m, state=S.PENDING)
-            case S.DRAINING:  # a stop that has begun is carried out, whatever is wished by then
+            case S.DRAINING:  # a stop that has begun is carried out, whatever is desired by then
                 return replace(m, state=S.STOPPING)
             case S.STOPPING:
                 return replace(m, state=S.STOPPED)

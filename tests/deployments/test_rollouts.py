@@ -36,8 +36,8 @@ def small(artifact: Any) -> Any:
 def serve(small: Any, ada: Any, team: Any) -> Callable[..., Any]:
     """A deployment whose replicas are all in service."""
 
-    def make(replicas: int = 2, **wish: Any) -> Deployment:
-        made = services.create(ada, team, services.DeploymentSpec("chat", artifact=small, replicas=replicas, **wish))
+    def make(replicas: int = 2, **spec: Any) -> Deployment:
+        made = services.create(ada, team, services.DeploymentSpec("chat", artifact=small, replicas=replicas, **spec))
         bring_up(made)
         return made
 
@@ -58,11 +58,11 @@ def bring(replica: Replica) -> None:
     claimed = lifecycle.REPLICA.claim(replica.pk)
     assert claimed is not None
     if claimed.state == ReplicaState.STOPPED:
-        lifecycle.begin_again(claimed, ReplicaState.STOPPED, lifecycle.Why("", ""))
+        lifecycle.begin_again(claimed, ReplicaState.STOPPED, lifecycle.Reason("", ""))
     placing.place(claimed)
     for old, new in (("placing", "starting"), ("starting", "loading"), ("loading", "ready")):
         columns = {"ready_at": timezone.now() - timedelta(minutes=1)} if new == "ready" else {}
-        why = lifecycle.Why("", "")
+        why = lifecycle.Reason("", "")
         assert lifecycle.move(claimed, ReplicaState(old), ReplicaState(new), why, **columns), claimed.reason
     lease.release(claimed, 4.0)
 
@@ -73,8 +73,8 @@ def end_retired(deployment: Deployment) -> None:
         claimed = lifecycle.REPLICA.claim(replica.pk)
         assert claimed is not None
         if claimed.state == ReplicaState.READY:
-            lifecycle.move(claimed, ReplicaState.READY, ReplicaState.DRAINING, lifecycle.Why("", ""))
-        lifecycle.finish_stop(claimed, ReplicaState(claimed.state), lifecycle.Why("", ""))
+            lifecycle.move(claimed, ReplicaState.READY, ReplicaState.DRAINING, lifecycle.Reason("", ""))
+        lifecycle.finish_stop(claimed, ReplicaState(claimed.state), lifecycle.Reason("", ""))
         lease.release(claimed, None)
 
 
@@ -83,8 +83,8 @@ def crash(replica: Replica, times: int = 1, retry: bool = True) -> None:
         claimed = lifecycle.REPLICA.claim(replica.pk)
         assert claimed is not None
         if claimed.state == ReplicaState.FAILED:
-            lifecycle.begin_again(claimed, ReplicaState.FAILED, lifecycle.Why("", ""))
-        lifecycle.record_crash(claimed, lifecycle.Why("exited", "It ended with code 1."), retry, counts=True)
+            lifecycle.begin_again(claimed, ReplicaState.FAILED, lifecycle.Reason("", ""))
+        lifecycle.record_crash(claimed, lifecycle.Reason("exited", "It ended with code 1."), retry, counts=True)
         lease.release(claimed, None)
 
 
@@ -173,7 +173,7 @@ def test_a_revision_that_does_not_become_ready_is_given_up_by_itself(serve: Any,
         Replica.objects.filter(pk=new.pk).update(reason_code="no_room", reason="No suitable host.", state_at=long_ago)
     elif way == "late":
         bring(new)
-        lifecycle.move(new_row(new), ReplicaState.READY, ReplicaState.LOADING, lifecycle.Why("", ""))
+        lifecycle.move(new_row(new), ReplicaState.READY, ReplicaState.LOADING, lifecycle.Reason("", ""))
         long_ago = timezone.now() - timedelta(minutes=31)
         Replica.objects.filter(pk=new.pk).update(state_at=long_ago, progress_at=long_ago)
         deployment.rollouts.filter(state="running").update(started_at=long_ago)
@@ -239,8 +239,8 @@ def test_what_was_edited_while_stopped_starts_with_the_new_contents(serve: Any, 
     services.stop(ada, deployment)
     for replica in deployment.replicas.all():
         claimed = lifecycle.REPLICA.claim(replica.pk)
-        lifecycle.move(claimed, ReplicaState.READY, ReplicaState.DRAINING, lifecycle.Why("", ""))
-        lifecycle.finish_stop(claimed, ReplicaState.DRAINING, lifecycle.Why("", ""))
+        lifecycle.move(claimed, ReplicaState.READY, ReplicaState.DRAINING, lifecycle.Reason("", ""))
+        lifecycle.finish_stop(claimed, ReplicaState.DRAINING, lifecycle.Reason("", ""))
         lease.release(claimed, None)
     services.edit(ada, deployment, SHORT)
     assert [revision for _number, revision, _going in there(deployment)] == [1, 1]
@@ -296,7 +296,7 @@ def test_a_gap_that_failed_is_gone_back_through_too(serve: Any, ada: Any, host: 
     assert there(deployment) == [(2, 2, True), (3, 1, False)]
 
 
-def test_bad_wishes_are_refused_and_change_nothing(serve: Any, ada: Any, eve: Any, small: Any, host: Any) -> None:
+def test_bad_requests_are_refused_and_change_nothing(serve: Any, ada: Any, eve: Any, small: Any, host: Any) -> None:
     deployment = serve(replicas=1)
     elsewhere = Artifact.objects.create(
         catalog_model=small.catalog_model, format="gguf", quantisation="Q4_0", main_file="x.gguf", facts=FACTS

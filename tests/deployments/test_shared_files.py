@@ -39,7 +39,7 @@ def claimed(ada: Any, eve: Any, files: Any) -> Any:
 def starting(claimed: Any) -> Any:
     """It has its place and its image; the next thing is its container."""
     assert placing.place(claimed) == GO_ON
-    why = lifecycle.Why("", "image is on the host")
+    why = lifecycle.Reason("", "image is on the host")
     assert lifecycle.move(claimed, ReplicaState.PLACING, ReplicaState.STARTING, why, image="x")
     return claimed
 

@@ -22,10 +22,10 @@ def entry(**facts: Any) -> DeploymentEntry:
 
 def apply(endpoint: str, body: dict[str, Any] | bytes, **facts: Any) -> Ruled:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    wish = request_body.read(endpoint, b"application/json", data)
-    assert wish.known is not None
-    ruled = request_rules.apply(endpoint, wish.known, entry(**facts), data)
-    if request_rules.is_plain(wish.known, entry(**facts)):
+    parsed = request_body.read(endpoint, b"application/json", data)
+    assert parsed.known is not None
+    ruled = request_rules.apply(endpoint, parsed.known, entry(**facts), data)
+    if request_rules.is_plain(parsed.known, entry(**facts)):
         assert ruled == Ruled(data)
     return ruled
 

@@ -83,7 +83,7 @@ def test_a_move_is_made_by_exactly_one_of_many_and_written_once(deployment):
 
     def move(_number):
         mine = Replica.objects.select_related("deployment").get(pk=replica.pk)
-        return lifecycle.move(mine, ReplicaState.PENDING, ReplicaState.PLACING, lifecycle.Why("", "placing"))
+        return lifecycle.move(mine, ReplicaState.PENDING, ReplicaState.PLACING, lifecycle.Reason("", "placing"))
 
     assert sum(race(move)) == 1
     assert ReplicaEvent.objects.filter(new_state="placing").count() == 1

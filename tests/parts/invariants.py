@@ -36,7 +36,7 @@ def unsettled() -> list[str]:
     """What has not yet become as it was asked for."""
     waits = [f"replica {row.pk} is {row.state}: {row.reason}" for row in Replica.objects.filter(is_due())]
     for row in Replica.objects.select_related("deployment"):
-        wanted = ReplicaState.READY if row.wish == Desired.RUNNING else ReplicaState.STOPPED
+        wanted = ReplicaState.READY if row.desired == Desired.RUNNING else ReplicaState.STOPPED
         if row.state != wanted:
             waits.append(f"replica {row.pk} is {row.state}: {row.reason}")
     return waits

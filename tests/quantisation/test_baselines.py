@@ -24,7 +24,7 @@ VLLM = {
 
 
 def another(job, result, **columns):  # noqa: F811
-    """The same wish once more, at the step before the base line."""
+    """The same request once more, at the step before the base line."""
     params = {**job.params, **columns.pop("params", {})}
     before = {name: said for name, said in result.items() if name not in ("baseline", "publish")}
     host = columns.pop("host", job.host)

@@ -88,8 +88,8 @@ def served(gguf_source: Any, secret: str, key: str, plant: Stack, quantisers: An
     with contextlib.closing(docker.DockerClient(quantisers.endpoint, timeout=600)) as client:
         images.ensure_local(client, images.LLAMACPP)
     plant.start("web", "gateway")
-    wish = services.DeploymentSpec("tiny", artifact=gguf_source, options={"context_length": 512, "threads": 1})
-    deployment = services.create(ada, team, wish)
+    spec = services.DeploymentSpec("tiny", artifact=gguf_source, options={"context_length": 512, "threads": 1})
+    deployment = services.create(ada, team, spec)
     wait_for_rollout(deployment, "done", 120)
     return deployment
 
@@ -115,11 +115,11 @@ def scheduled(served: Any, gguf_source: Any, machine: Any, ada: Any, team: Any) 
     recipes = tuple(Recipe(options={"type": name, "requantise": True, "imatrix": False}) for name in ("Q3_K_S", "Q8_0"))
 
     def make(**limits: float) -> Any:
-        wish = services.Wish(
+        spec = services.ScheduleSpec(
             name="nightly", host=machine, recipes=recipes, artifact=gguf_source, crontab="0 2 * * *", deployment=served,
             measure=Measure(chunks=2, context=128, speed=False), gate=Gate(**limits), may_gap=True,
         )  # fmt: skip
-        return services.create(ada, team, wish)
+        return services.create(ada, team, spec)
 
     return make
 

@@ -63,7 +63,7 @@ def end(job, result):
     return Artifact.objects.get(parent=job.artifact)
 
 
-def test_a_wish_becomes_a_job_with_its_whole_plan(job, half, sent_tasks):
+def test_a_request_becomes_a_job_with_its_whole_plan(job, half, sent_tasks):
     assert (job.kind, job.state, job.artifact) == ("quantise", "queued", half)
     assert job.params["steps"][0] == "prepare" and job.params["steps"][-1] == "publish"
     assert job.params["recipe"]["options"]["type"] == "Q4_K_M" and job.params["recipe"]["options"]["imatrix"] is True
@@ -71,7 +71,7 @@ def test_a_wish_becomes_a_job_with_its_whole_plan(job, half, sent_tasks):
     assert AuditEntry.objects.filter(verb="artifact.quantise").exists()
 
 
-def test_the_same_wish_twice_is_one_job_and_another_recipe_another(job, ada, team, half, host):
+def test_the_same_request_twice_is_one_job_and_another_recipe_another(job, ada, team, half, host):
     assert services.queue(ada, team, half, Q4, host, measure=Measure(chunks=3)).pk == job.pk
     assert services.queue(ada, team, half, Recipe(options={"type": "Q8_0"}), host).pk != job.pk
 

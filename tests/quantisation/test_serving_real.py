@@ -177,10 +177,10 @@ def serve(vllm: None, stack: Stack, quantisers: Any, machine: Any, ada: Any, tea
         from webapp.deployments import services
 
         key = accounts.create_key(ada, team, "reader", ["inference"])[1]
-        wish = services.DeploymentSpec(
+        asked = services.DeploymentSpec(
             "capital", artifact=artifact, engine="vllm", options={"context_length": 512, "parallel_slots": 4}
         )
-        replica = services.create(ada, team, wish).replicas.get(number=1)
+        replica = services.create(ada, team, asked).replicas.get(number=1)
         ready_s = wait_for(lambda: reload(replica).state == "ready", READY_S, lambda: (replica.state, replica.reason))
         answer = ask(stack.port, key, "capital")
         assert answer.status == 200, answer.body
@@ -268,10 +268,10 @@ def test_what_the_record_says_of_the_processors_decides_and_a_wrong_one_ends_in_
             is_refused(artifact)
             return
         check_untimed(row, job, "vLLM has no kernel for this model on this processor or GPU (it lacks cpu_gemm_wna16).")
-        wish = services.DeploymentSpec(
+        asked = services.DeploymentSpec(
             "capital", artifact=artifact, options={"context_length": 512, "parallel_slots": 4}
         )
-        replica = services.create(ada, team, wish).replicas.get(number=1)
+        replica = services.create(ada, team, asked).replicas.get(number=1)
         wait_for(lambda: reload(replica).state == "failed", READY_S, lambda: (replica.state, replica.reason))
         assert (replica.reason_code, replica.next_due_at) == ("kernel_missing", None), replica.reason
         assert "(it lacks cpu_gemm_wna16)" in replica.reason

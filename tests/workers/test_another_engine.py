@@ -51,8 +51,8 @@ def deploy(key: str, weights: Any, **options: Any) -> Any:
     from webapp.deployments.models import Deployment
 
     client = Client(headers={"Authorization": f"Bearer {key}"})
-    wish = {"name": "box", "artifact": weights.pk, "engine": "toy", "options": options}
-    answer = client.post("/api/v1/deployments", json.dumps(wish), content_type="application/json")
+    asked = {"name": "box", "artifact": weights.pk, "engine": "toy", "options": options}
+    answer = client.post("/api/v1/deployments", json.dumps(asked), content_type="application/json")
     assert answer.status_code == 202, answer.content
     return Deployment.objects.get(name="box").replicas.get()
 

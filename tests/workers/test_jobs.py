@@ -1,4 +1,4 @@
-"""A fetch from the wish to the end: with the fetch program played by the tiny engine."""
+"""A fetch from the request to the end: with the fetch program played by the tiny engine."""
 
 import contextlib
 from collections.abc import Callable

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.docker
 Serve = Callable[..., Any]
 
 
-def test_a_wish_becomes_a_running_engine_and_nothing_stays_of_it_after_deletion(
+def test_a_request_becomes_a_running_engine_and_nothing_stays_of_it_after_deletion(
     serve: Serve, work: Any, engine: Any, machine: Any, ada: Any
 ) -> None:
     from webapp.deployments import services

@@ -177,8 +177,8 @@ def test_scaling_down_and_stopping_cut_no_stream_short(
 def test_an_edit_of_the_real_engine_fails_no_request(stack: Stack, smollm2: Any, ada: Any, team: Any, key: str) -> None:
     from webapp.deployments import services
 
-    wish = services.DeploymentSpec("tiny", artifact=smollm2, replicas=2, options={"context_length": 512, "threads": 1})
-    deployment = services.create(ada, team, wish)
+    asked = services.DeploymentSpec("tiny", artifact=smollm2, replicas=2, options={"context_length": 512, "threads": 1})
+    deployment = services.create(ada, team, asked)
     print(f"first start {wait_for(deployment, 'done'):.1f} s")
     with Traffic(stack.port, key, "tiny", per_s=2, tokens=6, are_numbered=False) as traffic:
         await_more(traffic, 6)

@@ -101,7 +101,7 @@ class Trouble:
 
         with contextlib.closing(self._engine.client()) as client, contextlib.suppress(docker.errors.APIError):
             running = client.containers(filters={"label": "modelyard.kind=replica"})
-            # Those of the deployment under traffic come and go by people's wish alone.
+            # Those of the deployment under traffic come and go by people's request alone.
             others = [one["Id"] for one in running if int(one["Labels"][LABEL_ID]) not in self._spared()]
             if others:
                 what(client, self._random.choice(sorted(others)))

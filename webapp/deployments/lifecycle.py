@@ -33,7 +33,7 @@ UNHEALTHY = "unhealthy"
 
 
 @dataclass(frozen=True)
-class Why:
+class Reason:
     """The reason of a move, for people: what, and what to do about it."""
 
     code: str
@@ -71,7 +71,7 @@ REPLICA = Kind(
 )  # fmt: skip
 
 
-def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Why, **columns: Any) -> bool:
+def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Reason, **columns: Any) -> bool:
     """Change the state with its reason; see States.move."""
     return STATES.move(replica, old, new, why.text, **{"reason_code": why.code, "advice": why.advice[:500], **columns})
 
@@ -96,7 +96,7 @@ def place(replica: Replica, where: Place) -> bool:
         inventory.book(replica.holder, where.host.pk, where.host_bytes, where.accelerators)
         address = replica.own_socket if where.host.is_isolated else inventory.book_address(replica.holder, where.host)
         moved = move(
-            replica, ReplicaState.PENDING, ReplicaState.PLACING, Why("", f"placed on {where.host.name}"),
+            replica, ReplicaState.PENDING, ReplicaState.PLACING, Reason("", f"placed on {where.host.name}"),
             host=where.host, address=address, estimate=where.estimate, grant=where.grant, container_id="", container="",
             image="", missing_since=None, stop_requested_at=None, kill_after=None,
             progress=None, progress_text="", progress_at=None, observed={},
@@ -106,7 +106,7 @@ def place(replica: Replica, where: Place) -> bool:
     return moved
 
 
-def record_waiting(replica: Replica, why: Why) -> None:
+def record_waiting(replica: Replica, why: Reason) -> None:
     """Why a pending replica waits; said once, and pages are told when it changes."""
     with transaction.atomic():
         rows = Replica.objects.filter(pk=replica.pk, state=ReplicaState.PENDING, epoch=replica.epoch)
@@ -115,7 +115,7 @@ def record_waiting(replica: Replica, why: Why) -> None:
             events.publish(*topics(replica.deployment))
 
 
-def begin_again(replica: Replica, old: ReplicaState, why: Why) -> bool:
+def begin_again(replica: Replica, old: ReplicaState, why: Reason) -> bool:
     """Give back what the last attempt held and wait for a place, as the next attempt."""
     with transaction.atomic():
         moved = move(
@@ -143,7 +143,7 @@ def adopt(replica: Replica, container_id: str, generation: int, attempt: int, ad
     return noted
 
 
-def record_crash(replica: Replica, why: Why, retry: bool, counts: bool, has_run: bool = True) -> bool:
+def record_crash(replica: Replica, why: Reason, retry: bool, counts: bool, has_run: bool = True) -> bool:
     """The replica is not serving any more: say why and when it is tried again; a person must help when not `retry`.
 
     A death that is not the engine's doing does not count. The waits grow (states.BACKOFF_S) until the replica has
@@ -248,10 +248,10 @@ def _trim_log(replica_id: int) -> None:
         LogChunk.objects.filter(pk__in=stale).delete()
 
 
-def finish_stop(replica: Replica, old: ReplicaState, why: Why) -> bool:
+def finish_stop(replica: Replica, old: ReplicaState, why: Reason) -> bool:
     """The container is gone: give back memory and address and rest; the last stopped replica ends a deletion."""
     with transaction.atomic():
-        # One look more, whoever takes it: a deletion still wants its row removed, and a wish of this moment is heard.
+        # One look more, whoever takes it: a deletion still wants its row removed, and a request of this moment is seen.
         moved = move(
             replica, old, ReplicaState.STOPPED, why,
             host=None, address="", container_id="", container="", kill_after=None, stop_requested_at=None,

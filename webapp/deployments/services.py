@@ -216,7 +216,7 @@ def start(user: User | None, deployment: Deployment) -> None:
         images.check(deployment.image)
         check_shared(deployment.artifact, deployment.team)
         hold_files(deployment.artifact)
-        _wish(deployment, Desired.RUNNING)
+        _set_desired(deployment, Desired.RUNNING)
         if not deployment.desired_replicas:
             _scale(user, deployment, 1)
         # A person who presses start has seen the reason: the count of crashes begins anew.
@@ -234,7 +234,7 @@ def stop(user: User | None, deployment: Deployment) -> None:
     """Ask for a deployment to stop; running requests may finish."""
     require(user, deployment.team, Role.OPERATOR)
     with transaction.atomic():
-        _wish(deployment, Desired.STOPPED)
+        _set_desired(deployment, Desired.STOPPED)
         deployment.replicas.present().update(next_due_at=Now())
         _write(deployment, user, "requested a stop")
         audit(user, deployment.team, "deployment.stop", deployment.name)
@@ -257,8 +257,8 @@ def delete(user: User | None, deployment: Deployment) -> None:
         wake(deployment)
 
 
-def _wish(deployment: Deployment, desired: Desired) -> None:
-    """Write the wish. A deployment that is being deleted takes no other wish."""
+def _set_desired(deployment: Deployment, desired: Desired) -> None:
+    """Write the desired state. A deployment that is being deleted takes no other."""
     changed = (
         Deployment.objects.filter(pk=deployment.pk).exclude(desired_state=Desired.DELETED).update(desired_state=desired)
     )

@@ -25,7 +25,7 @@ class View:
 
     state: RunState
     is_cancel_wanted: bool = False
-    # Somebody asked for it by hand: its window and the wish for quiet do not count.
+    # Somebody asked for it by hand: its window and an idle host do not count.
     is_asked_for: bool = False
     has_queued: bool = False
     results: Sequence[Result] = ()

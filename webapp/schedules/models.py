@@ -82,7 +82,7 @@ class Schedule(models.Model):
     deployment = models.ForeignKey(
         Deployment, null=True, blank=True, on_delete=models.SET_NULL, related_name="schedules"
     )  # fmt: skip
-    # A result is to be served: a deployment that was deleted since is an error, not a wish less.
+    # A result is to be served: a deployment that was deleted since is an error, not one request less.
     is_served = models.BooleanField(default=False)
     may_gap = models.BooleanField(default=False)
     # Of each recipe, that many results are kept; None: all.

@@ -32,10 +32,10 @@ def begin(run: ScheduleRun, passed: list[dict[str, Any]]) -> None:
         if all(whys):
             raise Conflict(f"{deployment.name} can run none of the results. {whys[0]}")
         artifact = next(one for one, why in zip(fitting, whys, strict=True) if not why)
-        wish = DeploymentPatch(
+        patch = DeploymentPatch(
             {"artifact": artifact}, note=f"schedule {run.schedule.name}", may_gap=run.schedule.may_gap
         )
-        planned = deployments.edit(None, deployment, wish)
+        planned = deployments.edit(None, deployment, patch)
         fresh = Deployment.objects.get(pk=deployment.pk)
         run.served = f"{deployment.name} serves {artifact}"[:200]
         run.rollout = fresh.generation if planned.changes else None

@@ -174,7 +174,7 @@ class Revision(SpecColumns):
 
 
 class Rollout(models.Model):
-    """One change of what runs, from the wish to the last new replica."""
+    """One change of what runs, from the request to the last new replica."""
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="rollouts")
     number = models.PositiveIntegerField()
@@ -321,7 +321,7 @@ class Replica(Leased):
         return self.deployment if revision is None or revision.artifact_id is None else revision
 
     @property
-    def wish(self) -> Desired:
+    def desired(self) -> Desired:
         """What is wanted of this one replica."""
         desired = Desired(self.deployment.desired_state)
         return Desired.STOPPED if desired == Desired.RUNNING and self.retired_at is not None else desired

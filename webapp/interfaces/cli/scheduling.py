@@ -81,5 +81,5 @@ def _declared(session: Session, one: dict[str, Any], artifacts: dict[int, Any]) 
     found |= {name: one[name] for name in _KEPT} | {"deployment": one["deployment"]}
     for name in ("opens_at", "shuts_at"):
         found[name] = found[name][:5] if found[name] else None
-    # Without measuring is a wish of its own; everything else that is empty is left out.
+    # Without measuring is a choice of its own; everything else that is empty is left out.
     return {name: value for name, value in found.items() if name == "measure" or value not in (None, "", 0, False, {})}

@@ -109,7 +109,7 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str], out: TextIO | 
 
 
 def heading(name: str) -> str:
-    """A field's name above its column. The wished state must not look like the state."""
+    """A field's name above its column. The desired state must not look like the state."""
     if name == "desired_state":
         return "WANTED"
     for ending in ("_bytes", "_at", "_count"):

@@ -1,6 +1,6 @@
 """What wants a person, worst first: each with since when, why, what to do, and where. Home, API and CLI tell the same.
 
-A row whose wish and fact differ is listed once that has lasted longer than usual, whatever its state is called: a list
+A row whose state is not the desired one is listed once that has lasted longer than usual, whatever it is called: a list
 of bad states would miss the one that nobody thought of. Every kind costs one query, however many rows there are.
 """
 
@@ -51,7 +51,7 @@ ADVICE: dict[ReplicaState, str] = {
     S.LOADING: "Check the replica's log: it says what it is doing. Without progress it is stopped after 30 minutes.",
     S.DRAINING: "It is waiting for in-flight requests.",
 }
-# In these a replica may have been for days when the wish changes: what counts is that nobody has taken it up.
+# In these a replica may have been for days when the desired state changes: what counts is that nobody has taken it up.
 AT_REST = (S.READY, S.STOPPED)
 # States that are on no way to anything: wanted up, they are told of at once.
 BAD = (S.FAILED, S.LOST, S.PAUSED)
@@ -138,8 +138,8 @@ def _overdue(since: datetime) -> Q:
 
 def _replica(row: Replica) -> Concern:
     word, reason = row.state, row.reason
-    if row.wish != Desired.RUNNING:
-        reason = f"It should be {row.wish}, and has not ended yet. {reason}"
+    if row.desired != Desired.RUNNING:
+        reason = f"It should be {row.desired}, and has not ended yet. {reason}"
     elif row.state == S.FAILED and row.next_due_at:
         word = "restarting"
         # A start that never became a process is no crash.

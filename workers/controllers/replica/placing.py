@@ -22,7 +22,7 @@ def place(replica: Replica) -> Pause:
         return None
     found = fit.answer(spec, deployment.team, fleet=room.fleet_of(deployment, spec, but=replica))
     if found.problem:  # options or facts that the engine cannot work with: a person must change them
-        why = lifecycle.Why("bad_option", found.problem, "Change the deployment's options.")
+        why = lifecycle.Reason("bad_option", found.problem, "Change the deployment's options.")
         lifecycle.record_crash(replica, why, retry=False, counts=True, has_run=False)
         return None
     if found.best is None:
@@ -36,15 +36,15 @@ def place(replica: Replica) -> Pause:
     return GO_ON
 
 
-def forbidden(replica: Replica) -> lifecycle.Why | None:
+def forbidden(replica: Replica) -> lifecycle.Reason | None:
     """Why its team may not begin to run these files. What runs already is not asked."""
     artifact, team = replica.contents.artifact, replica.deployment.team
     if artifact is not None and (problem := catalog.why_no_launch(artifact)):
-        return lifecycle.Why("remote_code", problem, "Choose another model; GGUF files never need code.")
+        return lifecycle.Reason("remote_code", problem, "Choose another model; GGUF files never need code.")
     if artifact is None or Artifact.objects.open_to([team]).filter(pk=artifact.pk).exists():
         return None
     advice = "Ask the team that owns the files to share them, or choose another model."
-    return lifecycle.Why("not_shared", ownership.why_not_usable(artifact, team), advice)
+    return lifecycle.Reason("not_shared", ownership.why_not_usable(artifact, team), advice)
 
 
 def _where(best: fit.Place) -> lifecycle.Place:
@@ -64,4 +64,4 @@ def _as_json(term: Term) -> dict[str, object]:
 
 
 def _say_once(replica: Replica, text: str, advice: str) -> None:
-    lifecycle.record_waiting(replica, lifecycle.Why("no_room", text, advice))
+    lifecycle.record_waiting(replica, lifecycle.Reason("no_room", text, advice))

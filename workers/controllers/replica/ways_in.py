@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from webapp import engines
-from webapp.deployments.lifecycle import Why
+from webapp.deployments.lifecycle import Reason
 from webapp.deployments.models import Replica
 from webapp.engines.base import HardwareGrant
 from webapp.foundation import paths
@@ -13,7 +13,7 @@ from workers.runtime import specs
 from workers.runtime.base import ContainerFacts, ImageMissing, NameTaken, Runtime
 
 FORWARDER = "forwarder"
-NO_FORWARDER = Why(
+NO_FORWARDER = Reason(
     "image_missing",
     f"This engine answers through a forwarder, and the host has no image {specs.FORWARDER_IMAGES[0]} for it.",
     f"`make run` builds it; elsewhere: docker pull {specs.FORWARDER_IMAGES[1]}",

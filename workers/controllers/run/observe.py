@@ -48,7 +48,7 @@ def look(run: ScheduleRun) -> Observed:
 
 
 def _window(run: ScheduleRun) -> Observed:
-    """Its window and the wish for quiet."""
+    """Its window, and whether the host must be idle."""
     schedule, now = run.schedule, timezone.now()
     opening = schedule.timing.opening(now)
     if opening > now:

@@ -22,7 +22,7 @@ from webapp.inventory.models import Host
 from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.schedules import services
 from webapp.schedules.models import Schedule, ScheduleRun
-from webapp.schedules.services import Wish
+from webapp.schedules.services import ScheduleSpec
 
 router = Router(tags=["schedules"])
 
@@ -36,16 +36,16 @@ def list_schedules(request: HttpRequest):  # type: ignore[no-untyped-def]
 @router.post("/schedules", response={201: ScheduleOut}, summary="Create a schedule")
 def create_schedule(request: HttpRequest, data: ScheduleIn) -> Status[Schedule]:
     user = caller(request)
-    schedule = services.create(user, team_of(user, data.team), Wish(**_rows(user, data.dict(), data)))
+    schedule = services.create(user, team_of(user, data.team), ScheduleSpec(**_rows(user, data.dict(), data)))
     return Status(201, get_schedule(request, schedule.pk))
 
 
 @router.post("/schedules/check", response=CheckedOut, summary="Validate a schedule")
 def check_schedule(request: HttpRequest, data: ScheduleIn) -> dict[str, Any]:
     user = caller(request)
-    team, wish = team_of(user, data.team), Wish(**_rows(user, data.dict(), data))
-    rehearse(lambda: services.create(user, team, wish))
-    return {"warnings": services.check(user, team, wish)}
+    team, spec = team_of(user, data.team), ScheduleSpec(**_rows(user, data.dict(), data))
+    rehearse(lambda: services.create(user, team, spec))
+    return {"warnings": services.check(user, team, spec)}
 
 
 @router.get("/schedules/{schedule_id}", response=ScheduleOut, summary="Get a schedule")
@@ -58,18 +58,18 @@ def edit_schedule(request: HttpRequest, schedule_id: RowId, data: ScheduleEdit, 
     """With `dry_run` the answer is the schedule as it would be."""
     user = caller(request)
     schedule = get_schedule(request, schedule_id)
-    wish = _changed(user, schedule, data)
+    spec = _changed(user, schedule, data)
     if dry_run:
-        rehearse(lambda: services.edit(user, schedule, wish))
+        rehearse(lambda: services.edit(user, schedule, spec))
         return schedule
-    services.edit(user, schedule, wish)
+    services.edit(user, schedule, spec)
     return get_schedule(request, schedule_id)
 
 
-def _changed(user: User, schedule: Schedule, data: ScheduleEdit) -> Wish:
+def _changed(user: User, schedule: Schedule, data: ScheduleEdit) -> ScheduleSpec:
     changes = _rows(user, data.dict(exclude_unset=True), data)
     changes = {name: value for name, value in changes.items() if value is not None or name not in _NEEDED}
-    return replace(services.wish_of(schedule), **changes)
+    return replace(services.spec_of(schedule), **changes)
 
 
 @router.delete("/schedules/{schedule_id}", response={204: None}, summary="Delete a schedule; its results are kept")

@@ -32,7 +32,7 @@ def configure(request: HttpRequest) -> HttpResponse:
     form = SignInForm(request.POST if request.method == "POST" else None, initial=_initial(sign_in.current()))
     if request.method == "POST" and form.is_valid():
         try:
-            sign_in.configure(user, form.wish())
+            sign_in.configure(user, form.spec())
         except ServiceError as refusal:
             for name, text in refusal.fields.items() or [(None, str(refusal))]:
                 form.add_error(name if name in form.fields else None, text)

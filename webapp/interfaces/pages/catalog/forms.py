@@ -157,7 +157,7 @@ class HubForm(RefusableForm):
         initial = {name: getattr(hub, name) for name in ("name", "endpoint", "allows_private", "is_enabled")}
         return cls(data, initial={**initial, "teams": list(hub.teams.all())})
 
-    def wish(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """The words of services.save_hub."""
         typed = self.cleaned_data
         token = "" if typed["forget_token"] else (typed["token"] or None)

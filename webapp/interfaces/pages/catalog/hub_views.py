@@ -111,7 +111,7 @@ def edit(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     form = HubForm.of(hub, request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
-            saved = services.save_hub(user, hub, **form.wish())
+            saved = services.save_hub(user, hub, **form.values())
         except ServiceError as refusal:
             form.take(refusal)
         else:

@@ -139,15 +139,15 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
 
 @door("POST")
 def start(request: HttpRequest, pk: int) -> HttpResponse:
-    return _wish(request, pk, services.start, "Starting {}.")
+    return _request_change(request, pk, services.start, "Starting {}.")
 
 
 @door("POST")
 def stop(request: HttpRequest, pk: int) -> HttpResponse:
-    return _wish(request, pk, services.stop, "Stopping {}; in-flight requests will finish.")
+    return _request_change(request, pk, services.stop, "Stopping {}; in-flight requests will finish.")
 
 
-def _wish(request: HttpRequest, pk: int, verb: Callable[[User, Deployment], None], said: str) -> HttpResponse:
+def _request_change(request: HttpRequest, pk: int, verb: Callable[[User, Deployment], None], said: str) -> HttpResponse:
     user = person(request)
     deployment = get_object_or_404(Deployment.objects.visible_to(user).select_related("team"), pk=pk)
     carry_out(request, lambda: verb(user, deployment), said.format(deployment.name))
@@ -160,7 +160,9 @@ def scale(request: HttpRequest, pk: int) -> HttpResponse:
     asked = parse_id(request.POST.get("replicas", ""))
     # What is no number is refused by the service like any number out of range.
     wanted = -1 if asked is None else asked
-    return _wish(request, pk, partial(_scale, wanted), f"Scaling {{}} to {wanted} replica{'' if wanted == 1 else 's'}.")
+    return _request_change(
+        request, pk, partial(_scale, wanted), f"Scaling {{}} to {wanted} replica{'' if wanted == 1 else 's'}."
+    )
 
 
 def _scale(replicas: int, user: User, deployment: Deployment) -> None:
@@ -170,7 +172,7 @@ def _scale(replicas: int, user: User, deployment: Deployment) -> None:
 @door("POST")
 def restart(request: HttpRequest, pk: int) -> HttpResponse:
     may_gap = "may_gap" in request.POST
-    return _wish(request, pk, partial(_restart, may_gap), "Rolling restart of {} started.")
+    return _request_change(request, pk, partial(_restart, may_gap), "Rolling restart of {} started.")
 
 
 def _restart(may_gap: bool, user: User, deployment: Deployment) -> None:
@@ -180,7 +182,7 @@ def _restart(may_gap: bool, user: User, deployment: Deployment) -> None:
 @door("POST")
 def roll_back(request: HttpRequest, pk: int, revision: int) -> HttpResponse:
     verb = partial(_roll_back, revision, "may_gap" in request.POST)
-    return _wish(request, pk, verb, f"Rolling {{}} back to revision {revision}.")
+    return _request_change(request, pk, verb, f"Rolling {{}} back to revision {revision}.")
 
 
 def _roll_back(revision: int, may_gap: bool, user: User, deployment: Deployment) -> None:

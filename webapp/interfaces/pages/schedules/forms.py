@@ -19,8 +19,8 @@ from webapp.quantisation.recipes import METHODS, GgufOptions, Measure, Recipe
 from webapp.schedules import checking, notifying
 from webapp.schedules.gates import Gate
 from webapp.schedules.models import Schedule, TargetKind
+from webapp.schedules.spec import ScheduleSpec
 from webapp.schedules.timing import When
-from webapp.schedules.wishes import Wish
 
 # What people choose from; the API takes every option.
 TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "Q3_K_M", "IQ4_XS")
@@ -169,7 +169,7 @@ class ScheduleForm(RefusableForm):
         for name, said in fields.items():
             self.add_error(name, said)
 
-    def wish(self) -> Wish:
+    def spec(self) -> ScheduleSpec:
         """What was typed."""
         typed = self.cleaned_data
         limits = {name: typed[name] for name in Gate.model_fields}
@@ -181,7 +181,7 @@ class ScheduleForm(RefusableForm):
             "name", "host", "artifact", "hub", "repo", "revision", "variant", "when", "crontab", "zone", "opens_at",
             "shuts_at", "idle_min", "prompts", "deployment", "may_gap", "keep_last",
         )  # fmt: skip
-        return Wish(
+        return ScheduleSpec(
             recipes=tuple(Recipe.model_validate(json.loads(key)) for key in typed["recipes"]),
             interval_min=typed["interval_min"] or 0,
             measure=Measure.model_validate(asked) if typed["chunks"] else None,

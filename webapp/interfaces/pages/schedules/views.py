@@ -99,7 +99,7 @@ def new(request: HttpRequest) -> HttpResponse:
         hush(form)
     elif request.method == "POST" and form.is_valid():
         try:
-            schedule = services.create(user, form.cleaned_data["team"], form.wish())
+            schedule = services.create(user, form.cleaned_data["team"], form.spec())
         except ServiceError as refusal:
             form.take(refusal)
         else:
@@ -116,7 +116,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
         hush(form)
     elif request.method == "POST" and form.is_valid():
         try:
-            services.edit(user, _one(user, pk), form.wish())
+            services.edit(user, _one(user, pk), form.spec())
         except ServiceError as refusal:
             form.take(refusal)
         else:

@@ -16,7 +16,7 @@ from webapp.schedules.timing import When
 
 
 @dataclass(frozen=True)
-class Wish:
+class ScheduleSpec:
     """A schedule as people say it. Every field has the schedule's own name."""
 
     name: str
@@ -44,8 +44,8 @@ class Wish:
     keep_last: int | None = None
 
 
-def wish_of(schedule: Schedule) -> Wish:
+def spec_of(schedule: Schedule) -> ScheduleSpec:
     """What a schedule says now, to be changed in part."""
-    own = {part.name: getattr(schedule, part.name) for part in fields(Wish)}
+    own = {part.name: getattr(schedule, part.name) for part in fields(ScheduleSpec)}
     read = {"recipes": tuple(schedule.recipe_list), "measure": schedule.measuring, "gate": schedule.limits}
-    return Wish(**{**own, **read})
+    return ScheduleSpec(**{**own, **read})
