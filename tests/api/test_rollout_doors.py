@@ -116,7 +116,7 @@ def test_a_granted_team_sees_the_deployment_without_its_settings(
     assert client.get(f"/api/v1/deployments/{served.pk}").status_code == 404
 
 
-def test_the_diary_is_read_on_from_where_one_stopped(as_caller: Any, ada: Any, served: Any) -> None:
+def test_the_events_are_read_on_from_where_one_stopped(as_caller: Any, ada: Any, served: Any) -> None:
     client, address = as_caller(ada), f"/api/v1/deployments/{served.pk}/events"
     newest = client.get(address).json()["items"][0]["id"]
     services.scale(ada, served, 3)
@@ -207,13 +207,13 @@ def test_a_dry_run_wakes_nobody_and_writes_nothing_down(
     from webapp.foundation.events.topics import ROUTES
 
     sent_tasks.clear()
-    client, before = as_caller(ada), (AuditEntry.objects.count(), version(ROUTES), served.diary.count())
+    client, before = as_caller(ada), (AuditEntry.objects.count(), version(ROUTES), served.events.count())
     with django_capture_on_commit_callbacks(execute=True) as callbacks:
         send(client, "post", "/deployments?dry_run=true", {"name": "x", "artifact": artifact.pk})
         send(client, "patch", f"/deployments/{served.pk}?dry_run=true", {"replicas": 3})
         send(client, "delete", f"/deployments/{served.pk}?dry_run=true")
     assert (sent_tasks, callbacks) == ([], [])
-    assert (AuditEntry.objects.count(), version(ROUTES), served.diary.count()) == before
+    assert (AuditEntry.objects.count(), version(ROUTES), served.events.count()) == before
 
 
 def test_a_dry_run_of_a_deletion_deletes_nothing(as_caller: Any, ada: Any, served: Any) -> None:

@@ -102,7 +102,7 @@ def test_a_request_is_taken_from_owner_and_teammate_but_not_from_a_stranger(as_c
     assert ReplicaEvent.objects.count() == before
 
 
-def test_a_stranger_sees_no_deployment_diary_or_log(as_caller, eve, deployment):
+def test_a_stranger_sees_no_events_or_log_of_a_deployment(as_caller, eve, deployment):
     client = as_caller(eve)
     assert client.get("/api/v1/deployments").json() == {"items": [], "count": 0}
     for path in ("", "/events", "/replicas/1/log"):

@@ -123,7 +123,7 @@ def test_what_a_jobs_tool_says_is_stored_clean(ada, team, host, artifact):
     jobs.move(job, JobState.QUEUED, JobState.FAILED, ending.message, advice=ending.advice + EVIL)
     done = read_ending(json.dumps({"step": "done", "files": [{"name": f"m{EVIL}"}], f"x{EVIL}": "two\nlines"}))
     assert done.result is not None and "two\nlines" in done.result.values()
-    assert_clean(*rows_of_jobs(), list(job.diary.values_list("reason", flat=True)), ending.message, ending.advice)
+    assert_clean(*rows_of_jobs(), list(job.events.values_list("reason", flat=True)), ending.message, ending.advice)
     assert not (FORBIDDEN - {"\n"}) & set("".join(texts(done.result)))
 
 

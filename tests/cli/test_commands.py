@@ -55,8 +55,8 @@ def test_a_deployment_is_made_shown_stopped_and_deleted_by_name(ada):
     assert "REPLICAS" in one.out
     assert ada("deployments", "stop", "whole-life", "--json").json["desired_state"] == "stopped"
     assert ada("deployments", "start", "whole-life", "--quiet").out.strip() == str(made.json["id"])
-    diary = ada("deployments", "events", "whole-life", "--json").json["items"]
-    assert {"requested a start", "requested a stop"} <= {line["text"] for line in diary}
+    events = ada("deployments", "events", "whole-life", "--json").json["items"]
+    assert {"requested a start", "requested a stop"} <= {line["text"] for line in events}
     assert ada("deployments", "delete", "whole-life").code == 0
 
 

@@ -48,7 +48,7 @@ def test_a_change_is_written_down_once_with_who_made_it(ada: Any, made: Deployme
     services.edit(ada, made, DeploymentPatch(max_tokens_default=100))
     [entry] = AuditEntry.objects.filter(verb="deployment.limits")
     assert entry.detail == {"changes": {"max_tokens_default": ["engine default", "100"]}}
-    [line] = made.diary.filter(text__contains="Default max tokens")
+    [line] = made.events.filter(text__contains="Default max tokens")
     assert (line.text, line.actor) == ("set Default max tokens: engine default → 100", "ada")
 
 

@@ -143,7 +143,7 @@ def test_revisions_say_who_when_and_what(serve: Any, ada: Any, bob: Any) -> None
     assert (revision.number, revision.actor, revision.note) == (2, "bob", "less memory")
     entry = AuditEntry.objects.get(verb="deployment.edit")
     assert entry.detail["changes"] == {"options.context_length": ["4096", "2048"]}
-    assert "Context length: 4096 → 2048" in deployment.diary.filter(actor="bob").first().text
+    assert "Context length: 4096 → 2048" in deployment.events.filter(actor="bob").first().text
 
 
 def test_a_change_of_number_names_or_nothing_makes_no_revision(serve: Any, ada: Any) -> None:
@@ -185,7 +185,7 @@ def test_a_revision_that_does_not_become_ready_is_given_up_by_itself(serve: Any,
     failed = deployment.rollouts.get(state="failed")
     assert failed.reason
     assert (deployment.revision.number, deployment.options) == (1, {})
-    assert "rolled back from revision 2 to 1" in "".join(e.text for e in deployment.diary.all())
+    assert "rolled back from revision 2 to 1" in "".join(e.text for e in deployment.events.all())
     assert deployment.next_due_at is None
     # The next change does not take up the number that failed.
     services.edit(ada, deployment, LONG)
@@ -360,8 +360,8 @@ def test_of_what_was_replaced_the_newest_logs_stay(serve: Any, ada: Any) -> None
 def test_looking_again_and_again_changes_nothing(serve: Any, ada: Any) -> None:
     deployment = serve()
     services.edit(ada, deployment, SHORT)
-    before = there(deployment), deployment.diary.count()
+    before = there(deployment), deployment.events.count()
     for _copy in range(10):
         rolling.advance(deployment.pk)
-    assert (there(deployment), deployment.diary.count()) == before
+    assert (there(deployment), deployment.events.count()) == before
     assert Deployment.objects.get(pk=deployment.pk).next_due_at is not None

@@ -12,11 +12,11 @@ from webapp.foundation.events.topics import ROUTES
 pytestmark = pytest.mark.django_db
 
 
-def test_a_request_becomes_rows_a_line_of_history_an_audit_row_and_a_new_snapshot(ada, team, artifact):
+def test_a_request_becomes_rows_an_event_an_audit_row_and_a_new_snapshot(ada, team, artifact):
     before = events.version(ROUTES)
     made = services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, replicas=3))
     assert Replica.objects.due().filter(deployment=made).count() == 3
-    assert made.diary.get().text == "requested a start"
+    assert made.events.get().text == "requested a start"
     assert AuditEntry.objects.get(verb="deployment.create").subject == "chat"
     assert events.version(ROUTES) > before
 

@@ -35,14 +35,14 @@ def test_only_the_installations_admin_changes_a_host(request, client, host, pers
     assert host.labels == []
 
 
-def test_a_change_is_audited_and_stands_in_the_diary_once(root, host):
+def test_a_change_is_audited_and_is_one_event(root, host):
     change = HostChange(labels=[" rack-3 ", "", "rack-3"], price_per_hour=Decimal("1.20"))
     for _twice in range(2):
         change_host(root, host, change)
     host.refresh_from_db()
     assert (host.labels, host.price_per_hour) == (["rack-3"], Decimal("1.20"))
-    assert host.diary.first().text == "labels: rack-3; price per hour: 1.2"
-    assert host.diary.first().actor == "root"
+    assert host.events.first().text == "labels: rack-3; price per hour: 1.2"
+    assert host.events.first().actor == "root"
     assert AuditEntry.objects.filter(verb="host.change").count() == 1
 
 
@@ -163,11 +163,11 @@ def test_the_api_changes_only_what_is_sent(client, root, restricted, team):
     assert events[0]["text"].startswith("drained: yes") and events[0]["actor"] == "root"
 
 
-def test_the_diary_tells_when_a_host_was_lost_and_came_back(host):
+def test_the_events_tell_when_a_host_was_lost_and_came_back(host):
     services.record_lost(host.pk, "connection refused")
     services.record_lost(host.pk, "connection refused")
     services.record_facts(host.pk, services.HostFacts("daemon-1", 16, 64 * services.GIB, accelerators=None))
-    back, lost = [entry.text for entry in host.diary.all()][:2]
+    back, lost = [entry.text for entry in host.events.all()][:2]
     assert (back, lost) == ("answers: 16 CPUs, 64.0 GiB of memory", "unreachable: connection refused")
 
 
@@ -198,7 +198,7 @@ def test_page_list_and_api_say_where_engines_have_none(client, root, host):
     page = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
     assert "Engines here have no network" in page
     assert "Those that were started before this applied keep the internal network" in page
-    assert "engines that are started here have no network" in page, "the diary says when"
+    assert "engines that are started here have no network" in page, "the events say when"
     services.record_engine_network(host.pk, NO_NETWORK, "")
     page = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
     assert "keep the internal network" not in page and "Engine network" not in page
@@ -206,13 +206,13 @@ def test_page_list_and_api_say_where_engines_have_none(client, root, host):
     assert (said["isolation"], said["open_because"]) == ("closed", "")
 
 
-def test_a_host_that_becomes_open_says_so_in_its_diary(host):
+def test_a_host_that_becomes_open_says_so_in_its_events(host):
     services.record_engine_network(host.pk, NO_NETWORK, "")
     Host.objects.filter(pk=host.pk).update(facts={OPEN_FACT: WHY})
     for _look in range(2):
         services.record_engine_network(host.pk, "modelyard-engines", "172.31.5.0/24")
-    diary = [entry.text for entry in host.diary.all() if "have a network" in entry.text]
-    assert diary == [f"engines that are started here have a network: {WHY}"]
+    events = [entry.text for entry in host.events.all() if "have a network" in entry.text]
+    assert events == [f"engines that are started here have a network: {WHY}"]
 
 
 def test_a_host_that_nobody_has_looked_at_is_neither(client, root, host):

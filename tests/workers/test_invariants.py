@@ -20,7 +20,7 @@ def ready(deployment: Any, host: Any) -> Any:
     from webapp.deployments.models import Replica, ReplicaEvent
 
     replica = deployment.replicas.get()
-    deployment.diary.all().delete()
+    deployment.events.all().delete()
     walk = ["pending", "placing", "starting", "loading", "ready"]
     for old, new in itertools.pairwise(walk):
         ReplicaEvent.objects.create(deployment=deployment, replica_ordinal=replica.number, old_state=old, new_state=new)
@@ -40,12 +40,12 @@ def move_without_a_word(replica: Any) -> None:
 
 
 def make_a_move_that_is_none(replica: Any) -> None:
-    replica.deployment.diary.create(replica_ordinal=replica.number, old_state="ready", new_state="placing")
+    replica.deployment.events.create(replica_ordinal=replica.number, old_state="ready", new_state="placing")
     type(replica).objects.filter(pk=replica.pk).update(state="placing")
 
 
 def leave_a_gap_in_the_history(replica: Any) -> None:
-    replica.deployment.diary.filter(new_state="starting").delete()
+    replica.deployment.events.filter(new_state="starting").delete()
 
 
 def book_without_a_booking(replica: Any) -> None:

@@ -86,7 +86,9 @@ def test_ten_copies_of_every_message_make_one_container(serve: Serve, work: Any,
         controllers.work("deployments.reconcile", replica.pk)
     assert len(containers(engine)) == 1
     assert reload(replica).state == "loading" and replica.attempt == 1
-    moves = [(event.old_state, event.new_state) for event in replica.deployment.diary.order_by("id") if event.new_state]
+    moves = [
+        (event.old_state, event.new_state) for event in replica.deployment.events.order_by("id") if event.new_state
+    ]
     assert moves == [("pending", "placing"), ("placing", "starting"), ("starting", "loading")]
 
 

@@ -68,8 +68,8 @@ def test_a_request_becomes_ready_and_a_killed_engine_is_noticed_without_a_sweep(
     print(f"ready after {ready_s:.2f} s, death noticed after {noticed_s:.2f} s, {replica.reason}")
     assert replica.reason_code == "killed"
     wait_for_state(replica, "ready")
-    states = {event.new_state: event.at for event in replica.deployment.diary.order_by("id")}
-    # Both as the diary has them, whenever somebody looked.
+    states = {event.new_state: event.at for event in replica.deployment.events.order_by("id")}
+    # Both as the events have them, whenever somebody looked.
     assert (states["starting"] - states["failed"]).total_seconds() > 9.5, "it is left alone for a while"
 
 

@@ -74,7 +74,7 @@ def change_host(by: User | None, host: Host, change: HostChange) -> Host:
         changed = {name: value for name, value in after.items() if before[name] != value}
         if changed:
             audit(by, None, "host.change", row.name, changed)
-            services.write_diary(row.pk, _in_words(changed), by)
+            services.record_event(row.pk, _in_words(changed), by)
             events.publish("hosts", f"host:{row.pk}")
     return row
 
@@ -91,7 +91,7 @@ def _grant(host: Host, teams: Sequence[Team]) -> None:
 
 
 def _shown(host: Host) -> dict[str, Any]:
-    """The host's changeable facts as the diary and the audit log tell them."""
+    """The host's changeable facts as the events and the audit log tell them."""
     price = host.price_per_hour
     return {
         "drained": host.is_drained,

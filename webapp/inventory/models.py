@@ -173,9 +173,9 @@ class HostGrant(models.Model):
 
 
 class HostEvent(models.Model):
-    """The diary of a host: what was found, lost or changed. Appended, never changed."""
+    """The events of a host: what was found, lost or changed. Appended, never changed."""
 
-    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="diary")
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="events")
     at = models.DateTimeField(auto_now_add=True)
     text = models.CharField(max_length=500)
     actor = models.CharField(max_length=150, blank=True)

@@ -122,7 +122,7 @@ def register_host(by: User | None, name: str, endpoint: str) -> Host:
         host, created = Host.objects.get_or_create(endpoint=endpoint, defaults={"name": name})
         if created:
             audit(by, None, "host.register", host.name, {"endpoint": endpoint})
-            write_diary(host.pk, f"registered as {endpoint}", by)
+            record_event(host.pk, f"registered as {endpoint}", by)
             events.publish("hosts")
         Host.objects.filter(pk=host.pk).update(next_due_at=Now())
         HOST.wake(host.pk)
@@ -158,7 +158,7 @@ def record_facts(host_id: int, facts: HostFacts) -> bool:
         if facts.accelerators is not None:
             _record_accelerators(host, facts.accelerators)
         if was != HostState.ONLINE:
-            write_diary(host_id, f"answers: {facts.cpu_count} CPUs, {facts.memory_bytes / GIB:.1f} GiB of memory")
+            record_event(host_id, f"answers: {facts.cpu_count} CPUs, {facts.memory_bytes / GIB:.1f} GiB of memory")
         events.publish("hosts", f"host:{host_id}")
     return True
 
@@ -191,12 +191,12 @@ def sharing_engine(host: Host) -> Host | None:
 
 def _refuse_engine(host: Host, reason: str) -> None:
     if _lose(host.pk, reason):
-        write_diary(host.pk, reason)
+        record_event(host.pk, reason)
     elif (
         Host.objects.filter(pk=host.pk).exclude(reason=reason[:500]).update(reason=reason[:500], lost_at=timezone.now())
     ):
         # It was silent before.
-        write_diary(host.pk, reason)
+        record_event(host.pk, reason)
         events.publish("hosts", f"host:{host.pk}")
 
 
@@ -222,7 +222,7 @@ def accept_engine(by: User, host: Host) -> None:
     with transaction.atomic():
         Host.objects.filter(pk=host.pk).update(daemon_id="")
         audit(by, None, "host.accept_engine", host.name, {"was": host.daemon_id})
-        write_diary(host.pk, "whatever engine answers next is accepted", by)
+        record_event(host.pk, "whatever engine answers next is accepted", by)
         HOST.wake(host.pk)
         events.publish("hosts", f"host:{host.pk}")
 
@@ -250,7 +250,7 @@ def record_lost(host_id: int, reason: str) -> None:
     """The host does not answer. Nothing on it is touched: unreachable is not dead."""
     with transaction.atomic():
         if _lose(host_id, reason):
-            write_diary(host_id, f"unreachable: {reason}")
+            record_event(host_id, f"unreachable: {reason}")
             HOST.wake(host_id)
 
 
@@ -259,7 +259,7 @@ def record_degraded(host_id: int, reason: str) -> None:
     with transaction.atomic():
         rows = Host.objects.filter(pk=host_id, state=HostState.ONLINE).exclude(reason=reason[:500])
         if rows.update(reason=reason[:500]):
-            write_diary(host_id, f"degraded: {reason}" if reason else "no longer degraded")
+            record_event(host_id, f"degraded: {reason}" if reason else "no longer degraded")
             events.publish("hosts", f"host:{host_id}")
 
 
@@ -268,8 +268,8 @@ def record_interruption(host_id: int, lost_at: datetime, back_at: datetime) -> N
     Host.objects.filter(pk=host_id).exclude(state=HostState.UNREACHABLE).update(lost_at=lost_at, back_at=back_at)
 
 
-def write_diary(host_id: int, text: str, by: User | None = None) -> None:
-    """One line of the host's diary; in the transaction of what it tells."""
+def record_event(host_id: int, text: str, by: User | None = None) -> None:
+    """One event of the host; in the transaction of what it tells."""
     HostEvent.objects.create(host_id=host_id, text=text[:500], actor=by.username if by else "")
 
 
@@ -288,9 +288,9 @@ def record_engine_network(host_id: int, name: str, subnet: str) -> None:
         had, host.engine_network, host.engine_subnet = host.isolation, name, subnet
         host.save(update_fields=["engine_network", "engine_subnet"])
         if host.is_isolated:
-            write_diary(host_id, "engines that are started here have no network")
+            record_event(host_id, "engines that are started here have no network")
         elif had == "closed":
-            write_diary(host_id, f"engines that are started here have a network: {host.open_because}")
+            record_event(host_id, f"engines that are started here have a network: {host.open_because}")
         events.publish("hosts", f"host:{host_id}")
 
 

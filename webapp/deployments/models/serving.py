@@ -248,7 +248,7 @@ class ReplicaQuerySet(models.QuerySet["Replica"]):
         return self if user.is_superuser else self.filter(deployment__team__members=user)
 
     def present(self) -> "ReplicaQuerySet":
-        """All but those that were replaced and have ended; of those, only logs and diary are of interest."""
+        """All but those that were replaced and have ended; of those, only logs and events are of interest."""
         return self.exclude(retired_at__isnull=False, state=ReplicaState.STOPPED)
 
     def on_host(self, host_id: int) -> "ReplicaQuerySet":

@@ -22,7 +22,7 @@ from webapp.interfaces.kit.listings import listing
 from webapp.interfaces.kit.picking import SHOWN
 from webapp.inventory.models import Host
 
-DIARY_LINES = 40
+EVENT_LINES = 40
 
 
 @door("GET")
@@ -126,7 +126,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
         newest = deployment.rollouts.select_related("revision").first()
         context |= {
             "memory": [row for replica in replicas for row in _memory(replica)],
-            "diary": deployment.diary.all()[:DIARY_LINES],
+            "events": deployment.events.all()[:EVENT_LINES],
             "rollout": newest,
             "is_rolling": newest is not None and newest.state == RolloutState.RUNNING,
             "has_failed": newest is not None and newest.state == RolloutState.FAILED,

@@ -24,20 +24,20 @@ def own(request: HttpRequest, pk: int) -> Deployment:
 
 @door("GET")
 def history(request: HttpRequest, pk: int) -> HttpResponse:
-    """Revisions with what each changed, the starts and how long they took, and the diary, filtered."""
+    """Revisions with what each changed, the starts and how long they took, and the events, filtered."""
     deployment = own(request, pk)
-    diary, asked = deployment.diary.all(), {n: parse_id(request.GET.get(n, "")) for n in ("replica", "revision")}
+    events, asked = deployment.events.all(), {n: parse_id(request.GET.get(n, "")) for n in ("replica", "revision")}
     if asked["replica"]:
-        diary = diary.filter(replica_ordinal=asked["replica"])
+        events = events.filter(replica_ordinal=asked["replica"])
     if asked["revision"]:
-        diary = diary.filter(revision_number=asked["revision"])
+        events = events.filter(revision_number=asked["revision"])
     starts = [start for start in timeline.recent_starts(deployment) if _is_asked(start, asked)]
     context = {
         "deployment": deployment,
         "revisions": _with_changes(deployment),
         "rollouts": deployment.rollouts.select_related("revision")[:20],
         "replicas": deployment.replicas.order_by("-number").select_related("revision"),
-        "diary": diary[:MOST_ENTRIES],
+        "events": events[:MOST_ENTRIES],
         "starts": starts[:MOST_STARTS],
         "longest_s": max((start.total_s for start in starts[:MOST_STARTS]), default=0),
         "asked": asked,

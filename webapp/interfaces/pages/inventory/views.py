@@ -21,7 +21,7 @@ from webapp.inventory.ledger import ledgers_of
 from webapp.inventory.models import Host
 from webapp.jobs.models import Job
 
-DIARY_LINES = 30
+EVENT_LINES = 30
 JOB_LINES = 10
 REPLICA_LINES = 50
 
@@ -69,7 +69,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
         "replicas": replicas[:REPLICA_LINES],
         "replica_count": len(replicas),
         "jobs": jobs,
-        "diary": host.diary.all()[:DIARY_LINES],
+        "events": host.events.all()[:EVENT_LINES],
         "teams": [grant.team for grant in host.grants.select_related("team").order_by("team__name")],
         "may_manage": user.is_superuser,
         "is_on_hold": services.is_on_hold(),

@@ -85,7 +85,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
     return "jobs/_panel.html", {
         "job": job,
         "made": Artifact.objects.visible_to(user).filter(made_by=job).select_related("catalog_model").first(),
-        "diary": job.diary.all(),
+        "events": job.events.all(),
         "shown_params": _shown(job.params),
         "has_ended": job.state in ENDED,
         "may_retry": job.state in (JobState.FAILED, JobState.CANCELLED) and not job.is_leaving,
