@@ -191,7 +191,7 @@ def test_a_dry_run_says_the_gap_unless_it_is_allowed(
     artifact.save()
     one = services.create(ada, team, services.DeploymentSpec("one", artifact=artifact))
     placing.place(one.replicas.get())
-    type(host).objects.update(usable_bytes=int(host.bookings.filter(accelerator=None).get().size_bytes * 1.5))
+    type(host).objects.update(usable_bytes=int(host.reservations.filter(accelerator=None).get().size_bytes * 1.5))
     for allowed, words in ((False, "Not enough memory to run the old and the new replica side by side"), (True, "")):
         change = {"options": {"context_length": 2048}, "allow_gap": allowed}
         refused = send(as_caller(ada), "patch", f"/deployments/{one.pk}?dry_run=true", change).json()["refused"]

@@ -190,7 +190,7 @@ def test_an_estimate_names_its_terms_and_what_every_host_says(as_caller, ada, ar
     artifact.save()
     found = post(client, "/api/v1/estimates", {"artifact": artifact.pk}).json()
     assert found["total_bytes"] == sum(term["bytes"] for term in found["terms"]) > 0
-    assert found["booked_bytes"] > found["total_bytes"]
+    assert found["reserved_bytes"] > found["total_bytes"]
     assert [(place["host"], place["fits"], place["why"]) for place in found["places"]] == [(host.name, True, "")]
     host.is_drained = True
     host.save()

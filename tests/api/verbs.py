@@ -48,7 +48,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("forget a preset", "deployments:forget_preset", "presets_delete"),
     # hosts
     ("drain a host", "inventory:drain", "hosts_update: is_drained"),
-    ("edit a host", "inventory:edit", "hosts_update: labels price_per_hour reserved_bytes is_shared teams"),
+    ("edit a host", "inventory:edit", "hosts_update: labels price_per_hour system_reserved_bytes is_shared teams"),
     ("accept another Docker engine", "inventory:accept", "hosts_accept_engine"),
     ("end the hold after a restore", "inventory:release_hold", "hold_delete"),
     # jobs

@@ -155,8 +155,8 @@ def _deployments(ada: Any, team: Any, host: Any, artifact: Any) -> tuple[Any, An
     deployment = Deployment.objects.get(name="chat-small")
     replica = deployment.replicas.get(number=1)
     cards = list(host.accelerators.all())
-    inventory.book(replica.holder, host.pk, 3 * GIB, {cards[0].pk: 9 * GIB, cards[1].pk: 22 * GIB})
-    inventory.book("job:99", host.pk, 2 * GIB)
+    inventory.reserve(replica.reservation_owner, host.pk, 3 * GIB, {cards[0].pk: 9 * GIB, cards[1].pk: 22 * GIB})
+    inventory.reserve("job:99", host.pk, 2 * GIB)
     estimate = [{"name": "weights", "label": f"Weights {SCRIPT}", "bytes": 143_000_000, "basis": "exact"}]
     Replica.objects.filter(deployment=deployment).update(host=host)
     Replica.objects.filter(pk=replica.pk).update(

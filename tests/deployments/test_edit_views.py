@@ -103,7 +103,7 @@ def test_a_gap_is_announced_and_confirmed(client: Any, ada: Any, served: Any, ho
     services.scale(ada, served, 1)
     replica = served.replicas.get(number=1)
     placing.place(replica)
-    size = host.bookings.filter(accelerator=None).get().size_bytes
+    size = host.reservations.filter(accelerator=None).get().size_bytes
     type(host).objects.update(usable_bytes=int(size * 1.5))
     client.force_login(ada)
     change = {"options-context_length": 2048, "replicas": 1}

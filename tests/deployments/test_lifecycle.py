@@ -167,11 +167,11 @@ def test_what_never_ran_is_no_crash_and_waits_longer_each_time(replica: Replica)
 
 
 def test_a_failure_that_only_a_person_can_mend_gives_the_memory_back(replica: Replica, host: Any) -> None:
-    inventory.book(replica.holder, host.pk, 64 * MIB)
+    inventory.reserve(replica.reservation_owner, host.pk, 64 * MIB)
     put(replica, state=S.LOADING, host=host)
     lifecycle.record_crash(replica, Reason("model_refused", "no GGUF"), retry=False, counts=True)
     host.refresh_from_db()
-    assert host.booked_bytes == 0
+    assert host.reserved_bytes == 0
     assert replica.next_due_at is None and replica.host == host
 
 
@@ -180,7 +180,7 @@ def where(host: Any) -> Callable[[int], lifecycle.Place]:
     return lambda size: lifecycle.Place(host, size, {}, {"vendor": "cpu"}, [])
 
 
-def test_placing_books_memory_and_an_address_or_nothing(
+def test_placing_reserves_memory_and_an_address_or_nothing(
     replica: Replica, host: Any, where: Callable[[int], lifecycle.Place]
 ) -> None:
     host.refresh_from_db()
@@ -191,7 +191,7 @@ def test_placing_books_memory_and_an_address_or_nothing(
     assert lifecycle.place(replica, where(100 * MIB))
     host.refresh_from_db()
     assert (replica.state, replica.host, replica.address[:9]) == ("placing", host, "172.31.5.")
-    assert host.booked_bytes == 100 * MIB
+    assert host.reserved_bytes == 100 * MIB
 
 
 def test_where_engines_have_no_network_each_attempt_has_a_socket_of_its_own(
@@ -217,14 +217,14 @@ def test_a_later_attempts_socket_is_taken_over_and_no_address_with_it(replica: R
     assert replica.reach == Reach(host.pk, Address("", 0, path)) and not inventory.has_addresses(host.pk)
 
 
-def test_placing_a_row_that_somebody_moved_books_nothing(
+def test_placing_a_row_that_somebody_moved_reserves_nothing(
     replica: Replica, host: Any, where: Callable[[int], lifecycle.Place]
 ) -> None:
     other = Replica.objects.select_related("deployment").get(pk=replica.pk)
     assert lifecycle.move(other, S.PENDING, S.STOPPED, Reason("", ""))
     assert not lifecycle.place(replica, where(100 * MIB))
     host.refresh_from_db()
-    assert host.booked_bytes == 0
+    assert host.reserved_bytes == 0
 
 
 def test_the_next_attempt_begins_with_clean_columns(
@@ -236,7 +236,7 @@ def test_the_next_attempt_begins_with_clean_columns(
     assert lifecycle.begin_again(replica, S.FAILED, Reason("retry", "again"))
     host.refresh_from_db()
     assert (replica.attempt, replica.host, replica.container_id, replica.observed) == (2, None, "", {})
-    assert replica.crash_count == 3 and host.booked_bytes == 0
+    assert replica.crash_count == 3 and host.reserved_bytes == 0
 
 
 def test_a_stopped_deployment_is_deleted_with_its_last_replica(make_deployment: Callable[..., Any], ada: Any) -> None:

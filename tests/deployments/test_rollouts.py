@@ -250,7 +250,9 @@ def test_what_was_edited_while_stopped_starts_with_the_new_contents(serve: Any, 
 
 def leave_room_for(host: Any, replicas: int, deployment: Deployment) -> None:
     """Shrink the host's memory so that it holds so many replicas, each as big as the first, and half of one more."""
-    size = host.bookings.filter(holder=deployment.replicas.first().holder, accelerator=None).get().size_bytes
+    size = (
+        host.reservations.filter(owner=deployment.replicas.first().reservation_owner, accelerator=None).get().size_bytes
+    )
     type(host).objects.filter(pk=host.pk).update(usable_bytes=int(size * (replicas + 0.5)))
 
 

@@ -74,7 +74,7 @@ def test_so_is_one_that_has_its_place_already(starting: Any, ada: Any, eve: Any,
     act.carry_out(decide.Create(), starting)
     assert told(starting) == refused(files)
     host.refresh_from_db()
-    assert host.booked_bytes == 0
+    assert host.reserved_bytes == 0
 
 
 def test_what_runs_goes_on(starting: Any, ada: Any, eve: Any, files: Any, monkeypatch: pytest.MonkeyPatch) -> None:

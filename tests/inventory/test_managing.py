@@ -58,30 +58,30 @@ def test_a_label_that_was_there_before_the_rule_stays_until_it_is_taken_away(roo
         change_host(root, host, HostChange(labels=["Room 5"]))
 
 
-def test_the_reserve_decides_what_may_be_booked(root, host):
-    change_host(root, host, HostChange(reserved_bytes=20 * GIB))
+def test_the_reserve_decides_what_may_be_reserved(root, host):
+    change_host(root, host, HostChange(system_reserved_bytes=20 * GIB))
     host.refresh_from_db()
     assert host.usable_bytes == 44 * GIB
     facts = services.HostFacts("daemon-1", 16, 64 * GIB, accelerators=None)
     services.record_facts(host.pk, facts)
     host.refresh_from_db()
     assert host.usable_bytes == 44 * GIB, "the next look at the machine must not forget it"
-    change_host(root, host, HostChange(reserved_bytes=None))
+    change_host(root, host, HostChange(system_reserved_bytes=None))
     host.refresh_from_db()
-    assert host.usable_bytes == 64 * GIB - services.reserve_bytes(64 * GIB)
+    assert host.usable_bytes == 64 * GIB - services.system_reserve_bytes(64 * GIB)
 
 
-def test_what_is_booked_stays_booked_when_the_reserve_grows(root, host):
-    services.book("replica:1", host.pk, 30 * GIB)
-    change_host(root, host, HostChange(reserved_bytes=60 * GIB))
+def test_what_is_reserved_stays_reserved_when_the_reserve_grows(root, host):
+    services.reserve("replica:1", host.pk, 30 * GIB)
+    change_host(root, host, HostChange(system_reserved_bytes=60 * GIB))
     host.refresh_from_db()
-    assert host.usable_bytes == host.booked_bytes == 30 * GIB
+    assert host.usable_bytes == host.reserved_bytes == 30 * GIB
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        HostChange(reserved_bytes=65 * GIB),
+        HostChange(system_reserved_bytes=65 * GIB),
         HostChange(price_per_hour=Decimal(1_000_000)),
         HostChange(labels=["x" * 64]),
         HostChange(labels=["Rack 3"]),
@@ -137,15 +137,15 @@ def test_the_form_shows_what_is_and_keeps_what_was_typed(client, root, restricte
     client.force_login(root)
     url = reverse("inventory:edit", args=[restricted.pk])
     assert "checked" in client.get(url).content.decode()
-    typed = {"labels": "rack-9", "reserved_gib": "900", "price_per_hour": "0.8"}
+    typed = {"labels": "rack-9", "system_reserved_gib": "900", "price_per_hour": "0.8"}
     reply = client.post(url, typed)
     assert reply.status_code == 422
     text = reply.content.decode()
     assert "Reserve between 0 and the 64.0 GiB" in text and 'value="rack-9"' in text
-    reply = client.post(url, {**typed, "reserved_gib": "1.5", "teams": [team.pk]})
+    reply = client.post(url, {**typed, "system_reserved_gib": "1.5", "teams": [team.pk]})
     assert reply.status_code == 302
     restricted.refresh_from_db()
-    assert restricted.reserved_bytes == int(1.5 * GIB)
+    assert restricted.system_reserved_bytes == int(1.5 * GIB)
     assert (restricted.labels, restricted.is_shared) == (["rack-9"], False)
 
 

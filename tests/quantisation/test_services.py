@@ -96,7 +96,7 @@ def test_a_host_without_the_source_is_refused(ada, team, half, host):
 
 
 def test_the_end_brings_artifact_copy_and_measurements_together(job, half, host):
-    inventory.book(job.holder, host.pk, 1000)
+    inventory.reserve(job.reservation_owner, host.pk, 1000)
     made = end(job, published())
     assert (made.parent, made.made_by, made.quantisation) == (half, job, "Q4_K_M")
     assert made.copies.get().state == CopyState.PRESENT and made.size_bytes == 105_454_208
@@ -105,7 +105,7 @@ def test_the_end_brings_artifact_copy_and_measurements_together(job, half, host)
     baseline = Measurement.objects.get(artifact=half)
     assert baseline.values["perplexity"] == 20.8 and baseline.against is None
     host.refresh_from_db()
-    assert host.booked_bytes == 0
+    assert host.reserved_bytes == 0
 
 
 def test_speed_that_was_not_measured_says_why(job):

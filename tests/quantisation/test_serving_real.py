@@ -141,7 +141,7 @@ def check_timed(row: Any, job: Any) -> None:
     assert [one["streams"] for one in values["speed"]] == [1, 8]
     assert all(one["prompt_per_s"] > 1 and one["decode_per_s"] > 1 for one in values["speed"])
     assert values["load_s"] > 1
-    # Its cache alone has 1 GiB; the container had no more than what the job booked, and a margin.
+    # Its cache alone has 1 GiB; the container had no more than what the job reserved, and a margin.
     assert GIB < values["peak_memory_bytes"] < job.params["needs"]["memory_bytes"]
 
 
@@ -193,7 +193,7 @@ def serve(vllm: None, stack: Stack, quantisers: Any, machine: Any, ada: Any, tea
         services.delete(ada, replica.deployment)
         stopped_s = wait_for(lambda: not type(replica).objects.exists(), 120, lambda: reload(replica).state)
         print(f"gone after {stopped_s:.1f} s")
-        assert reload(machine).booked_bytes == 0
+        assert reload(machine).reserved_bytes == 0
 
     return served
 
@@ -212,7 +212,7 @@ def is_refused(machine: Any, ada: Any, team: Any) -> Callable[[Any], None]:
                     ada, team, services.DeploymentSpec("capital", artifact=artifact, engine="vllm", host=pinned)
                 )
             assert "GGUF with llama.cpp" in str(refusal.value) and "INT8" in str(refusal.value)
-        assert reload(machine).booked_bytes == 0
+        assert reload(machine).reserved_bytes == 0
 
     return asked
 

@@ -51,8 +51,8 @@ def test_gpus_are_found_placed_and_passed_into_the_engine(
         assert reload(replica).grant["vendor"] == "nvidia", replica.reason
         [request] = inspect(engine, replica.container_name)["HostConfig"]["DeviceRequests"]
         assert request["Driver"] == "nvidia" and request["DeviceIDs"] == replica.grant["device_ids"]
-        booked = [card for card in machine.accelerators.all() if card.booked_bytes]
-        assert [card.uuid for card in booked] == replica.grant["device_ids"]
+        reserved = [card for card in machine.accelerators.all() if card.reserved_bytes]
+        assert [card.uuid for card in reserved] == replica.grant["device_ids"]
 
 
 @pytest.mark.docker

@@ -28,7 +28,7 @@ def test_a_request_becomes_a_running_engine_and_nothing_stays_of_it_after_deleti
     [container] = containers(engine)
     assert container["Names"] == [f"/{replica.container_name}"]
     prove(replica)
-    assert reload(machine).booked_bytes > 0
+    assert reload(machine).reserved_bytes > 0
     services.delete(ada, replica.deployment)
     work()
     assert reload(replica).state == "draining"
@@ -38,7 +38,7 @@ def test_a_request_becomes_a_running_engine_and_nothing_stays_of_it_after_deleti
         work.pass_time(replica, 0.5)
     assert not Deployment.objects.exists()
     assert containers(engine) == []
-    assert reload(machine).booked_bytes == 0
+    assert reload(machine).reserved_bytes == 0
 
 
 def test_an_engines_container_may_do_next_to_nothing(serve: Serve, work: Any, engine: Any, machine: Any) -> None:

@@ -88,13 +88,17 @@ class Place:
 
 
 def place(replica: Replica, where: Place) -> bool:
-    """Book memory, and where engines have a network an address; go from pending to placing, all or nothing.
+    """Reserve memory, and where engines have a network an address; go from pending to placing, all or nothing.
 
     Raises NotEnoughMemory or Conflict when somebody else was faster.
     """
     with transaction.atomic():
-        inventory.book(replica.holder, where.host.pk, where.host_bytes, where.accelerators)
-        address = replica.own_socket if where.host.is_isolated else inventory.book_address(replica.holder, where.host)
+        inventory.reserve(replica.reservation_owner, where.host.pk, where.host_bytes, where.accelerators)
+        address = (
+            replica.own_socket
+            if where.host.is_isolated
+            else inventory.reserve_address(replica.reservation_owner, where.host)
+        )
         moved = move(
             replica, ReplicaState.PENDING, ReplicaState.PLACING, Reason("", f"placed on {where.host.name}"),
             host=where.host, address=address, estimate=where.estimate, grant=where.grant, container_id="", container="",
@@ -126,7 +130,7 @@ def begin_again(replica: Replica, old: ReplicaState, why: Reason) -> bool:
             next_due_at=Now(),
         )  # fmt: skip
         if moved:
-            inventory.release(replica.holder)
+            inventory.release(replica.reservation_owner)
     return moved
 
 
@@ -139,7 +143,7 @@ def adopt(replica: Replica, container_id: str, generation: int, attempt: int, ad
             missing_since=None,
         )  # fmt: skip
         if noted and address and not address.startswith("/"):
-            inventory.take_address(replica.holder, replica.host, address)
+            inventory.take_address(replica.reservation_owner, replica.host, address)
     return noted
 
 
@@ -165,7 +169,7 @@ def record_crash(replica: Replica, why: Reason, retry: bool, counts: bool, has_r
         )  # fmt: skip
         if moved and not retry:
             # Nobody will start it without a person's word: others may have the memory.
-            inventory.release(replica.holder)
+            inventory.release(replica.reservation_owner)
             # That word may just have been written, and the date that it set is gone now.
             lease.call(REPLICA.rows(), replica.pk)
     return moved
@@ -259,7 +263,7 @@ def finish_stop(replica: Replica, old: ReplicaState, why: Reason) -> bool:
             failed_starts=0, next_due_at=Now(), observed={},
         )  # fmt: skip
         if moved:
-            inventory.release(replica.holder)
+            inventory.release(replica.reservation_owner)
     return moved
 
 

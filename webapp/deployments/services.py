@@ -243,7 +243,7 @@ def stop(user: User | None, deployment: Deployment) -> None:
 
 
 def delete(user: User | None, deployment: Deployment) -> None:
-    """Ask for a deployment to go away. The row goes last, after its containers, bookings and addresses."""
+    """Ask for a deployment to go away. The row goes last, after its containers, reservations and addresses."""
     require(user, deployment.team, Role.OPERATOR)
     with transaction.atomic():
         if not Deployment.objects.filter(pk=deployment.pk).update(desired_state=Desired.DELETED):

@@ -36,11 +36,11 @@ class Workload:
         return tuple(self.engine.memory_terms(self.facts, self.options, hardware))
 
     def need(self, vendor: str) -> placement.Need:
-        """What placement books for it on that kind of hardware. Raises ValueError as `terms` does."""
-        one = booked(self.terms(HardwareGrant(cast(Vendor, vendor), ("",))))
+        """What placement reserves for it on that kind of hardware. Raises ValueError as `terms` does."""
+        one = to_reserve(self.terms(HardwareGrant(cast(Vendor, vendor), ("",))))
         if vendor == "cpu":
             return one
-        two = booked(self.terms(HardwareGrant(cast(Vendor, vendor), ("", ""))))
+        two = to_reserve(self.terms(HardwareGrant(cast(Vendor, vendor), ("", ""))))
         return placement.Need(one.host_bytes, one.gpu_bytes, two.gpu_bytes - one.gpu_bytes)
 
     def why_not_on(self, vendor: str, flags: frozenset[str]) -> str:
@@ -113,8 +113,8 @@ def of_size(weights_bytes: int, file_format: str, quantisation: str = "") -> Wor
     return Workload(engine, facts, engine.Options(), rough_bytes=max(1, weights_bytes))
 
 
-def booked(terms: Iterable[Term]) -> placement.Need:
-    """What placement books for these terms."""
+def to_reserve(terms: Iterable[Term]) -> placement.Need:
+    """What placement reserves for these terms."""
     host_bytes = gpu_bytes = 0
     for term in terms:
         if term.place == "gpu":

@@ -45,7 +45,7 @@ class ModelFiles:
 
 @dataclass(frozen=True, slots=True)
 class HardwareGrant:
-    """What placement booked for one replica."""
+    """What placement reserved for one replica."""
 
     vendor: Vendor
     device_ids: tuple[str, ...] = ()  # vendor's own ids (GPU-..., MIG-...); empty on "cpu"

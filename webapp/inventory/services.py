@@ -22,12 +22,12 @@ from webapp.foundation.errors import Conflict, Invalid
 from webapp.foundation.events import services as events
 from webapp.inventory.models import (
     Accelerator,
-    Booking,
     EngineAddress,
     Host,
     HostEvent,
     HostLane,
     Installation,
+    Reservation,
 )
 from webapp.inventory.states import MOVES, HostState
 
@@ -130,9 +130,9 @@ def register_host(by: User | None, name: str, endpoint: str) -> Host:
 
 
 def record_facts(host_id: int, facts: HostFacts) -> bool:
-    """Store what is on the host and that it answers. What is booked stays booked, even when memory shrank.
+    """Store what is on the host and that it answers. What is reserved stays reserved, even when memory shrank.
 
-    False: another engine than before answers at this address while the old one's containers are still booked here, or
+    False: another engine than before answers at this address while the old one's containers are still reserved here, or
     one that is another host's. Then nothing is taken over, because "not there" would be a lie; see accept_engine.
     """
     with transaction.atomic():
@@ -164,7 +164,9 @@ def record_facts(host_id: int, facts: HostFacts) -> bool:
 
 
 def _is_in_use(host_id: int) -> bool:
-    return Booking.objects.filter(host_id=host_id).exists() or EngineAddress.objects.filter(host_id=host_id).exists()
+    return (
+        Reservation.objects.filter(host_id=host_id).exists() or EngineAddress.objects.filter(host_id=host_id).exists()
+    )
 
 
 def _why_not_its_engine(host: Host, daemon_id: str) -> str | None:
@@ -241,7 +243,7 @@ def is_on_hold() -> bool:
     return Installation.objects.filter(is_on_hold=True).exists()
 
 
-def reserve_bytes(memory_bytes: int) -> int:
+def system_reserve_bytes(memory_bytes: int) -> int:
     """What placements leave to the system: a tenth of host memory, between 512 MiB and 8 GiB."""
     return max(512 * MIB, min(8 * GIB, memory_bytes // 10))
 
@@ -274,9 +276,11 @@ def record_event(host_id: int, text: str, by: User | None = None) -> None:
 
 
 def usable_bytes(host: Host) -> int:
-    """Memory that placements may book: what is left beside the reserve, and never less than is booked."""
-    reserved = reserve_bytes(host.memory_bytes) if host.reserved_bytes is None else host.reserved_bytes
-    return max(host.memory_bytes - reserved, host.booked_bytes)
+    """Memory that placements may reserve: what the system does not keep, and never less than is reserved."""
+    reserved = (
+        system_reserve_bytes(host.memory_bytes) if host.system_reserved_bytes is None else host.system_reserved_bytes
+    )
+    return max(host.memory_bytes - reserved, host.reserved_bytes)
 
 
 def record_engine_network(host_id: int, name: str, subnet: str) -> None:
@@ -300,61 +304,61 @@ def has_addresses(host_id: int) -> bool:
 
 
 class NotEnoughMemory(Conflict):
-    """Somebody else booked the memory first."""
+    """Somebody else reserved the memory first."""
 
 
-def book(holder: str, host_id: int, memory_bytes: int, accelerators: Mapping[int, int] | None = None) -> None:
-    """Book host memory and accelerator memory in one transaction, or nothing at all.
+def reserve(owner: str, host_id: int, memory_bytes: int, accelerators: Mapping[int, int] | None = None) -> None:
+    """Reserve host memory and accelerator memory in one transaction, or nothing at all.
 
-    Booking twice for the same holder and host changes nothing. Raises NotEnoughMemory when it does not fit any more.
+    Reserving twice for the same owner and host changes nothing. Raises NotEnoughMemory when it does not fit any more.
     """
     with transaction.atomic():
-        if Booking.objects.filter(holder=holder, host_id=host_id).exists():
+        if Reservation.objects.filter(owner=owner, host_id=host_id).exists():
             return
-        fits = Host.objects.filter(pk=host_id, usable_bytes__gte=F("booked_bytes") + memory_bytes)
-        if not fits.update(booked_bytes=F("booked_bytes") + memory_bytes):
+        fits = Host.objects.filter(pk=host_id, usable_bytes__gte=F("reserved_bytes") + memory_bytes)
+        if not fits.update(reserved_bytes=F("reserved_bytes") + memory_bytes):
             raise NotEnoughMemory("The host's memory was reserved by somebody else meanwhile.")
-        Booking.objects.create(holder=holder, host_id=host_id, accelerator=None, size_bytes=memory_bytes)
+        Reservation.objects.create(owner=owner, host_id=host_id, accelerator=None, size_bytes=memory_bytes)
         # In id order, so that two placements never wait for each other crosswise.
         for accelerator_id, size in sorted((accelerators or {}).items()):
-            free = Accelerator.objects.filter(pk=accelerator_id, usable_bytes__gte=F("booked_bytes") + size)
-            if not free.update(booked_bytes=F("booked_bytes") + size):
+            free = Accelerator.objects.filter(pk=accelerator_id, usable_bytes__gte=F("reserved_bytes") + size)
+            if not free.update(reserved_bytes=F("reserved_bytes") + size):
                 raise NotEnoughMemory("The GPU's memory was reserved by somebody else meanwhile.")
-            Booking.objects.create(holder=holder, host_id=host_id, accelerator_id=accelerator_id, size_bytes=size)
+            Reservation.objects.create(owner=owner, host_id=host_id, accelerator_id=accelerator_id, size_bytes=size)
         events.publish("hosts", f"host:{host_id}")
 
 
-def release(holder: str) -> None:
-    """Give back everything that the holder booked, addresses included. Releasing twice changes nothing."""
+def release(owner: str) -> None:
+    """Give back everything that the owner reserved, addresses included. Releasing twice changes nothing."""
     with transaction.atomic():
-        for booking in Booking.objects.filter(holder=holder).order_by("accelerator_id"):
-            deleted, _per_model = Booking.objects.filter(pk=booking.pk).delete()
+        for reservation in Reservation.objects.filter(owner=owner).order_by("accelerator_id"):
+            deleted, _per_model = Reservation.objects.filter(pk=reservation.pk).delete()
             if not deleted:
                 continue
-            give_back = {"booked_bytes": F("booked_bytes") - booking.size_bytes}
-            if booking.accelerator_id is None:
-                Host.objects.filter(pk=booking.host_id).update(**give_back)
+            give_back = {"reserved_bytes": F("reserved_bytes") - reservation.size_bytes}
+            if reservation.accelerator_id is None:
+                Host.objects.filter(pk=reservation.host_id).update(**give_back)
             else:
-                Accelerator.objects.filter(pk=booking.accelerator_id).update(**give_back)
-            events.publish("hosts", f"host:{booking.host_id}")
-        EngineAddress.objects.filter(holder=holder).delete()
+                Accelerator.objects.filter(pk=reservation.accelerator_id).update(**give_back)
+            events.publish("hosts", f"host:{reservation.host_id}")
+        EngineAddress.objects.filter(owner=owner).delete()
 
 
-def take_address(holder: str, host: Host, address: str) -> None:
-    """The holder's container has this address already; it becomes the holder's unless somebody else holds it."""
-    EngineAddress.objects.filter(holder=holder).exclude(host=host, address=address).delete()
-    EngineAddress.objects.get_or_create(host=host, address=address, defaults={"holder": holder})
+def take_address(owner: str, host: Host, address: str) -> None:
+    """The owner's container has this address already; it becomes the owner's unless somebody else holds it."""
+    EngineAddress.objects.filter(owner=owner).exclude(host=host, address=address).delete()
+    EngineAddress.objects.get_or_create(host=host, address=address, defaults={"owner": owner})
 
 
 ADDRESS_TRIES = 10
 
 
-def book_address(holder: str, host: Host) -> str:
-    """A free address of the host's engine network; the holder's own when it has one already.
+def reserve_address(owner: str, host: Host) -> str:
+    """A free address of the host's engine network; the owner's own when it has one already.
 
     Raises Conflict when the network is full.
     """
-    mine = EngineAddress.objects.filter(holder=holder).first()
+    mine = EngineAddress.objects.filter(owner=owner).first()
     if mine is not None:
         if mine.host_id == host.pk:
             return mine.address
@@ -370,7 +374,7 @@ def book_address(holder: str, host: Host) -> str:
         free = secrets.choice(left)
         try:
             with transaction.atomic():
-                EngineAddress.objects.create(host=host, address=free, holder=holder)
+                EngineAddress.objects.create(host=host, address=free, owner=owner)
         except IntegrityError:  # somebody took it between our look and our write
             continue
         return free
@@ -386,7 +390,7 @@ def _record_accelerators(host: Host, found: tuple[AcceleratorFacts, ...]) -> Non
         row.index, row.vendor, row.name = facts.index, facts.vendor, facts.name
         row.parent_uuid, row.compute_capability = facts.parent_uuid, facts.compute_capability
         row.memory_bytes, row.is_present = facts.memory_bytes, True
-        row.usable_bytes = max(facts.memory_bytes, row.booked_bytes)
+        row.usable_bytes = max(facts.memory_bytes, row.reserved_bytes)
         row.save()
         seen.append(row.pk)
     Accelerator.objects.filter(host=host).exclude(pk__in=seen).update(is_present=False)

@@ -98,7 +98,7 @@ class Job(Leased):
         return str(self.artifact) if self.artifact else self.subject
 
     @property
-    def holder(self) -> str:
+    def reservation_owner(self) -> str:
         """Its name in the memory ledger."""
         return f"job:{self.pk}"
 

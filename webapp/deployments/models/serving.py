@@ -327,8 +327,8 @@ class Replica(Leased):
         return Desired.STOPPED if desired == Desired.RUNNING and self.retired_at is not None else desired
 
     @property
-    def holder(self) -> str:
-        """The name under which this replica books memory and addresses."""
+    def reservation_owner(self) -> str:
+        """The name under which this replica reserves memory and addresses."""
         return f"replica:{self.pk}"
 
     @property

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 COLUMNS: dict[str, tuple[str, ...]] = {
     "deployments": ("id", "team", "name", "state", "artifact", "engine", "desired_replicas", "created_at"),
     "events": ("at", "replica_ordinal", "new_state", "text", "actor"),
-    "hosts": ("id", "name", "state", "is_drained", "isolation", "booked_bytes", "usable_bytes", "disk_free_bytes"),
+    "hosts": ("id", "name", "state", "is_drained", "isolation", "reserved_bytes", "usable_bytes", "disk_free_bytes"),
     "artifacts": ("id", "model", "quantisation", "format", "size_bytes", "created_at", "main_file", "came_from"),
     "jobs": ("id", "kind", "state", "artifact", "host", "step", "requested_by", "created_at"),
     "keys": ("id", "name", "prefix", "team", "scopes", "last_used_at", "expires_at", "revoked_at"),

@@ -154,11 +154,11 @@ def _refused(runtime: Runtime, job: Job, verb: str, fault: StartRefused) -> Paus
 
 
 def _has_memory(job: Job, wanted_bytes: int) -> bool:
-    """Book what the job needs; while the host has it not, the job says so and waits."""
+    """Reserve what the job needs; while the host has it not, the job says so and waits."""
     if not wanted_bytes:
         return True
     try:
-        inventory.book(job.holder, job.host_id, wanted_bytes)
+        inventory.reserve(job.reservation_owner, job.host_id, wanted_bytes)
     except inventory.NotEnoughMemory:
         jobs.record_progress(job.pk, "waiting", None, None, "", message=f"for memory on {job.host.name}")
         return False

@@ -32,7 +32,7 @@ class Kind(Protocol):
         ...
 
     def memory_bytes(self, job: Job) -> int:
-        """What is booked on the host while the job runs; 0 for little work that every host has room for."""
+        """What is reserved on the host while the job runs; 0 for little work that every host has room for."""
         ...
 
     def container(self, runtime: Runtime, job: Job, step: str, who: Mapping[str, str]) -> ContainerSpec:

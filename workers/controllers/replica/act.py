@@ -224,7 +224,7 @@ def _start(step: decide.Start, replica: Replica) -> Pause:
 
 
 def _mend_network(runtime: Runtime, replica: Replica) -> Pause:
-    """The engine network was removed behind our back: make it again with the addresses that are booked."""
+    """The engine network was removed behind our back: make it again with the addresses that are reserved."""
     assert replica.host is not None
     labels = {LABEL_INSTALLATION: str(inventory.installation().pk)}
     subnet = runtime.ensure_network(ENGINE_NETWORK, (replica.host.engine_subnet,), labels)

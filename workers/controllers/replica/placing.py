@@ -1,4 +1,4 @@
-"""Find a place for a replica: book what the one answer to "does it fit?" says is best."""
+"""Find a place for a replica: reserve what the one answer to "does it fit?" says is best."""
 
 from webapp.accounts import ownership
 from webapp.catalog import services as catalog
@@ -14,7 +14,7 @@ NO_ROOM_ADVICE = "Stop a deployment, add a host, or reduce context length or par
 
 
 def place(replica: Replica) -> Pause:
-    """Book the best place. GO_ON when there was one, else the seconds until another try; the reasons are on the row."""
+    """Reserve the best place. GO_ON when there was one, else seconds until another try; the reasons are on the row."""
     spec = replica.contents.spec
     deployment = replica.deployment
     if (why := forbidden(replica)) is not None:

@@ -245,7 +245,7 @@ class WarningOut(Schema):
 class EstimateOut(Schema):
     terms: list[TermOut]
     total_bytes: int = Field(description="the sum of the terms")
-    booked_bytes: int = Field(description="reserved per replica: the terms and a safety margin")
+    reserved_bytes: int = Field(description="reserved per replica: the terms and a safety margin")
     places: list[PlaceOut] = Field(description="what every host says to one replica")
     advice: str = Field(description="what would help where a placement label is on no host; empty otherwise")
     warnings: list[WarningOut] = Field(description="options that are allowed and probably not meant")

@@ -61,11 +61,11 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
     host = get_object_or_404(Host.objects.visible_to(user).for_list(), pk=pk)
     replicas = _replicas(user, host)
     jobs = list(Job.objects.visible_to(user).for_list().filter(host=host)[:JOB_LINES])
-    holders = {f"job:{job.pk}": job for job in jobs}
+    working = {f"job:{job.pk}": job for job in jobs}
     return "hosts/_panel.html", {
         "host": host,
         "processor": host.processor,
-        "ledgers": ledgers_of(host, {replica.holder: replica for replica in replicas}, holders),
+        "ledgers": ledgers_of(host, {replica.reservation_owner: replica for replica in replicas}, working),
         "replicas": replicas[:REPLICA_LINES],
         "replica_count": len(replicas),
         "jobs": jobs,
