@@ -193,7 +193,7 @@ def test_a_dry_run_says_the_gap_unless_it_is_allowed(
     placing.place(one.replicas.get())
     type(host).objects.update(usable_bytes=int(host.reservations.filter(accelerator=None).get().size_bytes * 1.5))
     for allowed, words in ((False, "Not enough memory to run the old and the new replica side by side"), (True, "")):
-        change = {"options": {"context_length": 2048}, "allow_gap": allowed}
+        change = {"options": {"context_length": 2048}, "allow_downtime": allowed}
         refused = send(as_caller(ada), "patch", f"/deployments/{one.pk}?dry_run=true", change).json()["refused"]
         assert refused.startswith(words) and bool(refused) == bool(words)
     assert one.revisions.count() == 1

@@ -295,7 +295,9 @@ class OneRollout(World):
         try:
             if number % 3 == 0:
                 options = {"context_length": 1024 + 256 * self.edits}
-                services.edit(self.cast.ada, deployment, services.DeploymentPatch({"options": options}, may_gap=True))
+                services.edit(
+                    self.cast.ada, deployment, services.DeploymentPatch({"options": options}, allow_downtime=True)
+                )
             elif number % 3 == 1:
                 services.scale(self.cast.ada, deployment, 1 + self.edits % 2)
             else:

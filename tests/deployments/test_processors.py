@@ -144,10 +144,10 @@ def test_a_deployment_that_cannot_run_may_still_be_scaled_and_stopped(
 
 def test_going_back_to_what_cannot_run_is_refused(plain: Any, awq: Any, half: Any, ada: Any, team: Any) -> None:
     deployment = services.create(ada, team, services.DeploymentSpec("chat", artifact=awq))
-    services.edit(ada, deployment, services.DeploymentPatch({"artifact": half}, may_gap=True))
+    services.edit(ada, deployment, services.DeploymentPatch({"artifact": half}, allow_downtime=True))
     give(plain, AVX2)
     with pytest.raises(Invalid, match="without AVX-512"):
-        services.roll_back(ada, deployment, 1, may_gap=True)
+        services.roll_back(ada, deployment, 1, allow_downtime=True)
 
 
 def test_the_page_says_it_beside_the_form_and_refuses_what_is_sent(

@@ -260,12 +260,12 @@ def test_without_room_for_both_a_gap_must_be_allowed(serve: Any, ada: Any, host:
     deployment = serve(replicas=1)
     leave_room_for(host, 1, deployment)
     planned = services.plan(deployment, LONG)
-    assert (planned.rolls, planned.needs_gap, planned.refusal) == (True, True, "")
+    assert (planned.rolls, planned.needs_downtime, planned.refusal) == (True, True, "")
     with pytest.raises(Conflict, match="one replica would be missing for about") as refused:
         services.edit(ada, deployment, LONG)
-    assert "may_gap" in refused.value.fields
+    assert "allow_downtime" in refused.value.fields
     assert deployment.revisions.count() == 1
-    services.edit(ada, deployment, DeploymentPatch(LONG.spec, may_gap=True))
+    services.edit(ada, deployment, DeploymentPatch(LONG.spec, allow_downtime=True))
     assert there(deployment) == [(1, 1, True)]
     rolling.advance(deployment.pk)
     assert there(deployment) == [(1, 1, True)], "its memory is waited for"
@@ -283,14 +283,14 @@ def test_what_fits_nowhere_is_refused_even_with_a_gap(serve: Any, ada: Any, host
     small.save()
     small.copies.create(host=host, state="present")
     with pytest.raises(Conflict, match="It doesn't fit on any host"):
-        services.edit(ada, deployment, DeploymentPatch({"artifact": small}, may_gap=True))
+        services.edit(ada, deployment, DeploymentPatch({"artifact": small}, allow_downtime=True))
     assert deployment.revisions.count() == 1
 
 
 def test_a_gap_that_failed_is_gone_back_through_too(serve: Any, ada: Any, host: Any) -> None:
     deployment = serve(replicas=1)
     leave_room_for(host, 1, deployment)
-    services.edit(ada, deployment, DeploymentPatch(LONG.spec, may_gap=True))
+    services.edit(ada, deployment, DeploymentPatch(LONG.spec, allow_downtime=True))
     end_retired(deployment)
     rolling.advance(deployment.pk)
     crash(deployment.replicas.get(number=2), retry=False)

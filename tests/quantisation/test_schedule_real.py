@@ -117,7 +117,7 @@ def scheduled(served: Any, gguf_source: Any, machine: Any, ada: Any, team: Any) 
     def make(**limits: float) -> Any:
         spec = services.ScheduleSpec(
             name="nightly", host=machine, recipes=recipes, artifact=gguf_source, crontab="0 2 * * *", deployment=served,
-            measure=Measure(chunks=2, context=128, speed=False), gate=Gate(**limits), may_gap=True,
+            measure=Measure(chunks=2, context=128, speed=False), gate=Gate(**limits), allow_downtime=True,
         )  # fmt: skip
         return services.create(ada, team, spec)
 

@@ -80,7 +80,7 @@ def test_of_what_passed_the_first_that_can_run_is_served(spec, half, served, hos
     four, eight = made(half, host, "AWQ 4-bit"), made(half, host, "INT8 W8A8")
     with pytest.raises(Conflict, match=f"chat can run none of the results. .*{NO_KERNEL}"):
         serving.begin(run, [four])
-    schedule.may_gap = True
+    schedule.allow_downtime = True
     schedule.save()
     run.refresh_from_db()
     serving.begin(run, [four, eight])

@@ -84,7 +84,7 @@ class Schedule(models.Model):
     )  # fmt: skip
     # A result is to be served: a deployment that was deleted since is an error, not one request less.
     is_served = models.BooleanField(default=False)
-    may_gap = models.BooleanField(default=False)
+    allow_downtime = models.BooleanField(default=False)
     # Of each recipe, that many results are kept; None: all.
     keep_last = models.PositiveIntegerField(null=True, blank=True)
     is_paused = models.BooleanField(default=False)

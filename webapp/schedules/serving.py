@@ -33,7 +33,7 @@ def begin(run: ScheduleRun, passed: list[dict[str, Any]]) -> None:
             raise Conflict(f"{deployment.name} can run none of the results. {whys[0]}")
         artifact = next(one for one, why in zip(fitting, whys, strict=True) if not why)
         patch = DeploymentPatch(
-            {"artifact": artifact}, note=f"schedule {run.schedule.name}", may_gap=run.schedule.may_gap
+            {"artifact": artifact}, note=f"schedule {run.schedule.name}", allow_downtime=run.schedule.allow_downtime
         )
         planned = deployments.edit(None, deployment, patch)
         fresh = Deployment.objects.get(pk=deployment.pk)

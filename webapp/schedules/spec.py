@@ -40,7 +40,7 @@ class ScheduleSpec:
     idle_min: int | None = None
     gate: Gate = field(default_factory=Gate)
     deployment: Deployment | None = None
-    may_gap: bool = False
+    allow_downtime: bool = False
     keep_last: int | None = None
 
 

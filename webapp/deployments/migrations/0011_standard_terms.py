@@ -10,6 +10,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RenameField("rollout", "may_gap", "allow_downtime"),
         migrations.AlterField(
             model_name="replicaevent",
             name="deployment",

@@ -184,7 +184,7 @@ class Rollout(models.Model):
         max_length=10, choices=[(s.value, s.value) for s in RolloutState], default=RolloutState.RUNNING
     )
     reason = models.CharField(max_length=500, blank=True)
-    may_gap = models.BooleanField(default=False)
+    allow_downtime = models.BooleanField(default=False)
     actor = models.CharField(max_length=150, blank=True)
     started_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True, blank=True)

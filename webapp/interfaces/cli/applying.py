@@ -26,7 +26,7 @@ def apply(
     prune: Annotated[bool, typer.Option("--prune", help="Delete resources of the file's teams that are not in the "
                                         "file.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")] = False,
-    allow_gap: Annotated[bool, typer.Option("--allow-gap", help="Allow downtime where old and new do not fit "
+    allow_downtime: Annotated[bool, typer.Option("--allow-downtime", help="Allow downtime where old and new do not fit "
                                             "side by side.")] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="With --dry-run: exit with 3 if there are changes.")]
     = False,
@@ -48,13 +48,15 @@ def apply(
     _check(session, steps)
     steps += scheduling.steps(session, [one for one in declared if one.kind == "schedule"], source, prune)
     changes = [step for step in steps if step.is_change]
-    may_gap = allow_gap and session.description.takes("PATCH", ONE, "allow_gap")
+    allow_downtime = allow_downtime and session.description.takes("PATCH", ONE, "allow_downtime")
     if not session.is_json:
         _show(session, steps)
-    refused = [one for one in rehearsing.refusals(session, changes, may_gap) if one is not None] if dry_run else []
+    refused = (
+        [one for one in rehearsing.refusals(session, changes, allow_downtime) if one is not None] if dry_run else []
+    )
     if not dry_run and changes:
         _confirm(changes, yes)
-        _carry_out(session, changes, may_gap)
+        _carry_out(session, changes, allow_downtime)
     if session.is_json:
         print_json({"steps": [step.as_json() for step in steps], "applied": not dry_run})
     if refused:
@@ -169,10 +171,10 @@ def _confirm(changes: list[Step], yes: bool) -> None:
     typer.confirm(f"Delete {', '.join(f'{step.team}/{step.name}' for step in doomed)}?", abort=True)
 
 
-def _carry_out(session: Session, changes: list[Step], allow_gap: bool) -> None:
+def _carry_out(session: Session, changes: list[Step], allow_downtime: bool) -> None:
     for number, step in enumerate(changes):
         try:
-            _one(session, step, {"allow_gap": True} if allow_gap else {})
+            _one(session, step, {"allow_downtime": True} if allow_downtime else {})
         except Problem as error:
             where = f"{step.team}/{step.name}: {error.title}"
             done = f"{number} of {len(changes)} changes were made; apply again for the rest."

@@ -16,7 +16,7 @@ NAMED = (
 )  # fmt: skip
 _KEPT = (
     "repo", "revision", "variant", "host", "recipes", "when", "crontab", "interval_min", "zone", "opens_at", "shuts_at",
-    "idle_min", "measure", "gate", "may_gap", "keep_last",
+    "idle_min", "measure", "gate", "allow_downtime", "keep_last",
 )  # fmt: skip
 
 

@@ -227,6 +227,6 @@ SCHEDULE_FIELDS: dict[str, Check] = {
     "gate": _GROUP,
     "prompts": _REFERENCE,
     "deployment": _REFERENCE,
-    "may_gap": (lambda value: isinstance(value, bool), "true or false"),
+    "allow_downtime": (lambda value: isinstance(value, bool), "true or false"),
     "keep_last": _NUMBER,
 }

@@ -112,8 +112,8 @@ def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
         "changes": planned.changes,
         "limits": list(planned.limits),
         "rolls": planned.rolls,
-        "needs_gap": planned.needs_gap,
-        "gap_s": planned.gap_s,
+        "needs_downtime": planned.needs_downtime,
+        "downtime_s": planned.downtime_s,
         "refusal": planned.refusal,
         "refused": "",
         "fit": None if found.problem else found,
@@ -155,7 +155,7 @@ def _edit(request: HttpRequest, data: EditIn) -> DeploymentPatch:
     spec = {name: value for name, value in given.items() if value is not None or name == "host"}
     aliases = None if data.aliases is None else tuple(data.aliases)
     return DeploymentPatch(
-        spec, data.replicas, aliases, data.note, data.allow_gap, data.base_revision,
+        spec, data.replicas, aliases, data.note, data.allow_downtime, data.base_revision,
         max_tokens_default=data.max_tokens_default, max_tokens_limit=data.max_tokens_limit,
     )  # fmt: skip
 
@@ -174,7 +174,7 @@ def scale_deployment(request: HttpRequest, deployment_id: int, data: ScaleIn) ->
 def restart_deployment(
     request: HttpRequest, deployment_id: int, data: RestartIn | None = None
 ) -> Status[Deployment]:  # fmt: skip
-    services.restart(caller(request), get_deployment(request, deployment_id), bool(data and data.allow_gap))
+    services.restart(caller(request), get_deployment(request, deployment_id), bool(data and data.allow_downtime))
     return Status(202, get_deployment(request, deployment_id))
 
 
@@ -182,7 +182,7 @@ def restart_deployment(
     "/deployments/{deployment_id}/rollback", response={202: DeploymentOut}, summary="Roll back to an earlier revision"
 )
 def roll_back_deployment(request: HttpRequest, deployment_id: int, data: RollBackIn) -> Status[Deployment]:
-    services.roll_back(caller(request), get_deployment(request, deployment_id), data.revision, data.allow_gap)
+    services.roll_back(caller(request), get_deployment(request, deployment_id), data.revision, data.allow_downtime)
     return Status(202, get_deployment(request, deployment_id))
 
 

@@ -40,7 +40,7 @@ class ScheduleFields(Schema):
     idle_min: int | None = Field(None, ge=1, le=1440, description="begin only when the host was quiet for so long")
     gate: Gate = Field(Gate(), description="limits; all must be kept, else nothing is served")
     deployment: RowId | None = Field(None, description="rolled to the first result that keeps every limit")
-    may_gap: bool = Field(False, description="allow downtime where old and new do not fit side by side")
+    allow_downtime: bool = Field(False, description="allow downtime where old and new do not fit side by side")
     keep_last: int | None = Field(None, ge=1, le=1000, description="results of each recipe that are kept; null: all")
 
 
@@ -89,7 +89,7 @@ class ScheduleOut(Schema):
     gate: dict[str, Any]
     deployment_id: int | None
     deployment: str | None = None
-    may_gap: bool
+    allow_downtime: bool
     keep_last: int | None
     next_due_at: datetime | None
     created_at: datetime

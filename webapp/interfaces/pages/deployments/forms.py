@@ -267,7 +267,7 @@ class EditForm(Parts):
         max_length=200, required=False, help_text="Why you change it; shown in the list of revisions."
     )
     base = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
-    may_gap = forms.BooleanField(required=False)
+    allow_downtime = forms.BooleanField(required=False)
 
     def __init__(self, data: Mapping[str, Any] | None, deployment: Deployment) -> None:
         super().__init__(data, initial=self._as_it_is(deployment))
@@ -299,6 +299,6 @@ class EditForm(Parts):
         typed = self.cleaned_data
         spec = self.spec_fields(typed, options)
         return DeploymentPatch(
-            spec, typed["replicas"], typed["aliases"], typed["note"], typed["may_gap"], typed["base"],
+            spec, typed["replicas"], typed["aliases"], typed["note"], typed["allow_downtime"], typed["base"],
             **self.typed_limits(),
         )  # fmt: skip

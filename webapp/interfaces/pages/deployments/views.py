@@ -171,22 +171,22 @@ def _scale(replicas: int, user: User, deployment: Deployment) -> None:
 
 @door("POST")
 def restart(request: HttpRequest, pk: int) -> HttpResponse:
-    may_gap = "may_gap" in request.POST
-    return _request_change(request, pk, partial(_restart, may_gap), "Rolling restart of {} started.")
+    allow_downtime = "allow_downtime" in request.POST
+    return _request_change(request, pk, partial(_restart, allow_downtime), "Rolling restart of {} started.")
 
 
-def _restart(may_gap: bool, user: User, deployment: Deployment) -> None:
-    services.restart(user, deployment, may_gap)
+def _restart(allow_downtime: bool, user: User, deployment: Deployment) -> None:
+    services.restart(user, deployment, allow_downtime)
 
 
 @door("POST")
 def roll_back(request: HttpRequest, pk: int, revision: int) -> HttpResponse:
-    verb = partial(_roll_back, revision, "may_gap" in request.POST)
+    verb = partial(_roll_back, revision, "allow_downtime" in request.POST)
     return _request_change(request, pk, verb, f"Rolling {{}} back to revision {revision}.")
 
 
-def _roll_back(revision: int, may_gap: bool, user: User, deployment: Deployment) -> None:
-    services.roll_back(user, deployment, revision, may_gap)
+def _roll_back(revision: int, allow_downtime: bool, user: User, deployment: Deployment) -> None:
+    services.roll_back(user, deployment, revision, allow_downtime)
 
 
 @door("GET", "POST")

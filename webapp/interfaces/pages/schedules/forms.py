@@ -122,7 +122,7 @@ class ScheduleForm(RefusableForm):
         Deployment.objects.none(), required=False, empty_label="Don't deploy", label="Deploy to",
         help_text="Zero-downtime rolling update to the first result that passes.", what="deployments",
     )  # fmt: skip
-    may_gap = forms.BooleanField(required=False, label="Allow downtime if old and new don't fit side by side")
+    allow_downtime = forms.BooleanField(required=False, label="Allow downtime if old and new don't fit side by side")
     keep_last = forms.IntegerField(
         min_value=1, max_value=1000, required=False, label="Keep last N results",
         help_text="Per recipe. Older ones are deleted unless they are in use. Leave empty to keep all.",
@@ -179,7 +179,7 @@ class ScheduleForm(RefusableForm):
         asked = {**(before.model_dump() if before else {"speed": False}), "chunks": typed["chunks"]}
         plain = (
             "name", "host", "artifact", "hub", "repo", "revision", "variant", "when", "crontab", "zone", "opens_at",
-            "shuts_at", "idle_min", "prompts", "deployment", "may_gap", "keep_last",
+            "shuts_at", "idle_min", "prompts", "deployment", "allow_downtime", "keep_last",
         )  # fmt: skip
         return ScheduleSpec(
             recipes=tuple(Recipe.model_validate(json.loads(key)) for key in typed["recipes"]),
@@ -216,7 +216,7 @@ def _initial(schedule: Schedule) -> dict[str, Any]:
     measure = schedule.measuring
     columns = (
         "name", "artifact", "hub", "repo", "revision", "variant", "host", "when", "crontab", "interval_min", "zone",
-        "opens_at", "shuts_at", "idle_min", "prompts", "deployment", "may_gap", "keep_last",
+        "opens_at", "shuts_at", "idle_min", "prompts", "deployment", "allow_downtime", "keep_last",
     )  # fmt: skip
     found = {name: getattr(schedule, name) for name in columns}
     keys = [_key(recipe) for recipe in schedule.recipe_list]
