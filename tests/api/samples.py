@@ -121,8 +121,8 @@ def _quantising(made: Side, name: str, host: Any, artifact: Any) -> None:
     )
     recipes = [{"method": "gguf", "options": {}}]
     made.schedule = Schedule.objects.create(
-        team=made.team, name=f"{name} schedule", artifact=artifact, host=host, recipes=recipes, when="interval",
-        interval_min=600, created_by=made.people["admin"],
+        team=made.team, name=f"{name} schedule", artifact=artifact, host=host, recipes=recipes, trigger="interval",
+        interval_minutes=600, created_by=made.people["admin"],
     )  # fmt: skip
     made.run = ScheduleRun.objects.create(schedule=made.schedule, due_at=made.schedule.created_at, reason=f"{name} run")
     made.target = Target.objects.create(
@@ -231,7 +231,7 @@ REACHES = [
             "host": other.job.host_id,
             "artifact": other.job.artifact_id,
             "recipes": [{}],
-            "crontab": "0 2 * * *",
+            "cron": "0 2 * * *",
         },
     ),
     ("/api/v1/estimates", lambda other: {"artifact": other.artifact.pk}),
@@ -253,7 +253,7 @@ REACHES = [
             "host": other.job.host_id,
             "artifact": other.artifact.pk,
             "recipes": [{"method": "gguf"}],
-            "crontab": "0 2 * * *",
+            "cron": "0 2 * * *",
         },
     ),
     (

@@ -60,7 +60,7 @@ def test_a_bad_request_is_refused_with_its_field(as_caller, ada, artifact, eve, 
         ("quantisations", {"recipe": {}}, {"artifact", "host", "calibration", "judging", "prompts"}),
         (
             "schedules",
-            {"name": "nightly", "recipes": [{}], "crontab": "0 2 * * *"},
+            {"name": "nightly", "recipes": [{}], "cron": "0 2 * * *"},
             {"artifact", "host", "hub", "calibration", "judging", "prompts", "deployment"},
         ),
     ],

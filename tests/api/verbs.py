@@ -67,7 +67,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     # schedules
     ("make a schedule", "schedules:new", "schedules_create"),
     ("edit a schedule", "schedules:edit", "schedules_update: *"),
-    ("put a schedule on hold", "schedules:pause", "schedules_pause"),
+    ("pause a schedule", "schedules:pause", "schedules_pause"),
     ("let a schedule go on", "schedules:resume", "schedules_resume"),
     ("run a schedule now", "schedules:run", "schedules_runs_create"),
     ("delete a schedule", "schedules:delete", "schedules_delete"),

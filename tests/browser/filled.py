@@ -190,8 +190,9 @@ def _schedules(ada: Any, team: Any, host: Any, artifact: Any, deployment: Any) -
 
     recipes = [{"method": "gguf", "options": {"type": kind}} for kind in ("Q4_K_M", "Q8_0")]
     schedule = Schedule.objects.create(
-        team=team, name=f"nightly {SCRIPT}", artifact=artifact, host=host, recipes=recipes, when="crontab",
-        crontab="*/10 * * * *", opens_at="22:00", shuts_at="06:00", idle_min=10, gate={"max_kl_divergence": 0.05},
+        team=team, name=f"nightly {SCRIPT}", artifact=artifact, host=host, recipes=recipes, trigger="cron",
+        cron="*/10 * * * *", window_start="22:00", window_end="06:00", idle_minutes=10,
+        gate={"max_kl_divergence": 0.05},
         measure={"chunks": 16}, deployment=deployment, is_served=True, keep_last=3, created_by=ada, note=HOSTILE[:500],
         next_due_at=timezone.now() + timedelta(minutes=7),
     )  # fmt: skip
@@ -204,7 +205,7 @@ def _schedules(ada: Any, team: Any, host: Any, artifact: Any, deployment: Any) -
         {"label": SCRIPT, "recipe": {}, "job": None, "refused": HOSTILE, "is_passed": False},
     ]
     ScheduleRun.objects.create(
-        schedule=schedule, due_at=timezone.now(), state="refused", reason=HOSTILE[:500], results=results,
+        schedule=schedule, due_at=timezone.now(), state="rejected", reason=HOSTILE[:500], results=results,
         ended_at=timezone.now(), cost_seconds=90, cost="0.0125", asked_by=IMAGE,
     )  # fmt: skip
     run = ScheduleRun.objects.create(schedule=schedule, due_at=timezone.now(), reason=HOSTILE[:500])

@@ -10,10 +10,10 @@ schedules:
     recipes:
       - options: {{type: Q4_K_M, requantise: true}}
       - options: {{type: Q5_K_M, requantise: true}}
-    crontab: "0 2 * * *"
+    cron: "0 2 * * *"
     zone: Europe/Berlin
-    opens_at: "22:00"
-    shuts_at: "06:00"
+    window_start: "22:00"
+    window_end: "06:00"
     measure: {{chunks: 8}}
     gate: {{max_kl_divergence: 0.05}}
     keep_last: 3

@@ -193,7 +193,7 @@ def test_a_cancellation_is_late_when_it_was_asked_for_long_ago_however_old_the_j
     assert (found.since, found.reason) == (long_ago, f"It was cancelled and is still {state}.")
 
 
-@pytest.mark.parametrize("state", ["failed", "refused"])
+@pytest.mark.parametrize("state", ["failed", "rejected"])
 def test_a_run_that_failed_or_was_refused_is_named_until_a_later_one_is_better(ada, make_schedule, state):
     from webapp.schedules.models import ScheduleRun
 

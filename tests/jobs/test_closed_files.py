@@ -219,7 +219,7 @@ def test_a_schedules_run_ends_with_the_command_before_it_queues_a_job(ada, team,
     failed.artifact.facts = {**failed.artifact.facts, "quantisation": "F16"}
     failed.artifact.save()
     recipe = Recipe(method="gguf", options={"type": "Q4_K_M"})
-    spec = ScheduleSpec(name="nightly", host=host, recipes=(recipe,), artifact=failed.artifact, crontab="0 2 * * *")
+    spec = ScheduleSpec(name="nightly", host=host, recipes=(recipe,), artifact=failed.artifact, cron="0 2 * * *")
     run = firing.begin(schedules.create(ada, team, spec), timezone.now())
     for _look in range(3):
         controllers.work(firing.ADVANCE, run.pk)

@@ -193,7 +193,7 @@ def test_of_other_teams_schedules_that_ask_them_only_the_number_is_told(ada, eve
 
     strangers = eve.teams.get()
     ownership.grant(ada, prompts, "strangers")
-    about = {"artifact": half, "host": host, "recipes": [], "when": "interval", "interval_min": 600}
+    about = {"artifact": half, "host": host, "recipes": [], "trigger": "interval", "interval_minutes": 600}
     Schedule.objects.create(team=strangers, name="secret nightly", prompts=prompts, **about)
     with pytest.raises(Conflict, match="1 schedule of other teams") as refused:
         services.delete_prompts(ada, prompts)

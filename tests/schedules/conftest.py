@@ -36,7 +36,7 @@ def spec(source: Any, host: Any) -> Any:
 
     recipe = Recipe(method="gguf", options={"type": "Q4_K_M"})
     return ScheduleSpec(
-        name="nightly", host=host, recipes=(recipe,), artifact=source, crontab="0 2 * * *",
+        name="nightly", host=host, recipes=(recipe,), artifact=source, cron="0 2 * * *",
         gate=Gate(max_kl_divergence=0.05),
     )  # fmt: skip
 

@@ -24,15 +24,15 @@ def test_a_schedule_knows_its_next_time(schedule):
 @pytest.mark.parametrize(
     ("change", "field", "word"),
     [
-        ({"crontab": "0 0 31 2 *"}, "crontab", "never comes"),
-        ({"crontab": "often"}, "crontab", "Five fields"),
+        ({"cron": "0 0 31 2 *"}, "cron", "never comes"),
+        ({"cron": "often"}, "cron", "Five fields"),
         ({"zone": "Europe/Atlantis"}, "zone", "no time zone"),
         ({"zone": "../../etc/passwd"}, "zone", "no time zone"),
-        ({"when": "sometimes"}, "when", "none of"),
-        ({"when": "interval", "interval_min": 1}, "interval_min", "5 minutes"),
-        ({"when": "new_revision"}, "when", "repository"),
-        ({"opens_at": time(22)}, "shuts_at", "both ends"),
-        ({"opens_at": time(22), "shuts_at": time(22)}, "shuts_at", "ends when"),
+        ({"trigger": "sometimes"}, "trigger", "none of"),
+        ({"trigger": "interval", "interval_minutes": 1}, "interval_minutes", "5 minutes"),
+        ({"trigger": "new_commit"}, "trigger", "repository"),
+        ({"window_start": time(22)}, "window_end", "both ends"),
+        ({"window_start": time(22), "window_end": time(22)}, "window_end", "ends when"),
         ({"recipes": ()}, "recipes", "1 to 12"),
         ({"recipes": (Recipe(options={"type": "Q99"}),)}, "recipes", "type"),
         ({"recipes": (Recipe(method="awq"),)}, "recipes", "AWQ"),
@@ -40,7 +40,7 @@ def test_a_schedule_knows_its_next_time(schedule):
         ({"gate": Gate(max_kl_divergence=1), "measure": None}, "gate", "not evaluated"),
         ({"gate": Gate(min_prompts_passed_percent=90)}, "min_prompts_passed_percent", "none are chosen"),
         ({"keep_last": 0}, "keep_last", "1000"),
-        ({"idle_min": 0}, "idle_min", "Idle time"),
+        ({"idle_minutes": 0}, "idle_minutes", "Idle time"),
         ({"name": "  "}, "name", "name"),
         ({"artifact": None}, "artifact", "one source"),
     ],
@@ -72,7 +72,7 @@ def test_a_deployment_whose_engine_loads_none_of_the_results_is_refused(spec, ad
 
 
 def test_a_window_that_no_time_meets_is_a_warning_and_is_kept(spec, ada, team):
-    odd = replace(spec, opens_at=time(10), shuts_at=time(11))
+    odd = replace(spec, window_start=time(10), window_end=time(11))
     assert any("never fires inside" in said for said in services.check(ada, team, odd))
     assert services.create(ada, team, odd).pk
 
@@ -92,7 +92,7 @@ def test_a_teammate_may_and_a_stranger_and_a_viewer_may_not(schedule, bob, eve, 
 
 def test_a_changed_source_forgets_the_commit_that_was_seen(spec, ada, team):
     hub = Hub.objects.create(name="Hub", endpoint="https://hub.example")
-    new = replace(spec, artifact=None, hub=hub, repo="a/b", variant="x.gguf", when="new_revision")
+    new = replace(spec, artifact=None, hub=hub, repo="a/b", variant="x.gguf", trigger="new_commit")
     schedule = services.create(ada, team, new)
     Schedule.objects.filter(pk=schedule.pk).update(seen_commit="abc")
     schedule.refresh_from_db()

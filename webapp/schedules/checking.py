@@ -19,7 +19,7 @@ from webapp.inventory.models import Host
 from webapp.schedules import crontab, gates, quantising
 from webapp.schedules.models import Schedule
 from webapp.schedules.spec import ScheduleSpec
-from webapp.schedules.timing import When
+from webapp.schedules.timing import Trigger
 
 MOST_RECIPES = 12
 MOST_INTERVAL_MIN = 60 * 24 * 366
@@ -79,8 +79,8 @@ def of_source(spec: Any) -> Iterator[Fault]:
         yield Fault("variant" if spec.hub else "hub", "A repository needs its hub and the variant to fetch.")
     if spec.artifact is not None and spec.artifact.is_leaving:
         yield Fault("artifact", f"{spec.artifact} is being deleted.")
-    if spec.when == When.NEW_REVISION and not spec.repo:
-        yield Fault("when", "Only a hub repository can get new commits.", "Choose one, or a cron schedule.")
+    if spec.trigger == Trigger.NEW_COMMIT and not spec.repo:
+        yield Fault("trigger", "Only a hub repository can get new commits.", "Choose one, or a cron schedule.")
 
 
 def _of_owners(schedule: Schedule, spec: ScheduleSpec) -> Iterator[Fault]:
@@ -99,21 +99,21 @@ def of_times(spec: Any) -> Iterator[Fault]:
         ZoneInfo(spec.zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         yield Fault("zone", f"There is no time zone {spec.zone!r}.", "Write it like Europe/Berlin, or UTC.")
-    if spec.when not in list(When):
-        yield Fault("when", f"{spec.when!r} is none of {', '.join(When)}.")
-    if spec.when == When.CRONTAB:
+    if spec.trigger not in list(Trigger):
+        yield Fault("trigger", f"{spec.trigger!r} is none of {', '.join(Trigger)}.")
+    if spec.trigger == Trigger.CRON:
         try:
-            crontab.parse(spec.crontab)
+            crontab.parse(spec.cron)
         except crontab.BadCrontab as error:
-            yield Fault("crontab", str(error))
-    if spec.when == When.INTERVAL and not 5 <= spec.interval_min <= MOST_INTERVAL_MIN:
-        yield Fault("interval_min", "An interval is 5 minutes to 366 days.")
-    if (spec.opens_at is None) != (spec.shuts_at is None):
-        yield Fault("opens_at" if spec.opens_at is None else "shuts_at", "A window needs both ends.")
-    if spec.opens_at is not None and spec.opens_at == spec.shuts_at:
-        yield Fault("shuts_at", "The window ends when it starts.", "Leave both empty for no window.")
-    if spec.idle_min is not None and not 1 <= spec.idle_min <= 1440:
-        yield Fault("idle_min", "Idle time must be between 1 minute and 1 day.")
+            yield Fault("cron", str(error))
+    if spec.trigger == Trigger.INTERVAL and not 5 <= spec.interval_minutes <= MOST_INTERVAL_MIN:
+        yield Fault("interval_minutes", "An interval is 5 minutes to 366 days.")
+    if (spec.window_start is None) != (spec.window_end is None):
+        yield Fault("window_start" if spec.window_start is None else "window_end", "A window needs both ends.")
+    if spec.window_start is not None and spec.window_start == spec.window_end:
+        yield Fault("window_end", "The window ends when it starts.", "Leave both empty for no window.")
+    if spec.idle_minutes is not None and not 1 <= spec.idle_minutes <= 1440:
+        yield Fault("idle_minutes", "Idle time must be between 1 minute and 1 day.")
 
 
 def _of_recipes(schedule: Schedule, spec: ScheduleSpec) -> Iterator[Fault]:

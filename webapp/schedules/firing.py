@@ -13,7 +13,7 @@ from webapp.foundation.errors import ServiceError
 from webapp.foundation.events import services as events
 from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.states import RunState
-from webapp.schedules.timing import When
+from webapp.schedules.timing import Trigger
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def sweep(now: datetime | None = None) -> None:
     """Fire what is due. Any number may do so at once."""
     now = now or timezone.now()
     for schedule in Schedule.objects.due(now).order_by("next_due_at")[:MOST]:
-        if schedule.when == When.NEW_REVISION:
+        if schedule.trigger == Trigger.NEW_COMMIT:
             # Asking a hub takes time: that is a task's work.
             work_queue.send(LOOK, schedule.pk)
             continue

@@ -113,7 +113,7 @@ def _save(user: User | None, schedule: Schedule, spec: ScheduleSpec, verb: str) 
     try:
         with transaction.atomic():
             schedule.save()
-            audit(user, schedule.team, verb, schedule.name, {"source": schedule.source, "when": schedule.rhythm})
+            audit(user, schedule.team, verb, schedule.name, {"source": schedule.source, "trigger": schedule.rhythm})
             firing.announce(schedule)
     except IntegrityError as error:
         raise Conflict(_taken(schedule), OTHER_NAME, fields={"name": _taken(schedule)}) from error

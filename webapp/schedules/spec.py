@@ -12,7 +12,7 @@ from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.recipes import Measure, Recipe
 from webapp.schedules.gates import Gate
 from webapp.schedules.models import Schedule
-from webapp.schedules.timing import When
+from webapp.schedules.timing import Trigger
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class ScheduleSpec:
     calibration: CalibrationSet | None = None
     judging: CalibrationSet | None = None
     prompts: PromptSet | None = None
-    when: str = When.CRONTAB
-    crontab: str = ""
-    interval_min: int = 0
+    trigger: str = Trigger.CRON
+    cron: str = ""
+    interval_minutes: int = 0
     zone: str = settings.TIME_ZONE
-    opens_at: time | None = None
-    shuts_at: time | None = None
-    idle_min: int | None = None
+    window_start: time | None = None
+    window_end: time | None = None
+    idle_minutes: int | None = None
     gate: Gate = field(default_factory=Gate)
     deployment: Deployment | None = None
     allow_downtime: bool = False

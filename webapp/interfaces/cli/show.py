@@ -23,7 +23,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 MAX_COLUMNS = 8
 _COLOURS = {
     **dict.fromkeys(("ready", "succeeded", "online", "active", "present"), "32"),
-    **dict.fromkeys(("failed", "lost", "unreachable", "refused"), "31"),
+    **dict.fromkeys(("failed", "lost", "unreachable", "refused", "rejected"), "31"),
     **dict.fromkeys(("degraded", "restarting", "pending", "loading", "running", "queued", "pulling"), "33"),
 }
 

@@ -221,13 +221,13 @@ def _runs(user: User) -> list[Concern]:
     """The newest run of a schedule that failed, was refused by its gate, or does not come to its end."""
     now = timezone.now()
     newest = ScheduleRun.objects.filter(schedule=OuterRef("schedule")).order_by("-pk").values("pk")[:1]
-    ended = Q(state__in=[RunState.FAILED, RunState.REFUSED], ended_at__gte=now - NEWS)
+    ended = Q(state__in=[RunState.FAILED, RunState.REJECTED], ended_at__gte=now - NEWS)
     stays = Q(state__in=[RunState.WAITING, RunState.RUNNING], created_at__lt=now - RUN_USUAL)
     rows = ScheduleRun.objects.visible_to(user).filter(ended | stays, pk=Subquery(newest)).select_related("schedule")
     found = []
     for row in rows.distinct().order_by("-pk")[:MOST]:
         usual = {
-            RunState.REFUSED: "Nothing was changed. Compare the results, then mend the gate or the recipes.",
+            RunState.REJECTED: "Nothing was changed. Compare the results, then mend the gate or the recipes.",
             RunState.FAILED: "Check its jobs, then run the schedule now.",
         }
         advice = row.advice or usual.get(RunState(row.state), "Check what it is waiting for, or cancel the run.")

@@ -53,7 +53,7 @@ def _window(run: ScheduleRun) -> Observed:
     opening = schedule.timing.opening(now)
     if opening > now:
         return Observed(opens_at=opening)
-    return Observed(busy=quiet.why_busy(schedule.host, schedule.idle_min, now) if schedule.idle_min else "")
+    return Observed(busy=quiet.why_busy(schedule.host, schedule.idle_minutes, now) if schedule.idle_minutes else "")
 
 
 def _fetch(run: ScheduleRun) -> Observed:
