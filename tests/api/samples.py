@@ -194,8 +194,8 @@ SAMPLES: dict[str, Sample] = {
     "artifacts item_id": Sample(lambda side: side.artifact.pk),
     # Whom it is shared with: any team may be named, its own too.
     "artifacts slug": Sample(lambda side: side.team.slug, ABSENT_WORD, **SHARED),
-    "calibration-sets item_id": Sample(lambda side: side.text.pk),
-    "calibration-sets slug": Sample(lambda side: side.team.slug, ABSENT_WORD, **SHARED),
+    "datasets item_id": Sample(lambda side: side.text.pk),
+    "datasets slug": Sample(lambda side: side.team.slug, ABSENT_WORD, **SHARED),
     "golden-prompts item_id": Sample(lambda side: side.prompts.pk),
     "golden-prompts slug": Sample(lambda side: side.team.slug, ABSENT_WORD, **SHARED),
     "artifact_id": Sample(lambda side: side.artifact.pk),
@@ -279,7 +279,7 @@ REACHES = [
         },
     ),
     (
-        "/api/v1/calibration-sets",
+        "/api/v1/datasets",
         lambda other: {"name": "x", "text": "x" * 3000, "team": other.team.slug},
     ),
     (

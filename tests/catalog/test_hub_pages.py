@@ -42,7 +42,7 @@ def test_without_a_hub_in_reach_the_page_says_what_else_there_is(client, ada, hu
     assert 'id="on-mirrors-and-proxies"' in client.get("/help/models/").content.decode()
 
 
-def test_known_models_say_where_they_would_fit(client, ada, host, hub):
+def test_popular_models_say_where_they_would_fit(client, ada, host, hub):
     client.force_login(ada)
     text = page(client, "catalog:index", q="llama 8b")
     assert "Llama 3.1 8B Instruct" in text and "local: GPU" in text

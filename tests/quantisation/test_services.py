@@ -13,7 +13,7 @@ from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
 from webapp.quantisation import finishing, services, shipping
 from webapp.quantisation.models import CalibrationSet, Measurement
-from webapp.quantisation.passports import passport
+from webapp.quantisation.provenance import provenance
 from webapp.quantisation.recipes import Measure, Recipe
 
 from .test_recipes import SMOL
@@ -161,12 +161,12 @@ def test_make_again_repeats_recipe_and_texts(job, ada, team, half, host):
         services.again(ada, team, half, host)
 
 
-def test_the_passport_tells_the_whole_story_without_strangers_deployments(job, ada, eve):
+def test_the_provenance_tells_the_whole_story_without_strangers_deployments(job, ada, eve):
     made = end(job, published())
-    said = passport(made, ada)
+    said = provenance(made, ada)
     assert said["made"]["parent"]["files"] and said["made"]["tools"] == ["llama.cpp"]
     assert said["measurements"][0]["values"]["kl_divergence"] == 0.04 and said["hosts"] == ["local"]
-    assert passport(made, eve)["deployments"] == []
+    assert provenance(made, eve)["deployments"] == []
 
 
 def test_a_text_is_the_teams_and_its_names_are_its_own(ada, eve, team):

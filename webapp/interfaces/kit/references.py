@@ -9,7 +9,7 @@ from webapp.foundation.errors import NotFound
 # What a field names, and the list that it is chosen from.
 LISTS = {
     "artifact": ("artifact", "artifacts"), "host": ("host", "hosts"), "hub": ("hub", "hubs"),
-    "calibration": ("text", "calibration-sets"), "judging": ("text", "calibration-sets"),
+    "calibration": ("text", "datasets"), "judging": ("text", "datasets"),
     "prompts": ("set of golden prompts", "golden-prompts"), "deployment": ("deployment", "deployments"),
     "model": ("model", "models"),
 }  # fmt: skip

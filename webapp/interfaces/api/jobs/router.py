@@ -66,7 +66,7 @@ def import_file(request: HttpRequest, data: ImportIn) -> Status[Job]:
     return Status(202, get_job(request, job.pk))
 
 
-@router.post("/fetches", response={202: JobOut}, summary="Download a model from a hub or a URL")
+@router.post("/downloads", response={202: JobOut}, summary="Download a model from a hub or a URL")
 def fetch(request: HttpRequest, data: FetchIn) -> Status[Job]:
     user = caller(request)
     if (data.hub is None) == (not data.url):

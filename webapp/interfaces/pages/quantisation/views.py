@@ -1,4 +1,4 @@
-"""Pages of this room: the recipe of a new artifact, its passport, and the texts."""
+"""Pages of this room: the recipe of a new artifact, its provenance, and the texts."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from webapp.interfaces.kit.owning import owner_page
 from webapp.interfaces.pages.quantisation.forms import PromptsForm, QuantiseForm, TextForm
 from webapp.quantisation import comparison, services
 from webapp.quantisation.models import CalibrationSet, PromptSet
-from webapp.quantisation.passports import passport
+from webapp.quantisation.provenance import provenance
 from webapp.quantisation.recipes import METHODS
 
 
@@ -66,7 +66,7 @@ def _shown(artifact: Artifact, form: QuantiseForm) -> dict[str, Any]:
 
 
 @door("POST")
-def again(request: HttpRequest, pk: int) -> HttpResponse:
+def rebuild(request: HttpRequest, pk: int) -> HttpResponse:
     """Make an artifact once more, where it lies, for its own team, else for the person's first."""
     user = person(request)
     artifact = get_object_or_404(Artifact.objects.for_list(user).select_related("parent"), pk=pk)
@@ -85,12 +85,12 @@ def again(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @door("GET")
-def show_passport(request: HttpRequest, pk: int) -> HttpResponse:
-    """The artifact's passport as a file."""
+def show_provenance(request: HttpRequest, pk: int) -> HttpResponse:
+    """The artifact's provenance as a file."""
     artifact = get_object_or_404(Artifact.objects.for_list(person(request)), pk=pk)
-    name = f"{artifact.catalog_model.slug}-{artifact.pk}.passport.json"
+    name = f"{artifact.catalog_model.slug}-{artifact.pk}.provenance.json"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    said = passport(artifact, person(request))
+    said = provenance(artifact, person(request))
     return JsonResponse(said, headers=headers, json_dumps_params={"indent": 2, "ensure_ascii": False})
 
 
