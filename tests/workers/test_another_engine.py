@@ -59,7 +59,7 @@ def deploy(key: str, weights: Any, **options: Any) -> Any:
 
 def test_it_is_placed_started_and_ready_by_its_own_words(key: str, weights: Any, work: Any, engine: Any) -> None:
     from workers.watcher import sampling
-    from workers.watcher.board import Board
+    from workers.watcher.cache import ReplicaCache
 
     async def story() -> None:
         async with watching():
@@ -71,11 +71,11 @@ def test_it_is_placed_started_and_ready_by_its_own_words(key: str, weights: Any,
             assert terms == {"weights": 1 << 20, "stickers": 7 << 20, "clockwork": 3 << 20}
             await until(lambda: reload(replica).observed == {"box weights": 1048576})
             await until(lambda: log_of(replica) == ["toy: unpacked 1048576 bytes", "toy: wound up"])
-            board = Board()
-            await board.refresh(replica.pk)
+            cache = ReplicaCache()
+            await cache.refresh(replica.pk)
             host = await do(lambda: Host.objects.get(pk=replica.host_id))
             place = sampling.Place(replica.host_id, "machine", connection.of(host), is_here=True)
-            readings = await sampling.measure([place], board, sampling.Memory())
+            readings = await sampling.measure([place], cache, sampling.Memory())
             [told] = [reading.values for reading in readings if reading.kind == "replica"]
             assert (told["requests_running"], told["requests_waiting"]) == (0, 0) and told["memory_bytes"] > 0
         container = inspect(engine, replica.container_name)

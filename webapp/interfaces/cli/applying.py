@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from webapp.interfaces.cli import lookup, plan, rehearsing, show
+from webapp.interfaces.cli import dry_runs, lookup, plan, show
 from webapp.interfaces.cli.errors import DIFFERENT, Problem, Usage
 from webapp.interfaces.cli.plan import Step, Want
 from webapp.interfaces.cli.session import Session, print_json
@@ -51,9 +51,7 @@ def apply(
     allow_downtime = allow_downtime and session.description.takes("PATCH", ONE, "allow_downtime")
     if not session.is_json:
         _show(session, steps)
-    refused = (
-        [one for one in rehearsing.refusals(session, changes, allow_downtime) if one is not None] if dry_run else []
-    )
+    refused = [one for one in dry_runs.refusals(session, changes, allow_downtime) if one is not None] if dry_run else []
     if not dry_run and changes:
         _confirm(changes, yes)
         _carry_out(session, changes, allow_downtime)

@@ -15,7 +15,7 @@ LISTS = {
 }  # fmt: skip
 
 
-def referred(**fields: tuple[QuerySet[Any], Any]) -> dict[str, Any]:
+def resolve_references(**fields: tuple[QuerySet[Any], Any]) -> dict[str, Any]:
     """The row of each field, given the rows that the person may use and the id; None for no id.
 
     Raises NotFound for all fields that name nothing. What belongs to others is told like what does not exist.

@@ -32,8 +32,8 @@ from webapp.interfaces.api.deployments.schemas import (
 )
 from webapp.interfaces.api.deployments.sharing import router as sharing
 from webapp.interfaces.api.pagination import Pages
-from webapp.interfaces.kit.references import referred
-from webapp.interfaces.kit.rehearsal import rehearse
+from webapp.interfaces.kit.dry_run import simulate
+from webapp.interfaces.kit.references import resolve_references
 from webapp.inventory.models import Host
 
 router = Router(tags=["deployments"])
@@ -57,7 +57,7 @@ def list_engines(request: HttpRequest) -> list[dict[str, Any]]:
 
 @router.post("/estimates", response=EstimateOut, summary="Estimate memory and placement")
 def estimate_memory(request: HttpRequest, data: EstimateIn) -> fit.Fit:
-    artifact = referred(artifact=(Artifact.objects.visible_to(caller(request)), data.artifact))["artifact"]
+    artifact = resolve_references(artifact=(Artifact.objects.visible_to(caller(request)), data.artifact))["artifact"]
     spec = checking.checked(RevisionSpec(artifact=artifact, engine=data.engine, options=data.options))
     found = fit.answer(spec, team_of(caller(request), None))
     if found.problem:
@@ -92,7 +92,7 @@ def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = 
     team = team_of(caller(request), data.team)
     if dry_run:
         checked = services.check(caller(request), team, spec)
-        rehearse(lambda: services.create(caller(request), team, spec))
+        simulate(lambda: services.create(caller(request), team, spec))
         return Status(200, _plan_out(services.Plan(checked, [], False, False, None, ""), team))
     deployment = services.create(caller(request), team, spec)
     return Status(202, get_deployment(request, deployment.pk))
@@ -102,7 +102,7 @@ def _spec(request: HttpRequest, said: dict[str, Any]) -> dict[str, Any]:
     """The fields of a spec as far as they were said, with rows for the ids of the artifact and the host."""
     user = caller(request)
     rows: dict[str, Any] = {"artifact": Artifact.objects.visible_to(user), "host": Host.objects.visible_to(user)}
-    found = referred(**{name: (rows[name], said[name]) for name in rows if name in said})
+    found = resolve_references(**{name: (rows[name], said[name]) for name in rows if name in said})
     return {name: said[name] for name in FIELDS if name in said} | found
 
 
@@ -143,7 +143,7 @@ def edit_deployment(request: HttpRequest, deployment_id: int, data: EditIn, dry_
 def _refused(request: HttpRequest, deployment: Deployment, wanted: DeploymentPatch) -> str:
     """The conflict that the edit would meet now. Raises Invalid for what can never be."""
     try:
-        rehearse(lambda: services.edit(caller(request), deployment, wanted))
+        simulate(lambda: services.edit(caller(request), deployment, wanted))
     except Conflict as conflict:
         return str(conflict)
     return ""
@@ -212,7 +212,7 @@ def stop_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployme
 def delete_deployment(request: HttpRequest, deployment_id: int, dry_run: bool = False) -> Status[Deployment]:
     deployment = get_deployment(request, deployment_id)
     if dry_run:
-        rehearse(lambda: services.delete(caller(request), deployment))
+        simulate(lambda: services.delete(caller(request), deployment))
         return Status(200, get_deployment(request, deployment_id))
     services.delete(caller(request), deployment)
     return Status(202, get_deployment(request, deployment_id))

@@ -31,7 +31,7 @@ from webapp.interfaces.api.quantisation.schemas import (
     QuantisationIn,
     RecipeOut,
 )
-from webapp.interfaces.kit.references import absent, referred
+from webapp.interfaces.kit.references import absent, resolve_references
 from webapp.inventory.models import Host
 from webapp.jobs.models import Job
 from webapp.quantisation import comparison, picking, services
@@ -174,4 +174,4 @@ def _rows(user: User, data: Schema, *names: str) -> dict[str, Any]:
         "host": Host.objects.visible_to(user),
         "calibration": texts, "judging": texts, "prompts": PromptSet.objects.visible_to(user),
     }  # fmt: skip
-    return referred(**{name: (rows[name], getattr(data, name)) for name in names})
+    return resolve_references(**{name: (rows[name], getattr(data, name)) for name in names})

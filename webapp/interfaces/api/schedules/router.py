@@ -16,8 +16,8 @@ from webapp.interfaces.api.callers import caller
 from webapp.interfaces.api.fields import RowId
 from webapp.interfaces.api.pagination import Pages
 from webapp.interfaces.api.schedules.schemas import CheckedOut, RunOut, ScheduleEdit, ScheduleIn, ScheduleOut
-from webapp.interfaces.kit.references import referred
-from webapp.interfaces.kit.rehearsal import rehearse
+from webapp.interfaces.kit.dry_run import simulate
+from webapp.interfaces.kit.references import resolve_references
 from webapp.inventory.models import Host
 from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.schedules import services
@@ -44,7 +44,7 @@ def create_schedule(request: HttpRequest, data: ScheduleIn) -> Status[Schedule]:
 def check_schedule(request: HttpRequest, data: ScheduleIn) -> dict[str, Any]:
     user = caller(request)
     team, spec = team_of(user, data.team), ScheduleSpec(**_rows(user, data.dict(), data))
-    rehearse(lambda: services.create(user, team, spec))
+    simulate(lambda: services.create(user, team, spec))
     return {"warnings": services.check(user, team, spec)}
 
 
@@ -60,7 +60,7 @@ def edit_schedule(request: HttpRequest, schedule_id: RowId, data: ScheduleEdit, 
     schedule = get_schedule(request, schedule_id)
     spec = _changed(user, schedule, data)
     if dry_run:
-        rehearse(lambda: services.edit(user, schedule, spec))
+        simulate(lambda: services.edit(user, schedule, spec))
         return schedule
     services.edit(user, schedule, spec)
     return get_schedule(request, schedule_id)
@@ -77,7 +77,7 @@ def delete_schedule(request: HttpRequest, schedule_id: RowId, dry_run: bool = Fa
     """With `dry_run` it is only said whether that may be."""
     schedule = get_schedule(request, schedule_id)
     if dry_run:
-        rehearse(lambda: services.delete(caller(request), schedule))
+        simulate(lambda: services.delete(caller(request), schedule))
     else:
         services.delete(caller(request), schedule)
     return Status(204, None)
@@ -128,7 +128,7 @@ def _rows(user: User, said: dict[str, Any], data: ScheduleIn | ScheduleEdit) -> 
         "calibration": texts, "judging": texts, "prompts": PromptSet.objects.visible_to(user),
         "deployment": Deployment.objects.belonging_to(user).select_related("team"),
     }  # fmt: skip
-    found |= referred(**{name: (rows, found[name]) for name, rows in seen.items() if name in found})
+    found |= resolve_references(**{name: (rows, found[name]) for name, rows in seen.items() if name in found})
     for name in ("gate", "measure"):
         if name in found:
             found[name] = getattr(data, name)

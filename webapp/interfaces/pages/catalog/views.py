@@ -19,7 +19,7 @@ from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.doors import carry_out, door, page_or_panel, person
 from webapp.interfaces.kit.listings import listing
 from webapp.interfaces.kit.owning import owner_page
-from webapp.interfaces.kit.picking import hush, is_search
+from webapp.interfaces.kit.picking import clear_errors, is_search
 from webapp.interfaces.pages.catalog.forms import AddressForm, FetchForm, ImportForm
 from webapp.inventory.models import Host
 from webapp.jobs import deleting, fetching
@@ -118,7 +118,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
 def _queued(request: HttpRequest, form: Any, queue: Callable[[dict[str, Any]], Any], said: str) -> HttpResponse | None:
     """To the job that was queued with what was typed; None when the form is to be shown, with what is wrong in it."""
     if is_search(request):
-        hush(form)
+        clear_errors(form)
     elif request.method == "POST" and form.is_valid():
         try:
             job = queue(form.cleaned_data)

@@ -18,7 +18,7 @@ from webapp.foundation.errors import ServiceError
 from webapp.foundation.text import clean_text, parse_id
 from webapp.interfaces.kit.doors import carry_out, door, may, person
 from webapp.interfaces.kit.form_faults import first_fault
-from webapp.interfaces.kit.picking import hush, is_search
+from webapp.interfaces.kit.picking import clear_errors, is_search
 from webapp.interfaces.pages.deployments.forms import DeploymentForm, EditForm, Parts, initial_of
 from webapp.interfaces.pages.deployments.views_history import own
 
@@ -71,7 +71,7 @@ def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpR
     """422 says what is wrong; who is not done yet is not told what is still missing."""
     form, options = context["form"], context["options"]
     if _is_unfinished(request):
-        hush(form, options)
+        clear_errors(form, options)
     return render(request, template, context, status=422 if form.errors or options.errors else 200)
 
 

@@ -16,7 +16,7 @@ from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.doors import answer, carry_out, door, may, page_or_panel, person
 from webapp.interfaces.kit.following import follow
 from webapp.interfaces.kit.listings import listing
-from webapp.interfaces.kit.picking import hush, is_search
+from webapp.interfaces.kit.picking import clear_errors, is_search
 from webapp.interfaces.pages.schedules.forms import ScheduleForm
 from webapp.schedules import services
 from webapp.schedules.models import Schedule, ScheduleRun
@@ -96,7 +96,7 @@ def new(request: HttpRequest) -> HttpResponse:
     teams = teams_of(user, Role.OPERATOR)
     form = ScheduleForm(request.POST or None, user=user, teams=teams)
     if is_search(request):
-        hush(form)
+        clear_errors(form)
     elif request.method == "POST" and form.is_valid():
         try:
             schedule = services.create(user, form.cleaned_data["team"], form.spec())
@@ -113,7 +113,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     schedule = _one(user, pk)
     form = ScheduleForm(request.POST or None, user=user, teams=[schedule.team], schedule=schedule)
     if is_search(request):
-        hush(form)
+        clear_errors(form)
     elif request.method == "POST" and form.is_valid():
         try:
             services.edit(user, _one(user, pk), form.spec())
