@@ -88,7 +88,7 @@ class YardAPI(NinjaAPI):
     """ninja's API with our conventions for every route: names, errors, idempotency."""
 
     def get_openapi_operation_id(self, operation: Operation) -> str:
-        # Replaced by `complete`, which sees all paths; only unique is needed here, of doors made by one function too.
+        # Replaced by `complete`, which sees all paths; only unique is needed here, of endpoints of one function too.
         return f"{operation.view_func.__module__}.{operation.view_func.__name__}.{id(operation)}"
 
     def get_openapi_schema(

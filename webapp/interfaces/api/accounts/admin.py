@@ -1,4 +1,4 @@
-"""REST doors for admins: people, how they sign in, and the audit log."""
+"""REST endpoints for admins: people, how they sign in, and the audit log."""
 
 from datetime import UTC, datetime
 from typing import Any

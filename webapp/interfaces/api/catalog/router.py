@@ -1,4 +1,4 @@
-"""REST doors of the catalogue: what there is, and which hubs may be asked. Fetching and deleting are jobs."""
+"""REST endpoints of the catalogue: what there is, and which hubs may be asked. Fetching and deleting are jobs."""
 
 from typing import Annotated, Literal
 

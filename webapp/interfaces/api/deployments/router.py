@@ -1,4 +1,4 @@
-"""REST doors of deployments. Requests for a change are answered with 202: the workers make them true."""
+"""REST endpoints of deployments. Requests for a change are answered with 202: the workers make them true."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""REST doors of jobs."""
+"""REST endpoints of jobs."""
 
 from typing import Annotated, Any, Literal
 

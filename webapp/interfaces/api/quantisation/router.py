@@ -1,4 +1,4 @@
-"""REST doors of this room."""
+"""REST endpoints of quantising."""
 
 from dataclasses import asdict
 from typing import Any

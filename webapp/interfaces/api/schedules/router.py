@@ -1,4 +1,4 @@
-"""REST doors of schedules."""
+"""REST endpoints of schedules."""
 
 from dataclasses import replace
 from typing import Any

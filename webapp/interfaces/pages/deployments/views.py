@@ -16,16 +16,16 @@ from webapp.deployments import asking, logs, rolling, searching, services, servi
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.states import RolloutState
 from webapp.foundation.text import parse_id
-from webapp.interfaces.kit.doors import answer, carry_out, door, may, page_or_panel, person
 from webapp.interfaces.kit.following import follow
 from webapp.interfaces.kit.listings import listing
 from webapp.interfaces.kit.picking import SHOWN
+from webapp.interfaces.kit.views import answer, carry_out, may, page_or_panel, person, view
 from webapp.inventory.models import Host
 
 EVENT_LINES = 40
 
 
-@door("GET")
+@view("GET")
 def index(request: HttpRequest) -> HttpResponse:
     following = follow(f"deployments:{team.pk}" for team in teams_of(person(request)))
     user = person(request)
@@ -65,7 +65,7 @@ def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
     return "deployments/_list.html", {"listing": found, "asked": found.kept}
 
 
-@door("POST")
+@view("POST")
 def bulk(request: HttpRequest) -> HttpResponse:
     """One verb for every deployment that was ticked; what refuses says why, the others go on."""
     user, verb = person(request), request.POST.get("verb", "")
@@ -88,7 +88,7 @@ _BULK: dict[str, Callable[[User, Deployment], None]] = {
 _DOING = {"start": "Starting", "stop": "Stopping", "restart": "Restarting", "delete": "Deleting"}
 
 
-@door("GET")
+@view("GET")
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     deployment = get_object_or_404(Deployment.objects.visible_to(user).select_related("team", "artifact"), pk=pk)
@@ -137,12 +137,12 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
     return "deployments/_panel.html", context
 
 
-@door("POST")
+@view("POST")
 def start(request: HttpRequest, pk: int) -> HttpResponse:
     return _request_change(request, pk, services.start, "Starting {}.")
 
 
-@door("POST")
+@view("POST")
 def stop(request: HttpRequest, pk: int) -> HttpResponse:
     return _request_change(request, pk, services.stop, "Stopping {}; in-flight requests will finish.")
 
@@ -155,7 +155,7 @@ def _request_change(request: HttpRequest, pk: int, verb: Callable[[User, Deploym
     return answer(request, "deployments:detail", panel, lambda: detail_panel(user, pk)[1], pk)
 
 
-@door("POST")
+@view("POST")
 def scale(request: HttpRequest, pk: int) -> HttpResponse:
     asked = parse_id(request.POST.get("replicas", ""))
     # What is no number is refused by the service like any number out of range.
@@ -169,7 +169,7 @@ def _scale(replicas: int, user: User, deployment: Deployment) -> None:
     services.scale(user, deployment, replicas)
 
 
-@door("POST")
+@view("POST")
 def restart(request: HttpRequest, pk: int) -> HttpResponse:
     allow_downtime = "allow_downtime" in request.POST
     return _request_change(request, pk, partial(_restart, allow_downtime), "Rolling restart of {} started.")
@@ -179,7 +179,7 @@ def _restart(allow_downtime: bool, user: User, deployment: Deployment) -> None:
     services.restart(user, deployment, allow_downtime)
 
 
-@door("POST")
+@view("POST")
 def roll_back(request: HttpRequest, pk: int, revision: int) -> HttpResponse:
     verb = partial(_roll_back, revision, "allow_downtime" in request.POST)
     return _request_change(request, pk, verb, f"Rolling {{}} back to revision {revision}.")
@@ -189,7 +189,7 @@ def _roll_back(revision: int, allow_downtime: bool, user: User, deployment: Depl
     services.roll_back(user, deployment, revision, allow_downtime)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     """Ask for the name first: what goes away does not come back."""
     user = person(request)

@@ -11,9 +11,9 @@ from webapp.accounts.models import Role
 from webapp.accounts.teams import teams_of
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
 from webapp.foundation.errors import ServiceError
-from webapp.interfaces.kit.doors import carry_out, door, person
 from webapp.interfaces.kit.form_faults import first_fault
 from webapp.interfaces.kit.owning import owner_page
+from webapp.interfaces.kit.views import carry_out, person, view
 from webapp.interfaces.pages.quantisation.forms import PromptsForm, QuantiseForm, TextForm
 from webapp.quantisation import comparison, services
 from webapp.quantisation.models import CalibrationSet, PromptSet
@@ -21,7 +21,7 @@ from webapp.quantisation.provenance import provenance
 from webapp.quantisation.recipes import METHODS
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def quantise(request: HttpRequest, pk: int) -> HttpResponse:
     """Choose a recipe for an artifact; goes on as a job."""
     user = person(request)
@@ -42,7 +42,7 @@ def quantise(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "quantisation/new.html", _shown(artifact, form), status=status)
 
 
-@door("POST")
+@view("POST")
 def preview(request: HttpRequest, pk: int) -> HttpResponse:
     """The method's options and what would become of what is typed so far."""
     user = person(request)
@@ -65,7 +65,7 @@ def _shown(artifact: Artifact, form: QuantiseForm) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@door("POST")
+@view("POST")
 def rebuild(request: HttpRequest, pk: int) -> HttpResponse:
     """Make an artifact once more, where it lies, for its own team, else for the person's first."""
     user = person(request)
@@ -84,7 +84,7 @@ def rebuild(request: HttpRequest, pk: int) -> HttpResponse:
     return back
 
 
-@door("GET")
+@view("GET")
 def show_provenance(request: HttpRequest, pk: int) -> HttpResponse:
     """The artifact's provenance as a file."""
     artifact = get_object_or_404(Artifact.objects.for_list(person(request)), pk=pk)
@@ -94,7 +94,7 @@ def show_provenance(request: HttpRequest, pk: int) -> HttpResponse:
     return JsonResponse(said, headers=headers, json_dumps_params={"indent": 2, "ensure_ascii": False})
 
 
-@door("GET")
+@view("GET")
 def pick(request: HttpRequest, slug: str) -> HttpResponse:
     """Which variant for so much memory, context and so many users."""
     user = person(request)
@@ -107,7 +107,7 @@ def pick(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "quantisation/pick.html", context)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def texts(request: HttpRequest) -> HttpResponse:
     """Texts to calibrate on and to judge with; add one."""
     user = person(request)
@@ -127,7 +127,7 @@ def texts(request: HttpRequest) -> HttpResponse:
     return render(request, "quantisation/texts.html", context, status=422 if form.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def prompts(request: HttpRequest) -> HttpResponse:
     """Golden prompts of the person's teams; add some."""
     user = person(request)
@@ -147,7 +147,7 @@ def prompts(request: HttpRequest) -> HttpResponse:
     return render(request, "quantisation/prompts.html", context, status=422 if form.errors else 200)
 
 
-@door("POST")
+@view("POST")
 def delete_prompts(request: HttpRequest, prompts_id: int) -> HttpResponse:
     user = person(request)
     row = get_object_or_404(PromptSet.objects.visible_to(user).select_related("team"), pk=prompts_id)
@@ -155,7 +155,7 @@ def delete_prompts(request: HttpRequest, prompts_id: int) -> HttpResponse:
     return redirect("quantisation:prompts")
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def text_owner(request: HttpRequest, text_id: int) -> HttpResponse:
     above = (reverse("quantisation:texts"), "Texts")
     return owner_page(
@@ -163,13 +163,13 @@ def text_owner(request: HttpRequest, text_id: int) -> HttpResponse:
     )
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def prompts_owner(request: HttpRequest, prompts_id: int) -> HttpResponse:
     above = (reverse("quantisation:prompts"), "Golden prompts")
     return owner_page(request, PromptSet.objects.all(), prompts_id, above, "read them and have results asked them")
 
 
-@door("POST")
+@view("POST")
 def delete_text(request: HttpRequest, text_id: int) -> HttpResponse:
     user = person(request)
     text = get_object_or_404(CalibrationSet.objects.visible_to(user).select_related("team"), pk=text_id)

@@ -8,7 +8,7 @@ from django.views.decorators.cache import never_cache
 
 from webapp.accounts.models import Role, Team, User
 from webapp.foundation.errors import ServiceError
-from webapp.interfaces.kit.doors import carry_out, door, may, person
+from webapp.interfaces.kit.views import carry_out, may, person, view
 from webapp.interfaces.pages.schedules.forms import TargetEventsForm, TargetForm
 from webapp.schedules import mailing, targets
 from webapp.schedules.models import Notification, Target
@@ -17,7 +17,7 @@ SHOWN = 50
 
 
 @never_cache
-@door("GET", "POST")
+@view("GET", "POST")
 def index(request: HttpRequest, slug: str) -> HttpResponse:
     """Where the team is told, what was sent lately, and a form for one more."""
     user = person(request)
@@ -43,7 +43,7 @@ def index(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "schedules/targets.html", context, status=422 if form.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def edit(request: HttpRequest, target_id: int) -> HttpResponse:
     """What it is told."""
     user, target = person(request), _one(person(request), target_id)
@@ -62,14 +62,14 @@ def edit(request: HttpRequest, target_id: int) -> HttpResponse:
     return render(request, "schedules/target_edit.html", context, status=422 if form.errors else 200)
 
 
-@door("POST")
+@view("POST")
 def test(request: HttpRequest, target_id: int) -> HttpResponse:
     user, target = person(request), _one(person(request), target_id)
     carry_out(request, lambda: targets.test(user, target), "Test notification queued.")
     return redirect("schedules:targets", target.team.slug)
 
 
-@door("POST")
+@view("POST")
 def delete(request: HttpRequest, target_id: int) -> HttpResponse:
     user, target = person(request), _one(person(request), target_id)
     carry_out(request, lambda: targets.delete(user, target), "Target deleted.")
