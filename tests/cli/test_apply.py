@@ -32,7 +32,7 @@ def name(request):
 
 @pytest.fixture
 def path(home, name):
-    path = home / "yard.yaml"
+    path = home / "modelyard.yaml"
     path.write_text(FILE.format(name=name))
     return path
 
@@ -104,8 +104,8 @@ def test_names_that_are_none_are_said_with_their_lines_and_nothing_is_done(ada, 
     path.write_text(path.read_text().replace("SmolLM2/Q4_K_M", "SmolLM2/Q9").replace("host: local", "host: mars"))
     refused = ada("apply", "-f", str(path))
     assert refused.code == 2
-    assert "yard.yaml:8: There is no 'mars' among the hosts" in refused.err
-    assert "yard.yaml:11: There is no 'SmolLM2/Q9' among the artifacts" in refused.err
+    assert "modelyard.yaml:8: There is no 'mars' among the hosts" in refused.err
+    assert "modelyard.yaml:11: There is no 'SmolLM2/Q9' among the artifacts" in refused.err
     assert ada("deployments", "get", f"{name}-a").code == 2
 
 

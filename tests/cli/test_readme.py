@@ -104,4 +104,4 @@ def test_the_readme_does_what_it_says(yard, shell, engine):
             yard.site.do(READY.format(name="chat", port=engine.port))
             wait_until(lambda: yard.site.status("/v1/chat/completions", yard.keys["ada"], BODY) == 200)
         shell(line)
-    assert "chat" in (Path(shell("pwd").strip()) / "yard.yaml").read_text()
+    assert "chat" in (Path(shell("pwd").strip()) / "modelyard.yaml").read_text()

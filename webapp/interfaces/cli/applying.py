@@ -13,7 +13,7 @@ from webapp.interfaces.cli.session import Session, print_json
 from webapp.interfaces.cli.tree import JsonFlag
 
 if TYPE_CHECKING:
-    from webapp.interfaces.cli.yard import Declared
+    from webapp.interfaces.cli.manifest import Declared
 
 PATH = "/deployments"
 ONE = "/deployments/{deployment_id}"
@@ -33,7 +33,7 @@ def apply(
     json_: JsonFlag = False,
 ) -> None:  # fmt: skip
     """Apply a declarative YAML file to deployments and schedules. Applying it again changes nothing."""
-    from webapp.interfaces.cli import scheduling, yard  # YAML takes a while, and only this command needs it
+    from webapp.interfaces.cli import manifest, scheduling  # YAML takes a while, and only this command needs it
 
     session: Session = context.obj
     session.is_json |= json_
@@ -42,7 +42,7 @@ def apply(
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise Usage(f"{file} cannot be read: {error}") from None
-    declared = yard.read(text, source, session.description)
+    declared = manifest.read(text, source, session.description)
     wants = _wants(session, [one for one in declared if one.kind == "deployment"], source)
     steps = plan.make(wants, _own(session), prune)
     _check(session, steps)
@@ -70,10 +70,10 @@ def export(
     """Print the current deployments and schedules as a YAML file for `modelyard apply`."""
     import yaml
 
-    from webapp.interfaces.cli import scheduling, yard
+    from webapp.interfaces.cli import manifest, scheduling
 
     session: Session = context.obj
-    names = [one.name for one in yard.told(session.description)]
+    names = [one.name for one in manifest.told(session.description)]
     artifacts = {one["id"]: one for one in session.everything("/artifacts")}
     rows = [
         _declared(one, artifacts, names)

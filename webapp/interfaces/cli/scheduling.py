@@ -4,9 +4,9 @@ from typing import Any
 
 from webapp.interfaces.cli import lookup, plan
 from webapp.interfaces.cli.errors import Usage
+from webapp.interfaces.cli.manifest import Declared
 from webapp.interfaces.cli.plan import Step, Want
 from webapp.interfaces.cli.session import Session
-from webapp.interfaces.cli.yard import Declared
 
 PATH = "/schedules"
 # What stands in the file under a name and is sent as an id: key in the file, key sent, list it is found in.
