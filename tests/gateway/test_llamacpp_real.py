@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.yard import ADA, REPOSITORY, Yard, eventually, free_port
-from webapp.engines.base import HardwareGrant, ModelFiles
+from webapp.engines.base import HardwareAllocation, ModelFiles
 from webapp.engines.llamacpp.adapter import LlamaCpp
 from webapp.engines.llamacpp.options import LlamaCppOptions
 from webapp.planner.facts import ModelFacts
@@ -36,7 +36,7 @@ PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     """`real` as the adapter starts it, and as web tells the gateways of it."""
     folder, port = tmp_path_factory.mktemp("real"), free_port()
-    launch = ENGINE.launch(ModelFiles(MODEL, "real", "gguf", FACTS.as_json()), OPTIONS, HardwareGrant("cpu"))
+    launch = ENGINE.launch(ModelFiles(MODEL, "real", "gguf", FACTS.as_json()), OPTIONS, HardwareAllocation("cpu"))
     argv = [str(port) if word == str(launch.port) else word for word in launch.argv]
     with (folder / "engine.log").open("wb") as log:
         process = subprocess.Popen(

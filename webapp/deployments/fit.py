@@ -16,7 +16,7 @@ from webapp.deployments import workload
 from webapp.deployments.fleet import Fleet
 from webapp.deployments.spec import RevisionSpec
 from webapp.deployments.workload import Workload
-from webapp.engines.base import HardwareGrant, OptionWarning, Vendor
+from webapp.engines.base import HardwareAllocation, OptionWarning, Vendor
 from webapp.inventory.managing import hosts_for
 from webapp.inventory.models import Host
 from webapp.planner import headroom, placement
@@ -97,7 +97,7 @@ class Place:
         return self.demand.needs.get(self.choice.vendor, placement.Need(0))
 
     @property
-    def hardware(self) -> HardwareGrant:
+    def hardware(self) -> HardwareAllocation:
         """The hardware that goes with the choice."""
         return self._hardware(self.choice)
 
@@ -139,9 +139,9 @@ class Place:
         choice, gpu_bytes = headroom.most(self.demand, self.offer)
         return self.work.suggestion(self._hardware(choice), placement.Need(self.offer.free_memory_bytes, gpu_bytes))
 
-    def _hardware(self, choice: placement.Choice) -> HardwareGrant:
+    def _hardware(self, choice: placement.Choice) -> HardwareAllocation:
         host_bytes = self.demand.needs.get(choice.vendor, placement.Need(0)).host_bytes
-        return HardwareGrant(
+        return HardwareAllocation(
             cast(Vendor, choice.vendor), choice.accelerator_ids, host_bytes, max(self.host.cpu_count, 1)
         )  # fmt: skip
 
@@ -181,7 +181,7 @@ class Fit:
     def terms(self) -> tuple[Term, ...]:
         if self.places:
             return self.places[0].terms
-        return self.work.terms(HardwareGrant("cpu")) if self.work else ()
+        return self.work.terms(HardwareAllocation("cpu")) if self.work else ()
 
     @property
     def total_bytes(self) -> int:

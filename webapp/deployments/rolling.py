@@ -22,7 +22,7 @@ from webapp.control.kinds import Kind
 from webapp.control.loop import Controller
 from webapp.control.moves import States
 from webapp.control.steps import GO_ON, LOOK_AGAIN_S, Pause
-from webapp.deployments import lifecycle, revisions, room
+from webapp.deployments import lifecycle, revisions, surge
 from webapp.deployments.models import Deployment, Replica, ReplicaEvent, Revision, Rollout
 from webapp.deployments.rollout import Add, Finish, Goal, GoBack, Hold, Member, Rest, Retire, Step, decide
 from webapp.deployments.states import ROLLOUT_MOVES, Desired, ReplicaState, RolloutState
@@ -168,7 +168,7 @@ def _goal(deployment: Deployment) -> Goal:
         is_rolling=is_rolling,
         can_go_back=is_rolling and last_good(deployment) is not None,
         allow_downtime=allow_downtime,
-        has_room=not is_mixed or room.beside(deployment, deployment.spec),
+        has_room=not is_mixed or surge.beside(deployment, deployment.spec),
         quiet_s=_quiet_s(deployment, rollout) if is_rolling and rollout else 0.0,
     )
 

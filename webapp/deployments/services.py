@@ -12,7 +12,7 @@ from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog import images
 from webapp.catalog import services as catalog
-from webapp.deployments import limits, names, revisions, rolling, room, timeline
+from webapp.deployments import limits, names, revisions, rolling, surge, timeline
 from webapp.deployments.checking import check_count, check_files, check_hardware, check_shared, checked, hold_files
 from webapp.deployments.checking import checked_options as checked_options
 from webapp.deployments.models import MAX_REPLICAS as MAX_REPLICAS
@@ -104,8 +104,8 @@ def plan(deployment: Deployment, patch: DeploymentPatch) -> Plan:
     changes = diff(old, new)
     runs = deployment.desired_state == Desired.RUNNING and deployment.replicas.present().exists()
     rolls = bool(changes) and runs
-    needs_downtime = rolls and not room.beside(deployment, new)
-    refusal = room.refusal(deployment, new) if needs_downtime else ""
+    needs_downtime = rolls and not surge.beside(deployment, new)
+    refusal = surge.refusal(deployment, new) if needs_downtime else ""
     downtime_s = timeline.last_start_s(deployment) if needs_downtime else None
     told = tuple(limits.changes(deployment, patch.limits))
     return Plan(new, changes, rolls, needs_downtime, downtime_s, refusal, told)
@@ -163,11 +163,11 @@ def restart(user: User | None, deployment: Deployment, allow_downtime: bool = Fa
         spec = deployment.spec
         # Before anything that runs is replaced by what may not start.
         images.check(spec.image)
-        needs_downtime = not room.beside(deployment, spec)
+        needs_downtime = not surge.beside(deployment, spec)
         downtime_s = timeline.last_start_s(deployment) if needs_downtime else None
         # Where nothing has a place yet there is nothing to lose.
         has_place = deployment.replicas.present().exclude(host=None).exists()
-        refusal = room.refusal(deployment, spec) if needs_downtime and has_place else ""
+        refusal = surge.refusal(deployment, spec) if needs_downtime and has_place else ""
         _check_room(Plan(spec, [], True, needs_downtime, downtime_s, refusal), allow_downtime)
         revision = deployment.revision or revisions.write(deployment, spec, actor_name(user))
         rolling.begin(deployment, "restart", revision, actor_name(user), allow_downtime)

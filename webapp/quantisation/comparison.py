@@ -75,7 +75,7 @@ class Point:
 
 
 def of_model(user: User, model: CatalogModel, artifacts: list[Artifact]) -> dict[str, Any]:
-    """Everything of this room on the model's page; three queries."""
+    """Everything of quantising on the model's page; three queries."""
     rows = table(user, artifacts)
     return {
         "measured": rows,

@@ -17,7 +17,7 @@ from webapp.deployments import decide, lifecycle
 from webapp.deployments.lifecycle import Reason
 from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
-from webapp.engines.base import HardwareGrant
+from webapp.engines.base import HardwareAllocation
 from webapp.foundation.errors import ServiceError
 from webapp.foundation.paths import ENGINE_SOCKET
 from webapp.inventory import services as inventory
@@ -120,10 +120,10 @@ def _barred(replica: Replica) -> Reason | None:
     return None
 
 
-def grant(replica: Replica) -> HardwareGrant:
+def grant(replica: Replica) -> HardwareAllocation:
     """What placement gave the replica."""
     stored = replica.grant
-    return HardwareGrant(
+    return HardwareAllocation(
         stored.get("vendor", "cpu"),
         tuple(stored.get("device_ids", ())),
         stored.get("memory_limit_bytes", 0),

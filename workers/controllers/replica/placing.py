@@ -4,7 +4,7 @@ from webapp.accounts import ownership
 from webapp.catalog import services as catalog
 from webapp.catalog.models import Artifact
 from webapp.control.steps import GO_ON, Pause
-from webapp.deployments import fit, lifecycle, room
+from webapp.deployments import fit, lifecycle, surge
 from webapp.deployments.models import Replica
 from webapp.foundation.errors import Conflict
 from webapp.planner.memory import Term
@@ -20,7 +20,7 @@ def place(replica: Replica) -> Pause:
     if (why := forbidden(replica)) is not None:
         lifecycle.record_crash(replica, why, retry=False, counts=True, has_run=False)
         return None
-    found = fit.answer(spec, deployment.team, fleet=room.fleet_of(deployment, spec, but=replica))
+    found = fit.answer(spec, deployment.team, fleet=surge.fleet_of(deployment, spec, but=replica))
     if found.problem:  # options or facts that the engine cannot work with: a person must change them
         why = lifecycle.Reason("bad_option", found.problem, "Change the deployment's options.")
         lifecycle.record_crash(replica, why, retry=False, counts=True, has_run=False)

@@ -63,7 +63,7 @@ def home_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
 
 @view("GET")
 def search(request: HttpRequest) -> HttpResponse:
-    """What is called like this, in every room."""
+    """What is called like this, in every app."""
     text = clean_text(request.GET.get("q"))
     return render(request, "dashboard/search.html", {"q": text, "groups": find(person(request), text)})
 

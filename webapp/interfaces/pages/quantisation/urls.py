@@ -1,4 +1,4 @@
-"""Addresses of this room."""
+"""Addresses of quantising."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Pages of this room: the recipe of a new artifact, its provenance, and the texts."""
+"""Pages of quantising: the recipe of a new artifact, its provenance, and the texts."""
 
 from typing import Any
 

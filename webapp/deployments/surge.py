@@ -1,4 +1,4 @@
-"""Is there room for a replica of another spec: beside all that runs, or in the place of one that runs? Looks only."""
+"""Is there memory for a replica of another spec: beside all that runs, or in the place of one that runs? Looks only."""
 
 from collections import Counter
 
