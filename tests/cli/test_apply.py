@@ -145,7 +145,7 @@ def test_a_dry_run_tells_every_refusal(ada, path, name):
     assert dry.json["applied"] is False
 
 
-def test_a_dry_run_of_a_change_and_of_a_deletion_is_refused_to_a_viewer(as_person, yard, path, name):
+def test_a_dry_run_of_a_change_and_of_a_deletion_is_refused_to_a_viewer(as_person, stack, path, name):
     ada = as_person("ada")
     assert ada("apply", "-f", str(path)).code == 0
     change = """
@@ -153,12 +153,12 @@ from webapp.accounts.models import Membership
 Membership.objects.filter(user__username="ada").update(role={role!r})
 result = None
 """
-    yard.site.do(change.format(role="viewer"))
+    stack.site.do(change.format(role="viewer"))
     try:
         path.write_text(path.read_text().replace("2048", "1024").replace(f"{name}-b", f"{name}-c"))
         dry = ada("apply", "-f", str(path), "--dry-run", "--prune")
     finally:
-        yard.site.do(change.format(role="admin"))
+        stack.site.do(change.format(role="admin"))
     assert dry.code == 1
     for part in ("a", "b", "c"):
         assert f"{name}-{part}: " in dry.err

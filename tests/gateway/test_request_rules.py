@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.yard import Yard
+from tests.gateway.stack import Stack
 from webapp.gateway.http.errors import Problem
 from webapp.gateway.inference import engine_errors, request_body, request_rules
 from webapp.gateway.inference.request_rules import Ruled
@@ -248,16 +248,16 @@ def test_advice_for_whoever_starts_the_engine_reaches_nobody_else() -> None:
         b'{"model": "smol", "stream": true, "stream_options": {"\xff": 1}, "messages": [{"role": "user"}]}',
     ],
 )
-def test_a_member_whose_name_is_no_text_is_a_400(yard: Yard, body: bytes, packed: bool) -> None:
-    usual = yard.web.snapshot["deployments"]
+def test_a_member_whose_name_is_no_text_is_a_400(stack: Stack, body: bytes, packed: bool) -> None:
+    usual = stack.web.snapshot["deployments"]
     limited = [
         {**one, "max_tokens_limit": 9, "upstream_model": "other"} if one["name"] == "smol" else one for one in usual
     ]
-    yard.publish(deployments=limited)
+    stack.publish(deployments=limited)
     try:
         for _ in range(3):  # the second and third come with a head that is known
             coding = {"Content-Encoding": "gzip"} if packed else {}
-            answer = yard.ask("POST", "/v1/chat/completions", gzip.compress(body) if packed else body, **coding)
+            answer = stack.ask("POST", "/v1/chat/completions", gzip.compress(body) if packed else body, **coding)
             assert (answer.status, answer.error["code"]) == (400, "invalid_json")
     finally:
-        yard.publish(deployments=usual)
+        stack.publish(deployments=usual)

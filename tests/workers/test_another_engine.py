@@ -13,7 +13,7 @@ from django.test import Client
 
 from tests.engines.toy import image
 from tests.engines.toy.adapter import Toy
-from tests.gateway.yard import Yard
+from tests.gateway.stack import Stack
 from tests.workers.acting import Line, containers, has_ended, inspect, prove, reload, wait_for
 from tests.workers.test_watcher import do, log_of, state, until, watching
 from webapp import engines
@@ -99,16 +99,16 @@ def test_a_request_reaches_it_through_the_gateway(
     replica = deploy(key, weights)
     work()
     prove(replica)
-    yard = Yard(tmp_path)
+    stack = Stack(tmp_path)
     try:
-        yard.web.snapshot = {**principals.build(1), **routes.build(1)}
-        yard.start()
-        answer = yard.chat("box", key)
+        stack.web.snapshot = {**principals.build(1), **routes.build(1)}
+        stack.start()
+        answer = stack.chat("box", key)
         assert (answer.status, answer.json()["choices"][0]["message"]["content"]) == (200, "tick")
-        refused = yard.ask("POST", "/v1/embeddings", {"model": "box", "input": "x"}, key)
+        refused = stack.ask("POST", "/v1/embeddings", {"model": "box", "input": "x"}, key)
         assert refused.status == 404, "it serves no embeddings"
     finally:
-        yard.stop()
+        stack.stop()
 
 
 def test_a_running_request_is_waited_for_and_its_own_signal_ends_it(
