@@ -312,5 +312,5 @@ OPEN_ROUTES = {
 }
 # Routes that write without an entry in the audit log, each with its reason.
 UNWRITTEN: dict[str, str] = {}
-# Not people's doors: they want the installation's internal secret and do not exist without it.
+# Not people's endpoints: they want the installation's internal secret and do not exist without it.
 INTERNAL = "internal/"

@@ -1,4 +1,4 @@
-"""The REST doors of hubs, fetches, copies and disks."""
+"""The REST endpoints of hubs, fetches, copies and disks."""
 
 import json
 

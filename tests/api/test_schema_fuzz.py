@@ -57,7 +57,7 @@ PROMISES = CHECKS.get_by_names(
 @pytest.fixture(scope="module")
 def schema():
     loaded = schemathesis.openapi.from_dict(DESCRIPTION)
-    # The doors are tested beside this; keys made up here would only close them.
+    # Those endpoints are tested beside this; keys made up here would only close them.
     loaded.config.generation.update(with_security_parameters=False)
     loaded.app = get_wsgi_application()
     return loaded

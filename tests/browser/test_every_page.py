@@ -114,7 +114,7 @@ class Visitor:
         self.times: list[float] = []
 
     def is_page(self, path: str) -> bool:
-        """Whether a GET of this address is answered with HTML; doors for POST alone and downloads are not pages."""
+        """Whether a GET of this address is answered with HTML; views for POST alone and downloads are not pages."""
         reply = self.context.request.get(path, max_redirects=0)
         if reply.status == 405 or reply.status in (301, 302):
             return False

@@ -1,4 +1,4 @@
-"""A deployment and the processors of its host: what they cannot run is refused by every door before anything starts."""
+"""A deployment and the processors of its host: what they cannot run is refused before anything starts."""
 
 import html
 import json

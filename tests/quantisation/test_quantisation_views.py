@@ -1,4 +1,4 @@
-"""Pages and REST doors of quantising: works, a teammate may, a stranger finds nothing."""
+"""Pages and REST endpoints of quantising: works, a teammate may, a stranger finds nothing."""
 
 import json
 import re

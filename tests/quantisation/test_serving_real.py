@@ -54,7 +54,7 @@ def sent_tasks() -> None:
 
 @pytest.fixture
 def stack(plant: Stack) -> Stack:
-    """The processes at work, with the doors that people come in by."""
+    """The processes at work, with web and gateway."""
     plant.start("web", "gateway")
     return plant
 

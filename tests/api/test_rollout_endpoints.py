@@ -1,4 +1,4 @@
-"""REST doors to edits, rollouts, grants and presets: owner, teammate, stranger, and bad requests."""
+"""REST endpoints to edits, rollouts, grants and presets: owner, teammate, stranger, and bad requests."""
 
 import json
 from typing import Any
