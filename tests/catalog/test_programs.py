@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from compose.tools import fetch, shelf
+from compose.tools import fetch, staging
 from compose.tools.content import check
 from compose.tools.failures import FetchError
 from tests.catalog.gguf_file import gguf_bytes
@@ -166,12 +166,12 @@ class Doors:
         models = self._new(self.folder, {f"3/{name}": content for name, content in files.items()})
         listed = [{"name": name, "size_bytes": len(content)} for name, content in files.items()]
         order = {"work": ".work/job-7", "source": str(models / "3"), "files": listed, "needed_bytes": 1}
-        shelf.prepare(order, {}, models)
+        staging.prepare(order, {}, models)
         return set(files)
 
     def made(self, files: Files) -> set[str]:
         models = self._new(self.folder, {f".work/job-7/out/{name}": content for name, content in files.items()})
-        shelf.publish({"work": ".work/job-7", "artifact": 12}, models)
+        staging.publish({"work": ".work/job-7", "artifact": 12}, models)
         return set(files)
 
     def launched(self, files: Files) -> set[str]:

@@ -192,7 +192,7 @@ def shelf_container(*, name: str, who: Mapping[str, str], order: Mapping[str, An
         name=name,
         image=TOOLS_IMAGE,
         labels=who,
-        argv=("python3", "-m", "compose.tools.shelf"),
+        argv=("python3", "-m", "compose.tools.staging"),
         env=env,
         reads_input=reads_input,
         mounts={MODELS_VOLUME: (MODELS_PATH, "rw")},

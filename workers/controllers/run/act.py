@@ -23,7 +23,7 @@ from webapp.jobs.states import ENDED as JOB_ENDED
 from webapp.jobs.states import JobState
 from webapp.schedules import decide, firing, quantising, serving, tidying
 from webapp.schedules.decide import AGAIN_S, CHOOSE_SOURCE, End
-from webapp.schedules.gates import judge
+from webapp.schedules.gates import evaluate
 from webapp.schedules.lifecycle import RUNS
 from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.states import RunState
@@ -137,7 +137,7 @@ def _judged(run: ScheduleRun, result: dict[str, Any], job: Job | None) -> dict[s
     made = quantising.made_by(job)
     if made.artifact is None:
         return {**result, "refused": "its artifact was deleted meanwhile", "is_passed": False}
-    checks = judge(run.schedule.limits, made.values)
+    checks = evaluate(run.schedule.limits, made.values)
     return {
         **result, "artifact": made.artifact.pk, "name": str(made.artifact), "values": made.values,
         "checks": [{**check.as_json(), "words": check.words} for check in checks],
