@@ -267,7 +267,7 @@ def advance(db: None) -> Callable[..., Any]:
     def walk(replica: Any, *states: str, text: str = "", code: str = "", advice: str = "", **columns: Any) -> Any:
         for state in states:
             replica.refresh_from_db()
-            why = lifecycle.Why(code=code, text=text, advice=advice)
+            why = lifecycle.Reason(code=code, text=text, advice=advice)
             assert lifecycle.move(replica, ReplicaState(replica.state), ReplicaState(state), why, **columns)
         return replica
 

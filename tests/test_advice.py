@@ -14,8 +14,8 @@ from webapp.interfaces.api import openapi
 
 # Which argument of a call is advice; a keyword of that name always is.
 PLACES = {
-    "Conflict": 1, "Invalid": 1, "NotAllowed": 1, "Refused": 1, "Absent": 1, "NotEnoughMemory": 1, "Unavailable": 1,
-    "Why": 2, "Death": 2, "Told": 2, "refused": 2, "ExitReason": 2, "problem": 3, "Concern": 5,
+    "Conflict": 1, "Invalid": 1, "NotAllowed": 1, "ServiceError": 1, "NotFound": 1, "NotEnoughMemory": 1,
+    "Unavailable": 1, "Reason": 2, "Death": 2, "Told": 2, "refused": 2, "ExitReason": 2, "problem": 3, "Concern": 5,
 }  # fmt: skip
 NAMES = {"advice", "memory_advice", "gpu_advice", "kernel_advice"}
 CONSTANTS = re.compile(r"ADVICE|_AGAIN|_GONE|_advice$")

@@ -1,1 +1,1 @@
-"""Modelyard: the doors for people and programs, and all the data."""
+"""Modelyard: what people and programs speak to, and all the data."""

@@ -17,5 +17,5 @@ from webapp.interfaces.live.routing import sockets  # noqa: E402
 from webapp.operations.sessions_secret import RenewedSecret  # noqa: E402
 from webapp.operations.starting import Starting  # noqa: E402
 
-doors = cast(Any, ProtocolTypeRouter({"http": BodyLimit(Polls(pages)), "websocket": sockets}))
-application = Starting(RenewedSecret(doors))
+protocols = cast(Any, ProtocolTypeRouter({"http": BodyLimit(Polls(pages)), "websocket": sockets}))
+application = Starting(RenewedSecret(protocols))

@@ -1,4 +1,4 @@
-"""The Celery app of the workers: the doors to the tasks. Every task re-reads its row and is safe to repeat."""
+"""The Celery app of the workers: the tasks. Every task re-reads its row and is safe to repeat."""
 
 import gc
 import os
@@ -47,7 +47,7 @@ def share_what_is_loaded(**_signal: Any) -> None:
 
 
 def _look_after(task: str) -> None:
-    """The door to one kind: look after the row. A message that was sent for a time counts only if it is time."""
+    """The task of one kind: look after the row. A message that was sent for a time counts only if it is time."""
 
     @app.task(name=task, bind=True)
     def look_after(self: Any, pk: int) -> None:

@@ -25,8 +25,8 @@ def provider(running):
 
 
 @pytest.fixture
-def wish(provider, team):
-    """The settings as an admin would type them, with changes: wish(makes_people=False)."""
+def spec(provider, team):
+    """The settings as an admin would type them, with changes: spec(makes_people=False)."""
 
     def make(**changes):
         typed = {
@@ -39,11 +39,11 @@ def wish(provider, team):
             "makes_people": True,
             "rules": (("ml", team, Role.OPERATOR),),
         }
-        return sign_in.Wish(**{**typed, **changes})
+        return sign_in.SignInSpec(**{**typed, **changes})
 
     return make
 
 
 @pytest.fixture
-def configured(root, wish):
-    sign_in.configure(root, wish())
+def configured(root, spec):
+    sign_in.configure(root, spec())

@@ -113,18 +113,18 @@ def test_people_are_shut_out_and_let_in_again(api, root, bob):
 
 
 def test_the_settings_of_signing_in_are_read_without_their_secret(api, root, team):
-    wish = {
+    spec = {
         "is_sso_on": True,
         "issuer": "https://login.example.org",
         "client_id": "modelyard",
         "client_secret": "hunter2",
         "rules": [{"group": "ml", "team": "research", "role": "viewer"}],
     }
-    status, found = api(root, "PUT", "/settings/sign-in", wish)
+    status, found = api(root, "PUT", "/settings/sign-in", spec)
     assert status == 200
-    assert found["rules"] == wish["rules"]
+    assert found["rules"] == spec["rules"]
     assert "hunter2" not in json.dumps(api(root, "GET", "/settings/sign-in"))
-    assert api(root, "PUT", "/settings/sign-in", {**wish, "rules": [{**wish["rules"][0], "team": "x"}]})[0] == 422
+    assert api(root, "PUT", "/settings/sign-in", {**spec, "rules": [{**spec["rules"][0], "team": "x"}]})[0] == 422
 
 
 @pytest.mark.parametrize("path", ["/team/", "/team/research/", "/keys/", "/people/"])

@@ -151,9 +151,9 @@ def test_programs_with_a_key_are_not_asked(required, client, bob, team):
 
 def test_asking_everybody_wants_an_admin_who_has_tried_it(root):
     with pytest.raises(Conflict, match="No administrator has two-factor"):
-        sign_in.configure(root, sign_in.Wish(is_second_factor_required=True))
+        sign_in.configure(root, sign_in.SignInSpec(is_second_factor_required=True))
     activate("root")
-    sign_in.configure(root, sign_in.Wish(is_second_factor_required=True))
+    sign_in.configure(root, sign_in.SignInSpec(is_second_factor_required=True))
     assert SignInSettings.objects.get().is_second_factor_required
 
 

@@ -51,9 +51,9 @@ def test_groups_are_followed_at_every_sign_in_and_what_was_given_by_hand_stays(c
     assert zoe.memberships.count() == 2
 
 
-def test_the_highest_of_several_rules_counts_and_a_role_given_by_hand_is_kept(client, root, wish, provider, team):
+def test_the_highest_of_several_rules_counts_and_a_role_given_by_hand_is_kept(client, root, spec, provider, team):
     rules = (("ml", team, Role.VIEWER), ("everybody", team, Role.ADMIN))
-    sign_in.configure(root, wish(rules=rules))
+    sign_in.configure(root, spec(rules=rules))
     dance(client)
     membership = Membership.objects.get(user__username="zoe")
     assert membership.role == "admin"
@@ -64,8 +64,8 @@ def test_the_highest_of_several_rules_counts_and_a_role_given_by_hand_is_kept(cl
 
 
 @pytest.mark.parametrize("groups", [[], ["readers"]], ids=["none of the team's groups", "a lesser group"])
-def test_a_team_keeps_its_last_admin_until_there_is_another(client, root, wish, provider, ada, team, groups):
-    sign_in.configure(root, wish(rules=(("ml", team, Role.ADMIN), ("readers", team, Role.VIEWER))))
+def test_a_team_keeps_its_last_admin_until_there_is_another(client, root, spec, provider, ada, team, groups):
+    sign_in.configure(root, spec(rules=(("ml", team, Role.ADMIN), ("readers", team, Role.VIEWER))))
     dance(client)
     team.memberships.exclude(user__username="zoe").update(role=Role.OPERATOR)
     _key, text = keys.create_key(User.objects.get(username="zoe"), team, "laptop")
@@ -234,8 +234,8 @@ def test_a_person_who_was_shut_out_stays_out(client, configured, root):
     assert not signed_in(again)
 
 
-def test_new_people_are_kept_out_where_the_admin_says_so(client, root, wish, provider):
-    sign_in.configure(root, wish(makes_people=False))
+def test_new_people_are_kept_out_where_the_admin_says_so(client, root, spec, provider):
+    sign_in.configure(root, spec(makes_people=False))
     reply = dance(client)
     assert reply.status_code == 403
     assert "no account here yet" in reply.content.decode()
@@ -260,8 +260,8 @@ def test_without_settings_there_is_no_such_door(client, db):
     assert "Continue with Example" not in client.get("/accounts/login/").content.decode()
 
 
-def test_a_provider_that_is_down_is_said_to_be(client, root, wish):
-    sign_in.configure(root, wish(issuer="http://127.0.0.1:9"))
+def test_a_provider_that_is_down_is_said_to_be(client, root, spec):
+    sign_in.configure(root, spec(issuer="http://127.0.0.1:9"))
     reply = client.post("/accounts/sso/login/")
     assert reply.status_code == 502
     assert "is unreachable" in reply.content.decode()

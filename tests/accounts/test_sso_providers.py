@@ -20,24 +20,24 @@ from webapp.interfaces.pages.accounts import provider_requests
 pytestmark = pytest.mark.django_db
 
 
-def test_the_same_subject_at_another_provider_is_somebody_else(client, configured, provider, root, wish):
+def test_the_same_subject_at_another_provider_is_somebody_else(client, configured, provider, root, spec):
     dance(client)
     with oidc.provider(CALLBACK) as another:
         another.person = {**ZOE, "email": "mallory@example.org", "preferred_username": "mallory"}
-        sign_in.configure(root, wish(issuer=another.issuer))
+        sign_in.configure(root, spec(issuer=another.issuer))
         stranger = Client()
         dance(stranger)
         assert stranger.get("/api/v1/me").json()["username"] == "mallory"
     assert {account.user.username for account in SocialAccount.objects.all()} == {"zoe", "mallory"}
 
 
-def test_a_provider_that_does_not_come_to_an_end_is_let_go(client, root, wish, provider, monkeypatch):
+def test_a_provider_that_does_not_come_to_an_end_is_let_go(client, root, spec, provider, monkeypatch):
     """Whoever waits for the slow one gets a sound answer: a limit on each silence alone would."""
     body = json.dumps(provider.discovery()).encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     monkeypatch.setattr(provider_requests, "LIMIT_S", 0.4)
     with trickling(head + body, 0.05) as slow:
-        sign_in.configure(root, wish(issuer=slow.url.rstrip("/")))
+        sign_in.configure(root, spec(issuer=slow.url.rstrip("/")))
         reply = client.post("/accounts/sso/login/")
     assert reply.status_code == 502
     assert "The identity provider is unreachable, or sent an unexpected response." in reply.content.decode()

@@ -49,9 +49,9 @@ def test_the_page_saves_the_settings_and_never_shows_the_secret(client, root, pr
         ({"client_secret": ""}, "client_secret"),
     ],
 )
-def test_settings_that_cannot_work_are_refused_with_their_field(root, wish, change, field):
+def test_settings_that_cannot_work_are_refused_with_their_field(root, spec, change, field):
     with pytest.raises(Invalid) as refusal:
-        sign_in.configure(root, wish(**change))
+        sign_in.configure(root, spec(**change))
     assert field in refusal.value.fields
     assert not SignInSettings.objects.exists()
 
@@ -63,9 +63,9 @@ def test_a_rule_for_a_team_that_is_not_there_is_said_beside_the_field(client, ro
     assert "is not group = team : role" in reply.content.decode()
 
 
-def test_only_the_installations_admin_changes_how_people_sign_in(client, ada, wish):
+def test_only_the_installations_admin_changes_how_people_sign_in(client, ada, spec):
     with pytest.raises(NotAllowed):
-        sign_in.configure(ada, wish())
+        sign_in.configure(ada, spec())
     client.force_login(ada)
     assert client.get("/settings/sign-in/").status_code == 404
     assert client.put("/api/v1/settings/sign-in", {}, "application/json").status_code == 404
@@ -89,10 +89,10 @@ ENTRA = {
     ],
 )
 def test_people_of_a_provider_that_never_says_verified_come_in_when_it_is_trusted(
-    client, root, wish, provider, claims, changes
+    client, root, spec, provider, claims, changes
 ):
     provider.person, provider.userinfo = {**ENTRA, **claims}, {"sub": ENTRA["sub"]}
-    sign_in.configure(root, wish(**changes, trusts_addresses=True))
+    sign_in.configure(root, spec(**changes, trusts_addresses=True))
     dance(client)
     assert signed_in(client)
     assert User.objects.get(email="zoe@example.org").socialaccount_set.get().uid == account_key(
@@ -101,16 +101,16 @@ def test_people_of_a_provider_that_never_says_verified_come_in_when_it_is_truste
 
 
 @pytest.mark.parametrize("claims", [{"email_verified": False}, {"email_verified": "false"}, {"xms_edov": False}])
-def test_trust_does_not_reach_what_the_provider_itself_calls_unverified(client, root, wish, provider, claims):
+def test_trust_does_not_reach_what_the_provider_itself_calls_unverified(client, root, spec, provider, claims):
     provider.person = {**ENTRA, "email": "zoe@example.org", **claims}
-    sign_in.configure(root, wish(trusts_addresses=True))
+    sign_in.configure(root, spec(trusts_addresses=True))
     reply = dance(client)
     assert reply.status_code == 403 and "is not verified" in reply.content.decode()
     assert not User.objects.filter(email="zoe@example.org").exists()
 
 
-def test_a_trusted_address_is_still_held_against_the_domains_and_takes_over_nobody(client, root, wish, provider, ada):
-    sign_in.configure(root, wish(trusts_addresses=True))
+def test_a_trusted_address_is_still_held_against_the_domains_and_takes_over_nobody(client, root, spec, provider, ada):
+    sign_in.configure(root, spec(trusts_addresses=True))
     provider.person = {**ENTRA, "email": "guest@elsewhere.example"}
     assert "not in an allowed email domain" in dance(client).content.decode()
     provider.person = {**ENTRA, "email": ada.email}
@@ -130,9 +130,9 @@ def test_a_trusted_address_is_still_held_against_the_domains_and_takes_over_nobo
         ({"email_claim": "upn"}, "email_claim", "trust the addresses"),
     ],
 )
-def test_trust_that_would_let_anybody_in_is_refused_with_its_field(root, wish, change, field, words):
+def test_trust_that_would_let_anybody_in_is_refused_with_its_field(root, spec, change, field, words):
     with pytest.raises(Invalid) as refusal:
-        sign_in.configure(root, wish(**change))
+        sign_in.configure(root, spec(**change))
     assert words in refusal.value.fields[field]
     assert not SignInSettings.objects.exists()
 
@@ -142,14 +142,14 @@ def test_trust_that_would_let_anybody_in_is_refused_with_its_field(root, wish, c
     ["https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0", "https://accounts.google.com",
      "https://keycloak.example.org/realms/main", "https://authentik.example.org/application/o/modelyard/"],
 )  # fmt: skip
-def test_the_issuers_of_the_help_are_taken_and_nothing_is_trusted_by_itself(root, wish, issuer):
-    saved = sign_in.configure(root, wish(issuer=issuer))
+def test_the_issuers_of_the_help_are_taken_and_nothing_is_trusted_by_itself(root, spec, issuer):
+    saved = sign_in.configure(root, spec(issuer=issuer))
     assert (saved.email_claim, saved.trusts_addresses) == ("email", False)
 
 
-def test_a_token_of_another_tenant_is_refused(client, root, wish, provider, monkeypatch):
+def test_a_token_of_another_tenant_is_refused(client, root, spec, provider, monkeypatch):
     provider.person = {**ENTRA, "email": "zoe@example.org"}
-    sign_in.configure(root, wish(trusts_addresses=True))
+    sign_in.configure(root, spec(trusts_addresses=True))
     # The provider here stands for Microsoft's, whose issuer has the tenant in its path.
     monkeypatch.setattr(sign_in, "tenant_of", lambda issuer: "another-tenant")
     assert "Tenant mismatch" in dance(client).content.decode()

@@ -121,8 +121,8 @@ def _quantising(made: Side, name: str, host: Any, artifact: Any) -> None:
     )
     recipes = [{"method": "gguf", "options": {}}]
     made.schedule = Schedule.objects.create(
-        team=made.team, name=f"{name} schedule", artifact=artifact, host=host, recipes=recipes, when="interval",
-        interval_min=600, created_by=made.people["admin"],
+        team=made.team, name=f"{name} schedule", artifact=artifact, host=host, recipes=recipes, trigger="interval",
+        interval_minutes=600, created_by=made.people["admin"],
     )  # fmt: skip
     made.run = ScheduleRun.objects.create(schedule=made.schedule, due_at=made.schedule.created_at, reason=f"{name} run")
     made.target = Target.objects.create(
@@ -194,8 +194,8 @@ SAMPLES: dict[str, Sample] = {
     "artifacts item_id": Sample(lambda side: side.artifact.pk),
     # Whom it is shared with: any team may be named, its own too.
     "artifacts slug": Sample(lambda side: side.team.slug, ABSENT_WORD, **SHARED),
-    "calibration-sets item_id": Sample(lambda side: side.text.pk),
-    "calibration-sets slug": Sample(lambda side: side.team.slug, ABSENT_WORD, **SHARED),
+    "datasets item_id": Sample(lambda side: side.text.pk),
+    "datasets slug": Sample(lambda side: side.team.slug, ABSENT_WORD, **SHARED),
     "golden-prompts item_id": Sample(lambda side: side.prompts.pk),
     "golden-prompts slug": Sample(lambda side: side.team.slug, ABSENT_WORD, **SHARED),
     "artifact_id": Sample(lambda side: side.artifact.pk),
@@ -231,7 +231,7 @@ REACHES = [
             "host": other.job.host_id,
             "artifact": other.job.artifact_id,
             "recipes": [{}],
-            "crontab": "0 2 * * *",
+            "cron": "0 2 * * *",
         },
     ),
     ("/api/v1/estimates", lambda other: {"artifact": other.artifact.pk}),
@@ -253,7 +253,7 @@ REACHES = [
             "host": other.job.host_id,
             "artifact": other.artifact.pk,
             "recipes": [{"method": "gguf"}],
-            "crontab": "0 2 * * *",
+            "cron": "0 2 * * *",
         },
     ),
     (
@@ -279,7 +279,7 @@ REACHES = [
         },
     ),
     (
-        "/api/v1/calibration-sets",
+        "/api/v1/datasets",
         lambda other: {"name": "x", "text": "x" * 3000, "team": other.team.slug},
     ),
     (
@@ -312,5 +312,5 @@ OPEN_ROUTES = {
 }
 # Routes that write without an entry in the audit log, each with its reason.
 UNWRITTEN: dict[str, str] = {}
-# Not people's doors: they want the installation's internal secret and do not exist without it.
+# Not people's endpoints: they want the installation's internal secret and do not exist without it.
 INTERNAL = "internal/"

@@ -1,4 +1,4 @@
-"""The REST doors of hubs, fetches, copies and disks."""
+"""The REST endpoints of hubs, fetches, copies and disks."""
 
 import json
 
@@ -31,7 +31,7 @@ def test_from_a_search_to_a_queued_fetch(as_caller, request, name, host, hub, re
     assert offered["commit"] == COMMIT
     (variant,) = offered["variants"]
     assert variant["fits"] == [{"host": "local", "where": "GPU", "when": "now", "why": ""}]
-    answer = send(client, "post", "/fetches", {"hub": hub.pk, "repo": found["name"], "variant": variant["key"]})
+    answer = send(client, "post", "/downloads", {"hub": hub.pk, "repo": found["name"], "variant": variant["key"]})
     assert answer.status_code == 202, answer.content
     job = answer.json()
     assert (job["kind"], job["state"], job["artifact"], job["left_s"]) == ("fetch", "queued", "Tiny F32", None)
@@ -41,10 +41,10 @@ def test_from_a_search_to_a_queued_fetch(as_caller, request, name, host, hub, re
 
 
 @pytest.mark.parametrize(
-    "wish", [{}, {"hub": 1, "url": "https://example.org/m.gguf"}, {"url": "https://10.0.0.1/m.gguf"}]
+    "asked", [{}, {"hub": 1, "url": "https://example.org/m.gguf"}, {"url": "https://10.0.0.1/m.gguf"}]
 )
-def test_a_fetch_that_makes_no_sense_is_refused(as_caller, ada, host, wish):
-    assert send(as_caller(ada), "post", "/fetches", wish).status_code == 422
+def test_a_fetch_that_makes_no_sense_is_refused(as_caller, ada, host, asked):
+    assert send(as_caller(ada), "post", "/downloads", asked).status_code == 422
     assert not Job.objects.exists()
 
 
@@ -59,7 +59,7 @@ def test_a_hub_of_another_team_is_not_there(as_caller, eve, team, hub):
     client = as_caller(eve)
     assert client.get("/api/v1/hubs").json()["count"] == 0
     assert client.get(f"/api/v1/hubs/{hub.pk}/search").status_code == 404
-    assert send(client, "post", "/fetches", {"hub": hub.pk, "repo": "o/r", "variant": "v"}).status_code == 404
+    assert send(client, "post", "/downloads", {"hub": hub.pk, "repo": "o/r", "variant": "v"}).status_code == 404
 
 
 def test_an_installation_admin_manages_hubs_and_the_token_stays_inside(as_caller, root, team, hub):
@@ -125,8 +125,8 @@ def test_the_disk_is_told_by_host(as_caller, ada, artifact):
     assert disk["held"][0]["deployments"] == 0
 
 
-def test_known_models_come_with_rough_memory(as_caller, ada):
-    found = as_caller(ada).get("/api/v1/known-models?q=phi").json()
+def test_popular_models_come_with_rough_memory(as_caller, ada):
+    found = as_caller(ada).get("/api/v1/popular-models?q=phi").json()
     assert [one["name"] for one in found] == ["Phi-3 Mini 4K Instruct"]
     assert found[0]["memory_bytes"]["4-bit"] < found[0]["memory_bytes"]["16-bit"]
 

@@ -121,8 +121,8 @@ def test_an_id_beyond_64_bits_is_simply_not_there(as_caller, ada):
     ],
 )
 def test_times_need_an_offset_and_are_kept_where_every_database_can_hold_them(as_caller, ada, moment, status):
-    wish = json.dumps({"name": "k", "expires_at": moment})
-    assert as_caller(ada).post("/api/v1/keys", wish, content_type="application/json").status_code == status
+    asked = json.dumps({"name": "k", "expires_at": moment})
+    assert as_caller(ada).post("/api/v1/keys", asked, content_type="application/json").status_code == status
 
 
 @pytest.mark.parametrize("error", ["DataError", "OverflowError"])

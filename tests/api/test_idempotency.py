@@ -14,13 +14,13 @@ from webapp.accounts.models import ApiKey
 from webapp.idempotency import services
 from webapp.idempotency.models import Exchange
 
-WISH = {"name": "ci", "scopes": ["inference"]}
+ASKED = {"name": "ci", "scopes": ["inference"]}
 
 
 def post(client, path="/api/v1/keys", data=None, key="k1"):
     return client.post(
         path,
-        json.dumps(WISH if data is None else data),
+        json.dumps(ASKED if data is None else data),
         content_type="application/json",
         headers={"Idempotency-Key": key},
     )
@@ -78,11 +78,11 @@ def test_an_empty_answer_is_given_again(as_caller, ada):
 @pytest.mark.django_db
 def test_a_refusal_is_not_kept(as_caller, ada, deployment, artifact):
     client = as_caller(ada)
-    wish = {"name": deployment.name, "artifact": artifact.pk}
-    assert post(client, "/api/v1/deployments", wish).status_code == 409
+    asked = {"name": deployment.name, "artifact": artifact.pk}
+    assert post(client, "/api/v1/deployments", asked).status_code == 409
     assert not Exchange.objects.exists()
     deployment.delete()
-    assert post(client, "/api/v1/deployments", wish).status_code == 202
+    assert post(client, "/api/v1/deployments", asked).status_code == 202
 
 
 @pytest.mark.django_db
@@ -106,7 +106,7 @@ def test_nobody_without_a_valid_key_gets_an_answer_again(as_caller, ada):
 def test_a_twin_that_is_still_running_is_a_conflict_and_a_dead_one_is_said_to_be(as_caller, ada):
     client = as_caller(ada)
     caller = f"key:{ApiKey.objects.get(name='test').pk}"
-    print_ = services.fingerprint("POST", "/api/v1/keys", json.dumps(WISH).encode())
+    print_ = services.fingerprint("POST", "/api/v1/keys", json.dumps(ASKED).encode())
     exchange, is_mine = services.claim(caller, "k1", print_)
     assert is_mine
     running = post(client)

@@ -90,7 +90,7 @@ def ask(client, method, path, body=None):
 
 
 def everything():
-    """Each route with each of its methods; internal doors have a test of their own."""
+    """Each route with each of its methods; internal endpoints have a test of their own."""
     for route in [*pages(), *operations()]:
         if not route.template.startswith(INTERNAL):
             for method in route.methods:

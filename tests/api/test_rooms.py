@@ -39,9 +39,9 @@ def test_creating_a_deployment_answers_202_and_wakes_the_workers(
         ({"team": "strangers"}, 422, "no team 'strangers'"),
     ],
 )
-def test_a_bad_wish_is_refused_with_its_field_and_nothing_is_made(as_caller, ada, artifact, eve, change, status, words):
-    wish = {"name": "chat", "artifact": artifact.pk, **change}
-    answer = post(as_caller(ada), "/api/v1/deployments", wish)
+def test_a_bad_request_is_refused_with_its_field(as_caller, ada, artifact, eve, change, status, words):
+    asked = {"name": "chat", "artifact": artifact.pk, **change}
+    answer = post(as_caller(ada), "/api/v1/deployments", asked)
     assert answer.status_code == status
     assert words in answer.content.decode()
     assert not Deployment.objects.exists()
@@ -53,14 +53,14 @@ def test_a_bad_wish_is_refused_with_its_field_and_nothing_is_made(as_caller, ada
         ("deployments", {"name": "chat"}, {"artifact", "host"}),
         ("estimates", {}, {"artifact"}),
         ("imports", {"source_path": "/x.gguf"}, {"host"}),
-        ("fetches", {"repo": "o/r", "variant": "v"}, {"hub", "host"}),
+        ("downloads", {"repo": "o/r", "variant": "v"}, {"hub", "host"}),
         ("artifacts/{artifact}/copies", {}, {"host"}),
-        ("artifacts/{artifact}/again", {}, {"host"}),
+        ("artifacts/{artifact}/rebuild", {}, {"host"}),
         ("quantisations/preview", {"recipe": {}}, {"artifact", "host"}),
         ("quantisations", {"recipe": {}}, {"artifact", "host", "calibration", "judging", "prompts"}),
         (
             "schedules",
-            {"name": "nightly", "recipes": [{}], "crontab": "0 2 * * *"},
+            {"name": "nightly", "recipes": [{}], "cron": "0 2 * * *"},
             {"artifact", "host", "hub", "calibration", "judging", "prompts", "deployment"},
         ),
     ],
@@ -93,7 +93,7 @@ def test_a_name_that_is_taken_is_a_conflict(as_caller, ada, deployment, artifact
 
 
 @pytest.mark.parametrize("verb", ["start", "stop"])
-def test_a_wish_is_taken_from_owner_and_teammate_but_not_from_a_stranger(as_caller, ada, bob, eve, deployment, verb):
+def test_a_request_is_taken_from_owner_and_teammate_but_not_from_a_stranger(as_caller, ada, bob, eve, deployment, verb):
     address = f"/api/v1/deployments/{deployment.pk}/{verb}"
     assert post(as_caller(ada), address).status_code == 202
     assert post(as_caller(bob), address).status_code == 202
@@ -102,7 +102,7 @@ def test_a_wish_is_taken_from_owner_and_teammate_but_not_from_a_stranger(as_call
     assert ReplicaEvent.objects.count() == before
 
 
-def test_a_stranger_sees_no_deployment_diary_or_log(as_caller, eve, deployment):
+def test_a_stranger_sees_no_events_or_log_of_a_deployment(as_caller, eve, deployment):
     client = as_caller(eve)
     assert client.get("/api/v1/deployments").json() == {"items": [], "count": 0}
     for path in ("", "/events", "/replicas/1/log"):
@@ -117,7 +117,7 @@ def test_a_viewer_may_look_but_not_touch(as_caller, bob, deployment):
     assert post(client, f"/api/v1/deployments/{deployment.pk}/stop").status_code == 403
 
 
-def test_deleting_is_a_wish_and_blocks_other_wishes(as_caller, ada, deployment):
+def test_deleting_is_a_request_and_blocks_other_requests(as_caller, ada, deployment):
     client = as_caller(ada)
     assert client.delete(f"/api/v1/deployments/{deployment.pk}").json()["state"] == "deleting"
     assert post(client, f"/api/v1/deployments/{deployment.pk}/start").status_code == 409
@@ -190,7 +190,7 @@ def test_an_estimate_names_its_terms_and_what_every_host_says(as_caller, ada, ar
     artifact.save()
     found = post(client, "/api/v1/estimates", {"artifact": artifact.pk}).json()
     assert found["total_bytes"] == sum(term["bytes"] for term in found["terms"]) > 0
-    assert found["booked_bytes"] > found["total_bytes"]
+    assert found["reserved_bytes"] > found["total_bytes"]
     assert [(place["host"], place["fits"], place["why"]) for place in found["places"]] == [(host.name, True, "")]
     host.is_drained = True
     host.save()

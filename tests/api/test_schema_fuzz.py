@@ -57,14 +57,14 @@ PROMISES = CHECKS.get_by_names(
 @pytest.fixture(scope="module")
 def schema():
     loaded = schemathesis.openapi.from_dict(DESCRIPTION)
-    # The doors are tested beside this; keys made up here would only close them.
+    # Those endpoints are tested beside this; keys made up here would only close them.
     loaded.config.generation.update(with_security_parameters=False)
     loaded.app = get_wsgi_application()
     return loaded
 
 
 @dataclass(frozen=True)
-class Yard:
+class World:
     """A team with one thing of every kind, a key of everybody, and what the fields of requests may name of it."""
 
     side: Side
@@ -73,7 +73,7 @@ class Yard:
 
 
 @pytest.fixture
-def yard(host, artifact, root):
+def world(host, artifact, root):
     """Rows of every kind for the requests to hit; the admin runs the installation too."""
     from webapp.accounts.services import create_key
 
@@ -88,7 +88,7 @@ def yard(host, artifact, root):
         "calibration": own.text.pk, "judging": own.text.pk, "key": own.key.pk, "deployment": own.deployment.pk,
         "artifact": artifact.pk, "host": host.pk, "hub": own.hub.pk, "subject": f"deployment:{own.deployment.pk}",
     }  # fmt: skip
-    return Yard(own, keys, named)
+    return World(own, keys, named)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -111,19 +111,19 @@ def _takes_something(what: dict[str, Any]) -> bool:
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_keeps_what_its_description_promises(schema, yard, name, role):
-    fuzz(schema, yard, name, role, int(os.environ.get("MODELYARD_TEST_FUZZ_CASES", CI_CASES)))
+def test_an_operation_keeps_what_its_description_promises(schema, world, name, role):
+    fuzz(schema, world, name, role, int(os.environ.get("MODELYARD_TEST_FUZZ_CASES", CI_CASES)))
 
 
 @pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_keeps_its_promises_for_long(schema, yard, name, role):
-    fuzz(schema, yard, name, role, SOAK_CASES)
+def test_an_operation_keeps_its_promises_for_long(schema, world, name, role):
+    fuzz(schema, world, name, role, SOAK_CASES)
 
 
-def fuzz(schema: Any, yard: Yard, name: str, role: str, total: int) -> None:
+def fuzz(schema: Any, world: World, name: str, role: str, total: int) -> None:
     """Send generated requests, each in a savepoint that is rolled back, and hold the answers against the promises."""
     method, path = OPERATIONS[name]
     operation = schema[path][method.upper()]
@@ -144,10 +144,10 @@ def fuzz(schema: Any, yard: Yard, name: str, role: str, total: int) -> None:
         @given(case=strategy, hit=strategies.sampled_from([True, True, False]))
         def send(case: Any, hit: bool) -> None:
             if hit:
-                aim(case, route, yard)
+                aim(case, route, world)
             point = transaction.savepoint()
             try:
-                answer = case.call(headers={"Authorization": f"Bearer {yard.keys[role]}"})
+                answer = case.call(headers={"Authorization": f"Bearer {world.keys[role]}"})
                 ran[str(answer.status_code)] += 1
                 # 503 is an answer of ours: something that Modelyard needs, such as a hub, is not to be had.
                 assert answer.status_code < 500 or answer.status_code == 503, answer.content[:500]
@@ -177,11 +177,11 @@ def one_connection() -> Iterator[None]:
             signal.connect(close_old_connections)
 
 
-def aim(case: Any, route: Route, yard: Yard) -> None:
+def aim(case: Any, route: Route, world: World) -> None:
     """Let the request name things that exist, so that what lies behind a 404 is reached too."""
     for name in case.path_parameters or {}:
-        case.path_parameters[name] = route.sample(name).value(yard.side)
+        case.path_parameters[name] = route.sample(name).value(world.side)
     for part in (case.query, case.body):
         if isinstance(part, dict):
-            known = {name for name, value in part.items() if name in yard.named and not isinstance(value, dict | list)}
-            part.update({name: yard.named[name] for name in known})
+            known = {name for name, value in part.items() if name in world.named and not isinstance(value, dict | list)}
+            part.update({name: world.named[name] for name in known})

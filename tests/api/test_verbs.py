@@ -22,7 +22,7 @@ def forms() -> set[str]:
 def _walk(patterns, space):
     for pattern in patterns:
         if isinstance(pattern, URLResolver):
-            # The API has a description of its own; the gateways' door is for no person.
+            # The API has a description of its own; the gateways' endpoints are for no person.
             if str(pattern.pattern) not in ("api/v1/", "internal/"):
                 inner = f"{space}{pattern.namespace}:" if pattern.namespace else space
                 yield from _walk(pattern.url_patterns, inner)

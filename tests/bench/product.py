@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from tests.journey.yard import Yard, check_out, free_port, printed
+from tests.journey.stack import Stack, check_out, free_port, printed
 from tests.parts import figures
 from tests.parts.figures import Figure
 from tests.parts.memory import pss_bytes
@@ -20,48 +20,48 @@ IDLE_S = 60
 
 def measure(cold: bool) -> Iterator[Figure]:
     """Start an installation and measure it. `cold`: with an empty cache, as on a new machine."""
-    with _yard(cold) as yard:
-        text, seconds = yard.start()
+    with _stack(cold) as stack:
+        text, seconds = stack.start()
         key = printed(text, "API key")
         name = "first `make run` to the first answer" + (", empty caches" if cold else ", images cached")
         yield Figure(name, seconds, 360, "s")
-        yield from estimate_errors(yard, key)
-        yield create_to_ready(yard, key)
-        yield killed_to_page(yard, printed(text, "Sign in"), printed(text, "Password"))
-        yard.wait_for("smollm2", "ready", key)
-        yield from idle_cost(yard)
-        yard.interrupt()
-        _text, seconds = yard.start()
+        yield from estimate_errors(stack, key)
+        yield create_to_ready(stack, key)
+        yield killed_to_page(stack, printed(text, "Sign in"), printed(text, "Password"))
+        stack.wait_for("smollm2", "ready", key)
+        yield from idle_cost(stack)
+        stack.interrupt()
+        _text, seconds = stack.start()
         yield Figure("second `make run` to ready", seconds, 20, "s")
 
 
-def create_to_ready(yard: Yard, key: str, rounds: int = 5) -> Figure:
+def create_to_ready(stack: Stack, key: str, rounds: int = 5) -> Figure:
     """Median of `rounds`: from the request to `ready`, less the engine's own time from its start to loaded."""
     beyond = []
-    artifact = yard.deployment("smollm2", key)["artifact_id"]
+    artifact = stack.deployment("smollm2", key)["artifact_id"]
     for number in range(rounds):
         name = f"bench-{number}"
         began = time.time()
-        made = yard.api("/deployments", key, "POST", {"name": name, "artifact": artifact})
-        ready = yard.wait_for(name, "ready", key)["replicas"][0]["ready_at"]
+        made = stack.api("/deployments", key, "POST", {"name": name, "artifact": artifact})
+        ready = stack.wait_for(name, "ready", key)["replicas"][0]["ready_at"]
         total = datetime.fromisoformat(ready).timestamp() - began
-        beyond.append(total - engine_load_s(yard, made["replicas"][0]["id"]))
-        yard.api(f"/deployments/{made['id']}", key, "DELETE")
-        while yard.deployment(name, key):
+        beyond.append(total - engine_load_s(stack, made["replicas"][0]["id"]))
+        stack.api(f"/deployments/{made['id']}", key, "DELETE")
+        while stack.deployment(name, key):
             time.sleep(0.1)
     return Figure("create to ready, beyond the engine's own load", sorted(beyond)[rounds // 2], 2, "s")
 
 
-def killed_to_page(yard: Yard, username: str, password: str) -> Figure:
+def killed_to_page(stack: Stack, username: str, password: str) -> Figure:
     """From `docker kill` of the engine to the word "restarting" on a deployment's open page."""
     import docker
 
     from tests.parts.browser import chromium, sign_in
 
-    client = docker.DockerClient(base_url=yard.docker_host())
+    client = docker.DockerClient(base_url=stack.docker_host())
     [container] = client.containers.list(filters={"label": "modelyard.kind=replica"})
     with chromium() as browser:
-        page = sign_in(browser, yard.url, username, password)
+        page = sign_in(browser, stack.url, username, password)
         page.get_by_role("link", name="smollm2").first.click()
         page.get_by_role("heading", name="Replicas").wait_for()
         time.sleep(2)  # the socket is open and quiet
@@ -73,11 +73,11 @@ def killed_to_page(yard: Yard, username: str, password: str) -> Figure:
     return Figure("engine killed to `restarting` on an open page", seconds, 1, "s")
 
 
-def engine_load_s(yard: Yard, replica_id: int) -> float:
+def engine_load_s(stack: Stack, replica_id: int) -> float:
     """Seconds from the container's start to the engine's own line that it listens with the model loaded."""
     import docker
 
-    client = docker.DockerClient(base_url=yard.docker_host())
+    client = docker.DockerClient(base_url=stack.docker_host())
     try:
         labels = ["modelyard.kind=replica", f"modelyard.id={replica_id}"]
         [container] = client.containers.list(filters={"label": labels})
@@ -91,10 +91,10 @@ def engine_load_s(yard: Yard, replica_id: int) -> float:
         client.close()
 
 
-def estimate_errors(yard: Yard, key: str) -> Iterator[Figure]:
+def estimate_errors(stack: Stack, key: str) -> Iterator[Figure]:
     """Estimated against reported bytes of mapped weights and KV cache, in MiB."""
     deadline = time.monotonic() + 10
-    while not (replica := yard.deployment("smollm2", key)["replicas"][0])["observed"]:
+    while not (replica := stack.deployment("smollm2", key)["replicas"][0])["observed"]:
         # The engine's lines are stored a moment after it is ready.
         if time.monotonic() > deadline:
             break
@@ -106,10 +106,10 @@ def estimate_errors(yard: Yard, key: str) -> Iterator[Figure]:
         yield Figure(f"memory estimate against llama.cpp's own lines: {term}", error, 1, "MiB")
 
 
-def idle_cost(yard: Yard) -> Iterator[Figure]:
+def idle_cost(stack: Stack) -> Iterator[Figure]:
     """CPU and memory of every process of the control plane over a quiet minute; engines and dockerd apart."""
     time.sleep(20)  # what starting left behind may end first
-    pids = control_plane(yard)
+    pids = control_plane(stack)
     assert len(pids) > 5, pids  # web, gateways, worker, watcher, clock and the one that starts them
     before, began = sum(map(cpu_ticks, pids)), time.monotonic()
     time.sleep(IDLE_S)
@@ -118,9 +118,9 @@ def idle_cost(yard: Yard) -> Iterator[Figure]:
     yield Figure("control plane idle: memory (PSS)", sum(map(memory_bytes, pids)) / 1e6, 450, "MB")
 
 
-def control_plane(yard: Yard) -> list[int]:
+def control_plane(stack: Stack) -> list[int]:
     """Every process below `make run`."""
-    assert yard.process is not None
+    assert stack.process is not None
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -129,7 +129,7 @@ def control_plane(yard: Yard) -> list[int]:
             except OSError:
                 continue
             children.setdefault(parent, []).append(int(entry.name))
-    found, queue = [], [yard.process.pid]
+    found, queue = [], [stack.process.pid]
     while queue:
         pid = queue.pop()
         found.append(pid)
@@ -160,19 +160,19 @@ def _docker_time(text: str) -> float:
 
 
 @contextmanager
-def _yard(cold: bool) -> Iterator[Yard]:
+def _stack(cold: bool) -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="yard-") as folder, tempfile.TemporaryDirectory(prefix="cache-") as empty:
         if cold:
             os.environ["MODELYARD_CACHE_DIR"] = empty
         checkout = Path(folder)
         check_out(checkout)
-        yard = Yard(checkout, free_port())
+        stack = Stack(checkout, free_port())
         try:
-            yield yard
+            yield stack
         finally:
-            if yard.process is not None and yard.process.poll() is None:
-                yard.interrupt()
-            yard.down()
+            if stack.process is not None and stack.process.poll() is None:
+                stack.interrupt()
+            stack.down()
 
 
 def main() -> int:

@@ -45,8 +45,8 @@ MAKE = """
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact
 from webapp.deployments import services
-wish = services.DeploymentSpec(name={name!r}, artifact=Artifact.objects.get(), replicas={replicas})
-result = services.create(User.objects.get(username="ada"), Team.objects.get(slug="research"), wish).pk
+asked = services.DeploymentSpec(name={name!r}, artifact=Artifact.objects.get(), replicas={replicas})
+result = services.create(User.objects.get(username="ada"), Team.objects.get(slug="research"), asked).pk
 """
 
 MOVE = """
@@ -55,7 +55,7 @@ from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
 replica = Replica.objects.select_related("deployment").get(deployment_id={pk}, number={number})
 for state in {states!r}:
-    why = lifecycle.Why(code="test", text={text!r}, advice={advice!r})
+    why = lifecycle.Reason(code="test", text={text!r}, advice={advice!r})
     assert lifecycle.move(replica, ReplicaState(replica.state), ReplicaState(state), why)
 result = replica.pk
 """

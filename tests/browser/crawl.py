@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve
 
-# Not pages: JSON doors and what machines ask. The API's own documentation is one.
+# Not pages: JSON endpoints and what machines ask. The API's own documentation is one.
 NOT_PAGES = ("api/v1/", "internal/", "healthz", "metrics")
 # Pages that are there in a state that the filled site is not in: a factor set up, a link just made, a provider's
 # answer, a hub that can be reached. Tests of their own open them (test_passkeys, test_catalog_pages, tests/accounts).

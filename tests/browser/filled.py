@@ -1,4 +1,4 @@
-"""A yard with something of every kind, named as a hostile person would name it: what every page has to show.
+"""A stack with something of every kind, named as a hostile person would name it: what every page has to show.
 
 Runs inside the site's own process (`Site.do`). A room that gets new things adds a function here and its samples to
 `fill`'s answer; the crawl says which address it could not fill.
@@ -143,10 +143,10 @@ def _deployments(ada: Any, team: Any, host: Any, artifact: Any) -> tuple[Any, An
         "loads": ("placing", "starting", "loading"),
         "waits": (),
     }
-    why = lifecycle.Why(code="test", text=f"It said {HOSTILE}"[:500], advice=f"Do {SCRIPT} less.")
+    why = lifecycle.Reason(code="test", text=f"It said {HOSTILE}"[:500], advice=f"Do {SCRIPT} less.")
     for name, states in walks.items():
-        wish = services.DeploymentSpec(name=name, artifact=artifact, replicas=2 if name == "chat-small" else 1)
-        deployment = services.create(ada, team, wish)
+        asked = services.DeploymentSpec(name=name, artifact=artifact, replicas=2 if name == "chat-small" else 1)
+        deployment = services.create(ada, team, asked)
         for replica in deployment.replicas.all():
             replica = Replica.objects.select_related("deployment").get(pk=replica.pk)
             for state in states:
@@ -155,8 +155,8 @@ def _deployments(ada: Any, team: Any, host: Any, artifact: Any) -> tuple[Any, An
     deployment = Deployment.objects.get(name="chat-small")
     replica = deployment.replicas.get(number=1)
     cards = list(host.accelerators.all())
-    inventory.book(replica.holder, host.pk, 3 * GIB, {cards[0].pk: 9 * GIB, cards[1].pk: 22 * GIB})
-    inventory.book("job:99", host.pk, 2 * GIB)
+    inventory.reserve(replica.reservation_owner, host.pk, 3 * GIB, {cards[0].pk: 9 * GIB, cards[1].pk: 22 * GIB})
+    inventory.reserve("job:99", host.pk, 2 * GIB)
     estimate = [{"name": "weights", "label": f"Weights {SCRIPT}", "bytes": 143_000_000, "basis": "exact"}]
     Replica.objects.filter(deployment=deployment).update(host=host)
     Replica.objects.filter(pk=replica.pk).update(
@@ -190,8 +190,9 @@ def _schedules(ada: Any, team: Any, host: Any, artifact: Any, deployment: Any) -
 
     recipes = [{"method": "gguf", "options": {"type": kind}} for kind in ("Q4_K_M", "Q8_0")]
     schedule = Schedule.objects.create(
-        team=team, name=f"nightly {SCRIPT}", artifact=artifact, host=host, recipes=recipes, when="crontab",
-        crontab="*/10 * * * *", opens_at="22:00", shuts_at="06:00", idle_min=10, gate={"max_kl_divergence": 0.05},
+        team=team, name=f"nightly {SCRIPT}", artifact=artifact, host=host, recipes=recipes, trigger="cron",
+        cron="*/10 * * * *", window_start="22:00", window_end="06:00", idle_minutes=10,
+        gate={"max_kl_divergence": 0.05},
         measure={"chunks": 16}, deployment=deployment, is_served=True, keep_last=3, created_by=ada, note=HOSTILE[:500],
         next_due_at=timezone.now() + timedelta(minutes=7),
     )  # fmt: skip
@@ -204,7 +205,7 @@ def _schedules(ada: Any, team: Any, host: Any, artifact: Any, deployment: Any) -
         {"label": SCRIPT, "recipe": {}, "job": None, "refused": HOSTILE, "is_passed": False},
     ]
     ScheduleRun.objects.create(
-        schedule=schedule, due_at=timezone.now(), state="refused", reason=HOSTILE[:500], results=results,
+        schedule=schedule, due_at=timezone.now(), state="rejected", reason=HOSTILE[:500], results=results,
         ended_at=timezone.now(), cost_seconds=90, cost="0.0125", asked_by=IMAGE,
     )  # fmt: skip
     run = ScheduleRun.objects.create(schedule=schedule, due_at=timezone.now(), reason=HOSTILE[:500])

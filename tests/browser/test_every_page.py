@@ -63,7 +63,7 @@ RULES = {
 
 
 @pytest.fixture(scope="module")
-def yard(tmp_path_factory):
+def stack(tmp_path_factory):
     """A site with something of every kind in it, and its samples for URL parameters."""
     site = Site(tmp_path_factory.mktemp("filled"))
     try:
@@ -75,8 +75,8 @@ def yard(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def signed_in(yard, chromium):
-    site, _samples = yard
+def signed_in(stack, chromium):
+    site, _samples = stack
     context = chromium.new_context(base_url=site.url)
     page = context.new_page()
     page.goto("/accounts/login/")
@@ -114,7 +114,7 @@ class Visitor:
         self.times: list[float] = []
 
     def is_page(self, path: str) -> bool:
-        """Whether a GET of this address is answered with HTML; doors for POST alone and downloads are not pages."""
+        """Whether a GET of this address is answered with HTML; views for POST alone and downloads are not pages."""
         reply = self.context.request.get(path, max_redirects=0)
         if reply.status == 405 or reply.status in (301, 302):
             return False
@@ -174,9 +174,9 @@ class Visitor:
 
 
 @pytest.fixture(scope="module")
-def known_pages(yard, chromium, signed_in, axe):
+def known_pages(stack, chromium, signed_in, axe):
     """Every address: the patterns filled with samples, and what the links of all pages lead to."""
-    site, samples = yard
+    site, samples = stack
     frontier, missing = Frontier(), []
     for pattern in patterns():
         try:
@@ -205,16 +205,16 @@ def test_every_page_is_sound_in_every_look(known_pages):
     assert not visitor.wrong, visitor.report()
 
 
-def test_pages_before_the_sign_in_are_sound(yard, chromium, axe):
-    visitor = Visitor(yard[0], chromium, None, axe)
+def test_pages_before_the_sign_in_are_sound(stack, chromium, axe):
+    visitor = Visitor(stack[0], chromium, None, axe)
     for path in ("/accounts/login/", "/accounts/signup/", "/accounts/password/reset/"):
         visitor.visit(path)
     visitor.context.close()
     assert not visitor.wrong, visitor.report()
 
 
-def test_a_page_that_is_not_there_is_sound(yard, chromium, signed_in, axe):
-    visitor = Visitor(yard[0], chromium, signed_in, axe)
+def test_a_page_that_is_not_there_is_sound(stack, chromium, signed_in, axe):
+    visitor = Visitor(stack[0], chromium, signed_in, axe)
     visitor.visit("/nothing-here/")
     visitor.context.close()
     left = [each for each in visitor.wrong["/nothing-here/"] if "404" not in each]
@@ -227,12 +227,12 @@ BAD = """<!doctype html><html lang="en"><head><title>Bad</title><style nonce="x"
 
 
 @pytest.mark.parametrize("policy", ["script-src 'self'", ""])
-def test_a_bad_page_is_found_out(yard, chromium, signed_in, axe, policy):
+def test_a_bad_page_is_found_out(stack, chromium, signed_in, axe, policy):
     headers = {
         "Content-Type": "text/html",
         "Content-Security-Policy": f"img-src *; style-src 'unsafe-inline'; {policy}",
     }
-    visitor = Visitor(yard[0], chromium, signed_in, axe)
+    visitor = Visitor(stack[0], chromium, signed_in, axe)
     visitor.context.route("**/bad/", lambda route: route.fulfill(headers=headers, body=BAD))
     visitor.visit("/bad/")
     visitor.context.close()

@@ -1,4 +1,4 @@
-"""Every example of the help is run as it stands: `python` and `console` blocks, and `yaml` as a yard to apply.
+"""Every example of the help is run as it stands: `python` and `console` blocks, and `yaml` as a stack to apply.
 
 They run against a site with a deployment `smollm2` that answers, with MODELYARD_URL and MODELYARD_API_KEY set and
 `modelyard` in the path. In a console block the lines after `$ ` are the command, with its continued lines; other lines
@@ -68,8 +68,8 @@ def command_of(language: str, text: str, folder: Path) -> list[str]:
     if language == "python":
         return [sys.executable, "-W", "error", "-c", text]
     if language == "yaml":
-        (folder / "yard.yaml").write_text(text)
-        return ["sh", "-c", f"modelyard apply -f {shlex.quote(str(folder / 'yard.yaml'))} --dry-run"]
+        (folder / "modelyard.yaml").write_text(text)
+        return ["sh", "-c", f"modelyard apply -f {shlex.quote(str(folder / 'modelyard.yaml'))} --dry-run"]
     assert language == "console", f"no idea how to run {language}"
     commands = typed(text)
     assert commands, "a console block without a line that begins with `$ `"

@@ -26,7 +26,7 @@ for number in range({changes}):
     row = dice.choice(rows)
     old = ReplicaState(row.state)
     new = dice.choice(sorted(MOVES[old]))
-    assert lifecycle.move(row, old, new, lifecycle.Why("test", f"change {{number}}"))
+    assert lifecycle.move(row, old, new, lifecycle.Reason("test", f"change {{number}}"))
     time.sleep(max(0, began + number * {within_s} / {changes} - time.monotonic()))
 result = time.monotonic() - began
 """

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.conftest import make_yard
-from tests.gateway.yard import ADA, Yard
+from tests.gateway.conftest import make_stack
+from tests.gateway.stack import ADA, Stack
 
-__all__ = ["make_yard"]
+__all__ = ["make_stack"]
 
 pytestmark = pytest.mark.browser
 
@@ -58,16 +58,16 @@ def somebody_elses_site() -> Iterator[str]:
 
 
 def test_a_page_of_a_named_origin_reads_the_stream_and_one_of_another_is_refused(
-    chromium: Any, make_yard: Callable[..., Yard]
+    chromium: Any, make_stack: Callable[..., Stack]
 ) -> None:
-    with ExitStack() as stack:
-        named, other = (stack.enter_context(somebody_elses_site()) for _ in range(2))
-        yard = make_yard(MODELYARD_CORS_ORIGINS=f"https://app.example, {named}").start()
+    with ExitStack() as exits:
+        named, other = (exits.enter_context(somebody_elses_site()) for _ in range(2))
+        stack = make_stack(MODELYARD_CORS_ORIGINS=f"https://app.example, {named}").start()
 
         def ask(origin: str, path: str = "/v1/chat/completions", key: str = ADA, model: str = "smol") -> Any:
             page = chromium.new_page()
             page.goto(origin)
-            said = page.evaluate(ASK, [f"http://127.0.0.1:{yard.port}{path}", key, model])
+            said = page.evaluate(ASK, [f"http://127.0.0.1:{stack.port}{path}", key, model])
             page.close()
             return said
 
@@ -80,6 +80,6 @@ def test_a_page_of_a_named_origin_reads_the_stream_and_one_of_another_is_refused
             (ask(named, path="/chat/completions"), 404, "use /v1/chat/completions"),
         ):
             assert failed["status"] == status and words in failed["text"] and failed["id"]
-        yard.engine.asked.clear()
+        stack.engine.asked.clear()
         assert ask(other) == {"refused": "TypeError"}
-        assert yard.engine.asked == []  # its preflight was refused, so the question was never sent
+        assert stack.engine.asked == []  # its preflight was refused, so the question was never sent

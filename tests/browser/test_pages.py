@@ -300,7 +300,7 @@ from webapp.jobs import services as jobs
 from webapp.jobs.states import JobState
 host = Host.objects.get()
 ready = Replica.objects.get(deployment__name="chat-small")
-inventory.book(ready.holder, host.pk, 1_500_000_000, {host.accelerators.get().pk: 9_000_000_000})
+inventory.reserve(ready.reservation_owner, host.pk, 1_500_000_000, {host.accelerators.get().pk: 9_000_000_000})
 Replica.objects.filter(pk=ready.pk).update(host=host, address="172.31.5.3", port=8080,
     estimate=[dict(name="weights", label="Weights (Q8_0)", bytes=143_000_000, basis="exact"),
               dict(name="kv_cache", label="KV cache, 2 x 4096 tokens (f16)", bytes=188_743_680, basis="exact"),

@@ -26,7 +26,9 @@ def test_a_file_is_fetched_by_an_address_with_any_letters(client, ada, team, hos
     plain = unquote(name)
     small_hub.add("plain/files", {plain: gguf_bytes()})
     client.force_login(ada)
-    reply = post(client, "/fetches", {"team": team.slug, "host": host.pk, "url": f"{small_hub.url}/plain/{name}?sig=ü"})
+    reply = post(
+        client, "/downloads", {"team": team.slug, "host": host.pk, "url": f"{small_hub.url}/plain/{name}?sig=ü"}
+    )
     assert reply.status_code == 202, reply.content
     artifact = Artifact.objects.get()
     assert artifact.main_file == plain.replace(".GGUF", ".gguf") and Job.objects.get().artifact == artifact
@@ -42,7 +44,7 @@ def test_a_file_is_fetched_by_an_address_with_any_letters(client, ada, team, hos
 )  # fmt: skip
 def test_an_address_that_cannot_be_asked_is_refused_in_words(client, ada, team, host, open_net, url):
     client.force_login(ada)
-    reply = post(client, "/fetches", {"team": team.slug, "host": host.pk, "url": url})
+    reply = post(client, "/downloads", {"team": team.slug, "host": host.pk, "url": url})
     assert reply.status_code in (422, 503), reply.content
     assert not Artifact.objects.exists()
 

@@ -42,7 +42,7 @@ def test_without_a_hub_in_reach_the_page_says_what_else_there_is(client, ada, hu
     assert 'id="on-mirrors-and-proxies"' in client.get("/help/models/").content.decode()
 
 
-def test_known_models_say_where_they_would_fit(client, ada, host, hub):
+def test_popular_models_say_where_they_would_fit(client, ada, host, hub):
     client.force_login(ada)
     text = page(client, "catalog:index", q="llama 8b")
     assert "Llama 3.1 8B Instruct" in text and "local: GPU" in text
@@ -68,8 +68,8 @@ def test_a_repository_that_is_not_there_says_what_to_do(client, ada, hub):
 @pytest.mark.parametrize("name", ["ada", "bob"])
 def test_an_operator_gets_a_variant(client, request, name, team, host, hub, repo):
     client.force_login(request.getfixturevalue(name))
-    wish = {"repo": "org/Tiny-GGUF", "revision": COMMIT, "variant": "Tiny-Q8_0", "team": team.pk, "host": host.pk}
-    reply = client.post(reverse("catalog:get", args=[hub.pk]), wish)
+    asked = {"repo": "org/Tiny-GGUF", "revision": COMMIT, "variant": "Tiny-Q8_0", "team": team.pk, "host": host.pk}
+    reply = client.post(reverse("catalog:get", args=[hub.pk]), asked)
     job = Job.objects.get()
     assert reply.url == reverse("jobs:detail", args=[job.pk])
     text = client.get(reply.url).content.decode()
@@ -79,8 +79,8 @@ def test_an_operator_gets_a_variant(client, request, name, team, host, hub, repo
 
 def test_a_stranger_cannot_get_it_for_the_team(client, eve, team, host, hub, repo):
     client.force_login(eve)
-    wish = {"repo": "org/Tiny-GGUF", "variant": "Tiny-Q8_0", "team": team.pk, "host": host.pk}
-    client.post(reverse("catalog:get", args=[hub.pk]), wish)
+    asked = {"repo": "org/Tiny-GGUF", "variant": "Tiny-Q8_0", "team": team.pk, "host": host.pk}
+    client.post(reverse("catalog:get", args=[hub.pk]), asked)
     assert not Job.objects.exists() and not Artifact.objects.exists()
 
 
@@ -113,8 +113,8 @@ def test_a_hub_of_another_team_is_a_404(client, eve, team, hub):
 
 def test_a_variant_that_went_away_is_told_on_its_page(client, ada, team, host, hub, repo):
     client.force_login(ada)
-    wish = {"repo": "org/Tiny-GGUF", "revision": COMMIT, "variant": "gone", "team": team.pk, "host": host.pk}
-    reply = client.post(reverse("catalog:get", args=[hub.pk]), wish, follow=True)
+    asked = {"repo": "org/Tiny-GGUF", "revision": COMMIT, "variant": "gone", "team": team.pk, "host": host.pk}
+    reply = client.post(reverse("catalog:get", args=[hub.pk]), asked, follow=True)
     assert "has no variant" in reply.content.decode()
 
 

@@ -9,7 +9,7 @@ from webapp.accounts.models import AuditEntry
 from webapp.catalog import hubs, services
 from webapp.catalog.inspecting import inspect_repo, offer
 from webapp.catalog.models import Artifact, Hub
-from webapp.foundation.errors import Conflict, Invalid, NotAllowed, Refused, Unavailable
+from webapp.foundation.errors import Conflict, Invalid, NotAllowed, ServiceError, Unavailable
 from webapp.jobs import fetching
 from webapp.jobs.models import Job
 
@@ -131,7 +131,7 @@ def test_what_is_not_there_is_named(hub, repo, name, revision, kind, words):
 @pytest.mark.parametrize(("status", "words"), [(429, "rate limit"), (500, "answered 500"), (403, "token")])
 def test_a_hub_in_trouble_is_told_apart(hub, small_hub, repo, status, words):
     small_hub.statuses = [status]
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(ServiceError, match=words):
         hubs.repo(hub, "org/Tiny-1B-GGUF")
 
 
@@ -151,7 +151,7 @@ def test_a_hub_on_a_private_address_is_not_asked_without_an_admins_word(hub, sma
 
 def test_a_page_that_is_no_hub_is_called_that(hub, small_hub):
     hub.endpoint = f"{small_hub.url}/plain"
-    with pytest.raises(Refused):
+    with pytest.raises(ServiceError):
         hubs.search(hub, "x")
 
 

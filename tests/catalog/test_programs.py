@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from compose.tools import fetch, shelf
+from compose.tools import fetch, staging
 from compose.tools.content import check
 from compose.tools.failures import FetchError
 from tests.catalog.gguf_file import gguf_bytes
@@ -22,7 +22,7 @@ from webapp import engines
 from webapp.catalog import hubs, services
 from webapp.catalog.inspecting import inspect_path, inspect_repo, inspect_url
 from webapp.catalog.models import Artifact
-from webapp.foundation.errors import Invalid, Refused
+from webapp.foundation.errors import Invalid, ServiceError
 from workers.controllers.job import kinds
 
 pytestmark = pytest.mark.django_db
@@ -166,18 +166,18 @@ class Doors:
         models = self._new(self.folder, {f"3/{name}": content for name, content in files.items()})
         listed = [{"name": name, "size_bytes": len(content)} for name, content in files.items()]
         order = {"work": ".work/job-7", "source": str(models / "3"), "files": listed, "needed_bytes": 1}
-        shelf.prepare(order, {}, models)
+        staging.prepare(order, {}, models)
         return set(files)
 
     def made(self, files: Files) -> set[str]:
         models = self._new(self.folder, {f".work/job-7/out/{name}": content for name, content in files.items()})
-        shelf.publish({"work": ".work/job-7", "artifact": 12}, models)
+        staging.publish({"work": ".work/job-7", "artifact": 12}, models)
         return set(files)
 
     def launched(self, files: Files) -> set[str]:
         """Names alone: what lies behind them was looked at when it was brought or made."""
         if services.why_no_launch(Artifact(files=[{"name": name} for name in files], source={})):
-            raise Refused("launch")
+            raise ServiceError("launch")
         return {name for name in files if name not in ANY_NAME and name not in CONFIGS}
 
 
@@ -193,7 +193,7 @@ def passing(doors: Doors, every: int) -> list[tuple[str, str, str]]:
         for name, content, about in HOSTILE[number % every :: every]:
             try:
                 came = go(with_(name, content))
-            except (Refused, FetchError):
+            except (ServiceError, FetchError):
                 continue
             if name in came:
                 passed.append((door, name, about))

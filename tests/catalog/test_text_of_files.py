@@ -10,7 +10,7 @@ from tests.catalog.safetensors_file import CONFIG, safetensors_bytes
 from webapp.catalog import hubs, services
 from webapp.catalog.inspecting import inspect_path, inspect_repo
 from webapp.catalog.models import Artifact, CatalogModel
-from webapp.foundation.errors import Invalid, Refused
+from webapp.foundation.errors import Invalid, ServiceError
 from webapp.jobs import fetching
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
@@ -73,7 +73,7 @@ def test_a_header_with_hostile_text_loses_nothing_and_keeps_nothing_of_it(client
 def test_a_refusal_repeats_nothing_of_a_hostile_header(import_dir, content):
     path = import_dir / "hostile.gguf"
     path.write_bytes(content)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ServiceError) as refused:
         inspect_path(path)
     assert_clean(refused.value.what, refused.value.advice, refused.value.fields)
 
@@ -123,7 +123,7 @@ def test_what_a_jobs_tool_says_is_stored_clean(ada, team, host, artifact):
     jobs.move(job, JobState.QUEUED, JobState.FAILED, ending.message, advice=ending.advice + EVIL)
     done = read_ending(json.dumps({"step": "done", "files": [{"name": f"m{EVIL}"}], f"x{EVIL}": "two\nlines"}))
     assert done.result is not None and "two\nlines" in done.result.values()
-    assert_clean(*rows_of_jobs(), list(job.diary.values_list("reason", flat=True)), ending.message, ending.advice)
+    assert_clean(*rows_of_jobs(), list(job.events.values_list("reason", flat=True)), ending.message, ending.advice)
     assert not (FORBIDDEN - {"\n"}) & set("".join(texts(done.result)))
 
 

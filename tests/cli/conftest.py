@@ -41,7 +41,7 @@ result = {user.username: create_key(user, user.teams.first(), "cli")[1] for user
 
 
 @dataclass
-class Yard:
+class Stack:
     """The site, and a key of everybody."""
 
     site: Site
@@ -64,11 +64,11 @@ class Result:
 
 
 @pytest.fixture(scope="session")
-def yard(tmp_path_factory):
+def stack(tmp_path_factory):
     site = Site(tmp_path_factory.mktemp("cli-site"))
     try:
         site.start()
-        yield Yard(site, site.do(STAGE))
+        yield Stack(site, site.do(STAGE))
     finally:
         site.stop()
 
@@ -97,12 +97,12 @@ def modelyard(home, capsys):
 
 
 @pytest.fixture
-def as_person(modelyard, yard, monkeypatch):
+def as_person(modelyard, stack, monkeypatch):
     """The command line with somebody's key: as_person("ada")."""
 
     def become(name: str = "ada"):
-        monkeypatch.setenv("MODELYARD_URL", yard.url)
-        monkeypatch.setenv("MODELYARD_API_KEY", yard.keys[name])
+        monkeypatch.setenv("MODELYARD_URL", stack.url)
+        monkeypatch.setenv("MODELYARD_API_KEY", stack.keys[name])
         return modelyard
 
     return become

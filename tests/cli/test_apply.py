@@ -32,7 +32,7 @@ def name(request):
 
 @pytest.fixture
 def path(home, name):
-    path = home / "yard.yaml"
+    path = home / "modelyard.yaml"
     path.write_text(FILE.format(name=name))
     return path
 
@@ -57,7 +57,7 @@ def test_what_is_declared_is_made_once(ada, path, name):
     assert f"research/{name}-a: The model was trained for a context of 8,192 tokens" in more.out
 
 
-def test_a_wish_is_changed_and_a_setting_is_changed_or_refused_before_anything_is_done(ada, path, name):
+def test_a_request_is_changed_and_a_setting_is_changed_or_refused_before_anything_is_done(ada, path, name):
     assert ada("apply", "-f", str(path)).code == 0
     path.write_text(path.read_text().replace("desired: stopped", "desired: running"))
     done = ada("apply", "-f", str(path))
@@ -104,8 +104,8 @@ def test_names_that_are_none_are_said_with_their_lines_and_nothing_is_done(ada, 
     path.write_text(path.read_text().replace("SmolLM2/Q4_K_M", "SmolLM2/Q9").replace("host: local", "host: mars"))
     refused = ada("apply", "-f", str(path))
     assert refused.code == 2
-    assert "yard.yaml:8: There is no 'mars' among the hosts" in refused.err
-    assert "yard.yaml:11: There is no 'SmolLM2/Q9' among the artifacts" in refused.err
+    assert "modelyard.yaml:8: There is no 'mars' among the hosts" in refused.err
+    assert "modelyard.yaml:11: There is no 'SmolLM2/Q9' among the artifacts" in refused.err
     assert ada("deployments", "get", f"{name}-a").code == 2
 
 
@@ -145,7 +145,7 @@ def test_a_dry_run_tells_every_refusal(ada, path, name):
     assert dry.json["applied"] is False
 
 
-def test_a_dry_run_of_a_change_and_of_a_deletion_is_refused_to_a_viewer(as_person, yard, path, name):
+def test_a_dry_run_of_a_change_and_of_a_deletion_is_refused_to_a_viewer(as_person, stack, path, name):
     ada = as_person("ada")
     assert ada("apply", "-f", str(path)).code == 0
     change = """
@@ -153,12 +153,12 @@ from webapp.accounts.models import Membership
 Membership.objects.filter(user__username="ada").update(role={role!r})
 result = None
 """
-    yard.site.do(change.format(role="viewer"))
+    stack.site.do(change.format(role="viewer"))
     try:
         path.write_text(path.read_text().replace("2048", "1024").replace(f"{name}-b", f"{name}-c"))
         dry = ada("apply", "-f", str(path), "--dry-run", "--prune")
     finally:
-        yard.site.do(change.format(role="admin"))
+        stack.site.do(change.format(role="admin"))
     assert dry.code == 1
     for part in ("a", "b", "c"):
         assert f"{name}-{part}: " in dry.err

@@ -10,10 +10,10 @@ schedules:
     recipes:
       - options: {{type: Q4_K_M, requantise: true}}
       - options: {{type: Q5_K_M, requantise: true}}
-    crontab: "0 2 * * *"
+    cron: "0 2 * * *"
     zone: Europe/Berlin
-    opens_at: "22:00"
-    shuts_at: "06:00"
+    window_start: "22:00"
+    window_end: "06:00"
     measure: {{chunks: 8}}
     gate: {{max_kl_divergence: 0.05}}
     keep_last: 3
@@ -27,7 +27,7 @@ def name(request):
 
 @pytest.fixture
 def path(home, name):
-    path = home / "yard.yaml"
+    path = home / "modelyard.yaml"
     path.write_text(FILE.format(name=name))
     return path
 
@@ -63,7 +63,7 @@ def test_a_mistake_is_told_with_its_line_before_anything_is_done(ada, path, old,
     path.write_text(path.read_text().replace(old, new))
     refused = ada("apply", "-f", str(path))
     assert (refused.code, word in refused.err) == (2, True), refused.err
-    assert "yard.yaml:" in refused.err
+    assert "modelyard.yaml:" in refused.err
 
 
 @pytest.mark.parametrize(

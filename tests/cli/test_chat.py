@@ -16,17 +16,17 @@ publish(ROUTES)
 
 
 @pytest.fixture
-def engine(as_person, yard):
+def engine(as_person, stack):
     engine = FakeEngine()
     ada = as_person("ada")
     assert ada("deployments", "create", "--name", "talker", "--artifact", "SmolLM2/Q8_0").code == 0
-    yard.site.do(MOVES.format(name="talker", states=["placing", "starting", "loading", "ready"], text=""))
-    yard.site.do(READY.format(name="talker", port=engine.port))
+    stack.site.do(MOVES.format(name="talker", states=["placing", "starting", "loading", "ready"], text=""))
+    stack.site.do(READY.format(name="talker", port=engine.port))
     body = {"model": "talker", "messages": [{"role": "user", "content": "x"}]}
-    wait_until(lambda: yard.site.status("/v1/chat/completions", yard.keys["ada"], body) == 200)
+    wait_until(lambda: stack.site.status("/v1/chat/completions", stack.keys["ada"], body) == 200)
     engine.asked.clear()
     yield engine
-    yard.site.do('from webapp.deployments.models import Deployment; Deployment.objects.filter(name="talker").delete()')
+    stack.site.do('from webapp.deployments.models import Deployment; Deployment.objects.filter(name="talker").delete()')
     engine.stop()
 
 

@@ -55,8 +55,8 @@ def test_a_deployment_is_made_shown_stopped_and_deleted_by_name(ada):
     assert "REPLICAS" in one.out
     assert ada("deployments", "stop", "whole-life", "--json").json["desired_state"] == "stopped"
     assert ada("deployments", "start", "whole-life", "--quiet").out.strip() == str(made.json["id"])
-    diary = ada("deployments", "events", "whole-life", "--json").json["items"]
-    assert {"requested a start", "requested a stop"} <= {line["text"] for line in diary}
+    events = ada("deployments", "events", "whole-life", "--json").json["items"]
+    assert {"requested a start", "requested a stop"} <= {line["text"] for line in events}
     assert ada("deployments", "delete", "whole-life").code == 0
 
 
@@ -116,35 +116,35 @@ def test_a_stranger_finds_nothing(as_person, deployment):
     assert (told.code, deployment in told.out) == (2, False)
 
 
-def test_signing_in_keeps_the_key_where_only_its_owner_reads_it(modelyard, yard, home, monkeypatch):
-    told = modelyard("login", "--url", yard.url, "--key", yard.keys["ada"])
+def test_signing_in_keeps_the_key_where_only_its_owner_reads_it(modelyard, stack, home, monkeypatch):
+    told = modelyard("login", "--url", stack.url, "--key", stack.keys["ada"])
     assert told.code == 0, told.err
     assert "as ada" in told.out
     file = config_file(os.environ)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert modelyard("me", "get", "--json").json["username"] == "ada"
-    assert modelyard("login", "--url", yard.url, "--key", yard.keys["eve"], "--profile", "other").code == 0
+    assert modelyard("login", "--url", stack.url, "--key", stack.keys["eve"], "--profile", "other").code == 0
     assert modelyard("--profile", "other", "me", "get", "--json").json["username"] == "eve"
     assert "other" in modelyard("profiles").out
-    assert yard.keys["ada"] not in modelyard("profiles", "--json").out
+    assert stack.keys["ada"] not in modelyard("profiles", "--json").out
     assert modelyard("--profile", "other", "logout").code == 0
     assert modelyard("--profile", "other", "me", "get").code == 2
 
 
-def test_a_key_on_standard_input_is_taken_without_a_word_about_terminals(modelyard, yard, home, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(yard.keys["ada"] + "\n"))
+def test_a_key_on_standard_input_is_taken_without_a_word_about_terminals(modelyard, stack, home, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(stack.keys["ada"] + "\n"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        told = modelyard("login", "--url", yard.url)
+        told = modelyard("login", "--url", stack.url)
     assert (told.code, told.err) == (0, ""), told.err
     assert modelyard("me", "get", "--json").json["username"] == "ada"
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    told = modelyard("login", "--url", yard.url)
+    told = modelyard("login", "--url", stack.url)
     assert told.code == 2 and "No API key on standard input" in told.err
 
 
-def test_a_wrong_key_is_not_kept(modelyard, yard):
-    told = modelyard("login", "--url", yard.url, "--key", "my_wrong")
+def test_a_wrong_key_is_not_kept(modelyard, stack):
+    told = modelyard("login", "--url", stack.url, "--key", "my_wrong")
     assert told.code == 1
     assert "No valid API key" in told.err
     assert not config_file(os.environ).exists()
@@ -160,8 +160,8 @@ def test_status_shows_who_and_what(ada, deployment):
     assert ada("status", "--json").json["attention"] == ada("attention", "list", "--json").json
 
 
-def test_waiting_ends_when_the_state_is_there(ada, yard, deployment):
-    yard.site.do(MOVES.format(name=deployment, states=["placing", "starting", "loading", "ready"], text=""))
+def test_waiting_ends_when_the_state_is_there(ada, stack, deployment):
+    stack.site.do(MOVES.format(name=deployment, states=["placing", "starting", "loading", "ready"], text=""))
     for kind in ("deployments", "deployment", "Deployment"):
         told = ada("wait", kind, deployment, "--for", "ready", "--timeout", "600")
         assert (told.code, f"{deployment}: ready" in told.out) == (0, True)
@@ -178,9 +178,9 @@ def test_a_group_is_found_in_the_singular_too(ada, deployment):
     assert ada("person", "list").code == 1, "an admin's page, not an unknown command"
 
 
-def test_waiting_for_what_failed_ends_with_the_reason(ada, yard, deployment):
-    yard.site.do(MOVES.format(name=deployment, states=["placing", "failed"], text="No suitable host."))
-    yard.site.do(
+def test_waiting_for_what_failed_ends_with_the_reason(ada, stack, deployment):
+    stack.site.do(MOVES.format(name=deployment, states=["placing", "failed"], text="No suitable host."))
+    stack.site.do(
         f"from webapp.deployments.models import Replica\n"
         f"Replica.objects.filter(deployment__name={deployment!r}).update(next_due_at=None)"
     )
@@ -195,25 +195,25 @@ def test_waiting_ends_with_its_own_code_when_time_is_up(ada, deployment):
     assert "is pending after 0 s, not ready" in told.err
 
 
-def test_a_log_is_printed_without_what_steers_terminals(ada, yard, deployment):
-    yard.site.do(LOG.format(name=deployment, text="loading \x1b[2Jmodel\nready\n"))
+def test_a_log_is_printed_without_what_steers_terminals(ada, stack, deployment):
+    stack.site.do(LOG.format(name=deployment, text="loading \x1b[2Jmodel\nready\n"))
     told = ada("deployments", "logs", deployment)
     assert told.code == 0, told.err
     assert told.out.splitlines()[-1] == "ready"
     assert "\x1b" not in told.out
 
 
-def test_following_a_log_goes_on_through_a_restart(ada, yard, deployment, monkeypatch):
+def test_following_a_log_goes_on_through_a_restart(ada, stack, deployment, monkeypatch):
     from webapp.interfaces.cli import commands
 
-    yard.site.do(LOG.format(name=deployment, text="first\n"))
+    stack.site.do(LOG.format(name=deployment, text="first\n"))
     rounds = iter([LOG.format(name=deployment, text="second\n"), RESTART.format(name=deployment)])
 
     def next_round(_seconds):
         code = next(rounds, None)
         if code is None:
             raise KeyboardInterrupt
-        yard.site.do(code)
+        stack.site.do(code)
 
     monkeypatch.setattr(commands.time, "sleep", next_round)
     told = ada("deployments", "logs", deployment, "--follow")
@@ -221,8 +221,8 @@ def test_following_a_log_goes_on_through_a_restart(ada, yard, deployment, monkey
     assert told.code == 130
 
 
-def test_the_program_itself_starts_and_speaks_json(yard):
-    environment = {**os.environ, "MODELYARD_URL": yard.url, "MODELYARD_API_KEY": yard.keys["ada"]}
+def test_the_program_itself_starts_and_speaks_json(stack):
+    environment = {**os.environ, "MODELYARD_URL": stack.url, "MODELYARD_API_KEY": stack.keys["ada"]}
     ran = subprocess.run(
         [sys.executable, "-m", "webapp.interfaces.cli", "--json", "me", "get"],
         env=environment, cwd=REPOSITORY, capture_output=True, text=True,
@@ -236,7 +236,7 @@ from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
 replica = Replica.objects.select_related("deployment").get(deployment__name={name!r}, number=1)
 for state in {states!r}:
-    why = lifecycle.Why(code="test", text={text!r}, advice="")
+    why = lifecycle.Reason(code="test", text={text!r}, advice="")
     assert lifecycle.move(replica, ReplicaState(replica.state), ReplicaState(state), why)
 """
 LOG = """

@@ -6,8 +6,8 @@ import subprocess
 from tests.catalog.gguf_file import write_gguf
 
 
-def test_a_file_that_jobs_may_not_read_is_refused_with_a_command_that_works(ada, yard):
-    folder = yard.site.state / "import" / "ada's models"
+def test_a_file_that_jobs_may_not_read_is_refused_with_a_command_that_works(ada, stack):
+    folder = stack.site.state / "import" / "ada's models"
     folder.mkdir(mode=0o700)
     path = write_gguf(folder / "tiny.gguf")
     path.chmod(0o600)

@@ -45,7 +45,7 @@ def test_only_what_differs_is_sent():
     assert plan.told(step) == "~ research/chat  update  options.context_length: 4096 -> 8192"
 
 
-def test_a_wish_to_stop_is_a_change_of_its_own():
+def test_a_request_to_stop_is_a_change_of_its_own():
     step = one([want("stopped")])
     assert (step.action, step.body, step.then) == ("update", {}, "stop")
     assert plan.told(step) == "~ research/chat  update  desired: running -> stopped"

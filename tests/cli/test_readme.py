@@ -64,19 +64,19 @@ def test_every_other_command_is_run_here():
 
 
 @pytest.fixture
-def shell(yard, home):
+def shell(stack, home):
     """Runs a line as a reader types it, with the key of the person who reads."""
     command = home / "bin" / "modelyard"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec env PYTHONPATH={REPOSITORY} {sys.executable} -m webapp.interfaces.cli "$@"\n')
     command.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MODELYARD_", "DJANGO_"))}
-    own = {"PATH": f"{command.parent}:{kept['PATH']}", "HOME": str(home), "KEY": yard.keys["ada"]}
+    own = {"PATH": f"{command.parent}:{kept['PATH']}", "HOME": str(home), "KEY": stack.keys["ada"]}
 
     def run(line: str) -> str:
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", line.replace(ADDRESS, yard.url)], cwd=home, env={**kept, **own},
-            input=yard.keys["ada"] + "\n", text=True, capture_output=True, timeout=LIMIT_S,
+            ["bash", "-euo", "pipefail", "-c", line.replace(ADDRESS, stack.url)], cwd=home, env={**kept, **own},
+            input=stack.keys["ada"] + "\n", text=True, capture_output=True, timeout=LIMIT_S,
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         assert "Warning" not in done.stderr, done.stderr
@@ -86,22 +86,22 @@ def shell(yard, home):
 
 
 @pytest.fixture
-def engine(yard):
+def engine(stack):
     engine = FakeEngine()
     yield engine
-    yard.site.do(FORGET)
+    stack.site.do(FORGET)
     engine.stop()
 
 
-def test_the_readme_does_what_it_says(yard, shell, engine):
-    yard.site.do(STARTER)
+def test_the_readme_does_what_it_says(stack, shell, engine):
+    stack.site.do(STARTER)
     for line in (line for line in typed() if line.startswith("curl ")):
         assert '"status"' not in shell(line), "no problem document"
-    yard.site.do(FORGET)
+    stack.site.do(FORGET)
     for line in (line for line in typed() if line.startswith("modelyard ")):
         if line.startswith("modelyard wait "):
-            yard.site.do(MOVES.format(name="chat", states=["placing", "starting", "loading", "ready"], text=""))
-            yard.site.do(READY.format(name="chat", port=engine.port))
-            wait_until(lambda: yard.site.status("/v1/chat/completions", yard.keys["ada"], BODY) == 200)
+            stack.site.do(MOVES.format(name="chat", states=["placing", "starting", "loading", "ready"], text=""))
+            stack.site.do(READY.format(name="chat", port=engine.port))
+            wait_until(lambda: stack.site.status("/v1/chat/completions", stack.keys["ada"], BODY) == 200)
         shell(line)
-    assert "chat" in (Path(shell("pwd").strip()) / "yard.yaml").read_text()
+    assert "chat" in (Path(shell("pwd").strip()) / "modelyard.yaml").read_text()

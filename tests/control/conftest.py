@@ -11,7 +11,7 @@ from tests.schedules.conftest import end_job as end_job
 from tests.schedules.conftest import make_schedule as make_schedule
 from tests.schedules.conftest import receiver as receiver
 from tests.schedules.conftest import source as source
-from tests.schedules.conftest import wish as wish
+from tests.schedules.conftest import spec as spec
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from django.utils import timezone
 from tests.parts import dying
 from tests.parts.walks import WALKS, Scene, Walk, die_everywhere
 from webapp.deployments import lifecycle
-from webapp.deployments.lifecycle import Why
+from webapp.deployments.lifecycle import Reason
 from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
 from workers.hosts import metrics
@@ -54,7 +54,7 @@ class InMemory(Scene):
         running = {one.row_id for one in self.runtime.running("replica")}
         for row in Replica.objects.filter(state=R.LOADING, pk__in=running):
             now = timezone.now()
-            lifecycle.move(row, R.LOADING, R.READY, Why("", "answered"), ready_at=now, proven_at=now)
+            lifecycle.move(row, R.LOADING, R.READY, Reason("", "answered"), ready_at=now, proven_at=now)
 
     def containers(self) -> list[tuple[str, str, str]]:
         there = self.runtime.containers.values()

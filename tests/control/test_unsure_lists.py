@@ -123,4 +123,4 @@ def test_two_hosts_that_have_shared_an_engine_since_before_lose_nothing(cast: An
 def test_a_host_of_which_nothing_is_wrong_is_not_named(cast: Any, served: OneReplica) -> None:
     look(served, cast.host)
     assert told_of(cast.host, cast.ada) == []
-    assert cast.host.diary.filter(at__gt=timezone.now() - timedelta(hours=1)).count() <= 2
+    assert cast.host.events.filter(at__gt=timezone.now() - timedelta(hours=1)).count() <= 2

@@ -13,11 +13,11 @@ from tests.parts.images import allow
 from webapp.control.lease import Leased
 from webapp.control.loop import Controller
 from webapp.deployments import lifecycle, services
-from webapp.deployments.lifecycle import Why
+from webapp.deployments.lifecycle import Reason
 from webapp.deployments.models import Deployment, Replica, Rollout
 from webapp.deployments.states import MOVES as REPLICA_MOVES
 from webapp.deployments.states import ROLLOUT_MOVES, ReplicaState, RolloutState
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.inventory.models import Host, HostLane
 from webapp.inventory.states import MOVES as HOST_MOVES
 from webapp.jobs import services as jobs
@@ -120,7 +120,7 @@ class OneReplica(World):
         """What the watcher does."""
         row = self.row()
         if row is not None and row.state == R.LOADING and self.runtime.running("replica"):
-            lifecycle.move(row, R.LOADING, R.READY, Why("", "answered"), ready_at=timezone.now())
+            lifecycle.move(row, R.LOADING, R.READY, Reason("", "answered"), ready_at=timezone.now())
 
     def ask(self, number: int) -> None:
         (services.start, services.stop, services.stop)[number % 3](self.cast.ada, self.deployment)
@@ -168,7 +168,7 @@ class OneJob(World):
 
     def ask(self, number: int) -> None:
         row = self.row()
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(ServiceError):
             (jobs.cancel, jobs.retry)[number % 2](self.cast.ada, row)
 
     def calm(self) -> None:
@@ -241,7 +241,7 @@ class OneRun(World):
                 self.cast.end_job(job)
 
     def ask(self, number: int) -> None:
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(ServiceError):
             schedules.cancel(self.cast.ada, self.row())
 
     def calm(self) -> None:
@@ -274,20 +274,20 @@ class OneRollout(World):
 
     def _fail(self, replica: Replica) -> None:
         if R.FAILED in REPLICA_MOVES[R(replica.state)]:
-            lifecycle.record_crash(replica, Why("exited", "It ended with code 1."), retry=False, counts=True)
+            lifecycle.record_crash(replica, Reason("exited", "It ended with code 1."), retry=False, counts=True)
 
     def _bring(self, replica: Replica) -> None:
         """One move further, as workers and watcher would."""
         way = [R.PENDING, R.PLACING, R.STARTING, R.LOADING, R.READY]
         state = R(replica.state)
         if replica.retired_at is not None and state in (R.READY, R.PENDING, R.FAILED, R.PLACING, R.STARTING, R.LOADING):
-            lifecycle.finish_stop(replica, state, Why("", ""))
+            lifecycle.finish_stop(replica, state, Reason("", ""))
         elif state == R.FAILED:
-            lifecycle.begin_again(replica, R.FAILED, Why("", ""))
+            lifecycle.begin_again(replica, R.FAILED, Reason("", ""))
         elif state in way[:-1]:
             new = way[way.index(state) + 1]
             settled = {"ready_at": timezone.now() - timedelta(minutes=1), "crash_count": 0} if new == R.READY else {}
-            lifecycle.move(replica, state, new, Why("", ""), **settled)
+            lifecycle.move(replica, state, new, Reason("", ""), **settled)
 
     def ask(self, number: int) -> None:
         self.edits += 1
@@ -295,12 +295,14 @@ class OneRollout(World):
         try:
             if number % 3 == 0:
                 options = {"context_length": 1024 + 256 * self.edits}
-                services.edit(self.cast.ada, deployment, services.DeploymentPatch({"options": options}, may_gap=True))
+                services.edit(
+                    self.cast.ada, deployment, services.DeploymentPatch({"options": options}, allow_downtime=True)
+                )
             elif number % 3 == 1:
                 services.scale(self.cast.ada, deployment, 1 + self.edits % 2)
             else:
                 services.start(self.cast.ada, deployment)
-        except Refused:
+        except ServiceError:
             pass
 
     def calm(self) -> None:

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from tests.schedules.conftest import make_schedule as make_schedule
 from tests.schedules.conftest import source as source
-from tests.schedules.conftest import wish as wish
+from tests.schedules.conftest import spec as spec
 from webapp.deployments import sharing
 from webapp.deployments.states import ReplicaState
 from webapp.interfaces.kit import attention
@@ -129,7 +129,7 @@ def test_what_takes_as_long_as_usual_is_not_named(ada, host, deployment, state, 
 
 
 @pytest.mark.parametrize(("state", "wanted"), [("ready", "stopped"), ("stopped", "running"), ("failed", "stopped")])
-def test_a_wish_that_was_just_changed_is_given_time_however_long_the_state_has_lasted(
+def test_a_desired_state_that_was_just_changed_is_given_time_however_long_the_state_has_lasted(
     ada, host, deployment, state, wanted
 ):
     as_old_as(deployment.replicas.get(), timedelta(days=3), state=state, next_due_at=timezone.now())
@@ -193,7 +193,7 @@ def test_a_cancellation_is_late_when_it_was_asked_for_long_ago_however_old_the_j
     assert (found.since, found.reason) == (long_ago, f"It was cancelled and is still {state}.")
 
 
-@pytest.mark.parametrize("state", ["failed", "refused"])
+@pytest.mark.parametrize("state", ["failed", "rejected"])
 def test_a_run_that_failed_or_was_refused_is_named_until_a_later_one_is_better(ada, make_schedule, state):
     from webapp.schedules.models import ScheduleRun
 

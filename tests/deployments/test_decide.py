@@ -1,4 +1,4 @@
-"""What comes next for a replica: every state with every wish and every observation."""
+"""What comes next for a replica: every state with every desired state and every observation."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -35,7 +35,7 @@ OLD = Observed((seen("running", attempt=2, container_id="old"), seen("running"))
 SILENT_BRIEFLY, SILENT_LONG = Observed(unreachable_s=5), Observed(unreachable_s=31)
 
 TABLE: list[tuple[str, View, Observed, d.Step]] = [
-    # A wish to run, from the beginning to ready.
+    # Desired to run, from the beginning to ready.
     ("a new one is placed", view(S.PENDING), NOTHING, d.Place()),
     ("a placed one needs an image", view(S.PLACING), NOTHING, d.EnsureImage()),
     ("a pulled image is looked for", view(S.PULLING), NOTHING, d.EnsureImage()),
@@ -148,7 +148,7 @@ def every_decision() -> list[tuple[View, Observed, d.Step]]:
     return rows
 
 
-def test_every_state_with_every_wish_and_observation_has_a_step() -> None:
+def test_every_state_with_every_desired_state_and_observation_has_a_step() -> None:
     assert len(every_decision()) == 12 * 3 * (5 + len(Container)) * 2 * 3
 
 

@@ -312,7 +312,7 @@ def test_hosts_that_a_person_does_not_see_are_not_in_the_filter(client, eve, dep
 
 
 @pytest.mark.parametrize("actor", ["", "modelyard", "Modelyard"])
-def test_the_diary_calls_modelyard_by_its_name(client, ada, deployment, actor):
+def test_the_events_call_modelyard_by_its_name(client, ada, deployment, actor):
     from webapp.deployments.models import ReplicaEvent
 
     services.scale(None, deployment, 2)

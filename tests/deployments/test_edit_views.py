@@ -18,10 +18,10 @@ FACTS = {
 def served(artifact: Any, ada: Any, team: Any) -> Any:
     artifact.facts = FACTS
     artifact.save()
-    wish = services.DeploymentSpec(
+    asked = services.DeploymentSpec(
         "chat", artifact=artifact, options={"batch_size": 512}, aliases=("gpt-4o",), replicas=2
     )
-    return services.create(ada, team, wish)
+    return services.create(ada, team, asked)
 
 
 def typed(deployment: Any, **changed: Any) -> dict[str, Any]:
@@ -103,16 +103,19 @@ def test_a_gap_is_announced_and_confirmed(client: Any, ada: Any, served: Any, ho
     services.scale(ada, served, 1)
     replica = served.replicas.get(number=1)
     placing.place(replica)
-    size = host.bookings.filter(accelerator=None).get().size_bytes
+    size = host.reservations.filter(accelerator=None).get().size_bytes
     type(host).objects.update(usable_bytes=int(size * 1.5))
     client.force_login(ada)
     change = {"options-context_length": 2048, "replicas": 1}
     shown = client.post(address("change", served), typed(served, **change)).content.decode()
-    assert "Not enough memory to run the old and the new replica side by side" in shown and 'name="may_gap"' in shown
+    assert (
+        "Not enough memory to run the old and the new replica side by side" in shown
+        and 'name="allow_downtime"' in shown
+    )
     refused = client.post(address("edit", served), typed(served, **change))
     assert refused.status_code == 422 and "Allow downtime" in refused.content.decode()
-    assert client.post(address("edit", served), typed(served, may_gap="on", **change)).status_code == 302
-    assert served.rollouts.first().may_gap
+    assert client.post(address("edit", served), typed(served, allow_downtime="on", **change)).status_code == 302
+    assert served.rollouts.first().allow_downtime
 
 
 def test_scaling_restarting_and_going_back_are_one_click_each(client: Any, ada: Any, served: Any) -> None:

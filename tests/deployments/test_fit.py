@@ -107,15 +107,15 @@ def case_of_a_pinned_host() -> Any:
     return make_files(33, small, large), {"host": small}, [("small", "never", "", "the most that is free is 8.0 GiB")]
 
 
-def case_of_booked_memory() -> Any:
+def case_of_reserved_memory() -> Any:
     host = make_host("busy", memory_gib=32)
-    inventory.book("job:1", host.pk, 26 * GIB)
+    inventory.reserve("job:1", host.pk, 26 * GIB)
     return make_files(10, host), {}, [("busy", "when_empty", "memory", "It needs")]
 
 
-def case_of_a_booked_card() -> Any:
+def case_of_a_reserved_card() -> Any:
     host = make_host("busy", 24, 24)
-    inventory.book("job:1", host.pk, GIB, {host.accelerators.first().pk: 20 * GIB})
+    inventory.reserve("job:1", host.pk, GIB, {host.accelerators.first().pk: 20 * GIB})
     return make_files(33, host), {}, [("busy", "when_empty", "2 GPUs", "accelerators together; 28.0 GiB are free")]
 
 
@@ -216,7 +216,7 @@ def ask_the_worker(ada: Any, team: Any, artifact: Artifact, given: dict[str, Any
     assert (replica.host.name, where) in [(host, kind) for host, _when, kind, _why in takers]
 
 
-def test_each_of_two_cards_is_booked_for_its_share(ada: Any, team: Any) -> None:
+def test_each_of_two_cards_is_reserved_for_its_share(ada: Any, team: Any) -> None:
     artifact, _given, _answers = two_cards()
     place = fit.answer(services.DeploymentSpec("chat", artifact=artifact, engine="llamacpp")).best
     assert place is not None
@@ -224,10 +224,10 @@ def test_each_of_two_cards_is_booked_for_its_share(ada: Any, team: Any) -> None:
     assert len(shares) == 2 and sum(shares.values()) >= place.need.on(2)
     assert all(size <= 24 * GIB for size in shares.values())
     gpu_terms = sum(term.bytes for term in place.terms if term.place == "gpu")
-    assert gpu_terms <= sum(shares.values()) <= gpu_terms + 2, "what is shown is what is booked"
+    assert gpu_terms <= sum(shares.values()) <= gpu_terms + 2, "what is shown is what is reserved"
     ask_the_worker(ada, team, artifact, {}, [("pair", "now", "2 GPUs", "")])
-    booked = dict(Accelerator.objects.values_list("pk", "booked_bytes"))
-    assert booked == shares
+    reserved = dict(Accelerator.objects.values_list("pk", "reserved_bytes"))
+    assert reserved == shares
 
 
 def test_a_size_alone_is_answered_by_the_same_rules(db: None) -> None:

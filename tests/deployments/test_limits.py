@@ -48,7 +48,7 @@ def test_a_change_is_written_down_once_with_who_made_it(ada: Any, made: Deployme
     services.edit(ada, made, DeploymentPatch(max_tokens_default=100))
     [entry] = AuditEntry.objects.filter(verb="deployment.limits")
     assert entry.detail == {"changes": {"max_tokens_default": ["engine default", "100"]}}
-    [line] = made.diary.filter(text__contains="Default max tokens")
+    [line] = made.events.filter(text__contains="Default max tokens")
     assert (line.text, line.actor) == ("set Default max tokens: engine default → 100", "ada")
 
 
@@ -71,7 +71,7 @@ def test_what_cannot_be_kept_is_refused_by_its_field(
     assert known_to_gateways() == (None, 500)
 
 
-def test_the_api_tells_changes_and_rehearses_them(client: Any, ada: Any, eve: Any, team: Any, files: Any) -> None:
+def test_the_api_tells_changes_and_tries_them_out(client: Any, ada: Any, eve: Any, team: Any, files: Any) -> None:
     body = {"name": "chat", "artifact": files.pk, "max_tokens_default": 100}
     made = send(client, ada, team, "post", "/deployments", body).json()
     assert (made["max_tokens_default"], made["max_tokens_limit"]) == (100, 0)

@@ -151,7 +151,7 @@ STATES = list(ReplicaState)
 
 
 def test_the_database_sums_up_replicas_in_the_same_word_as_the_page(make_deployment: Any) -> None:
-    """Every pair of states, wanted and retired, waiting for another try or not, under every wish."""
+    """Every pair of states, wanted and retired, waiting for another try or not, under every desired state."""
     now, made = timezone.now(), 0
     for first, second in itertools.combinations_with_replacement(STATES, 2):
         for desired, wanted in ((Desired.RUNNING, 2), (Desired.RUNNING, 1), (Desired.STOPPED, 2), (Desired.RUNNING, 0)):

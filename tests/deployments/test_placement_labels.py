@@ -163,7 +163,7 @@ def test_a_restart_that_no_host_would_take_is_refused(ada: Any, root: Any, team:
     ask_to_place(made)
     change_host(root, hosts["both"], HostChange(labels=["eu"]))
     with pytest.raises(Conflict, match=r"^It doesn't fit on any host\. .*both: The host lacks the label rack-3\."):
-        services.restart(ada, made, may_gap=True)
+        services.restart(ada, made, allow_downtime=True)
     assert made.replicas.get().retired_at is None
     change_host(root, hosts["both"], HostChange(labels=["rack-3"]))
     services.restart(ada, made)
@@ -178,7 +178,7 @@ def test_a_change_to_a_label_that_no_host_carries_is_refused_with_how_to_set_it(
     ask_to_place(made)
     change_host(root, make_host("theirs"), HostChange(labels=["gpu=h200"], is_shared=False, teams=[]))
     with pytest.raises(Conflict, match="An administrator sets labels on the host's page"):
-        services.edit(ada, made, DeploymentPatch({"placement_labels": ("gpu=h200",)}, may_gap=True))
+        services.edit(ada, made, DeploymentPatch({"placement_labels": ("gpu=h200",)}, allow_downtime=True))
 
 
 def ask_to_place(deployment: Deployment) -> None:

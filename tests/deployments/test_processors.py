@@ -1,4 +1,4 @@
-"""A deployment and the processors of its host: what they cannot run is refused by every door before anything starts."""
+"""A deployment and the processors of its host: what they cannot run is refused before anything starts."""
 
 import html
 import json
@@ -63,13 +63,13 @@ def test_four_bits_are_asked_for_where_the_processors_have_the_kernel_or_nobody_
     plain: Any, awq: Any, ada: Any, team: Any, flags: frozenset[str], is_refused: bool
 ) -> None:
     give(plain, flags)
-    wish = services.DeploymentSpec("chat", artifact=awq)
+    asked = services.DeploymentSpec("chat", artifact=awq)
     if is_refused:
         with pytest.raises(Invalid, match="without AVX-512") as refusal:
-            services.create(ada, team, wish)
+            services.create(ada, team, asked)
         assert set(refusal.value.fields) == {"artifact"} and "GGUF with llama.cpp" in str(refusal.value)
     else:
-        services.create(ada, team, wish)
+        services.create(ada, team, asked)
     assert Deployment.objects.exists() is not is_refused
 
 
@@ -144,10 +144,10 @@ def test_a_deployment_that_cannot_run_may_still_be_scaled_and_stopped(
 
 def test_going_back_to_what_cannot_run_is_refused(plain: Any, awq: Any, half: Any, ada: Any, team: Any) -> None:
     deployment = services.create(ada, team, services.DeploymentSpec("chat", artifact=awq))
-    services.edit(ada, deployment, services.DeploymentPatch({"artifact": half}, may_gap=True))
+    services.edit(ada, deployment, services.DeploymentPatch({"artifact": half}, allow_downtime=True))
     give(plain, AVX2)
     with pytest.raises(Invalid, match="without AVX-512"):
-        services.roll_back(ada, deployment, 1, may_gap=True)
+        services.roll_back(ada, deployment, 1, allow_downtime=True)
 
 
 def test_the_page_says_it_beside_the_form_and_refuses_what_is_sent(

@@ -14,7 +14,7 @@ from webapp.deployments.states import Desired, ReplicaState
 S = ReplicaState
 ROLLING = Goal(Desired.RUNNING, wanted=2, generation=2, is_rolling=True, can_go_back=True)
 STEADY = Goal(Desired.RUNNING, wanted=2, generation=1)
-GAP = replace(ROLLING, may_gap=True, has_room=False)
+GAP = replace(ROLLING, allow_downtime=True, has_room=False)
 REPLACED = "replaced"
 ROOM = "freeing memory for the new replica"
 
@@ -66,7 +66,7 @@ TABLE: list[tuple[str, Goal, list[Member], r.Step]] = [
     ("its memory is waited for", GAP, [LEAVING, TWO], Hold("waiting for the memory of a replica that is stopping")),
     ("then the new one comes", replace(GAP, has_room=True), [TWO], Add(1)),
     ("the only one goes as well", replace(GAP, wanted=1), [ONE], Retire((1,), ROOM)),
-    ("without leave to interrupt the new one waits for room", replace(GAP, may_gap=False), [ONE, TWO], Add(1)),
+    ("without leave to interrupt the new one waits for room", replace(GAP, allow_downtime=False), [ONE, TWO], Add(1)),
     ("its memory is waited for too", replace(GAP, wanted=1), [LEAVING],
      Hold("waiting for the memory of a replica that is stopping")),
     ("when it is gone the new one comes, room or not", replace(GAP, wanted=1), [], Add(1)),
@@ -142,13 +142,13 @@ class World(RuleBasedStateMachine):
 
     # What people do.
 
-    @rule(is_bad=st.booleans(), may_gap=st.booleans())
-    def edit(self, is_bad: bool, may_gap: bool) -> None:
+    @rule(is_bad=st.booleans(), allow_downtime=st.booleans())
+    def edit(self, is_bad: bool, allow_downtime: bool) -> None:
         self.last_generation += 1
         if is_bad:
             self.bad.add(self.last_generation)
         self.goal = replace(
-            self.goal, generation=self.last_generation, is_rolling=True, may_gap=may_gap,
+            self.goal, generation=self.last_generation, is_rolling=True, allow_downtime=allow_downtime,
             can_go_back=self.good is not None,
         )  # fmt: skip
 
@@ -221,7 +221,7 @@ class World(RuleBasedStateMachine):
         match m.state:
             case S.STOPPED:
                 return replace(m, state=S.PENDING)
-            case S.DRAINING:  # a stop that has begun is carried out, whatever is wished by then
+            case S.DRAINING:  # a stop that has begun is carried out, whatever is desired by then
                 return replace(m, state=S.STOPPING)
             case S.STOPPING:
                 return replace(m, state=S.STOPPED)
@@ -256,7 +256,7 @@ class World(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Left in peace, the deployment comes to rest with what is wanted, or says what it waits for."""
-        self.goal = replace(self.goal, desired=Desired.RUNNING, may_gap=True)
+        self.goal = replace(self.goal, desired=Desired.RUNNING, allow_downtime=True)
         for _round in range(200):
             if not self.advanced() | self.reconciled():
                 break

@@ -32,7 +32,7 @@ def test_eight_workers_that_look_at_once_add_one_replica(served: Any, ada: Any) 
     race(lambda _number: rolling.advance(served.pk))
     assert served.replicas.exclude(retired_at=None).count() == 1
     assert served.replicas.filter(retired_at=None).count() == 3
-    assert served.diary.filter(text__startswith="removes replica").count() == 1
+    assert served.events.filter(text__startswith="removes replica").count() == 1
 
 
 def test_of_eight_people_who_edit_the_same_revision_one_wins(served: Any, ada: Any) -> None:

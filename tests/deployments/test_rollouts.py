@@ -36,8 +36,8 @@ def small(artifact: Any) -> Any:
 def serve(small: Any, ada: Any, team: Any) -> Callable[..., Any]:
     """A deployment whose replicas are all in service."""
 
-    def make(replicas: int = 2, **wish: Any) -> Deployment:
-        made = services.create(ada, team, services.DeploymentSpec("chat", artifact=small, replicas=replicas, **wish))
+    def make(replicas: int = 2, **spec: Any) -> Deployment:
+        made = services.create(ada, team, services.DeploymentSpec("chat", artifact=small, replicas=replicas, **spec))
         bring_up(made)
         return made
 
@@ -58,11 +58,11 @@ def bring(replica: Replica) -> None:
     claimed = lifecycle.REPLICA.claim(replica.pk)
     assert claimed is not None
     if claimed.state == ReplicaState.STOPPED:
-        lifecycle.begin_again(claimed, ReplicaState.STOPPED, lifecycle.Why("", ""))
+        lifecycle.begin_again(claimed, ReplicaState.STOPPED, lifecycle.Reason("", ""))
     placing.place(claimed)
     for old, new in (("placing", "starting"), ("starting", "loading"), ("loading", "ready")):
         columns = {"ready_at": timezone.now() - timedelta(minutes=1)} if new == "ready" else {}
-        why = lifecycle.Why("", "")
+        why = lifecycle.Reason("", "")
         assert lifecycle.move(claimed, ReplicaState(old), ReplicaState(new), why, **columns), claimed.reason
     lease.release(claimed, 4.0)
 
@@ -73,8 +73,8 @@ def end_retired(deployment: Deployment) -> None:
         claimed = lifecycle.REPLICA.claim(replica.pk)
         assert claimed is not None
         if claimed.state == ReplicaState.READY:
-            lifecycle.move(claimed, ReplicaState.READY, ReplicaState.DRAINING, lifecycle.Why("", ""))
-        lifecycle.finish_stop(claimed, ReplicaState(claimed.state), lifecycle.Why("", ""))
+            lifecycle.move(claimed, ReplicaState.READY, ReplicaState.DRAINING, lifecycle.Reason("", ""))
+        lifecycle.finish_stop(claimed, ReplicaState(claimed.state), lifecycle.Reason("", ""))
         lease.release(claimed, None)
 
 
@@ -83,8 +83,8 @@ def crash(replica: Replica, times: int = 1, retry: bool = True) -> None:
         claimed = lifecycle.REPLICA.claim(replica.pk)
         assert claimed is not None
         if claimed.state == ReplicaState.FAILED:
-            lifecycle.begin_again(claimed, ReplicaState.FAILED, lifecycle.Why("", ""))
-        lifecycle.record_crash(claimed, lifecycle.Why("exited", "It ended with code 1."), retry, counts=True)
+            lifecycle.begin_again(claimed, ReplicaState.FAILED, lifecycle.Reason("", ""))
+        lifecycle.record_crash(claimed, lifecycle.Reason("exited", "It ended with code 1."), retry, counts=True)
         lease.release(claimed, None)
 
 
@@ -143,7 +143,7 @@ def test_revisions_say_who_when_and_what(serve: Any, ada: Any, bob: Any) -> None
     assert (revision.number, revision.actor, revision.note) == (2, "bob", "less memory")
     entry = AuditEntry.objects.get(verb="deployment.edit")
     assert entry.detail["changes"] == {"options.context_length": ["4096", "2048"]}
-    assert "Context length: 4096 → 2048" in deployment.diary.filter(actor="bob").first().text
+    assert "Context length: 4096 → 2048" in deployment.events.filter(actor="bob").first().text
 
 
 def test_a_change_of_number_names_or_nothing_makes_no_revision(serve: Any, ada: Any) -> None:
@@ -173,7 +173,7 @@ def test_a_revision_that_does_not_become_ready_is_given_up_by_itself(serve: Any,
         Replica.objects.filter(pk=new.pk).update(reason_code="no_room", reason="No suitable host.", state_at=long_ago)
     elif way == "late":
         bring(new)
-        lifecycle.move(new_row(new), ReplicaState.READY, ReplicaState.LOADING, lifecycle.Why("", ""))
+        lifecycle.move(new_row(new), ReplicaState.READY, ReplicaState.LOADING, lifecycle.Reason("", ""))
         long_ago = timezone.now() - timedelta(minutes=31)
         Replica.objects.filter(pk=new.pk).update(state_at=long_ago, progress_at=long_ago)
         deployment.rollouts.filter(state="running").update(started_at=long_ago)
@@ -185,7 +185,7 @@ def test_a_revision_that_does_not_become_ready_is_given_up_by_itself(serve: Any,
     failed = deployment.rollouts.get(state="failed")
     assert failed.reason
     assert (deployment.revision.number, deployment.options) == (1, {})
-    assert "rolled back from revision 2 to 1" in "".join(e.text for e in deployment.diary.all())
+    assert "rolled back from revision 2 to 1" in "".join(e.text for e in deployment.events.all())
     assert deployment.next_due_at is None
     # The next change does not take up the number that failed.
     services.edit(ada, deployment, LONG)
@@ -239,8 +239,8 @@ def test_what_was_edited_while_stopped_starts_with_the_new_contents(serve: Any, 
     services.stop(ada, deployment)
     for replica in deployment.replicas.all():
         claimed = lifecycle.REPLICA.claim(replica.pk)
-        lifecycle.move(claimed, ReplicaState.READY, ReplicaState.DRAINING, lifecycle.Why("", ""))
-        lifecycle.finish_stop(claimed, ReplicaState.DRAINING, lifecycle.Why("", ""))
+        lifecycle.move(claimed, ReplicaState.READY, ReplicaState.DRAINING, lifecycle.Reason("", ""))
+        lifecycle.finish_stop(claimed, ReplicaState.DRAINING, lifecycle.Reason("", ""))
         lease.release(claimed, None)
     services.edit(ada, deployment, SHORT)
     assert [revision for _number, revision, _going in there(deployment)] == [1, 1]
@@ -250,7 +250,9 @@ def test_what_was_edited_while_stopped_starts_with_the_new_contents(serve: Any, 
 
 def leave_room_for(host: Any, replicas: int, deployment: Deployment) -> None:
     """Shrink the host's memory so that it holds so many replicas, each as big as the first, and half of one more."""
-    size = host.bookings.filter(holder=deployment.replicas.first().holder, accelerator=None).get().size_bytes
+    size = (
+        host.reservations.filter(owner=deployment.replicas.first().reservation_owner, accelerator=None).get().size_bytes
+    )
     type(host).objects.filter(pk=host.pk).update(usable_bytes=int(size * (replicas + 0.5)))
 
 
@@ -258,12 +260,12 @@ def test_without_room_for_both_a_gap_must_be_allowed(serve: Any, ada: Any, host:
     deployment = serve(replicas=1)
     leave_room_for(host, 1, deployment)
     planned = services.plan(deployment, LONG)
-    assert (planned.rolls, planned.needs_gap, planned.refusal) == (True, True, "")
+    assert (planned.rolls, planned.needs_downtime, planned.refusal) == (True, True, "")
     with pytest.raises(Conflict, match="one replica would be missing for about") as refused:
         services.edit(ada, deployment, LONG)
-    assert "may_gap" in refused.value.fields
+    assert "allow_downtime" in refused.value.fields
     assert deployment.revisions.count() == 1
-    services.edit(ada, deployment, DeploymentPatch(LONG.spec, may_gap=True))
+    services.edit(ada, deployment, DeploymentPatch(LONG.spec, allow_downtime=True))
     assert there(deployment) == [(1, 1, True)]
     rolling.advance(deployment.pk)
     assert there(deployment) == [(1, 1, True)], "its memory is waited for"
@@ -281,14 +283,14 @@ def test_what_fits_nowhere_is_refused_even_with_a_gap(serve: Any, ada: Any, host
     small.save()
     small.copies.create(host=host, state="present")
     with pytest.raises(Conflict, match="It doesn't fit on any host"):
-        services.edit(ada, deployment, DeploymentPatch({"artifact": small}, may_gap=True))
+        services.edit(ada, deployment, DeploymentPatch({"artifact": small}, allow_downtime=True))
     assert deployment.revisions.count() == 1
 
 
 def test_a_gap_that_failed_is_gone_back_through_too(serve: Any, ada: Any, host: Any) -> None:
     deployment = serve(replicas=1)
     leave_room_for(host, 1, deployment)
-    services.edit(ada, deployment, DeploymentPatch(LONG.spec, may_gap=True))
+    services.edit(ada, deployment, DeploymentPatch(LONG.spec, allow_downtime=True))
     end_retired(deployment)
     rolling.advance(deployment.pk)
     crash(deployment.replicas.get(number=2), retry=False)
@@ -296,7 +298,7 @@ def test_a_gap_that_failed_is_gone_back_through_too(serve: Any, ada: Any, host: 
     assert there(deployment) == [(2, 2, True), (3, 1, False)]
 
 
-def test_bad_wishes_are_refused_and_change_nothing(serve: Any, ada: Any, eve: Any, small: Any, host: Any) -> None:
+def test_bad_requests_are_refused_and_change_nothing(serve: Any, ada: Any, eve: Any, small: Any, host: Any) -> None:
     deployment = serve(replicas=1)
     elsewhere = Artifact.objects.create(
         catalog_model=small.catalog_model, format="gguf", quantisation="Q4_0", main_file="x.gguf", facts=FACTS
@@ -360,8 +362,8 @@ def test_of_what_was_replaced_the_newest_logs_stay(serve: Any, ada: Any) -> None
 def test_looking_again_and_again_changes_nothing(serve: Any, ada: Any) -> None:
     deployment = serve()
     services.edit(ada, deployment, SHORT)
-    before = there(deployment), deployment.diary.count()
+    before = there(deployment), deployment.events.count()
     for _copy in range(10):
         rolling.advance(deployment.pk)
-    assert (there(deployment), deployment.diary.count()) == before
+    assert (there(deployment), deployment.events.count()) == before
     assert Deployment.objects.get(pk=deployment.pk).next_due_at is not None

@@ -1,4 +1,4 @@
-"""Wishes for deployments."""
+"""Requests for deployments."""
 
 import pytest
 
@@ -12,16 +12,16 @@ from webapp.foundation.events.topics import ROUTES
 pytestmark = pytest.mark.django_db
 
 
-def test_a_wish_becomes_rows_a_diary_line_an_audit_row_and_a_new_snapshot(ada, team, artifact):
+def test_a_request_becomes_rows_an_event_an_audit_row_and_a_new_snapshot(ada, team, artifact):
     before = events.version(ROUTES)
     made = services.create(ada, team, services.DeploymentSpec("chat", artifact=artifact, replicas=3))
     assert Replica.objects.due().filter(deployment=made).count() == 3
-    assert made.diary.get().text == "requested a start"
+    assert made.events.get().text == "requested a start"
     assert AuditEntry.objects.get(verb="deployment.create").subject == "chat"
     assert events.version(ROUTES) > before
 
 
-def test_a_refused_wish_leaves_nothing(ada, eve, team, artifact, deployment):
+def test_a_refused_request_leaves_nothing(ada, eve, team, artifact, deployment):
     counts = Deployment.objects.count(), AuditEntry.objects.count(), events.version(ROUTES)
     with pytest.raises(Conflict):
         services.create(ada, team, services.DeploymentSpec(deployment.name, artifact=artifact))
@@ -64,7 +64,7 @@ def test_starting_a_failed_deployment_forgets_its_crashes(ada, deployment):
     assert replica.crash_count == 0
 
 
-def test_a_deployment_that_is_being_deleted_takes_no_other_wish(ada, deployment):
+def test_a_deployment_that_is_being_deleted_takes_no_other_request(ada, deployment):
     services.delete(ada, deployment)
     for verb in (services.start, services.stop):
         with pytest.raises(Conflict, match="is being deleted"):

@@ -39,7 +39,7 @@ def claimed(ada: Any, eve: Any, files: Any) -> Any:
 def starting(claimed: Any) -> Any:
     """It has its place and its image; the next thing is its container."""
     assert placing.place(claimed) == GO_ON
-    why = lifecycle.Why("", "image is on the host")
+    why = lifecycle.Reason("", "image is on the host")
     assert lifecycle.move(claimed, ReplicaState.PLACING, ReplicaState.STARTING, why, image="x")
     return claimed
 
@@ -74,7 +74,7 @@ def test_so_is_one_that_has_its_place_already(starting: Any, ada: Any, eve: Any,
     act.carry_out(decide.Create(), starting)
     assert told(starting) == refused(files)
     host.refresh_from_db()
-    assert host.booked_bytes == 0
+    assert host.reserved_bytes == 0
 
 
 def test_what_runs_goes_on(starting: Any, ada: Any, eve: Any, files: Any, monkeypatch: pytest.MonkeyPatch) -> None:

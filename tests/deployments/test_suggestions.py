@@ -20,7 +20,7 @@ def vllm(host: Host, weights_gib: float, cache_gib: int, cards: int | None = Non
 
 def take(host: Host, *gib: int) -> None:
     cards = list(host.accelerators.order_by("index"))
-    inventory.book("job:1", host.pk, GIB, {card.pk: size * GIB for card, size in zip(cards, gib, strict=True)})
+    inventory.reserve("job:1", host.pk, GIB, {card.pk: size * GIB for card, size in zip(cards, gib, strict=True)})
 
 
 @pytest.mark.parametrize("cards", [2, None])

@@ -67,12 +67,12 @@ def test_a_files_usual_engine_stays_what_it_was(api: Client, artifact: Any) -> N
 def test_the_api_lists_it_and_the_dry_run_names_its_terms(api: Client, artifact: Any) -> None:
     [told] = [engine for engine in api.get("/api/v1/engines").json() if engine["name"] == "toy"]
     assert (told["title"], told["formats"]) == ("Toy", ["gguf"]) and "stickers" in told["options"]["properties"]
-    wish = {"name": "box", "artifact": artifact.pk, "engine": "toy", "options": {"stickers": 5}}
-    answer = post(api, "deployments?dry_run=true", wish)
+    asked = {"name": "box", "artifact": artifact.pk, "engine": "toy", "options": {"stickers": 5}}
+    answer = post(api, "deployments?dry_run=true", asked)
     assert answer.status_code == 200, answer.content
     terms = {term["name"]: term["bytes"] for term in answer.json()["fit"]["terms"]}
     assert terms.keys() == {"weights", "stickers", "clockwork"} and terms["stickers"] == 5 * 1024**2
-    refused = post(api, "deployments", wish | {"options": {"stickers": 0, "context_length": 4096}})
+    refused = post(api, "deployments", asked | {"options": {"stickers": 0, "context_length": 4096}})
     assert (
         refused.status_code == 422 and {"options.stickers", "options.context_length"} <= refused.json()["errors"].keys()
     )
@@ -81,8 +81,8 @@ def test_the_api_lists_it_and_the_dry_run_names_its_terms(api: Client, artifact:
 def test_a_host_that_is_too_small_is_told_with_its_own_advice(api: Client, artifact: Any, host: Any) -> None:
     host.usable_bytes = 700 * 1024**2
     host.save()
-    wish = {"artifact": artifact.pk, "engine": "toy", "options": {"stickers": 4000}}
-    [place] = post(api, "estimates", wish).json()["places"]
+    asked = {"artifact": artifact.pk, "engine": "toy", "options": {"stickers": 4000}}
+    [place] = post(api, "estimates", asked).json()["places"]
     assert "It needs" in place["why"] and place["instead"] == "fits with 1 sheet of stickers"
 
 

@@ -6,42 +6,42 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.yard import Yard
+from tests.gateway.stack import Stack
 
 
 @pytest.fixture(scope="session")
-def shared_yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
-    yard = Yard(tmp_path_factory.mktemp("yard"), MODELYARD_MAX_BODY_BYTES=str(1024 * 1024))
+def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("stack"), MODELYARD_MAX_BODY_BYTES=str(1024 * 1024))
     try:
-        yield yard.start()
+        yield stack.start()
     finally:
-        yard.stop()
+        stack.stop()
 
 
 @pytest.fixture
-def yard(shared_yard: Yard) -> Yard:
+def stack(shared_stack: Stack) -> Stack:
     """The shared gateway, with what earlier tests left behind forgotten."""
-    shared_yard.web.records.clear()
-    shared_yard.web.refused.clear()
-    shared_yard.web.pages.clear()
-    for engine in shared_yard.engines:
+    shared_stack.web.records.clear()
+    shared_stack.web.refused.clear()
+    shared_stack.web.pages.clear()
+    for engine in shared_stack.engines:
         engine.asked.clear()
         engine.finished = engine.cancelled = 0
         engine.turns = threading.Semaphore(0)
-    return shared_yard
+    return shared_stack
 
 
 @pytest.fixture
-def make_yard(tmp_path: Path) -> Iterator[Callable[..., Yard]]:
-    """A yard of one's own, not started yet; keyword arguments become its environment."""
-    made: list[Yard] = []
+def make_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+    """A stack of one's own, not started yet; keyword arguments become its environment."""
+    made: list[Stack] = []
 
-    def make(**environment: str) -> Yard:
-        folder = tmp_path / f"yard{len(made)}"
+    def make(**environment: str) -> Stack:
+        folder = tmp_path / f"stack{len(made)}"
         folder.mkdir()
-        made.append(Yard(folder, **environment))
+        made.append(Stack(folder, **environment))
         return made[-1]
 
     yield make
-    for yard in made:
-        yard.stop()
+    for stack in made:
+        stack.stop()

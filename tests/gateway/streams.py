@@ -10,8 +10,8 @@ from typing import Any
 import h11
 from hypothesis import strategies as st
 
+from tests.gateway.stack import ADA, chat_body, read_all
 from tests.gateway.test_framing import AMBIGUOUS
-from tests.gateway.yard import ADA, chat_body, read_all
 
 # Bodies that would be requests if somebody read them as such.
 _LURES = [

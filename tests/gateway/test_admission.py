@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.yard import ADA, READER, key
+from tests.gateway.stack import ADA, READER, key
 from webapp.gateway.admission.admission import Admission, Admitted, Refusal
 from webapp.gateway.admission.body_room import BodyRoom
 from webapp.gateway.admission.key_slots import KeySlots

@@ -10,9 +10,9 @@ from time import monotonic
 import pytest
 
 from tests.gateway.mini_http import Asked, Line
+from tests.gateway.stack import Stack, chat_body, eventually, post, read_all
 from tests.gateway.test_framing import statuses
 from tests.gateway.test_upgrades import LAST, SMUGGLED, asked
-from tests.gateway.yard import Yard, chat_body, eventually, post, read_all
 from webapp.foundation import paths
 from webapp.gateway import settings
 from webapp.gateway.http.connection import Connection
@@ -33,17 +33,17 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("broken", UNREADABLE)
-def test_what_cannot_be_read_waits_for_the_answers_before_it(yard: Yard, broken: bytes) -> None:
+def test_what_cannot_be_read_waits_for_the_answers_before_it(stack: Stack, broken: bytes) -> None:
     """The valid ones get theirs, the broken one its 400, and nothing behind it is read."""
-    answer = yard.raw(post(HANGS) + PAGE + broken + LAST)
+    answer = stack.raw(post(HANGS) + PAGE + broken + LAST)
     assert statuses(answer) == [200, 200, 400]
-    assert [page.target for page in yard.web.pages] == ["/page"]
+    assert [page.target for page in stack.web.pages] == ["/page"]
 
 
 @pytest.mark.parametrize("broken", UNREADABLE)
-def test_a_running_stream_ends_before_the_400_behind_it(yard: Yard, broken: bytes) -> None:
+def test_a_running_stream_ends_before_the_400_behind_it(stack: Stack, broken: bytes) -> None:
     """Its head had promised to keep the connection: the client waited for the header timeout."""
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as line:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as line:
         line.sendall(post(STREAMS))
         begun = line.recv(10)
         line.sendall(broken)
@@ -52,8 +52,8 @@ def test_a_running_stream_ends_before_the_400_behind_it(yard: Yard, broken: byte
     assert answer.index(b"[DONE]") < answer.index(b"HTTP/1.1 400 ")
 
 
-def test_a_head_without_end_waits_for_the_answers_before_it(yard: Yard) -> None:
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as line:
+def test_a_head_without_end_waits_for_the_answers_before_it(stack: Stack) -> None:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as line:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         line.sendall(post(HANGS) + PAGE + b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
         for _ in range(50):
@@ -70,42 +70,42 @@ def test_a_head_without_end_waits_for_the_answers_before_it(yard: Yard) -> None:
         post(HANGS, extra="Proxy-Connection: close\r\n"),
     ],
 )
-def test_what_follows_the_last_request_does_not_cost_it_its_answer(yard: Yard, last: bytes) -> None:
+def test_what_follows_the_last_request_does_not_cost_it_its_answer(stack: Stack, last: bytes) -> None:
     """RFC 9112, 9.6: behind `close` nothing is a request; it was a 400 in the place of the answer."""
-    assert statuses(yard.raw(last + SMUGGLED + b"x" * 100_000)) == [200]
-    assert yard.web.pages == []
+    assert statuses(stack.raw(last + SMUGGLED + b"x" * 100_000)) == [200]
+    assert stack.web.pages == []
 
 
-def test_a_trailer_that_says_close_does_not_cost_the_answer(yard: Yard) -> None:
-    answer = yard.raw(CHUNKED + b"3\r\nabc\r\n0\r\nConnection: close\r\n\r\n" + LAST)
+def test_a_trailer_that_says_close_does_not_cost_the_answer(stack: Stack) -> None:
+    answer = stack.raw(CHUNKED + b"3\r\nabc\r\n0\r\nConnection: close\r\n\r\n" + LAST)
     assert statuses(answer) == [200]
-    assert [page.body for page in yard.web.pages] == [b"abc"]
+    assert [page.body for page in stack.web.pages] == [b"abc"]
 
 
-def test_a_large_question_behind_a_slow_one_is_read_to_its_end(make_yard: Callable[..., Yard]) -> None:
+def test_a_large_question_behind_a_slow_one_is_read_to_its_end(make_stack: Callable[..., Stack]) -> None:
     """Its beginning stopped the reading and nothing started it again: neither answer nor end, its bytes counted for
     ever, and a client that left was never noticed."""
-    yard = make_yard().start()
+    stack = make_stack().start()
     large = json.dumps(chat_body("smol", {"tokens": 1}, padding="x" * 600_000)).encode()
-    assert statuses(yard.raw(post(HANGS) + post(large, extra="Connection: close\r\n"))) == [200, 200]
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as line:
+    assert statuses(stack.raw(post(HANGS) + post(large, extra="Connection: close\r\n"))) == [200, 200]
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as line:
         line.sendall(post(HANGS) + post(large)[:-10])
         assert line.recv(10) == b"HTTP/1.1 2"
-    eventually(lambda: yard.metric("connections") == 0)
-    assert yard.metric("buffered_request_bytes") == 0
+    eventually(lambda: stack.metric("connections") == 0)
+    assert stack.metric("buffered_request_bytes") == 0
 
 
-def test_a_socket_that_the_gateway_refuses_itself_ends_the_connection(yard: Yard) -> None:
+def test_a_socket_that_the_gateway_refuses_itself_ends_the_connection(stack: Stack) -> None:
     """The parser has stopped behind it; the answer said nothing of an end and nobody read on."""
     head = asked("/ws/../internal/gateway/snapshot", "websocket", method="GET")
-    answer = yard.raw(f"{head}\r\n".encode() + LAST)
+    answer = stack.raw(f"{head}\r\n".encode() + LAST)
     assert statuses(answer) == [404]
     assert b"connection: close" in answer
 
 
-def test_a_body_behind_the_answer_to_head_is_dropped(make_yard: Callable[..., Yard]) -> None:
+def test_a_body_behind_the_answer_to_head_is_dropped(make_stack: Callable[..., Stack]) -> None:
     """It would be taken for the next answer, and through nginx that is somebody else's."""
-    yard = make_yard()
+    stack = make_stack()
     hidden = b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n"
 
     async def answer(question: Asked, line: Line) -> None:
@@ -114,15 +114,15 @@ def test_a_body_behind_the_answer_to_head_is_dropped(make_yard: Callable[..., Ya
         else:
             await usual(question, line)
 
-    yard.start()
-    usual, yard.web.server.handler = yard.web.server.handler, answer
-    assert statuses(yard.raw(b"HEAD /page HTTP/1.1\r\nHost: a\r\n\r\n" + LAST)) == [200, 200]
+    stack.start()
+    usual, stack.web.server.handler = stack.web.server.handler, answer
+    assert statuses(stack.raw(b"HEAD /page HTTP/1.1\r\nHost: a\r\n\r\n" + LAST)) == [200, 200]
 
 
-def test_a_body_in_tiny_chunks_is_handed_on_by_the_read(make_yard: Callable[..., Yard]) -> None:
+def test_a_body_in_tiny_chunks_is_handed_on_by_the_read(make_stack: Callable[..., Stack]) -> None:
     """Six bytes for one of body: each chunk became a write of its own, and 6 MB without a key held everybody up for
     seconds. What counts is how many pieces reach web, whatever the machine."""
-    yard = make_yard()
+    stack = make_stack()
     pieces: list[int] = []
 
     async def answer(question: Asked, line: Line) -> None:
@@ -135,19 +135,19 @@ def test_a_body_in_tiny_chunks_is_handed_on_by_the_read(make_yard: Callable[...,
         await line.reader.readexactly(2)
         await line.answer(200, b"")
 
-    yard.start()
-    usual, yard.web.server.handler = yard.web.server.handler, answer
+    stack.start()
+    usual, stack.web.server.handler = stack.web.server.handler, answer
     head = b"POST /early HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert statuses(yard.raw(head + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")) == [200]
+    assert statuses(stack.raw(head + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")) == [200]
     assert sum(pieces) == 100_000
     assert len(pieces) < 1000
 
 
-def test_a_body_that_trickles_is_given_up(make_yard: Callable[..., Yard], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_trickles_is_given_up(make_stack: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte a minute kept its connection, and one to web, for ever."""
-    yard = make_yard()
-    yard.web.start()
-    for name, value in yard.environment.items():
+    stack = make_stack()
+    stack.web.start()
+    for name, value in stack.environment.items():
         monkeypatch.setenv(name, value)
     for folder in (paths.gateway_dir(), settings.usage_dir()):
         folder.mkdir(parents=True, exist_ok=True)
@@ -156,8 +156,8 @@ def test_a_body_that_trickles_is_given_up(make_yard: Callable[..., Yard], monkey
         state = State(settings.from_environment(0))
         service = Routes(state)
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Connection(service), "127.0.0.1", yard.port)
-        reader, writer = await asyncio.open_connection("127.0.0.1", yard.port)
+        server = await loop.create_server(lambda: Connection(service), "127.0.0.1", stack.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
         writer.write(b"POST /page HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
         (connection,) = state.connections

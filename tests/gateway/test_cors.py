@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.yard import Yard, chat_body
+from tests.gateway.stack import Stack, chat_body
 from webapp.gateway import settings
 from webapp.gateway.http.cors import Cors
 
@@ -17,19 +17,19 @@ PROMISED = ("x-request-id", "retry-after", "x-modelyard-failed", "x-modelyard-se
 
 
 @pytest.fixture(scope="module")
-def open_yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+def open_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder: Path = tmp_path_factory.mktemp("cors")
     origins = f"{PAGE.upper()}:443, http://localhost:3000"
-    yard = Yard(folder, MODELYARD_CORS_ORIGINS=origins, MODELYARD_MAX_BODY_BYTES=str(1024 * 1024))
+    stack = Stack(folder, MODELYARD_CORS_ORIGINS=origins, MODELYARD_MAX_BODY_BYTES=str(1024 * 1024))
     try:
-        yield yard.start()
+        yield stack.start()
     finally:
-        yard.stop()
+        stack.stop()
 
 
-def preflight(yard: Yard, path: str = CHAT, origin: str = PAGE, **headers: str) -> tuple[int, HTTPMessage]:
+def preflight(stack: Stack, path: str = CHAT, origin: str = PAGE, **headers: str) -> tuple[int, HTTPMessage]:
     asked = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "authorization,x-stainless-os"}
-    answer = yard.ask("OPTIONS", path, None, None, Origin=origin, **asked, **headers)
+    answer = stack.ask("OPTIONS", path, None, None, Origin=origin, **asked, **headers)
     return answer.status, answer.headers
 
 
@@ -42,8 +42,8 @@ def allowed(headers: HTTPMessage) -> str | None:
 @pytest.mark.parametrize(
     "path", [CHAT, "/v1/models", "/v1/models/a%2Fb", "/d/research/smol/v1/embeddings", "/v1/nothing"]
 )
-def test_a_preflight_needs_no_key_and_names_what_is_allowed(open_yard: Yard, path: str) -> None:
-    status, headers = preflight(open_yard, path)
+def test_a_preflight_needs_no_key_and_names_what_is_allowed(open_stack: Stack, path: str) -> None:
+    status, headers = preflight(open_stack, path)
     assert (status, allowed(headers)) == (204, PAGE)
     assert headers["access-control-allow-methods"] == "GET, HEAD, POST"
     assert headers["access-control-allow-headers"] == "authorization,x-stainless-os"
@@ -51,37 +51,37 @@ def test_a_preflight_needs_no_key_and_names_what_is_allowed(open_yard: Yard, pat
     assert "origin" in headers.get_all("vary")
     assert headers["access-control-allow-credentials"] is None
     assert headers["content-length"] is None
-    assert open_yard.engine.asked == open_yard.web.pages == []
+    assert open_stack.engine.asked == open_stack.web.pages == []
 
 
 @pytest.mark.parametrize(
     "origin", [OTHER, f"{PAGE}:8443", "http://app.example", "null", "https://app.example.evil.example"]
 )
-def test_a_preflight_of_another_origin_is_refused(open_yard: Yard, origin: str) -> None:
-    status, headers = preflight(open_yard, origin=origin)
+def test_a_preflight_of_another_origin_is_refused(open_stack: Stack, origin: str) -> None:
+    status, headers = preflight(open_stack, origin=origin)
     assert (status, allowed(headers)) == (403, None)
     assert "origin" in headers.get_all("vary")
 
 
-def test_every_answer_names_the_origin_whatever_it_is(open_yard: Yard) -> None:
+def test_every_answer_names_the_origin_whatever_it_is(open_stack: Stack) -> None:
     chat = chat_body("smol", {"tokens": 1})
     answers = {
-        "document": open_yard.ask("POST", CHAT, chat, Origin=PAGE),
-        "stream": open_yard.ask("POST", CHAT, {**chat, "stream": True}, Origin=PAGE),
-        "list": open_yard.ask("GET", "/v1/models", Origin=PAGE),
-        "one model": open_yard.ask("GET", "/v1/models/smol", Origin=PAGE),
-        "no key": open_yard.ask("POST", CHAT, chat, None, Origin=PAGE),
-        "list without key": open_yard.ask("GET", "/v1/models", None, None, Origin=PAGE),
-        "no model": open_yard.ask("POST", CHAT, chat_body("nosuch"), Origin=PAGE),
-        "not up": open_yard.ask("POST", CHAT, chat_body("asleep"), Origin=PAGE),
-        "bad body": open_yard.ask("POST", CHAT, b"{", Origin=PAGE),
-        "bad coding": open_yard.ask("POST", CHAT, gzip.compress(b"{}"), Origin=PAGE, Content_Encoding="br"),
-        "too large": open_yard.ask("POST", CHAT, b" " * 2_000_000, Origin=PAGE),
-        "wrong method": open_yard.ask("GET", CHAT, Origin=PAGE),
-        "wrong path": open_yard.ask("POST", "/chat/completions", chat, Origin=PAGE),
-        "engine's refusal": open_yard.ask("POST", CHAT, chat_body("smol", {"status": 400, "text": "no"}), Origin=PAGE),
-        "engine died": open_yard.ask("POST", CHAT, chat_body("smol", {"die": "at once"}), Origin=PAGE),
-        "two Host headers": open_yard.ask("GET", "/v1/models", Origin=PAGE, Transfer_Encoding="gzip"),
+        "document": open_stack.ask("POST", CHAT, chat, Origin=PAGE),
+        "stream": open_stack.ask("POST", CHAT, {**chat, "stream": True}, Origin=PAGE),
+        "list": open_stack.ask("GET", "/v1/models", Origin=PAGE),
+        "one model": open_stack.ask("GET", "/v1/models/smol", Origin=PAGE),
+        "no key": open_stack.ask("POST", CHAT, chat, None, Origin=PAGE),
+        "list without key": open_stack.ask("GET", "/v1/models", None, None, Origin=PAGE),
+        "no model": open_stack.ask("POST", CHAT, chat_body("nosuch"), Origin=PAGE),
+        "not up": open_stack.ask("POST", CHAT, chat_body("asleep"), Origin=PAGE),
+        "bad body": open_stack.ask("POST", CHAT, b"{", Origin=PAGE),
+        "bad coding": open_stack.ask("POST", CHAT, gzip.compress(b"{}"), Origin=PAGE, Content_Encoding="br"),
+        "too large": open_stack.ask("POST", CHAT, b" " * 2_000_000, Origin=PAGE),
+        "wrong method": open_stack.ask("GET", CHAT, Origin=PAGE),
+        "wrong path": open_stack.ask("POST", "/chat/completions", chat, Origin=PAGE),
+        "engine's refusal": open_stack.ask("POST", CHAT, chat_body("smol", {"status": 400, "text": "no"}), Origin=PAGE),
+        "engine died": open_stack.ask("POST", CHAT, chat_body("smol", {"die": "at once"}), Origin=PAGE),
+        "two Host headers": open_stack.ask("GET", "/v1/models", Origin=PAGE, Transfer_Encoding="gzip"),
     }
     for name, answer in answers.items():
         assert allowed(answer.headers) == PAGE, name
@@ -92,56 +92,56 @@ def test_every_answer_names_the_origin_whatever_it_is(open_yard: Yard) -> None:
     assert {answer.status for answer in answers.values()} >= {200, 400, 401, 404, 405, 413, 415, 502, 503}
 
 
-def test_what_the_api_says_in_headers_may_be_read_by_the_page(open_yard: Yard) -> None:
+def test_what_the_api_says_in_headers_may_be_read_by_the_page(open_stack: Stack) -> None:
     """Whatever header of our own an answer carries is in the list."""
     plain = {"content-type", "content-length", "date", "connection", "transfer-encoding", "vary", "cache-control"}
     for body in (chat_body("smol"), chat_body("asleep"), chat_body("nosuch")):
-        answer = open_yard.ask("POST", CHAT, body, Origin=PAGE)
+        answer = open_stack.ask("POST", CHAT, body, Origin=PAGE)
         own = {name.lower() for name in answer.headers if not name.lower().startswith("access-control")} - plain
         assert own <= set(answer.headers["access-control-expose-headers"].split(", "))
 
 
-def test_another_origin_gets_no_word_that_would_show_it_the_answer(open_yard: Yard) -> None:
+def test_another_origin_gets_no_word_that_would_show_it_the_answer(open_stack: Stack) -> None:
     for origin in (OTHER, "null", None):
         headers = {} if origin is None else {"Origin": origin}
-        answer = open_yard.ask("POST", CHAT, chat_body("smol"), **headers)
+        answer = open_stack.ask("POST", CHAT, chat_body("smol"), **headers)
         assert (answer.status, allowed(answer.headers)) == (200, None)
         assert answer.headers.get_all("vary") == ["origin"]  # a cache must not show this one to the page that may
 
 
-def test_pages_and_the_rest_api_are_for_their_own_origin(open_yard: Yard) -> None:
-    answer = open_yard.ask("GET", "/api/v1/deployments", Origin=PAGE)
+def test_pages_and_the_rest_api_are_for_their_own_origin(open_stack: Stack) -> None:
+    answer = open_stack.ask("GET", "/api/v1/deployments", Origin=PAGE)
     assert (answer.status, allowed(answer.headers)) == (200, None)
-    status, headers = preflight(open_yard, "/api/v1/deployments")
+    status, headers = preflight(open_stack, "/api/v1/deployments")
     assert (status, allowed(headers)) == (200, None)
 
 
-def test_headers_that_are_none_are_not_repeated(open_yard: Yard) -> None:
-    answer = open_yard.ask(
+def test_headers_that_are_none_are_not_repeated(open_stack: Stack) -> None:
+    answer = open_stack.ask(
         "OPTIONS", CHAT, None, None, Origin=PAGE, Access_Control_Request_Method="POST",
         Access_Control_Request_Headers="x\x07y: z",
     )  # fmt: skip
     assert "z" not in answer.headers.get("access-control-allow-headers", "")
 
 
-def test_options_that_is_no_preflight_is_no_way_around_a_key(open_yard: Yard) -> None:
-    assert open_yard.ask("OPTIONS", CHAT, None, None).status == 401
-    assert open_yard.ask("OPTIONS", CHAT, None, None, Origin=PAGE).status == 401
+def test_options_that_is_no_preflight_is_no_way_around_a_key(open_stack: Stack) -> None:
+    assert open_stack.ask("OPTIONS", CHAT, None, None).status == 401
+    assert open_stack.ask("OPTIONS", CHAT, None, None, Origin=PAGE).status == 401
 
 
-def test_without_the_setting_no_other_origin_may(yard: Yard) -> None:
-    status, headers = preflight(yard)
+def test_without_the_setting_no_other_origin_may(stack: Stack) -> None:
+    status, headers = preflight(stack)
     assert (status, allowed(headers)) == (403, None)
-    answer = yard.ask("POST", CHAT, chat_body("smol"), Origin=PAGE)
+    answer = stack.ask("POST", CHAT, chat_body("smol"), Origin=PAGE)
     assert (answer.status, allowed(answer.headers), answer.headers["vary"]) == (200, None, None)
 
 
-def test_everybody_may_when_a_star_says_so(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(MODELYARD_CORS_ORIGINS="*").start()
+def test_everybody_may_when_a_star_says_so(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(MODELYARD_CORS_ORIGINS="*").start()
     for origin in (OTHER, "null"):
-        status, headers = preflight(yard, origin=origin)
+        status, headers = preflight(stack, origin=origin)
         assert (status, allowed(headers), headers["access-control-allow-credentials"]) == (204, "*", None)
-        stream = yard.ask("POST", CHAT, chat_body("smol", stream=True), Origin=origin)
+        stream = stack.ask("POST", CHAT, chat_body("smol", stream=True), Origin=origin)
         assert (stream.status, allowed(stream.headers)) == (200, "*")
 
 

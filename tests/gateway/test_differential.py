@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.gateway.stack import Stack
 from tests.gateway.streams import Stream, second_opinion, send, streams
 from tests.gateway.test_nginx import front
-from tests.gateway.yard import Yard
 from tests.parts.front import Front
 
 __all__ = ["front"]
@@ -30,19 +30,19 @@ quietly = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("count", [SHORT, pytest.param(LONG, marks=pytest.mark.slow)])
-def test_the_gateway_reads_what_h11_reads(shared_yard: Yard, count: int) -> None:
+def test_the_gateway_reads_what_h11_reads(shared_stack: Stack, count: int) -> None:
     def connect() -> socket.socket:
-        return socket.create_connection(("127.0.0.1", shared_yard.port), timeout=60)
+        return socket.create_connection(("127.0.0.1", shared_stack.port), timeout=60)
 
-    run(shared_yard, connect, count, is_alone=True)
+    run(shared_stack, connect, count, is_alone=True)
 
 
 @pytest.mark.parametrize("count", [SHORT, pytest.param(LONG, marks=pytest.mark.slow)])
-def test_nginx_and_the_gateway_read_the_same(shared_yard: Yard, front: Front, count: int) -> None:
-    run(shared_yard, front.line, count, is_alone=False)
+def test_nginx_and_the_gateway_read_the_same(shared_stack: Stack, front: Front, count: int) -> None:
+    run(shared_stack, front.line, count, is_alone=False)
 
 
-def run(yard: Yard, connect: Callable[[], socket.socket], count: int, *, is_alone: bool) -> None:
+def run(stack: Stack, connect: Callable[[], socket.socket], count: int, *, is_alone: bool) -> None:
     # All that was ever sent: who closed a half was let go, and web may hear of such a request a batch later.
     sent: set[tuple[str, str, bytes]] = set()
     with ThreadPoolExecutor(BESIDE) as people:
@@ -50,13 +50,13 @@ def run(yard: Yard, connect: Callable[[], socket.socket], count: int, *, is_alon
         @settings(quietly, max_examples=int(os.environ.get("MODELYARD_TEST_STREAMS", count)) // BESIDE)
         @given(batches)
         def check(batch: list[Stream]) -> None:
-            yard.web.pages.clear()
-            yard.engine.asked.clear()
+            stack.web.pages.clear()
+            stack.engine.asked.clear()
             found = list(people.map(lambda stream: ask(connect, stream), batch))
             for stream, answers in zip(batch, found, strict=True):
                 judge(stream, answers, is_alone)
             sent.update(one for stream in batch for one in stream.expected)
-            judge_arrived(yard, sent, *(() if is_alone else MENDED))
+            judge_arrived(stack, sent, *(() if is_alone else MENDED))
 
         check()
 
@@ -95,12 +95,12 @@ def judge(stream: Stream, answers: list[tuple[int, Any]], is_alone: bool) -> Non
         assert set(more) <= {200, 400, 401, 501, 505}
 
 
-def judge_arrived(yard: Yard, sent: set[tuple[str, str, bytes]], *mended: str) -> None:
+def judge_arrived(stack: Stack, sent: set[tuple[str, str, bytes]], *mended: str) -> None:
     """Web and engine saw requests of these and no others, but for `mended`: what nginx makes of ambiguous ones."""
-    for page in list(yard.web.pages):
+    for page in list(stack.web.pages):
         assert (page.method, page.target, page.body) in sent or page.target in mended, (page.method, page.target)
         assert page.header("upgrade") is None
-    for asked in list(yard.engine.asked):
+    for asked in list(stack.engine.asked):
         assert ("POST", "/v1/chat/completions", asked.body) in sent, asked.body
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.gateway.fake_engine import FakeEngine
 from tests.gateway.freezing import frozen
-from tests.gateway.yard import ADA, Yard, chat_body, eventually, post, read_all
+from tests.gateway.stack import ADA, Stack, chat_body, eventually, post, read_all
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ from tests.gateway.yard import ADA, Yard, chat_body, eventually, post, read_all
     ],
 )
 def test_every_error_shape_of_an_engine_becomes_one(
-    yard: Yard, status: int, text: object, seen: int, code: str, message: str
+    stack: Stack, status: int, text: object, seen: int, code: str, message: str
 ) -> None:
     body = text if isinstance(text, str) else json.dumps(text)
-    answer = yard.chat(fake={"status": status, "text": body})
+    answer = stack.chat(fake={"status": status, "text": body})
     who = "client" if seen in (400, 404, 422, 424) else "engine"
     assert (answer.status, answer.error["code"], answer.error["source"]) == (seen, code, who)
     assert message in answer.error["message"]
@@ -61,12 +61,12 @@ def test_every_error_shape_of_an_engine_becomes_one(
     assert "secret" not in str(answer.body)
     assert answer.headers["x-modelyard-failed"] == who
     outcome = "client_error" if who == "client" else "engine_failed"
-    assert yard.record(answer.request_id)["outcome"] == outcome
+    assert stack.record(answer.request_id)["outcome"] == outcome
 
 
-def test_an_engine_that_dies_in_a_stream_leaves_an_error_event_and_a_broken_end(yard: Yard) -> None:
+def test_an_engine_that_dies_in_a_stream_leaves_an_error_event_and_a_broken_end(stack: Stack) -> None:
     body = json.dumps(chat_body("smol", {"tokens": 9, "die_after": 4}, stream=True)).encode()
-    answer = yard.raw(post(body))
+    answer = stack.raw(post(body))
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.count(b'"content": " t') == 4
     assert b'"code":"upstream_error"' in answer
@@ -74,44 +74,44 @@ def test_an_engine_that_dies_in_a_stream_leaves_an_error_event_and_a_broken_end(
     assert b"[DONE]" not in answer
     assert b"\r\n0\r\n\r\n" not in answer
     (request_id,) = re.findall(rb"x-request-id: (\w+)", answer)
-    record = yard.record(request_id.decode())
+    record = stack.record(request_id.decode())
     assert (record["outcome"], record["completion_tokens"], record["counted_by"]) == ("engine_failed", 4, "estimate")
-    assert len(yard.engine.asked) == 1
+    assert len(stack.engine.asked) == 1
 
 
 @pytest.mark.parametrize("die", ["at once", "politely"])
 @pytest.mark.parametrize("stream", [True, False])
 def test_an_engine_that_dies_before_its_answer_is_a_502_and_nobody_is_asked_again(
-    yard: Yard, die: str, stream: bool
+    stack: Stack, die: str, stream: bool
 ) -> None:
     for _ in range(3):
-        yard.chat("pair")
-    for engine in yard.engines:
+        stack.chat("pair")
+    for engine in stack.engines:
         engine.asked.clear()
-    answer = yard.chat("pair", stream=stream, fake={"die": die})
+    answer = stack.chat("pair", stream=stream, fake={"die": die})
     assert (answer.status, answer.error["code"]) == (502, "upstream_error")
-    assert sum(len(engine.asked) for engine in yard.engines) == 1
+    assert sum(len(engine.asked) for engine in stack.engines) == 1
 
 
-def test_an_engine_that_dies_between_head_and_body_is_a_proper_502(yard: Yard) -> None:
+def test_an_engine_that_dies_between_head_and_body_is_a_proper_502(stack: Stack) -> None:
     raw = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n"
-    answer = yard.chat(fake={"raw": raw, "keeps": False})
+    answer = stack.chat(fake={"raw": raw, "keeps": False})
     assert (answer.status, answer.error["source"]) == (502, "engine")
 
 
-def test_a_document_that_breaks_off_is_not_made_to_look_whole(yard: Yard) -> None:
+def test_a_document_that_breaks_off_is_not_made_to_look_whole(stack: Stack) -> None:
     raw = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"half":'
     body = json.dumps(chat_body("smol", {"raw": raw, "keeps": False})).encode()
-    head, _, rest = yard.raw(post(body)).partition(b"\r\n\r\n")
+    head, _, rest = stack.raw(post(body)).partition(b"\r\n\r\n")
     assert b"content-length: 50" in head
     assert rest == b'{"half":'
 
 
 @pytest.mark.parametrize("last", ["data: [DONE]\n\n", ""])
-def test_a_stream_that_ends_with_the_connection_needs_a_last_word(yard: Yard, last: str) -> None:
+def test_a_stream_that_ends_with_the_connection_needs_a_last_word(stack: Stack, last: str) -> None:
     raw = 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {"a":1}\n\n' + last
     body = json.dumps(chat_body("smol", {"raw": raw, "keeps": False}, stream=True)).encode()
-    answer = yard.raw(post(body, extra="Connection: close\r\n"))
+    answer = stack.raw(post(body, extra="Connection: close\r\n"))
     assert answer.endswith(b"0\r\n\r\n") is bool(last)
     assert (b"upstream_error" in answer) is not bool(last)
 
@@ -119,90 +119,90 @@ def test_a_stream_that_ends_with_the_connection_needs_a_last_word(yard: Yard, la
 @pytest.mark.parametrize(
     "raw", ["SSH-2.0-OpenSSH\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n"]
 )
-def test_an_answer_that_is_not_http_is_a_502(yard: Yard, raw: str) -> None:
-    assert yard.chat(fake={"raw": raw}).status == 502
+def test_an_answer_that_is_not_http_is_a_502(stack: Stack, raw: str) -> None:
+    assert stack.chat(fake={"raw": raw}).status == 502
 
 
-def test_an_engine_cannot_slip_in_the_answer_to_the_next_request(yard: Yard) -> None:
+def test_an_engine_cannot_slip_in_the_answer_to_the_next_request(stack: Stack) -> None:
     one = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-    assert yard.chat(fake={"raw": one * 2}).status == 502
-    assert yard.chat(fake={"raw": one + "HTTP/1.1 200"}).status == 502
-    assert yard.chat().json()["usage"]["completion_tokens"] == 5
+    assert stack.chat(fake={"raw": one * 2}).status == 502
+    assert stack.chat(fake={"raw": one + "HTTP/1.1 200"}).status == 502
+    assert stack.chat().json()["usage"]["completion_tokens"] == 5
 
 
-def test_an_answer_without_a_body_keeps_the_connection_in_step(yard: Yard) -> None:
+def test_an_answer_without_a_body_keeps_the_connection_in_step(stack: Stack) -> None:
     body = json.dumps(chat_body("smol", {"raw": "HTTP/1.1 204 No Content\r\n\r\n"})).encode()
     again = json.dumps(chat_body("smol")).encode()
-    answer = yard.raw(post(body) + post(again, extra="Connection: close\r\n"))
+    answer = stack.raw(post(body) + post(again, extra="Connection: close\r\n"))
     assert re.findall(rb"HTTP/1\.1 (\d+)", answer) == [b"204", b"200"]
     assert b"chunked" not in answer
 
 
-def test_interim_answers_of_an_engine_are_skipped(yard: Yard) -> None:
+def test_interim_answers_of_an_engine_are_skipped(stack: Stack) -> None:
     raw = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-    answer = yard.chat(fake={"raw": raw})
+    answer = stack.chat(fake={"raw": raw})
     assert (answer.status, answer.body) == (200, b"{}")
 
 
-def test_a_silent_engine_is_given_up_before_the_first_byte(make_yard: Callable[..., Yard]) -> None:
-    yard = hasty(make_yard(), first_byte_timeout_s=1).start()
-    answer = yard.chat(fake={"hang": 600})
+def test_a_silent_engine_is_given_up_before_the_first_byte(make_stack: Callable[..., Stack]) -> None:
+    stack = hasty(make_stack(), first_byte_timeout_s=1).start()
+    answer = stack.chat(fake={"hang": 600})
     assert (answer.status, answer.error["code"], answer.error["source"]) == (504, "first_byte_timeout", "engine")
-    eventually(lambda: yard.engine.running == 0)
-    assert yard.engine.cancelled == 1
+    eventually(lambda: stack.engine.running == 0)
+    assert stack.engine.cancelled == 1
 
 
-def test_a_silent_engine_is_given_up_between_tokens(make_yard: Callable[..., Yard]) -> None:
-    yard = hasty(make_yard(), gap_timeout_s=1).start()
+def test_a_silent_engine_is_given_up_between_tokens(make_stack: Callable[..., Stack]) -> None:
+    stack = hasty(make_stack(), gap_timeout_s=1).start()
     # In one piece, so that no gap is between them.
     raw = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
     event = 'data: {"choices":[{"index":0,"delta":{"content":"t"}}]}\n\n'
     raw += f"{len(event):x}\r\n{event}\r\n" * 3
     body = json.dumps(chat_body("smol", {"raw": raw, "then_hangs": True}, stream=True)).encode()
-    answer = yard.raw(post(body))
+    answer = stack.raw(post(body))
     assert answer.count(b'"content":"t"') == 3
     assert b'"code":"gap_timeout"' in answer
     assert not answer.endswith(b"0\r\n\r\n")
-    eventually(lambda: yard.engine.running == 0)
+    eventually(lambda: stack.engine.running == 0)
 
 
-def test_a_replica_that_refuses_connections_is_passed_over(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard()
-    yard.engines[0].stop()
-    yard.start()
+def test_a_replica_that_refuses_connections_is_passed_over(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack()
+    stack.engines[0].stop()
+    stack.start()
     for _ in range(4):
-        assert yard.chat("pair").headers["x-modelyard-served-by"] == "pair/15"
-    answer = yard.chat("smol")
+        assert stack.chat("pair").headers["x-modelyard-served-by"] == "pair/15"
+    answer = stack.chat("smol")
     assert (answer.status, answer.error["code"]) == (503, "engine_unreachable")
     assert int(answer.headers["retry-after"]) > 0
 
 
-def test_an_engine_behind_a_unix_socket_is_an_engine_like_any_other(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard()
-    engine = FakeEngine(str(yard.folder / "run" / "engine.sock")).start()
-    yard.engines.append(engine)
+def test_an_engine_behind_a_unix_socket_is_an_engine_like_any_other(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack()
+    engine = FakeEngine(str(stack.folder / "run" / "engine.sock")).start()
+    stack.engines.append(engine)
     replicas = [{"id": 30, "url": engine.url, "state": "ready"}]
-    yard.web.snapshot["deployments"].append(yard.deployment(30, "local", replicas=replicas))
-    yard.start()
-    assert yard.chat("local", stream=True).events()[-1] == "[DONE]"
+    stack.web.snapshot["deployments"].append(stack.deployment(30, "local", replicas=replicas))
+    stack.start()
+    assert stack.chat("local", stream=True).events()[-1] == "[DONE]"
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
 def test_a_pooled_connection_that_the_engine_has_just_closed_costs_nothing(
-    make_yard: Callable[..., Yard], kind: str
+    make_stack: Callable[..., Stack], kind: str
 ) -> None:
     """The gateway is frozen while first a request arrives and then the engine closes its idle connection. When it goes
     on it writes the request before it sees the close, and must find out that nobody got it."""
-    yard = make_yard()
-    engine = FakeEngine(str(yard.folder / "run" / "engine.sock") if kind == "unix" else None).start()
-    yard.engines.append(engine)
+    stack = make_stack()
+    engine = FakeEngine(str(stack.folder / "run" / "engine.sock") if kind == "unix" else None).start()
+    stack.engines.append(engine)
     replicas = [{"id": 30, "url": engine.url, "state": "ready"}]
-    yard.web.snapshot["deployments"] = [yard.deployment(30, "smol", replicas=replicas)]
-    yard.start()
-    assert yard.chat().status == 200
-    (gateway,) = yard.processes
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as line:
-        eventually(lambda: yard.metric("connections") == 1)
+    stack.web.snapshot["deployments"] = [stack.deployment(30, "smol", replicas=replicas)]
+    stack.start()
+    assert stack.chat().status == 200
+    (gateway,) = stack.processes
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as line:
+        eventually(lambda: stack.metric("connections") == 1)
         with frozen(gateway):
             line.sendall(post(json.dumps(chat_body("smol")).encode(), extra="Connection: close\r\n"))
             tasks = engine.server.tasks
@@ -210,46 +210,46 @@ def test_a_pooled_connection_that_the_engine_has_just_closed_costs_nothing(
             eventually(lambda: not tasks)
         assert read_all(line).startswith(b"HTTP/1.1 200 ")
     assert len(engine.asked) == 2
-    assert yard.metric("retries_total") == 1
+    assert stack.metric("retries_total") == 1
 
 
-def test_a_client_that_leaves_stops_the_engine_long_before_its_answer_ends(yard: Yard) -> None:
+def test_a_client_that_leaves_stops_the_engine_long_before_its_answer_ends(stack: Stack) -> None:
     lines = []
     for _ in range(20):
-        line = yard.connect()
+        line = stack.connect()
         body = json.dumps(chat_body("smol", {"tokens": 100_000, "delay": 0.05}, stream=True))
         line.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {ADA}"})
         line.getresponse().read(1)
         lines.append(line)
-    assert yard.engine.running == 20
+    assert stack.engine.running == 20
     for line in lines:
         line.close()
     # The answers would go on for more than an hour.
-    eventually(lambda: yard.engine.running == 0)
-    assert yard.engine.cancelled == 20
-    eventually(lambda: [r["outcome"] for r in yard.web.records].count("client_gone") == 20)
-    assert {r["counted_by"] for r in yard.web.records if r["outcome"] == "client_gone"} == {"estimate"}
+    eventually(lambda: stack.engine.running == 0)
+    assert stack.engine.cancelled == 20
+    eventually(lambda: [r["outcome"] for r in stack.web.records].count("client_gone") == 20)
+    assert {r["counted_by"] for r in stack.web.records if r["outcome"] == "client_gone"} == {"estimate"}
 
 
-def test_a_client_that_leaves_while_the_engine_thinks_stops_it_too(yard: Yard) -> None:
-    with socket.create_connection(("127.0.0.1", yard.port)) as line:
+def test_a_client_that_leaves_while_the_engine_thinks_stops_it_too(stack: Stack) -> None:
+    with socket.create_connection(("127.0.0.1", stack.port)) as line:
         line.sendall(post(json.dumps(chat_body("smol", {"hang": 600})).encode()))
-        eventually(lambda: yard.engine.running == 1)
-    eventually(lambda: yard.engine.running == 0)
+        eventually(lambda: stack.engine.running == 1)
+    eventually(lambda: stack.engine.running == 0)
 
 
-def test_a_slow_client_slows_the_engine_and_not_the_memory_of_the_gateway(yard: Yard) -> None:
+def test_a_slow_client_slows_the_engine_and_not_the_memory_of_the_gateway(stack: Stack) -> None:
     """100 MB are there to be sent; without back-pressure the gateway would hold what the client has not read."""
-    (gateway,) = yard.processes
+    (gateway,) = stack.processes
     before = resident_bytes(gateway.pid)
     with socket.socket() as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        line.connect(("127.0.0.1", yard.port))
+        line.connect(("127.0.0.1", stack.port))
         line.settimeout(60)
         line.sendall(post(json.dumps(chat_body("smol", {"tokens": 1000, "padding": 100_000}, stream=True)).encode()))
-        eventually(lambda: yard.engine.running == 1)
+        eventually(lambda: stack.engine.running == 1)
         time.sleep(1)  # what could come comes
-        assert yard.engine.running == 1
+        assert stack.engine.running == 1
         assert resident_bytes(gateway.pid) - before < 10_000_000
         received = 0
         while b"[DONE]" not in (data := line.recv(1 << 20)):
@@ -258,31 +258,31 @@ def test_a_slow_client_slows_the_engine_and_not_the_memory_of_the_gateway(yard: 
         assert resident_bytes(gateway.pid) - before < 20_000_000
 
 
-def test_a_clients_slowness_is_not_the_engines_silence(make_yard: Callable[..., Yard]) -> None:
-    yard = hasty(make_yard(), gap_timeout_s=4).start()
+def test_a_clients_slowness_is_not_the_engines_silence(make_stack: Callable[..., Stack]) -> None:
+    stack = hasty(make_stack(), gap_timeout_s=4).start()
     with socket.socket() as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        line.connect(("127.0.0.1", yard.port))
+        line.connect(("127.0.0.1", stack.port))
         line.sendall(post(json.dumps(chat_body("smol", {"tokens": 1000, "padding": 100_000}, stream=True)).encode()))
-        eventually(lambda: yard.engine.running == 1)
+        eventually(lambda: stack.engine.running == 1)
         time.sleep(5)  # longer than the gap timeout and a look of the watchdog
-        assert yard.engine.running == 1
+        assert stack.engine.running == 1
 
 
-def test_a_client_that_never_reads_is_given_up(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(MODELYARD_CLIENT_STALL_TIMEOUT_S="1").start()
+def test_a_client_that_never_reads_is_given_up(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(MODELYARD_CLIENT_STALL_TIMEOUT_S="1").start()
     with socket.socket() as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        line.connect(("127.0.0.1", yard.port))
+        line.connect(("127.0.0.1", stack.port))
         line.sendall(post(json.dumps(chat_body("smol", {"tokens": 1000, "padding": 100_000}, stream=True)).encode()))
-        eventually(lambda: yard.engine.cancelled == 1)
-    eventually(lambda: [r["outcome"] for r in yard.web.records] == ["client_gone"])
+        eventually(lambda: stack.engine.cancelled == 1)
+    eventually(lambda: [r["outcome"] for r in stack.web.records] == ["client_gone"])
 
 
-def hasty(yard: Yard, **limits: float) -> Yard:
+def hasty(stack: Stack, **limits: float) -> Stack:
     """An engine that is given up so soon, where the test is about that."""
-    yard.web.snapshot["deployments"] = [yard.deployment(7, "smol", replicas=[yard.replica(11, 0)], **limits)]
-    return yard
+    stack.web.snapshot["deployments"] = [stack.deployment(7, "smol", replicas=[stack.replica(11, 0)], **limits)]
+    return stack
 
 
 def resident_bytes(pid: int) -> int:

@@ -8,18 +8,18 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from tests.gateway.stack import ADA, EVE, Stack, announced, chat_body, eventually, post, read_all
 from tests.gateway.test_process import cpu_ns
-from tests.gateway.yard import ADA, EVE, Yard, announced, chat_body, eventually, post, read_all
 
 CAP = 100
 HELD = post(json.dumps(chat_body("smol", {"hang": 3000}, stream=True)).encode())
 
 
 @contextmanager
-def held_streams(yard: Yard, count: int) -> Iterator[list[socket.socket]]:
+def held_streams(stack: Stack, count: int) -> Iterator[list[socket.socket]]:
     """ADA's requests that get no answer."""
-    with ExitStack() as stack:
-        lines = [stack.enter_context(socket.create_connection(("127.0.0.1", yard.port))) for _ in range(count)]
+    with ExitStack() as exits:
+        lines = [exits.enter_context(socket.create_connection(("127.0.0.1", stack.port))) for _ in range(count)]
         for line in lines:
             line.sendall(HELD)
         yield lines
@@ -32,19 +32,19 @@ def answered(lines: list[socket.socket], status: int) -> int:
     return len(ready)
 
 
-def patient(yard: Yard) -> Yard:
+def patient(stack: Stack) -> Stack:
     """Engines may take all the time of a test, and eve has one of her own."""
-    yard.web.snapshot["deployments"] = [
-        yard.deployment(7, "smol", first_byte_timeout_s=3600, replicas=[yard.replica(11, 0)]),
-        yard.deployment(21, "hidden", team=5, replicas=[yard.replica(18, 1)]),
+    stack.web.snapshot["deployments"] = [
+        stack.deployment(7, "smol", first_byte_timeout_s=3600, replicas=[stack.replica(11, 0)]),
+        stack.deployment(21, "hidden", team=5, replicas=[stack.replica(18, 1)]),
     ]
-    return yard
+    return stack
 
 
-def cost_us(yard: Yard, count: int = 100) -> float:
+def cost_us(stack: Stack, count: int = 100) -> float:
     """What a small request by eve costs the gateway; they come one after the other on one connection."""
-    connection = yard.connect()
-    before = cpu_ns(yard.processes[-1].pid)
+    connection = stack.connect()
+    before = cpu_ns(stack.processes[-1].pid)
     for _ in range(count):
         connection.request(
             "POST", "/v1/chat/completions", json.dumps(chat_body("hidden")), {"Authorization": f"Bearer {EVE}"}
@@ -53,25 +53,25 @@ def cost_us(yard: Yard, count: int = 100) -> float:
         answer.read()
         assert answer.status == 200
     connection.close()
-    return (cpu_ns(yard.processes[-1].pid) - before) / count / 1000
+    return (cpu_ns(stack.processes[-1].pid) - before) / count / 1000
 
 
-def test_a_key_with_too_many_requests_at_once_is_told_when_to_come_back(make_yard: Callable[..., Yard]) -> None:
-    yard = patient(make_yard(MODELYARD_MAX_KEY_REQUESTS="3")).start()
-    with held_streams(yard, 3):
-        eventually(lambda: yard.engine.running == 3)
-        answer = yard.chat()
+def test_a_key_with_too_many_requests_at_once_is_told_when_to_come_back(make_stack: Callable[..., Stack]) -> None:
+    stack = patient(make_stack(MODELYARD_MAX_KEY_REQUESTS="3")).start()
+    with held_streams(stack, 3):
+        eventually(lambda: stack.engine.running == 3)
+        answer = stack.chat()
         assert (answer.status, answer.error["code"]) == (429, "too_many_requests")
         assert "3 requests" in answer.error["message"]
         assert answer.headers["retry-after"] == "1"
-        assert yard.chat("hidden", key=EVE).status == 200
-    eventually(lambda: yard.chat().status == 200)
+        assert stack.chat("hidden", key=EVE).status == 200
+    eventually(lambda: stack.chat().status == 200)
 
 
-def test_places_are_given_back_after_every_kind_of_end(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(MODELYARD_MAX_KEY_REQUESTS="1")
-    yard.web.snapshot["deployments"][0]["first_byte_timeout_s"] = 1
-    yard.start()
+def test_places_are_given_back_after_every_kind_of_end(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(MODELYARD_MAX_KEY_REQUESTS="1")
+    stack.web.snapshot["deployments"][0]["first_byte_timeout_s"] = 1
+    stack.start()
     for members in (
         {},
         {"stream": True},
@@ -82,52 +82,52 @@ def test_places_are_given_back_after_every_kind_of_end(make_yard: Callable[..., 
         {"model": "unknown"},
     ):
         for _ in range(2):
-            assert yard.chat(**{"model": "smol", **members}).status != 429
-    assert yard.ask("POST", "/v1/chat/completions", b"{").status == 400
-    with held_streams(yard, 1):
-        eventually(lambda: yard.engine.running >= 1)
-    eventually(lambda: yard.chat().status == 200)
+            assert stack.chat(**{"model": "smol", **members}).status != 429
+    assert stack.ask("POST", "/v1/chat/completions", b"{").status == 400
+    with held_streams(stack, 1):
+        eventually(lambda: stack.engine.running >= 1)
+    eventually(lambda: stack.chat().status == 200)
 
 
-def test_the_cap_counts_over_all_gateway_processes(make_yard: Callable[..., Yard]) -> None:
-    yard = patient(make_yard(MODELYARD_MAX_KEY_REQUESTS="8", MODELYARD_GATEWAY_PROCESSES="2")).start()
-    yard.launch(1)
-    eventually(lambda: "snapshot 1" in yard.log(1))
-    with ExitStack() as stack:
-        lines = [stack.enter_context(socket.create_connection(("127.0.0.1", yard.port))) for _ in range(40)]
+def test_the_cap_counts_over_all_gateway_processes(make_stack: Callable[..., Stack]) -> None:
+    stack = patient(make_stack(MODELYARD_MAX_KEY_REQUESTS="8", MODELYARD_GATEWAY_PROCESSES="2")).start()
+    stack.launch(1)
+    eventually(lambda: "snapshot 1" in stack.log(1))
+    with ExitStack() as exits:
+        lines = [exits.enter_context(socket.create_connection(("127.0.0.1", stack.port))) for _ in range(40)]
         for number, line in enumerate(lines, 1):
             # One after the other: two processes that count in the same moment do not see each other.
             line.sendall(HELD)
-            eventually(lambda: yard.engine.running + answered(lines, 429) == number)  # noqa: B023
-        assert (yard.engine.running, answered(lines, 429)) == (8, 32)
+            eventually(lambda: stack.engine.running + answered(lines, 429) == number)  # noqa: B023
+        assert (stack.engine.running, answered(lines, 429)) == (8, 32)
         told = 'refused_total{code="too_many_requests"} '
-        refused = [int(yard.metrics(n).partition(told)[2].split()[0]) for n in (0, 1)]
+        refused = [int(stack.metrics(n).partition(told)[2].split()[0]) for n in (0, 1)]
         assert sum(refused) == 32 and all(refused), "both processes count"
 
 
 def test_500_streams_by_one_key_and_200_slow_heads_make_nobody_elses_requests_dearer(
-    make_yard: Callable[..., Yard],
+    make_stack: Callable[..., Stack],
 ) -> None:
     waits = {"MODELYARD_HEADER_TIMEOUT_S": "3600", "MODELYARD_IDLE_TIMEOUT_S": "3600"}
-    yard = patient(make_yard(MODELYARD_MAX_KEY_REQUESTS=str(CAP), **waits)).start()
-    before = min(cost_us(yard) for _ in range(3))
-    with held_streams(yard, 500), ExitStack() as stack:
-        eventually(lambda: yard.engine.running == CAP)
+    stack = patient(make_stack(MODELYARD_MAX_KEY_REQUESTS=str(CAP), **waits)).start()
+    before = min(cost_us(stack) for _ in range(3))
+    with held_streams(stack, 500), ExitStack() as exits:
+        eventually(lambda: stack.engine.running == CAP)
         for _ in range(200):
-            slow = stack.enter_context(socket.create_connection(("127.0.0.1", yard.port)))
+            slow = exits.enter_context(socket.create_connection(("127.0.0.1", stack.port)))
             slow.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHo")
-        eventually(lambda: yard.metric("connections") >= 500 + 200)
-        eventually(lambda: 'refused_total{code="too_many_requests"} 400' in yard.metrics())
+        eventually(lambda: stack.metric("connections") >= 500 + 200)
+        eventually(lambda: 'refused_total{code="too_many_requests"} 400' in stack.metrics())
         # In processor time, which is the gateway's own; caches that others empty are given another chance.
-        eventually(lambda: cost_us(yard) < 2 * before)
-        assert yard.engine.running == CAP
+        eventually(lambda: cost_us(stack) < 2 * before)
+        assert stack.engine.running == CAP
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 1073741824", "Transfer-Encoding: chunked"])
-def test_a_body_of_a_gigabyte_is_refused_long_before_it_is_there(yard: Yard, framing: str) -> None:
+def test_a_body_of_a_gigabyte_is_refused_long_before_it_is_there(stack: Stack, framing: str) -> None:
     piece = b"10000\r\n" + b"x" * 65536 + b"\r\n" if "chunked" in framing else b"x" * 65536
     sent = 0
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as line:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as line:
         line.sendall(announced(framing))
         try:
             while sent < 1 << 30:
@@ -138,25 +138,25 @@ def test_a_body_of_a_gigabyte_is_refused_long_before_it_is_there(yard: Yard, fra
         answer = read_all(line)
     assert sent < 96 << 20
     assert answer.startswith(b"HTTP/1.1 413 ") or not answer
-    assert yard.metric("buffered_request_bytes") == 0
-    assert yard.chat().status == 200
+    assert stack.metric("buffered_request_bytes") == 0
+    assert stack.chat().status == 200
 
 
-def test_many_announced_bodies_are_let_in_only_as_far_as_memory_goes(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(MODELYARD_MAX_BODY_BYTES=str(1 << 20), MODELYARD_MAX_BUFFERED_BYTES=str(4 << 20)).start()
-    with ExitStack() as stack:
-        lines = [stack.enter_context(socket.create_connection(("127.0.0.1", yard.port))) for _ in range(10)]
+def test_many_announced_bodies_are_let_in_only_as_far_as_memory_goes(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(MODELYARD_MAX_BODY_BYTES=str(1 << 20), MODELYARD_MAX_BUFFERED_BYTES=str(4 << 20)).start()
+    with ExitStack() as exits:
+        lines = [exits.enter_context(socket.create_connection(("127.0.0.1", stack.port))) for _ in range(10)]
         for line in lines:
             line.sendall(announced(f"Content-Length: {1 << 20}"))
-        eventually(lambda: yard.metric("buffered_request_bytes") == 4 << 20)
+        eventually(lambda: stack.metric("buffered_request_bytes") == 4 << 20)
         eventually(lambda: answered(lines, 503) == 6)
-    eventually(lambda: yard.metric("buffered_request_bytes") == 0)
+    eventually(lambda: stack.metric("buffered_request_bytes") == 0)
 
 
-def test_the_key_of_a_flood_is_the_only_one_that_is_refused(make_yard: Callable[..., Yard]) -> None:
-    yard = patient(make_yard(MODELYARD_MAX_KEY_REQUESTS="2")).start()
-    with held_streams(yard, 20):
-        eventually(lambda: yard.engine.running == 2)
-        statuses = [yard.chat("hidden", key=EVE).status for _ in range(10)]
+def test_the_key_of_a_flood_is_the_only_one_that_is_refused(make_stack: Callable[..., Stack]) -> None:
+    stack = patient(make_stack(MODELYARD_MAX_KEY_REQUESTS="2")).start()
+    with held_streams(stack, 20):
+        eventually(lambda: stack.engine.running == 2)
+        statuses = [stack.chat("hidden", key=EVE).status for _ in range(10)]
         assert statuses == [200] * 10
-        assert yard.chat(key=ADA).status == 429
+        assert stack.chat(key=ADA).status == 429

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.yard import ADA, REPOSITORY, Yard, eventually, free_port
-from webapp.engines.base import HardwareGrant, ModelFiles
+from tests.gateway.stack import ADA, REPOSITORY, Stack, eventually, free_port
+from webapp.engines.base import HardwareAllocation, ModelFiles
 from webapp.engines.llamacpp.adapter import LlamaCpp
 from webapp.engines.llamacpp.options import LlamaCppOptions
 from webapp.planner.facts import ModelFacts
@@ -33,16 +33,16 @@ PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """`real` as the adapter starts it, and as web tells the gateways of it."""
     folder, port = tmp_path_factory.mktemp("real"), free_port()
-    launch = ENGINE.launch(ModelFiles(MODEL, "real", "gguf", FACTS.as_json()), OPTIONS, HardwareGrant("cpu"))
+    launch = ENGINE.launch(ModelFiles(MODEL, "real", "gguf", FACTS.as_json()), OPTIONS, HardwareAllocation("cpu"))
     argv = [str(port) if word == str(launch.port) else word for word in launch.argv]
     with (folder / "engine.log").open("wb") as log:
         process = subprocess.Popen(
             [PYTHON, str(REPOSITORY / "compose/engines/llamacpp/server.py"), *argv], stdout=log, stderr=log
         )
-    yard = Yard(folder)
+    stack = Stack(folder)
     try:
         url = f"http://127.0.0.1:{port}"
         eventually(lambda: process.poll() is not None or is_up(url), 120)
@@ -58,10 +58,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
             "ignored_members": {name: list(words) for name, words in ENGINE.ignored_members.items()},
         }
         replica = {"id": 41, "url": url, "state": "ready"}
-        yard.web.snapshot["deployments"] += [yard.deployment(41, "real", **facts, **found, replicas=[replica])]
-        yield yard.start()
+        stack.web.snapshot["deployments"] += [stack.deployment(41, "real", **facts, **found, replicas=[replica])]
+        yield stack.start()
     finally:
-        yard.stop()
+        stack.stop()
         process.kill()
         process.wait()
 
@@ -74,11 +74,11 @@ def is_up(url: str) -> bool:
         return False
 
 
-def ask(yard: Yard, endpoint: str, **members: Any) -> Any:
-    return yard.ask("POST", f"/v1/{endpoint}", {"model": "real", **members})
+def ask(stack: Stack, endpoint: str, **members: Any) -> Any:
+    return stack.ask("POST", f"/v1/{endpoint}", {"model": "real", **members})
 
 
-def test_it_says_what_it_can(served: Yard) -> None:
+def test_it_says_what_it_can(served: Stack) -> None:
     told = served.ask("GET", "/v1/models/real").json()
     assert (told["context_length"], told["capabilities"]["tools"], told["capabilities"]["vision"]) == (
         256,
@@ -101,7 +101,7 @@ def test_it_says_what_it_can(served: Yard) -> None:
         ("detokenize", {"tokens": [1]}),
     ],
 )
-def test_everything_that_is_offered_is_answered(served: Yard, endpoint: str, members: dict[str, Any]) -> None:
+def test_everything_that_is_offered_is_answered(served: Stack, endpoint: str, members: dict[str, Any]) -> None:
     answer = ask(served, endpoint, **members)
     assert answer.status == 200, answer.body
     assert served.record(answer.request_id)["outcome"] == "ok"
@@ -126,7 +126,7 @@ def test_everything_that_is_offered_is_answered(served: Yard, endpoint: str, mem
     ],
 )
 def test_a_clients_mistake_is_a_400_in_words_that_help(
-    served: Yard, endpoint: str, members: dict[str, Any], code: str, words: str
+    served: Stack, endpoint: str, members: dict[str, Any], code: str, words: str
 ) -> None:
     import re
 
@@ -136,13 +136,13 @@ def test_a_clients_mistake_is_a_400_in_words_that_help(
     assert served.record(answer.request_id)["outcome"] == "client_error"
 
 
-def test_what_it_does_not_heed_is_told(served: Yard) -> None:
+def test_what_it_does_not_heed_is_told(served: Stack) -> None:
     answer = ask(served, "embeddings", input="a", dimensions=3)
     assert len(answer.json()["data"][0]["embedding"]) != 3
     assert answer.headers["x-modelyard-warning"].startswith("dimensions is ignored")
 
 
-def test_all_choices_and_prompts_are_counted(served: Yard) -> None:
+def test_all_choices_and_prompts_are_counted(served: Stack) -> None:
     answer = ask(served, "chat/completions", messages=HELLO, max_tokens=6, n=2, temperature=0, ignore_eos=True)
     record = served.record(answer.request_id)
     assert answer.json()["usage"]["completion_tokens"] == 6, "it tells of one"
@@ -159,14 +159,14 @@ def test_all_choices_and_prompts_are_counted(served: Yard) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_a_stream_is_counted_with_all_its_choices(served: Yard, n: int) -> None:
+def test_a_stream_is_counted_with_all_its_choices(served: Stack, n: int) -> None:
     body = {"messages": HELLO, "max_tokens": 5, "temperature": 0, "ignore_eos": True, "stream": True}
     answer = ask(served, "chat/completions", **body, n=n)
     record = served.record(answer.request_id)
     assert (record["prompt_tokens"], record["completion_tokens"], record["counted_by"]) == (35, 5 * n, "engine")
 
 
-def test_whoever_leaves_pays_for_the_prompt_as_the_engine_counts_it(served: Yard) -> None:
+def test_whoever_leaves_pays_for_the_prompt_as_the_engine_counts_it(served: Stack) -> None:
     line = served.connect()
     body = {"model": "real", "messages": HELLO, "max_tokens": 200, "stream": True, "ignore_eos": True}
     line.request("POST", "/v1/chat/completions", json.dumps(body), {"Authorization": f"Bearer {ADA}"})
@@ -178,7 +178,7 @@ def test_whoever_leaves_pays_for_the_prompt_as_the_engine_counts_it(served: Yard
     assert (record["outcome"], record["prompt_tokens"], record["counted_by"]) == ("client_gone", 35, "gateway")
 
 
-def test_a_prompt_from_its_cache_is_a_prompt(served: Yard) -> None:
+def test_a_prompt_from_its_cache_is_a_prompt(served: Stack) -> None:
     messages = [{"role": "user", "content": "Tell me about cats and dogs please."}]
     for _ in range(2):
         answer = ask(served, "messages", messages=messages, max_tokens=2)

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from tests.gateway.mini_http import Asked, Line, MiniServer
-from tests.gateway.yard import eventually
+from tests.gateway.stack import eventually
 
 
 async def _yes(_asked: Asked, line: Line) -> None:

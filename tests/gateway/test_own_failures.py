@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.yard import ADA, Yard, chat_body
+from tests.gateway.stack import ADA, Stack, chat_body
 from webapp.foundation import paths
 from webapp.gateway import settings
 from webapp.gateway.admission.body_room import BodyRoom
@@ -39,25 +39,25 @@ async def fails_later(*arguments: Any) -> Any:
 
 
 @pytest.fixture
-def yard(make_yard: Callable[..., Yard], monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+def stack(make_stack: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """Engines and an environment; the gateway's parts run in the test, so that one can be broken."""
-    yard = make_yard(MODELYARD_MAX_BUFFERED_BYTES=str(1 << 20))
-    for name, value in yard.environment.items():
+    stack = make_stack(MODELYARD_MAX_BUFFERED_BYTES=str(1 << 20))
+    for name, value in stack.environment.items():
         monkeypatch.setenv(name, value)
     for folder in (paths.gateway_dir(), settings.usage_dir()):
         folder.mkdir(parents=True, exist_ok=True)
-    yield yard
+    yield stack
 
 
-def served(yard: Yard, scene: Callable[[State], Awaitable[Any]]) -> Any:
+def served(stack: Stack, scene: Callable[[State], Awaitable[Any]]) -> Any:
     """What the scene returns, played beside a gateway."""
 
     async def play() -> Any:
         state = State(settings.from_environment(0))
-        document = json.dumps(yard.web.snapshot).encode()
+        document = json.dumps(stack.web.snapshot).encode()
         state.table.adopt(from_parts(document, document))
         service = Routes(state)
-        server = await asyncio.get_running_loop().create_server(lambda: Connection(service), "127.0.0.1", yard.port)
+        server = await asyncio.get_running_loop().create_server(lambda: Connection(service), "127.0.0.1", stack.port)
         try:
             return await scene(state)
         finally:
@@ -79,8 +79,8 @@ def question(model: str = "smol", **members: Any) -> bytes:
     return f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def asked(yard: Yard, data: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", yard.port)
+async def asked(stack: Stack, data: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
     writer.write(data)
     answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
@@ -129,7 +129,7 @@ def at_a_step_of_admission(monkeypatch: pytest.MonkeyPatch, state: State) -> Non
     ],
 )
 def test_an_error_nobody_expected_is_answered_logged_and_written_down_once(
-    yard: Yard,
+    stack: Stack,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     plant: Plant,
@@ -138,14 +138,14 @@ def test_an_error_nobody_expected_is_answered_logged_and_written_down_once(
 ) -> None:
     async def scene(state: State) -> tuple[bytes, dict[Any, int], int, int, int]:
         plant(monkeypatch, state)
-        answer = await asked(yard, question(model))
+        answer = await asked(stack, question(model))
         tallies = state.ledger.metrics.tallies
         ended = {key: count for tally in tallies.values() for key, count in tally.requests.items()}
         in_flight = sum(state.table.loads.cells), sum(state.inference.admission._slots._table.cells)
         return answer, ended, state.ledger.metrics.refused["gateway_failed"], *in_flight
 
     with caplog.at_level(logging.ERROR):
-        answer, ended, refused, replicas, slots = served(yard, scene)
+        answer, ended, refused, replicas, slots = served(stack, scene)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 500 ")
     assert b"x-request-id: planted-1" in head and b"x-modelyard-failed: gateway" in head
@@ -160,7 +160,7 @@ def test_an_error_nobody_expected_is_answered_logged_and_written_down_once(
 
 
 def test_a_stream_that_fails_in_the_gateway_ends_with_an_error_event(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = StreamReply.data
     reads: list[bytes] = []
@@ -174,23 +174,23 @@ def test_a_stream_that_fails_in_the_gateway_ends_with_an_error_event(
     async def scene(state: State) -> bytes:
         monkeypatch.setattr(StreamReply, "data", fails_at_the_second)
         monkeypatch.setattr(StreamReply, "event", fails_at_the_second)
-        return await asked(yard, question(fake={"tokens": 20, "delay": 0.01}, stream=True))
+        return await asked(stack, question(fake={"tokens": 20, "delay": 0.01}, stream=True))
 
-    answer = served(yard, scene)
+    answer = served(stack, scene)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b'"code":"gateway_failed"' in answer
     assert not answer.endswith(b"0\r\n\r\n")
 
 
-def test_a_page_that_fails_in_the_gateway_is_answered(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_fails_in_the_gateway_is_answered(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(state: State) -> bytes:
         monkeypatch.setattr(Pool, "open", fails_later)
-        return await asked(yard, b"GET /models/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        return await asked(stack, b"GET /models/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
 
-    assert served(yard, scene).startswith(b"HTTP/1.1 500 ")
+    assert served(stack, scene).startswith(b"HTTP/1.1 500 ")
 
 
-def test_bodies_that_are_kept_while_their_requests_run_count(yard: Yard) -> None:
+def test_bodies_that_are_kept_while_their_requests_run_count(stack: Stack) -> None:
     """64 KiB of each were kept for counting and counted by nobody: with 10,000 connections that is 640 MB."""
     padding = "x" * 50_000
     held = question(fake={"holds": True, "tokens": 3}, stream=True, padding=padding).replace(
@@ -202,37 +202,37 @@ def test_bodies_that_are_kept_while_their_requests_run_count(yard: Yard) -> None
         bodies: BodyRoom = state.inference.admission.bodies
         lines = []
         for number in range(1, (1 << 20) // size + 1):
-            reader, writer = await asyncio.open_connection("127.0.0.1", yard.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
             writer.write(held)
             lines.append(writer)
             await reader.readuntil(b"\r\n\r\n")  # the answer has begun, so the body is not on its way any more
             assert number * size <= bodies.held_bytes <= number * (size + 100)
-        answer = await asked(yard, held)
+        answer = await asked(stack, held)
         for writer in lines:
             writer.close()
         while state.connections:
             await asyncio.sleep(0)
         return len(lines), answer, bodies.held_bytes
 
-    count, answer, left = served(yard, scene)
+    count, answer, left = served(stack, scene)
     assert count > 15
     assert answer.startswith(b"HTTP/1.1 503 ") and b"gateway_busy" in answer
     assert left == 0
 
 
-def test_finished_requests_leave_nothing_for_the_cycle_collector(yard: Yard) -> None:
+def test_finished_requests_leave_nothing_for_the_cycle_collector(stack: Stack) -> None:
     """It is told to come seldom, because it walks through all open streams: what waits for it is memory in use."""
 
     async def scene(state: State) -> int:
         usual = question(), question(fake={"tokens": 3}, stream=True), question("unknown")
         for data in usual:
-            await asked(yard, data)
+            await asked(stack, data)
         found = 0
         gc.collect()
         gc.disable()
         try:
             for data in usual:
-                await asked(yard, data)
+                await asked(stack, data)
             while state.connections:
                 await asyncio.sleep(0)
             gc.set_debug(gc.DEBUG_SAVEALL)
@@ -244,4 +244,4 @@ def test_finished_requests_leave_nothing_for_the_cycle_collector(yard: Yard) -> 
             gc.enable()
         return found
 
-    assert served(yard, scene) == 0
+    assert served(stack, scene) == 0

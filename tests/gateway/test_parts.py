@@ -130,7 +130,7 @@ def test_a_broken_request_for_the_metrics_door_is_dropped(tmp_path: Path) -> Non
     from webapp.gateway.process import metrics_endpoint
 
     async def ask() -> bytes:
-        server = await metrics_endpoint.open_door(tmp_path / "m.sock", lambda: b"x 1\n")
+        server = await metrics_endpoint.listen(tmp_path / "m.sock", lambda: b"x 1\n")
         async with server:
             reader, writer = await asyncio.open_unix_connection(str(tmp_path / "m.sock"))
             writer.write(b"a" * 10_000)

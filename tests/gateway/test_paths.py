@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.gateway.yard import EVE, Yard, chat_body
+from tests.gateway.stack import EVE, Stack, chat_body
 from webapp.gateway.http.cors import Cors
 from webapp.gateway.http.errors import Problem
 from webapp.gateway.http.request import MAX_TARGET_BYTES, Request
@@ -18,16 +18,16 @@ ALIASES = [HUB, OLLAMA, "GPT-4o", "hf.co/a/B-GGUF:Q4_K_M", "50%2Foff"]
 
 
 @pytest.fixture
-def named(yard: Yard) -> Any:
-    usual = yard.web.snapshot["deployments"]
-    renamed = yard.deployment(12, "renamed", aliases=ALIASES, replicas=[yard.replica(16, 0)])
-    yard.publish(deployments=[renamed if one["id"] == 12 else one for one in usual])
-    yield yard
-    yard.publish(deployments=usual)
+def named(stack: Stack) -> Any:
+    usual = stack.web.snapshot["deployments"]
+    renamed = stack.deployment(12, "renamed", aliases=ALIASES, replicas=[stack.replica(16, 0)])
+    stack.publish(deployments=[renamed if one["id"] == 12 else one for one in usual])
+    yield stack
+    stack.publish(deployments=usual)
 
 
 @pytest.mark.parametrize("alias", ALIASES)
-def test_an_alias_is_found_in_a_body_and_in_a_path_spelled_either_way(named: Yard, alias: str) -> None:
+def test_an_alias_is_found_in_a_body_and_in_a_path_spelled_either_way(named: Stack, alias: str) -> None:
     assert named.chat(alias).status == 200
     spellings = {quote(alias, safe=""), quote(alias, safe="").lower() if "/" not in alias else quote(alias)}
     for spelled in spellings - ({quote(alias, safe="").lower()} if alias != alias.lower() else set()):
@@ -40,17 +40,17 @@ def test_an_alias_is_found_in_a_body_and_in_a_path_spelled_either_way(named: Yar
 
 
 @pytest.mark.parametrize("twice", ["meta-llama%252FLlama-3.1-8B", "qwen2.5%253A7b", "50%2Foff"])
-def test_a_path_is_decoded_once(named: Yard, twice: str) -> None:
+def test_a_path_is_decoded_once(named: Stack, twice: str) -> None:
     answer = named.ask("GET", f"/v1/models/{twice}")
     assert (answer.status, answer.error["code"]) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize("broken", ["%", "%zz", "%2", "%ff%fe", "..", "%2e%2e", "%00", "a%0d%0ab", "renamed%2f"])
-def test_a_name_that_no_model_has_is_a_404_in_json(named: Yard, broken: str) -> None:
+def test_a_name_that_no_model_has_is_a_404_in_json(named: Stack, broken: str) -> None:
     assert named.ask("GET", f"/v1/models/{broken}").error["code"] == "model_not_found"
 
 
-def test_a_deployments_own_path_takes_an_alias_with_its_slash_escaped(named: Yard) -> None:
+def test_a_deployments_own_path_takes_an_alias_with_its_slash_escaped(named: Stack) -> None:
     path = f"/d/research/{quote(HUB, safe='')}/v1/chat/completions"
     assert named.ask("POST", path, chat_body(None)).status == 200
     assert named.ask("POST", path, chat_body(None), EVE).status == 404
@@ -60,11 +60,11 @@ def test_a_deployments_own_path_takes_an_alias_with_its_slash_escaped(named: Yar
 @pytest.mark.parametrize(
     "path", ["/v1/chat/completions/", "/v1/chat/completions/?x=1", "/d/research/smol/v1/tokenize/"]
 )
-def test_a_slash_at_the_end_is_tolerated(yard: Yard, path: str) -> None:
-    assert yard.ask("POST", path, chat_body("smol")).status == 200
-    assert not yard.engine.asked[-1].target.endswith("/")
-    assert yard.ask("POST", path, chat_body("smol"), None).status == 401
-    assert {model["id"] for model in yard.ask("GET", "/v1/models/").json()["data"]} >= {"smol"}
+def test_a_slash_at_the_end_is_tolerated(stack: Stack, path: str) -> None:
+    assert stack.ask("POST", path, chat_body("smol")).status == 200
+    assert not stack.engine.asked[-1].target.endswith("/")
+    assert stack.ask("POST", path, chat_body("smol"), None).status == 401
+    assert {model["id"] for model in stack.ask("GET", "/v1/models/").json()["data"]} >= {"smol"}
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_a_slash_at_the_end_is_tolerated(yard: Yard, path: str) -> None:
         ("/anything/at/all/v1/chat/completions", "/v1/chat/completions"),
     ],
 )
-def test_what_looks_like_inference_is_told_the_right_address_in_json(yard: Yard, path: str, right: str) -> None:
+def test_what_looks_like_inference_is_told_the_right_address_in_json(stack: Stack, path: str, right: str) -> None:
     for method in ("GET", "POST"):
-        answer = yard.ask(method, path, chat_body("smol"), Accept="text/html")
+        answer = stack.ask(method, path, chat_body("smol"), Accept="text/html")
         assert (answer.status, answer.error["code"]) == (404, "unknown_endpoint")
         assert f"use {right};" in answer.error["message"]
-    assert yard.web.pages == []
-    assert yard.engine.asked == []
+    assert stack.web.pages == []
+    assert stack.engine.asked == []
 
 
 @pytest.mark.parametrize(

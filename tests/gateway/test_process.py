@@ -12,30 +12,30 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.yard import Yard, chat_body, eventually, post, read_all
+from tests.gateway.stack import Stack, chat_body, eventually, post, read_all
 from tests.parts.memory import pss_bytes
 
 
-def streaming(yard: Yard) -> socket.socket:
+def streaming(stack: Stack) -> socket.socket:
     """A stream of a hundred tokens that has begun; the engine goes on when it is told."""
-    line = socket.create_connection(("127.0.0.1", yard.port), timeout=60)
+    line = socket.create_connection(("127.0.0.1", stack.port), timeout=60)
     line.sendall(post(json.dumps(chat_body("smol", {"tokens": 100, "holds": True}, stream=True)).encode()))
     assert line.recv(10)
     return line
 
 
-def test_a_drain_finishes_streams_refuses_newcomers_and_ends_idle_connections(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(MODELYARD_HEADER_TIMEOUT_S="3600").start()
-    lines = [streaming(yard) for _ in range(5)]
-    idle = socket.create_connection(("127.0.0.1", yard.port), timeout=60)
-    eventually(lambda: yard.metric("connections") == 6)
-    (gateway,) = yard.processes
+def test_a_drain_finishes_streams_refuses_newcomers_and_ends_idle_connections(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(MODELYARD_HEADER_TIMEOUT_S="3600").start()
+    lines = [streaming(stack) for _ in range(5)]
+    idle = socket.create_connection(("127.0.0.1", stack.port), timeout=60)
+    eventually(lambda: stack.metric("connections") == 6)
+    (gateway,) = stack.processes
     gateway.send_signal(signal.SIGTERM)
     assert idle.recv(1) == b""
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", yard.port))
+        socket.create_connection(("127.0.0.1", stack.port))
     assert gateway.poll() is None
-    yard.engine.go_on(5 * 100)
+    stack.engine.go_on(5 * 100)
     for line in lines:
         answer = read_all(line)
         assert b"[DONE]" in answer
@@ -45,88 +45,88 @@ def test_a_drain_finishes_streams_refuses_newcomers_and_ends_idle_connections(ma
     idle.close()
 
 
-def test_a_second_signal_cuts_the_drain_short(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard().start()
-    line = streaming(yard)
-    (gateway,) = yard.processes
+def test_a_second_signal_cuts_the_drain_short(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack().start()
+    line = streaming(stack)
+    (gateway,) = stack.processes
     gateway.send_signal(signal.SIGTERM)
-    eventually(lambda: not yard._listens())
+    eventually(lambda: not stack._listens())
     gateway.send_signal(signal.SIGTERM)
     assert gateway.wait(60) == 0
     assert not read_all(line).endswith(b"0\r\n\r\n")
     line.close()
 
 
-def test_the_drain_has_an_end(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(MODELYARD_DRAIN_S="0.3").start()
-    line = streaming(yard)
-    assert yard.end() == 0
+def test_the_drain_has_an_end(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(MODELYARD_DRAIN_S="0.3").start()
+    line = streaming(stack)
+    assert stack.end() == 0
     line.close()
 
 
-def test_a_port_that_somebody_else_holds_is_a_clear_refusal(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard()
+def test_a_port_that_somebody_else_holds_is_a_clear_refusal(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack()
     with socket.socket() as other:
-        other.bind(("127.0.0.1", yard.port))
+        other.bind(("127.0.0.1", stack.port))
         other.listen()
-        process = yard.launch(wait=False)
+        process = stack.launch(wait=False)
         assert process.wait(60) == 1
-    assert f"127.0.0.1 port {yard.port} cannot be used" in yard.log()
-    assert "MODELYARD_PORT" in yard.log()
-    assert "Traceback" not in yard.log()
+    assert f"127.0.0.1 port {stack.port} cannot be used" in stack.log()
+    assert "MODELYARD_PORT" in stack.log()
+    assert "Traceback" not in stack.log()
 
 
-def test_a_port_shared_with_another_installation_is_refused_too(make_yard: Callable[..., Yard]) -> None:
+def test_a_port_shared_with_another_installation_is_refused_too(make_stack: Callable[..., Stack]) -> None:
     """The trap of SO_REUSEPORT: the kernel would let both listen and give each half of the connections."""
-    first, second = make_yard().start(), make_yard()
+    first, second = make_stack().start(), make_stack()
     process = second.launch(wait=False, MODELYARD_PORT=str(first.port))
     assert process.wait(60) == 1
     assert "another program listens there" in second.log()
 
 
-def test_siblings_share_the_port_the_load_table_and_the_snapshot(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(MODELYARD_GATEWAY_PROCESSES="2").start()
-    yard.launch(1)
-    eventually(lambda: "serves" in yard.log(1))
-    asked_with = f"/internal/gateway/snapshot?{yard.web.up_to_date}"
-    eventually(lambda: len({a.connection for a in yard.web.server.asked if a.target == asked_with}) == 2)
+def test_siblings_share_the_port_the_load_table_and_the_snapshot(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(MODELYARD_GATEWAY_PROCESSES="2").start()
+    stack.launch(1)
+    eventually(lambda: "serves" in stack.log(1))
+    asked_with = f"/internal/gateway/snapshot?{stack.web.up_to_date}"
+    eventually(lambda: len({a.connection for a in stack.web.server.asked if a.target == asked_with}) == 2)
     lines = []
     for number in range(40):
         body = chat_body("pair", {"tokens": 1000, "holds": True}, stream=True)
-        line = socket.create_connection(("127.0.0.1", yard.port), timeout=60)
+        line = socket.create_connection(("127.0.0.1", stack.port), timeout=60)
         line.sendall(post(json.dumps(body).encode()))
-        eventually(lambda: sum(e.running for e in yard.engines) == number + 1)  # noqa: B023
+        eventually(lambda: sum(e.running for e in stack.engines) == number + 1)  # noqa: B023
         lines.append(line)
-    assert [engine.running for engine in yard.engines] == [20, 20]
-    assert all(yard.metric_of(index, "connections") > 0 for index in (0, 1))
+    assert [engine.running for engine in stack.engines] == [20, 20]
+    assert all(stack.metric_of(index, "connections") > 0 for index in (0, 1))
     for line in lines:
         line.close()
 
 
-def test_a_process_that_was_killed_leaves_no_load_behind(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard().start()
-    eventually(lambda: (yard.folder / "gateway" / "routes.sealed").exists())
-    lines = [streaming(yard) for _ in range(3)]
-    table = yard.folder / "run" / "gateway-load.table"
+def test_a_process_that_was_killed_leaves_no_load_behind(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack().start()
+    eventually(lambda: (stack.folder / "gateway" / "routes.sealed").exists())
+    lines = [streaming(stack) for _ in range(3)]
+    table = stack.folder / "run" / "gateway-load.table"
     assert sum(table.read_bytes()) == 3
-    yard.processes[-1].kill()
-    yard.processes[-1].wait()
-    yard.launch()
+    stack.processes[-1].kill()
+    stack.processes[-1].wait()
+    stack.launch()
     eventually(lambda: sum(table.read_bytes()) == 0)
     for line in lines:
         line.close()
 
 
-def test_load_returns_to_zero_after_every_kind_of_end(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard()
-    yard.web.snapshot["deployments"][0]["first_byte_timeout_s"] = 1
-    yard.start()
+def test_load_returns_to_zero_after_every_kind_of_end(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack()
+    stack.web.snapshot["deployments"][0]["first_byte_timeout_s"] = 1
+    stack.start()
     for fake in ({}, {"die": "at once"}, {"status": 500}, {"hang": 600}, {"raw": "nonsense\r\n"}):
-        yard.chat(fake=fake)
-        yard.chat(fake=fake, stream=True)
-    streaming(yard).close()
-    eventually(lambda: sum((yard.folder / "run" / "gateway-load.table").read_bytes()) == 0)
-    assert yard.metric("requests_in_flight") == 0
+        stack.chat(fake=fake)
+        stack.chat(fake=fake, stream=True)
+    streaming(stack).close()
+    eventually(lambda: sum((stack.folder / "run" / "gateway-load.table").read_bytes()) == 0)
+    assert stack.metric("requests_in_flight") == 0
 
 
 @pytest.mark.parametrize(
@@ -139,23 +139,23 @@ def test_load_returns_to_zero_after_every_kind_of_end(make_yard: Callable[..., Y
         ("MODELYARD_DRAIN_S", "soon"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_named(make_yard: Callable[..., Yard], name: str, value: str) -> None:
-    yard = make_yard()
-    assert yard.launch(wait=False, **{name: value}).wait(60) == 1
-    assert name in yard.log()
-    assert "Traceback" not in yard.log()
+def test_a_setting_that_makes_no_sense_is_named(make_stack: Callable[..., Stack], name: str, value: str) -> None:
+    stack = make_stack()
+    assert stack.launch(wait=False, **{name: value}).wait(60) == 1
+    assert name in stack.log()
+    assert "Traceback" not in stack.log()
 
 
-def test_tls_is_spoken_when_there_is_a_certificate(make_yard: Callable[..., Yard], tmp_path: Path) -> None:
+def test_tls_is_spoken_when_there_is_a_certificate(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
     certificate, secret = tmp_path / "cert.pem", tmp_path / "key.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     subprocess.run(
         [*command, "-days", "2", "-keyout", secret, "-out", certificate, *subject], check=True, capture_output=True
     )
-    yard = make_yard(MODELYARD_TLS_CERT=str(certificate), MODELYARD_TLS_KEY=str(secret)).start()
+    stack = make_stack(MODELYARD_TLS_CERT=str(certificate), MODELYARD_TLS_KEY=str(secret)).start()
     context = ssl.create_default_context(cafile=str(certificate))
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as plain:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as plain:
         line = context.wrap_socket(plain, server_hostname="localhost")
         line.sendall(post(json.dumps(chat_body("smol", {"tokens": 200}, stream=True)).encode()))
         answer = b""
@@ -171,50 +171,50 @@ def test_tls_is_spoken_when_there_is_a_certificate(make_yard: Callable[..., Yard
         line.close()
 
 
-def test_a_broken_certificate_is_named(make_yard: Callable[..., Yard], tmp_path: Path) -> None:
+def test_a_broken_certificate_is_named(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
     bad = tmp_path / "bad.pem"
     bad.write_text("nothing")
-    yard = make_yard()
-    process = yard.launch(wait=False, MODELYARD_TLS_CERT=str(bad), MODELYARD_TLS_KEY=str(bad))
+    stack = make_stack()
+    process = stack.launch(wait=False, MODELYARD_TLS_CERT=str(bad), MODELYARD_TLS_KEY=str(bad))
     assert process.wait(60) == 1
-    assert "MODELYARD_TLS_CERT" in yard.log()
-    assert "Traceback" not in yard.log()
+    assert "MODELYARD_TLS_CERT" in stack.log()
+    assert "Traceback" not in stack.log()
 
 
-def test_no_request_fails_while_everything_else_is_down(make_yard: Callable[..., Yard]) -> None:
+def test_no_request_fails_while_everything_else_is_down(make_stack: Callable[..., Stack]) -> None:
     """Web goes away in the middle of steady traffic and comes back; nobody notices, every token is accounted for."""
-    yard = make_yard().start()
-    eventually(lambda: (yard.folder / "gateway" / "routes.sealed").exists())
+    stack = make_stack().start()
+    eventually(lambda: (stack.folder / "gateway" / "routes.sealed").exists())
     statuses: list[int] = []
     stop = threading.Event()
 
     def traffic() -> None:
         while not stop.is_set():
-            statuses.append(yard.chat(stream=len(statuses) % 2 == 0).status)
+            statuses.append(stack.chat(stream=len(statuses) % 2 == 0).status)
 
     threads = [threading.Thread(target=traffic) for _ in range(3)]
     for thread in threads:
         thread.start()
     for _ in range(2):
         eventually(lambda: len(statuses) > 50)
-        yard.web.stop()
+        stack.web.stop()
         before = len(statuses)
         eventually(lambda: len(statuses) > before + 50)  # noqa: B023
-        yard.web.start()
+        stack.web.start()
     stop.set()
     for thread in threads:
         thread.join()
     assert set(statuses) == {200}
-    eventually(lambda: len({record["id"] for record in yard.web.records}) == len(statuses))
+    eventually(lambda: len({record["id"] for record in stack.web.records}) == len(statuses))
 
 
-def test_an_idle_gateway_wakes_up_to_ask_web_and_for_nothing_else(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(MODELYARD_POLL_S="1").start()
-    (gateway,) = yard.processes
-    eventually(lambda: yard.web.polls >= 4)
-    before, polls = wakeups(gateway.pid), yard.web.polls
-    eventually(lambda: yard.web.polls >= polls + 3)
-    per_poll = (wakeups(gateway.pid) - before) / (yard.web.polls - polls)
+def test_an_idle_gateway_wakes_up_to_ask_web_and_for_nothing_else(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(MODELYARD_POLL_S="1").start()
+    (gateway,) = stack.processes
+    eventually(lambda: stack.web.polls >= 4)
+    before, polls = wakeups(gateway.pid), stack.web.polls
+    eventually(lambda: stack.web.polls >= polls + 3)
+    per_poll = (wakeups(gateway.pid) - before) / (stack.web.polls - polls)
     assert per_poll < 20, f"{per_poll:.1f} for each question"
     assert pss_bytes(gateway.pid) < 60_000_000
 

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from tests.gateway.yard import ADA, Yard, eventually, post
+from tests.gateway.stack import ADA, Stack, eventually, post
 from webapp.gateway import settings
 from webapp.gateway.http.proxies import client_of
 
@@ -59,28 +59,28 @@ def test_the_list_is_read_with_and_without_prefix_lengths() -> None:
     assert settings.from_environment(0, {}).trusted_proxies == ()
 
 
-def seen_by_web(yard: Yard, **headers: str) -> dict[str, str]:
-    return dict(yard.ask("GET", "/page", **headers).json()["headers"])
+def seen_by_web(stack: Stack, **headers: str) -> dict[str, str]:
+    return dict(stack.ask("GET", "/page", **headers).json()["headers"])
 
 
-def test_web_hears_of_the_client_behind_a_trusted_proxy(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(MODELYARD_TRUSTED_PROXIES="127.0.0.0/8").start()
+def test_web_hears_of_the_client_behind_a_trusted_proxy(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(MODELYARD_TRUSTED_PROXIES="127.0.0.0/8").start()
     forged = {"X_Forwarded_For": "6.6.6.6, 203.0.113.9", "X_Forwarded_Proto": "gopher", "X_Real_IP": "7.7.7.7"}
-    seen = seen_by_web(yard, **forged)
+    seen = seen_by_web(stack, **forged)
     assert seen["x-forwarded-for"] == "203.0.113.9"
     assert seen["x-forwarded-proto"] == "http" and "x-real-ip" not in seen
-    assert seen_by_web(yard)["x-forwarded-for"] == "127.0.0.1"
+    assert seen_by_web(stack)["x-forwarded-for"] == "127.0.0.1"
 
 
-def test_somebody_beside_the_list_is_not_believed(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(MODELYARD_TRUSTED_PROXIES="10.0.0.0/8").start()
-    assert seen_by_web(yard, X_Forwarded_For="6.6.6.6")["x-forwarded-for"] == "127.0.0.1"
+def test_somebody_beside_the_list_is_not_believed(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(MODELYARD_TRUSTED_PROXIES="10.0.0.0/8").start()
+    assert seen_by_web(stack, X_Forwarded_For="6.6.6.6")["x-forwarded-for"] == "127.0.0.1"
 
 
-def test_each_request_of_a_kept_connection_has_its_own_client(make_yard: Callable[..., Yard]) -> None:
+def test_each_request_of_a_kept_connection_has_its_own_client(make_stack: Callable[..., Stack]) -> None:
     """A proxy keeps its connections and sends everybody's requests over them: pages, inference, and what is refused."""
-    yard = make_yard(MODELYARD_TRUSTED_PROXIES="127.0.0.1").start()
-    line = yard.connect()
+    stack = make_stack(MODELYARD_TRUSTED_PROXIES="127.0.0.1").start()
+    line = stack.connect()
     body = json.dumps({"model": "smol", "messages": [{"role": "user", "content": "hello"}]})
     asked = [("GET", "/page", None), *[("POST", "/v1/chat/completions", body)] * 3, ("GET", "/v1/nothing", None)]
     for number, (method, path, data) in enumerate(asked):
@@ -88,24 +88,24 @@ def test_each_request_of_a_kept_connection_has_its_own_client(make_yard: Callabl
         line.request(method, path, data, headers)
         line.getresponse().read()
     line.close()
-    assert clients(yard, len(asked)) == [f"203.0.113.{number}" for number in range(len(asked))]
+    assert clients(stack, len(asked)) == [f"203.0.113.{number}" for number in range(len(asked))]
 
 
-def test_what_cannot_be_read_is_nobody_elses(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(MODELYARD_TRUSTED_PROXIES="127.0.0.1").start()
+def test_what_cannot_be_read_is_nobody_elses(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(MODELYARD_TRUSTED_PROXIES="127.0.0.1").start()
     body = b'{"model": "smol", "messages": []}'
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as line:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as line:
         line.sendall(post(body, extra="X-Forwarded-For: 203.0.113.9\r\n"))
         assert line.recv(65536)
         line.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nbroken\r\n\r\n")
         while line.recv(65536):
             pass
-    assert clients(yard, 2) == ["203.0.113.9", "127.0.0.1"]
+    assert clients(stack, 2) == ["203.0.113.9", "127.0.0.1"]
 
 
-def clients(yard: Yard, number: int) -> list[str]:
+def clients(stack: Stack, number: int) -> list[str]:
     """The first addresses in the access log, in the order of the requests."""
-    log = yard.folder / "log" / "gateway-0.access.jsonl"
+    log = stack.folder / "log" / "gateway-0.access.jsonl"
 
     def read() -> list[dict[str, object]] | None:
         lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []

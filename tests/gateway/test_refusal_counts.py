@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.yard import ADA, EXPIRED, READER, Yard, chat_body, eventually
+from tests.gateway.stack import ADA, EXPIRED, READER, Stack, chat_body, eventually
 from webapp.gateway.http.errors import Problem
 from webapp.gateway.ledger.refusal_counts import MAX_GROUPS, RefusalCount, RefusalCounts
 from webapp.gateway.routing.credentials import Principal
@@ -14,9 +14,9 @@ from webapp.gateway.routing.credentials import Principal
 CHAT = "/v1/chat/completions"
 
 
-def refused(yard: Yard, code: str) -> dict[str, Any]:
+def refused(stack: Stack, code: str) -> dict[str, Any]:
     """The latest count of this reason that web was told."""
-    told: list[dict[str, Any]] = [row for row in yard.web.refused if row["code"] == code]
+    told: list[dict[str, Any]] = [row for row in stack.web.refused if row["code"] == code]
     return told[-1] if told else {}
 
 
@@ -37,40 +37,40 @@ def refused(yard: Yard, code: str) -> dict[str, Any]:
     ],
 )
 def test_a_refusal_is_counted_for_the_key_that_asked(
-    yard: Yard, path: str, body: Any, key: str | None, code: str, whose: tuple[Any, ...]
+    stack: Stack, path: str, body: Any, key: str | None, code: str, whose: tuple[Any, ...]
 ) -> None:
-    answer = yard.ask("GET" if body is None else "POST", path, body, key)
-    found = eventually(lambda: refused(yard, code))
+    answer = stack.ask("GET" if body is None else "POST", path, body, key)
+    found = eventually(lambda: refused(stack, code))
     assert (found["key"], found["user"], found["team"]) == whose
     assert (found["kind"], found["status"], found["request_id"]) == ("refused", answer.status, answer.request_id)
     assert found["message"] == answer.error["message"][:300]
     assert found["at"] % 60 == 0 <= found["last_at"] - found["at"] < 60
 
 
-def test_one_request_too_many_of_a_key_is_counted(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard(MODELYARD_MAX_KEY_REQUESTS="1").start()
-    connection = yard.connect()
+def test_one_request_too_many_of_a_key_is_counted(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(MODELYARD_MAX_KEY_REQUESTS="1").start()
+    connection = stack.connect()
     connection.request("POST", CHAT, b'{"model":"smol","fake":{"hang":600}}', {"Authorization": f"Bearer {ADA}"})
-    eventually(lambda: yard.engine.running == 1)
-    assert yard.chat().status == 429
-    assert eventually(lambda: refused(yard, "too_many_requests"))["key"] == 1
+    eventually(lambda: stack.engine.running == 1)
+    assert stack.chat().status == 429
+    assert eventually(lambda: refused(stack, "too_many_requests"))["key"] == 1
     connection.close()
 
 
-def test_what_has_a_record_of_usage_is_not_counted_twice(yard: Yard) -> None:
-    answer = yard.chat("asleep")
-    assert yard.record(answer.request_id)["outcome"] == "refused"
-    yard.ask("POST", "/v1/rerank", chat_body("smol"))
-    yard.chat("nosuch")
-    eventually(lambda: refused(yard, "model_not_found"))
-    assert not refused(yard, "not_ready") and not refused(yard, "endpoint_not_offered")
+def test_what_has_a_record_of_usage_is_not_counted_twice(stack: Stack) -> None:
+    answer = stack.chat("asleep")
+    assert stack.record(answer.request_id)["outcome"] == "refused"
+    stack.ask("POST", "/v1/rerank", chat_body("smol"))
+    stack.chat("nosuch")
+    eventually(lambda: refused(stack, "model_not_found"))
+    assert not refused(stack, "not_ready") and not refused(stack, "endpoint_not_offered")
 
 
-def test_what_is_counted_when_the_gateway_stops_is_told(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard().start()
-    yard.chat("nosuch")
-    assert yard.end() == 0
-    assert refused(yard, "model_not_found")["count"] == 1
+def test_what_is_counted_when_the_gateway_stops_is_told(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack().start()
+    stack.chat("nosuch")
+    assert stack.end() == 0
+    assert refused(stack, "model_not_found")["count"] == 1
 
 
 def counted(count: Callable[[RefusalCounts], None]) -> list[list[RefusalCount]]:

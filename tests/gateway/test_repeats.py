@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.gateway.yard import ADA, EVE, Yard, chat_body, post
+from tests.gateway.stack import ADA, EVE, Stack, chat_body, post
 from webapp.foundation.reach import Address
 from webapp.gateway.http import chunks
 from webapp.gateway.http.head_memory import HeadMemory
@@ -91,26 +91,26 @@ def test_a_sender_of_ever_new_heads_is_studied_only_now_and_then(memory: HeadMem
     assert memory.body_start(last)
 
 
-def test_every_repeated_request_on_a_connection_is_itself(yard: Yard) -> None:
-    connection = yard.connect()
+def test_every_repeated_request_on_a_connection_is_itself(stack: Stack) -> None:
+    connection = stack.connect()
     for number in range(12):
         body = json.dumps(chat_body("smol", {"tokens": number + 1}, user="u" * (number % 5)))
         connection.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {ADA}"})
         answer = connection.getresponse()
         usage = json.loads(answer.read())["usage"]
         assert (answer.status, usage["completion_tokens"]) == (200, number + 1)
-        assert yard.engine.asked[-1].body == body.encode()
+        assert stack.engine.asked[-1].body == body.encode()
     connection.close()
-    assert len({asked.header("x-request-id") for asked in yard.engine.asked}) == 12
+    assert len({asked.header("x-request-id") for asked in stack.engine.asked}) == 12
 
 
-def test_a_key_is_looked_up_again_for_a_head_that_repeats(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard().start()
-    connection = yard.connect()
+def test_a_key_is_looked_up_again_for_a_head_that_repeats(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack().start()
+    connection = stack.connect()
     statuses = []
     for number in range(8):
         if number == 5:
-            yard.publish(keys=[])
+            stack.publish(keys=[])
         connection.request(
             "POST", "/v1/chat/completions", json.dumps(chat_body("smol")), {"Authorization": f"Bearer {ADA}"}
         )
@@ -122,12 +122,12 @@ def test_a_key_is_looked_up_again_for_a_head_that_repeats(make_yard: Callable[..
 
 
 @pytest.mark.parametrize("size", [1, 7, 300, 5000])
-def test_repeated_and_other_requests_mix_on_one_connection_however_they_are_cut(yard: Yard, size: int) -> None:
+def test_repeated_and_other_requests_mix_on_one_connection_however_they_are_cut(stack: Stack, size: int) -> None:
     bodies = [json.dumps(chat_body("smol", {"tokens": n + 1}, user="u" * n)).encode() for n in range(5)]
     lines = [post(body) for body in bodies]
     other = post(bodies[0]).replace(ADA.encode(), EVE.encode())
     data = b"".join([*lines, other, *lines])
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as line:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as line:
         answers = b""
         for start in range(0, len(data), size):
             line.sendall(data[start : start + size])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.yard import Yard
+from tests.gateway.stack import Stack
 from webapp.gateway.http.errors import Problem
 from webapp.gateway.inference import engine_errors, request_body, request_rules
 from webapp.gateway.inference.request_rules import Ruled
@@ -22,10 +22,10 @@ def entry(**facts: Any) -> DeploymentEntry:
 
 def apply(endpoint: str, body: dict[str, Any] | bytes, **facts: Any) -> Ruled:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    wish = request_body.read(endpoint, b"application/json", data)
-    assert wish.known is not None
-    ruled = request_rules.apply(endpoint, wish.known, entry(**facts), data)
-    if request_rules.is_plain(wish.known, entry(**facts)):
+    parsed = request_body.read(endpoint, b"application/json", data)
+    assert parsed.known is not None
+    ruled = request_rules.apply(endpoint, parsed.known, entry(**facts), data)
+    if request_rules.is_plain(parsed.known, entry(**facts)):
         assert ruled == Ruled(data)
     return ruled
 
@@ -248,16 +248,16 @@ def test_advice_for_whoever_starts_the_engine_reaches_nobody_else() -> None:
         b'{"model": "smol", "stream": true, "stream_options": {"\xff": 1}, "messages": [{"role": "user"}]}',
     ],
 )
-def test_a_member_whose_name_is_no_text_is_a_400(yard: Yard, body: bytes, packed: bool) -> None:
-    usual = yard.web.snapshot["deployments"]
+def test_a_member_whose_name_is_no_text_is_a_400(stack: Stack, body: bytes, packed: bool) -> None:
+    usual = stack.web.snapshot["deployments"]
     limited = [
         {**one, "max_tokens_limit": 9, "upstream_model": "other"} if one["name"] == "smol" else one for one in usual
     ]
-    yard.publish(deployments=limited)
+    stack.publish(deployments=limited)
     try:
         for _ in range(3):  # the second and third come with a head that is known
             coding = {"Content-Encoding": "gzip"} if packed else {}
-            answer = yard.ask("POST", "/v1/chat/completions", gzip.compress(body) if packed else body, **coding)
+            answer = stack.ask("POST", "/v1/chat/completions", gzip.compress(body) if packed else body, **coding)
             assert (answer.status, answer.error["code"]) == (400, "invalid_json")
     finally:
-        yard.publish(deployments=usual)
+        stack.publish(deployments=usual)

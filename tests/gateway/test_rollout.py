@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.gateway.fake_engine import FakeEngine, checksum
-from tests.gateway.yard import Yard, eventually
+from tests.gateway.stack import Stack, eventually
 
 TOKENS = 12
 
@@ -14,8 +14,8 @@ TOKENS = 12
 class Traffic:
     """Twenty requests a second, every other one a stream, until told to stop. Failures are kept in words."""
 
-    def __init__(self, yard: Yard) -> None:
-        self._yard = yard
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self.failures: list[str] = []
@@ -45,7 +45,7 @@ class Traffic:
     def _one(self, number: int) -> None:
         stream = number % 2 == 0
         try:
-            answer = self._yard.chat("smol", stream=stream, fake={"tokens": TOKENS, "delay": 0.05 if stream else 0})
+            answer = self._stack.chat("smol", stream=stream, fake={"tokens": TOKENS, "delay": 0.05 if stream else 0})
             is_whole = checksum(TOKENS).encode() in answer.body and answer.events()[-1] == "[DONE]" if stream else True
             if answer.status != 200 or not is_whole:
                 self.failures.append(f"{answer.status} {answer.body[-300:]!r}")
@@ -54,56 +54,56 @@ class Traffic:
             self.failures.append(repr(error))
 
 
-def rollout(yard: Yard, *replicas: dict[str, Any]) -> None:
-    yard.publish(deployments=[yard.deployment(7, "smol", replicas=list(replicas))])
+def rollout(stack: Stack, *replicas: dict[str, Any]) -> None:
+    stack.publish(deployments=[stack.deployment(7, "smol", replicas=list(replicas))])
 
 
 def at(engine: FakeEngine, number: int, state: str = "ready") -> dict[str, Any]:
     return {"id": number, "url": engine.url, "state": state}
 
 
-def replace(yard: Yard, traffic: Traffic, old: FakeEngine, number: int) -> tuple[FakeEngine, range]:
+def replace(stack: Stack, traffic: Traffic, old: FakeEngine, number: int) -> tuple[FakeEngine, range]:
     """Drain the old one beside a new one, wait for its streams, take it away. Returns the new one, and the numbers of
     requests that began when the gateway knew about it."""
     eventually(lambda: old.running > 2)
     new = FakeEngine().start()
-    yard.engines.append(new)
-    rollout(yard, at(old, number - 1, "draining"), at(new, number))
+    stack.engines.append(new)
+    rollout(stack, at(old, number - 1, "draining"), at(new, number))
     first = traffic.begun
     eventually(lambda: len(new.asked) >= 7)
     eventually(lambda: old.running == 0)
     # The youngest may have been begun before and be on its way still.
     eventually(lambda: traffic.served_by.keys() >= set(range(first)))
-    rollout(yard, at(new, number))
+    rollout(stack, at(new, number))
     old.stop()
     return new, range(first, traffic.begun)
 
 
-def test_no_request_fails_while_replicas_are_replaced_one_after_the_other(make_yard: Callable[..., Yard]) -> None:
-    yard = make_yard().start()
-    old = yard.engine
-    rollout(yard, at(old, 11))
-    with Traffic(yard) as traffic:
+def test_no_request_fails_while_replicas_are_replaced_one_after_the_other(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack().start()
+    old = stack.engine
+    rollout(stack, at(old, 11))
+    with Traffic(stack) as traffic:
         known: dict[str, range] = {}
         for number in (12, 13, 14):
-            old, known[str(number)] = replace(yard, traffic, old, number)
+            old, known[str(number)] = replace(stack, traffic, old, number)
     assert traffic.failures == []
     assert set(traffic.served_by.values()) == {"11", *known}
     for new, began in known.items():
         assert len(began) > 5 and {traffic.served_by[number] for number in began} == {new}
-    assert all(engine.cancelled == 0 for engine in yard.engines)
+    assert all(engine.cancelled == 0 for engine in stack.engines)
 
 
 def test_a_replica_that_vanished_before_the_gateway_heard_of_its_successor_costs_no_request(
-    make_yard: Callable[..., Yard],
+    make_stack: Callable[..., Stack],
 ) -> None:
     """The engine is gone, the news is not here yet: it is asked for before anybody is refused."""
-    yard = make_yard(MODELYARD_POLL_S="5").start()
-    assert yard.chat().status == 200
+    stack = make_stack(MODELYARD_POLL_S="5").start()
+    assert stack.chat().status == 200
     time.sleep(0.15)  # longer than the pause between two questions to web
-    yard.engines[0].stop()
-    yard.web.publish(deployments=[yard.deployment(7, "smol", replicas=[yard.replica(90, 1)])])
-    answer = yard.chat(stream=True)
+    stack.engines[0].stop()
+    stack.web.publish(deployments=[stack.deployment(7, "smol", replicas=[stack.replica(90, 1)])])
+    answer = stack.chat(stream=True)
     assert (answer.status, answer.headers["x-modelyard-served-by"]) == (200, "smol/90")
-    assert yard.engines[1].last()["stream_options"] == {"include_usage": True}
-    assert yard.engines[1].asked[-1].body.count(b"stream_options") == 1
+    assert stack.engines[1].last()["stream_options"] == {"include_usage": True}
+    assert stack.engines[1].asked[-1].body.count(b"stream_options") == 1

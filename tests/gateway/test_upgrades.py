@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
+from tests.gateway.stack import ADA, Stack, post, read_all
 from tests.gateway.test_framing import AMBIGUOUS, GOOD, statuses
-from tests.gateway.yard import ADA, Yard, post, read_all
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -35,77 +35,77 @@ def asked(path: str, protocol: str, *, method: str = "POST", extra: str = "") ->
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("protocol", ["h2c", "websocket", "foo"])
 @pytest.mark.parametrize("head", [head for head in AMBIGUOUS if "\r\nHost" in head])
-def test_ambiguous_framing_is_a_400_with_upgrade_too(yard: Yard, head: str, protocol: str, path: str) -> None:
-    answer = yard.raw(upgraded(head, protocol).format(path=path).encode("latin-1") + SMUGGLED)
+def test_ambiguous_framing_is_a_400_with_upgrade_too(stack: Stack, head: str, protocol: str, path: str) -> None:
+    answer = stack.raw(upgraded(head, protocol).format(path=path).encode("latin-1") + SMUGGLED)
     assert statuses(answer) == [400]
-    assert yard.web.pages == []
-    assert yard.engine.asked == []
+    assert stack.web.pages == []
+    assert stack.engine.asked == []
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("path", ["/page", "/ws/live/", "/accounts/login/"])
 def test_the_body_of_a_request_with_upgrade_is_not_the_next_request(
-    yard: Yard, path: str, protocol: str, is_chunked: bool
+    stack: Stack, path: str, protocol: str, is_chunked: bool
 ) -> None:
-    answer = yard.raw(framed(asked(path, protocol), SMUGGLED, is_chunked) + LAST)
+    answer = stack.raw(framed(asked(path, protocol), SMUGGLED, is_chunked) + LAST)
     assert len(statuses(answer)) == 2
-    assert [(page.target, page.body) for page in yard.web.pages] == [(path, SMUGGLED), ("/last", b"")]
-    assert yard.web.pages[0].header("upgrade") is None
-    assert yard.web.pages[0].header("connection") is None
+    assert [(page.target, page.body) for page in stack.web.pages] == [(path, SMUGGLED), ("/last", b"")]
+    assert stack.web.pages[0].header("upgrade") is None
+    assert stack.web.pages[0].header("connection") is None
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("size", [1, 50, 100_000])
 def test_inference_with_upgrade_is_inference_however_it_is_cut(
-    yard: Yard, protocol: str, is_chunked: bool, size: int
+    stack: Stack, protocol: str, is_chunked: bool, size: int
 ) -> None:
     """Java's HttpClient and `curl --http2` offer h2c with every POST in clear text."""
     head = asked("/v1/chat/completions", protocol, extra=f"Authorization: Bearer {ADA}\r\nHTTP2-Settings: AAMAAABk\r\n")
     sent = framed(head, GOOD, is_chunked) + LAST
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as line:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as line:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for at in range(0, len(sent), size):
             line.send(sent[at : at + size])
         answer = read_all(line)
     assert statuses(answer) == [200, 200]
-    assert [engine.body for engine in yard.engine.asked] == [GOOD]
-    assert yard.engine.asked[0].header("upgrade") is None
+    assert [engine.body for engine in stack.engine.asked] == [GOOD]
+    assert stack.engine.asked[0].header("upgrade") is None
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_a_refused_request_with_upgrade_keeps_its_body_to_itself(yard: Yard, is_chunked: bool) -> None:
+def test_a_refused_request_with_upgrade_keeps_its_body_to_itself(stack: Stack, is_chunked: bool) -> None:
     """The smuggling needed no key: what was refused was answered twice."""
-    answer = yard.raw(framed(asked("/v1/chat/completions", "h2c"), SMUGGLED, is_chunked) + LAST)
+    answer = stack.raw(framed(asked("/v1/chat/completions", "h2c"), SMUGGLED, is_chunked) + LAST)
     assert statuses(answer)[0] == 401
     assert len(statuses(answer)) <= 2  # a chunked body that nobody wants ends the connection
-    assert all(page.target == "/last" for page in yard.web.pages)
+    assert all(page.target == "/last" for page in stack.web.pages)
 
 
-def test_a_body_behind_upgrade_may_wait_for_100_continue(yard: Yard) -> None:
+def test_a_body_behind_upgrade_may_wait_for_100_continue(stack: Stack) -> None:
     extra = f"Authorization: Bearer {ADA}\r\nExpect: 100-continue\r\nConnection: close\r\n"
     head, _, body = framed(asked("/v1/chat/completions", "h2c", extra=extra), GOOD, False).partition(b"\r\n\r\n")
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as line:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as line:
         line.sendall(head + b"\r\n\r\n")
         assert line.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         line.sendall(body)
         assert statuses(read_all(line)) == [200]
 
 
-def test_a_long_pipeline_of_requests_with_upgrade_is_answered_in_order(yard: Yard) -> None:
+def test_a_long_pipeline_of_requests_with_upgrade_is_answered_in_order(stack: Stack) -> None:
     targets = [f"/page?{number}" for number in range(90)]
     sent = b"".join(framed(asked(target, "h2c"), SMUGGLED, number % 2 == 0) for number, target in enumerate(targets))
-    assert statuses(yard.raw(sent + LAST)) == [200] * 91
-    assert [page.target for page in yard.web.pages] == [*targets, "/last"]
+    assert statuses(stack.raw(sent + LAST)) == [200] * 91
+    assert [page.target for page in stack.web.pages] == [*targets, "/last"]
 
 
-def test_a_flood_of_requests_with_upgrade_is_no_deep_recursion(yard: Yard) -> None:
+def test_a_flood_of_requests_with_upgrade_is_no_deep_recursion(stack: Stack) -> None:
     slow = json.dumps(chat_body_that_hangs(0.3)).encode()
-    answer = yard.raw(post(slow) + framed(asked("/page", "h2c"), b"", False) * 3000)
+    answer = stack.raw(post(slow) + framed(asked("/page", "h2c"), b"", False) * 3000)
     assert statuses(answer) == [200] * 101 + [429]
-    assert "RecursionError" not in yard.log()
-    assert yard.chat().status == 200
+    assert "RecursionError" not in stack.log()
+    assert stack.chat().status == 200
 
 
 def chat_body_that_hangs(seconds: float) -> dict[str, object]:
@@ -125,47 +125,47 @@ def chat_body_that_hangs(seconds: float) -> dict[str, object]:
         "DELETE /ws/live/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     ],
 )
-def test_what_is_not_a_sockets_opening_is_a_request_like_any_other(yard: Yard, head: str) -> None:
-    answer = yard.raw(head.encode() + LAST)
+def test_what_is_not_a_sockets_opening_is_a_request_like_any_other(stack: Stack, head: str) -> None:
+    answer = stack.raw(head.encode() + LAST)
     assert len(statuses(answer)) == 2
     assert 101 not in statuses(answer)
-    assert [page.header("upgrade") for page in yard.web.pages] == [None, None]
-    assert yard.web.pages[1].target == "/last"
+    assert [page.header("upgrade") for page in stack.web.pages] == [None, None]
+    assert stack.web.pages[1].target == "/last"
 
 
 @pytest.mark.parametrize("path", ["/page", "/ws/live/"])
-def test_http_1_0_knows_no_upgrade(yard: Yard, path: str) -> None:
+def test_http_1_0_knows_no_upgrade(stack: Stack, path: str) -> None:
     sent = asked(path, "websocket", method="GET").replace("HTTP/1.1", "HTTP/1.0")
-    answer = yard.raw(sent.encode() + b"\r\n" + SMUGGLED)
+    answer = stack.raw(sent.encode() + b"\r\n" + SMUGGLED)
     assert 101 not in statuses(answer)
     assert len(statuses(answer)) == 1
 
 
-def test_a_connection_header_in_two_lines_counts_as_one(yard: Yard) -> None:
+def test_a_connection_header_in_two_lines_counts_as_one(stack: Stack) -> None:
     head = (
         "GET /ws/live/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nConnection: keep-alive\r\nUpgrade: websocket\r\n"
     )
     head += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", yard.port), timeout=60) as line:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60) as line:
         line.sendall(head.encode())
         assert line.recv(100).startswith(b"HTTP/1.1 101 ")
 
 
-def test_connect_behind_another_request_ends_the_connection(yard: Yard) -> None:
+def test_connect_behind_another_request_ends_the_connection(stack: Stack) -> None:
     connect = b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n"
-    answer = yard.raw(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n" + connect + SMUGGLED)
+    answer = stack.raw(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n" + connect + SMUGGLED)
     assert statuses(answer) == [200, 405]
-    assert [page.target for page in yard.web.pages] == ["/page"]
+    assert [page.target for page in stack.web.pages] == ["/page"]
 
 
-def test_a_protocol_that_web_changes_unasked_is_a_failure(yard: Yard) -> None:
-    answer = yard.raw(b"GET /switches HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+def test_a_protocol_that_web_changes_unasked_is_a_failure(stack: Stack) -> None:
+    answer = stack.raw(b"GET /switches HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert statuses(answer) == [502]
     assert b"frames" not in answer
 
 
-def test_a_protocol_that_an_engine_changes_unasked_is_a_failure(yard: Yard) -> None:
+def test_a_protocol_that_an_engine_changes_unasked_is_a_failure(stack: Stack) -> None:
     raw = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nframes"
-    answer = yard.chat(fake={"raw": raw})
+    answer = stack.chat(fake={"raw": raw})
     assert answer.status == 502
     assert b"frames" not in answer.body

@@ -15,7 +15,7 @@ GIB = 1024**3
 def held(host, deployment):
     """ada's replica holds 12 GiB of memory and 6 GiB of the first GPU."""
     replica = deployment.replicas.get()
-    services.book(replica.holder, host.pk, 12 * GIB, {host.accelerators.first().pk: 6 * GIB})
+    services.reserve(replica.reservation_owner, host.pk, 12 * GIB, {host.accelerators.first().pk: 6 * GIB})
     Replica.objects.filter(pk=replica.pk).update(host=host)
     return replica
 

@@ -35,14 +35,14 @@ def test_only_the_installations_admin_changes_a_host(request, client, host, pers
     assert host.labels == []
 
 
-def test_a_change_is_audited_and_stands_in_the_diary_once(root, host):
+def test_a_change_is_audited_and_is_one_event(root, host):
     change = HostChange(labels=[" rack-3 ", "", "rack-3"], price_per_hour=Decimal("1.20"))
     for _twice in range(2):
         change_host(root, host, change)
     host.refresh_from_db()
     assert (host.labels, host.price_per_hour) == (["rack-3"], Decimal("1.20"))
-    assert host.diary.first().text == "labels: rack-3; price per hour: 1.2"
-    assert host.diary.first().actor == "root"
+    assert host.events.first().text == "labels: rack-3; price per hour: 1.2"
+    assert host.events.first().actor == "root"
     assert AuditEntry.objects.filter(verb="host.change").count() == 1
 
 
@@ -58,30 +58,30 @@ def test_a_label_that_was_there_before_the_rule_stays_until_it_is_taken_away(roo
         change_host(root, host, HostChange(labels=["Room 5"]))
 
 
-def test_the_reserve_decides_what_may_be_booked(root, host):
-    change_host(root, host, HostChange(reserved_bytes=20 * GIB))
+def test_the_reserve_decides_what_may_be_reserved(root, host):
+    change_host(root, host, HostChange(system_reserved_bytes=20 * GIB))
     host.refresh_from_db()
     assert host.usable_bytes == 44 * GIB
     facts = services.HostFacts("daemon-1", 16, 64 * GIB, accelerators=None)
     services.record_facts(host.pk, facts)
     host.refresh_from_db()
     assert host.usable_bytes == 44 * GIB, "the next look at the machine must not forget it"
-    change_host(root, host, HostChange(reserved_bytes=None))
+    change_host(root, host, HostChange(system_reserved_bytes=None))
     host.refresh_from_db()
-    assert host.usable_bytes == 64 * GIB - services.reserve_bytes(64 * GIB)
+    assert host.usable_bytes == 64 * GIB - services.system_reserve_bytes(64 * GIB)
 
 
-def test_what_is_booked_stays_booked_when_the_reserve_grows(root, host):
-    services.book("replica:1", host.pk, 30 * GIB)
-    change_host(root, host, HostChange(reserved_bytes=60 * GIB))
+def test_what_is_reserved_stays_reserved_when_the_reserve_grows(root, host):
+    services.reserve("replica:1", host.pk, 30 * GIB)
+    change_host(root, host, HostChange(system_reserved_bytes=60 * GIB))
     host.refresh_from_db()
-    assert host.usable_bytes == host.booked_bytes == 30 * GIB
+    assert host.usable_bytes == host.reserved_bytes == 30 * GIB
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        HostChange(reserved_bytes=65 * GIB),
+        HostChange(system_reserved_bytes=65 * GIB),
         HostChange(price_per_hour=Decimal(1_000_000)),
         HostChange(labels=["x" * 64]),
         HostChange(labels=["Rack 3"]),
@@ -137,15 +137,15 @@ def test_the_form_shows_what_is_and_keeps_what_was_typed(client, root, restricte
     client.force_login(root)
     url = reverse("inventory:edit", args=[restricted.pk])
     assert "checked" in client.get(url).content.decode()
-    typed = {"labels": "rack-9", "reserved_gib": "900", "price_per_hour": "0.8"}
+    typed = {"labels": "rack-9", "system_reserved_gib": "900", "price_per_hour": "0.8"}
     reply = client.post(url, typed)
     assert reply.status_code == 422
     text = reply.content.decode()
     assert "Reserve between 0 and the 64.0 GiB" in text and 'value="rack-9"' in text
-    reply = client.post(url, {**typed, "reserved_gib": "1.5", "teams": [team.pk]})
+    reply = client.post(url, {**typed, "system_reserved_gib": "1.5", "teams": [team.pk]})
     assert reply.status_code == 302
     restricted.refresh_from_db()
-    assert restricted.reserved_bytes == int(1.5 * GIB)
+    assert restricted.system_reserved_bytes == int(1.5 * GIB)
     assert (restricted.labels, restricted.is_shared) == (["rack-9"], False)
 
 
@@ -163,11 +163,11 @@ def test_the_api_changes_only_what_is_sent(client, root, restricted, team):
     assert events[0]["text"].startswith("drained: yes") and events[0]["actor"] == "root"
 
 
-def test_the_diary_tells_when_a_host_was_lost_and_came_back(host):
+def test_the_events_tell_when_a_host_was_lost_and_came_back(host):
     services.record_lost(host.pk, "connection refused")
     services.record_lost(host.pk, "connection refused")
     services.record_facts(host.pk, services.HostFacts("daemon-1", 16, 64 * services.GIB, accelerators=None))
-    back, lost = [entry.text for entry in host.diary.all()][:2]
+    back, lost = [entry.text for entry in host.events.all()][:2]
     assert (back, lost) == ("answers: 16 CPUs, 64.0 GiB of memory", "unreachable: connection refused")
 
 
@@ -198,7 +198,7 @@ def test_page_list_and_api_say_where_engines_have_none(client, root, host):
     page = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
     assert "Engines here have no network" in page
     assert "Those that were started before this applied keep the internal network" in page
-    assert "engines that are started here have no network" in page, "the diary says when"
+    assert "engines that are started here have no network" in page, "the events say when"
     services.record_engine_network(host.pk, NO_NETWORK, "")
     page = client.get(reverse("inventory:detail", args=[host.pk])).content.decode()
     assert "keep the internal network" not in page and "Engine network" not in page
@@ -206,13 +206,13 @@ def test_page_list_and_api_say_where_engines_have_none(client, root, host):
     assert (said["isolation"], said["open_because"]) == ("closed", "")
 
 
-def test_a_host_that_becomes_open_says_so_in_its_diary(host):
+def test_a_host_that_becomes_open_says_so_in_its_events(host):
     services.record_engine_network(host.pk, NO_NETWORK, "")
     Host.objects.filter(pk=host.pk).update(facts={OPEN_FACT: WHY})
     for _look in range(2):
         services.record_engine_network(host.pk, "modelyard-engines", "172.31.5.0/24")
-    diary = [entry.text for entry in host.diary.all() if "have a network" in entry.text]
-    assert diary == [f"engines that are started here have a network: {WHY}"]
+    events = [entry.text for entry in host.events.all() if "have a network" in entry.text]
+    assert events == [f"engines that are started here have a network: {WHY}"]
 
 
 def test_a_host_that_nobody_has_looked_at_is_neither(client, root, host):

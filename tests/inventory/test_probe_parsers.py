@@ -53,7 +53,7 @@ def test_xml_and_list_together_give_slices_with_memory_and_id() -> None:
 def test_slices_that_cannot_be_named_are_left_out() -> None:
     devices = nvidia.parse_xml(capture("nvidia_a100_mig.xml"))
     assert [device.index for device in devices] == [0, 1]
-    assert devices[0].is_partitioned  # so that nobody books the whole card
+    assert devices[0].is_partitioned  # so that nobody reserves the whole card
 
 
 def test_query_rows_of_three_generations() -> None:

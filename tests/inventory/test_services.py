@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 
 from webapp.foundation.errors import Conflict, Invalid
 from webapp.inventory import services
-from webapp.inventory.models import Accelerator, Booking, Host, Installation
+from webapp.inventory.models import Accelerator, Host, Installation, Reservation
 from webapp.inventory.services import GIB, MIB, AcceleratorFacts, HostFacts, NotEnoughMemory
 
 pytestmark = pytest.mark.django_db
@@ -20,38 +20,38 @@ def facts(memory_bytes=16 * GIB, accelerators=()):
 GPU = AcceleratorFacts(index=0, uuid="GPU-1", vendor="nvidia", name="NVIDIA L4", memory_bytes=24 * GIB)
 
 
-def test_what_is_booked_is_given_back(host):
-    before = Host.objects.get(pk=host.pk).booked_bytes
-    services.book("replica:1", host.pk, 100 * MIB)
-    services.book("replica:1", host.pk, 100 * MIB)
-    assert Host.objects.get(pk=host.pk).booked_bytes == before + 100 * MIB
+def test_what_is_reserved_is_given_back(host):
+    before = Host.objects.get(pk=host.pk).reserved_bytes
+    services.reserve("replica:1", host.pk, 100 * MIB)
+    services.reserve("replica:1", host.pk, 100 * MIB)
+    assert Host.objects.get(pk=host.pk).reserved_bytes == before + 100 * MIB
     services.release("replica:1")
     services.release("replica:1")
-    assert Host.objects.get(pk=host.pk).booked_bytes == before
-    assert not Booking.objects.filter(holder="replica:1").exists()
+    assert Host.objects.get(pk=host.pk).reserved_bytes == before
+    assert not Reservation.objects.filter(owner="replica:1").exists()
 
 
 def test_a_gpu_that_is_full_leaves_the_host_memory_alone(host):
     gpu = Accelerator.objects.filter(host=host).first()
-    services.book("replica:1", host.pk, GIB, {gpu.pk: 20 * GIB})
+    services.reserve("replica:1", host.pk, GIB, {gpu.pk: 20 * GIB})
     with pytest.raises(NotEnoughMemory):
-        services.book("replica:2", host.pk, GIB, {gpu.pk: 6 * GIB})
-    assert Host.objects.get(pk=host.pk).booked_bytes == GIB
-    assert not Booking.objects.filter(holder="replica:2").exists()
+        services.reserve("replica:2", host.pk, GIB, {gpu.pk: 6 * GIB})
+    assert Host.objects.get(pk=host.pk).reserved_bytes == GIB
+    assert not Reservation.objects.filter(owner="replica:2").exists()
 
 
 def test_the_database_itself_refuses_more_than_there_is(host):
-    with pytest.raises(IntegrityError, match="host_memory_not_overbooked"), transaction.atomic():
-        Host.objects.filter(pk=host.pk).update(booked_bytes=host.usable_bytes + 1)
+    with pytest.raises(IntegrityError, match="host_memory_not_overcommitted"), transaction.atomic():
+        Host.objects.filter(pk=host.pk).update(reserved_bytes=host.usable_bytes + 1)
 
 
-def test_a_host_that_shrank_keeps_what_is_booked(host):
-    services.book("replica:1", host.pk, 4 * GIB)
+def test_a_host_that_shrank_keeps_what_is_reserved(host):
+    services.reserve("replica:1", host.pk, 4 * GIB)
     services.record_facts(host.pk, facts(memory_bytes=2 * GIB))
     shrunk = Host.objects.get(pk=host.pk)
-    assert shrunk.usable_bytes == shrunk.booked_bytes == 4 * GIB
+    assert shrunk.usable_bytes == shrunk.reserved_bytes == 4 * GIB
     with pytest.raises(NotEnoughMemory):
-        services.book("replica:2", host.pk, MIB)
+        services.reserve("replica:2", host.pk, MIB)
 
 
 def test_a_gpu_that_vanished_is_kept_but_no_longer_present(host):
@@ -63,13 +63,13 @@ def test_a_gpu_that_vanished_is_kept_but_no_longer_present(host):
 def test_every_replica_gets_its_own_address_and_keeps_it(host):
     services.record_engine_network(host.pk, "modelyard-engines", "172.30.240.0/29")
     host.refresh_from_db()
-    addresses = [services.book_address(f"replica:{n}", host) for n in range(4)]
+    addresses = [services.reserve_address(f"replica:{n}", host) for n in range(4)]
     assert len(set(addresses)) == 4
-    assert services.book_address("replica:0", host) == addresses[0]
+    assert services.reserve_address("replica:0", host) == addresses[0]
     with pytest.raises(Conflict, match=r"All addresses of 172\.30\.240\.0/29"):
-        services.book_address("replica:9", host)
+        services.reserve_address("replica:9", host)
     services.release("replica:2")
-    assert services.book_address("replica:9", host) == addresses[2]
+    assert services.reserve_address("replica:9", host) == addresses[2]
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://10.0.0.1:2375", "http://x", "", "unix://relative"])
@@ -106,7 +106,7 @@ def test_the_hold_ends_when_an_admin_lets_go(client, ada, root, host):
     assert "Unmanaged containers" not in client.get("/").content.decode()
 
 
-def test_a_holder_books_a_memory_once_even_past_the_service(host):
-    services.book("replica:1", host.pk, MIB)
+def test_an_owner_reserves_a_memory_once_even_past_the_service(host):
+    services.reserve("replica:1", host.pk, MIB)
     with pytest.raises(IntegrityError), transaction.atomic():
-        Booking.objects.create(holder="replica:1", host=host, accelerator=None, size_bytes=MIB)
+        Reservation.objects.create(owner="replica:1", host=host, accelerator=None, size_bytes=MIB)

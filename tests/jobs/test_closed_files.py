@@ -24,7 +24,7 @@ from webapp.jobs.states import JobState
 from webapp.quantisation.recipes import Recipe
 from webapp.schedules import firing
 from webapp.schedules import services as schedules
-from webapp.schedules.wishes import Wish
+from webapp.schedules.spec import ScheduleSpec
 from workers import controllers
 from workers.controllers.job import kinds as job_kinds
 
@@ -219,8 +219,8 @@ def test_a_schedules_run_ends_with_the_command_before_it_queues_a_job(ada, team,
     failed.artifact.facts = {**failed.artifact.facts, "quantisation": "F16"}
     failed.artifact.save()
     recipe = Recipe(method="gguf", options={"type": "Q4_K_M"})
-    wish = Wish(name="nightly", host=host, recipes=(recipe,), artifact=failed.artifact, crontab="0 2 * * *")
-    run = firing.begin(schedules.create(ada, team, wish), timezone.now())
+    spec = ScheduleSpec(name="nightly", host=host, recipes=(recipe,), artifact=failed.artifact, cron="0 2 * * *")
+    run = firing.begin(schedules.create(ada, team, spec), timezone.now())
     for _look in range(3):
         controllers.work(firing.ADVANCE, run.pk)
     run.refresh_from_db()

@@ -1,4 +1,4 @@
-"""What comes next for a job: every state with every wish and every observation."""
+"""What comes next for a job: every state with every desired state and every observation."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import product

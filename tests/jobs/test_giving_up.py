@@ -32,7 +32,7 @@ def running(team, host, artifact, bob):
 
 
 def test_it_has_failed_then_and_nothing_is_waited_for(running, away, root, team):
-    inventory.book(running.holder, away.pk, 1000)
+    inventory.reserve(running.reservation_owner, away.pk, 1000)
     ArtifactCopy.objects.update(state=CopyState.FETCHING)
     ending.give_up(root, running)
     running.refresh_from_db()
@@ -48,10 +48,10 @@ def test_it_has_failed_then_and_nothing_is_waited_for(running, away, root, team)
 
 def test_memory_that_it_held_is_free_again(away, root, team, artifact):
     work = Job.objects.create(kind="quantise", team=team, host=away, artifact=artifact, state="running")
-    inventory.book(work.holder, away.pk, 1000)
+    inventory.reserve(work.reservation_owner, away.pk, 1000)
     ending.give_up(root, work)
     away.refresh_from_db()
-    assert away.booked_bytes == 0
+    assert away.reserved_bytes == 0
 
 
 def test_a_record_that_waits_for_its_host_to_be_cleaned_goes(running, away, root):

@@ -81,14 +81,14 @@ def test_the_slower_of_two_workers_is_told_that_it_lost(job):
     assert services.JOB.claim(job.pk).epoch == first.epoch + 1
 
 
-def test_a_wish_that_comes_while_a_worker_holds_the_job_is_not_forgotten(ada, job):
+def test_a_request_that_comes_while_a_worker_holds_the_job_is_not_forgotten(ada, job):
     held = services.JOB.claim(job.pk)
     services.cancel(ada, job)
     lease.release(held, None)
     assert Job.objects.due().get() == job
 
 
-def test_cancelling_is_a_wish_and_what_has_ended_cannot_be_cancelled(ada, job):
+def test_cancelling_is_a_request_and_what_has_ended_cannot_be_cancelled(ada, job):
     services.cancel(ada, job)
     job.refresh_from_db()
     assert job.is_cancel_wanted and job.state == JobState.QUEUED

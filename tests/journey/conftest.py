@@ -5,24 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.journey.yard import Yard, open_yard, printed
+from tests.journey.stack import Stack, open_stack, printed
 
 
 @pytest.fixture(scope="session")
-def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Modelyard running in a checkout of its own, with the starter model answering."""
     # A short path: unix sockets inside it may have 107 bytes.
-    for yard in open_yard(Path(tmp_path_factory.mktemp("yard"))):
-        yard.start()
-        yield yard
+    for stack in open_stack(Path(tmp_path_factory.mktemp("stack"))):
+        stack.start()
+        yield stack
 
 
 @pytest.fixture(scope="session")
-def key(yard: Yard) -> str:
+def key(stack: Stack) -> str:
     """The API key that the first run printed."""
-    return printed(yard.runs[0][0], "API key")
+    return printed(stack.runs[0][0], "API key")
 
 
 @pytest.fixture(scope="session")
-def password(yard: Yard) -> str:
-    return printed(yard.runs[0][0], "Password")
+def password(stack: Stack) -> str:
+    return printed(stack.runs[0][0], "Password")

@@ -10,10 +10,10 @@ from tests.parts.browser import chromium, sign_in
 pytestmark = [pytest.mark.journey, pytest.mark.docker, pytest.mark.browser]
 
 
-def test_a_person_deploys_chats_and_deletes(yard, password, key):
+def test_a_person_deploys_chats_and_deletes(stack, password, key):
     wrong = []
     with chromium() as browser:
-        page = sign_in(browser, yard.url, "admin", password)
+        page = sign_in(browser, stack.url, "admin", password)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         expect(page.locator("tr", has_text="smollm2").first).to_contain_text("ready")
@@ -37,11 +37,11 @@ def test_a_person_deploys_chats_and_deletes(yard, password, key):
         expect(page.locator(".turn-assistant .words")).to_contain_text("Paris", timeout=60_000)
         expect(page.locator("#measured-a")).to_contain_text(re.compile(r"TTFT \d+ ms · [\d.]+ tokens/s"))
 
-        made = yard.deployment("second", key)
+        made = stack.deployment("second", key)
         page.goto(f"/deployments/{made['id']}/")
         page.get_by_role("link", name="Delete").click()
         page.get_by_label("Type second").fill("second")
         page.get_by_role("button", name="Delete").click()
         expect(page.get_by_role("link", name="second", exact=True)).to_have_count(0, timeout=60_000)
-    assert yard.deployment("second", key) is None
+    assert stack.deployment("second", key) is None
     assert wrong == []

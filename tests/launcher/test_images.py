@@ -57,9 +57,9 @@ class Engines:
 
 @pytest.fixture
 def engines(client: docker.DockerClient, llamacpp: str, models: Path) -> Iterator[Engines]:
-    yard = Engines(client, llamacpp, models)
-    yield yard
-    for container in yard.containers:
+    started = Engines(client, llamacpp, models)
+    yield started
+    for container in started.containers:
         container.remove(force=True)
 
 

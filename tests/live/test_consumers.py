@@ -91,8 +91,8 @@ def test_a_burst_of_changes_is_a_few_renderings(listen, ada, deployment):
     @sync_to_async
     def burst():
         replica = Replica.objects.get(deployment=deployment)
-        lifecycle.move(replica, "pending", "placing", lifecycle.Why("", ""))
-        lifecycle.move(replica, "placing", "pulling", lifecycle.Why("", ""))
+        lifecycle.move(replica, "pending", "placing", lifecycle.Reason("", ""))
+        lifecycle.move(replica, "placing", "pulling", lifecycle.Reason("", ""))
         for step in range(100):
             lifecycle.record_progress(replica.pk, step / 100, f"step {step}")
 
@@ -119,7 +119,7 @@ def test_a_page_that_says_what_it_shows_is_sent_the_newest_when_it_shows_the_las
     def change(text):
         replica = Replica.objects.get(deployment=deployment)
         new = "placing" if replica.state == "pending" else "pending"
-        lifecycle.move(replica, replica.state, new, lifecycle.Why("", text))
+        lifecycle.move(replica, replica.state, new, lifecycle.Reason("", text))
 
     async def scene():
         socket = await listen(ada, f"deployment:{deployment.pk}", acks=1)

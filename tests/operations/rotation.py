@@ -5,7 +5,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from tests.gateway.yard import eventually
+from tests.gateway.stack import eventually
 from webapp.operations import rotating
 
 

@@ -28,7 +28,7 @@ def p99_ms(folder: Path, writes: int, seconds: float) -> float:
     p99 = float(took_ms[int(len(took_ms) * 0.99)])
     print(f"\n{len(took_ms)} writes of {WRITERS} processes: p50 {took_ms[len(took_ms) // 2]} ms, p99 {p99} ms")
     assert said["locked"] == []
-    assert said["booked"] == [0, 0]
+    assert said["reserved"] == [0, 0]
     assert said["records"] == said["counted"] > 0
     assert all(wanted == there for wanted, there in said["replicas"])
     return p99

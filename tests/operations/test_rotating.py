@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core import signing
 from django.db import connection
 
-from tests.gateway.yard import eventually
+from tests.gateway.stack import eventually
 from tests.operations.rotation import ended, later
 from webapp.accounts import second_factor
 from webapp.accounts.models import CLIENT_SECRET, AuditEntry, SignInSettings, Team, User

@@ -13,6 +13,9 @@ from tests.operations.stored.in_place import in_place
 from webapp.accounts.models import User
 from webapp.catalog.models import Artifact
 from webapp.operations import schema
+from webapp.schedules.models import Schedule, ScheduleRun
+from webapp.schedules.states import RunState
+from webapp.schedules.timing import Trigger
 
 pytestmark = pytest.mark.django_db
 
@@ -40,3 +43,8 @@ def test_every_page_opens_and_every_row_answers(admin: Client) -> None:
 def test_its_files_have_an_owner_and_nothing_is_left_to_do(admin: Client) -> None:
     assert schema.inspect().is_current
     assert {row.team and row.team.slug for row in Artifact.objects.all()} == {"research"}
+
+
+def test_what_is_stored_of_schedules_has_the_words_of_today(admin: Client) -> None:
+    assert set(Schedule.objects.values_list("trigger", flat=True)) == {Trigger.CRON}
+    assert set(ScheduleRun.objects.values_list("state", flat=True)) == {RunState.REJECTED, RunState.WAITING}

@@ -71,7 +71,7 @@ def test_a_page_and_the_api_show_what_is_ones_own_or_shared_and_hide_the_rest(
         is_open = about["everybody"] or team in (about["team"], *about["users"])
         wanted = 200 if is_open else 404
         assert client.get(f"/api/v1/artifacts/{row.pk}").status_code == wanted, row.main_file
-        assert client.get(reverse("quantisation:passport", args=[row.pk])).status_code == wanted, row.main_file
+        assert client.get(reverse("quantisation:provenance", args=[row.pk])).status_code == wanted, row.main_file
         assert (row.pk in listed) is is_open
 
 
@@ -81,7 +81,7 @@ def test_texts_and_prompts_stay_the_teams_that_wrote_them(name: str, stored: dic
     rows = [*CalibrationSet.objects.all(), *PromptSet.objects.all()]
     whose = {row.name: row.team and row.team.slug for row in rows}
     assert stored["texts"].items() <= whose.items()
-    for path in ("calibration-sets", "golden-prompts"):
+    for path in ("datasets", "golden-prompts"):
         listed = {row["name"] for row in client.get(f"/api/v1/{path}").json()["items"]}
         assert listed
         assert {whose[one] for one in listed} <= {team, None}

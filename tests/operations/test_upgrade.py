@@ -1,4 +1,4 @@
-"""Upgrades: rehearsed on a copy, backed up first; and no process starts on a schema that does not fit."""
+"""Upgrades: tried on a copy, backed up first; and no process starts on a schema that does not fit."""
 
 import asyncio
 import os
@@ -77,7 +77,7 @@ def test_an_upgrade_takes_a_backup_first_and_says_so(behind: None, backups_here:
     assert Team.objects.count() == 1
 
 
-def test_a_rehearsal_reports_each_migration_and_changes_nothing(
+def test_a_dry_run_reports_each_migration_and_changes_nothing(
     behind: None, backups_here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     point_to_the_test_database(monkeypatch)
@@ -89,7 +89,7 @@ def test_a_rehearsal_reports_each_migration_and_changes_nothing(
     assert "Disk needed" in said and "free" in said
     assert schema.inspect() == before
     assert not backups_here.exists()
-    assert list(STATE.glob(".rehearsal-*")) == []
+    assert list(STATE.glob(".dry_run-*")) == []
 
 
 def test_a_migration_that_would_fail_is_found_on_the_copy(behind: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +205,6 @@ def test_two_upgrades_at_once_are_one(behind: None) -> None:
 
 
 def point_to_the_test_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rehearsal's inner process reads the URL, which names the database beside which the test's was made."""
+    """A dry run's inner process reads the URL, which names the database beside which the test's was made."""
     if connection.vendor == "sqlite":
         monkeypatch.setenv("MODELYARD_DATABASE_URL", f"sqlite:///{connection.settings_dict['NAME']}")

@@ -23,7 +23,7 @@ def verbs(number: int) -> list[Callable[[], Any]]:
     from webapp.control import lease
     from webapp.deployments import lifecycle, services
     from webapp.deployments.models import Deployment, Replica
-    from webapp.foundation.errors import Refused
+    from webapp.foundation.errors import ServiceError
     from webapp.inventory import services as inventory
     from webapp.inventory.models import Host
     from webapp.usage import services as usage
@@ -44,15 +44,15 @@ def verbs(number: int) -> list[Callable[[], Any]]:
             lifecycle.append_log(held.pk, held.generation, held.attempt, "a line\n", str(time.time()))
             lease.release(held, 60)
 
-    def book() -> None:
-        with contextlib.suppress(Refused):  # a host that is full is an answer, too
-            inventory.book(f"test:{number}", host.pk, 1 << 30)
+    def reserve() -> None:
+        with contextlib.suppress(ServiceError):  # a host that is full is an answer, too
+            inventory.reserve(f"test:{number}", host.pk, 1 << 30)
         inventory.release(f"test:{number}")
 
     def count() -> None:
         usage.accept(_record(user.pk, team.pk, deployment.pk) for _ in range(20))
 
-    return [scale, look, book, count]
+    return [scale, look, reserve, count]
 
 
 def _record(user: int, team: int, deployment: int) -> dict[str, Any]:
@@ -107,11 +107,11 @@ def write(task: tuple[int, int, float]) -> tuple[list[float], list[str]]:
 def found() -> dict[str, Any]:
     """What must add up afterwards."""
     from webapp.deployments.models import Deployment
-    from webapp.inventory.models import Booking, Host
+    from webapp.inventory.models import Host, Reservation
     from webapp.usage.models import Rollup, UsageRecord
 
     return {
-        "booked": [Host.objects.get().booked_bytes, Booking.objects.count()],
+        "reserved": [Host.objects.get().reserved_bytes, Reservation.objects.count()],
         "records": UsageRecord.objects.count(),
         "counted": sum(Rollup.objects.filter(period="total").values_list("requests", flat=True)),
         "replicas": [

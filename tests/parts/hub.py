@@ -1,7 +1,7 @@
 """A small model hub on this machine: the addresses, answers and headers of huggingface.co that Modelyard uses.
 
 Shapes are those that the huggingface_hub library parses (hf_api.ModelInfo, utils/_http.hf_raise_for_status) and what
-the resolve door sends: X-Repo-Commit, X-Linked-Etag and a redirect to a place of its own for large files.
+the resolve endpoint sends: X-Repo-Commit, X-Linked-Etag and a redirect to a place of its own for large files.
 """
 
 import contextlib

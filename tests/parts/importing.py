@@ -4,10 +4,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 
 
-def follow(refusal: Refused) -> None:
+def follow(refusal: ServiceError) -> None:
     """Copy what stands behind the advice's colon into a shell."""
     said, _, command = refusal.advice.partition(": ")
     assert command.startswith("chmod "), said
@@ -20,6 +20,6 @@ def import_as_told(user: Any, team: Any, host: Any, path: Path) -> Any:
 
     try:
         return fetching.import_file(user, team, host, str(path))
-    except Refused as refusal:
+    except ServiceError as refusal:
         follow(refusal)
         return fetching.import_file(user, team, host, str(path))

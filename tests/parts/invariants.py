@@ -15,7 +15,7 @@ from django.utils import timezone
 from webapp.control.lease import is_due
 from webapp.deployments.models import Replica, ReplicaEvent
 from webapp.deployments.states import MOVES, Desired, ReplicaState
-from webapp.inventory.models import Accelerator, Booking, EngineAddress, Host
+from webapp.inventory.models import Accelerator, EngineAddress, Host, Reservation
 from webapp.jobs.models import Job
 from webapp.jobs.states import ENDED
 from webapp.usage.models import UsageRecord
@@ -36,7 +36,7 @@ def unsettled() -> list[str]:
     """What has not yet become as it was asked for."""
     waits = [f"replica {row.pk} is {row.state}: {row.reason}" for row in Replica.objects.filter(is_due())]
     for row in Replica.objects.select_related("deployment"):
-        wanted = ReplicaState.READY if row.wish == Desired.RUNNING else ReplicaState.STOPPED
+        wanted = ReplicaState.READY if row.desired == Desired.RUNNING else ReplicaState.STOPPED
         if row.state != wanted:
             waits.append(f"replica {row.pk} is {row.state}: {row.reason}")
     return waits
@@ -84,27 +84,30 @@ def _is_gone(replica: int) -> bool:
 
 
 def _of_memory() -> Iterator[str]:
-    for row in Accelerator.objects.filter(booked_bytes__gt=F("usable_bytes")):
-        yield f"{row.booked_bytes} bytes are booked on {row.uuid}, which has {row.usable_bytes}"
+    for row in Accelerator.objects.filter(reserved_bytes__gt=F("usable_bytes")):
+        yield f"{row.reserved_bytes} bytes are reserved on {row.uuid}, which has {row.usable_bytes}"
     held: dict[tuple[int, int | None], int] = {
         (row["host"], row["accelerator"]): row["total"]
-        for row in Booking.objects.values("host", "accelerator").annotate(total=Sum("size_bytes"))
+        for row in Reservation.objects.values("host", "accelerator").annotate(total=Sum("size_bytes"))
     }
     places: list[tuple[str, int, int]] = [
-        (f"host {pk}", booked, held.get((pk, None), 0)) for pk, booked in Host.objects.values_list("pk", "booked_bytes")
+        (f"host {pk}", reserved, held.get((pk, None), 0))
+        for pk, reserved in Host.objects.values_list("pk", "reserved_bytes")
     ]
     places += [
-        (f"GPU {uuid}", booked, held.get((host, pk), 0))
-        for pk, host, uuid, booked in Accelerator.objects.values_list("pk", "host", "uuid", "booked_bytes")
+        (f"GPU {uuid}", reserved, held.get((host, pk), 0))
+        for pk, host, uuid, reserved in Accelerator.objects.values_list("pk", "host", "uuid", "reserved_bytes")
     ]
-    for name, booked, total in places:
-        if booked != total:
-            yield f"{name} says that {booked} bytes are booked, and the bookings are of {total}"
-    holders = {row.holder for row in Replica.objects.exclude(state__in=[ReplicaState.PENDING, ReplicaState.STOPPED])}
-    holders |= {row.holder for row in Job.objects.exclude(state__in=[state.value for state in ENDED])}
-    for rows in (Booking.objects.all(), EngineAddress.objects.all()):
-        for holder in set(rows.values_list("holder", flat=True)) - holders:
-            yield f"{holder} holds something, and is not there to use it"
+    for name, reserved, total in places:
+        if reserved != total:
+            yield f"{name} says that {reserved} bytes are reserved, and the reservations are of {total}"
+    owners = {
+        row.reservation_owner for row in Replica.objects.exclude(state__in=[ReplicaState.PENDING, ReplicaState.STOPPED])
+    }
+    owners |= {row.reservation_owner for row in Job.objects.exclude(state__in=[state.value for state in ENDED])}
+    for rows in (Reservation.objects.all(), EngineAddress.objects.all()):
+        for owner in set(rows.values_list("owner", flat=True)) - owners:
+            yield f"{owner} holds something, and is not there to use it"
 
 
 def _of_history() -> Iterator[str]:

@@ -49,7 +49,7 @@ class Scene(ABC):
 
     @abstractmethod
     def begin(self, walk: "Walk", life: dying.Life) -> None:
-        """All is as it was before the wish, and this is the process from now on."""
+        """All is as it was before the request, and this is the process from now on."""
 
     def create(self) -> None:
         spec = DeploymentSpec("chat", artifact=self.artifact, image=self.image)
@@ -93,7 +93,7 @@ class Scene(ABC):
 
 @dataclass(frozen=True)
 class Walk:
-    """Something that is asked for: what is there before, the wish, and what is true once it has come to pass."""
+    """Something that is asked for: what is there before, the request, and what is true once it has come to pass."""
 
     before: Callable[[Any], Any]
     ask: Callable[[Any], Any]

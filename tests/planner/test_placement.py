@@ -166,10 +166,10 @@ def test_every_host_is_chosen_or_has_a_reason_and_the_chosen_has_room(hosts: lis
     there, need = by_id[chosen.host_id], demand.needs[chosen.vendor]
     assert there.is_online and there.is_allowed and not there.is_draining
     assert there.free_memory_bytes >= need.host_bytes
-    booked = {
+    reserved = {
         one.id: one.free_bytes for one in there.accelerators if one.id in chosen.accelerator_ids and one.is_usable
     }
-    assert chosen.vendor == "cpu" or sum(booked.values()) >= need.gpu_bytes
+    assert chosen.vendor == "cpu" or sum(reserved.values()) >= need.gpu_bytes
 
 
 def test_ten_times_the_hosts_cost_about_ten_times_as_much() -> None:

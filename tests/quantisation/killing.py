@@ -84,8 +84,8 @@ class Scene:
         known = {str(artifact.pk) for artifact in Artifact.objects.all()} | {".work"}
         known |= {f".work/job-{job.pk}" for job in Job.objects.all() if job.result.get("work_kept")}
         found = [name for name in self._entries() - self.before if name not in known]
-        booked = reload(self.host).booked_bytes
-        return [*found, *([f"{booked} bytes booked"] if booked else []), *self._volumes()]
+        reserved = reload(self.host).reserved_bytes
+        return [*found, *([f"{reserved} bytes reserved"] if reserved else []), *self._volumes()]
 
     def _entries(self) -> set[str]:
         """What lies in the models volume, and in the folder of jobs."""

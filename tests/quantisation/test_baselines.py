@@ -24,7 +24,7 @@ VLLM = {
 
 
 def another(job, result, **columns):  # noqa: F811
-    """The same wish once more, at the step before the base line."""
+    """The same request once more, at the step before the base line."""
     params = {**job.params, **columns.pop("params", {})}
     before = {name: said for name, said in result.items() if name not in ("baseline", "publish")}
     host = columns.pop("host", job.host)
@@ -125,7 +125,7 @@ def test_a_result_that_became_a_source_is_still_judged_as_a_result(job, ada, hos
     assert row.engine == "" and row.values["kl_divergence"] == 0.04
 
 
-def test_the_recipe_books_memory_for_the_source_in_vllm(half):  # noqa: F811
+def test_the_recipe_reserves_memory_for_the_source_in_vllm(half):  # noqa: F811
     from webapp.planner.facts import ModelFacts
     from webapp.quantisation import sizing
 

@@ -78,11 +78,11 @@ def test_a_cancelled_job_leaves_nothing(ask: Any, driver: Any, source: Any, ada:
 
     job = ask()
     driver.until_ended(job, at("convert"))
-    assert reload(machine).booked_bytes == job.params["needs"]["memory_bytes"]
+    assert reload(machine).reserved_bytes == job.params["needs"]["memory_bytes"]
     jobs.cancel(ada, job)
     driver.until_ended(job)
     assert job.state == "cancelled" and "job-" not in volume(driver.engine)
-    assert not Artifact.objects.filter(parent=source).exists() and reload(machine).booked_bytes == 0
+    assert not Artifact.objects.filter(parent=source).exists() and reload(machine).reserved_bytes == 0
     with pytest.raises(Conflict):
         jobs.cancel(ada, reload(job))
 

@@ -155,7 +155,7 @@ def test_a_folder_becomes_a_measured_q4_k_m(source: Any, machine: Any, ada: Any,
     assert made.main_file in files and files.strip().endswith("[]")
     assert closed_in_volume(driver.engine, source, made) == ""
     assert driver.names() == []
-    assert reload(machine).booked_bytes == 0
+    assert reload(machine).reserved_bytes == 0
     hand = by_hand(driver.engine, source)
     assert {name: float(measured.values[name]) for name in hand} == {name: float(said) for name, said in hand.items()}
 

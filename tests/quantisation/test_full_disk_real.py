@@ -109,7 +109,7 @@ def until_done_before(driver: Any, job: Any, step: str) -> None:
 
 def fails_and_gives_the_space_back(driver: Any, disk: SmallDisk, job: Any, before: dict[str, str], used: int) -> None:
     """With a disk that is full now; when there is room again, all is as it was: the source unchanged, nothing made,
-    nothing booked."""
+    nothing reserved."""
     from webapp.catalog.models import Artifact
 
     disk.fill()
@@ -119,7 +119,7 @@ def fails_and_gives_the_space_back(driver: Any, disk: SmallDisk, job: Any, befor
     pass_time(driver, job)
     assert contents(disk) == before
     assert disk.used_bytes() - used < MIB
-    assert not Artifact.objects.exclude(parent=None).exists() and reload(job.host).booked_bytes == 0
+    assert not Artifact.objects.exclude(parent=None).exists() and reload(job.host).reserved_bytes == 0
 
 
 def test_too_little_room_is_told_before_the_work(quantise: Any, driver: Any, disk: SmallDisk) -> None:

@@ -8,7 +8,7 @@ from webapp.catalog.models import Artifact
 from webapp.foundation.errors import Conflict, NotAllowed
 from webapp.quantisation import golden, plan, services
 from webapp.quantisation.models import Measurement, PromptSet
-from webapp.quantisation.passports import passport
+from webapp.quantisation.provenance import provenance
 from webapp.quantisation.recipes import Measure, Recipe
 
 from .test_quantisation_views import browser, program, typed  # noqa: F401  fixtures
@@ -112,7 +112,7 @@ def test_another_teams_prompts_are_not_asked(eve, half, host, prompts):  # noqa:
 
 
 @pytest.mark.django_db
-def test_how_many_were_met_is_kept_as_a_measurement_and_in_the_passport(ada, team, half, host, prompts):  # noqa: F811
+def test_how_many_were_met_is_kept_as_a_measurement_and_in_the_provenance(ada, team, half, host, prompts):  # noqa: F811
     job = services.queue(ada, team, half, Q4, host, measure=Measure(chunks=3), prompts=prompts)
     assert job.params["prompts"] == prompts.reference and "prompts" in job.params["steps"]
     asked = {"passed": 8, "total": 10, "passed_percent": 80.0, "missed": []}
@@ -120,7 +120,7 @@ def test_how_many_were_met_is_kept_as_a_measurement_and_in_the_passport(ada, tea
     values = Measurement.objects.get(artifact=made).values
     assert (values["prompts_passed"], values["prompts_total"], values["prompts_passed_percent"]) == (8, 10, 80.0)
     assert values["prompts_name"] == "capitals"
-    assert passport(made, ada)["made"]["prompts"]["sha256"] == prompts.sha256
+    assert provenance(made, ada)["made"]["prompts"]["sha256"] == prompts.sha256
     assert services.again(ada, team, made, host).params["prompts"] == prompts.reference
 
 
@@ -193,7 +193,7 @@ def test_of_other_teams_schedules_that_ask_them_only_the_number_is_told(ada, eve
 
     strangers = eve.teams.get()
     ownership.grant(ada, prompts, "strangers")
-    about = {"artifact": half, "host": host, "recipes": [], "when": "interval", "interval_min": 600}
+    about = {"artifact": half, "host": host, "recipes": [], "trigger": "interval", "interval_minutes": 600}
     Schedule.objects.create(team=strangers, name="secret nightly", prompts=prompts, **about)
     with pytest.raises(Conflict, match="1 schedule of other teams") as refused:
         services.delete_prompts(ada, prompts)

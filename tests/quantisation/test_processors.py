@@ -83,7 +83,7 @@ def test_form_and_api_say_beforehand_that_it_will_not_be_timed(
     untimed = program("POST", "/quantisations/preview", {**asked, "measure": {"speed": False}}).json()
     assert WHY not in " ".join(untimed["notes"]), "nobody asked for it"
     if not is_timed:
-        assert said["memory_bytes"] == untimed["memory_bytes"], "memory is not booked for what does not run"
+        assert said["memory_bytes"] == untimed["memory_bytes"], "memory is not reserved for what does not run"
 
 
 def test_gguf_is_refused_where_its_tools_would_die_of_an_unknown_instruction(

@@ -1,4 +1,4 @@
-"""Pages and REST doors of quantising: works, a teammate may, a stranger finds nothing."""
+"""Pages and REST endpoints of quantising: works, a teammate may, a stranger finds nothing."""
 
 import json
 import re
@@ -136,7 +136,7 @@ def test_the_models_page_shows_table_plot_and_lineage(browser, job, half):  # no
     text = browser.get(f"/models/{half.catalog_model.slug}/").content.decode()
     for word in ("Quality vs. size", "<svg", "Pareto-optimal", "Lineage", "2–5 % at 4 bits", "Provenance"):
         assert word in text, word
-    assert f"/quantise/artifacts/{made.pk}/again/" in text
+    assert f"/quantise/artifacts/{made.pk}/rebuild/" in text
 
 
 def test_the_models_page_says_why_a_speed_is_missing(browser, job):  # noqa: F811
@@ -169,9 +169,9 @@ def test_the_pick_names_one_and_says_why(browser, job, half):  # noqa: F811
     assert "must be greater than zero" in text
 
 
-def test_the_passport_is_a_file(browser, job):  # noqa: F811
+def test_the_provenance_is_a_file(browser, job):  # noqa: F811
     made = end(job, published())
-    reply = browser.get(f"/quantise/artifacts/{made.pk}/passport/")
+    reply = browser.get(f"/quantise/artifacts/{made.pk}/provenance/")
     assert "attachment" in reply.headers["Content-Disposition"] and reply.json()["quantisation"] == "Q4_K_M"
 
 
@@ -208,23 +208,23 @@ def test_the_api_previews_quantises_and_tells_the_steps(program, half, host):  #
     assert reply.status_code == 422 and "type" in str(reply.json()["errors"])
 
 
-def test_the_api_tells_measurements_passports_and_picks(program, job):  # noqa: F811
+def test_the_api_tells_evaluations_provenance_and_picks(program, job):  # noqa: F811
     made = end(job, published())
-    rows = program("GET", f"/measurements?artifact={made.pk}").json()["items"]
+    rows = program("GET", f"/evaluations?artifact={made.pk}").json()["items"]
     assert rows[0]["values"]["kl_divergence"] == 0.04
-    assert program("GET", f"/artifacts/{made.pk}/passport").json()["made"]["tools"] == ["llama.cpp"]
+    assert program("GET", f"/artifacts/{made.pk}/provenance").json()["made"]["tools"] == ["llama.cpp"]
     said = program("GET", "/picks?model=smollm2&memory_bytes=9000000000&priority=size").json()
     assert said["artifact_id"] == made.pk
     assert Artifact.objects.filter(pk=said["artifact_id"]).exists()
 
 
 def test_the_api_keeps_texts(program):
-    reply = program("POST", "/calibration-sets", {"name": "ours", "text": TEXT})
+    reply = program("POST", "/datasets", {"name": "ours", "text": TEXT})
     assert reply.status_code == 201
     number = reply.json()["id"]
-    assert program("GET", f"/calibration-sets/{number}").json()["text"] == TEXT
-    assert program("DELETE", f"/calibration-sets/{number}").status_code == 204
-    assert program("GET", f"/calibration-sets/{number}").status_code == 404
+    assert program("GET", f"/datasets/{number}").json()["text"] == TEXT
+    assert program("DELETE", f"/datasets/{number}").status_code == 204
+    assert program("GET", f"/datasets/{number}").status_code == 404
 
 
 def test_a_measurement_is_named_in_the_job(job, ada, team, half, host):  # noqa: F811

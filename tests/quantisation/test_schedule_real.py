@@ -88,8 +88,8 @@ def served(gguf_source: Any, secret: str, key: str, plant: Stack, quantisers: An
     with contextlib.closing(docker.DockerClient(quantisers.endpoint, timeout=600)) as client:
         images.ensure_local(client, images.LLAMACPP)
     plant.start("web", "gateway")
-    wish = services.DeploymentSpec("tiny", artifact=gguf_source, options={"context_length": 512, "threads": 1})
-    deployment = services.create(ada, team, wish)
+    spec = services.DeploymentSpec("tiny", artifact=gguf_source, options={"context_length": 512, "threads": 1})
+    deployment = services.create(ada, team, spec)
     wait_for_rollout(deployment, "done", 120)
     return deployment
 
@@ -115,11 +115,11 @@ def scheduled(served: Any, gguf_source: Any, machine: Any, ada: Any, team: Any) 
     recipes = tuple(Recipe(options={"type": name, "requantise": True, "imatrix": False}) for name in ("Q3_K_S", "Q8_0"))
 
     def make(**limits: float) -> Any:
-        wish = services.Wish(
-            name="nightly", host=machine, recipes=recipes, artifact=gguf_source, crontab="0 2 * * *", deployment=served,
-            measure=Measure(chunks=2, context=128, speed=False), gate=Gate(**limits), may_gap=True,
+        spec = services.ScheduleSpec(
+            name="nightly", host=machine, recipes=recipes, artifact=gguf_source, cron="0 2 * * *", deployment=served,
+            measure=Measure(chunks=2, context=128, speed=False), gate=Gate(**limits), allow_downtime=True,
         )  # fmt: skip
-        return services.create(ada, team, wish)
+        return services.create(ada, team, spec)
 
     return make
 
@@ -169,7 +169,7 @@ def test_a_gate_that_refuses_every_result_keeps_them_and_serves_nothing_anew(
     # No file of fewer bits is exactly like its source.
     schedule = scheduled(max_kl_divergence=0, min_top1_agreement_percent=100)
     run = ended(is_due(schedule))
-    assert (run.state, run.served, run.rollout) == ("refused", "", None)
+    assert (run.state, run.served, run.rollout) == ("rejected", "", None)
     for label in ("Q3_K_S", "Q8_0"):
         assert f"{label}: KL divergence is" in run.reason
     assert run.reason.startswith("Nothing was deployed.") and run.advice == "Relax the gate or change the recipe."
@@ -182,8 +182,8 @@ def test_a_gate_that_refuses_every_result_keeps_them_and_serves_nothing_anew(
     page.force_login(ada)
     text = html.unescape(page.get(f"/schedules/{schedule.pk}/").content.decode())
     assert run.reason in text and run.advice in text and text.count("not passed") >= 2
-    wait_for(lambda: any(json.loads(body)["event"] == "schedule.refused" for _headers, body in hook.got), 60)
-    headers, body = next(got for got in hook.got if json.loads(got[1])["event"] == "schedule.refused")
+    wait_for(lambda: any(json.loads(body)["event"] == "schedule.rejected" for _headers, body in hook.got), 60)
+    headers, body = next(got for got in hook.got if json.loads(got[1])["event"] == "schedule.rejected")
     said = verify(secret, headers, body)
     assert said["reason"] == run.reason
     assert [result["is_passed"] for result in said["results"]] == [False, False] and said["served"] == ""

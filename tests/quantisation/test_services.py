@@ -13,7 +13,7 @@ from webapp.jobs.models import Job
 from webapp.jobs.states import JobState
 from webapp.quantisation import finishing, services, shipping
 from webapp.quantisation.models import CalibrationSet, Measurement
-from webapp.quantisation.passports import passport
+from webapp.quantisation.provenance import provenance
 from webapp.quantisation.recipes import Measure, Recipe
 
 from .test_recipes import SMOL
@@ -63,7 +63,7 @@ def end(job, result):
     return Artifact.objects.get(parent=job.artifact)
 
 
-def test_a_wish_becomes_a_job_with_its_whole_plan(job, half, sent_tasks):
+def test_a_request_becomes_a_job_with_its_whole_plan(job, half, sent_tasks):
     assert (job.kind, job.state, job.artifact) == ("quantise", "queued", half)
     assert job.params["steps"][0] == "prepare" and job.params["steps"][-1] == "publish"
     assert job.params["recipe"]["options"]["type"] == "Q4_K_M" and job.params["recipe"]["options"]["imatrix"] is True
@@ -71,7 +71,7 @@ def test_a_wish_becomes_a_job_with_its_whole_plan(job, half, sent_tasks):
     assert AuditEntry.objects.filter(verb="artifact.quantise").exists()
 
 
-def test_the_same_wish_twice_is_one_job_and_another_recipe_another(job, ada, team, half, host):
+def test_the_same_request_twice_is_one_job_and_another_recipe_another(job, ada, team, half, host):
     assert services.queue(ada, team, half, Q4, host, measure=Measure(chunks=3)).pk == job.pk
     assert services.queue(ada, team, half, Recipe(options={"type": "Q8_0"}), host).pk != job.pk
 
@@ -96,7 +96,7 @@ def test_a_host_without_the_source_is_refused(ada, team, half, host):
 
 
 def test_the_end_brings_artifact_copy_and_measurements_together(job, half, host):
-    inventory.book(job.holder, host.pk, 1000)
+    inventory.reserve(job.reservation_owner, host.pk, 1000)
     made = end(job, published())
     assert (made.parent, made.made_by, made.quantisation) == (half, job, "Q4_K_M")
     assert made.copies.get().state == CopyState.PRESENT and made.size_bytes == 105_454_208
@@ -105,7 +105,7 @@ def test_the_end_brings_artifact_copy_and_measurements_together(job, half, host)
     baseline = Measurement.objects.get(artifact=half)
     assert baseline.values["perplexity"] == 20.8 and baseline.against is None
     host.refresh_from_db()
-    assert host.booked_bytes == 0
+    assert host.reserved_bytes == 0
 
 
 def test_speed_that_was_not_measured_says_why(job):
@@ -161,12 +161,12 @@ def test_make_again_repeats_recipe_and_texts(job, ada, team, half, host):
         services.again(ada, team, half, host)
 
 
-def test_the_passport_tells_the_whole_story_without_strangers_deployments(job, ada, eve):
+def test_the_provenance_tells_the_whole_story_without_strangers_deployments(job, ada, eve):
     made = end(job, published())
-    said = passport(made, ada)
+    said = provenance(made, ada)
     assert said["made"]["parent"]["files"] and said["made"]["tools"] == ["llama.cpp"]
     assert said["measurements"][0]["values"]["kl_divergence"] == 0.04 and said["hosts"] == ["local"]
-    assert passport(made, eve)["deployments"] == []
+    assert provenance(made, eve)["deployments"] == []
 
 
 def test_a_text_is_the_teams_and_its_names_are_its_own(ada, eve, team):

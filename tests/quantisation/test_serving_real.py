@@ -54,7 +54,7 @@ def sent_tasks() -> None:
 
 @pytest.fixture
 def stack(plant: Stack) -> Stack:
-    """The processes at work, with the doors that people come in by."""
+    """The processes at work, with web and gateway."""
     plant.start("web", "gateway")
     return plant
 
@@ -141,7 +141,7 @@ def check_timed(row: Any, job: Any) -> None:
     assert [one["streams"] for one in values["speed"]] == [1, 8]
     assert all(one["prompt_per_s"] > 1 and one["decode_per_s"] > 1 for one in values["speed"])
     assert values["load_s"] > 1
-    # Its cache alone has 1 GiB; the container had no more than what the job booked, and a margin.
+    # Its cache alone has 1 GiB; the container had no more than what the job reserved, and a margin.
     assert GIB < values["peak_memory_bytes"] < job.params["needs"]["memory_bytes"]
 
 
@@ -177,10 +177,10 @@ def serve(vllm: None, stack: Stack, quantisers: Any, machine: Any, ada: Any, tea
         from webapp.deployments import services
 
         key = accounts.create_key(ada, team, "reader", ["inference"])[1]
-        wish = services.DeploymentSpec(
+        asked = services.DeploymentSpec(
             "capital", artifact=artifact, engine="vllm", options={"context_length": 512, "parallel_slots": 4}
         )
-        replica = services.create(ada, team, wish).replicas.get(number=1)
+        replica = services.create(ada, team, asked).replicas.get(number=1)
         ready_s = wait_for(lambda: reload(replica).state == "ready", READY_S, lambda: (replica.state, replica.reason))
         answer = ask(stack.port, key, "capital")
         assert answer.status == 200, answer.body
@@ -193,7 +193,7 @@ def serve(vllm: None, stack: Stack, quantisers: Any, machine: Any, ada: Any, tea
         services.delete(ada, replica.deployment)
         stopped_s = wait_for(lambda: not type(replica).objects.exists(), 120, lambda: reload(replica).state)
         print(f"gone after {stopped_s:.1f} s")
-        assert reload(machine).booked_bytes == 0
+        assert reload(machine).reserved_bytes == 0
 
     return served
 
@@ -212,7 +212,7 @@ def is_refused(machine: Any, ada: Any, team: Any) -> Callable[[Any], None]:
                     ada, team, services.DeploymentSpec("capital", artifact=artifact, engine="vllm", host=pinned)
                 )
             assert "GGUF with llama.cpp" in str(refusal.value) and "INT8" in str(refusal.value)
-        assert reload(machine).booked_bytes == 0
+        assert reload(machine).reserved_bytes == 0
 
     return asked
 
@@ -268,10 +268,10 @@ def test_what_the_record_says_of_the_processors_decides_and_a_wrong_one_ends_in_
             is_refused(artifact)
             return
         check_untimed(row, job, "vLLM has no kernel for this model on this processor or GPU (it lacks cpu_gemm_wna16).")
-        wish = services.DeploymentSpec(
+        asked = services.DeploymentSpec(
             "capital", artifact=artifact, options={"context_length": 512, "parallel_slots": 4}
         )
-        replica = services.create(ada, team, wish).replicas.get(number=1)
+        replica = services.create(ada, team, asked).replicas.get(number=1)
         wait_for(lambda: reload(replica).state == "failed", READY_S, lambda: (replica.state, replica.reason))
         assert (replica.reason_code, replica.next_due_at) == ("kernel_missing", None), replica.reason
         assert "(it lacks cpu_gemm_wna16)" in replica.reason

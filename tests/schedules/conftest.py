@@ -29,31 +29,31 @@ def source(artifact: Any) -> Any:
 
 
 @pytest.fixture
-def wish(source: Any, host: Any) -> Any:
+def spec(source: Any, host: Any) -> Any:
     from webapp.quantisation.recipes import Recipe
     from webapp.schedules.gates import Gate
-    from webapp.schedules.services import Wish
+    from webapp.schedules.services import ScheduleSpec
 
     recipe = Recipe(method="gguf", options={"type": "Q4_K_M"})
-    return Wish(
-        name="nightly", host=host, recipes=(recipe,), artifact=source, crontab="0 2 * * *",
+    return ScheduleSpec(
+        name="nightly", host=host, recipes=(recipe,), artifact=source, cron="0 2 * * *",
         gate=Gate(max_kl_divergence=0.05),
     )  # fmt: skip
 
 
 @pytest.fixture
-def schedule(wish: Any, ada: Any, team: Any) -> Any:
+def schedule(spec: Any, ada: Any, team: Any) -> Any:
     from webapp.schedules import services
 
-    return services.create(ada, team, wish)
+    return services.create(ada, team, spec)
 
 
 @pytest.fixture
-def make_schedule(wish: Any, ada: Any, team: Any) -> Callable[..., Any]:
+def make_schedule(spec: Any, ada: Any, team: Any) -> Callable[..., Any]:
     """A schedule with other columns: make_schedule(name="x", keep_last=1)."""
     from webapp.schedules import services
 
-    return lambda **columns: services.create(ada, team, replace(wish, **columns))
+    return lambda **columns: services.create(ada, team, replace(spec, **columns))
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def send(client, method, path, data=None):
 @pytest.fixture
 def said(host, source):
     return {
-        "name": "nightly", "host": host.pk, "artifact": source.pk, "crontab": "0 2 * * *", "zone": "Europe/Berlin",
+        "name": "nightly", "host": host.pk, "artifact": source.pk, "cron": "0 2 * * *", "zone": "Europe/Berlin",
         "recipes": [{"method": "gguf", "options": {"type": "Q4_K_M"}}, {"method": "gguf", "options": {"type": "Q8_0"}}],
         "gate": {"max_kl_divergence": 0.05}, "keep_last": 3,
     }  # fmt: skip
@@ -40,8 +40,8 @@ def test_a_schedule_lives_from_post_to_delete(caller, ada, said, deployment):
     one = made.json()
     assert (one["deployment"], one["gate"], len(one["recipes"])) == ("smollm2", {"max_kl_divergence": 0.05}, 2)
     path = f"/schedules/{one['id']}"
-    changed = send(client, "PATCH", path, {"keep_last": None, "deployment": None, "crontab": "0 3 * * *"}).json()
-    assert (changed["keep_last"], changed["deployment_id"], changed["crontab"]) == (None, None, "0 3 * * *")
+    changed = send(client, "PATCH", path, {"keep_last": None, "deployment": None, "cron": "0 3 * * *"}).json()
+    assert (changed["keep_last"], changed["deployment_id"], changed["cron"]) == (None, None, "0 3 * * *")
     assert changed["recipes"] == one["recipes"]
     assert send(client, "POST", f"{path}/pause").json()["is_paused"] is True
     assert send(client, "POST", f"{path}/resume").json()["is_paused"] is False
@@ -62,7 +62,7 @@ def test_a_schedule_lives_from_post_to_delete(caller, ada, said, deployment):
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
-        ({"crontab": "0 0 31 2 *"}, 422, "never comes"),
+        ({"cron": "0 0 31 2 *"}, 422, "never comes"),
         ({"recipes": [{"method": "abacus"}]}, 422, "recipes"),
         ({"recipes": [{"options": {"type": "Q99"}}]}, 422, "type"),
         ({"recipes": []}, 422, "recipes"),
@@ -71,8 +71,8 @@ def test_a_schedule_lives_from_post_to_delete(caller, ada, said, deployment):
         ({"measure": None}, 422, "not evaluated"),
         ({"artifact": 987654}, 404, "no artifact 987654 that you may use"),
         ({"zone": "X/Y"}, 422, "time zone"),
-        ({"opens_at": "22:00"}, 422, "both ends"),
-        ({"opens_at": "25:00"}, 422, "opens_at"),
+        ({"window_start": "22:00"}, 422, "both ends"),
+        ({"window_start": "25:00"}, 422, "window_start"),
         ({"team": "strangers"}, 422, "no team"),
     ],
 )
@@ -84,7 +84,7 @@ def test_bad_words_are_refused_with_the_reason_and_nothing_is_kept(caller, ada, 
 
 def test_every_fault_is_told_at_once(caller, ada, said, schedule):
     wrong = {
-        "name": "nightly", "crontab": "often", "zone": "X/Y", "opens_at": "22:00", "measure": None, "hub": None,
+        "name": "nightly", "cron": "often", "zone": "X/Y", "window_start": "22:00", "measure": None, "hub": None,
         "recipes": [{"options": {"type": "Q99"}}, {"method": "awq"}],
     }  # fmt: skip
     for method, path in (("POST", "/schedules"), ("POST", "/schedules/check"), ("PATCH", f"/schedules/{schedule.pk}")):
@@ -92,13 +92,13 @@ def test_every_fault_is_told_at_once(caller, ada, said, schedule):
         answer = send(caller(ada), method, path, {**said, **wrong})
         assert answer.status_code == 422, answer.content
         told = answer.json()
-        assert set(told["errors"]) == {"crontab", "zone", "shuts_at", "gate", "recipes", *own}
+        assert set(told["errors"]) == {"cron", "zone", "window_end", "gate", "recipes", *own}
         assert ("type" in told["errors"]["recipes"], "AWQ" in told["errors"]["recipes"]) == (True, True)
         assert "zone: There is no time zone 'X/Y'. Write it like" in told["detail"]
 
 
 def test_checking_keeps_nothing_and_says_what_is_odd(caller, ada, said):
-    odd = {**said, "opens_at": "10:00", "shuts_at": "11:00"}
+    odd = {**said, "window_start": "10:00", "window_end": "11:00"}
     answer = send(caller(ada), "POST", "/schedules/check", odd)
     assert "never fires inside" in answer.json()["warnings"][0]
     assert not Schedule.objects.exists()

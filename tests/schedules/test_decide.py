@@ -48,7 +48,7 @@ TABLE: list[tuple[str, View, Observed, d.Step]] = [
     ("a rollout that is through", made(GOOD, serves=True, has_asked=True, served="chat serves it"), Observed(),
      d.End(S.SUCCEEDED, "chat serves it.")),
     ("a result that is not good enough", made(LOST, serves=True), Observed(),
-     d.End(S.REFUSED, "Nothing was deployed. Q4_K_M: KL divergence is 0.5.",
+     d.End(S.REJECTED, "Nothing was deployed. Q4_K_M: KL divergence is 0.5.",
            "Relax the gate or change the recipe.")),
     ("nothing was made", made(BROKEN), Observed(),
      d.End(S.FAILED, "Nothing was built. Q8_0: The disk is full.", "Check the jobs.")),

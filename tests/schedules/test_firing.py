@@ -105,7 +105,7 @@ def looking(make_schedule, db):
     from webapp.catalog.models import Hub
 
     hub = Hub.objects.create(name="Hub", endpoint="https://hub.example")
-    made = make_schedule(artifact=None, hub=hub, repo="a/b", variant="x.gguf", when="new_revision")
+    made = make_schedule(artifact=None, hub=hub, repo="a/b", variant="x.gguf", trigger="new_commit")
 
     def due():
         Schedule.objects.filter(pk=made.pk).update(next_due_at=PAST)

@@ -114,7 +114,7 @@ def test_the_end_of_a_run_is_mailed_once_with_its_reason_and_a_link(mailbox, sch
     for _time in range(3):
         deliver(row.pk)
     [message] = mailbox.messages
-    assert message["Subject"].startswith("Modelyard: Schedule nightly: refused.")
+    assert message["Subject"].startswith("Modelyard: Schedule nightly: rejected.")
     assert "above the limit" in message.get_content() and f"/schedules/{schedule.pk}/" in message.get_content()
     row.refresh_from_db()
     assert (row.state, row.answer) == ("sent", "taken by the mail server")

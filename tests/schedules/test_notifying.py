@@ -83,7 +83,7 @@ def test_the_end_of_a_run_is_told(told, schedule, go, end_job):
     run = go(firing.begin(schedule, timezone.now()), 2)
     end_job(run.jobs.get(), {"kl_divergence": 9.0})
     go(run)
-    row = Notification.objects.get(event="schedule.refused")
+    row = Notification.objects.get(event="schedule.rejected")
     assert "above the limit" in row.payload["text"]
     assert row.payload["results"][0]["is_passed"] is False
 

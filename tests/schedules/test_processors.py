@@ -43,10 +43,10 @@ def served(half, ada, team):
     ids=["avx2", "one of two", "avx512", "unknown"],
 )
 def test_a_schedule_that_could_serve_none_of_its_results_is_refused(
-    wish, half, served, host, ada, team, flags, recipes, is_refused
+    spec, half, served, host, ada, team, flags, recipes, is_refused
 ):
     give(host, flags)
-    wanted = replace(wish, artifact=half, recipes=recipes, deployment=served)
+    wanted = replace(spec, artifact=half, recipes=recipes, deployment=served)
     if is_refused:
         with pytest.raises(Invalid, match=NO_KERNEL) as refusal:
             services.create(ada, team, wanted)
@@ -57,10 +57,10 @@ def test_a_schedule_that_could_serve_none_of_its_results_is_refused(
     services.create(ada, team, replace(wanted, name="files", deployment=None))
 
 
-def test_a_recipe_whose_tools_do_not_run_there_is_refused(wish, host, ada, team):
+def test_a_recipe_whose_tools_do_not_run_there_is_refused(spec, host, ada, team):
     give(host, OLD_X86)
     with pytest.raises(Invalid, match="need AVX2") as refusal:
-        services.create(ada, team, wish)
+        services.create(ada, team, spec)
     assert set(refusal.value.fields) == {"recipes"}
 
 
@@ -73,14 +73,14 @@ def made(half, host, label):
     return {"artifact": found.pk, "is_passed": True}
 
 
-def test_of_what_passed_the_first_that_can_run_is_served(wish, half, served, host, ada, team, now):
-    schedule = services.create(ada, team, replace(wish, artifact=half, recipes=(AWQ, INT8), deployment=served))
+def test_of_what_passed_the_first_that_can_run_is_served(spec, half, served, host, ada, team, now):
+    schedule = services.create(ada, team, replace(spec, artifact=half, recipes=(AWQ, INT8), deployment=served))
     give(host, AVX2)
     run = firing.begin(schedule, now)
     four, eight = made(half, host, "AWQ 4-bit"), made(half, host, "INT8 W8A8")
     with pytest.raises(Conflict, match=f"chat can run none of the results. .*{NO_KERNEL}"):
         serving.begin(run, [four])
-    schedule.may_gap = True
+    schedule.allow_downtime = True
     schedule.save()
     run.refresh_from_db()
     serving.begin(run, [four, eight])

@@ -96,7 +96,7 @@ def test_a_result_that_is_not_good_enough_changes_nothing_and_says_why(make_sche
     end_job(run.jobs.get(), BAD)
     run = go(run)
     deployment.refresh_from_db()
-    assert (run.state, deployment.artifact_id) == ("refused", source.pk)
+    assert (run.state, deployment.artifact_id) == ("rejected", source.pk)
     assert "above the limit 0.05" in run.reason
     assert not Rollout.objects.exists()
 
@@ -106,7 +106,7 @@ def test_a_limit_on_what_was_not_measured_is_not_passed(make_schedule, go, end_j
     run = begun(schedule, go)
     end_job(run.jobs.get(), {"perplexity": 10.0})
     run = go(run)
-    assert run.state == "refused"
+    assert run.state == "rejected"
     assert "Top-1 agreement was not measured" in run.reason
 
 
@@ -211,7 +211,7 @@ def test_a_job_that_ends_while_its_run_is_cancelled_keeps_no_other_job_going(mak
 def test_a_run_waits_for_its_window_and_says_so(make_schedule, go):
     now = timezone.now()
     opens, shuts = ((now + timedelta(hours=hours)).time().replace(microsecond=0) for hours in (2, 4))
-    schedule = make_schedule(opens_at=opens, shuts_at=shuts)
+    schedule = make_schedule(window_start=opens, window_end=shuts)
     run = go(firing.begin(schedule, now))
     assert (run.state, "window opens" in run.reason) == ("waiting", True)
     assert run.next_due_at > now + timedelta(hours=1)
@@ -220,12 +220,12 @@ def test_a_run_waits_for_its_window_and_says_so(make_schedule, go):
 def test_a_run_that_a_person_asked_for_does_not_wait(make_schedule, go, ada):
     now = timezone.now()
     opens, shuts = ((now + timedelta(hours=hours)).time().replace(microsecond=0) for hours in (2, 4))
-    run = services.run_now(ada, make_schedule(opens_at=opens, shuts_at=shuts, idle_min=60))
+    run = services.run_now(ada, make_schedule(window_start=opens, window_end=shuts, idle_minutes=60))
     assert go(run).state == "running"
 
 
 def test_a_run_waits_while_a_job_runs_or_the_host_was_asked(make_schedule, go, ask, host, source, team):
-    schedule = make_schedule(idle_min=10)
+    schedule = make_schedule(idle_minutes=10)
     busy = Job.objects.create(kind="fetch", host=host, artifact=source, team=team, state="running")
     run = go(firing.begin(schedule, timezone.now()))
     assert (run.state, f"fetch job {busy.pk} runs" in run.reason) == ("waiting", True)
@@ -354,7 +354,7 @@ def prompts(ada, team):
     return quantisation.add_prompts(ada, team, "capitals", asked)
 
 
-@pytest.mark.parametrize(("percent", "state"), [(100.0, "succeeded"), (50.0, "refused")])
+@pytest.mark.parametrize(("percent", "state"), [(100.0, "succeeded"), (50.0, "rejected")])
 def test_golden_prompts_decide_without_any_other_measurement(make_schedule, go, end_job, prompts, percent, state):
     gate = Gate(min_prompts_passed_percent=90)
     schedule = make_schedule(prompts=prompts, gate=gate, measure=None)
@@ -365,7 +365,7 @@ def test_golden_prompts_decide_without_any_other_measurement(make_schedule, go, 
     end_job(job, prompts=asked)
     run = go(run)
     assert run.state == state
-    if state == "refused":
+    if state == "rejected":
         assert "Golden prompts passed (%) is 50, below the limit 90" in run.reason
 
 

@@ -24,15 +24,15 @@ def test_a_schedule_knows_its_next_time(schedule):
 @pytest.mark.parametrize(
     ("change", "field", "word"),
     [
-        ({"crontab": "0 0 31 2 *"}, "crontab", "never comes"),
-        ({"crontab": "often"}, "crontab", "Five fields"),
+        ({"cron": "0 0 31 2 *"}, "cron", "never comes"),
+        ({"cron": "often"}, "cron", "Five fields"),
         ({"zone": "Europe/Atlantis"}, "zone", "no time zone"),
         ({"zone": "../../etc/passwd"}, "zone", "no time zone"),
-        ({"when": "sometimes"}, "when", "none of"),
-        ({"when": "interval", "interval_min": 1}, "interval_min", "5 minutes"),
-        ({"when": "new_revision"}, "when", "repository"),
-        ({"opens_at": time(22)}, "shuts_at", "both ends"),
-        ({"opens_at": time(22), "shuts_at": time(22)}, "shuts_at", "ends when"),
+        ({"trigger": "sometimes"}, "trigger", "none of"),
+        ({"trigger": "interval", "interval_minutes": 1}, "interval_minutes", "5 minutes"),
+        ({"trigger": "new_commit"}, "trigger", "repository"),
+        ({"window_start": time(22)}, "window_end", "both ends"),
+        ({"window_start": time(22), "window_end": time(22)}, "window_end", "ends when"),
         ({"recipes": ()}, "recipes", "1 to 12"),
         ({"recipes": (Recipe(options={"type": "Q99"}),)}, "recipes", "type"),
         ({"recipes": (Recipe(method="awq"),)}, "recipes", "AWQ"),
@@ -40,64 +40,64 @@ def test_a_schedule_knows_its_next_time(schedule):
         ({"gate": Gate(max_kl_divergence=1), "measure": None}, "gate", "not evaluated"),
         ({"gate": Gate(min_prompts_passed_percent=90)}, "min_prompts_passed_percent", "none are chosen"),
         ({"keep_last": 0}, "keep_last", "1000"),
-        ({"idle_min": 0}, "idle_min", "Idle time"),
+        ({"idle_minutes": 0}, "idle_minutes", "Idle time"),
         ({"name": "  "}, "name", "name"),
         ({"artifact": None}, "artifact", "one source"),
     ],
 )
-def test_what_cannot_work_is_refused_with_its_field_and_nothing_is_kept(wish, ada, team, change, field, word):
+def test_what_cannot_work_is_refused_with_its_field_and_nothing_is_kept(spec, ada, team, change, field, word):
     with pytest.raises(Invalid, match=word) as refusal:
-        services.create(ada, team, replace(wish, **change))
+        services.create(ada, team, replace(spec, **change))
     assert field in refusal.value.fields
     assert not Schedule.objects.exists()
 
 
-def test_a_name_that_is_taken_is_a_conflict(schedule, wish, ada, team):
+def test_a_name_that_is_taken_is_a_conflict(schedule, spec, ada, team):
     with pytest.raises(Conflict, match="named nightly"):
-        services.create(ada, team, wish)
+        services.create(ada, team, spec)
 
 
-def test_a_deployment_of_another_team_is_refused(wish, ada, team, eve, make_deployment):
+def test_a_deployment_of_another_team_is_refused(spec, ada, team, eve, make_deployment):
     foreign = make_deployment("theirs", team=eve.teams.get())
     with pytest.raises(Invalid, match="another team"):
-        services.create(ada, team, replace(wish, deployment=foreign))
+        services.create(ada, team, replace(spec, deployment=foreign))
 
 
-def test_a_deployment_whose_engine_loads_none_of_the_results_is_refused(wish, ada, team, source, make_deployment):
+def test_a_deployment_whose_engine_loads_none_of_the_results_is_refused(spec, ada, team, source, make_deployment):
     deployment = make_deployment()
     type(deployment).objects.filter(pk=deployment.pk).update(engine="vllm")
     deployment.refresh_from_db()
     with pytest.raises(Invalid, match="does not load gguf"):
-        services.create(ada, team, replace(wish, deployment=deployment))
+        services.create(ada, team, replace(spec, deployment=deployment))
 
 
-def test_a_window_that_no_time_meets_is_a_warning_and_is_kept(wish, ada, team):
-    odd = replace(wish, opens_at=time(10), shuts_at=time(11))
+def test_a_window_that_no_time_meets_is_a_warning_and_is_kept(spec, ada, team):
+    odd = replace(spec, window_start=time(10), window_end=time(11))
     assert any("never fires inside" in said for said in services.check(ada, team, odd))
     assert services.create(ada, team, odd).pk
 
 
-def test_serving_without_a_gate_is_a_warning(wish, ada, team, deployment):
-    said = services.check(ada, team, replace(wish, gate=Gate(), deployment=deployment))
+def test_serving_without_a_gate_is_a_warning(spec, ada, team, deployment):
+    said = services.check(ada, team, replace(spec, gate=Gate(), deployment=deployment))
     assert any("no quality gate" in one for one in said)
 
 
-def test_a_teammate_may_and_a_stranger_and_a_viewer_may_not(schedule, bob, eve, team, wish):
+def test_a_teammate_may_and_a_stranger_and_a_viewer_may_not(schedule, bob, eve, team, spec):
     services.pause(bob, schedule)
     with pytest.raises(NotAllowed):
         services.resume(eve, schedule)
     with pytest.raises(NotAllowed):
-        services.create(eve, team, replace(wish, name="other"))
+        services.create(eve, team, replace(spec, name="other"))
 
 
-def test_a_changed_source_forgets_the_commit_that_was_seen(wish, ada, team):
+def test_a_changed_source_forgets_the_commit_that_was_seen(spec, ada, team):
     hub = Hub.objects.create(name="Hub", endpoint="https://hub.example")
-    new = replace(wish, artifact=None, hub=hub, repo="a/b", variant="x.gguf", when="new_revision")
+    new = replace(spec, artifact=None, hub=hub, repo="a/b", variant="x.gguf", trigger="new_commit")
     schedule = services.create(ada, team, new)
     Schedule.objects.filter(pk=schedule.pk).update(seen_commit="abc")
     schedule.refresh_from_db()
-    assert services.edit(ada, schedule, replace(services.wish_of(schedule), keep_last=3)).seen_commit == "abc"
-    assert services.edit(ada, schedule, replace(services.wish_of(schedule), revision="v2")).seen_commit == ""
+    assert services.edit(ada, schedule, replace(services.spec_of(schedule), keep_last=3)).seen_commit == "abc"
+    assert services.edit(ada, schedule, replace(services.spec_of(schedule), revision="v2")).seen_commit == ""
 
 
 def test_a_schedule_that_runs_is_not_deleted(schedule, ada):
@@ -110,9 +110,9 @@ def test_a_schedule_that_runs_is_not_deleted(schedule, ada):
     assert Schedule.objects.exists()
 
 
-def test_what_is_read_back_is_what_was_wished(schedule, wish):
+def test_what_is_read_back_is_what_was_asked_for(schedule, spec):
     schedule.refresh_from_db()
-    assert services.wish_of(schedule) == replace(wish, name="nightly")
+    assert services.spec_of(schedule) == replace(spec, name="nightly")
 
 
 def test_the_migration_writes_down_what_sources_are_called(schedule):

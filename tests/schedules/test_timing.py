@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from webapp.schedules.timing import Timing, When
+from webapp.schedules.timing import Timing, Trigger
 
 BERLIN, GREENWICH = ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")
 
@@ -15,14 +15,14 @@ def utc(text: str) -> datetime:
 
 
 def test_an_interval_counts_from_its_beginning_and_leaves_missed_times_out():
-    every = Timing(When.INTERVAL, GREENWICH, interval_min=90)
+    every = Timing(Trigger.INTERVAL, GREENWICH, interval_minutes=90)
     assert every.next_due(utc("2026-11-22 10:00"), utc("2026-11-22 10:00")) == utc("2026-11-22 11:30")
     # The machine was off for two days: one time is next, not thirty.
     assert every.next_due(utc("2026-11-24 10:10"), utc("2026-11-22 10:00")) == utc("2026-11-24 11:30")
 
 
 def test_a_source_is_looked_at_every_hour():
-    look = Timing(When.NEW_REVISION, GREENWICH)
+    look = Timing(Trigger.NEW_COMMIT, GREENWICH)
     assert look.next_due(utc("2026-11-22 10:20")) == utc("2026-11-22 11:20")
 
 
@@ -39,25 +39,25 @@ def test_a_source_is_looked_at_every_hour():
     ],
 )
 def test_work_begins_only_while_the_window_is_open(opens, shuts, at, expected):
-    timing = Timing(When.CRONTAB, GREENWICH, "0 * * * *", opens=opens, shuts=shuts)
+    timing = Timing(Trigger.CRON, GREENWICH, "0 * * * *", opens=opens, shuts=shuts)
     assert timing.opening(utc(at)) == utc(expected)
     assert timing.is_open(utc(at)) is (at == expected)
 
 
 def test_a_window_is_meant_in_local_time():
-    timing = Timing(When.CRONTAB, BERLIN, "0 * * * *", opens=time(22), shuts=time(6))
+    timing = Timing(Trigger.CRON, BERLIN, "0 * * * *", opens=time(22), shuts=time(6))
     assert timing.is_open(utc("2026-11-22 21:00"))  # 22:00 in Berlin
     assert not timing.is_open(utc("2026-11-22 05:00"))  # 06:00
 
 
 @pytest.mark.parametrize(("line", "never"), [("0 12 * * *", True), ("0 12,23 * * *", False)])
 def test_a_window_that_no_time_of_the_crontab_meets_is_noticed(line, never):
-    timing = Timing(When.CRONTAB, BERLIN, line, opens=time(22), shuts=time(6))
+    timing = Timing(Trigger.CRON, BERLIN, line, opens=time(22), shuts=time(6))
     assert timing.never_meets_window(utc("2026-11-22 00:00")) is never
 
 
 def test_what_is_upcoming_ends_at_the_limit_that_comes_first():
-    daily = Timing(When.CRONTAB, GREENWICH, "0 2 * * *")
+    daily = Timing(Trigger.CRON, GREENWICH, "0 2 * * *")
     found = daily.upcoming(utc("2026-11-23 02:00"), utc("2026-11-29 23:00"), 100)
     assert [at.day for at in found] == [23, 24, 25, 26, 27, 28, 29]
     assert len(daily.upcoming(utc("2026-11-23 02:00"), utc("2027-11-29 23:00"), 5)) == 5

@@ -22,8 +22,8 @@ def signed_in(user, htmx=False):
 @pytest.fixture
 def typed(host, team, source):
     return {
-        "name": "weekly", "team": team.pk, "artifact": source.pk, "host": host.pk, "when": "crontab",
-        "crontab": "0 3 * * sun", "zone": "Europe/Berlin", "chunks": "8", "max_kl_divergence": "0.05",
+        "name": "weekly", "team": team.pk, "artifact": source.pk, "host": host.pk, "trigger": "cron",
+        "cron": "0 3 * * sun", "zone": "Europe/Berlin", "chunks": "8", "max_kl_divergence": "0.05",
         "recipes": ['{"method": "gguf", "options": {"type": "Q8_0"}}'],
     }  # fmt: skip
 
@@ -37,10 +37,10 @@ def test_a_schedule_is_made_edited_and_deleted_by_plain_forms(typed, ada):
     assert answer.status_code == 200, page
     assert ("weekly is saved" in page, "Max KL divergence 0.05" in page) == (True, True)
     assert made.measure == {"context": 512, "chunks": 8, "speed": False}
-    changed = client.post(f"/schedules/{made.pk}/edit/", {**typed, "keep_last": "2", "crontab": "0 4 * * *"})
+    changed = client.post(f"/schedules/{made.pk}/edit/", {**typed, "keep_last": "2", "cron": "0 4 * * *"})
     assert changed.status_code == 302
     made.refresh_from_db()
-    assert (made.keep_last, made.crontab) == (2, "0 4 * * *")
+    assert (made.keep_last, made.cron) == (2, "0 4 * * *")
     assert client.get(f"/schedules/{made.pk}/delete/").status_code == 200
     assert client.post(f"/schedules/{made.pk}/delete/").status_code == 302
     assert not Schedule.objects.exists()
@@ -49,12 +49,12 @@ def test_a_schedule_is_made_edited_and_deleted_by_plain_forms(typed, ada):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"crontab": "0 0 31 2 *"}, "never comes"),
+        ({"cron": "0 0 31 2 *"}, "never comes"),
         ({"recipes": []}, "required"),
         ({"zone": "Nowhere"}, "no time zone"),
         ({"chunks": ""}, "Enable evaluation"),
         ({"recipes": ['{"method": "abacus"}']}, "not one of the available choices"),
-        ({"when": "new_revision"}, "new commits"),
+        ({"trigger": "new_commit"}, "new commits"),
     ],
 )
 def test_a_wrong_form_comes_back_with_the_reason(typed, ada, change, word):
@@ -86,23 +86,23 @@ def shown_errors(answer):
 
 
 def test_every_fault_is_told_beside_its_field(typed, ada):
-    wrong = {"crontab": "often", "zone": "Nowhere", "opens_at": "22:00", "chunks": "", "artifact": ""}
+    wrong = {"cron": "often", "zone": "Nowhere", "window_start": "22:00", "chunks": "", "artifact": ""}
     answer = signed_in(ada).post("/schedules/new/", {**typed, **wrong})
     told = shown_errors(answer)
-    assert set(told) == {"crontab", "zone", "shuts_at", "chunks", "artifact"}
+    assert set(told) == {"cron", "zone", "window_end", "chunks", "artifact"}
     assert "Write it like Europe/Berlin" in told["zone"]
     page = answer.content.decode()
     assert all(page.count(f'id="id_{name}_error"') == 1 for name in told)
 
 
 def test_a_field_that_cannot_be_read_hides_no_other_fault(typed, ada):
-    wrong = {"name": "", "recipes": [], "keep_last": "many", "opens_at": "late", "crontab": "often", "artifact": ""}
+    wrong = {"name": "", "recipes": [], "keep_last": "many", "window_start": "late", "cron": "often", "artifact": ""}
     told = shown_errors(signed_in(ada).post("/schedules/new/", {**typed, **wrong}))
-    assert set(told) == {"name", "recipes", "keep_last", "opens_at", "crontab", "artifact"}
+    assert set(told) == {"name", "recipes", "keep_last", "window_start", "cron", "artifact"}
 
 
 def test_the_list_shows_the_coming_week_and_the_last_run(schedule, ada):
-    ScheduleRun.objects.create(schedule=schedule, due_at=timezone.now(), state="refused", reason="not good enough")
+    ScheduleRun.objects.create(schedule=schedule, due_at=timezone.now(), state="rejected", reason="not good enough")
     page = signed_in(ada).get("/schedules/").content.decode()
     assert page.count(">02:00</span>") in (6, 7), "today's may be over"
     assert "not good enough" in page

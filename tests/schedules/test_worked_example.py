@@ -80,5 +80,5 @@ def test_when_neither_is_good_enough_everything_stays_and_says_by_how_much(night
         end_job(job, GOOD, prompts=asked(0.0))
     run = go(run)
     deployment.refresh_from_db()
-    assert (run.state, deployment.artifact_id) == ("refused", source.pk)
+    assert (run.state, deployment.artifact_id) == ("rejected", source.pk)
     assert "Q8_0: Golden prompts passed (%) is 0, below the limit 100" in run.reason

@@ -18,7 +18,7 @@ _HEAD = gguf_bytes(tensors={"token_embd.weight": (32, 80_000)})
 CONTENT = _HEAD[:4096] + (bytes(range(251)) * (len(_HEAD) // 251 + 1))[: len(_HEAD) - 4096]
 
 
-class Yard:
+class Workspace:
     """An import folder with a file and an archive, a models folder, and the job that brings one to the other."""
 
     def __init__(self, folder: Path) -> None:
@@ -73,8 +73,8 @@ def umask() -> Iterator[Callable[[int], None]]:
 
 
 @pytest.fixture
-def yard(tmp_path: Path) -> Yard:
-    return Yard(tmp_path)
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
 
 
 @pytest.fixture

@@ -64,14 +64,14 @@ class Line(http.client.HTTPConnection):
 def prove(replica: Any, limit_s: float = 300) -> None:
     """What the watcher does: ask until it answers a real request."""
     from workers.watcher import probing
-    from workers.watcher.board import Board
+    from workers.watcher.cache import ReplicaCache
 
     async def until_ready() -> None:
-        board = Board()
-        target = await board.refresh(replica.pk)
+        cache = ReplicaCache()
+        target = await cache.refresh(replica.pk)
         assert target is not None
         async with asyncio.timeout(limit_s):
-            await probing._until_ready(board, target.run)
+            await probing._until_ready(cache, target.run)
 
     asyncio.run(until_ready())
     assert reload(replica).state == "ready", replica.reason

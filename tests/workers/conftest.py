@@ -113,12 +113,12 @@ def lay(host: Any, artifact: Any) -> None:
 def serve(weights: Any, ada: Any, team: Any, work: Any) -> Callable[..., Any]:
     """Ask for a deployment as ada would; returns its (first) replica."""
 
-    def ask(name: str = "tiny", image: str = FAKE_ENGINE, **wish: Any) -> Any:
+    def ask(name: str = "tiny", image: str = FAKE_ENGINE, **spec: Any) -> Any:
         from webapp.deployments import services
 
         allow(image)
         deployment = services.create(
-            ada, team, services.DeploymentSpec(name=name, artifact=weights, image=image, **wish)
+            ada, team, services.DeploymentSpec(name=name, artifact=weights, image=image, **spec)
         )
         return deployment.replicas.get(number=1)
 

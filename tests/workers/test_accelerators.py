@@ -45,14 +45,14 @@ def test_gpus_are_found_placed_and_passed_into_the_engine(
         assert cards and all(card.vendor == "nvidia" and card.memory_bytes > 0 for card in cards)
         assert containers(engine, "probe") == []
         allow("modelyard-test/engine")
-        wish = services.DeploymentSpec(name="tiny", artifact=make_artifact(machine), image="modelyard-test/engine:1")
-        replica = services.create(ada, team, wish).replicas.get()
+        asked = services.DeploymentSpec(name="tiny", artifact=make_artifact(machine), image="modelyard-test/engine:1")
+        replica = services.create(ada, team, asked).replicas.get()
         work()
         assert reload(replica).grant["vendor"] == "nvidia", replica.reason
         [request] = inspect(engine, replica.container_name)["HostConfig"]["DeviceRequests"]
         assert request["Driver"] == "nvidia" and request["DeviceIDs"] == replica.grant["device_ids"]
-        booked = [card for card in machine.accelerators.all() if card.booked_bytes]
-        assert [card.uuid for card in booked] == replica.grant["device_ids"]
+        reserved = [card for card in machine.accelerators.all() if card.reserved_bytes]
+        assert [card.uuid for card in reserved] == replica.grant["device_ids"]
 
 
 @pytest.mark.docker

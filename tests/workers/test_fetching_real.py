@@ -48,7 +48,7 @@ def small(tools: Dockerd) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def yard(tools: Dockerd, small: Hub, transactional_db: None) -> Iterator[Any]:
+def tools_host(tools: Dockerd, small: Hub, transactional_db: None) -> Iterator[Any]:
     """A machine and a hub that may be asked, with a token; the models volume is gone afterwards."""
     from webapp.catalog import services
     from webapp.catalog.models import Hub as HubRow
@@ -67,12 +67,12 @@ def yard(tools: Dockerd, small: Hub, transactional_db: None) -> Iterator[Any]:
 
 
 @pytest.fixture
-def get(yard: Any, ada: Any, team: Any, work: Any) -> Callable[..., Any]:
+def get(tools_host: Any, ada: Any, team: Any, work: Any) -> Callable[..., Any]:
     def ask(repo: str = "org/Tiny-GGUF", variant: str = "Tiny-Q8_0") -> Any:
         from webapp.catalog.models import Hub as HubRow
         from webapp.jobs import fetching
 
-        job = fetching.from_hub(ada, team, yard, HubRow.objects.get(), repo, variant)
+        job = fetching.from_hub(ada, team, tools_host, HubRow.objects.get(), repo, variant)
         work.send("jobs.reconcile", job.pk)
         work()
         return reload(job)
@@ -185,7 +185,7 @@ def partly(folder: Path) -> int:
 
 
 def test_a_disk_that_fills_up_meanwhile_keeps_the_part_and_the_next_try_goes_on(
-    small_disk: Path, yard: Any, ada: Any, team: Any, small: Hub, tools: Dockerd, work: Any, monkeypatch: Any
+    small_disk: Path, tools_host: Any, ada: Any, team: Any, small: Hub, tools: Dockerd, work: Any, monkeypatch: Any
 ) -> None:
     from webapp.jobs import fetching
     from webapp.jobs import services as jobs
@@ -196,7 +196,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_the_part_and_the_next_try_goes_on(
     small.add("plain/files", {"m.gguf": content})
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * 2 * MIB)
-    job = fetching.from_url(ada, team, yard, f"{small.url}/plain/m.gguf")
+    job = fetching.from_url(ada, team, tools_host, f"{small.url}/plain/m.gguf")
     before = small.sent_bytes
     small.hold_at = before + 11 * MIB
     work.send("jobs.reconcile", job.pk)
@@ -264,7 +264,7 @@ def test_a_worker_that_dies_before_it_said_the_secrets_is_replaced(
 
 
 def test_an_import_that_was_closed_meanwhile_fails_with_the_command_and_then_is_for_every_user_to_read(
-    yard: Any, tools: Dockerd, work: Any, ada: Any, team: Any, import_dir: Path
+    tools_host: Any, tools: Dockerd, work: Any, ada: Any, team: Any, import_dir: Path
 ) -> None:
     from webapp.jobs import fetching
     from webapp.jobs import services as jobs
@@ -272,7 +272,7 @@ def test_an_import_that_was_closed_meanwhile_fails_with_the_command_and_then_is_
     folder = import_dir / "ada's own"
     folder.mkdir()
     path = write_gguf(folder / "Tiny-Q8_0.gguf")
-    job = fetching.import_file(ada, team, yard, str(path))
+    job = fetching.import_file(ada, team, tools_host, str(path))
     path.chmod(0o600)
     look(job, work)
     wait_for(lambda: has_ended(tools, job.container_name))

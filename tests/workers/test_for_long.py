@@ -44,9 +44,9 @@ def live(stack: Stack, monkeypatch: pytest.MonkeyPatch, weights: Any, ada: Any, 
     monkeypatch.undo()
     assert work_queue.send.__module__ == "webapp.foundation.work_queue"
 
-    def ask(name: str, **wish: Any) -> Any:
+    def ask(name: str, **spec: Any) -> Any:
         allow(FAKE_ENGINE)
-        spec = services.DeploymentSpec(name=name, artifact=weights, image=FAKE_ENGINE, **wish)
+        spec = services.DeploymentSpec(name=name, artifact=weights, image=FAKE_ENGINE, **spec)
         return services.create(ada, team, spec).replicas.get(number=1)
 
     return ask
@@ -95,7 +95,7 @@ def test_two_clocks_or_none_change_nothing_twice(stack: Stack, live: Serve, engi
             wait_for_state(replica, "ready")
         stack.kill("beat")  # whichever had been leading, one is left
         killed = time.monotonic()
-        # Nobody is told of this wish: the next sweep finds it.
+        # Nobody is told of this request: the next sweep finds it.
         first = replicas[0]
         type(first.deployment).objects.filter(pk=first.deployment_id).update(desired_state="stopped")
         type(first).objects.filter(pk=first.pk).update(next_due_at=first.created_at)

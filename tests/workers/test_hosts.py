@@ -102,8 +102,8 @@ def test_a_docker_engine_that_dies_and_comes_back(
         engine.import_fake_engine()
         machine = register(engine)
         allow("modelyard-test/engine")
-        wish = services.DeploymentSpec(name="tiny", artifact=make_artifact(machine), image="modelyard-test/engine:1")
-        replica = services.create(ada, team, wish).replicas.get()
+        asked = services.DeploymentSpec(name="tiny", artifact=make_artifact(machine), image="modelyard-test/engine:1")
+        replica = services.create(ada, team, asked).replicas.get()
         work()
         prove(replica)
         before = containers(engine)[0]["Id"]

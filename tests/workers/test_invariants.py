@@ -20,7 +20,7 @@ def ready(deployment: Any, host: Any) -> Any:
     from webapp.deployments.models import Replica, ReplicaEvent
 
     replica = deployment.replicas.get()
-    deployment.diary.all().delete()
+    deployment.events.all().delete()
     walk = ["pending", "placing", "starting", "loading", "ready"]
     for old, new in itertools.pairwise(walk):
         ReplicaEvent.objects.create(deployment=deployment, replica_ordinal=replica.number, old_state=old, new_state=new)
@@ -40,30 +40,30 @@ def move_without_a_word(replica: Any) -> None:
 
 
 def make_a_move_that_is_none(replica: Any) -> None:
-    replica.deployment.diary.create(replica_ordinal=replica.number, old_state="ready", new_state="placing")
+    replica.deployment.events.create(replica_ordinal=replica.number, old_state="ready", new_state="placing")
     type(replica).objects.filter(pk=replica.pk).update(state="placing")
 
 
 def leave_a_gap_in_the_history(replica: Any) -> None:
-    replica.deployment.diary.filter(new_state="starting").delete()
+    replica.deployment.events.filter(new_state="starting").delete()
 
 
-def book_without_a_booking(replica: Any) -> None:
-    type(replica.host).objects.filter(pk=replica.host_id).update(booked_bytes=GIB)
+def reserve_without_a_reservation(replica: Any) -> None:
+    type(replica.host).objects.filter(pk=replica.host_id).update(reserved_bytes=GIB)
 
 
-def take_a_gpus_booking_away(replica: Any) -> None:
+def take_a_gpus_reservation_away(replica: Any) -> None:
     from webapp.inventory import services
 
     gpu = replica.host.accelerators.first()
-    services.book(replica.holder, replica.host_id, GIB, {gpu.pk: GIB})
-    gpu.bookings.all().delete()
+    services.reserve(replica.reservation_owner, replica.host_id, GIB, {gpu.pk: GIB})
+    gpu.reservations.all().delete()
 
 
-def book_for_nobody(replica: Any) -> None:
+def reserve_for_nobody(replica: Any) -> None:
     from webapp.inventory import services
 
-    services.book("replica:4711", replica.host_id, GIB)
+    services.reserve("replica:4711", replica.host_id, GIB)
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def book_for_nobody(replica: Any) -> None:
         (move_without_a_word, "is failed, and its history ends at ready"),
         (make_a_move_that_is_none, "went from ready to placing, which is no move"),
         (leave_a_gap_in_the_history, "without a word"),
-        (book_without_a_booking, "bytes are booked, and the bookings are of 0"),
-        (book_for_nobody, "replica:4711 holds something"),
-        (take_a_gpus_booking_away, "bytes are booked, and the bookings are of 0"),
+        (reserve_without_a_reservation, "bytes are reserved, and the reservations are of 0"),
+        (reserve_for_nobody, "replica:4711 holds something"),
+        (take_a_gpus_reservation_away, "bytes are reserved, and the reservations are of 0"),
     ],
 )
 def test_a_planted_break_is_found(ready: Any, plant: Callable[[Any], None], words: str) -> None:

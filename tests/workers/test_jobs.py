@@ -1,4 +1,4 @@
-"""A fetch from the wish to the end: with the fetch program played by the tiny engine."""
+"""A fetch from the request to the end: with the fetch program played by the tiny engine."""
 
 import contextlib
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def test_a_fetch_brings_the_files_and_leaves_no_container(fetch: Fetch, work: An
     assert job.result["files"][0]["name"] == "tiny.gguf"
     assert copy_of(job).state == "present"
     assert containers(engine, "job") == [] and containers(engine, "probe") == []
-    assert [event.new_state for event in job.diary.all()] == ["running", "succeeded"]
+    assert [event.new_state for event in job.events.all()] == ["running", "succeeded"]
 
 
 def test_a_fetchs_container_has_no_network_and_one_writable_place(fetch: Fetch, work: Any, engine: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from docker.errors import NotFound
 
 from webapp import engines
-from webapp.engines.base import ExitFacts, HardwareGrant, LaunchSpec
+from webapp.engines.base import ExitFacts, HardwareAllocation, LaunchSpec
 from workers.controllers.host import act as hosts
 from workers.controllers.job import endings as jobs
 from workers.hosts.client import plainly
@@ -93,7 +93,7 @@ def test_an_engine_and_a_quantiser_are_given_the_files_of_their_model_alone() ->
     launch = LaunchSpec([], {}, 1, 0, (), "")
     engine = specs.engine_container(
         name="a", image="i", way_in=specs.WayIn(), engine=engines.get("llamacpp"), launch=launch,
-        grant=HardwareGrant("cpu"), who=WHO, artifact_id=7,
+        grant=HardwareAllocation("cpu"), who=WHO, artifact_id=7,
     )  # fmt: skip
     assert engine.mounts == {"modelyard-models/7": ("/models/7", "ro")}
     quantiser = specs.quantiser_container(

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.docker
 Serve = Callable[..., Any]
 
 
-def test_a_wish_becomes_a_running_engine_and_nothing_stays_of_it_after_deletion(
+def test_a_request_becomes_a_running_engine_and_nothing_stays_of_it_after_deletion(
     serve: Serve, work: Any, engine: Any, machine: Any, ada: Any
 ) -> None:
     from webapp.deployments import services
@@ -28,7 +28,7 @@ def test_a_wish_becomes_a_running_engine_and_nothing_stays_of_it_after_deletion(
     [container] = containers(engine)
     assert container["Names"] == [f"/{replica.container_name}"]
     prove(replica)
-    assert reload(machine).booked_bytes > 0
+    assert reload(machine).reserved_bytes > 0
     services.delete(ada, replica.deployment)
     work()
     assert reload(replica).state == "draining"
@@ -38,7 +38,7 @@ def test_a_wish_becomes_a_running_engine_and_nothing_stays_of_it_after_deletion(
         work.pass_time(replica, 0.5)
     assert not Deployment.objects.exists()
     assert containers(engine) == []
-    assert reload(machine).booked_bytes == 0
+    assert reload(machine).reserved_bytes == 0
 
 
 def test_an_engines_container_may_do_next_to_nothing(serve: Serve, work: Any, engine: Any, machine: Any) -> None:
@@ -86,7 +86,9 @@ def test_ten_copies_of_every_message_make_one_container(serve: Serve, work: Any,
         controllers.work("deployments.reconcile", replica.pk)
     assert len(containers(engine)) == 1
     assert reload(replica).state == "loading" and replica.attempt == 1
-    moves = [(event.old_state, event.new_state) for event in replica.deployment.diary.order_by("id") if event.new_state]
+    moves = [
+        (event.old_state, event.new_state) for event in replica.deployment.events.order_by("id") if event.new_state
+    ]
     assert moves == [("pending", "placing"), ("placing", "starting"), ("starting", "loading")]
 
 

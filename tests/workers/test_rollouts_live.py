@@ -99,9 +99,9 @@ def await_more(traffic: Traffic, answers: int = 20) -> None:
     acting.wait_for(lambda: traffic.asked >= wanted)
 
 
-def diary(deployment: Any) -> str:
+def events(deployment: Any) -> str:
     return "\n".join(
-        f"{e.at:%M:%S.%f} #{e.replica_ordinal} {e.new_state} {e.text}" for e in deployment.diary.order_by("id")
+        f"{e.at:%M:%S.%f} #{e.replica_ordinal} {e.new_state} {e.text}" for e in deployment.events.order_by("id")
     )
 
 
@@ -115,7 +115,7 @@ def test_an_edit_of_two_replicas_fails_no_request(stack: Stack, serve: Serve, wa
         services.edit(ada, deployment, services.DeploymentPatch({"options": {"context_length": 2048}}))
         took_s = wait_for(deployment, "done")
         await_more(traffic)
-    print(f"{traffic.asked} requests, {traffic.outcomes}, rollout {took_s:.1f} s\n{diary(deployment)}")
+    print(f"{traffic.asked} requests, {traffic.outcomes}, rollout {took_s:.1f} s\n{events(deployment)}")
     figures.tell("edit of a deployment with two replicas: failed requests", len(traffic.failures), 0, "")
     assert traffic.failures == []
     assert [replica.revision.number for replica in deployment.replicas.present()] == [2, 2]
@@ -140,7 +140,7 @@ def test_three_rollouts_one_of_them_hopeless_fail_no_request(
         services.restart(ada, deployment)
         wait_for(deployment, "done")
         await_more(traffic)
-    print(f"{traffic.asked} requests, {traffic.outcomes}; the hopeless one took {failed_s:.1f} s\n{diary(deployment)}")
+    print(f"{traffic.asked} requests, {traffic.outcomes}; the hopeless one took {failed_s:.1f} s\n{events(deployment)}")
     assert traffic.failures == []
     assert deployment.image.endswith("better:1")
     hopeless = deployment.rollouts.get(state="failed")
@@ -177,14 +177,14 @@ def test_scaling_down_and_stopping_cut_no_stream_short(
 def test_an_edit_of_the_real_engine_fails_no_request(stack: Stack, smollm2: Any, ada: Any, team: Any, key: str) -> None:
     from webapp.deployments import services
 
-    wish = services.DeploymentSpec("tiny", artifact=smollm2, replicas=2, options={"context_length": 512, "threads": 1})
-    deployment = services.create(ada, team, wish)
+    asked = services.DeploymentSpec("tiny", artifact=smollm2, replicas=2, options={"context_length": 512, "threads": 1})
+    deployment = services.create(ada, team, asked)
     print(f"first start {wait_for(deployment, 'done'):.1f} s")
     with Traffic(stack.port, key, "tiny", per_s=2, tokens=6, are_numbered=False) as traffic:
         await_more(traffic, 6)
         services.edit(ada, deployment, services.DeploymentPatch({"options": {"context_length": 768, "threads": 1}}))
         took_s = wait_for(deployment, "done")
         await_more(traffic, 6)
-    print(f"{traffic.asked} requests, {traffic.outcomes}, rollout {took_s:.1f} s\n{diary(deployment)}")
+    print(f"{traffic.asked} requests, {traffic.outcomes}, rollout {took_s:.1f} s\n{events(deployment)}")
     assert traffic.failures == []
     assert traffic.outcomes["stream"] > 5 and traffic.outcomes["json"] > 5

@@ -20,14 +20,14 @@ MEMINFO = "MemTotal: 1000 kB\nMemFree: 100 kB\nMemAvailable: 400 kB\n"
 def measured(times: int = 2) -> dict[tuple[str, int], dict[str, float]]:
     """So many rounds over all hosts and replicas, the last one's readings by subject."""
     from workers.watcher import rows, sampling
-    from workers.watcher.board import Board
+    from workers.watcher.cache import ReplicaCache
 
     async def rounds() -> list[Any]:
-        board, memory = Board(), sampling.Memory()
-        await board.refresh_all()
+        cache, memory = ReplicaCache(), sampling.Memory()
+        await cache.refresh_all()
         found: list[Any] = []
         for _ in range(times):
-            found = await sampling.measure(await rows.call(sampling._places), board, memory)
+            found = await sampling.measure(await rows.call(sampling._places), cache, memory)
         return found
 
     return {(kind, subject): dict(values) for kind, subject, values in asyncio.run(rounds())}
@@ -102,7 +102,7 @@ def test_another_machine_is_measured_by_its_sampler(engine: Any, machine: Any, m
 
 def test_the_loop_writes_one_round_in_one_statement(serve: Any, work: Any, machine: Any, monkeypatch: Any) -> None:
     from workers.watcher import rows, sampling
-    from workers.watcher.board import Board
+    from workers.watcher.cache import ReplicaCache
 
     monkeypatch.setattr(sampling, "EVERY_S", 0.2)
     replica = serve()
@@ -110,9 +110,9 @@ def test_the_loop_writes_one_round_in_one_statement(serve: Any, work: Any, machi
     prove(replica)
 
     async def story() -> None:
-        board = Board()
-        await board.refresh_all()
-        loop = asyncio.create_task(sampling.run(board))
+        cache = ReplicaCache()
+        await cache.refresh_all()
+        loop = asyncio.create_task(sampling.run(cache))
         try:
             async with asyncio.timeout(300):
                 while not await rows.call(_is_there, replica.pk):

@@ -101,7 +101,7 @@ class Trouble:
 
         with contextlib.closing(self._engine.client()) as client, contextlib.suppress(docker.errors.APIError):
             running = client.containers(filters={"label": "modelyard.kind=replica"})
-            # Those of the deployment under traffic come and go by people's wish alone.
+            # Those of the deployment under traffic come and go by people's request alone.
             others = [one["Id"] for one in running if int(one["Labels"][LABEL_ID]) not in self._spared()]
             if others:
                 what(client, self._random.choice(sorted(others)))
@@ -144,10 +144,10 @@ class Trouble:
     def _change(self, what: Callable[[Any, Any], None]) -> None:
         from webapp.deployments import services
         from webapp.deployments.models import Deployment
-        from webapp.foundation.errors import Refused
+        from webapp.foundation.errors import ServiceError
 
         there = list(Deployment.objects.exclude(name="asked").exclude(desired_state="deleted").order_by("pk"))
-        with contextlib.suppress(Refused):  # what cannot be done now is refused in words, as people see it
+        with contextlib.suppress(ServiceError):  # what cannot be done now is refused in words, as people see it
             what(services, self._random.choice(there))
 
     FAULTS = (kill_a_process, kill_a_process, kill_an_engine, remove_an_engine, pause_an_engine, freeze_docker)

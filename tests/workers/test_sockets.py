@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.parts.memory_runtime import MemoryRuntime
-from webapp.engines.base import HardwareGrant
+from webapp.engines.base import HardwareAllocation
 from webapp.foundation import paths
 from webapp.inventory.models import OPEN_FACT, Host
 from workers.hosts import sockets
@@ -199,5 +199,5 @@ def test_a_host_behind_tcp_or_ssh_is_open(endpoint: str) -> None:
 
 
 def test_cards_whose_nodes_belong_to_groups_run_as_their_images_user() -> None:
-    assert specs.engine_user(HardwareGrant("amd"), "1000:65534") == ""
-    assert specs.engine_user(HardwareGrant("nvidia"), "1000:65534") == "1000:65534"
+    assert specs.engine_user(HardwareAllocation("amd"), "1000:65534") == ""
+    assert specs.engine_user(HardwareAllocation("nvidia"), "1000:65534") == "1000:65534"

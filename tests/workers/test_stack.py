@@ -51,7 +51,7 @@ def wait_for_state(replica: Any, state: str, limit_s: float = 300) -> float:
         time.sleep(0.02)
 
 
-def test_a_wish_becomes_ready_and_a_killed_engine_is_noticed_without_a_sweep(
+def test_a_request_becomes_ready_and_a_killed_engine_is_noticed_without_a_sweep(
     stack: Stack, serve: Callable[..., Any], engine: Any, ada: Any
 ) -> None:
     wait_until_up(stack)
@@ -68,8 +68,8 @@ def test_a_wish_becomes_ready_and_a_killed_engine_is_noticed_without_a_sweep(
     print(f"ready after {ready_s:.2f} s, death noticed after {noticed_s:.2f} s, {replica.reason}")
     assert replica.reason_code == "killed"
     wait_for_state(replica, "ready")
-    states = {event.new_state: event.at for event in replica.deployment.diary.order_by("id")}
-    # Both as the diary has them, whenever somebody looked.
+    states = {event.new_state: event.at for event in replica.deployment.events.order_by("id")}
+    # Both as the events have them, whenever somebody looked.
     assert (states["starting"] - states["failed"]).total_seconds() > 9.5, "it is left alone for a while"
 
 
@@ -112,12 +112,12 @@ def flush_the_broker(stack: Stack) -> None:
         pytest.param(flush_the_broker, 20, 480, id="flushed-500", marks=pytest.mark.slow),
     ],
 )
-def test_a_broker_that_forgets_everything_loses_no_wish(
+def test_a_broker_that_forgets_everything_loses_no_request(
     forget: Callable[[Stack], None], serving: int, resting: int, stack: Stack, serve: Callable[..., Any], weights: Any,
     ada: Any, team: Any,
 ) -> None:  # fmt: skip
-    """The wishes wait in the broker while the workers stand still, and are lost. A small machine cannot run five
-    hundred engines: most of the wishes are that a stopped deployment be deleted."""
+    """The requests wait in the broker while the workers stand still, and are lost. A small machine cannot run five
+    hundred engines: most of the requests are that a stopped deployment be deleted."""
     from webapp.deployments import services
     from webapp.deployments.models import Deployment, Replica
 
@@ -145,7 +145,7 @@ def test_a_broker_that_forgets_everything_loses_no_wish(
 
     acting.wait_for(lambda: lost() == 0)
     done_s = time.monotonic() - began
-    figures.tell(f"broker {forget.__name__.split('_')[0]}ed: all of {serving + resting} wishes done", done_s, 60, "s")
+    figures.tell(f"broker {forget.__name__.split('_')[0]}ed: all of {serving + resting} requests done", done_s, 60, "s")
 
 
 def wait_until_up(stack: Stack) -> None:

@@ -28,7 +28,7 @@ def test_an_engine_that_is_found_paused_is_followed_so_that_its_return_is_seen(
     deployment: Any, host: Any, advance: Any
 ) -> None:
     from webapp.deployments.models import Replica
-    from workers.watcher.board import Board
+    from workers.watcher.cache import ReplicaCache
     from workers.watcher.hosts import HostWatch
     from workers.watcher.rows import hosts
 
@@ -41,7 +41,7 @@ def test_an_engine_that_is_found_paused_is_followed_so_that_its_return_is_seen(
     [known] = hosts()
 
     async def story() -> set[str]:
-        watch = HostWatch(known, Board(), "installation")
+        watch = HostWatch(known, ReplicaCache(), "installation")
         await watch._list(Listing(paused))  # type: ignore[arg-type]
         begun = {what for what, _key in watch._tasks}
         await watch._cancel_tasks()
@@ -53,7 +53,7 @@ def test_an_engine_that_is_found_paused_is_followed_so_that_its_return_is_seen(
 def test_a_probe_that_ended_by_itself_is_begun_again(deployment: Any, host: Any, advance: Any) -> None:
     """As after an error that nobody foresaw: its replica would stay ready, and never be asked again."""
     from webapp.deployments.models import Replica
-    from workers.watcher.board import Board
+    from workers.watcher.cache import ReplicaCache
     from workers.watcher.hosts import HostWatch
     from workers.watcher.rows import hosts
 
@@ -63,12 +63,12 @@ def test_a_probe_that_ended_by_itself_is_begun_again(deployment: Any, host: Any,
     [known] = hosts()
 
     async def story() -> list[bool]:
-        board = Board()
-        watch = HostWatch(known, board, "installation")
-        await board.refresh_all()
+        cache = ReplicaCache()
+        watch = HostWatch(known, cache, "installation")
+        await cache.refresh_all()
         seen = []
         for _ in range(2):
-            await watch.attend()
+            await watch.tick()
             seen.append(("probe", "abc") in watch._tasks)
             await asyncio.sleep(0)
             watch._end("probe", "abc")
@@ -82,7 +82,7 @@ def test_an_engine_that_has_ended_is_not_asked_again_while_its_worker_is_late(
 ) -> None:
     """It would be told as unwell, and when it was ready would be forgotten before the worker says why it ended."""
     from webapp.deployments.models import Replica
-    from workers.watcher.board import Board
+    from workers.watcher.cache import ReplicaCache
     from workers.watcher.hosts import HostWatch
     from workers.watcher.rows import hosts
 
@@ -93,13 +93,13 @@ def test_an_engine_that_has_ended_is_not_asked_again_while_its_worker_is_late(
     docker: Any = None  # nothing is asked of it
 
     async def story() -> list[bool]:
-        board = Board()
-        watch = HostWatch(known, board, "installation")
-        await board.refresh_all()
+        cache = ReplicaCache()
+        watch = HostWatch(known, cache, "installation")
+        await cache.refresh_all()
         seen = []
         for action in ("die", "start"):
             await watch._handle(docker, {"Action": action, "Actor": {"ID": "abc"}})
-            await watch.attend()
+            await watch.tick()
             seen.append(("probe", "abc") in watch._tasks)
             await asyncio.sleep(0)
         await watch._cancel_tasks()

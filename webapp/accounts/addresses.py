@@ -31,7 +31,7 @@ class Told:
     advice: str = ""
 
 
-def judge(claims: Mapping[str, Any], rules: Rules) -> Told:
+def evaluate(claims: Mapping[str, Any], rules: Rules) -> Told:
     """The address of these claims, as far as the rules let it count."""
     address = claims.get(rules.email_claim)
     if not isinstance(address, str) or "@" not in address.strip("@"):

@@ -108,7 +108,7 @@ def change_key(
 
 
 def revoke_key(user: User | None, key: ApiKey) -> None:
-    """Close the door for this key; gateways follow within a second. For its owner and the team's admins."""
+    """Revoke this key; gateways follow within a second. For its owner and the team's admins."""
     if user is not None and key.user_id != user.pk:
         require(user, key.team, Role.ADMIN)
     with transaction.atomic():

@@ -131,7 +131,7 @@ class Membership(models.Model):
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def usable(self) -> "ApiKeyQuerySet":
-        """Keys that open a door right now: not revoked, not expired, their owner active and still in the team."""
+        """Keys that are accepted right now: not revoked, not expired, their owner active and still in the team."""
         in_team = Membership.objects.filter(user=OuterRef("user_id"), team=OuterRef("team_id"))
         return self.filter(Q(user__is_superuser=True) | Exists(in_team), revoked_at=None, user__is_active=True).filter(
             Q(expires_at=None) | Q(expires_at__gt=timezone.now())
@@ -153,7 +153,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 
 class ApiKey(models.Model):
-    """A secret that a program shows at the door. Only its SHA-256 is kept: 256 random bits need no slow hash."""
+    """A secret that a program sends with its requests. Only its SHA-256 is kept: 256 random bits need no slow hash."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="api_keys")

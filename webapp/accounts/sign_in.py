@@ -34,7 +34,7 @@ _remembered: tuple[float, bool] | None = None
 
 
 @dataclass(frozen=True)
-class Wish:
+class SignInSpec:
     """What the admin typed. An empty `client_secret` keeps the one there is; rules are (group, team, role)."""
 
     is_second_factor_required: bool = False
@@ -93,30 +93,30 @@ def client_secret(settings: SignInSettings) -> str:
     return CLIENT_SECRET.decrypt(settings)
 
 
-def configure(user: User, wish: Wish) -> SignInSettings:
+def configure(user: User, spec: SignInSpec) -> SignInSettings:
     """Save the settings and the rules. Raises Invalid with the field."""
     require_installation_admin(user)
-    _check(wish)
+    _check(spec)
     with transaction.atomic():
         settings, _is_new = SignInSettings.objects.select_for_update().get_or_create(only=True)
         before = facts(settings)
         for name in ("is_second_factor_required", "is_sso_on", "makes_people", "trusts_addresses"):
-            setattr(settings, name, getattr(wish, name))
-        settings.sso_name = wish.sso_name.strip()
-        settings.issuer = wish.issuer.strip().rstrip("/")
-        settings.client_id = wish.client_id.strip()
-        settings.email_domains = sorted({domain.strip().lower().lstrip("@") for domain in wish.email_domains} - {""})
-        settings.email_claim = wish.email_claim.strip() or "email"
-        settings.group_claim = wish.group_claim.strip() or "groups"
-        if wish.client_secret:
-            settings.client_secret = CLIENT_SECRET.encrypt(settings, wish.client_secret)
+            setattr(settings, name, getattr(spec, name))
+        settings.sso_name = spec.sso_name.strip()
+        settings.issuer = spec.issuer.strip().rstrip("/")
+        settings.client_id = spec.client_id.strip()
+        settings.email_domains = sorted({domain.strip().lower().lstrip("@") for domain in spec.email_domains} - {""})
+        settings.email_claim = spec.email_claim.strip() or "email"
+        settings.group_claim = spec.group_claim.strip() or "groups"
+        if spec.client_secret:
+            settings.client_secret = CLIENT_SECRET.encrypt(settings, spec.client_secret)
         settings.save()
         SignInRule.objects.all().delete()
         SignInRule.objects.bulk_create(
-            SignInRule(group=group, team=team, role=role) for group, team, role in dict.fromkeys(wish.rules)
+            SignInRule(group=group, team=team, role=role) for group, team, role in dict.fromkeys(spec.rules)
         )
         detail = difference(before, facts(settings))
-        if wish.client_secret:
+        if spec.client_secret:
             detail["secret_replaced"] = True
         audit(user, None, "sign-in.configure", "sign-in", detail)
         transaction.on_commit(forget)
@@ -169,48 +169,48 @@ def _follow(membership: Membership, role: Role | None) -> None:
         principals.announce()
 
 
-def _check(wish: Wish) -> None:
+def _check(spec: SignInSpec) -> None:
     fields: dict[str, str] = {}
-    if wish.is_sso_on:
+    if spec.is_sso_on:
         try:
-            issuer = urlsplit(wish.issuer.strip())
+            issuer = urlsplit(spec.issuer.strip())
         except ValueError:  # half of an IPv6 address
             issuer = urlsplit("")
         if not issuer.hostname or issuer.scheme not in ("https", "http") or issuer.query or issuer.fragment:
             fields["issuer"] = "The issuer's URL, for example https://login.example.org/realms/main."
         elif issuer.scheme == "http" and issuer.hostname not in _LOCAL:
             fields["issuer"] = "The issuer must use https."
-        elif tenant_of(wish.issuer) in _EVERY_TENANT:
+        elif tenant_of(spec.issuer) in _EVERY_TENANT:
             fields["issuer"] = (
                 "This issuer speaks for every tenant, so anybody with a tenant of their own could sign in under any "
                 "address. Name your tenant: https://login.microsoftonline.com/<tenant id>/v2.0."
             )
-        fields |= _check_addresses(wish, issuer.hostname or "")
-        if not wish.client_id.strip():
+        fields |= _check_addresses(spec, issuer.hostname or "")
+        if not spec.client_id.strip():
             fields["client_id"] = "Client ID is required."
-        if not wish.client_secret and not current().client_secret:
+        if not spec.client_secret and not current().client_secret:
             fields["client_secret"] = "Client secret is required."  # noqa: S105  a message
-    if len({(group, team.pk) for group, team, _role in wish.rules}) < len(wish.rules):
+    if len({(group, team.pk) for group, team, _role in spec.rules}) < len(spec.rules):
         fields["rules"] = "Each group can have only one role per team."
     if fields:
         raise Invalid(" ".join(fields.values()), fields=fields)
-    if wish.is_second_factor_required and not _somebody_has_one() and not wish.is_sso_on:
+    if spec.is_second_factor_required and not _somebody_has_one() and not spec.is_sso_on:
         raise Conflict(
             "No administrator has two-factor authentication yet.",
             "Set up your own first, so that you know it works on this site.",
         )
 
 
-def _check_addresses(wish: Wish, provider: str) -> dict[str, str]:
+def _check_addresses(spec: SignInSpec, provider: str) -> dict[str, str]:
     """What stands against believing the addresses as the admin wants."""
     fields: dict[str, str] = {}
-    if wish.trusts_addresses and provider in _OF_EVERYBODY:
+    if spec.trusts_addresses and provider in _OF_EVERYBODY:
         fields["trusts_addresses"] = (
             f"{provider} says itself whether an address is verified; its others belong to anybody."
         )
-    elif wish.trusts_addresses and not any(domain.strip() for domain in wish.email_domains):
+    elif spec.trusts_addresses and not any(domain.strip() for domain in spec.email_domains):
         fields["email_domains"] = "Name the domains whose addresses you trust this provider with."
-    if (wish.email_claim.strip() or "email") != "email" and not wish.trusts_addresses:
+    if (spec.email_claim.strip() or "email") != "email" and not spec.trusts_addresses:
         fields["email_claim"] = (
             "email_verified speaks of the claim email alone: trust the addresses of this provider, too, or keep email."
         )

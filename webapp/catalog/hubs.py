@@ -16,7 +16,7 @@ from webapp.catalog.weight_sets import File
 from webapp.foundation import paths
 from webapp.foundation.crypto import DecryptionError
 from webapp.foundation.deadline import Deadline
-from webapp.foundation.errors import Conflict, Invalid, Refused, Unavailable
+from webapp.foundation.errors import Conflict, Invalid, ServiceError, Unavailable
 from webapp.foundation.iri import to_uri
 from webapp.foundation.text import one_line
 
@@ -68,7 +68,7 @@ def check_enabled(hub: Hub) -> None:
 
 
 def search(hub: Hub, words: str) -> list[FoundRepo]:
-    """The most downloaded repositories that match. Raises Refused."""
+    """The most downloaded repositories that match. Raises ServiceError."""
     with _asking(hub, words) as api:
         found = api.list_models(search=words.strip()[:200] or None, limit=MOST_FOUND, sort="downloads", full=True)
         return [
@@ -141,7 +141,7 @@ def policy(hub: Hub) -> Policy:
 
 @contextmanager
 def open_file(hub: Hub, name: str, commit: str, path: str) -> Iterator[outbound.Response]:
-    """A file's content from its beginning. Raises Refused."""
+    """A file's content from its beginning. Raises ServiceError."""
     try:
         response = outbound.get(
             file_url(hub, name, commit, path),
@@ -234,13 +234,13 @@ def _formats(item: Any) -> tuple[str, ...]:
     )
 
 
-def _unreachable(hub: Hub, error: OutboundError) -> Refused:
+def _unreachable(hub: Hub, error: OutboundError) -> ServiceError:
     if error.code == "not_allowed":
         return Invalid(f"{hub.name}: {error}", error.advice)
     return Unavailable(f"{hub.name} cannot be reached: {error}", OFFLINE_ADVICE)
 
 
-def _refusal(hub: Hub, name: str, status: int, code: str) -> Refused:
+def _refusal(hub: Hub, name: str, status: int, code: str) -> ServiceError:
     token = f"add a token in Settings > Hubs > {hub.name}"
     if code == "GatedRepo":
         advice = f"Accept its terms at {hub.url}/{name}, and {token} that belongs to the same account."

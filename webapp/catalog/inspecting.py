@@ -29,7 +29,7 @@ from webapp.catalog.outbound import OutboundError
 from webapp.catalog.variants import Offer, Variant
 from webapp.catalog.weight_sets import File
 from webapp.foundation.deadline import Deadline
-from webapp.foundation.errors import Invalid, Refused, Unavailable
+from webapp.foundation.errors import Invalid, ServiceError, Unavailable
 from webapp.foundation.text import one_line
 from webapp.planner.facts import ModelFacts
 
@@ -124,7 +124,7 @@ def inspect_url(url: str) -> Inspected:
 
 
 def offer(hub: Hub, repo: hubs.Repo, key: str = "") -> Offer:
-    """What the repository has that could be served, by its indexes and lists of modules. Raises Refused."""
+    """What the repository has that could be served, by its indexes and lists of modules. Raises ServiceError."""
     wanted = variants.texts_of(repo.files, key)
     try:
         read = _each(wanted, lambda file: _content(file, _of_hub(hub, repo), file.size_bytes)) if wanted else []
@@ -143,7 +143,7 @@ def _of_hub(hub: Hub, repo: hubs.Repo) -> Opener:
 
 
 def inspect_repo(hub: Hub, repo: hubs.Repo, key: str) -> Inspected:
-    """One variant of a repository, by the headers of its files at exactly this commit. Raises Refused."""
+    """One variant of a repository, by the headers of its files at exactly this commit. Raises ServiceError."""
     found, opened = offer(hub, repo, key), _of_hub(hub, repo)
     variant = _usable(found, key, repo.name)
     more: tuple[File, ...] = ()
@@ -288,7 +288,7 @@ def _config(variant: Variant, opened: Opener) -> dict[str, Any]:
 
 def _facts(variant: Variant, opened: Opener, place: str, licence: str) -> tuple[str, ModelFacts]:
     """The model's name and the planner's facts by the headers of the variant; `place` is the repository's or folder's
-    name. Raises Refused.
+    name. Raises ServiceError.
     """
     if variant.format == "gguf":
         headers = _each(variant.weights, lambda file: _read_gguf(file, opened))
@@ -360,7 +360,7 @@ def _gguf_header(
         raise _not_a_model(name, error, about) from error
 
 
-def _not_a_model(name: str, error: Exception, about: str = "source_path") -> Refused:
+def _not_a_model(name: str, error: Exception, about: str = "source_path") -> ServiceError:
     return Invalid(
         f"{name} is not a model file that can be served: {error}",
         "Fetch the file again and compare its checksum with the publisher's.",

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 from webapp.catalog import reading
 from webapp.catalog.weight_sets import File
 from webapp.foundation import paths
-from webapp.foundation.errors import Invalid, Refused
+from webapp.foundation.errors import Invalid, ServiceError
 from webapp.foundation.text import has_unfit, one_line
 
 MAX_FOLDER_FILES = 5000
@@ -60,7 +60,7 @@ def check_open(source: Path, *names: str) -> None:
         raise closed(source, stops)
 
 
-def closed(source: Path, stops: list[reading.Closed]) -> Refused:
+def closed(source: Path, stops: list[reading.Closed]) -> ServiceError:
     said = reading.command(source, stops, is_whole=reading.is_folder(source))
     what, advice = reading.told(stops, said, who="Modelyard")
     return Invalid(what, advice, fields={"source_path": what})

@@ -88,7 +88,7 @@ def release(row: Leased, due_in_s: float | None) -> bool:
     `row` carries `next_due_at` and `wakes` as the last decision saw them. True: somebody called for it meanwhile.
     """
     due = Value(None) if due_in_s is None else Now() + timedelta(seconds=due_in_s)
-    # A date that was set since, by a wish or by the step itself (a retry after a crash), stays.
+    # A date that was set since, by a request or by the step itself (a retry after a crash), stays.
     date = Case(
         When(_unchanged_due(row.next_due_at), then=due), default=F("next_due_at"), output_field=models.DateTimeField()
     )

@@ -1,1 +1,1 @@
-"""What is served where: deployments, replicas, their states and their diary."""
+"""What is served where: deployments, replicas, their states and their events."""

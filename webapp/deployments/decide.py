@@ -73,7 +73,7 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Find a host, book memory and an address."""
+    """Find a host, reserve memory and an address."""
 
 
 @dataclass(frozen=True, slots=True)

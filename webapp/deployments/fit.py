@@ -1,6 +1,6 @@
 """Does it fit? One answer for the models page, the forms, the dry run and the worker: host by host, with the terms.
 
-Looks only: workers book what `Fit.best` says.
+Looks only: workers reserve what `Fit.best` says.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from webapp.deployments import workload
 from webapp.deployments.fleet import Fleet
 from webapp.deployments.spec import RevisionSpec
 from webapp.deployments.workload import Workload
-from webapp.engines.base import HardwareGrant, OptionWarning, Vendor
+from webapp.engines.base import HardwareAllocation, OptionWarning, Vendor
 from webapp.inventory.managing import hosts_for
 from webapp.inventory.models import Host
 from webapp.planner import headroom, placement
@@ -34,7 +34,7 @@ _VERDICTS = {When.NOW: "fits", When.WHEN_EMPTY: "not now", When.NEVER: "does not
 
 @dataclass(frozen=True)
 class Store:
-    """One memory of a host: what would be booked of it and what is free, in bytes."""
+    """One memory of a host: what would be reserved of it and what is free, in bytes."""
 
     name: str
     needed_bytes: int
@@ -93,11 +93,11 @@ class Place:
 
     @cached_property
     def need(self) -> placement.Need:
-        """What is booked there."""
+        """What is reserved there."""
         return self.demand.needs.get(self.choice.vendor, placement.Need(0))
 
     @property
-    def hardware(self) -> HardwareGrant:
+    def hardware(self) -> HardwareAllocation:
         """The hardware that goes with the choice."""
         return self._hardware(self.choice)
 
@@ -107,7 +107,7 @@ class Place:
 
     @property
     def share_by_card(self) -> dict[int, int]:
-        """Bytes to book of each accelerator, by its primary key."""
+        """Bytes to reserve of each accelerator, by its primary key."""
         shares = dict(zip(self.choice.accelerator_ids, self.choice.share_bytes, strict=True))
         return {card.pk: shares[card.uuid] for card in self.host.accelerators.all() if card.uuid in shares}
 
@@ -139,9 +139,9 @@ class Place:
         choice, gpu_bytes = headroom.most(self.demand, self.offer)
         return self.work.suggestion(self._hardware(choice), placement.Need(self.offer.free_memory_bytes, gpu_bytes))
 
-    def _hardware(self, choice: placement.Choice) -> HardwareGrant:
+    def _hardware(self, choice: placement.Choice) -> HardwareAllocation:
         host_bytes = self.demand.needs.get(choice.vendor, placement.Need(0)).host_bytes
-        return HardwareGrant(
+        return HardwareAllocation(
             cast(Vendor, choice.vendor), choice.accelerator_ids, host_bytes, max(self.host.cpu_count, 1)
         )  # fmt: skip
 
@@ -181,22 +181,22 @@ class Fit:
     def terms(self) -> tuple[Term, ...]:
         if self.places:
             return self.places[0].terms
-        return self.work.terms(HardwareGrant("cpu")) if self.work else ()
+        return self.work.terms(HardwareAllocation("cpu")) if self.work else ()
 
     @property
     def total_bytes(self) -> int:
         return sum(term.bytes for term in self.terms)
 
     @property
-    def booked_bytes(self) -> int:
-        """What placement books, in all memories together."""
-        needed = workload.booked(self.terms)
+    def reserved_bytes(self) -> int:
+        """What placement reserves, in all memories together."""
+        needed = workload.to_reserve(self.terms)
         return needed.host_bytes + needed.gpu_bytes
 
     @property
-    def reserve_bytes(self) -> int:
-        """What is booked beyond the terms."""
-        return self.booked_bytes - self.total_bytes
+    def margin_bytes(self) -> int:
+        """What is reserved beyond the terms."""
+        return self.reserved_bytes - self.total_bytes
 
     @property
     def refusal(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from webapp.accounts.models import Team
 from webapp.catalog.models import Artifact, CopyState
 from webapp.inventory.managing import hosts_for
-from webapp.inventory.models import Accelerator, Booking, Host, HostQuerySet
+from webapp.inventory.models import Accelerator, Host, HostQuerySet, Reservation
 from webapp.inventory.states import HostState
 from webapp.planner import leading, placement
 
@@ -50,9 +50,9 @@ class Fleet:
         there = set(host_ids)
         return replace(self, pairs=tuple((host, replace(o, has_artifact=host.pk in there)) for host, o in self.pairs))
 
-    def without(self, bookings: Sequence[Booking]) -> "Fleet":
-        """The same hosts as they would be with these bookings given back."""
-        return replace(self, pairs=tuple((host, _without(host, offer, bookings)) for host, offer in self.pairs))
+    def without(self, reservations: Sequence[Reservation]) -> "Fleet":
+        """The same hosts as they would be with these reservations given back."""
+        return replace(self, pairs=tuple((host, _without(host, offer, reservations)) for host, offer in self.pairs))
 
     def leading(self) -> "Fleet":
         """Those that are worth asking where any hardware will do; see planner/leading.py."""
@@ -88,7 +88,7 @@ def _card(card: Accelerator) -> placement.Accelerator:
     return placement.Accelerator(
         id=card.uuid,
         vendor=card.vendor,
-        free_bytes=card.usable_bytes - card.booked_bytes,
+        free_bytes=card.usable_bytes - card.reserved_bytes,
         total_bytes=card.usable_bytes,
         name=card.name,
         compute_capability=card.compute_capability,
@@ -96,15 +96,15 @@ def _card(card: Accelerator) -> placement.Accelerator:
     )
 
 
-def _without(host: Host, offer: placement.Host, bookings: Sequence[Booking]) -> placement.Host:
-    mine = [booking for booking in bookings if booking.host_id == host.pk]
+def _without(host: Host, offer: placement.Host, reservations: Sequence[Reservation]) -> placement.Host:
+    mine = [reservation for reservation in reservations if reservation.host_id == host.pk]
     if not mine:
         return offer
-    memory = sum(booking.size_bytes for booking in mine if booking.accelerator_id is None)
+    memory = sum(reservation.size_bytes for reservation in mine if reservation.accelerator_id is None)
     by_card = Counter[int]()
-    for booking in mine:
-        if booking.accelerator_id is not None:
-            by_card[booking.accelerator_id] += booking.size_bytes
+    for reservation in mine:
+        if reservation.accelerator_id is not None:
+            by_card[reservation.accelerator_id] += reservation.size_bytes
     freed = {card.uuid: by_card[card.pk] for card in host.accelerators.all()}
     cards = tuple(replace(card, free_bytes=card.free_bytes + freed.get(card.id, 0)) for card in offer.accelerators)
     return replace(offer, free_memory_bytes=offer.free_memory_bytes + memory, accelerators=cards)

@@ -33,7 +33,7 @@ UNHEALTHY = "unhealthy"
 
 
 @dataclass(frozen=True)
-class Why:
+class Reason:
     """The reason of a move, for people: what, and what to do about it."""
 
     code: str
@@ -71,7 +71,7 @@ REPLICA = Kind(
 )  # fmt: skip
 
 
-def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Why, **columns: Any) -> bool:
+def move(replica: Replica, old: ReplicaState, new: ReplicaState, why: Reason, **columns: Any) -> bool:
     """Change the state with its reason; see States.move."""
     return STATES.move(replica, old, new, why.text, **{"reason_code": why.code, "advice": why.advice[:500], **columns})
 
@@ -88,15 +88,19 @@ class Place:
 
 
 def place(replica: Replica, where: Place) -> bool:
-    """Book memory, and where engines have a network an address; go from pending to placing, all or nothing.
+    """Reserve memory, and where engines have a network an address; go from pending to placing, all or nothing.
 
     Raises NotEnoughMemory or Conflict when somebody else was faster.
     """
     with transaction.atomic():
-        inventory.book(replica.holder, where.host.pk, where.host_bytes, where.accelerators)
-        address = replica.own_socket if where.host.is_isolated else inventory.book_address(replica.holder, where.host)
+        inventory.reserve(replica.reservation_owner, where.host.pk, where.host_bytes, where.accelerators)
+        address = (
+            replica.own_socket
+            if where.host.is_isolated
+            else inventory.reserve_address(replica.reservation_owner, where.host)
+        )
         moved = move(
-            replica, ReplicaState.PENDING, ReplicaState.PLACING, Why("", f"placed on {where.host.name}"),
+            replica, ReplicaState.PENDING, ReplicaState.PLACING, Reason("", f"placed on {where.host.name}"),
             host=where.host, address=address, estimate=where.estimate, grant=where.grant, container_id="", container="",
             image="", missing_since=None, stop_requested_at=None, kill_after=None,
             progress=None, progress_text="", progress_at=None, observed={},
@@ -106,7 +110,7 @@ def place(replica: Replica, where: Place) -> bool:
     return moved
 
 
-def record_waiting(replica: Replica, why: Why) -> None:
+def record_waiting(replica: Replica, why: Reason) -> None:
     """Why a pending replica waits; said once, and pages are told when it changes."""
     with transaction.atomic():
         rows = Replica.objects.filter(pk=replica.pk, state=ReplicaState.PENDING, epoch=replica.epoch)
@@ -115,7 +119,7 @@ def record_waiting(replica: Replica, why: Why) -> None:
             events.publish(*topics(replica.deployment))
 
 
-def begin_again(replica: Replica, old: ReplicaState, why: Why) -> bool:
+def begin_again(replica: Replica, old: ReplicaState, why: Reason) -> bool:
     """Give back what the last attempt held and wait for a place, as the next attempt."""
     with transaction.atomic():
         moved = move(
@@ -126,7 +130,7 @@ def begin_again(replica: Replica, old: ReplicaState, why: Why) -> bool:
             next_due_at=Now(),
         )  # fmt: skip
         if moved:
-            inventory.release(replica.holder)
+            inventory.release(replica.reservation_owner)
     return moved
 
 
@@ -139,11 +143,11 @@ def adopt(replica: Replica, container_id: str, generation: int, attempt: int, ad
             missing_since=None,
         )  # fmt: skip
         if noted and address and not address.startswith("/"):
-            inventory.take_address(replica.holder, replica.host, address)
+            inventory.take_address(replica.reservation_owner, replica.host, address)
     return noted
 
 
-def record_crash(replica: Replica, why: Why, retry: bool, counts: bool, has_run: bool = True) -> bool:
+def record_crash(replica: Replica, why: Reason, retry: bool, counts: bool, has_run: bool = True) -> bool:
     """The replica is not serving any more: say why and when it is tried again; a person must help when not `retry`.
 
     A death that is not the engine's doing does not count. The waits grow (states.BACKOFF_S) until the replica has
@@ -165,7 +169,7 @@ def record_crash(replica: Replica, why: Why, retry: bool, counts: bool, has_run:
         )  # fmt: skip
         if moved and not retry:
             # Nobody will start it without a person's word: others may have the memory.
-            inventory.release(replica.holder)
+            inventory.release(replica.reservation_owner)
             # That word may just have been written, and the date that it set is gone now.
             lease.call(REPLICA.rows(), replica.pk)
     return moved
@@ -248,10 +252,10 @@ def _trim_log(replica_id: int) -> None:
         LogChunk.objects.filter(pk__in=stale).delete()
 
 
-def finish_stop(replica: Replica, old: ReplicaState, why: Why) -> bool:
+def finish_stop(replica: Replica, old: ReplicaState, why: Reason) -> bool:
     """The container is gone: give back memory and address and rest; the last stopped replica ends a deletion."""
     with transaction.atomic():
-        # One look more, whoever takes it: a deletion still wants its row removed, and a wish of this moment is heard.
+        # One look more, whoever takes it: a deletion still wants its row removed, and a request of this moment is seen.
         moved = move(
             replica, old, ReplicaState.STOPPED, why,
             host=None, address="", container_id="", container="", kill_after=None, stop_requested_at=None,
@@ -259,7 +263,7 @@ def finish_stop(replica: Replica, old: ReplicaState, why: Why) -> bool:
             failed_starts=0, next_due_at=Now(), observed={},
         )  # fmt: skip
         if moved:
-            inventory.release(replica.holder)
+            inventory.release(replica.reservation_owner)
     return moved
 
 

@@ -22,7 +22,7 @@ from webapp.control.kinds import Kind
 from webapp.control.loop import Controller
 from webapp.control.moves import States
 from webapp.control.steps import GO_ON, LOOK_AGAIN_S, Pause
-from webapp.deployments import lifecycle, revisions, room
+from webapp.deployments import lifecycle, revisions, surge
 from webapp.deployments.models import Deployment, Replica, ReplicaEvent, Revision, Rollout
 from webapp.deployments.rollout import Add, Finish, Goal, GoBack, Hold, Member, Rest, Retire, Step, decide
 from webapp.deployments.states import ROLLOUT_MOVES, Desired, ReplicaState, RolloutState
@@ -51,14 +51,20 @@ class Delete:
 
 
 def begin(
-    deployment: Deployment, kind: str, revision: Revision, actor: str, may_gap: bool = False, reason: str = ""
+    deployment: Deployment, kind: str, revision: Revision, actor: str, allow_downtime: bool = False, reason: str = ""
 ) -> Rollout:
     """Want this revision from now on. Inside a transaction that holds the row (see `hold`); `advance` comes next."""
     number = deployment.last_generation + 1 if deployment.rollouts.exists() else deployment.generation
     for before in deployment.rollouts.filter(state=RolloutState.RUNNING):
         STATES.move(before, RolloutState.RUNNING, RolloutState.SUPERSEDED, before.reason)
     started = Rollout.objects.create(
-        deployment=deployment, number=number, revision=revision, kind=kind, actor=actor, may_gap=may_gap, reason=reason
+        deployment=deployment,
+        number=number,
+        revision=revision,
+        kind=kind,
+        actor=actor,
+        allow_downtime=allow_downtime,
+        reason=reason,
     )
     deployment.last_generation = max(number, deployment.last_generation)
     _want(deployment, started)
@@ -153,16 +159,16 @@ def waits_for(deployment: Deployment) -> str:
 def _goal(deployment: Deployment) -> Goal:
     rollout = current(deployment)
     is_rolling = rollout is not None and rollout.state == RolloutState.RUNNING
-    may_gap = rollout is not None and rollout.may_gap
-    is_mixed = may_gap and deployment.replicas.exclude(generation=deployment.generation).present().exists()
+    allow_downtime = rollout is not None and rollout.allow_downtime
+    is_mixed = allow_downtime and deployment.replicas.exclude(generation=deployment.generation).present().exists()
     return Goal(
         desired=Desired(deployment.desired_state),
         wanted=deployment.desired_replicas,
         generation=deployment.generation,
         is_rolling=is_rolling,
         can_go_back=is_rolling and last_good(deployment) is not None,
-        may_gap=may_gap,
-        has_room=not is_mixed or room.beside(deployment, deployment.spec),
+        allow_downtime=allow_downtime,
+        has_room=not is_mixed or surge.beside(deployment, deployment.spec),
         quiet_s=_quiet_s(deployment, rollout) if is_rolling and rollout else 0.0,
     )
 
@@ -233,7 +239,7 @@ def _go_back(deployment: Deployment, step: GoBack) -> Pause:
     assert bad is not None and good is not None
     STATES.move(bad, RolloutState.RUNNING, RolloutState.FAILED, step.why)
     # What may be given up for it was decided when the change was asked for.
-    Rollout.objects.filter(pk=good.pk).update(may_gap=bad.may_gap)
+    Rollout.objects.filter(pk=good.pk).update(allow_downtime=bad.allow_downtime)
     said = f"rolled back from revision {bad.revision.number} to {good.revision.number}: {step.why}"
     _want(deployment, good)
     _write(deployment, said)

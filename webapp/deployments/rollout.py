@@ -4,7 +4,7 @@ Every change of what runs is a rollout with a number, the generation; a replica 
 caller applies one step, reads the rows again and asks again, so a step may be repeated after a crash anywhere. Rules:
 
 - New before old: one replica more than wanted may exist, an old one goes only when a new one has proved itself.
-- Where memory cannot hold both and the person allowed a gap, one old replica goes first.
+- Where memory cannot hold both and the person allowed downtime, one old replica goes first.
 - A generation that does not become ready is given up for the last good one. What serves meanwhile goes on serving.
 - Old replicas that serve nobody protect nobody: they go at once and leave their memory.
 """
@@ -71,8 +71,8 @@ class Goal:
     is_rolling: bool = False
     # There is an earlier generation that has been good.
     can_go_back: bool = False
-    may_gap: bool = False
-    # A new replica would find a place beside all that is there. Only asked for while a gap is allowed.
+    allow_downtime: bool = False
+    # A new replica would find a place beside all that is there. Only asked for while downtime is allowed.
     has_room: bool = True
     # Seconds since anything of the new generation got further.
     quiet_s: float = 0.0
@@ -185,7 +185,7 @@ def _more(goal: Goal, current: Sequence[Member], old: Sequence[Member], is_leavi
         return None  # until that one has its place nobody knows whether there is room
     if len(current) + len(old) > goal.wanted:
         return None  # one more than wanted is enough
-    if goal.has_room or not goal.may_gap:
+    if goal.has_room or not goal.allow_downtime:
         return Add(1)
     if is_leaving or not old:
         return Hold("waiting for the memory of a replica that is stopping")
@@ -195,7 +195,7 @@ def _more(goal: Goal, current: Sequence[Member], old: Sequence[Member], is_leavi
 def _make_room(goal: Goal, current: Sequence[Member], old: Sequence[Member], is_leaving: bool) -> Step | None:
     """The room that was seen has gone to somebody else: an old one goes for the new one that waits."""
     waits = any(member.no_room_s is not None for member in current)
-    if goal.may_gap and waits and old and not is_leaving and not goal.has_room:
+    if goal.allow_downtime and waits and old and not is_leaving and not goal.has_room:
         return Retire((_first_to_go(old)[0].id,), "freeing memory for the new replica")
     return None
 

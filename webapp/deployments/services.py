@@ -12,7 +12,7 @@ from webapp.accounts.models import Role, Team, User
 from webapp.accounts.services import audit, require
 from webapp.catalog import images
 from webapp.catalog import services as catalog
-from webapp.deployments import limits, names, revisions, rolling, room, timeline
+from webapp.deployments import limits, names, revisions, rolling, surge, timeline
 from webapp.deployments.checking import check_count, check_files, check_hardware, check_shared, checked, hold_files
 from webapp.deployments.checking import checked_options as checked_options
 from webapp.deployments.models import MAX_REPLICAS as MAX_REPLICAS
@@ -35,9 +35,9 @@ class Plan:
     # New replicas are needed; False when only numbers or names change, or nothing runs.
     rolls: bool
     # Memory cannot hold old and new together: an old one must go first.
-    needs_gap: bool
+    needs_downtime: bool
     # How many seconds that would take, from the last start; None when none is known.
-    gap_s: float | None
+    downtime_s: float | None
     # Why it fits nowhere; empty when it does.
     refusal: str
     # What the gateways would heed from then on: no replica is touched for it.
@@ -104,17 +104,17 @@ def plan(deployment: Deployment, patch: DeploymentPatch) -> Plan:
     changes = diff(old, new)
     runs = deployment.desired_state == Desired.RUNNING and deployment.replicas.present().exists()
     rolls = bool(changes) and runs
-    needs_gap = rolls and not room.beside(deployment, new)
-    refusal = room.refusal(deployment, new) if needs_gap else ""
-    gap_s = timeline.last_start_s(deployment) if needs_gap else None
+    needs_downtime = rolls and not surge.beside(deployment, new)
+    refusal = surge.refusal(deployment, new) if needs_downtime else ""
+    downtime_s = timeline.last_start_s(deployment) if needs_downtime else None
     told = tuple(limits.changes(deployment, patch.limits))
-    return Plan(new, changes, rolls, needs_gap, gap_s, refusal, told)
+    return Plan(new, changes, rolls, needs_downtime, downtime_s, refusal, told)
 
 
 def edit(user: User | None, deployment: Deployment, wanted: DeploymentPatch) -> Plan:
     """Change what runs, how often and under which names. What runs changes by a rollout, as a new revision.
 
-    Raises Conflict when there is no room for old and new together and the person has not allowed a gap, or when
+    Raises Conflict when there is no room for old and new together and the person has not allowed downtime, or when
     somebody else has changed it since `base`; nothing is changed then.
     """
     require(user, deployment.team, Role.OPERATOR)
@@ -127,9 +127,9 @@ def edit(user: User | None, deployment: Deployment, wanted: DeploymentPatch) -> 
             check_shared(planned.spec.artifact, deployment.team)
             check_files(planned.spec)
             check_hardware(planned.spec, deployment.team)
-            _check_room(planned, wanted.may_gap)
+            _check_room(planned, wanted.allow_downtime)
             revision = revisions.write(deployment, planned.spec, actor_name(user), wanted.note)
-            rolling.begin(deployment, "edit", revision, actor_name(user), wanted.may_gap)
+            rolling.begin(deployment, "edit", revision, actor_name(user), wanted.allow_downtime)
             _tell_change(user, deployment, revision, planned.changes, wanted.note)
             catalog.forget_left(before)
         if wanted.aliases is not None and sorted(set(wanted.aliases)) != deployment.aliases:
@@ -152,7 +152,7 @@ def scale(user: User | None, deployment: Deployment, replicas: int) -> None:
         _announce(deployment)
 
 
-def restart(user: User | None, deployment: Deployment, may_gap: bool = False) -> None:
+def restart(user: User | None, deployment: Deployment, allow_downtime: bool = False) -> None:
     """Replace every replica by a new one of the same revision, new before old. Raises Conflict as `edit` does."""
     require(user, deployment.team, Role.OPERATOR)
     with transaction.atomic():
@@ -163,21 +163,21 @@ def restart(user: User | None, deployment: Deployment, may_gap: bool = False) ->
         spec = deployment.spec
         # Before anything that runs is replaced by what may not start.
         images.check(spec.image)
-        needs_gap = not room.beside(deployment, spec)
-        gap_s = timeline.last_start_s(deployment) if needs_gap else None
+        needs_downtime = not surge.beside(deployment, spec)
+        downtime_s = timeline.last_start_s(deployment) if needs_downtime else None
         # Where nothing has a place yet there is nothing to lose.
         has_place = deployment.replicas.present().exclude(host=None).exists()
-        refusal = room.refusal(deployment, spec) if needs_gap and has_place else ""
-        _check_room(Plan(spec, [], True, needs_gap, gap_s, refusal), may_gap)
+        refusal = surge.refusal(deployment, spec) if needs_downtime and has_place else ""
+        _check_room(Plan(spec, [], True, needs_downtime, downtime_s, refusal), allow_downtime)
         revision = deployment.revision or revisions.write(deployment, spec, actor_name(user))
-        rolling.begin(deployment, "restart", revision, actor_name(user), may_gap)
+        rolling.begin(deployment, "restart", revision, actor_name(user), allow_downtime)
         _write(deployment, user, "requested a restart")
         audit(user, deployment.team, "deployment.restart", deployment.name)
         rolling.advance(deployment.pk)
         _announce(deployment)
 
 
-def roll_back(user: User | None, deployment: Deployment, number: int, may_gap: bool = False) -> None:
+def roll_back(user: User | None, deployment: Deployment, number: int, allow_downtime: bool = False) -> None:
     """Run again what revision `number` of this deployment ran, as a new revision."""
     require(user, deployment.team, Role.OPERATOR)
     with transaction.atomic():
@@ -197,11 +197,11 @@ def roll_back(user: User | None, deployment: Deployment, number: int, may_gap: b
         check_shared(spec.artifact, deployment.team)
         check_files(spec)
         check_hardware(spec, deployment.team)
-        _check_room(plan(deployment, DeploymentPatch(spec.columns())), may_gap)
+        _check_room(plan(deployment, DeploymentPatch(spec.columns())), allow_downtime)
         before = deployment.artifact_id
         note = f"roll back to revision {number}"
         revision = revisions.write(deployment, spec, actor_name(user), note)
-        rolling.begin(deployment, "rollback", revision, actor_name(user), may_gap)
+        rolling.begin(deployment, "rollback", revision, actor_name(user), allow_downtime)
         _tell_change(user, deployment, revision, changes, note)
         catalog.forget_left(before)
         rolling.advance(deployment.pk)
@@ -216,7 +216,7 @@ def start(user: User | None, deployment: Deployment) -> None:
         images.check(deployment.image)
         check_shared(deployment.artifact, deployment.team)
         hold_files(deployment.artifact)
-        _wish(deployment, Desired.RUNNING)
+        _set_desired(deployment, Desired.RUNNING)
         if not deployment.desired_replicas:
             _scale(user, deployment, 1)
         # A person who presses start has seen the reason: the count of crashes begins anew.
@@ -234,7 +234,7 @@ def stop(user: User | None, deployment: Deployment) -> None:
     """Ask for a deployment to stop; running requests may finish."""
     require(user, deployment.team, Role.OPERATOR)
     with transaction.atomic():
-        _wish(deployment, Desired.STOPPED)
+        _set_desired(deployment, Desired.STOPPED)
         deployment.replicas.present().update(next_due_at=Now())
         _write(deployment, user, "requested a stop")
         audit(user, deployment.team, "deployment.stop", deployment.name)
@@ -243,7 +243,7 @@ def stop(user: User | None, deployment: Deployment) -> None:
 
 
 def delete(user: User | None, deployment: Deployment) -> None:
-    """Ask for a deployment to go away. The row goes last, after its containers, bookings and addresses."""
+    """Ask for a deployment to go away. The row goes last, after its containers, reservations and addresses."""
     require(user, deployment.team, Role.OPERATOR)
     with transaction.atomic():
         if not Deployment.objects.filter(pk=deployment.pk).update(desired_state=Desired.DELETED):
@@ -257,8 +257,8 @@ def delete(user: User | None, deployment: Deployment) -> None:
         wake(deployment)
 
 
-def _wish(deployment: Deployment, desired: Desired) -> None:
-    """Write the wish. A deployment that is being deleted takes no other wish."""
+def _set_desired(deployment: Deployment, desired: Desired) -> None:
+    """Write the desired state. A deployment that is being deleted takes no other."""
     changed = (
         Deployment.objects.filter(pk=deployment.pk).exclude(desired_state=Desired.DELETED).update(desired_state=desired)
     )
@@ -308,21 +308,21 @@ def _check_base(deployment: Deployment, base: int | None) -> None:
         )
 
 
-def _check_room(planned: Plan, may_gap: bool) -> None:
-    if not planned.rolls or not planned.needs_gap:
+def _check_room(planned: Plan, allow_downtime: bool) -> None:
+    if not planned.rolls or not planned.needs_downtime:
         return
     if planned.refusal:
         raise Conflict(
             f"It doesn't fit on any host. {planned.refusal}"[:500],
             "Reduce context length or parallel requests, or stop something first.",
         )
-    if not may_gap:
-        lasting = f"about {planned.gap_s:.0f} s" if planned.gap_s is not None else "as long as a start takes"
+    if not allow_downtime:
+        lasting = f"about {planned.downtime_s:.0f} s" if planned.downtime_s is not None else "as long as a start takes"
         raise Conflict(
             "Not enough memory to run the old and the new replica side by side: "
             f"one replica would be missing for {lasting}.",
             "Allow downtime, or free memory first.",
-            fields={"may_gap": "Allow downtime to continue."},
+            fields={"allow_downtime": "Allow downtime to continue."},
         )
 
 

@@ -79,7 +79,7 @@ class DeploymentPatch:
     replicas: int | None = None
     aliases: tuple[str, ...] | None = None
     note: str = ""
-    may_gap: bool = False
+    allow_downtime: bool = False
     # The number of the revision that the person looked at; None takes whatever is there.
     base: int | None = None
     max_tokens_default: int | None = None

@@ -1,4 +1,4 @@
-"""How long starts took, read from the diary: what each replica did from its place to its first answer."""
+"""How long starts took, read from the events: what each replica did from its place to its first answer."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Start:
 
 
 def starts(moves: Iterable[ReplicaEvent]) -> list[Start]:
-    """Starts out of the diary's moves, newest first. `moves` may come in any order."""
+    """Starts out of the moves among the events, newest first. `moves` may come in any order."""
     under_way: dict[int, tuple[Start, ReplicaEvent]] = {}
     found: list[Start] = []
     for move in sorted((move for move in moves if move.new_state), key=lambda move: move.pk):
@@ -54,10 +54,10 @@ def starts(moves: Iterable[ReplicaEvent]) -> list[Start]:
 
 def recent_starts(deployment: Deployment) -> list[Start]:
     """The newest starts of a deployment."""
-    return starts(deployment.diary.exclude(new_state="").order_by("-id")[:MOST_MOVES])
+    return starts(deployment.events.exclude(new_state="").order_by("-id")[:MOST_MOVES])
 
 
 def last_start_s(deployment: Deployment) -> float | None:
-    """Seconds that the last successful start took; None when none is in the diary."""
+    """Seconds that the last successful start took; None when none is in the events."""
     done = (start.total_s for start in recent_starts(deployment) if start.ended == S.READY)
     return next(done, None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from webapp import engines
-from webapp.engines.base import Engine, EngineOptions, HardwareGrant, OptionWarning, Vendor
+from webapp.engines.base import Engine, EngineOptions, HardwareAllocation, OptionWarning, Vendor
 from webapp.planner import placement
 from webapp.planner.facts import ModelFacts
 from webapp.planner.memory import Capacity, Term
@@ -29,18 +29,18 @@ class Workload:
     # Of weights that nobody has read yet; 0 where the facts tell all.
     rough_bytes: int = 0
 
-    def terms(self, hardware: HardwareGrant) -> tuple[Term, ...]:
+    def terms(self, hardware: HardwareAllocation) -> tuple[Term, ...]:
         """The memory it takes there. Raises ValueError when options and facts do not go together."""
         if self.rough_bytes:
             return tuple(rough_terms(self.rough_bytes, on_gpu=hardware.vendor != "cpu"))
         return tuple(self.engine.memory_terms(self.facts, self.options, hardware))
 
     def need(self, vendor: str) -> placement.Need:
-        """What placement books for it on that kind of hardware. Raises ValueError as `terms` does."""
-        one = booked(self.terms(HardwareGrant(cast(Vendor, vendor), ("",))))
+        """What placement reserves for it on that kind of hardware. Raises ValueError as `terms` does."""
+        one = to_reserve(self.terms(HardwareAllocation(cast(Vendor, vendor), ("",))))
         if vendor == "cpu":
             return one
-        two = booked(self.terms(HardwareGrant(cast(Vendor, vendor), ("", ""))))
+        two = to_reserve(self.terms(HardwareAllocation(cast(Vendor, vendor), ("", ""))))
         return placement.Need(one.host_bytes, one.gpu_bytes, two.gpu_bytes - one.gpu_bytes)
 
     def why_not_on(self, vendor: str, flags: frozenset[str]) -> str:
@@ -80,13 +80,13 @@ class Workload:
         """Options that are allowed and probably not meant for these files."""
         return () if self.rough_bytes else self.engine.warnings(self.facts, self.options)
 
-    def suggestion(self, hardware: HardwareGrant, free: placement.Need) -> str:
+    def suggestion(self, hardware: HardwareAllocation, free: placement.Need) -> str:
         """The nearest change of options that would fit into what is free; empty when none is known."""
         if self.rough_bytes:
             return ""
         host_bytes = max(0, int((free.host_bytes - HEADROOM_BYTES) / MARGIN))
-        room = Capacity(host_bytes, max(0, free.gpu_bytes))
-        return self.engine.suggest(self.facts, self.options, hardware, room)
+        headroom = Capacity(host_bytes, max(0, free.gpu_bytes))
+        return self.engine.suggest(self.facts, self.options, hardware, headroom)
 
 
 def loading(file_format: str) -> list[str]:
@@ -113,8 +113,8 @@ def of_size(weights_bytes: int, file_format: str, quantisation: str = "") -> Wor
     return Workload(engine, facts, engine.Options(), rough_bytes=max(1, weights_bytes))
 
 
-def booked(terms: Iterable[Term]) -> placement.Need:
-    """What placement books for these terms."""
+def to_reserve(terms: Iterable[Term]) -> placement.Need:
+    """What placement reserves for these terms."""
     host_bytes = gpu_bytes = 0
     for term in terms:
         if term.place == "gpu":

@@ -44,8 +44,8 @@ class ModelFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class HardwareGrant:
-    """What placement booked for one replica."""
+class HardwareAllocation:
+    """What placement reserved for one replica."""
 
     vendor: Vendor
     device_ids: tuple[str, ...] = ()  # vendor's own ids (GPU-..., MIG-...); empty on "cpu"
@@ -269,7 +269,7 @@ class Engine(ABC):
         return self.endpoints
 
     @abstractmethod
-    def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
+    def launch(self, model: ModelFiles, options: Any, hardware: HardwareAllocation) -> LaunchSpec:
         """How to start it. Raises ValueError with a message for people when the three do not fit together."""
 
     def serves_embeddings(self, generates: bool, options: Mapping[str, Any]) -> bool:
@@ -317,7 +317,7 @@ class Engine(ABC):
         """Why it is not running."""
 
     @abstractmethod
-    def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> list[Term]:
+    def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareAllocation) -> list[Term]:
         """The memory it will take, as named terms."""
 
     def warnings(self, meta: ModelFacts, options: Any) -> tuple[OptionWarning, ...]:
@@ -328,8 +328,8 @@ class Engine(ABC):
         what = f"The model was trained for a context of {trained:,} tokens, and {asked:,} are asked for"
         return (OptionWarning("context_length", f"{what}: {self.past_training}", trained),)
 
-    def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareGrant, room: Capacity) -> str:
-        """The nearest change of options with which it fits into `room`, in words ("fits with context 16384").
+    def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareAllocation, headroom: Capacity) -> str:
+        """The nearest change of options with which it fits into `headroom`, in words ("fits with context 16384").
 
         Empty when none is known, and when it fits as it is.
         """

@@ -2,8 +2,8 @@
 
 An exit code alone says little: 137 is a memory kill, a `docker kill`, a daemon restart or our own impatience
 together, and 0 is what a server ends with after `docker stop`. So the facts are asked in order of how sure they are:
-our own wish, what Docker knows, what the log says, the code. Within a log, a line that names one thing goes before one
-that only says that loading failed, wherever the two stand: programs print the cause first and its consequences last.
+our own request, what Docker knows, what the log says, the code. Within a log, a line that names one thing goes before
+one that only says that loading failed, wherever the two stand: programs print the cause first, its consequences last.
 """
 
 import re

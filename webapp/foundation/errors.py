@@ -1,15 +1,15 @@
 """What services raise when they do not do what was asked.
 
-Refused
-├── Invalid      something typed is wrong; `fields` says where
-├── Absent       what was named is not there, or not theirs to see; `fields` says which
+ServiceError
+├── Invalid      an input is wrong; `fields` says where
+├── NotFound     what was named is not there, or not theirs to see; `fields` says which
 ├── NotAllowed   the person may not
 ├── Conflict     the state of things does not allow it now
 └── Unavailable  something Modelyard needs is down
 """
 
 
-class Refused(Exception):
+class ServiceError(Exception):
     """A refusal that a person reads: what happened, and what to do next."""
 
     status = 400
@@ -24,21 +24,21 @@ class Refused(Exception):
         return f"{self.what} {self.advice}".strip()
 
 
-class Invalid(Refused):
+class Invalid(ServiceError):
     status = 422
 
 
-class Absent(Refused):
+class NotFound(ServiceError):
     status = 404
 
 
-class NotAllowed(Refused):
+class NotAllowed(ServiceError):
     status = 403
 
 
-class Conflict(Refused):
+class Conflict(ServiceError):
     status = 409
 
 
-class Unavailable(Refused):
+class Unavailable(ServiceError):
     status = 503

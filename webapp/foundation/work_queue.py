@@ -32,5 +32,5 @@ def send(task: str, row_id: int, in_s: float | None = None) -> None:
     """
     try:
         _producer().send_task(task, args=[row_id], countdown=in_s, retry=False)
-    except Exception as error:  # whatever the broker's client raises, the wish is in the database already
+    except Exception as error:  # whatever the broker's client raises, the request is in the database already
         logger.warning("could not wake the workers for %s(%s): %s", task, row_id, error)

@@ -1,1 +1,1 @@
-"""The front door: relays inference to engines and everything else to web. Imports no Django, does no ORM."""
+"""The reverse proxy: relays inference to engines and everything else to web. Imports no Django, does no ORM."""

@@ -6,14 +6,14 @@ from typing import Any
 
 from django.urls import reverse
 
-from webapp.inventory.models import Booking, Host
+from webapp.inventory.models import Host, Reservation
 
 SHADES = 6
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one holder has of a memory; no url for what the person may not know by name."""
+    """What one owner has of a memory; no url for what the person may not know by name."""
 
     label: str
     url: str
@@ -36,12 +36,12 @@ class Ledger:
     name: str
     total_bytes: int
     usable_bytes: int
-    booked_bytes: int
+    reserved_bytes: int
     shares: tuple[Share, ...]
 
     @property
     def free_bytes(self) -> int:
-        return self.usable_bytes - self.booked_bytes
+        return self.usable_bytes - self.reserved_bytes
 
     @property
     def kept_back_bytes(self) -> int:
@@ -60,32 +60,36 @@ class Ledger:
 
 def ledgers_of(host: Host, replicas: Mapping[str, Any], jobs: Mapping[str, Any]) -> list[Ledger]:
     """The host's memory first, then each GPU that is there. `replicas` and `jobs` are those that may be named, by the
-    holder's name in the bookings."""
-    bookings = list(Booking.objects.filter(host=host).order_by("-size_bytes"))
+    owner's name in the reservations."""
+    reservations = list(Reservation.objects.filter(host=host).order_by("-size_bytes"))
     ledgers = [
         Ledger(
-            "Memory", host.memory_bytes, host.usable_bytes, host.booked_bytes, _shares(bookings, None, replicas, jobs)
+            "Memory",
+            host.memory_bytes,
+            host.usable_bytes,
+            host.reserved_bytes,
+            _shares(reservations, None, replicas, jobs),
         )
     ]
     for card in host.accelerators.all():
         if card.is_present:
-            shares = _shares(bookings, card.pk, replicas, jobs)
+            shares = _shares(reservations, card.pk, replicas, jobs)
             name = f"GPU {card.index} · {card.name}"
-            ledgers.append(Ledger(name, card.memory_bytes, card.usable_bytes, card.booked_bytes, shares))
+            ledgers.append(Ledger(name, card.memory_bytes, card.usable_bytes, card.reserved_bytes, shares))
     return ledgers
 
 
 def _shares(
-    bookings: list[Booking], accelerator_id: int | None, replicas: Mapping[str, Any], jobs: Mapping[str, Any]
+    reservations: list[Reservation], accelerator_id: int | None, replicas: Mapping[str, Any], jobs: Mapping[str, Any]
 ) -> tuple[Share, ...]:
     shares = []
-    for booking in bookings:
-        if booking.accelerator_id == accelerator_id and booking.size_bytes:
+    for reservation in reservations:
+        if reservation.accelerator_id == accelerator_id and reservation.size_bytes:
             label, url = "somebody else's", ""
-            if replica := replicas.get(booking.holder):
+            if replica := replicas.get(reservation.owner):
                 label = f"{replica.deployment.name} #{replica.number}"
                 url = reverse("deployments:detail", args=[replica.deployment_id])
-            elif job := jobs.get(booking.holder):
+            elif job := jobs.get(reservation.owner):
                 label, url = f"{job.kind} #{job.pk}", reverse("jobs:detail", args=[job.pk])
-            shares.append(Share(label, url, booking.size_bytes))
+            shares.append(Share(label, url, reservation.size_bytes))
     return tuple(shares)

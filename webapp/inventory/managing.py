@@ -31,7 +31,7 @@ class HostChange:
     is_drained: bool | Unset = UNSET
     labels: Sequence[str] | Unset = UNSET
     price_per_hour: Decimal | Unset | None = UNSET
-    reserved_bytes: int | Unset | None = UNSET
+    system_reserved_bytes: int | Unset | None = UNSET
     is_shared: bool | Unset = UNSET
     teams: Sequence[Team] | Unset = UNSET
 
@@ -74,7 +74,7 @@ def change_host(by: User | None, host: Host, change: HostChange) -> Host:
         changed = {name: value for name, value in after.items() if before[name] != value}
         if changed:
             audit(by, None, "host.change", row.name, changed)
-            services.write_diary(row.pk, _in_words(changed), by)
+            services.record_event(row.pk, _in_words(changed), by)
             events.publish("hosts", f"host:{row.pk}")
     return row
 
@@ -91,13 +91,13 @@ def _grant(host: Host, teams: Sequence[Team]) -> None:
 
 
 def _shown(host: Host) -> dict[str, Any]:
-    """The host's changeable facts as the diary and the audit log tell them."""
+    """The host's changeable facts as the events and the audit log tell them."""
     price = host.price_per_hour
     return {
         "drained": host.is_drained,
         "labels": list(host.labels),
         "price per hour": None if price is None else f"{price.normalize():f}",
-        "reserved bytes": host.reserved_bytes,
+        "reserved bytes": host.system_reserved_bytes,
         "shared": host.is_shared,
         "teams": sorted(host.grants.values_list("team__slug", flat=True)),
     }
@@ -115,9 +115,9 @@ def _in_words(changed: dict[str, Any]) -> str:
 
 
 def _check_numbers(host: Host, wanted: dict[str, Any]) -> None:
-    price, reserved = wanted.get("price_per_hour"), wanted.get("reserved_bytes")
+    price, reserved = wanted.get("price_per_hour"), wanted.get("system_reserved_bytes")
     if price is not None and not (0 <= price < 1_000_000):
         raise Invalid("The price must be between 0 and 999999.", fields={"price_per_hour": "must be 0 to 999999"})
     if reserved is not None and not (0 <= reserved <= host.memory_bytes):
         message = f"Reserve between 0 and the {host.memory_bytes / services.GIB:.1f} GiB that the host has."
-        raise Invalid(message, fields={"reserved_bytes": message})
+        raise Invalid(message, fields={"system_reserved_bytes": message})

@@ -54,7 +54,7 @@ class HostQuerySet(models.QuerySet["Host"]):
 
 
 class Host(Leased):
-    """A Docker endpoint and what is on it. Sizes are bytes; `usable` is what placements may book."""
+    """A Docker endpoint and what is on it. Sizes are bytes; `usable` is what placements may reserve."""
 
     name = models.CharField(max_length=80, unique=True)
     endpoint = models.CharField(max_length=300, unique=True)
@@ -66,15 +66,15 @@ class Host(Leased):
     labels = models.JSONField(default=list, blank=True)
     # In whatever currency the installation counts; nothing is converted.
     price_per_hour = models.DecimalField(max_digits=10, decimal_places=4, null=True, blank=True)
-    # What placements leave to the system; empty: a tenth of the memory, see services.reserve_bytes.
-    reserved_bytes = models.BigIntegerField(null=True, blank=True)
+    # What placements leave to the system; empty: a tenth of the memory, see services.system_reserve_bytes.
+    system_reserved_bytes = models.BigIntegerField(null=True, blank=True)
     # False: only teams with a HostGrant place things here or see it.
     is_shared = models.BooleanField(default=True)
     facts = models.JSONField(default=dict)
     cpu_count = models.PositiveIntegerField(default=0)
     memory_bytes = models.BigIntegerField(default=0)
     usable_bytes = models.BigIntegerField(default=0)
-    booked_bytes = models.BigIntegerField(default=0)
+    reserved_bytes = models.BigIntegerField(default=0)
     disk_total_bytes = models.BigIntegerField(default=0)
     disk_free_bytes = models.BigIntegerField(default=0)
     # What engines are given here: NO_NETWORK or an internal one. Empty: the host is not prepared for engines yet.
@@ -94,9 +94,9 @@ class Host(Leased):
         constraints = [
             known_words(HostState, "host_state_known"),
             models.CheckConstraint(
-                condition=Q(booked_bytes__gte=0) & Q(booked_bytes__lte=F("usable_bytes")),
-                name="host_memory_not_overbooked",
-                violation_error_message="More memory is booked on this host than it has.",
+                condition=Q(reserved_bytes__gte=0) & Q(reserved_bytes__lte=F("usable_bytes")),
+                name="host_memory_not_overcommitted",
+                violation_error_message="More memory is reserved on this host than it has.",
             ),
             models.CheckConstraint(
                 condition=Q(price_per_hour=None) | Q(price_per_hour__gte=0),
@@ -104,7 +104,7 @@ class Host(Leased):
                 violation_error_message="A price is not negative.",
             ),
             models.CheckConstraint(
-                condition=Q(reserved_bytes=None) | Q(reserved_bytes__gte=0),
+                condition=Q(system_reserved_bytes=None) | Q(system_reserved_bytes__gte=0),
                 name="host_reserve_not_negative",
                 violation_error_message="Reserved memory is not negative.",
             ),
@@ -115,7 +115,7 @@ class Host(Leased):
 
     @property
     def free_bytes(self) -> int:
-        return self.usable_bytes - self.booked_bytes
+        return self.usable_bytes - self.reserved_bytes
 
     @property
     def is_prepared(self) -> bool:
@@ -173,9 +173,9 @@ class HostGrant(models.Model):
 
 
 class HostEvent(models.Model):
-    """The diary of a host: what was found, lost or changed. Appended, never changed."""
+    """The events of a host: what was found, lost or changed. Appended, never changed."""
 
-    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="diary")
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="events")
     at = models.DateTimeField(auto_now_add=True)
     text = models.CharField(max_length=500)
     actor = models.CharField(max_length=150, blank=True)
@@ -196,7 +196,7 @@ class Accelerator(models.Model):
     compute_capability = models.CharField(max_length=10, blank=True)
     memory_bytes = models.BigIntegerField(default=0)
     usable_bytes = models.BigIntegerField(default=0)
-    booked_bytes = models.BigIntegerField(default=0)
+    reserved_bytes = models.BigIntegerField(default=0)
     is_present = models.BooleanField(default=True)
 
     class Meta:
@@ -204,9 +204,9 @@ class Accelerator(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["host", "uuid"], name="accelerator_once_per_host"),
             models.CheckConstraint(
-                condition=Q(booked_bytes__gte=0) & Q(booked_bytes__lte=F("usable_bytes")),
-                name="accelerator_memory_not_overbooked",
-                violation_error_message="More memory is booked on this GPU than it has.",
+                condition=Q(reserved_bytes__gte=0) & Q(reserved_bytes__lte=F("usable_bytes")),
+                name="accelerator_memory_not_overcommitted",
+                violation_error_message="More memory is reserved on this GPU than it has.",
             ),
         ]
 
@@ -214,12 +214,12 @@ class Accelerator(models.Model):
         return self.name
 
 
-class Booking(models.Model):
-    """Memory held by somebody: `holder` is `replica:12` or `job:3`; no accelerator means host memory."""
+class Reservation(models.Model):
+    """Memory held by somebody: `owner` is `replica:12` or `job:3`; no accelerator means host memory."""
 
-    holder = models.CharField(max_length=60)
-    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="bookings")
-    accelerator = models.ForeignKey(Accelerator, null=True, on_delete=models.CASCADE, related_name="bookings")
+    owner = models.CharField(max_length=60)
+    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="reservations")
+    accelerator = models.ForeignKey(Accelerator, null=True, on_delete=models.CASCADE, related_name="reservations")
     size_bytes = models.BigIntegerField()
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -227,10 +227,10 @@ class Booking(models.Model):
         constraints = [
             # Two constraints, because SQLite cannot take two empty accelerators for the same.
             models.UniqueConstraint(
-                fields=["holder", "host"], condition=Q(accelerator=None), name="booking_of_memory_once"
+                fields=["owner", "host"], condition=Q(accelerator=None), name="reservation_of_memory_once"
             ),
-            models.UniqueConstraint(fields=["holder", "host", "accelerator"], name="booking_of_accelerator_once"),
-            models.CheckConstraint(condition=Q(size_bytes__gte=0), name="booking_not_negative"),
+            models.UniqueConstraint(fields=["owner", "host", "accelerator"], name="reservation_of_accelerator_once"),
+            models.CheckConstraint(condition=Q(size_bytes__gte=0), name="reservation_not_negative"),
         ]
 
 
@@ -239,7 +239,7 @@ class EngineAddress(models.Model):
 
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="engine_addresses")
     address = models.GenericIPAddressField(protocol="IPv4")
-    holder = models.CharField(max_length=60, unique=True)
+    owner = models.CharField(max_length=60, unique=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["host", "address"], name="engine_address_once_per_host")]

@@ -22,12 +22,12 @@ from webapp.foundation.errors import Conflict, Invalid
 from webapp.foundation.events import services as events
 from webapp.inventory.models import (
     Accelerator,
-    Booking,
     EngineAddress,
     Host,
     HostEvent,
     HostLane,
     Installation,
+    Reservation,
 )
 from webapp.inventory.states import MOVES, HostState
 
@@ -122,7 +122,7 @@ def register_host(by: User | None, name: str, endpoint: str) -> Host:
         host, created = Host.objects.get_or_create(endpoint=endpoint, defaults={"name": name})
         if created:
             audit(by, None, "host.register", host.name, {"endpoint": endpoint})
-            write_diary(host.pk, f"registered as {endpoint}", by)
+            record_event(host.pk, f"registered as {endpoint}", by)
             events.publish("hosts")
         Host.objects.filter(pk=host.pk).update(next_due_at=Now())
         HOST.wake(host.pk)
@@ -130,9 +130,9 @@ def register_host(by: User | None, name: str, endpoint: str) -> Host:
 
 
 def record_facts(host_id: int, facts: HostFacts) -> bool:
-    """Store what is on the host and that it answers. What is booked stays booked, even when memory shrank.
+    """Store what is on the host and that it answers. What is reserved stays reserved, even when memory shrank.
 
-    False: another engine than before answers at this address while the old one's containers are still booked here, or
+    False: another engine than before answers at this address while the old one's containers are still reserved here, or
     one that is another host's. Then nothing is taken over, because "not there" would be a lie; see accept_engine.
     """
     with transaction.atomic():
@@ -158,13 +158,15 @@ def record_facts(host_id: int, facts: HostFacts) -> bool:
         if facts.accelerators is not None:
             _record_accelerators(host, facts.accelerators)
         if was != HostState.ONLINE:
-            write_diary(host_id, f"answers: {facts.cpu_count} CPUs, {facts.memory_bytes / GIB:.1f} GiB of memory")
+            record_event(host_id, f"answers: {facts.cpu_count} CPUs, {facts.memory_bytes / GIB:.1f} GiB of memory")
         events.publish("hosts", f"host:{host_id}")
     return True
 
 
 def _is_in_use(host_id: int) -> bool:
-    return Booking.objects.filter(host_id=host_id).exists() or EngineAddress.objects.filter(host_id=host_id).exists()
+    return (
+        Reservation.objects.filter(host_id=host_id).exists() or EngineAddress.objects.filter(host_id=host_id).exists()
+    )
 
 
 def _why_not_its_engine(host: Host, daemon_id: str) -> str | None:
@@ -191,12 +193,12 @@ def sharing_engine(host: Host) -> Host | None:
 
 def _refuse_engine(host: Host, reason: str) -> None:
     if _lose(host.pk, reason):
-        write_diary(host.pk, reason)
+        record_event(host.pk, reason)
     elif (
         Host.objects.filter(pk=host.pk).exclude(reason=reason[:500]).update(reason=reason[:500], lost_at=timezone.now())
     ):
         # It was silent before.
-        write_diary(host.pk, reason)
+        record_event(host.pk, reason)
         events.publish("hosts", f"host:{host.pk}")
 
 
@@ -222,7 +224,7 @@ def accept_engine(by: User, host: Host) -> None:
     with transaction.atomic():
         Host.objects.filter(pk=host.pk).update(daemon_id="")
         audit(by, None, "host.accept_engine", host.name, {"was": host.daemon_id})
-        write_diary(host.pk, "whatever engine answers next is accepted", by)
+        record_event(host.pk, "whatever engine answers next is accepted", by)
         HOST.wake(host.pk)
         events.publish("hosts", f"host:{host.pk}")
 
@@ -241,7 +243,7 @@ def is_on_hold() -> bool:
     return Installation.objects.filter(is_on_hold=True).exists()
 
 
-def reserve_bytes(memory_bytes: int) -> int:
+def system_reserve_bytes(memory_bytes: int) -> int:
     """What placements leave to the system: a tenth of host memory, between 512 MiB and 8 GiB."""
     return max(512 * MIB, min(8 * GIB, memory_bytes // 10))
 
@@ -250,7 +252,7 @@ def record_lost(host_id: int, reason: str) -> None:
     """The host does not answer. Nothing on it is touched: unreachable is not dead."""
     with transaction.atomic():
         if _lose(host_id, reason):
-            write_diary(host_id, f"unreachable: {reason}")
+            record_event(host_id, f"unreachable: {reason}")
             HOST.wake(host_id)
 
 
@@ -259,7 +261,7 @@ def record_degraded(host_id: int, reason: str) -> None:
     with transaction.atomic():
         rows = Host.objects.filter(pk=host_id, state=HostState.ONLINE).exclude(reason=reason[:500])
         if rows.update(reason=reason[:500]):
-            write_diary(host_id, f"degraded: {reason}" if reason else "no longer degraded")
+            record_event(host_id, f"degraded: {reason}" if reason else "no longer degraded")
             events.publish("hosts", f"host:{host_id}")
 
 
@@ -268,15 +270,17 @@ def record_interruption(host_id: int, lost_at: datetime, back_at: datetime) -> N
     Host.objects.filter(pk=host_id).exclude(state=HostState.UNREACHABLE).update(lost_at=lost_at, back_at=back_at)
 
 
-def write_diary(host_id: int, text: str, by: User | None = None) -> None:
-    """One line of the host's diary; in the transaction of what it tells."""
+def record_event(host_id: int, text: str, by: User | None = None) -> None:
+    """One event of the host; in the transaction of what it tells."""
     HostEvent.objects.create(host_id=host_id, text=text[:500], actor=by.username if by else "")
 
 
 def usable_bytes(host: Host) -> int:
-    """Memory that placements may book: what is left beside the reserve, and never less than is booked."""
-    reserved = reserve_bytes(host.memory_bytes) if host.reserved_bytes is None else host.reserved_bytes
-    return max(host.memory_bytes - reserved, host.booked_bytes)
+    """Memory that placements may reserve: what the system does not keep, and never less than is reserved."""
+    reserved = (
+        system_reserve_bytes(host.memory_bytes) if host.system_reserved_bytes is None else host.system_reserved_bytes
+    )
+    return max(host.memory_bytes - reserved, host.reserved_bytes)
 
 
 def record_engine_network(host_id: int, name: str, subnet: str) -> None:
@@ -288,9 +292,9 @@ def record_engine_network(host_id: int, name: str, subnet: str) -> None:
         had, host.engine_network, host.engine_subnet = host.isolation, name, subnet
         host.save(update_fields=["engine_network", "engine_subnet"])
         if host.is_isolated:
-            write_diary(host_id, "engines that are started here have no network")
+            record_event(host_id, "engines that are started here have no network")
         elif had == "closed":
-            write_diary(host_id, f"engines that are started here have a network: {host.open_because}")
+            record_event(host_id, f"engines that are started here have a network: {host.open_because}")
         events.publish("hosts", f"host:{host_id}")
 
 
@@ -300,61 +304,61 @@ def has_addresses(host_id: int) -> bool:
 
 
 class NotEnoughMemory(Conflict):
-    """Somebody else booked the memory first."""
+    """Somebody else reserved the memory first."""
 
 
-def book(holder: str, host_id: int, memory_bytes: int, accelerators: Mapping[int, int] | None = None) -> None:
-    """Book host memory and accelerator memory in one transaction, or nothing at all.
+def reserve(owner: str, host_id: int, memory_bytes: int, accelerators: Mapping[int, int] | None = None) -> None:
+    """Reserve host memory and accelerator memory in one transaction, or nothing at all.
 
-    Booking twice for the same holder and host changes nothing. Raises NotEnoughMemory when it does not fit any more.
+    Reserving twice for the same owner and host changes nothing. Raises NotEnoughMemory when it does not fit any more.
     """
     with transaction.atomic():
-        if Booking.objects.filter(holder=holder, host_id=host_id).exists():
+        if Reservation.objects.filter(owner=owner, host_id=host_id).exists():
             return
-        fits = Host.objects.filter(pk=host_id, usable_bytes__gte=F("booked_bytes") + memory_bytes)
-        if not fits.update(booked_bytes=F("booked_bytes") + memory_bytes):
+        fits = Host.objects.filter(pk=host_id, usable_bytes__gte=F("reserved_bytes") + memory_bytes)
+        if not fits.update(reserved_bytes=F("reserved_bytes") + memory_bytes):
             raise NotEnoughMemory("The host's memory was reserved by somebody else meanwhile.")
-        Booking.objects.create(holder=holder, host_id=host_id, accelerator=None, size_bytes=memory_bytes)
+        Reservation.objects.create(owner=owner, host_id=host_id, accelerator=None, size_bytes=memory_bytes)
         # In id order, so that two placements never wait for each other crosswise.
         for accelerator_id, size in sorted((accelerators or {}).items()):
-            free = Accelerator.objects.filter(pk=accelerator_id, usable_bytes__gte=F("booked_bytes") + size)
-            if not free.update(booked_bytes=F("booked_bytes") + size):
+            free = Accelerator.objects.filter(pk=accelerator_id, usable_bytes__gte=F("reserved_bytes") + size)
+            if not free.update(reserved_bytes=F("reserved_bytes") + size):
                 raise NotEnoughMemory("The GPU's memory was reserved by somebody else meanwhile.")
-            Booking.objects.create(holder=holder, host_id=host_id, accelerator_id=accelerator_id, size_bytes=size)
+            Reservation.objects.create(owner=owner, host_id=host_id, accelerator_id=accelerator_id, size_bytes=size)
         events.publish("hosts", f"host:{host_id}")
 
 
-def release(holder: str) -> None:
-    """Give back everything that the holder booked, addresses included. Releasing twice changes nothing."""
+def release(owner: str) -> None:
+    """Give back everything that the owner reserved, addresses included. Releasing twice changes nothing."""
     with transaction.atomic():
-        for booking in Booking.objects.filter(holder=holder).order_by("accelerator_id"):
-            deleted, _per_model = Booking.objects.filter(pk=booking.pk).delete()
+        for reservation in Reservation.objects.filter(owner=owner).order_by("accelerator_id"):
+            deleted, _per_model = Reservation.objects.filter(pk=reservation.pk).delete()
             if not deleted:
                 continue
-            give_back = {"booked_bytes": F("booked_bytes") - booking.size_bytes}
-            if booking.accelerator_id is None:
-                Host.objects.filter(pk=booking.host_id).update(**give_back)
+            give_back = {"reserved_bytes": F("reserved_bytes") - reservation.size_bytes}
+            if reservation.accelerator_id is None:
+                Host.objects.filter(pk=reservation.host_id).update(**give_back)
             else:
-                Accelerator.objects.filter(pk=booking.accelerator_id).update(**give_back)
-            events.publish("hosts", f"host:{booking.host_id}")
-        EngineAddress.objects.filter(holder=holder).delete()
+                Accelerator.objects.filter(pk=reservation.accelerator_id).update(**give_back)
+            events.publish("hosts", f"host:{reservation.host_id}")
+        EngineAddress.objects.filter(owner=owner).delete()
 
 
-def take_address(holder: str, host: Host, address: str) -> None:
-    """The holder's container has this address already; it becomes the holder's unless somebody else holds it."""
-    EngineAddress.objects.filter(holder=holder).exclude(host=host, address=address).delete()
-    EngineAddress.objects.get_or_create(host=host, address=address, defaults={"holder": holder})
+def take_address(owner: str, host: Host, address: str) -> None:
+    """The owner's container has this address already; it becomes the owner's unless somebody else holds it."""
+    EngineAddress.objects.filter(owner=owner).exclude(host=host, address=address).delete()
+    EngineAddress.objects.get_or_create(host=host, address=address, defaults={"owner": owner})
 
 
 ADDRESS_TRIES = 10
 
 
-def book_address(holder: str, host: Host) -> str:
-    """A free address of the host's engine network; the holder's own when it has one already.
+def reserve_address(owner: str, host: Host) -> str:
+    """A free address of the host's engine network; the owner's own when it has one already.
 
     Raises Conflict when the network is full.
     """
-    mine = EngineAddress.objects.filter(holder=holder).first()
+    mine = EngineAddress.objects.filter(owner=owner).first()
     if mine is not None:
         if mine.host_id == host.pk:
             return mine.address
@@ -370,7 +374,7 @@ def book_address(holder: str, host: Host) -> str:
         free = secrets.choice(left)
         try:
             with transaction.atomic():
-                EngineAddress.objects.create(host=host, address=free, holder=holder)
+                EngineAddress.objects.create(host=host, address=free, owner=owner)
         except IntegrityError:  # somebody took it between our look and our write
             continue
         return free
@@ -386,7 +390,7 @@ def _record_accelerators(host: Host, found: tuple[AcceleratorFacts, ...]) -> Non
         row.index, row.vendor, row.name = facts.index, facts.vendor, facts.name
         row.parent_uuid, row.compute_capability = facts.parent_uuid, facts.compute_capability
         row.memory_bytes, row.is_present = facts.memory_bytes, True
-        row.usable_bytes = max(facts.memory_bytes, row.booked_bytes)
+        row.usable_bytes = max(facts.memory_bytes, row.reserved_bytes)
         row.save()
         seen.append(row.pk)
     Accelerator.objects.filter(host=host).exclude(pk__in=seen).update(is_present=False)

@@ -13,7 +13,7 @@ from webapp.catalog import hubs, inspecting, reading
 from webapp.catalog import services as catalog
 from webapp.catalog.inspecting import Inspected
 from webapp.catalog.models import Artifact, ArtifactCopy, CopyState, Hub
-from webapp.foundation.errors import Conflict, Invalid, Refused
+from webapp.foundation.errors import Conflict, Invalid, ServiceError
 from webapp.inventory.models import Host
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
@@ -29,7 +29,7 @@ def import_file(
 ) -> Job:
     """Import a GGUF file or a model's folder that lies on this machine under an allowed folder, as a job on the host.
 
-    The headers are read first: a broken file is refused before anything is queued. Raises Refused.
+    The headers are read first: a broken file is refused before anything is queued. Raises ServiceError.
     """
     require(user, team, Role.OPERATOR)
     inspected = inspecting.inspect_path(Path(source_path), member or "")
@@ -47,20 +47,20 @@ def from_hub(
     revision: str = "",
     model_name: str = "",
 ) -> Job:
-    """Fetch one variant of a hub's repository at the commit that `revision` is now. Raises Refused."""
+    """Fetch one variant of a hub's repository at the commit that `revision` is now. Raises ServiceError."""
     require(user, team, Role.OPERATOR)
     inspected = inspecting.inspect_repo(hub, hubs.repo(hub, repo, revision), variant)
     return _queue(user, team, host, inspected, model_name)
 
 
 def from_url(user: User | None, team: Team, host: Host, url: str, model_name: str = "") -> Job:
-    """Fetch one GGUF file by its address. Raises Refused."""
+    """Fetch one GGUF file by its address. Raises ServiceError."""
     require(user, team, Role.OPERATOR)
     return _queue(user, team, host, inspecting.inspect_url(url.strip()), model_name, url.strip())
 
 
 def to_host(user: User | None, team: Team, artifact: Artifact, host: Host) -> Job:
-    """Fetch an artifact of the catalogue to one more host, from where it came from. Raises Refused."""
+    """Fetch an artifact of the catalogue to one more host, from where it came from. Raises ServiceError."""
     require(user, team, Role.OPERATOR)
     check_source(team, artifact)
     if artifact.source.get("kind") == "made":
@@ -133,7 +133,9 @@ def check_source(team: Team, artifact: Artifact) -> None:
         )
 
 
-def _check_open(host: Host, source: Mapping[str, Any], files: Iterable[Mapping[str, Any]], kind: type[Refused]) -> None:
+def _check_open(
+    host: Host, source: Mapping[str, Any], files: Iterable[Mapping[str, Any]], kind: type[ServiceError]
+) -> None:
     """Refuse files of this machine that the job could not read; of other sources nothing is asked."""
     # Where the engine gives containers other users (userns-remap, rootless), only the job finds out.
     if source.get("kind") != "path" or _has_other_users(host):

@@ -12,7 +12,7 @@ class Kind(Protocol):
     """Called in the transaction that moves the job."""
 
     def begin_again(self, job: Job) -> None:
-        """Somebody asked for another try. Raises Refused when that makes no sense any more."""
+        """Somebody asked for another try. Raises ServiceError when that makes no sense any more."""
         ...
 
     def finish(self, job: Job, result: dict[str, Any]) -> None:

@@ -98,7 +98,7 @@ class Job(Leased):
         return str(self.artifact) if self.artifact else self.subject
 
     @property
-    def holder(self) -> str:
+    def reservation_owner(self) -> str:
         """Its name in the memory ledger."""
         return f"job:{self.pk}"
 
@@ -127,9 +127,9 @@ class Job(Leased):
 
 
 class JobEvent(models.Model):
-    """The diary of a job: appended, never changed."""
+    """The events of a job: appended, never changed."""
 
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="diary")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events")
     at = models.DateTimeField(auto_now_add=True)
     old_state = models.CharField(max_length=10)
     new_state = models.CharField(max_length=10)

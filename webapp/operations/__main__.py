@@ -97,7 +97,7 @@ def _rotate_key() -> int:
     if not master_key.ring():
         raise Stop(f"There is no master key at {master_key.path()}. Check MODELYARD_STATE_DIR.")
     _django()
-    from webapp.foundation.errors import Refused
+    from webapp.foundation.errors import ServiceError
     from webapp.operations import heartbeats, rotating, running, schema
 
     if not schema.inspect().is_current:
@@ -105,7 +105,7 @@ def _rotate_key() -> int:
     is_alone = running.refusal() is None and not heartbeats.lively() and not running.web_listens()
     try:
         begun = rotating.rotate(None, who="make rotate-key")
-    except Refused as error:
+    except ServiceError as error:
         raise Stop(str(error)) from error
     print(f"Master key {begun.keys[0].id[:8]} writes; {begun.rows_behind} rows are under an older one.", flush=True)
     has_ended = rotating.advance(sys.maxsize, is_alone=is_alone)

@@ -29,11 +29,11 @@ def snapshot_ages() -> dict[str, float]:
 
 
 def _read(path: Path) -> str:
-    with socket.socket(socket.AF_UNIX) as door:
-        door.settimeout(TIMEOUT_S)
-        door.connect(str(path))
-        door.sendall(_QUESTION)
-        answer = b"".join(iter(lambda: door.recv(65_536), b""))
+    with socket.socket(socket.AF_UNIX) as endpoint:
+        endpoint.settimeout(TIMEOUT_S)
+        endpoint.connect(str(path))
+        endpoint.sendall(_QUESTION)
+        answer = b"".join(iter(lambda: endpoint.recv(65_536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")
     if b" 200 " not in head.split(b"\r\n")[0]:
         raise ValueError("the gateway did not answer with metrics")

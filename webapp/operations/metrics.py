@@ -87,7 +87,11 @@ def _memory() -> Iterator[Metric]:
     )
     disk = GaugeMetricFamily("modelyard_host_disk_bytes", "Docker's disk on the host", labels=["host", "kind"])
     for host in Host.objects.order_by("name"):
-        for kind, size in (("total", host.memory_bytes), ("usable", host.usable_bytes), ("booked", host.booked_bytes)):
+        for kind, size in (
+            ("total", host.memory_bytes),
+            ("usable", host.usable_bytes),
+            ("reserved", host.reserved_bytes),
+        ):
             memory.add_metric([host.name, kind], size)
         disk.add_metric([host.name, "total"], host.disk_total_bytes)
         disk.add_metric([host.name, "free"], host.disk_free_bytes)
@@ -99,7 +103,7 @@ def _memory() -> Iterator[Metric]:
         labels=["host", "accelerator", "model", "kind"],
     )
     for gpu in Accelerator.objects.filter(is_present=True).select_related("host").order_by("host_id", "index", "id"):
-        for kind, size in (("total", gpu.memory_bytes), ("usable", gpu.usable_bytes), ("booked", gpu.booked_bytes)):
+        for kind, size in (("total", gpu.memory_bytes), ("usable", gpu.usable_bytes), ("reserved", gpu.reserved_bytes)):
             gpus.add_metric([gpu.host.name, gpu.uuid, gpu.name, kind], size)
     yield gpus
 

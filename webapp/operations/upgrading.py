@@ -1,4 +1,4 @@
-"""Bring the schema up to date: rehearsed on a copy when asked, a backup first when it is done."""
+"""Bring the schema up to date: tried on a copy when asked, a backup first when it is done."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Step:
 
 
 @dataclass(slots=True)
-class Rehearsal:
+class DryRun:
     """What an upgrade would do. Sizes in bytes."""
 
     steps: list[Step]
@@ -85,17 +85,17 @@ def upgrade(say: Say, while_starting: bool = False, with_backup: bool = True) ->
         return steps
 
 
-def rehearse() -> Rehearsal:
+def dry_run() -> DryRun:
     """Apply what is missing to a copy and measure it. Nothing here is changed. Raises UpgradeRefused."""
     is_current = _checked_state().is_current
     size = tables.size_bytes(connection)
     needed = int(size * DISK_FACTOR)
     free = backups.free_bytes(paths.state_dir())
     if is_current:
-        return Rehearsal([], size, size, 0, free)
+        return DryRun([], size, size, 0, free)
     if free < size * 1.5:
         raise UpgradeRefused(f"A copy needs {size * 1.5 / 1e6:.0f} MB and {free / 1e6:.0f} MB are free.")
-    with tempfile.TemporaryDirectory(prefix=".rehearsal-", dir=paths.state_dir()) as name, _copy(Path(name)) as more:
+    with tempfile.TemporaryDirectory(prefix=".dry_run-", dir=paths.state_dir()) as name, _copy(Path(name)) as more:
         url, words = more
         environment = {**os.environ, "MODELYARD_DATABASE_URL": url}
         command = [sys.executable, "manage.py", "upgrade", "--on-a-copy", *words]
@@ -104,11 +104,11 @@ def rehearse() -> Rehearsal:
         said = "\n".join(done.stderr.strip().splitlines()[-8:])
         raise UpgradeRefused(f"The upgrade would fail; this is how it failed on a copy:\n{said}")
     found = json.loads(done.stdout.splitlines()[-1])
-    return Rehearsal([Step(**step) for step in found["steps"]], size, found["size_bytes"], needed, free)
+    return DryRun([Step(**step) for step in found["steps"]], size, found["size_bytes"], needed, free)
 
 
 def on_a_copy(filled_from: Path | None) -> str:
-    """The inner half of a rehearsal, in a process whose default database is the copy; JSON of the steps."""
+    """The inner half of a dry run, in a process whose default database is the copy; JSON of the steps."""
     if filled_from is not None:
         manifest = json.loads((filled_from / "facts.json").read_text())
         with transaction.atomic():
@@ -204,13 +204,13 @@ def _copy(folder: Path) -> Iterator[tuple[str, list[str]]]:
         return
     facts = dump.take(folder)
     (folder / "facts.json").write_text(json.dumps(facts))
-    name = f"modelyard_rehearsal_{secrets.token_hex(4)}"
+    name = f"modelyard_dry_run_{secrets.token_hex(4)}"
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {tables.quoted(connection, name)}")
     except DatabaseError as error:
         raise UpgradeRefused(
-            f"A rehearsal needs a database of its own, and making one was refused: {error}"
+            f"A dry run needs a database of its own, and making one was refused: {error}"
             f"Allow it, as the server's admin: ALTER ROLE {connection.settings_dict['USER']} CREATEDB"
         ) from error
     try:

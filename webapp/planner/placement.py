@@ -14,7 +14,7 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """One GPU or slice that could be booked. `free_bytes` is what the ledger has left."""
+    """One GPU or slice that could be reserved. `free_bytes` is what the ledger has left."""
 
     id: str
     vendor: str
@@ -28,7 +28,7 @@ class Accelerator:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host as placement sees it. Free memory and disk are what is left after what is booked."""
+    """One host as placement sees it. Free memory and disk are what is left after what is reserved."""
 
     id: int
     name: str
@@ -37,7 +37,7 @@ class Host:
     is_prepared: bool = True  # it has what engines need there
     is_allowed: bool = True  # this team may use it
     free_memory_bytes: int = 0
-    total_memory_bytes: int = 0  # what placements may book in all
+    total_memory_bytes: int = 0  # what placements may reserve in all
     free_disk_bytes: int = 0
     accelerators: tuple[Accelerator, ...] = ()
     labels: frozenset[str] = frozenset()
@@ -89,7 +89,7 @@ class Choice:
     host_id: int
     vendor: str
     accelerator_ids: tuple[str, ...] = ()
-    share_bytes: tuple[int, ...] = field(default=(), compare=False)  # what is to be booked of each
+    share_bytes: tuple[int, ...] = field(default=(), compare=False)  # what is to be reserved of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class _Option:
 
 
 def place(demand: Demand, hosts: Sequence[Host]) -> Decision:
-    """Choose a host for one replica. Pure: nothing is booked, so the caller must book and may have to ask again."""
+    """Choose a host for one replica. Pure: nothing is reserved; the caller must reserve and may have to ask again."""
     staying: list[Host] = list(hosts)
     reasons: dict[int, str] = {}
     for refuse in FILTERS:

@@ -9,8 +9,8 @@ from webapp.accounts.models import User
 from webapp.catalog.models import Artifact, CatalogModel, CopyState
 from webapp.planner.facts import ModelFacts
 from webapp.quantisation.models import Measurement
-from webapp.quantisation.passports import lineage
 from webapp.quantisation.picking import Candidate, Pick, Priority, front, pick
+from webapp.quantisation.provenance import lineage
 from webapp.quantisation.recipes import IMAGES, METHODS, lacks_image
 
 GIB = 1024**3
@@ -75,7 +75,7 @@ class Point:
 
 
 def of_model(user: User, model: CatalogModel, artifacts: list[Artifact]) -> dict[str, Any]:
-    """Everything of this room on the model's page; three queries."""
+    """Everything of quantising on the model's page; three queries."""
     rows = table(user, artifacts)
     return {
         "measured": rows,

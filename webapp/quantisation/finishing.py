@@ -27,7 +27,7 @@ def begin_again(job: Job) -> None:
 
 def finish(job: Job, result: dict[str, Any]) -> None:
     """The files have their place: now everybody may know. In the transaction that ends the job."""
-    inventory.release(job.holder)
+    inventory.release(job.reservation_owner)
     parent = job.artifact
     if parent is None:
         raise Conflict("The artifact that this was made from was deleted.")
@@ -56,7 +56,7 @@ def finish(job: Job, result: dict[str, Any]) -> None:
 
 def fail(job: Job) -> None:
     """Nothing was published. Its memory is free again."""
-    inventory.release(job.holder)
+    inventory.release(job.reservation_owner)
 
 
 give_up = fail

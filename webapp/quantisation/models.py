@@ -53,7 +53,7 @@ class CalibrationSet(Owned):
 
     @property
     def reference(self) -> dict[str, Any]:
-        """What a job and a passport keep of it."""
+        """What a job and a provenance record keep of it."""
         return {"id": self.pk, "name": self.name, "sha256": self.sha256}
 
 
@@ -96,7 +96,7 @@ class PromptSet(Owned):
 
     @property
     def reference(self) -> dict[str, Any]:
-        """What a job and a passport keep of it."""
+        """What a job and a provenance record keep of it."""
         return {"id": self.pk, "name": self.name, "sha256": self.sha256}
 
 

@@ -9,7 +9,7 @@ from webapp.quantisation.refusing import is_quantised
 
 Priority = Literal["quality", "speed", "size"]
 GIB = 1024**3
-# The engine's own program and buffers, roughly; what a deployment books is worked out by the planner.
+# The engine's own program and buffers, roughly; what a deployment reserves is worked out by the planner.
 PROGRAM_BYTES = GIB // 2
 KV_BYTES = 2
 

@@ -67,7 +67,7 @@ def _steps(recipe: Recipe, source_format: str, measure: Measure | None) -> list[
 
 
 def order(params: Mapping[str, Any], step: str) -> dict[str, Any]:
-    """What the step's program is told; see compose/quantizers and compose/tools/shelf.py."""
+    """What the step's program is told; see compose/quantizers and compose/tools/staging.py."""
     recipe = of_json(params["recipe"])
     made = _gguf(params, recipe) if recipe.what.makes == "gguf" else _safetensors(params, recipe)
     return {"step": SPEED if step == BASELINE else step, **made[step]}

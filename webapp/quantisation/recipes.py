@@ -170,7 +170,7 @@ class Recipe(BaseModel):
         return self.method != "fp8"
 
     def full(self) -> dict[str, Any]:
-        """The recipe with every option written out: what a passport keeps."""
+        """The recipe with every option written out: what its provenance keeps."""
         return {"method": self.method, "options": self.chosen.model_dump()}
 
 

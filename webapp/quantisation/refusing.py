@@ -29,7 +29,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A host's free disk and the memory that jobs may book, in bytes; None where nobody has looked yet."""
+    """A host's free disk and the memory that jobs may reserve, in bytes; None where nobody has looked yet."""
 
     name: str
     disk_free_bytes: int | None

@@ -1,4 +1,4 @@
-"""Every change of this room: ask for a quantised artifact, make one again, keep texts."""
+"""Every change of quantising: ask for a quantised artifact, make one again, keep texts."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -25,7 +25,7 @@ class View:
 
     state: RunState
     is_cancel_wanted: bool = False
-    # Somebody asked for it by hand: its window and the wish for quiet do not count.
+    # Somebody asked for it by hand: its window and an idle host do not count.
     is_asked_for: bool = False
     has_queued: bool = False
     results: Sequence[Result] = ()
@@ -172,6 +172,6 @@ def summary(view: View) -> End:
     failed = [f"{result['label']}: {result['refused']}" for result in view.results if result["refused"]]
     if not view.passed:
         kept = "Nothing was deployed. " if view.serves else ""
-        return End(RunState.REFUSED, f"{kept}{'; '.join([*lost, *failed])}.", "Relax the gate or change the recipe.")
+        return End(RunState.REJECTED, f"{kept}{'; '.join([*lost, *failed])}.", "Relax the gate or change the recipe.")
     said = f"{view.served}." if view.served else f"Built {', '.join(result['label'] for result in made)}."
     return End(RunState.SUCCEEDED, " ".join([said, *(f"Not: {why}." for why in [*lost, *failed])]))

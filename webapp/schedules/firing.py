@@ -9,11 +9,11 @@ from django.utils import timezone
 
 from webapp.catalog import hubs
 from webapp.foundation import work_queue
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.foundation.events import services as events
 from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.states import RunState
-from webapp.schedules.timing import When
+from webapp.schedules.timing import Trigger
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def sweep(now: datetime | None = None) -> None:
     """Fire what is due. Any number may do so at once."""
     now = now or timezone.now()
     for schedule in Schedule.objects.due(now).order_by("next_due_at")[:MOST]:
-        if schedule.when == When.NEW_REVISION:
+        if schedule.trigger == Trigger.NEW_COMMIT:
             # Asking a hub takes time: that is a task's work.
             work_queue.send(LOOK, schedule.pk)
             continue
@@ -69,7 +69,7 @@ def look(schedule_id: int) -> ScheduleRun | None:
         return None
     try:
         commit, note = _commit(schedule), ""
-    except Refused as refusal:
+    except ServiceError as refusal:
         commit, note = schedule.seen_commit, str(refusal)[:500]
     rows = Schedule.objects.filter(pk=schedule.pk)
     if note != schedule.note:
@@ -118,5 +118,5 @@ def _claim(schedule: Schedule, now: datetime) -> bool:
 
 def _commit(schedule: Schedule) -> str:
     if schedule.hub is None:
-        raise Refused("The hub of this schedule was removed.", "Choose another source.")
+        raise ServiceError("The hub of this schedule was removed.", "Choose another source.")
     return hubs.repo(schedule.hub, schedule.repo, schedule.revision).commit

@@ -57,7 +57,7 @@ class Check:
         return f"{self.label} is {self.measured:.4g}, {side} the limit {self.limit:.4g}"
 
 
-def judge(gate: Gate, values: Mapping[str, Any]) -> list[Check]:
+def evaluate(gate: Gate, values: Mapping[str, Any]) -> list[Check]:
     """Every limit that is set, against a measurement's values."""
     checks = []
     for name, label, measured in (

@@ -19,7 +19,7 @@ from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.recipes import Measure, Recipe, of_json
 from webapp.schedules.gates import Gate
 from webapp.schedules.states import ENDED, NotificationState, RunState
-from webapp.schedules.timing import Timing, When
+from webapp.schedules.timing import Timing, Trigger
 
 
 class ScheduleQuerySet(models.QuerySet["Schedule"]):
@@ -70,21 +70,21 @@ class Schedule(models.Model):
     # Asked of every result. Restricted: a schedule whose gate needs them would refuse everything without them.
     prompts = models.ForeignKey(PromptSet, null=True, blank=True, on_delete=models.RESTRICT, related_name="schedules")
     host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="schedules")
-    when = models.CharField(max_length=12, choices=[(when.value, when.value) for when in When])
-    crontab = models.CharField(max_length=120, blank=True)
-    interval_min = models.PositiveIntegerField(default=0)
+    trigger = models.CharField(max_length=12, choices=[(one.value, one.value) for one in Trigger])
+    cron = models.CharField(max_length=120, blank=True)
+    interval_minutes = models.PositiveIntegerField(default=0)
     zone = models.CharField(max_length=60, default="UTC")
-    opens_at = models.TimeField(null=True, blank=True)
-    shuts_at = models.TimeField(null=True, blank=True)
+    window_start = models.TimeField(null=True, blank=True)
+    window_end = models.TimeField(null=True, blank=True)
     # Begin only when nothing on the host was asked for so long and no job runs there; None: at once.
-    idle_min = models.PositiveIntegerField(null=True, blank=True)
+    idle_minutes = models.PositiveIntegerField(null=True, blank=True)
     gate = models.JSONField(default=dict, blank=True)
     deployment = models.ForeignKey(
         Deployment, null=True, blank=True, on_delete=models.SET_NULL, related_name="schedules"
     )  # fmt: skip
-    # A result is to be served: a deployment that was deleted since is an error, not a wish less.
+    # A result is to be served: a deployment that was deleted since is an error, not one request less.
     is_served = models.BooleanField(default=False)
-    may_gap = models.BooleanField(default=False)
+    allow_downtime = models.BooleanField(default=False)
     # Of each recipe, that many results are kept; None: all.
     keep_last = models.PositiveIntegerField(null=True, blank=True)
     is_paused = models.BooleanField(default=False)
@@ -104,7 +104,8 @@ class Schedule(models.Model):
                 violation_error_message="The team has a schedule of this name already.",
             ),
             models.CheckConstraint(
-                condition=Q(opens_at=None, shuts_at=None) | Q(opens_at__isnull=False, shuts_at__isnull=False),
+                condition=Q(window_start=None, window_end=None)
+                | Q(window_start__isnull=False, window_end__isnull=False),
                 name="schedule_window_has_both_ends",
                 violation_error_message="A window needs both ends.",
             ),
@@ -116,7 +117,12 @@ class Schedule(models.Model):
     @property
     def timing(self) -> Timing:
         return Timing(
-            When(self.when), ZoneInfo(self.zone), self.crontab, self.interval_min, self.opens_at, self.shuts_at
+            Trigger(self.trigger),
+            ZoneInfo(self.zone),
+            self.cron,
+            self.interval_minutes,
+            self.window_start,
+            self.window_end,
         )
 
     @property
@@ -148,10 +154,10 @@ class Schedule(models.Model):
     @property
     def rhythm(self) -> str:
         """When it fires, in words."""
-        if self.when == When.CRONTAB:
-            return f"{self.crontab} ({self.zone})"
-        if self.when == When.INTERVAL:
-            hours, minutes = divmod(self.interval_min, 60)
+        if self.trigger == Trigger.CRON:
+            return f"{self.cron} ({self.zone})"
+        if self.trigger == Trigger.INTERVAL:
+            hours, minutes = divmod(self.interval_minutes, 60)
             return "every " + " ".join(
                 part for part in (f"{hours} h" * bool(hours), f"{minutes} min" * bool(minutes)) if part
             )
@@ -159,7 +165,7 @@ class Schedule(models.Model):
 
     @property
     def state(self) -> str:
-        return "on hold" if self.is_paused else "active"
+        return "paused" if self.is_paused else "active"
 
     def upcoming(self, days: int = 7, most: int = 100) -> list[Any]:
         """Its next times in the coming days; none while it is paused."""

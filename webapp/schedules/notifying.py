@@ -20,7 +20,7 @@ from webapp.schedules.states import NotificationState, RunState
 # What people can be told, by the name that a target keeps.
 EVENTS = {
     "schedule.succeeded": "Schedule run succeeded",
-    "schedule.refused": "Result did not pass the quality gate",
+    "schedule.rejected": "Result did not pass the quality gate",
     "schedule.failed": "Schedule run failed",
     "job.succeeded": "Job succeeded",
     "job.failed": "Job failed",
@@ -35,7 +35,7 @@ KEPT = timedelta(days=90)
 EXPIRE_AT_ONCE = 1000
 _RUN_EVENTS = {
     RunState.SUCCEEDED: "schedule.succeeded",
-    RunState.REFUSED: "schedule.refused",
+    RunState.REJECTED: "schedule.rejected",
     RunState.FAILED: "schedule.failed",
 }
 

@@ -43,7 +43,7 @@ def lacks_on_host(schedule: Schedule) -> list[tuple[str, str]]:
 
 
 def queue(schedule: Schedule, source: Artifact, recipe: Recipe) -> Job:
-    """Have it made. Raises Refused."""
+    """Have it made. Raises ServiceError."""
     texts = (schedule.calibration, schedule.measuring, schedule.judging, schedule.prompts)
     return quantisation.queue(None, schedule.team, source, recipe, schedule.host, *texts)
 

@@ -12,26 +12,26 @@ from webapp.foundation.errors import Conflict
 from webapp.schedules import checking, firing, quantising
 from webapp.schedules.checking import Fault
 from webapp.schedules.models import Schedule, ScheduleRun
-from webapp.schedules.wishes import Wish as Wish
-from webapp.schedules.wishes import wish_of as wish_of
+from webapp.schedules.spec import ScheduleSpec as ScheduleSpec
+from webapp.schedules.spec import spec_of as spec_of
 
 OTHER_NAME = "Choose another name."
 
 
-def create(user: User | None, team: Team, wish: Wish) -> Schedule:
+def create(user: User | None, team: Team, spec: ScheduleSpec) -> Schedule:
     """Keep a schedule. Raises Invalid, Conflict or NotAllowed and then changes nothing."""
-    return _save(user, Schedule(team=team, created_by=user), wish, "schedule.create")
+    return _save(user, Schedule(team=team, created_by=user), spec, "schedule.create")
 
 
-def edit(user: User | None, schedule: Schedule, wish: Wish) -> Schedule:
+def edit(user: User | None, schedule: Schedule, spec: ScheduleSpec) -> Schedule:
     """Change a schedule; a run that has begun goes on as it began."""
-    return _save(user, schedule, wish, "schedule.edit")
+    return _save(user, schedule, spec, "schedule.edit")
 
 
-def check(user: User | None, team: Team, wish: Wish) -> list[str]:
-    """Warnings about a wish that can be kept. Raises Invalid or NotAllowed for one that cannot."""
-    schedule = _filled(Schedule(team=team, created_by=user), wish)
-    _check(user, schedule, wish)
+def check(user: User | None, team: Team, spec: ScheduleSpec) -> list[str]:
+    """Warnings about a spec that can be saved. Raises Invalid or NotAllowed for one that cannot."""
+    schedule = _filled(Schedule(team=team, created_by=user), spec)
+    _check(user, schedule, spec)
     return warnings(schedule)
 
 
@@ -68,7 +68,7 @@ def resume(user: User | None, schedule: Schedule) -> None:
 
 
 def run_now(user: User | None, schedule: Schedule) -> ScheduleRun:
-    """Run once at once: its window and the wish for quiet do not count.
+    """Run once at once: its window and an idle host do not count.
 
     Raises Conflict while one runs, and when it could only fail.
     """
@@ -105,39 +105,39 @@ def delete(user: User | None, schedule: Schedule) -> None:
         schedule.delete()
 
 
-def _save(user: User | None, schedule: Schedule, wish: Wish, verb: str) -> Schedule:
-    _filled(schedule, wish)
-    _check(user, schedule, wish)
+def _save(user: User | None, schedule: Schedule, spec: ScheduleSpec, verb: str) -> Schedule:
+    _filled(schedule, spec)
+    _check(user, schedule, spec)
     schedule.next_due_at = schedule.timing.next_due(timezone.now())
     schedule.note = ""
     try:
         with transaction.atomic():
             schedule.save()
-            audit(user, schedule.team, verb, schedule.name, {"source": schedule.source, "when": schedule.rhythm})
+            audit(user, schedule.team, verb, schedule.name, {"source": schedule.source, "trigger": schedule.rhythm})
             firing.announce(schedule)
     except IntegrityError as error:
         raise Conflict(_taken(schedule), OTHER_NAME, fields={"name": _taken(schedule)}) from error
     return schedule
 
 
-def _filled(schedule: Schedule, wish: Wish) -> Schedule:
-    if (wish.hub, wish.repo, wish.revision) != (schedule.hub, schedule.repo, schedule.revision):
+def _filled(schedule: Schedule, spec: ScheduleSpec) -> Schedule:
+    if (spec.hub, spec.repo, spec.revision) != (schedule.hub, schedule.repo, schedule.revision):
         schedule.seen_commit = ""
-    for part in fields(Wish):
-        setattr(schedule, part.name, getattr(wish, part.name))
-    schedule.name = wish.name.strip()
-    schedule.source_name = str(wish.artifact)[:200] if wish.artifact else ""
-    schedule.recipes = [recipe.model_dump() for recipe in wish.recipes]
-    schedule.measure = wish.measure.model_dump() if wish.measure else None
-    schedule.gate = wish.gate.model_dump(exclude_none=True)
-    schedule.is_served = wish.deployment is not None
+    for part in fields(ScheduleSpec):
+        setattr(schedule, part.name, getattr(spec, part.name))
+    schedule.name = spec.name.strip()
+    schedule.source_name = str(spec.artifact)[:200] if spec.artifact else ""
+    schedule.recipes = [recipe.model_dump() for recipe in spec.recipes]
+    schedule.measure = spec.measure.model_dump() if spec.measure else None
+    schedule.gate = spec.gate.model_dump(exclude_none=True)
+    schedule.is_served = spec.deployment is not None
     return schedule
 
 
-def _check(user: User | None, schedule: Schedule, wish: Wish) -> None:
+def _check(user: User | None, schedule: Schedule, spec: ScheduleSpec) -> None:
     """Everything that can be known to be wrong before the first run, all at once."""
     require(user, schedule.team, Role.OPERATOR)
-    faults = checking.faults(schedule, wish)
+    faults = checking.faults(schedule, spec)
     if not faults:
         return
     if _is_taken(schedule):

@@ -17,7 +17,7 @@ from webapp.schedules.models import ScheduleRun
 
 
 def begin(run: ScheduleRun, passed: list[dict[str, Any]]) -> None:
-    """Ask the deployment to run the first of these that its engine loads. Raises Refused, and then nothing changed."""
+    """Ask the deployment to run the first of these that its engine loads. After a ServiceError nothing has changed."""
     with transaction.atomic():
         deployment = _deployment(run)
         formats = engines.get(deployment.engine).formats
@@ -32,10 +32,10 @@ def begin(run: ScheduleRun, passed: list[dict[str, Any]]) -> None:
         if all(whys):
             raise Conflict(f"{deployment.name} can run none of the results. {whys[0]}")
         artifact = next(one for one, why in zip(fitting, whys, strict=True) if not why)
-        wish = DeploymentPatch(
-            {"artifact": artifact}, note=f"schedule {run.schedule.name}", may_gap=run.schedule.may_gap
+        patch = DeploymentPatch(
+            {"artifact": artifact}, note=f"schedule {run.schedule.name}", allow_downtime=run.schedule.allow_downtime
         )
-        planned = deployments.edit(None, deployment, wish)
+        planned = deployments.edit(None, deployment, patch)
         fresh = Deployment.objects.get(pk=deployment.pk)
         run.served = f"{deployment.name} serves {artifact}"[:200]
         run.rollout = fresh.generation if planned.changes else None

@@ -7,21 +7,21 @@ class RunState(StrEnum):
     WAITING = "waiting"  # due, but its window is shut, its host busy or its source out of reach
     RUNNING = "running"  # its source is fetched, its jobs run, or its result is rolled out
     SUCCEEDED = "succeeded"
-    REFUSED = "refused"  # made, but not good enough to be served: nothing was changed
+    REJECTED = "rejected"  # made, but not good enough to be served: nothing was changed
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
 MOVES: dict[RunState, frozenset[RunState]] = {
     RunState.WAITING: frozenset({RunState.RUNNING, RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}),
-    RunState.RUNNING: frozenset({RunState.SUCCEEDED, RunState.REFUSED, RunState.FAILED, RunState.CANCELLED}),
+    RunState.RUNNING: frozenset({RunState.SUCCEEDED, RunState.REJECTED, RunState.FAILED, RunState.CANCELLED}),
     RunState.SUCCEEDED: frozenset(),
-    RunState.REFUSED: frozenset(),
+    RunState.REJECTED: frozenset(),
     RunState.FAILED: frozenset(),
     RunState.CANCELLED: frozenset(),
 }
 
-ENDED = frozenset({RunState.SUCCEEDED, RunState.REFUSED, RunState.FAILED, RunState.CANCELLED})
+ENDED = frozenset({RunState.SUCCEEDED, RunState.REJECTED, RunState.FAILED, RunState.CANCELLED})
 
 
 class NotificationState(StrEnum):

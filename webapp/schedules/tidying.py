@@ -3,7 +3,7 @@
 import logging
 
 from webapp.catalog.models import Artifact
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.jobs import deleting
 from webapp.schedules.models import Schedule
 
@@ -32,7 +32,7 @@ def keep_last(schedule: Schedule) -> list[Artifact]:
     for artifact in rows.select_related("catalog_model"):
         try:
             deleting.delete_artifact(None, schedule.team, artifact)
-        except Refused as refusal:
+        except ServiceError as refusal:
             logger.info("schedule %s keeps %s: %s", schedule.pk, artifact, refusal)
         else:
             leaving.append(artifact)

@@ -13,20 +13,20 @@ LOOK_EVERY_MIN = 60
 DAY = timedelta(days=1)
 
 
-class When(StrEnum):
-    CRONTAB = "crontab"
+class Trigger(StrEnum):
+    CRON = "cron"
     INTERVAL = "interval"
-    NEW_REVISION = "new_revision"
+    NEW_COMMIT = "new_commit"
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
     """`opens` and `shuts`: local times between which work may begin; both None: always. `line`: the crontab's."""
 
-    when: When
+    trigger: Trigger
     zone: ZoneInfo
     line: str = ""
-    interval_min: int = 0
+    interval_minutes: int = 0
     opens: time | None = None
     shuts: time | None = None
 
@@ -35,9 +35,9 @@ class Timing:
 
         Missed times are left out: whatever was missed is one run, not many. Raises BadCrontab.
         """
-        if self.when == When.CRONTAB:
+        if self.trigger == Trigger.CRON:
             return crontab.parse(self.line).after(after, self.zone)
-        every = timedelta(minutes=self.interval_min if self.when == When.INTERVAL else LOOK_EVERY_MIN)
+        every = timedelta(minutes=self.interval_minutes if self.trigger == Trigger.INTERVAL else LOOK_EVERY_MIN)
         start = began or after
         return start + every * max(1, (after - start) // every + 1)
 
@@ -71,6 +71,6 @@ class Timing:
 
     def never_meets_window(self, now: datetime) -> bool:
         """Whether none of the crontab's next thousand times lies in the window: every run would wait for it."""
-        if self.when != When.CRONTAB or self.opens is None:
+        if self.trigger != Trigger.CRON or self.opens is None:
             return False
         return not any(self.is_open(at) for at in islice(crontab.parse(self.line).times(now, self.zone), 1000))

@@ -68,7 +68,7 @@ LLAMACPP = Context(
 TOOLS_FILES = (
     *(
         f"compose/tools/{name}.py"
-        for name in ("failures", "meter", "modes", "content", "local", "web", "fetch", "remove", "shelf")
+        for name in ("failures", "meter", "modes", "content", "local", "web", "fetch", "remove", "staging")
     ),
     *(f"webapp/catalog/{name}.py" for name in ("gguf", "safetensors", "configs", "outbound", "reading")),
     *(f"webapp/foundation/{name}.py" for name in ("addresses", "deadline", "iri", "text")),

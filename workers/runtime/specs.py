@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from webapp.engines.base import Engine, HardwareGrant, LaunchSpec, ModelFiles
+from webapp.engines.base import Engine, HardwareAllocation, LaunchSpec, ModelFiles
 from webapp.foundation.paths import ENGINE_SOCKET
 from webapp.quantisation.plan import WORK
 from workers.runtime.base import (
@@ -78,7 +78,7 @@ class WayIn:
     address: str = ""
 
 
-def engine_user(grant: HardwareGrant, wanted: str = NOBODY) -> str:
+def engine_user(grant: HardwareAllocation, wanted: str = NOBODY) -> str:
     """Who the engine runs as; "" for whom its image names: device nodes belong to groups that only root of an unknown
     image is sure to pass."""
     return "" if VENDOR_DEVICES.get(grant.vendor, (None, (), ()))[1] else wanted
@@ -91,7 +91,7 @@ def engine_container(
     way_in: WayIn,
     engine: Engine,
     launch: LaunchSpec,
-    grant: HardwareGrant,
+    grant: HardwareAllocation,
     who: Mapping[str, str],
     artifact_id: int,
 ) -> ContainerSpec:
@@ -192,7 +192,7 @@ def shelf_container(*, name: str, who: Mapping[str, str], order: Mapping[str, An
         name=name,
         image=TOOLS_IMAGE,
         labels=who,
-        argv=("python3", "-m", "compose.tools.shelf"),
+        argv=("python3", "-m", "compose.tools.staging"),
         env=env,
         reads_input=reads_input,
         mounts={MODELS_VOLUME: (MODELS_PATH, "rw")},

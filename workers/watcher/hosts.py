@@ -13,7 +13,7 @@ from webapp.deployments.states import ReplicaState
 from workers.hosts.client import Events, HostClient
 from workers.runtime.base import LABEL_INSTALLATION, ContainerFacts, RuntimeFault
 from workers.watcher import logs, probing, pulling, rows
-from workers.watcher.board import Board
+from workers.watcher.cache import ReplicaCache
 from workers.watcher.rows import HostRow
 
 logger = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ ASKED = (ReplicaState.STARTING, ReplicaState.LOADING, ReplicaState.READY)
 class HostWatch:
     """One Docker engine, watched until cancelled."""
 
-    def __init__(self, host: HostRow, board: Board, installation: str) -> None:
+    def __init__(self, host: HostRow, cache: ReplicaCache, installation: str) -> None:
         self.host = host
-        self._board = board
+        self._cache = cache
         self._ours = {LABEL_INSTALLATION: installation}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         # Containers that have ended, as Docker says: their replicas' rows may say `ready` until a worker has looked.
@@ -115,7 +115,7 @@ class HostWatch:
         found = await docker.list(self._ours)
         self._ended = {facts.id for facts in found if facts.status == "exited"}
         ids: dict[str, set[int]] = {"replica": set(), "job": set()}
-        await self._board.refresh_all()
+        await self._cache.refresh_all()
         for facts in found:
             ids.get(facts.kind, set()).add(facts.row_id)
             # What has ended while nobody looked still has a log to be read; what is paused goes on without a new start.
@@ -146,11 +146,11 @@ class HostWatch:
     async def _follow(self, docker: HostClient, facts: ContainerFacts) -> None:
         if facts.kind == "replica":
             run = (facts.row_id, facts.generation, facts.attempt)
-            target = await self._board.refresh(facts.row_id)
+            target = await self._cache.refresh(facts.row_id)
             if target is None or target.run != run:
                 return
             if facts.status in GOING:
-                self._begin("probe", facts.id, probing.watch(self._board, run))
+                self._begin("probe", facts.id, probing.watch(self._cache, run))
             since = await rows.call(rows.log_until, run)
             log = logs.ReplicaLog(run, target.engine)
             self._begin("log", facts.id, logs.follow(docker, facts.id, since, log.flush))
@@ -159,16 +159,16 @@ class HostWatch:
             since = await rows.call(rows.job_log_until, step)
             self._begin("log", facts.id, logs.follow(docker, facts.id, since, logs.JobLog(step).flush))
 
-    async def attend(self) -> None:
+    async def tick(self) -> None:
         """Called every few seconds: pull what replicas wait for, and probe what an event was lost for."""
         if self._broke_at is not None:
             return  # while its Docker engine does not answer, nothing on it is touched
-        for target in self._board.on_host(self.host.id):
+        for target in self._cache.on_host(self.host.id):
             if target.state == ReplicaState.PULLING and target.image:
                 if ("pull", str(target.id)) not in self._tasks:
                     self._begin("pull", str(target.id), self._pull(target))
             elif self._is_to_ask(target):
-                self._begin("probe", target.container_id, probing.watch(self._board, target.run))
+                self._begin("probe", target.container_id, probing.watch(self._cache, target.run))
 
     def _is_to_ask(self, target: rows.Target) -> bool:
         """Nobody asks it, and somebody should. One that has ended is not unwell: its worker will say why it ended."""

@@ -18,7 +18,7 @@ from webapp.foundation.text import plain
 from workers.hosts.client import HostClient
 from workers.runtime.base import RuntimeFault
 from workers.watcher import rows
-from workers.watcher.board import Run
+from workers.watcher.cache import Run
 from workers.watcher.rows import JobRun
 
 logger = logging.getLogger(__name__)

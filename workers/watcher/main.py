@@ -8,7 +8,7 @@ from django.db.utils import DatabaseError
 
 from webapp.operations import heartbeats
 from workers.watcher import rows, sampling
-from workers.watcher.board import Board
+from workers.watcher.cache import ReplicaCache
 from workers.watcher.hosts import HostWatch
 
 logger = logging.getLogger(__name__)
@@ -20,20 +20,20 @@ HOSTS_EVERY_S = 10.0
 async def run() -> None:
     """Watch all hosts until cancelled."""
     installation = await _installation()
-    board = Board()
+    cache = ReplicaCache()
     watches: dict[int, tuple[HostWatch, asyncio.Task[None]]] = {}
     hosts_read_at = said_at = float("-inf")
-    samples = asyncio.create_task(sampling.run(board))
+    samples = asyncio.create_task(sampling.run(cache))
     try:
         while True:
             try:
                 if time.monotonic() - hosts_read_at >= HOSTS_EVERY_S:
-                    _follow_hosts(await rows.call(rows.hosts), watches, board, installation)
+                    _follow_hosts(await rows.call(rows.hosts), watches, cache, installation)
                     hosts_read_at = time.monotonic()
                 began = time.monotonic()
-                await board.refresh_all()
+                await cache.refresh_all()
                 for watch, _task in watches.values():
-                    await watch.attend()
+                    await watch.tick()
                 if time.monotonic() - said_at >= heartbeats.EVERY_S:
                     said_at = time.monotonic()
                     await rows.call(_say_alive, len(watches), said_at - began)
@@ -61,7 +61,10 @@ async def _installation() -> str:
 
 
 def _follow_hosts(
-    found: list[rows.HostRow], watches: dict[int, tuple[HostWatch, asyncio.Task[None]]], board: Board, installation: str
+    found: list[rows.HostRow],
+    watches: dict[int, tuple[HostWatch, asyncio.Task[None]]],
+    cache: ReplicaCache,
+    installation: str,
 ) -> None:
     """Begin with new hosts, end with removed ones, begin again where the endpoint changed or the task died."""
     wanted = {host.id: host for host in found}
@@ -73,5 +76,5 @@ def _follow_hosts(
             del watches[host_id]
     for host in found:
         if host.id not in watches:
-            watch = HostWatch(host, board, installation)
+            watch = HostWatch(host, cache, installation)
             watches[host.id] = (watch, asyncio.create_task(watch.run()))

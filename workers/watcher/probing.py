@@ -12,7 +12,7 @@ from webapp.deployments.states import ReplicaState
 from webapp.engines.base import ProbeOutcome, ProbeSpec, Readiness
 from workers.hosts.asker import LATE, ask
 from workers.watcher import answers, rows
-from workers.watcher.board import Board, Run
+from workers.watcher.cache import ReplicaCache, Run
 from workers.watcher.rows import Target
 
 logger = logging.getLogger(__name__)
@@ -27,14 +27,14 @@ AGAIN_S = 1.0
 MAX_FAILURES = 3
 
 
-async def watch(board: Board, run: Run) -> None:
+async def watch(cache: ReplicaCache, run: Run) -> None:
     """Prove the run ready while it loads, and that it stays well afterwards; returns when the run is over."""
-    while (target := board.get(run)) is not None:
+    while (target := cache.get(run)) is not None:
         try:
             if target.state in (S.STARTING, S.LOADING):
-                await _until_ready(board, run)
+                await _until_ready(cache, run)
             elif target.state == S.READY:
-                await _while_ready(board, run)
+                await _while_ready(cache, run)
             else:
                 await asyncio.sleep(LONGEST_PAUSE_S)
         except DatabaseError as error:
@@ -42,16 +42,16 @@ async def watch(board: Board, run: Run) -> None:
             await asyncio.sleep(LONGEST_PAUSE_S)
 
 
-async def _until_ready(board: Board, run: Run) -> None:
+async def _until_ready(cache: ReplicaCache, run: Run) -> None:
     """Ask quickly at first, then ever more slowly: a short load is noticed at once, a long one costs little."""
     began = time.monotonic()
     told = ""
-    while (target := board.get(run)) is not None and target.state in (S.STARTING, S.LOADING):
+    while (target := cache.get(run)) is not None and target.state in (S.STARTING, S.LOADING):
         answer = await _what_is_missing(target)
         if answer is None:
             if await rows.call(rows.mark_ready, target, await _capabilities(target)):
                 logger.info("replica %s is ready", target.id)
-            await board.refresh(target.id)  # not moved: the worker has yet to write that it is loading
+            await cache.refresh(target.id)  # not moved: the worker has yet to write that it is loading
         elif answer and answer != told and target.state == S.LOADING:
             told = answer
             await rows.call(rows.record_answer, target, answer)
@@ -59,19 +59,19 @@ async def _until_ready(board: Board, run: Run) -> None:
         await asyncio.sleep(min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, waited_s / 20)))
 
 
-async def _while_ready(board: Board, run: Run) -> None:
+async def _while_ready(cache: ReplicaCache, run: Run) -> None:
     failures = 0
-    await _learn(board.get(run))
-    while (target := board.get(run)) is not None and target.state == S.READY:
+    await _learn(cache.get(run))
+    while (target := cache.get(run)) is not None and target.state == S.READY:
         answered = await _is_healthy(target)
         if answered and _is_proof_old(target):
-            answered = await _has_been_proven(board, target)
+            answered = await _has_been_proven(cache, target)
         failures = 0 if answered else failures + 1
         if failures >= MAX_FAILURES:
             text = f"{failures} consecutive health checks failed."
             if await rows.call(rows.mark_unwell, target, text):
                 logger.warning("replica %s: %s", target.id, text)
-            await board.refresh(target.id)
+            await cache.refresh(target.id)
             failures = 0
         await asyncio.sleep(AGAIN_S if failures else HEALTH_EVERY_S)
 
@@ -83,16 +83,16 @@ def _is_proof_old(target: Target) -> bool:
     return (timezone.now() - target.proven_at).total_seconds() > PROVEN_FOR_S - HEALTH_EVERY_S / 2
 
 
-async def _has_been_proven(board: Board, target: Target) -> bool:
+async def _has_been_proven(cache: ReplicaCache, target: Target) -> bool:
     """A real request answered: somebody else's lately, or ours now. Late under load is not failure."""
-    fresh = await board.refresh(target.id)
+    fresh = await cache.refresh(target.id)
     if fresh is not None and not _is_proof_old(fresh):
         return True
     outcome = await _ask(target, target.engine.completion_probe(target.upstream_model, target.options))
     verdict = target.engine.classify_completion(outcome)
     if verdict == Readiness.READY:
         await rows.call(rows.record_proof, target.id)
-        await board.refresh(target.id)
+        await cache.refresh(target.id)
         return True
     return verdict == Readiness.REFUSED and (outcome.error or "").startswith(LATE)
 

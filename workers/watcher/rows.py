@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from webapp import engines
 from webapp.deployments import lifecycle, workload
-from webapp.deployments.lifecycle import Why
+from webapp.deployments.lifecycle import Reason
 from webapp.deployments.models import LogChunk, Replica
 from webapp.deployments.services import RECONCILE as RECONCILE_REPLICA
 from webapp.deployments.states import ReplicaState
@@ -148,7 +148,7 @@ def mark_ready(seen: Target, capabilities: dict[str, Any]) -> bool:
         return False
     now = timezone.now()
     return lifecycle.move(
-        row, S.LOADING, S.READY, Why("", "passed the health check (a test completion)"),
+        row, S.LOADING, S.READY, Reason("", "passed the health check (a test completion)"),
         ready_at=now, proven_at=now, progress=None, progress_text="", capabilities=capabilities,
     )  # fmt: skip
 
@@ -167,7 +167,7 @@ def mark_unwell(seen: Target, text: str) -> bool:
     row = _row_of(seen, S.READY)
     if row is None:
         return False
-    why = Why(lifecycle.UNHEALTHY, text, "It is restarted unless it answers soon.")
+    why = Reason(lifecycle.UNHEALTHY, text, "It is restarted unless it answers soon.")
     return lifecycle.move(row, S.READY, S.LOADING, why, ready_at=None, proven_at=None, progress_at=timezone.now())
 
 
@@ -180,7 +180,7 @@ def record_pull_failed(seen: Target, text: str) -> None:
     """The image could not be had: pulling -> failed, tried again later."""
     row = _row_of(seen, S.PULLING)
     if row is not None:
-        why = Why(
+        why = Reason(
             "image_missing",
             f"The image {seen.image} could not be pulled: {text}"[:480],
             "Check the image name and the host's access to its registry, or `docker load` the image there.",

@@ -23,7 +23,7 @@ from workers.hosts.client import HostClient
 from workers.hosts.connection import HostConnection
 from workers.runtime.base import ContainerMissing, RuntimeFault
 from workers.watcher import readings, rows
-from workers.watcher.board import Board
+from workers.watcher.cache import ReplicaCache
 from workers.watcher.readings import Machine, Usage
 from workers.watcher.rows import Target
 
@@ -81,7 +81,7 @@ class Memory:
         self.counters = {subject: seen for subject, seen in self.counters.items() if seen[0] >= before}
 
 
-async def run(board: Board) -> None:
+async def run(cache: ReplicaCache) -> None:
     """Sample until cancelled. Whatever goes wrong costs a round, never the loop."""
     memory = Memory()
     places: list[Place] = []
@@ -92,7 +92,7 @@ async def run(board: Board) -> None:
         try:
             if now - read_at >= HOSTS_EVERY_S:
                 places, read_at = await rows.call(_places), now
-            await rows.call(services.record, await measure(places, board, memory))
+            await rows.call(services.record, await measure(places, cache, memory))
             if now - thinned_at >= THIN_OUT_EVERY_S:
                 await rows.call(services.thin_out)
                 thinned_at = now
@@ -102,10 +102,10 @@ async def run(board: Board) -> None:
             logger.exception("a round of samples failed")
 
 
-async def measure(places: list[Place], board: Board, memory: Memory) -> list[Reading]:
+async def measure(places: list[Place], cache: ReplicaCache, memory: Memory) -> list[Reading]:
     """One round over all hosts, side by side."""
     memory.forget(time.monotonic() - 10 * EVERY_S)
-    found = await asyncio.gather(*(_host(each, board.on_host(each.id), memory) for each in places))
+    found = await asyncio.gather(*(_host(each, cache.on_host(each.id), memory) for each in places))
     return [reading for part in found for reading in part]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from webapp import engines
-from webapp.engines.base import HardwareGrant, ModelFiles
+from webapp.engines.base import HardwareAllocation, ModelFiles
 from webapp.engines.llamacpp.adapter import LlamaCpp
 from webapp.engines.llamacpp.memory import settings_of
 from webapp.engines.llamacpp.options import LlamaCppOptions
@@ -18,8 +18,8 @@ from webapp.planner.memory import estimate_of
 
 ENGINE = LlamaCpp()
 MODEL = ModelFiles("/models/7/model.gguf", "smollm2", "gguf")
-CPU = HardwareGrant("cpu", cpu_count=4)
-GPU = HardwareGrant("nvidia", ("GPU-1",), cpu_count=16)
+CPU = HardwareAllocation("cpu", cpu_count=4)
+GPU = HardwareAllocation("nvidia", ("GPU-1",), cpu_count=16)
 
 # llama-server's own flags at 0c1e57098 (common/arg.cpp): nothing else may appear in argv.
 FLAGS = {
@@ -49,7 +49,7 @@ FLAGS = {
 }
 
 
-def flags(options: LlamaCppOptions, hardware: HardwareGrant = CPU) -> dict[str, str]:
+def flags(options: LlamaCppOptions, hardware: HardwareAllocation = CPU) -> dict[str, str]:
     """argv as a dict; fails on anything that is not a known flag with its value."""
     rest = list(ENGINE.launch(MODEL, options, hardware).argv)
     found: dict[str, str] = {}
@@ -98,12 +98,14 @@ def test_context_of_a_slot_is_rounded_so_that_the_planner_and_the_server_agree()
         ({}, CPU, "4"),
         ({"threads": 2}, CPU, "2"),
         ({"threads": 64}, CPU, "4"),
-        ({}, HardwareGrant("cpu", cpu_count=0), "1"),
+        ({}, HardwareAllocation("cpu", cpu_count=0), "1"),
         ({}, GPU, "8"),
         ({"gpu_layers": 10}, GPU, "16"),
     ],
 )
-def test_threads_never_exceed_the_grant(options: dict[str, int], hardware: HardwareGrant, threads: str) -> None:
+def test_threads_never_exceed_the_allocation(
+    options: dict[str, int], hardware: HardwareAllocation, threads: str
+) -> None:
     assert flags(LlamaCppOptions(**options), hardware)["--threads"] == threads
 
 
@@ -130,11 +132,11 @@ def test_options_for_embeddings_and_files_in_memory() -> None:
         (ModelFiles("/m.gguf", "--rpc", "gguf"), {}, CPU, "begin with a dash"),
         (MODEL, {"flash_attention": "off", "cache_type_v": "q8_0"}, CPU, "needs flash attention"),
         (MODEL, {"context_length": 1_048_576, "parallel_slots": 64}, CPU, "out of range"),
-        (MODEL, {}, HardwareGrant("abacus"), "no llama.cpp image"),  # type: ignore[arg-type]
+        (MODEL, {}, HardwareAllocation("abacus"), "no llama.cpp image"),  # type: ignore[arg-type]
     ],
 )
 def test_what_does_not_fit_together_is_refused_with_a_sentence(
-    model: ModelFiles, options: dict[str, object], hardware: HardwareGrant, words: str
+    model: ModelFiles, options: dict[str, object], hardware: HardwareAllocation, words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
         ENGINE.launch(model, LlamaCppOptions.model_validate(options), hardware)
@@ -201,7 +203,7 @@ def test_memory_terms_follow_the_options() -> None:
 
 
 def test_several_cards_share_the_weights_and_each_has_working_memory_of_its_own() -> None:
-    pair = HardwareGrant("nvidia", ("GPU-1", "GPU-2"), cpu_count=16)
+    pair = HardwareAllocation("nvidia", ("GPU-1", "GPU-2"), cpu_count=16)
     facts = ModelFacts("llama", layers=4, layer_bytes=(100, 100, 100, 100), weights_bytes=400, mapped_bytes=400)
     one, two = (estimate_of(ENGINE.memory_terms(facts, LlamaCppOptions(), grant)) for grant in (GPU, pair))
     assert one.bytes_of("weights") == two.bytes_of("weights")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from webapp.engines.base import HardwareGrant, ModelFiles
+from webapp.engines.base import HardwareAllocation, ModelFiles
 from webapp.engines.llamacpp.adapter import LlamaCpp
 
 FOLDER = Path(__file__).resolve().parents[3] / "compose" / "engines" / "llamacpp"
@@ -35,7 +35,7 @@ def test_every_flag_of_a_launch_is_known_to_the_image(flags, options):
     spec = engine.launch(
         ModelFiles("/models/1/a.gguf", "chat", "gguf"),
         engine.Options.model_validate(options),
-        HardwareGrant(vendor="cpu", cpu_count=2),
+        HardwareAllocation(vendor="cpu", cpu_count=2),
     )
     known = {name for flag in flags.FLAGS for name in (*flag.names, *flag.negative)}
     assert {word for word in spec.argv if word.startswith("--")} <= known

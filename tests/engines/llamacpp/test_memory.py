@@ -156,29 +156,29 @@ def test_what_fits_fits() -> None:
 
 
 def test_refusal_names_the_longest_context_that_fits() -> None:
-    room = Capacity(estimate(LLAMA_8B, context=16384).host_bytes)
-    found = suggest(LLAMA_8B, Settings(131072), room)
+    headroom = Capacity(estimate(LLAMA_8B, context=16384).host_bytes)
+    found = suggest(LLAMA_8B, Settings(131072), headroom)
     assert found.text == "fits with context 16384"
     assert found.settings is not None
-    assert room.holds(memory.estimate(LLAMA_8B, found.settings))
+    assert headroom.holds(memory.estimate(LLAMA_8B, found.settings))
 
 
 def test_refusal_offers_a_smaller_cache_before_a_tiny_context() -> None:
-    room = Capacity(LLAMA_8B.weights_bytes + GIB + 100 * MIB)
-    found = suggest(LLAMA_8B, Settings(32768, parallel=4), room)
+    headroom = Capacity(LLAMA_8B.weights_bytes + GIB + 100 * MIB)
+    found = suggest(LLAMA_8B, Settings(32768, parallel=4), headroom)
     assert found.text == "fits with a q8_0 cache and context 3584"
     assert found.settings is not None
-    assert room.holds(memory.estimate(LLAMA_8B, found.settings))
+    assert headroom.holds(memory.estimate(LLAMA_8B, found.settings))
 
 
 def test_refusal_offers_fewer_layers_on_the_gpu() -> None:
-    room = Capacity(64 * GIB, 10 * GIB)
-    found = suggest(LLAMA_8B, Settings(gpu_layers=-1), room)
+    headroom = Capacity(64 * GIB, 10 * GIB)
+    found = suggest(LLAMA_8B, Settings(gpu_layers=-1), headroom)
     assert re.fullmatch(r"fits with (\d+) layers on the GPU", found.text)
     assert found.settings is not None
-    assert room.holds(memory.estimate(LLAMA_8B, found.settings))
+    assert headroom.holds(memory.estimate(LLAMA_8B, found.settings))
     more = replace(found.settings, gpu_layers=found.settings.gpu_layers + 1)
-    assert not room.holds(memory.estimate(LLAMA_8B, more))
+    assert not headroom.holds(memory.estimate(LLAMA_8B, more))
 
 
 def test_refusal_offers_a_smaller_quantisation_last() -> None:

@@ -11,7 +11,7 @@ from webapp.engines.base import (
     EngineOptions,
     ExitFacts,
     ExitReason,
-    HardwareGrant,
+    HardwareAllocation,
     LaunchSpec,
     LogFact,
     ModelFiles,
@@ -44,7 +44,7 @@ class Toy(Engine):
         """It runs on processors."""
         return (IMAGE,) if vendor == "cpu" else ()
 
-    def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
+    def launch(self, model: ModelFiles, options: Any, hardware: HardwareAllocation) -> LaunchSpec:
         """Its port and name are arguments, its mood is in the environment."""
         argv = ["--port", str(self.port), "--name", model.alias, "--stickers", str(options.stickers)]
         return LaunchSpec(argv, {"TOY_MOOD": options.mood}, self.port, MIB, ("/tmp",), f"toy-{model.alias}")
@@ -82,10 +82,10 @@ class Toy(Engine):
         """Its own way to break."""
         return exits.explain(facts)
 
-    def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> list[Term]:
+    def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareAllocation) -> list[Term]:
         """Weights, stickers and clockwork."""
         return list(memory.estimate(meta, options).terms)
 
-    def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareGrant, room: Capacity) -> str:
+    def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareAllocation, headroom: Capacity) -> str:
         """Fewer stickers."""
-        return memory.suggest(meta, options, room)
+        return memory.suggest(meta, options, headroom)

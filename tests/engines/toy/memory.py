@@ -19,7 +19,7 @@ def estimate(facts: ModelFacts, options: ToyOptions) -> Estimate:
     )
 
 
-def suggest(facts: ModelFacts, options: ToyOptions, room: Capacity) -> str:
+def suggest(facts: ModelFacts, options: ToyOptions, headroom: Capacity) -> str:
     """Fewer stickers, when that is enough."""
     fewer = options.model_copy(update={"stickers": 1})
-    return "fits with 1 sheet of stickers" if room.holds(estimate(facts, fewer)) else ""
+    return "fits with 1 sheet of stickers" if headroom.holds(estimate(facts, fewer)) else ""

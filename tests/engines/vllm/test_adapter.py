@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from webapp.engines.base import ExitCode, ExitFacts, HardwareGrant, ModelFiles, ProbeOutcome, Readiness
+from webapp.engines.base import ExitCode, ExitFacts, HardwareAllocation, ModelFiles, ProbeOutcome, Readiness
 from webapp.engines.vllm.adapter import Vllm
 from webapp.engines.vllm.options import VllmOptions
 from webapp.planner.facts import ModelFacts
@@ -12,8 +12,8 @@ from webapp.planner.memory import GIB, Capacity, estimate_of
 
 ENGINE = Vllm()
 MODEL = ModelFiles("/models/7/model.safetensors", "smollm2", "safetensors")
-CPU = HardwareGrant("cpu", cpu_count=2)
-CARD = HardwareGrant("nvidia", device_ids=("GPU-1",), cpu_count=8)
+CPU = HardwareAllocation("cpu", cpu_count=2)
+CARD = HardwareAllocation("nvidia", device_ids=("GPU-1",), cpu_count=8)
 FACTS = ModelFacts("llama", layers=30, weights_bytes=269_060_552)
 
 
@@ -38,7 +38,7 @@ def test_on_a_card_the_cache_is_a_flag_and_nothing_is_left_to_a_share_of_the_car
 
 
 def test_several_cards_share_model_and_cache_in_equal_parts() -> None:
-    pair = HardwareGrant("nvidia", device_ids=("GPU-1", "GPU-2"), cpu_count=8)
+    pair = HardwareAllocation("nvidia", device_ids=("GPU-1", "GPU-2"), cpu_count=8)
     argv = ENGINE.launch(MODEL, VllmOptions(cache_gib=4), pair).argv
     assert argv[argv.index("--tensor-parallel-size") + 1] == "2"
     assert argv[argv.index("--kv-cache-memory-bytes") + 1] == str(2 * GIB)

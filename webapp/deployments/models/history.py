@@ -1,4 +1,4 @@
-"""What is written down about replicas: their diary and their logs."""
+"""What is written down about replicas: their events and their logs."""
 
 from typing import ClassVar
 
@@ -8,9 +8,9 @@ from webapp.deployments.models.serving import Deployment, Replica
 
 
 class ReplicaEvent(models.Model):
-    """The diary: one row per move, in the move's own transaction. Appended, never changed."""
+    """The events of a deployment: one row per move, in the move's own transaction. Appended, never changed."""
 
-    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="diary")
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="events")
     # The replica's number in its deployment: the row may be gone long before its history.
     replica_ordinal = models.PositiveIntegerField(null=True)
     revision_number = models.PositiveIntegerField(null=True)

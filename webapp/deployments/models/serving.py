@@ -174,7 +174,7 @@ class Revision(SpecColumns):
 
 
 class Rollout(models.Model):
-    """One change of what runs, from the wish to the last new replica."""
+    """One change of what runs, from the request to the last new replica."""
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="rollouts")
     number = models.PositiveIntegerField()
@@ -184,7 +184,7 @@ class Rollout(models.Model):
         max_length=10, choices=[(s.value, s.value) for s in RolloutState], default=RolloutState.RUNNING
     )
     reason = models.CharField(max_length=500, blank=True)
-    may_gap = models.BooleanField(default=False)
+    allow_downtime = models.BooleanField(default=False)
     actor = models.CharField(max_length=150, blank=True)
     started_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -248,7 +248,7 @@ class ReplicaQuerySet(models.QuerySet["Replica"]):
         return self if user.is_superuser else self.filter(deployment__team__members=user)
 
     def present(self) -> "ReplicaQuerySet":
-        """All but those that were replaced and have ended; of those, only logs and diary are of interest."""
+        """All but those that were replaced and have ended; of those, only logs and events are of interest."""
         return self.exclude(retired_at__isnull=False, state=ReplicaState.STOPPED)
 
     def on_host(self, host_id: int) -> "ReplicaQuerySet":
@@ -321,14 +321,14 @@ class Replica(Leased):
         return self.deployment if revision is None or revision.artifact_id is None else revision
 
     @property
-    def wish(self) -> Desired:
+    def desired(self) -> Desired:
         """What is wanted of this one replica."""
         desired = Desired(self.deployment.desired_state)
         return Desired.STOPPED if desired == Desired.RUNNING and self.retired_at is not None else desired
 
     @property
-    def holder(self) -> str:
-        """The name under which this replica books memory and addresses."""
+    def reservation_owner(self) -> str:
+        """The name under which this replica reserves memory and addresses."""
         return f"replica:{self.pk}"
 
     @property

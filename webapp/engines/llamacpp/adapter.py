@@ -16,7 +16,7 @@ from webapp.engines.base import (
     EngineOptions,
     ExitFacts,
     ExitReason,
-    HardwareGrant,
+    HardwareAllocation,
     LaunchSpec,
     LogFact,
     ModelFiles,
@@ -102,7 +102,7 @@ class LlamaCpp(Engine):
         vectors = ("rerank" if pooling == "rank" else "embeddings",) if options.embeddings else ()
         return (*(_GENERATING if meta.generates else ()), *vectors, *_ALWAYS)
 
-    def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
+    def launch(self, model: ModelFiles, options: Any, hardware: HardwareAllocation) -> LaunchSpec:
         """argv, environment and limits. `options` is a LlamaCppOptions.
 
         Raises ValueError (a sentence for people) for a wrong format, hardware without image, or options that
@@ -137,7 +137,7 @@ class LlamaCpp(Engine):
         at = launch.argv.index("--host") + 1
         return replace(launch, argv=[*launch.argv[:at], path, *launch.argv[at + 1 :]])
 
-    def _check(self, model: ModelFiles, options: LlamaCppOptions, hardware: HardwareGrant) -> None:
+    def _check(self, model: ModelFiles, options: LlamaCppOptions, hardware: HardwareAllocation) -> None:
         if model.format not in self.formats:
             raise ValueError(f"llama.cpp serves GGUF files, not {model.format}.")
         if not self.images(hardware.vendor):
@@ -162,7 +162,7 @@ class LlamaCpp(Engine):
         }
 
     @staticmethod
-    def threads(options: LlamaCppOptions, hardware: HardwareGrant) -> int:
+    def threads(options: LlamaCppOptions, hardware: HardwareAllocation) -> int:
         """CPU threads: what was asked for, never more than the CPUs granted."""
         most = max(1, hardware.cpu_count)
         wanted = options.threads or most
@@ -232,13 +232,13 @@ class LlamaCpp(Engine):
         """Why it is not running, from everything known together."""
         return exits.explain(facts)
 
-    def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> list[Term]:
+    def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareAllocation) -> list[Term]:
         """Weights, cache and working memory of all slots, and what the program takes beside them."""
         return list(memory.estimate(meta, memory.settings_of(options, hardware)).terms)
 
-    def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareGrant, room: Capacity) -> str:
+    def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareAllocation, headroom: Capacity) -> str:
         """A shorter context, a smaller cache, one slot, fewer layers on the GPU or a smaller quantisation."""
-        return memory.suggest(meta, memory.settings_of(options, hardware), room).text
+        return memory.suggest(meta, memory.settings_of(options, hardware), headroom).text
 
 
 _PROPS = ("chat_template_caps", "modalities", "default_generation_settings")

@@ -7,7 +7,7 @@ cache and output are exact; compute buffers depend on the whole graph and are es
 
 from dataclasses import dataclass, replace
 
-from webapp.engines.base import HardwareGrant
+from webapp.engines.base import HardwareAllocation
 from webapp.engines.llamacpp.options import LlamaCppOptions
 from webapp.planner import ggml
 from webapp.planner.facts import Basis, ModelFacts
@@ -59,7 +59,7 @@ class Suggestion:
     settings: Settings | None = None  # the changed settings, when it is a change of settings
 
 
-def settings_of(options: LlamaCppOptions, hardware: HardwareGrant) -> Settings:
+def settings_of(options: LlamaCppOptions, hardware: HardwareAllocation) -> Settings:
     """What the options come to on this hardware."""
     return Settings(
         context=options.context_length,
@@ -163,13 +163,13 @@ def checkpoint_bytes(facts: ModelFacts, settings: Settings) -> int:
     return settings.checkpoints * (kv_bytes(windowed, settings) + facts.recurrent_bytes * settings.parallel)
 
 
-def suggest(facts: ModelFacts, settings: Settings, room: Capacity) -> Suggestion:
+def suggest(facts: ModelFacts, settings: Settings, headroom: Capacity) -> Suggestion:
     """The nearest change that would fit; none when it fits as it is.
 
     Tried in this order: a shorter context, a cache of half the size, one slot, fewer layers on the GPU, a smaller
     quantisation.
     """
-    if _has_room(facts, settings, room):
+    if _has_room(facts, settings, headroom):
         return Suggestion()
     small_cache = replace(settings, cache_type_k="q8_0", cache_type_v="q8_0")
     tries: list[tuple[str, Settings]] = [("", settings)]
@@ -178,49 +178,49 @@ def suggest(facts: ModelFacts, settings: Settings, room: Capacity) -> Suggestion
     if settings.parallel > 1:
         tries += [("one slot", replace(settings, parallel=1))]
     for words, changed in tries:
-        if words and _has_room(facts, changed, room):
+        if words and _has_room(facts, changed, headroom):
             return Suggestion(f"fits with {words}", changed)
-        context = _longest_context(facts, changed, room)
+        context = _longest_context(facts, changed, headroom)
         if context and context >= min(2048, settings.context // 4):
             text = f"fits with {f'{words} and ' if words else ''}context {context}"
             return Suggestion(text, replace(changed, context=context))
-    layers = _most_gpu_layers(facts, settings, room)
+    layers = _most_gpu_layers(facts, settings, headroom)
     if layers is not None:
         return Suggestion(f"fits with {layers} layers on the GPU", replace(settings, gpu_layers=layers))
-    return Suggestion(_smaller_quantisation(facts, settings, room))
+    return Suggestion(_smaller_quantisation(facts, settings, headroom))
 
 
-def _has_room(facts: ModelFacts, settings: Settings, room: Capacity) -> bool:
-    return room.holds(estimate(facts, settings))
+def _has_room(facts: ModelFacts, settings: Settings, headroom: Capacity) -> bool:
+    return headroom.holds(estimate(facts, settings))
 
 
-def _longest_context(facts: ModelFacts, settings: Settings, room: Capacity) -> int:
+def _longest_context(facts: ModelFacts, settings: Settings, headroom: Capacity) -> int:
     """The longest context below the wanted one that fits, in whole steps; 0 when not even one step does."""
     low, high = 0, (settings.cells_per_slot - 1) // CELL_STEP
     while low < high:
         middle = (low + high + 1) // 2
-        if _has_room(facts, replace(settings, context=middle * CELL_STEP), room):
+        if _has_room(facts, replace(settings, context=middle * CELL_STEP), headroom):
             low = middle
         else:
             high = middle - 1
     return low * CELL_STEP
 
 
-def _most_gpu_layers(facts: ModelFacts, settings: Settings, room: Capacity) -> int | None:
+def _most_gpu_layers(facts: ModelFacts, settings: Settings, headroom: Capacity) -> int | None:
     if not settings.gpu_layers:
         return None
     most = facts.layers if settings.gpu_layers < 0 else min(settings.gpu_layers - 1, facts.layers)
     for layers in range(most, 0, -1):
-        if _has_room(facts, replace(settings, gpu_layers=layers), room):
+        if _has_room(facts, replace(settings, gpu_layers=layers), headroom):
             return layers
     return None
 
 
-def _smaller_quantisation(facts: ModelFacts, settings: Settings, room: Capacity) -> str:
+def _smaller_quantisation(facts: ModelFacts, settings: Settings, headroom: Capacity) -> str:
     found = estimate(facts, settings)
     weights = facts.mapped_bytes or facts.weights_bytes
     beside = max(0, (found.gpu_bytes or found.host_bytes) - weights)
-    left = (room.gpu_bytes or room.host_bytes) - beside
+    left = (headroom.gpu_bytes or headroom.host_bytes) - beside
     for name, bits in SMALLER:
         if bits < facts.bits_per_weight and facts.parameters * bits / 8 <= left:
             return f"fits as {name}"

@@ -16,7 +16,7 @@ from webapp.engines.base import (
     EngineOptions,
     ExitFacts,
     ExitReason,
-    HardwareGrant,
+    HardwareAllocation,
     LaunchSpec,
     LogFact,
     ModelFiles,
@@ -107,7 +107,7 @@ class Vllm(Engine):
             return f"vLLM has no kernel for {name} with {bits} bits on processors. Use {instead}."
         return "" if has_kernel else _NO_KERNEL.format(name=name)
 
-    def launch(self, model: ModelFiles, options: Any, hardware: HardwareGrant) -> LaunchSpec:
+    def launch(self, model: ModelFiles, options: Any, hardware: HardwareAllocation) -> LaunchSpec:
         """argv, environment and limits. `options` is a VllmOptions; the model is its folder.
 
         Raises ValueError (a sentence for people) for a wrong format or hardware without image.
@@ -138,7 +138,7 @@ class Vllm(Engine):
         return replace(launch, argv=[*launch.argv, "--uds", path])
 
     @staticmethod
-    def _environment(options: VllmOptions, hardware: HardwareGrant) -> dict[str, str]:
+    def _environment(options: VllmOptions, hardware: HardwareAllocation) -> dict[str, str]:
         environment = {
             "HF_HUB_OFFLINE": "1",
             "TRANSFORMERS_OFFLINE": "1",
@@ -190,13 +190,13 @@ class Vllm(Engine):
         """Why it is not running, from everything known together."""
         return exits.explain(facts)
 
-    def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareGrant) -> list[Term]:
+    def memory_terms(self, meta: ModelFacts, options: Any, hardware: HardwareAllocation) -> list[Term]:
         """Weights, the cache as it was asked for, and what the programs take."""
         return list(memory.estimate(meta, options.cache_gib * GIB, _cards(hardware)).terms)
 
-    def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareGrant, room: Capacity) -> str:
+    def suggest(self, meta: ModelFacts, options: Any, hardware: HardwareAllocation, headroom: Capacity) -> str:
         """A smaller cache."""
-        return memory.suggest(meta, options.cache_gib * GIB, _cards(hardware), room)
+        return memory.suggest(meta, options.cache_gib * GIB, _cards(hardware), headroom)
 
 
 def _divides(meta: ModelFacts, gpus: int) -> bool:
@@ -208,6 +208,6 @@ def _divides(meta: ModelFacts, gpus: int) -> bool:
     return meta.heads % gpus == 0 and more % fewer == 0
 
 
-def _cards(hardware: HardwareGrant) -> int:
+def _cards(hardware: HardwareAllocation) -> int:
     """How many GPUs share the model; 0 on processors."""
     return 0 if hardware.vendor == "cpu" else max(1, len(hardware.device_ids))

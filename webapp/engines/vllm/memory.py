@@ -25,11 +25,11 @@ def estimate(facts: ModelFacts, cache_bytes: int, cards: int) -> Estimate:
     return estimate_of(terms)
 
 
-def suggest(facts: ModelFacts, cache_bytes: int, cards: int, room: Capacity) -> str:
+def suggest(facts: ModelFacts, cache_bytes: int, cards: int, headroom: Capacity) -> str:
     """The largest cache of whole GiB below the wanted one that would fit, in words; empty when none would, or all."""
-    if room.holds(estimate(facts, cache_bytes, cards)):
+    if headroom.holds(estimate(facts, cache_bytes, cards)):
         return ""
     for size in range(cache_bytes // GIB - 1, 0, -1):
-        if room.holds(estimate(facts, size * GIB, cards)):
+        if headroom.holds(estimate(facts, size * GIB, cards)):
             return f"fits with a cache of {size} GiB"
     return ""

@@ -63,7 +63,7 @@ def _usage_record(
     exchange: Finished, principal: Principal, deployment: Deployment, outcome: str, status: int, duration_s: float
 ) -> UsageRecord:
     """Positional, in the record's order: keywords would cost a microsecond."""
-    reply, wish, replica = exchange.reply, exchange.wish, exchange.replica
+    reply, parsed, replica = exchange.reply, exchange.parsed, exchange.replica
     ttft_ms = max_gap_ms = None
     if reply is None:
         prompt_tokens = completion_tokens = None
@@ -85,7 +85,7 @@ def _usage_record(
         exchange.request_id,
         status,
         outcome,
-        wish is not None and wish.stream,
+        parsed is not None and parsed.stream,
         prompt_tokens,
         completion_tokens,
         "none" if reply is None else reply.counted_by,

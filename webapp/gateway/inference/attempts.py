@@ -11,7 +11,7 @@ from webapp.gateway.http.receiver import Receiver
 from webapp.gateway.http.request import Request
 from webapp.gateway.http.upstream import Upstream
 from webapp.gateway.inference import engine_request
-from webapp.gateway.inference.request_body import Wish
+from webapp.gateway.inference.request_body import ParsedRequest
 from webapp.gateway.inference.shared import Shared
 from webapp.gateway.routing.directory import Deployment, choose
 from webapp.gateway.routing.replicas import Replica
@@ -44,7 +44,7 @@ class Attempts(msgspec.Struct, eq=False):
     """
 
     caller: Caller
-    wish: Wish
+    parsed: ParsedRequest
     replica: Replica | None = None
     upstream: Upstream | None = None
     chunks: int = 0
@@ -118,6 +118,6 @@ class Attempts(msgspec.Struct, eq=False):
         self.sent_at = now
         caller = self.caller
         path, request_id = caller.target.engine_path, caller.request_id
-        engine_request.send(upstream, caller, caller.request, path, replica, request_id, self.wish.sent)
+        engine_request.send(upstream, caller, caller.request, path, replica, request_id, self.parsed.sent)
         if caller.front.is_full:
             upstream.pause()

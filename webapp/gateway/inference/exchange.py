@@ -64,7 +64,7 @@ class Exchange(msgspec.Struct, eq=False):
     phase: ExchangePhase = NEW
     principal: Principal | None = None
     deployment: Deployment | None = None
-    wish: request_body.Wish | None = None
+    parsed: request_body.ParsedRequest | None = None
     reply: DocumentReply | StreamReply | None = None
     _admitted: Admitted | None = None
     _attempts: Attempts | None = None
@@ -198,10 +198,10 @@ class Exchange(msgspec.Struct, eq=False):
     def response_started(self, head: ResponseHead) -> Callable[[bytes], None]:
         attempts, admitted = self._attempts, self._admitted
         assert attempts is not None and admitted is not None
-        wish = attempts.wish
-        wish.sent = b""
+        parsed = attempts.parsed
+        parsed.sent = b""
         if admitted.held_bytes:
-            self.shared.admission.keep(admitted, len(wish.kept))
+            self.shared.admission.keep(admitted, len(parsed.kept))
         if not 200 <= head.status < 300:
             self.phase = INTO_REFUSED[self.phase]
             self._refusal = EngineRefusal(head.status)
@@ -214,8 +214,8 @@ class Exchange(msgspec.Struct, eq=False):
             own_lines += cors.lines(self.request.fields.get(b"origin"))
         lines = reply_head.build(head, self.request.version, own_lines, front.keeps_alive())
         if lines.is_stream:
-            usages = wish.choices * wish.prompts if self.deployment.entry.usage_per_choice else 1
-            stream = self.reply = StreamReply(head.status, lines, front.write, wish.hide_usage, usages)
+            usages = parsed.choices * parsed.prompts if self.deployment.entry.usage_per_choice else 1
+            stream = self.reply = StreamReply(head.status, lines, front.write, parsed.hide_usage, usages)
             if attempts.upstream is not None:
                 attempts.upstream.send_events_to(stream.event)
             return stream.data
@@ -310,14 +310,14 @@ class Exchange(msgspec.Struct, eq=False):
         if target.deployment is not None:
             self.deployment = admission.find(admitted, None)
         content_type = request.fields.get(b"content-type", b"")
-        wish = self.wish = request_body.read(target.endpoint, content_type, self._body)
-        deployment = self.deployment = self.deployment or admission.find(admitted, wish.model)
+        parsed = self.parsed = request_body.read(target.endpoint, content_type, self._body)
+        deployment = self.deployment = self.deployment or admission.find(admitted, parsed.model)
         admission.admit_to_model(admitted, deployment)
-        known, wish.known = wish.known, None
+        known, parsed.known = parsed.known, None
         if known is not None and not request_rules.is_plain(known, deployment.entry):
             ruled = request_rules.apply(target.endpoint, known, deployment.entry, self._body)
             self._body, self._warnings = ruled.body, ruled.warnings
-            wish.choices, wish.prompts = ruled.choices, ruled.prompts
+            parsed.choices, parsed.prompts = ruled.choices, ruled.prompts
         return deployment
 
     def _look_again(self) -> None:
@@ -329,9 +329,9 @@ class Exchange(msgspec.Struct, eq=False):
 
     async def _hear_news(self) -> None:
         await self.shared.hear_news()
-        assert self.wish is not None and self._admitted is not None
+        assert self.parsed is not None and self._admitted is not None
         try:
-            deployment = self.deployment = self.shared.admission.find(self._admitted, self.wish.model)
+            deployment = self.deployment = self.shared.admission.find(self._admitted, self.parsed.model)
         except Problem as problem:
             self._refuse(problem)
             return
@@ -355,17 +355,17 @@ class Exchange(msgspec.Struct, eq=False):
     def _first_attempt(self, deployment: Deployment) -> Attempts:
         """The body as the engine gets it; a short one is kept, which counts until the request is over. Raises
         Problem."""
-        target, wish, admitted = self.target, self.wish, self._admitted
-        assert wish is not None and admitted is not None
+        target, parsed, admitted = self.target, self.parsed, self._admitted
+        assert parsed is not None and admitted is not None
         kind = self.request.fields.get(b"content-type", b"")
-        body = request_body.for_engine(target.endpoint, kind, self._body, wish, deployment.upstream_model)
+        body = request_body.for_engine(target.endpoint, kind, self._body, parsed, deployment.upstream_model)
         size = len(body)
         if size <= SMALL_BYTES:
             if size > TINY_BYTES:
                 self.shared.admission.hold(admitted, size)
-            wish.kept = body
-        wish.sent, wish.sent_bytes, self._body = body, size, b""
-        return Attempts(self, wish)
+            parsed.kept = body
+        parsed.sent, parsed.sent_bytes, self._body = body, size, b""
+        return Attempts(self, parsed)
 
     def _engine_silent(self, code: str, what: str) -> None:
         self._drop_work()
@@ -403,8 +403,8 @@ class Exchange(msgspec.Struct, eq=False):
             self._attempts.drop()
 
     def _let_go_of_body(self) -> None:
-        if self.wish is not None:
-            self.wish.sent = b""
+        if self.parsed is not None:
+            self.parsed.sent = b""
         self._body = b""
         self.request.body = []
 

@@ -5,7 +5,7 @@ from typing import Protocol
 from webapp.gateway.http.connection import Connection
 from webapp.gateway.http.request import Request
 from webapp.gateway.inference.document_reply import DocumentReply
-from webapp.gateway.inference.request_body import Wish
+from webapp.gateway.inference.request_body import ParsedRequest
 from webapp.gateway.inference.stream_reply import StreamReply
 from webapp.gateway.routing.credentials import Principal
 from webapp.gateway.routing.directory import Deployment
@@ -25,7 +25,7 @@ class Finished(Protocol):
     started_at: float
     principal: Principal | None
     deployment: Deployment | None
-    wish: Wish | None
+    parsed: ParsedRequest | None
     reply: DocumentReply | StreamReply | None
 
     @property

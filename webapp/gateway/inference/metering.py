@@ -14,7 +14,7 @@ import msgspec
 from webapp.gateway.http.whole_answer import NoAnswer, ask
 from webapp.gateway.inference.document_reply import DocumentReply
 from webapp.gateway.inference.finished import Finished
-from webapp.gateway.inference.request_body import Wish
+from webapp.gateway.inference.request_body import ParsedRequest
 from webapp.gateway.inference.stream_reply import StreamReply
 from webapp.gateway.ledger import records
 from webapp.gateway.ledger.records import UsageRecord
@@ -68,16 +68,16 @@ class Question(msgspec.Struct):
 def is_plain(exchange: Finished, record: UsageRecord, most: int | None) -> bool:
     """Whether the engine's own count stands as it is, without a closer look: true for nearly all requests. `most`: what
     its context holds."""
-    reply, wish, prompt, completion = exchange.reply, exchange.wish, record.prompt_tokens, record.completion_tokens
+    reply, parsed, prompt, completion = exchange.reply, exchange.parsed, record.prompt_tokens, record.completion_tokens
     return (
         reply is not None
-        and wish is not None
+        and parsed is not None
         and prompt is not None
         and completion is not None
         and record.outcome == _OK
-        and wish.choices == 1 == wish.prompts
+        and parsed.choices == 1 == parsed.prompts
         # A token is hardly ever less than a byte.
-        and 0 <= prompt <= wish.sent_bytes
+        and 0 <= prompt <= parsed.sent_bytes
         and reply.events_seen <= 4 * completion + _SILENT_EVENTS
         and 0 <= completion <= reply.bytes_out
         and (most is None or completion <= most >= prompt)
@@ -86,16 +86,16 @@ def is_plain(exchange: Finished, record: UsageRecord, most: int | None) -> bool:
 
 def question_about(exchange: Finished, record: UsageRecord) -> Question | None:
     """What is left to be counted; None nearly always. Numbers that cannot be are taken out of the record."""
-    reply, deployment, wish = exchange.reply, exchange.deployment, exchange.wish
+    reply, deployment, parsed = exchange.reply, exchange.deployment, exchange.parsed
     assert deployment is not None
-    if not exchange.was_sent or wish is None:
+    if not exchange.was_sent or parsed is None:
         return None
     entry, endpoint = deployment.entry, record.endpoint
-    if wish.choices > 1 and entry.usage_per_choice and record.prompt_tokens and record.stream:
+    if parsed.choices > 1 and entry.usage_per_choice and record.prompt_tokens and record.stream:
         # It was told once for each choice, and added up.
-        record.prompt_tokens //= wish.choices
-    prompts, choices = wish.prompts, wish.prompts * wish.choices
-    _drop_nonsense(reply, wish, record, (entry.context_length or _MOST_TOKENS) * choices)
+        record.prompt_tokens //= parsed.choices
+    prompts, choices = parsed.prompts, parsed.prompts * parsed.choices
+    _drop_nonsense(reply, parsed, record, (entry.context_length or _MOST_TOKENS) * choices)
     counts_prompt = record.prompt_tokens is None and (endpoint in GENERATING or endpoint in _PROMPT_MEMBERS)
     if record.outcome not in (records.OK, records.CLIENT_GONE):
         # Whoever leaves while the engine works is told nothing, and the engine has read the prompt all the same.
@@ -114,14 +114,16 @@ def question_about(exchange: Finished, record: UsageRecord) -> Question | None:
     counter = entry.token_counters.get(endpoint, "")
     most = entry.context_length * prompts if entry.context_length and endpoint in GENERATING else _MOST_TOKENS
     return Question(
-        endpoint, wish.kept, wish.sent_bytes, deployment.upstream_model, counter, counts_prompt, units, most
+        endpoint, parsed.kept, parsed.sent_bytes, deployment.upstream_model, counter, counts_prompt, units, most
     )
 
 
-def _drop_nonsense(reply: DocumentReply | StreamReply | None, wish: Wish, record: UsageRecord, most: int) -> None:
+def _drop_nonsense(
+    reply: DocumentReply | StreamReply | None, parsed: ParsedRequest, record: UsageRecord, most: int
+) -> None:
     """Take out what no engine can have counted: what was seen takes its place."""
     prompt, completion = record.prompt_tokens, record.completion_tokens
-    most_prompt = wish.sent_bytes + _BEYOND_BODY
+    most_prompt = parsed.sent_bytes + _BEYOND_BODY
     if record.endpoint in GENERATING:  # elsewhere one request holds any number of texts
         most_prompt = min(most, most_prompt)
     if prompt is not None and not 0 <= prompt <= most_prompt:

@@ -34,7 +34,7 @@ _decode_options = msgspec.json.Decoder(_StreamOptions | None).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class Wish(msgspec.Struct, gc=False):
+class ParsedRequest(msgspec.Struct, gc=False):
     """What one request asks for, as far as the gateway has to know. `model` is None when the body names none.
     `hide_usage`: the gateway must ask for usage and not show it.
 
@@ -55,19 +55,19 @@ class Wish(msgspec.Struct, gc=False):
     prompts: int = 1
 
 
-def read(endpoint: str, content_type: bytes, body: bytes) -> Wish:
+def read(endpoint: str, content_type: bytes, body: bytes) -> ParsedRequest:
     """Raises Problem 400 with what is wrong."""
     if endpoint in _MULTIPART_ENDPOINTS:
-        return Wish(multipart.read_field(content_type, body, "model"), False, False, False)
+        return ParsedRequest(multipart.read_field(content_type, body, "model"), False, False, False)
     try:
         known = _decode_known(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "invalid_json", unreadable.why(body, str(error))) from None
     if not known.stream:
-        return Wish(known.model, False, False, False, known)
+        return ParsedRequest(known.model, False, False, False, known)
     has_options = known.stream_options is not msgspec.UNSET
     wants_usage = endpoint in _USAGE_ON_REQUEST and not (has_options and _asks_for_usage(known.stream_options))
-    return Wish(known.model, True, has_options, wants_usage, known)
+    return ParsedRequest(known.model, True, has_options, wants_usage, known)
 
 
 def members_of(document: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
@@ -79,25 +79,25 @@ def members_of(document: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
         raise Problem(400, "invalid_json", unreadable.why(bytes(document), str(error))) from None
 
 
-def for_engine(endpoint: str, content_type: bytes, body: bytes, wish: Wish, upstream_model: str) -> bytes:
+def for_engine(endpoint: str, content_type: bytes, body: bytes, parsed: ParsedRequest, upstream_model: str) -> bytes:
     """The body as the engine gets it: its own name for the model, and usage asked for in streams. Raises Problem."""
     if endpoint in _MULTIPART_ENDPOINTS:
-        if wish.model == upstream_model:
+        if parsed.model == upstream_model:
             return body
         return multipart.replace_field(content_type, body, "model", upstream_model)
-    if wish.model != upstream_model or (wish.hide_usage and wish.has_stream_options):
-        return _rebuild(body, wish, upstream_model)
-    if wish.hide_usage:
+    if parsed.model != upstream_model or (parsed.hide_usage and parsed.has_stream_options):
+        return _rebuild(body, parsed, upstream_model)
+    if parsed.hide_usage:
         # Valid only because the object is not empty (it names a model) and has no stream_options yet.
         return body[: body.rindex(b"}")] + b',"stream_options":{"include_usage":true}}'
     return body
 
 
-def _rebuild(body: bytes, wish: Wish, upstream_model: str) -> bytes:
+def _rebuild(body: bytes, parsed: ParsedRequest, upstream_model: str) -> bytes:
     """Change single members; the bytes of all others stay as they came."""
     members = members_of(body)
     members["model"] = msgspec.Raw(msgspec.json.encode(upstream_model))
-    if wish.hide_usage:
+    if parsed.hide_usage:
         options = members_of(members["stream_options"]) if _is_object(members.get("stream_options")) else {}
         options["include_usage"] = msgspec.Raw(b"true")
         members["stream_options"] = msgspec.Raw(msgspec.json.encode(options))

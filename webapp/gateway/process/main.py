@@ -26,7 +26,7 @@ async def run(settings: Settings) -> None:
     state = State(settings)
     state.poller.load_last()
     stop = _stop_signal()
-    door = await metrics_endpoint.open_door(metrics_socket(settings.index), state.render_metrics)
+    endpoint = await metrics_endpoint.listen(metrics_socket(settings.index), state.render_metrics)
     routes = Routes(state)
     watchdog = Watchdog(routes, state.connections, settings.trusted_proxies)
     loop = asyncio.get_running_loop()
@@ -43,7 +43,7 @@ async def run(settings: Settings) -> None:
     state.ledger.refusals.flush()
     await state.ledger.journal.close(_LAST_POST_S)
     state.close()
-    door.close()
+    endpoint.close()
     metrics_socket(settings.index).unlink(missing_ok=True)
     state.disk.shutdown()
     # One round of the loop for what was closed to be gone.

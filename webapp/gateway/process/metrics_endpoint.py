@@ -29,6 +29,6 @@ class _Door(asyncio.Protocol):
             self._transport.abort()
 
 
-async def open_door(path: Path, render: Callable[[], bytes]) -> asyncio.Server:
+async def listen(path: Path, render: Callable[[], bytes]) -> asyncio.Server:
     """asyncio removes the socket of an earlier process by itself."""
     return await asyncio.get_running_loop().create_unix_server(lambda: _Door(render), str(path))

@@ -34,7 +34,7 @@ def presented(fields: dict[bytes, bytes]) -> bytes:
         if value is not None:
             value = value.strip()
             if credential and not hmac.compare_digest(credential, value):
-                raise _refused("two_credentials", "Conflicting credentials: send only one API key header")
+                raise _refused("conflicting_credentials", "Conflicting credentials: send only one API key header")
             credential = value
     if not credential:
         raise _refused("missing_key", "No API key was sent: use the header 'Authorization: Bearer <key>'")

@@ -39,7 +39,7 @@ class Deployment:
         word = "stopped" if self.entry.desired == "stopped" else self.entry.status or "not ready"
         advice = "start it in the dashboard" if word == "stopped" else "retry in a few seconds"
         message = f"The model '{self.name}' is not available ({word}): {advice}"
-        return Problem(503, "model_not_up", message, headers=retry_after(30 if word == "stopped" else 5))
+        return Problem(503, "model_unavailable", message, headers=retry_after(30 if word == "stopped" else 5))
 
 
 class People:

@@ -79,10 +79,10 @@ DOORS = [BearerKey(), *map(HeaderKey, KEY_HEADERS), Browser()]
 
 
 def caller(request: HttpRequest) -> User:
-    """The person behind the request; only called where a door was passed."""
+    """The person behind the request; only called after authentication."""
     return cast(User, request.user)
 
 
 def caller_key(request: HttpRequest) -> ApiKey | None:
-    """The key that opened the door, or None for a browser."""
+    """The key of the request, or None for a browser."""
     return getattr(request, "api_key", None)

@@ -65,7 +65,7 @@ def _complete_one(operation: dict[str, Any], method: str, path: str) -> None:
     changes = method != "get"
     if changes and not any(p["name"] == "Idempotency-Key" for p in operation["parameters"]):
         operation["parameters"].append(IDEMPOTENCY_KEY)
-    operation["security"] = [dict(door) for door in dict.fromkeys(tuple(s.items()) for s in _doors(operation))]
+    operation["security"] = [dict(one) for one in dict.fromkeys(tuple(s.items()) for s in _schemes(operation))]
     for status in _errors(operation, method, path):
         operation["responses"].setdefault(
             str(status),
@@ -79,8 +79,8 @@ def _complete_one(operation: dict[str, Any], method: str, path: str) -> None:
             }
 
 
-def _doors(operation: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{name: tuple(scopes) for name, scopes in door.items()} for door in operation.get("security", [])]
+def _schemes(operation: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{name: tuple(scopes) for name, scopes in one.items()} for one in operation.get("security", [])]
 
 
 def _errors(operation: dict[str, Any], method: str, path: str) -> list[int]:

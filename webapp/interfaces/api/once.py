@@ -7,7 +7,7 @@ from typing import Any
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.idempotency import services
 from webapp.interfaces.api.callers import SAFE_METHODS, caller, caller_key
 
@@ -32,7 +32,7 @@ def once(run: Run) -> Run:
             return refusal
         try:
             exchange, is_mine = services.claim(_caller(request), key, _fingerprint(request))
-        except (Refused, RequestDataTooBig) as error:
+        except (ServiceError, RequestDataTooBig) as error:
             response: HttpResponse = operation.api.on_exception(request, error)
             return response
         if not is_mine:

@@ -13,7 +13,7 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
 from webapp.foundation import body_limit
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.api.accounts.admin import router as administration
 from webapp.interfaces.api.accounts.router import router as accounts
 from webapp.interfaces.api.accounts.teams import router as teams
@@ -88,7 +88,7 @@ class YardAPI(NinjaAPI):
     """ninja's API with our conventions for every route: names, errors, idempotency."""
 
     def get_openapi_operation_id(self, operation: Operation) -> str:
-        # Replaced by `complete`, which sees all paths; only unique is needed here, of doors made by one function too.
+        # Replaced by `complete`, which sees all paths; only unique is needed here, of endpoints of one function too.
         return f"{operation.view_func.__module__}.{operation.view_func.__name__}.{id(operation)}"
 
     def get_openapi_schema(
@@ -126,8 +126,8 @@ api.add_router("", usage)
 api.add_router("", samples)
 
 
-@api.exception_handler(Refused)
-def _refused(request: HttpRequest, error: Refused) -> HttpResponse:
+@api.exception_handler(ServiceError)
+def _refused(request: HttpRequest, error: ServiceError) -> HttpResponse:
     return problem(request, error.status, error.what, error.advice, errors=error.fields)
 
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from webapp.interfaces.cli import lookup, plan, rehearsing, show
+from webapp.interfaces.cli import dry_runs, lookup, plan, show
 from webapp.interfaces.cli.errors import DIFFERENT, Problem, Usage
 from webapp.interfaces.cli.plan import Step, Want
 from webapp.interfaces.cli.session import Session, print_json
 from webapp.interfaces.cli.tree import JsonFlag
 
 if TYPE_CHECKING:
-    from webapp.interfaces.cli.yard import Declared
+    from webapp.interfaces.cli.manifest import Declared
 
 PATH = "/deployments"
 ONE = "/deployments/{deployment_id}"
@@ -26,14 +26,14 @@ def apply(
     prune: Annotated[bool, typer.Option("--prune", help="Delete resources of the file's teams that are not in the "
                                         "file.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")] = False,
-    allow_gap: Annotated[bool, typer.Option("--allow-gap", help="Allow downtime where old and new do not fit "
+    allow_downtime: Annotated[bool, typer.Option("--allow-downtime", help="Allow downtime where old and new do not fit "
                                             "side by side.")] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="With --dry-run: exit with 3 if there are changes.")]
     = False,
     json_: JsonFlag = False,
 ) -> None:  # fmt: skip
     """Apply a declarative YAML file to deployments and schedules. Applying it again changes nothing."""
-    from webapp.interfaces.cli import scheduling, yard  # YAML takes a while, and only this command needs it
+    from webapp.interfaces.cli import manifest, scheduling  # YAML takes a while, and only this command needs it
 
     session: Session = context.obj
     session.is_json |= json_
@@ -42,19 +42,19 @@ def apply(
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise Usage(f"{file} cannot be read: {error}") from None
-    declared = yard.read(text, source, session.description)
+    declared = manifest.read(text, source, session.description)
     wants = _wants(session, [one for one in declared if one.kind == "deployment"], source)
     steps = plan.make(wants, _own(session), prune)
     _check(session, steps)
     steps += scheduling.steps(session, [one for one in declared if one.kind == "schedule"], source, prune)
     changes = [step for step in steps if step.is_change]
-    may_gap = allow_gap and session.description.takes("PATCH", ONE, "allow_gap")
+    allow_downtime = allow_downtime and session.description.takes("PATCH", ONE, "allow_downtime")
     if not session.is_json:
         _show(session, steps)
-    refused = [one for one in rehearsing.refusals(session, changes, may_gap) if one is not None] if dry_run else []
+    refused = [one for one in dry_runs.refusals(session, changes, allow_downtime) if one is not None] if dry_run else []
     if not dry_run and changes:
         _confirm(changes, yes)
-        _carry_out(session, changes, may_gap)
+        _carry_out(session, changes, allow_downtime)
     if session.is_json:
         print_json({"steps": [step.as_json() for step in steps], "applied": not dry_run})
     if refused:
@@ -70,10 +70,10 @@ def export(
     """Print the current deployments and schedules as a YAML file for `modelyard apply`."""
     import yaml
 
-    from webapp.interfaces.cli import scheduling, yard
+    from webapp.interfaces.cli import manifest, scheduling
 
     session: Session = context.obj
-    names = [one.name for one in yard.told(session.description)]
+    names = [one.name for one in manifest.told(session.description)]
     artifacts = {one["id"]: one for one in session.everything("/artifacts")}
     rows = [
         _declared(one, artifacts, names)
@@ -169,10 +169,10 @@ def _confirm(changes: list[Step], yes: bool) -> None:
     typer.confirm(f"Delete {', '.join(f'{step.team}/{step.name}' for step in doomed)}?", abort=True)
 
 
-def _carry_out(session: Session, changes: list[Step], allow_gap: bool) -> None:
+def _carry_out(session: Session, changes: list[Step], allow_downtime: bool) -> None:
     for number, step in enumerate(changes):
         try:
-            _one(session, step, {"allow_gap": True} if allow_gap else {})
+            _one(session, step, {"allow_downtime": True} if allow_downtime else {})
         except Problem as error:
             where = f"{step.team}/{step.name}: {error.title}"
             done = f"{number} of {len(changes)} changes were made; apply again for the rest."

@@ -31,7 +31,7 @@ class Step:
     id: int | None = None
     body: dict[str, Any] = field(default_factory=dict)
     changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    # The wish to send after the rest.
+    # What to request after the rest.
     then: Literal["start", "stop", ""] = ""
     kind: Literal["deployment", "schedule"] = "deployment"
 
@@ -75,8 +75,8 @@ def _step(want: Want, there: Mapping[str, Any] | None) -> Step:
     if there is None:
         body = {"name": want.name, "team": want.team, **want.fields}
         changes = {name: (None, want.shown.get(name, value)) for name, value in want.fields.items()}
-        wish: Literal["stop", ""] = "stop" if want.desired == "stopped" else ""
-        return Step("create", want.team, want.name, None, body, changes, wish, want.kind)
+        stop: Literal["stop", ""] = "stop" if want.desired == "stopped" else ""
+        return Step("create", want.team, want.name, None, body, changes, stop, want.kind)
     changes = {}
     for name, sent in want.fields.items():
         key, new = ANSWERED[want.kind].get(name, name), want.shown.get(name, sent)

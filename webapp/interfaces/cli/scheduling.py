@@ -4,9 +4,9 @@ from typing import Any
 
 from webapp.interfaces.cli import lookup, plan
 from webapp.interfaces.cli.errors import Usage
+from webapp.interfaces.cli.manifest import Declared
 from webapp.interfaces.cli.plan import Step, Want
 from webapp.interfaces.cli.session import Session
-from webapp.interfaces.cli.yard import Declared
 
 PATH = "/schedules"
 # What stands in the file under a name and is sent as an id: key in the file, key sent, list it is found in.
@@ -15,8 +15,8 @@ NAMED = (
     ("deployment", "deployment", "/deployments"), ("prompts", "prompts", "/golden-prompts"),
 )  # fmt: skip
 _KEPT = (
-    "repo", "revision", "variant", "host", "recipes", "when", "crontab", "interval_min", "zone", "opens_at", "shuts_at",
-    "idle_min", "measure", "gate", "may_gap", "keep_last",
+    "repo", "revision", "variant", "host", "recipes", "trigger", "cron", "interval_minutes", "zone",
+    "window_start", "window_end", "idle_minutes", "measure", "gate", "allow_downtime", "keep_last",
 )  # fmt: skip
 
 
@@ -52,10 +52,10 @@ def _want(session: Session, one: Declared, source: str, teams: list[str], compla
             fields[key] = None if value is None else int(session.identity(str(value), path))
         except Usage as error:
             complaints.append(f"{source}:{one.lines[name]}: {error}")
-    if "when" not in fields and "interval_min" in fields:
-        fields["when"] = "interval"
+    if "trigger" not in fields and "interval_minutes" in fields:
+        fields["trigger"] = "interval"
     fields["recipes"] = [{"method": "gguf", "options": {}, **recipe} for recipe in fields["recipes"]]
-    shown = {name: f"{fields[name]}:00" for name in ("opens_at", "shuts_at") if fields.get(name)}
+    shown = {name: f"{fields[name]}:00" for name in ("window_start", "window_end") if fields.get(name)}
     if "host" in fields:
         names = {host["id"]: host["name"] for host in session.everything("/hosts")}
         shown["host"] = str(names.get(fields["host"]))
@@ -79,7 +79,7 @@ def _declared(session: Session, one: dict[str, Any], artifacts: dict[int, Any]) 
         "prompts": one["prompts_id"],
     }
     found |= {name: one[name] for name in _KEPT} | {"deployment": one["deployment"]}
-    for name in ("opens_at", "shuts_at"):
+    for name in ("window_start", "window_end"):
         found[name] = found[name][:5] if found[name] else None
-    # Without measuring is a wish of its own; everything else that is empty is left out.
+    # Without measuring is a choice of its own; everything else that is empty is left out.
     return {name: value for name, value in found.items() if name == "measure" or value not in (None, "", 0, False, {})}

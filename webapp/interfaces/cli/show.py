@@ -11,7 +11,7 @@ from typing import Any, TextIO
 COLUMNS: dict[str, tuple[str, ...]] = {
     "deployments": ("id", "team", "name", "state", "artifact", "engine", "desired_replicas", "created_at"),
     "events": ("at", "replica_ordinal", "new_state", "text", "actor"),
-    "hosts": ("id", "name", "state", "is_drained", "isolation", "booked_bytes", "usable_bytes", "disk_free_bytes"),
+    "hosts": ("id", "name", "state", "is_drained", "isolation", "reserved_bytes", "usable_bytes", "disk_free_bytes"),
     "artifacts": ("id", "model", "quantisation", "format", "size_bytes", "created_at", "main_file", "came_from"),
     "jobs": ("id", "kind", "state", "artifact", "host", "step", "requested_by", "created_at"),
     "keys": ("id", "name", "prefix", "team", "scopes", "last_used_at", "expires_at", "revoked_at"),
@@ -23,7 +23,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 MAX_COLUMNS = 8
 _COLOURS = {
     **dict.fromkeys(("ready", "succeeded", "online", "active", "present"), "32"),
-    **dict.fromkeys(("failed", "lost", "unreachable", "refused"), "31"),
+    **dict.fromkeys(("failed", "lost", "unreachable", "refused", "rejected"), "31"),
     **dict.fromkeys(("degraded", "restarting", "pending", "loading", "running", "queued", "pulling"), "33"),
 }
 
@@ -109,7 +109,7 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str], out: TextIO | 
 
 
 def heading(name: str) -> str:
-    """A field's name above its column. The wished state must not look like the state."""
+    """A field's name above its column. The desired state must not look like the state."""
     if name == "desired_state":
         return "WANTED"
     for ending in ("_bytes", "_at", "_count"):

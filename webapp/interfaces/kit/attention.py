@@ -1,6 +1,6 @@
 """What wants a person, worst first: each with since when, why, what to do, and where. Home, API and CLI tell the same.
 
-A row whose wish and fact differ is listed once that has lasted longer than usual, whatever its state is called: a list
+A row whose state is not the desired one is listed once that has lasted longer than usual, whatever it is called: a list
 of bad states would miss the one that nobody thought of. Every kind costs one query, however many rows there are.
 """
 
@@ -51,7 +51,7 @@ ADVICE: dict[ReplicaState, str] = {
     S.LOADING: "Check the replica's log: it says what it is doing. Without progress it is stopped after 30 minutes.",
     S.DRAINING: "It is waiting for in-flight requests.",
 }
-# In these a replica may have been for days when the wish changes: what counts is that nobody has taken it up.
+# In these a replica may have been for days when the desired state changes: what counts is that nobody has taken it up.
 AT_REST = (S.READY, S.STOPPED)
 # States that are on no way to anything: wanted up, they are told of at once.
 BAD = (S.FAILED, S.LOST, S.PAUSED)
@@ -138,8 +138,8 @@ def _overdue(since: datetime) -> Q:
 
 def _replica(row: Replica) -> Concern:
     word, reason = row.state, row.reason
-    if row.wish != Desired.RUNNING:
-        reason = f"It should be {row.wish}, and has not ended yet. {reason}"
+    if row.desired != Desired.RUNNING:
+        reason = f"It should be {row.desired}, and has not ended yet. {reason}"
     elif row.state == S.FAILED and row.next_due_at:
         word = "restarting"
         # A start that never became a process is no crash.
@@ -221,13 +221,13 @@ def _runs(user: User) -> list[Concern]:
     """The newest run of a schedule that failed, was refused by its gate, or does not come to its end."""
     now = timezone.now()
     newest = ScheduleRun.objects.filter(schedule=OuterRef("schedule")).order_by("-pk").values("pk")[:1]
-    ended = Q(state__in=[RunState.FAILED, RunState.REFUSED], ended_at__gte=now - NEWS)
+    ended = Q(state__in=[RunState.FAILED, RunState.REJECTED], ended_at__gte=now - NEWS)
     stays = Q(state__in=[RunState.WAITING, RunState.RUNNING], created_at__lt=now - RUN_USUAL)
     rows = ScheduleRun.objects.visible_to(user).filter(ended | stays, pk=Subquery(newest)).select_related("schedule")
     found = []
     for row in rows.distinct().order_by("-pk")[:MOST]:
         usual = {
-            RunState.REFUSED: "Nothing was changed. Compare the results, then mend the gate or the recipes.",
+            RunState.REJECTED: "Nothing was changed. Compare the results, then mend the gate or the recipes.",
             RunState.FAILED: "Check its jobs, then run the schedule now.",
         }
         advice = row.advice or usual.get(RunState(row.state), "Check what it is waiting for, or cancel the run.")

@@ -43,6 +43,7 @@ LOOKS: dict[str, Look] = {
     # schedules and their messages
     "waiting": Look("azure", "hourglass"),
     "refused": Look("orange", "ban"),
+    "rejected": Look("orange", "ban"),
     "sent": _GOOD,
     # hosts
     "new": Look("azure", "hourglass"),

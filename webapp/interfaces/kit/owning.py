@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from webapp.accounts import ownership
 from webapp.accounts.models import Role, Team
 from webapp.foundation.text import clean_text, parse_id
-from webapp.interfaces.kit.doors import carry_out, may, person
+from webapp.interfaces.kit.views import carry_out, may, person
 
 
 def owner_page(request: HttpRequest, rows: Any, pk: int, crumb: tuple[str, str], use: str) -> HttpResponse:

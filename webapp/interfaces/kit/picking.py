@@ -18,7 +18,7 @@ def is_search(request: HttpRequest) -> bool:
     return "search" in request.POST
 
 
-def hush(*shown: forms.Form) -> None:
+def clear_errors(*shown: forms.Form) -> None:
     """Who only searched is not told what is still missing."""
     for form in shown:
         form.errors.clear()

@@ -12,7 +12,7 @@ from django.utils import timezone
 from webapp.control import lease
 from webapp.control.sightings import ABSENT_S
 from webapp.control.steps import GO_ON, LOOK_AGAIN_S, Pause
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.inventory import services as inventory
 from webapp.jobs import decide, ending
 from webapp.jobs import kinds as ends
@@ -154,11 +154,11 @@ def _refused(runtime: Runtime, job: Job, verb: str, fault: StartRefused) -> Paus
 
 
 def _has_memory(job: Job, wanted_bytes: int) -> bool:
-    """Book what the job needs; while the host has it not, the job says so and waits."""
+    """Reserve what the job needs; while the host has it not, the job says so and waits."""
     if not wanted_bytes:
         return True
     try:
-        inventory.book(job.holder, job.host_id, wanted_bytes)
+        inventory.reserve(job.reservation_owner, job.host_id, wanted_bytes)
     except inventory.NotEnoughMemory:
         jobs.record_progress(job.pk, "waiting", None, None, "", message=f"for memory on {job.host.name}")
         return False
@@ -240,7 +240,7 @@ def _advance(runtime: Runtime, job: Job, result: dict[str, Any]) -> Pause:
             moved = jobs.move(job, JobState.RUNNING, JobState.SUCCEEDED, result=whole)
             if moved:
                 ends.of(job).finish(job, whole)
-    except Refused as refusal:  # what it was for has gone meanwhile
+    except ServiceError as refusal:  # what it was for has gone meanwhile
         lease.refresh(job)
         return leaving.fail(runtime, job, refusal.what, refusal.advice)
     if moved:

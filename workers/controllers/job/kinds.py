@@ -8,7 +8,7 @@ from webapp.catalog import hubs, outbound
 from webapp.catalog import services as catalog
 from webapp.catalog.models import Hub
 from webapp.catalog.outbound import Policy
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.jobs import fetching
 from webapp.jobs.models import Job, JobKind
 from workers.controllers.job.beginning import CannotBegin
@@ -32,7 +32,7 @@ class Kind(Protocol):
         ...
 
     def memory_bytes(self, job: Job) -> int:
-        """What is booked on the host while the job runs; 0 for little work that every host has room for."""
+        """What is reserved on the host while the job runs; 0 for little work that every host has room for."""
         ...
 
     def container(self, runtime: Runtime, job: Job, step: str, who: Mapping[str, str]) -> ContainerSpec:
@@ -107,7 +107,7 @@ class Fetch:
                 said["headers"] = hubs.secret_headers(_hub(source))
             elif job.artifact is not None:
                 said["urls"] = {job.params["files"][0]["name"]: catalog.whole_url(job.artifact)}
-        except Refused as refusal:
+        except ServiceError as refusal:
             raise CannotBegin(refusal) from refusal
         return said
 
@@ -192,12 +192,12 @@ def _hub(source: Mapping[str, Any]) -> Hub:
     hub = Hub.objects.filter(pk=source["hub"]).first()
     if hub is None:
         name = source.get("hub_name", "it comes from")
-        raise CannotBegin(Refused(f"The hub {name} is no longer known.", "Fetch it again from a hub that is."))
+        raise CannotBegin(ServiceError(f"The hub {name} is no longer known.", "Fetch it again from a hub that is."))
     return hub
 
 
 def _folder(job: Job) -> str:
     """A deleted artifact's job has nothing left to do in any folder."""
     if job.artifact_id is None:
-        raise CannotBegin(Refused("The artifact was deleted meanwhile.", "Fetch it again."))
+        raise CannotBegin(ServiceError("The artifact was deleted meanwhile.", "Fetch it again."))
     return f"{MODELS_PATH}/{job.artifact_id}"

@@ -14,7 +14,7 @@ from webapp.accounts.ownership import check_usable
 from webapp.catalog import images
 from webapp.catalog import services as catalog
 from webapp.control import lease
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.jobs.models import Job
 from webapp.quantisation import measuring, plan
 from webapp.quantisation.models import CalibrationSet, PromptSet
@@ -44,7 +44,7 @@ class Quantise:
 
     def container(self, runtime: Runtime, job: Job, step: str, who: Mapping[str, str]) -> ContainerSpec:
         if job.artifact_id is None:
-            raise CannotBegin(Refused("The artifact was deleted meanwhile.", "Quantise another one."))
+            raise CannotBegin(ServiceError("The artifact was deleted meanwhile.", "Quantise another one."))
         if step in plan.OURS:
             return specs.shelf_container(
                 name=job.container_name, who=who, order=self._own_order(job, step), reads_input=step == "prepare"
@@ -52,7 +52,7 @@ class Quantise:
         image, program = plan.program(job.params, step)
         try:
             images.check(image)
-        except Refused as refusal:
+        except ServiceError as refusal:
             raise CannotBegin(refusal) from refusal
         return specs.quantiser_container(
             name=job.container_name,
@@ -72,7 +72,7 @@ class Quantise:
         if job.team is not None and job.artifact is not None:
             try:
                 check_usable(job.artifact, job.team)
-            except Refused as refusal:
+            except ServiceError as refusal:
                 raise CannotBegin(refusal) from refusal
         texts = {}
         for name, kept in (("calibration.txt", job.params["calibration"]), ("judging.txt", job.params["judging"])):
@@ -141,12 +141,14 @@ def _reserved(job: Job) -> int:
 def _prompts(kept: Mapping[str, Any]) -> str:
     row = PromptSet.objects.filter(pk=kept["id"], sha256=kept["sha256"]).first()
     if row is None:
-        raise CannotBegin(Refused(f"The golden prompts {kept['name']} are gone.", "Choose others and quantise again."))
+        raise CannotBegin(
+            ServiceError(f"The golden prompts {kept['name']} are gone.", "Choose others and quantise again.")
+        )
     return json.dumps(row.prompts)
 
 
 def _text(kept: Mapping[str, Any]) -> str:
     row = CalibrationSet.objects.filter(sha256=kept["sha256"]).first()
     if row is None:
-        raise CannotBegin(Refused(f"The text {kept['name']} is gone.", "Choose another text and quantise again."))
+        raise CannotBegin(ServiceError(f"The text {kept['name']} is gone.", "Choose another text and quantise again."))
     return row.text

@@ -14,11 +14,11 @@ from webapp.control import lease
 from webapp.control.sightings import ABSENT_S
 from webapp.control.steps import GO_ON, LOOK_AGAIN_S, Pause
 from webapp.deployments import decide, lifecycle
-from webapp.deployments.lifecycle import Why
+from webapp.deployments.lifecycle import Reason
 from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
-from webapp.engines.base import HardwareGrant
-from webapp.foundation.errors import Refused
+from webapp.engines.base import HardwareAllocation
+from webapp.foundation.errors import ServiceError
 from webapp.foundation.paths import ENGINE_SOCKET
 from webapp.inventory import services as inventory
 from webapp.inventory.models import Host
@@ -60,15 +60,15 @@ def _runtime(replica: Replica) -> Runtime:
 
 
 def _begin(_step: decide.Begin, replica: Replica) -> Pause:
-    return _went(lifecycle.begin_again(replica, S.STOPPED, Why("", "start requested")))
+    return _went(lifecycle.begin_again(replica, S.STOPPED, Reason("", "start requested")))
 
 
 def _retry(_step: decide.RetryNow, replica: Replica) -> Pause:
-    return _went(lifecycle.begin_again(replica, S.FAILED, Why("retry", f"retrying after: {replica.reason}"[:500])))
+    return _went(lifecycle.begin_again(replica, S.FAILED, Reason("retry", f"retrying after: {replica.reason}"[:500])))
 
 
 def _replan(_step: decide.Replan, replica: Replica) -> Pause:
-    why = Why("host_unreachable", "the host stopped answering before anything was started on it")
+    why = Reason("host_unreachable", "the host stopped answering before anything was started on it")
     if replica.state == S.PULLING:
         return _went(lifecycle.record_crash(replica, why, retry=True, counts=False))
     return _went(lifecycle.begin_again(replica, S.PLACING, why))
@@ -86,11 +86,11 @@ def _ensure_image(_step: decide.EnsureImage, replica: Replica) -> Pause:
     wanted = images(replica)
     if not wanted:
         return _crash_now(
-            replica, Why("image_missing", "This engine has no image for the hardware it was given."), False
+            replica, Reason("image_missing", "This engine has no image for the hardware it was given."), False
         )
     present = next((image for image in wanted if runtime.find_image(image)), None)
     if present is not None:
-        why = Why("", f"image {present} is on the host")
+        why = Reason("", f"image {present} is on the host")
         return _went(lifecycle.move(replica, S(replica.state), S.STARTING, why, image=present, progress=None))
     if replica.state == S.PULLING:
         return LOOK_AGAIN_S  # the watcher pulls it and calls when it is there
@@ -98,9 +98,9 @@ def _ensure_image(_step: decide.EnsureImage, replica: Replica) -> Pause:
     pulled = next((image for image in wanted if not allowed.is_built_here(image)), None)
     if pulled is None:
         text = f"The image {wanted[0]} is not on {replica.host}."
-        return _crash_now(replica, Why("image_missing", text, "Run `make run` or `make quantizers` there."), False)
+        return _crash_now(replica, Reason("image_missing", text, "Run `make run` or `make quantizers` there."), False)
     lifecycle.move(
-        replica, S.PLACING, S.PULLING, Why("", f"pulling {pulled}"), image=pulled, progress_at=timezone.now()
+        replica, S.PLACING, S.PULLING, Reason("", f"pulling {pulled}"), image=pulled, progress_at=timezone.now()
     )
     return LOOK_AGAIN_S
 
@@ -111,19 +111,19 @@ def images(replica: Replica) -> tuple[str, ...]:
     return (contents.image,) if contents.image else engines.get(contents.engine).images(grant(replica).vendor)
 
 
-def _barred(replica: Replica) -> Why | None:
+def _barred(replica: Replica) -> Reason | None:
     """Why its image may not run; the list may have changed since it was asked for."""
     try:
         allowed.check(replica.contents.image)
-    except Refused as refusal:
-        return Why("image_not_allowed", refusal.what, refusal.advice)
+    except ServiceError as refusal:
+        return Reason("image_not_allowed", refusal.what, refusal.advice)
     return None
 
 
-def grant(replica: Replica) -> HardwareGrant:
+def grant(replica: Replica) -> HardwareAllocation:
     """What placement gave the replica."""
     stored = replica.grant
-    return HardwareGrant(
+    return HardwareAllocation(
         stored.get("vendor", "cpu"),
         tuple(stored.get("device_ids", ())),
         stored.get("memory_limit_bytes", 0),
@@ -157,7 +157,7 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
         model = specs.model_files(artifact.pk, artifact.main_file, name, artifact.format, artifact.facts)
         launch = engine.launch(model, options, grant(replica))
     except ValueError as error:
-        return _crash_now(replica, Why("bad_option", str(error), "Change the deployment's options."), False)
+        return _crash_now(replica, Reason("bad_option", str(error), "Change the deployment's options."), False)
     way_in = ways_in.prepare(replica, grant(replica))
     if way_in.folder:
         launch = engine.on_socket(launch, f"{SOCKET_PATH}/{ENGINE_SOCKET}")
@@ -172,7 +172,7 @@ def _create(_step: decide.Create, replica: Replica) -> Pause:
         container_id, spec = _made(runtime, spec, who, replica)
     except _Foreign as fault:
         text = f"A container not managed by Modelyard already uses the name {fault}."
-        return _crash_now(replica, Why("start_failed", text, "Remove or rename that container."), False)
+        return _crash_now(replica, Reason("start_failed", text, "Remove or rename that container."), False)
     except ImageMissing as fault:
         return _explained(replica, str(fault), "image_missing")
     except NetworkMissing:
@@ -224,13 +224,13 @@ def _start(step: decide.Start, replica: Replica) -> Pause:
 
 
 def _mend_network(runtime: Runtime, replica: Replica) -> Pause:
-    """The engine network was removed behind our back: make it again with the addresses that are booked."""
+    """The engine network was removed behind our back: make it again with the addresses that are reserved."""
     assert replica.host is not None
     labels = {LABEL_INSTALLATION: str(inventory.installation().pk)}
     subnet = runtime.ensure_network(ENGINE_NETWORK, (replica.host.engine_subnet,), labels)
     if subnet != replica.host.engine_subnet:
         text = f"The engine network has the addresses {subnet} instead of {replica.host.engine_subnet}."
-        return _crash_now(replica, Why("start_failed", text, f"Remove the Docker network {ENGINE_NETWORK}."), False)
+        return _crash_now(replica, Reason("start_failed", text, f"Remove the Docker network {ENGINE_NETWORK}."), False)
     return GO_ON
 
 
@@ -249,12 +249,12 @@ def _move_loading(step: decide.MoveLoading, replica: Replica) -> Pause:
     columns: dict[str, Any] = {
         "container_id": step.container_id, "missing_since": None, "progress_at": timezone.now(), "failed_starts": 0,
     }  # fmt: skip
-    return _went(lifecycle.move(replica, S(replica.state), S.LOADING, Why("", text), **columns))
+    return _went(lifecycle.move(replica, S(replica.state), S.LOADING, Reason("", text), **columns))
 
 
 def _mark_paused(step: decide.MarkPaused, replica: Replica) -> Pause:
     host = replica.host.name if replica.host else "its host"
-    why = Why(
+    why = Reason(
         "paused",
         "its container was paused from outside (docker pause)",
         f"Resume it with: docker unpause {replica.container_name} (on {host}). "
@@ -271,7 +271,7 @@ def _crash(step: decide.Crash, replica: Replica) -> Pause:
             return 0
         runtime.signal(step.container_id, "SIGKILL")
     reason = deaths.explain(runtime, replica, step)
-    why = Why(reason.code, reason.message, reason.advice)
+    why = Reason(reason.code, reason.message, reason.advice)
     counts = reason.code not in ("daemon_restart", "shut_down")
     lifecycle.record_crash(replica, why, reason.retry, counts)
     return _until_due(replica)
@@ -280,12 +280,12 @@ def _crash(step: decide.Crash, replica: Replica) -> Pause:
 def _explained(replica: Replica, text: str, code: str = "") -> Pause:
     """Docker refused to make or start it."""
     reason = deaths.explain_refusal(replica, text)
-    why = Why(code or reason.code, reason.message, reason.advice)
+    why = Reason(code or reason.code, reason.message, reason.advice)
     lifecycle.record_crash(replica, why, reason.retry, counts=True, has_run=False)
     return _until_due(replica)
 
 
-def _crash_now(replica: Replica, why: Why, retry: bool) -> Pause:
+def _crash_now(replica: Replica, why: Reason, retry: bool) -> Pause:
     lifecycle.record_crash(replica, why, retry, counts=True, has_run=False)
     return _until_due(replica)
 
@@ -298,7 +298,7 @@ def _until_due(replica: Replica) -> Pause:
 
 
 def _drain(_step: decide.Drain, replica: Replica) -> Pause:
-    why = Why("stopped", "finishing in-flight requests")
+    why = Reason("stopped", "finishing in-flight requests")
     lifecycle.move(replica, S.READY, S.DRAINING, why, stop_requested_at=timezone.now())
     return GO_ON
 
@@ -309,7 +309,7 @@ def _send_term(step: decide.SendTerm, replica: Replica) -> Pause:
     _runtime(replica).signal(step.container_id, engine.stop_signal)
     now = timezone.now()
     lifecycle.move(
-        replica, S(replica.state), S.STOPPING, Why("stopped", "stopping the container (SIGTERM)"),
+        replica, S(replica.state), S.STOPPING, Reason("stopped", "stopping the container (SIGTERM)"),
         stop_requested_at=replica.stop_requested_at or now,
         kill_after=now + timedelta(seconds=engine.stop_timeout_s),
     )  # fmt: skip
@@ -348,7 +348,7 @@ def _is_ours_still(replica: Replica) -> bool:
 def _mark_missing(_step: decide.MarkMissing, replica: Replica) -> Pause:
     now = timezone.now()
     if replica.state in (S.LOADING, S.READY, S.PAUSED):
-        why = Why("container_missing", "its container is not on the host any more", "It restarts in a moment.")
+        why = Reason("container_missing", "its container is not on the host any more", "It restarts in a moment.")
         lifecycle.move(replica, S(replica.state), S.LOST, why, missing_since=now)
     else:
         lease.note(replica, missing_since=now)
@@ -358,13 +358,13 @@ def _mark_missing(_step: decide.MarkMissing, replica: Replica) -> Pause:
 def _lost(_step: decide.Lost, replica: Replica) -> Pause:
     host: Host | None = replica.host
     name = host.name if host else "the host"
-    why = Why("host_unreachable", f"{name} does not answer", "It is not started elsewhere: it may well be running.")
+    why = Reason("host_unreachable", f"{name} does not answer", "It is not started elsewhere: it may well be running.")
     lifecycle.move(replica, S(replica.state), S.LOST, why)
     return LOOK_AGAIN_S
 
 
 def _finish_stop(_step: decide.FinishStop, replica: Replica) -> Pause:
-    return _went(lifecycle.finish_stop(replica, S(replica.state), Why("stopped", "stopped")))
+    return _went(lifecycle.finish_stop(replica, S(replica.state), Reason("stopped", "stopped")))
 
 
 def _finish_delete(_step: decide.FinishDelete, replica: Replica) -> Pause:

@@ -27,7 +27,7 @@ def view(replica: Replica) -> View:
     engine = engines.get(replica.contents.engine)
     return View(
         state=ReplicaState(replica.state),
-        desired=replica.wish,
+        desired=replica.desired,
         generation=replica.generation,
         attempt=replica.attempt,
         container_id=replica.container_id,

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from webapp import engines
-from webapp.deployments.lifecycle import Why
+from webapp.deployments.lifecycle import Reason
 from webapp.deployments.models import Replica
-from webapp.engines.base import HardwareGrant
+from webapp.engines.base import HardwareAllocation
 from webapp.foundation import paths
 from webapp.inventory import services as inventory
 from workers.hosts import sockets
@@ -13,14 +13,14 @@ from workers.runtime import specs
 from workers.runtime.base import ContainerFacts, ImageMissing, NameTaken, Runtime
 
 FORWARDER = "forwarder"
-NO_FORWARDER = Why(
+NO_FORWARDER = Reason(
     "image_missing",
     f"This engine answers through a forwarder, and the host has no image {specs.FORWARDER_IMAGES[0]} for it.",
     f"`make run` builds it; elsewhere: docker pull {specs.FORWARDER_IMAGES[1]}",
 )
 
 
-def prepare(replica: Replica, grant: HardwareGrant) -> specs.WayIn:
+def prepare(replica: Replica, grant: HardwareAllocation) -> specs.WayIn:
     """What the engine's container is given: the folder of its socket, which is made now, or its address."""
     if not replica.socket:
         return specs.WayIn(address=replica.address)
@@ -30,7 +30,7 @@ def prepare(replica: Replica, grant: HardwareGrant) -> specs.WayIn:
     return specs.WayIn(user=user) if needs_forwarder(replica, grant) else specs.WayIn(str(folder), user)
 
 
-def needs_forwarder(replica: Replica, grant: HardwareGrant) -> bool:
+def needs_forwarder(replica: Replica, grant: HardwareAllocation) -> bool:
     """Its engine has no option for it, or runs as a user of its image's, whose socket would not open to us."""
     takes_socket = engines.get(replica.contents.engine).takes_socket and specs.engine_user(grant) != ""
     return bool(replica.socket) and not takes_socket

@@ -15,7 +15,7 @@ from webapp.catalog import services as catalog
 from webapp.catalog.models import Artifact, Hub
 from webapp.control import lease
 from webapp.control.steps import GO_ON, Pause
-from webapp.foundation.errors import Conflict, Refused, Unavailable
+from webapp.foundation.errors import Conflict, ServiceError, Unavailable
 from webapp.jobs import fetching
 from webapp.jobs import services as jobs
 from webapp.jobs.models import Job
@@ -23,7 +23,7 @@ from webapp.jobs.states import ENDED as JOB_ENDED
 from webapp.jobs.states import JobState
 from webapp.schedules import decide, firing, quantising, serving, tidying
 from webapp.schedules.decide import AGAIN_S, CHOOSE_SOURCE, End
-from webapp.schedules.gates import judge
+from webapp.schedules.gates import evaluate
 from webapp.schedules.lifecycle import RUNS
 from webapp.schedules.models import Schedule, ScheduleRun
 from webapp.schedules.states import RunState
@@ -42,7 +42,7 @@ def carry_out(step: decide.Step, run: ScheduleRun) -> Pause:
         if timezone.now() - run.created_at <= PATIENCE:
             return _say(run, decide.Say(f"Waits: {error.what}", HUB_AGAIN_S))
         return _end(run, End(RunState.FAILED, error.what, error.advice))
-    except Refused as error:
+    except ServiceError as error:
         return _end(run, End(RunState.FAILED, error.what, error.advice))
 
 
@@ -110,7 +110,7 @@ def _queue_jobs(run: ScheduleRun, _step: decide.QueueJobs) -> Pause:
             result: dict[str, Any] = {"label": recipe.label, "recipe": recipe.full(), "job": None, "refused": ""}
             try:
                 job = quantising.queue(run.schedule, source, recipe)
-            except Refused as refusal:
+            except ServiceError as refusal:
                 result["refused"] = str(refusal)
             else:
                 run.jobs.add(job)
@@ -137,7 +137,7 @@ def _judged(run: ScheduleRun, result: dict[str, Any], job: Job | None) -> dict[s
     made = quantising.made_by(job)
     if made.artifact is None:
         return {**result, "refused": "its artifact was deleted meanwhile", "is_passed": False}
-    checks = judge(run.schedule.limits, made.values)
+    checks = evaluate(run.schedule.limits, made.values)
     return {
         **result, "artifact": made.artifact.pk, "name": str(made.artifact), "values": made.values,
         "checks": [{**check.as_json(), "words": check.words} for check in checks],

@@ -48,12 +48,12 @@ def look(run: ScheduleRun) -> Observed:
 
 
 def _window(run: ScheduleRun) -> Observed:
-    """Its window and the wish for quiet."""
+    """Its window, and whether the host must be idle."""
     schedule, now = run.schedule, timezone.now()
     opening = schedule.timing.opening(now)
     if opening > now:
         return Observed(opens_at=opening)
-    return Observed(busy=quiet.why_busy(schedule.host, schedule.idle_min, now) if schedule.idle_min else "")
+    return Observed(busy=quiet.why_busy(schedule.host, schedule.idle_minutes, now) if schedule.idle_minutes else "")
 
 
 def _fetch(run: ScheduleRun) -> Observed:

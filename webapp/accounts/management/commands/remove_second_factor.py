@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.accounts import people
 from webapp.accounts.models import User
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 
 
 class Command(BaseCommand):
@@ -21,6 +21,6 @@ class Command(BaseCommand):
             raise CommandError(f"There is no user called {options['username']!r}.")
         try:
             people.remove_second_factor(None, person)
-        except Refused as refusal:
+        except ServiceError as refusal:
             raise CommandError(str(refusal)) from refusal
         self.stdout.write(f"{person} no longer has two-factor authentication.")

@@ -1,4 +1,4 @@
-"""REST doors for admins: people, how they sign in, and the audit log."""
+"""REST endpoints for admins: people, how they sign in, and the audit log."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -86,8 +86,8 @@ def set_sign_in(request: HttpRequest, data: SignInIn) -> dict[str, Any]:
     user = _admin(request)
     typed = data.model_dump(exclude={"rules", "email_domains"})
     rules = tuple((rule.group, team_of(user, rule.team), Role(rule.role)) for rule in data.rules)
-    wish = sign_in.Wish(**typed, email_domains=tuple(data.email_domains), rules=rules)
-    return sign_in.facts(sign_in.configure(user, wish))
+    spec = sign_in.SignInSpec(**typed, email_domains=tuple(data.email_domains), rules=rules)
+    return sign_in.facts(sign_in.configure(user, spec))
 
 
 @router.get("/audit", response=list[AuditOut], summary="List audit entries, newest first")

@@ -1,4 +1,4 @@
-"""REST doors of one's own account and keys."""
+"""REST endpoints of one's own account and keys."""
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404

@@ -1,4 +1,4 @@
-"""REST doors of teams, their members, invitations and keys."""
+"""REST endpoints of teams, their members, invitations and keys."""
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404

@@ -1,4 +1,4 @@
-"""REST doors of the catalogue: what there is, and which hubs may be asked. Fetching and deleting are jobs."""
+"""REST endpoints of the catalogue: what there is, and which hubs may be asked. Fetching and deleting are jobs."""
 
 from typing import Annotated, Literal
 
@@ -67,7 +67,7 @@ def get_artifact(request: HttpRequest, artifact_id: int) -> Artifact:
 add_ownership(router, "/artifacts", lambda request: Artifact.objects.select_related("catalog_model"), "an artifact")
 
 
-@router.get("/known-models", response=list[KnownOut], summary="List popular models")
+@router.get("/popular-models", response=list[KnownOut], summary="List popular models")
 def list_known(request: HttpRequest, q: str = "") -> list[KnownOut]:
     return [KnownOut.of(model) for model in known.matching(q)]
 

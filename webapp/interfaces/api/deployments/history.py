@@ -1,4 +1,4 @@
-"""REST doors to what a deployment ran and what happened to it: revisions, rollouts, diary, starts, logs."""
+"""REST endpoints to what a deployment ran and what happened to it: revisions, rollouts, events, starts, logs."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""REST doors of deployments. Wishes are answered with 202: the workers make them true."""
+"""REST endpoints of deployments. Requests for a change are answered with 202: the workers make them true."""
 
 from typing import Any
 
@@ -32,8 +32,8 @@ from webapp.interfaces.api.deployments.schemas import (
 )
 from webapp.interfaces.api.deployments.sharing import router as sharing
 from webapp.interfaces.api.pagination import Pages
-from webapp.interfaces.kit.references import referred
-from webapp.interfaces.kit.rehearsal import rehearse
+from webapp.interfaces.kit.dry_run import simulate
+from webapp.interfaces.kit.references import resolve_references
 from webapp.inventory.models import Host
 
 router = Router(tags=["deployments"])
@@ -57,7 +57,7 @@ def list_engines(request: HttpRequest) -> list[dict[str, Any]]:
 
 @router.post("/estimates", response=EstimateOut, summary="Estimate memory and placement")
 def estimate_memory(request: HttpRequest, data: EstimateIn) -> fit.Fit:
-    artifact = referred(artifact=(Artifact.objects.visible_to(caller(request)), data.artifact))["artifact"]
+    artifact = resolve_references(artifact=(Artifact.objects.visible_to(caller(request)), data.artifact))["artifact"]
     spec = checking.checked(RevisionSpec(artifact=artifact, engine=data.engine, options=data.options))
     found = fit.answer(spec, team_of(caller(request), None))
     if found.problem:
@@ -92,7 +92,7 @@ def create_deployment(request: HttpRequest, data: DeploymentIn, dry_run: bool = 
     team = team_of(caller(request), data.team)
     if dry_run:
         checked = services.check(caller(request), team, spec)
-        rehearse(lambda: services.create(caller(request), team, spec))
+        simulate(lambda: services.create(caller(request), team, spec))
         return Status(200, _plan_out(services.Plan(checked, [], False, False, None, ""), team))
     deployment = services.create(caller(request), team, spec)
     return Status(202, get_deployment(request, deployment.pk))
@@ -102,7 +102,7 @@ def _spec(request: HttpRequest, said: dict[str, Any]) -> dict[str, Any]:
     """The fields of a spec as far as they were said, with rows for the ids of the artifact and the host."""
     user = caller(request)
     rows: dict[str, Any] = {"artifact": Artifact.objects.visible_to(user), "host": Host.objects.visible_to(user)}
-    found = referred(**{name: (rows[name], said[name]) for name in rows if name in said})
+    found = resolve_references(**{name: (rows[name], said[name]) for name in rows if name in said})
     return {name: said[name] for name in FIELDS if name in said} | found
 
 
@@ -112,8 +112,8 @@ def _plan_out(planned: services.Plan, team: Team) -> dict[str, Any]:
         "changes": planned.changes,
         "limits": list(planned.limits),
         "rolls": planned.rolls,
-        "needs_gap": planned.needs_gap,
-        "gap_s": planned.gap_s,
+        "needs_downtime": planned.needs_downtime,
+        "downtime_s": planned.downtime_s,
         "refusal": planned.refusal,
         "refused": "",
         "fit": None if found.problem else found,
@@ -143,7 +143,7 @@ def edit_deployment(request: HttpRequest, deployment_id: int, data: EditIn, dry_
 def _refused(request: HttpRequest, deployment: Deployment, wanted: DeploymentPatch) -> str:
     """The conflict that the edit would meet now. Raises Invalid for what can never be."""
     try:
-        rehearse(lambda: services.edit(caller(request), deployment, wanted))
+        simulate(lambda: services.edit(caller(request), deployment, wanted))
     except Conflict as conflict:
         return str(conflict)
     return ""
@@ -155,7 +155,7 @@ def _edit(request: HttpRequest, data: EditIn) -> DeploymentPatch:
     spec = {name: value for name, value in given.items() if value is not None or name == "host"}
     aliases = None if data.aliases is None else tuple(data.aliases)
     return DeploymentPatch(
-        spec, data.replicas, aliases, data.note, data.allow_gap, data.base_revision,
+        spec, data.replicas, aliases, data.note, data.allow_downtime, data.base_revision,
         max_tokens_default=data.max_tokens_default, max_tokens_limit=data.max_tokens_limit,
     )  # fmt: skip
 
@@ -174,7 +174,7 @@ def scale_deployment(request: HttpRequest, deployment_id: int, data: ScaleIn) ->
 def restart_deployment(
     request: HttpRequest, deployment_id: int, data: RestartIn | None = None
 ) -> Status[Deployment]:  # fmt: skip
-    services.restart(caller(request), get_deployment(request, deployment_id), bool(data and data.allow_gap))
+    services.restart(caller(request), get_deployment(request, deployment_id), bool(data and data.allow_downtime))
     return Status(202, get_deployment(request, deployment_id))
 
 
@@ -182,7 +182,7 @@ def restart_deployment(
     "/deployments/{deployment_id}/rollback", response={202: DeploymentOut}, summary="Roll back to an earlier revision"
 )
 def roll_back_deployment(request: HttpRequest, deployment_id: int, data: RollBackIn) -> Status[Deployment]:
-    services.roll_back(caller(request), get_deployment(request, deployment_id), data.revision, data.allow_gap)
+    services.roll_back(caller(request), get_deployment(request, deployment_id), data.revision, data.allow_downtime)
     return Status(202, get_deployment(request, deployment_id))
 
 
@@ -212,7 +212,7 @@ def stop_deployment(request: HttpRequest, deployment_id: int) -> Status[Deployme
 def delete_deployment(request: HttpRequest, deployment_id: int, dry_run: bool = False) -> Status[Deployment]:
     deployment = get_deployment(request, deployment_id)
     if dry_run:
-        rehearse(lambda: services.delete(caller(request), deployment))
+        simulate(lambda: services.delete(caller(request), deployment))
         return Status(200, get_deployment(request, deployment_id))
     services.delete(caller(request), deployment)
     return Status(202, get_deployment(request, deployment_id))

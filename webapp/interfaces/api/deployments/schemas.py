@@ -56,7 +56,9 @@ class EditIn(Schema):
         None, ge=0, le=10_000_000, description="max tokens of any request; larger values are capped to it. 0: no limit"
     )
     note: str = Field("", max_length=200, description="why, for the list of revisions")
-    allow_gap: bool = Field(False, description="allow downtime where memory cannot hold old and new replicas together")
+    allow_downtime: bool = Field(
+        False, description="allow downtime where memory cannot hold old and new replicas together"
+    )
     base_revision: int | None = Field(
         None, ge=0, description="refuse when the deployment is at another revision by now"
     )
@@ -67,7 +69,9 @@ class ScaleIn(Schema):
 
 
 class RestartIn(Schema):
-    allow_gap: bool = Field(False, description="allow downtime where memory cannot hold old and new replicas together")
+    allow_downtime: bool = Field(
+        False, description="allow downtime where memory cannot hold old and new replicas together"
+    )
 
 
 class RollBackIn(RestartIn):
@@ -245,7 +249,7 @@ class WarningOut(Schema):
 class EstimateOut(Schema):
     terms: list[TermOut]
     total_bytes: int = Field(description="the sum of the terms")
-    booked_bytes: int = Field(description="reserved per replica: the terms and a safety margin")
+    reserved_bytes: int = Field(description="reserved per replica: the terms and a safety margin")
     places: list[PlaceOut] = Field(description="what every host says to one replica")
     advice: str = Field(description="what would help where a placement label is on no host; empty otherwise")
     warnings: list[WarningOut] = Field(description="options that are allowed and probably not meant")
@@ -266,10 +270,12 @@ class PlanOut(Schema):
         description="limits of the gateways that would change; no replica is replaced for them"
     )
     rolls: bool = Field(description="replicas would be replaced")
-    needs_gap: bool = Field(description="memory cannot hold old and new replicas together: there would be downtime")
-    gap_s: float | None = Field(description="estimated downtime of one replica, from the last start")
+    needs_downtime: bool = Field(
+        description="memory cannot hold old and new replicas together: there would be downtime"
+    )
+    downtime_s: float | None = Field(description="estimated downtime of one replica, from the last start")
     refusal: str = Field(description="why it fits on no host; empty when it fits")
-    refused: str = Field(description="what stands in the way now, given allow_gap; empty: it would be carried out")
+    refused: str = Field(description="what stands in the way now, given allow_downtime; empty: it would be carried out")
     fit: EstimateOut | None = Field(description="null when nothing could be calculated")
 
 

@@ -1,4 +1,4 @@
-"""REST doors of the inventory."""
+"""REST endpoints of the inventory."""
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404

@@ -14,7 +14,7 @@ class AcceleratorOut(Schema):
     name: str
     memory_bytes: int
     usable_bytes: int
-    booked_bytes: int
+    reserved_bytes: int
     is_present: bool
 
 
@@ -27,7 +27,9 @@ class HostOut(Schema):
     is_drained: bool
     labels: list[str]
     price_per_hour: Decimal | None = Field(description="in the currency that the installation counts in")
-    reserved_bytes: int | None = Field(description="left to the system; null: a tenth, between 512 MiB and 8 GiB")
+    system_reserved_bytes: int | None = Field(
+        description="left to the system; null: a tenth, between 512 MiB and 8 GiB"
+    )
     is_shared: bool = Field(description="whether every team may use it")
     teams: list[str] = Field(description="slugs of the teams that may use it while it is not shared")
     isolation: str = Field(
@@ -42,8 +44,8 @@ class HostOut(Schema):
         alias="processor.sorted_flags", description="as the kernel names them; empty while nobody has looked"
     )
     memory_bytes: int
-    usable_bytes: int = Field(description="what placements may book")
-    booked_bytes: int
+    usable_bytes: int = Field(description="what placements may reserve")
+    reserved_bytes: int
     disk_total_bytes: int
     disk_free_bytes: int
     seen_at: datetime | None
@@ -70,7 +72,7 @@ class HostIn(Schema):
         None, max_length=20, description="key or key=value, to find it by and for deployments to ask for"
     )
     price_per_hour: Decimal | None = Field(None, ge=0, max_digits=10, decimal_places=4, description="null: not told")
-    reserved_bytes: int | None = Field(None, ge=0, le=2**62, description="null: the default")
+    system_reserved_bytes: int | None = Field(None, ge=0, le=2**62, description="null: the default")
     is_shared: bool | None = Field(None, description="false: only `teams` see it and place things here")
     teams: list[str] | None = Field(None, max_length=500, description="slugs; they replace those there are")
 

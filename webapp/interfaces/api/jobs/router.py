@@ -1,4 +1,4 @@
-"""REST doors of jobs."""
+"""REST endpoints of jobs."""
 
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ from webapp.interfaces.api.callers import caller
 from webapp.interfaces.api.catalog.router import router as catalog_router
 from webapp.interfaces.api.jobs.schemas import CopyIn, DeletedOut, EndedIn, FetchIn, ImportIn, JobLogOut, JobOut
 from webapp.interfaces.api.pagination import Pages
-from webapp.interfaces.kit.references import referred
+from webapp.interfaces.kit.references import resolve_references
 from webapp.inventory.models import Host
 from webapp.jobs import deleting, ending, fetching, logs, services
 from webapp.jobs.models import Job
@@ -66,14 +66,14 @@ def import_file(request: HttpRequest, data: ImportIn) -> Status[Job]:
     return Status(202, get_job(request, job.pk))
 
 
-@router.post("/fetches", response={202: JobOut}, summary="Download a model from a hub or a URL")
+@router.post("/downloads", response={202: JobOut}, summary="Download a model from a hub or a URL")
 def fetch(request: HttpRequest, data: FetchIn) -> Status[Job]:
     user = caller(request)
     if (data.hub is None) == (not data.url):
         raise Invalid("Name a hub with a repository, or an address.", fields={"hub": "or url", "url": "or hub"})
     hubs = Hub.objects.visible_to(user).filter(is_enabled=True)
     # Both are looked for together, so that a refusal names both.
-    hub = referred(hub=(hubs, data.hub), host=(Host.objects.visible_to(user), data.host))["hub"]
+    hub = resolve_references(hub=(hubs, data.hub), host=(Host.objects.visible_to(user), data.host))["hub"]
     team, host = team_of(user, data.team), _host(request, data.host)
     if hub is None:
         job = fetching.from_url(user, team, host, data.url, data.model_name)
@@ -138,7 +138,7 @@ def delete_job(request: HttpRequest, job_id: int) -> Status[None]:
 
 def _host(request: HttpRequest, host_id: int | None) -> Host:
     hosts = Host.objects.visible_to(caller(request)).order_by("id")
-    host: Host | None = referred(host=(hosts, host_id))["host"] or hosts.first()
+    host: Host | None = resolve_references(host=(hosts, host_id))["host"] or hosts.first()
     if host is None:
         raise Conflict("No hosts yet.", "Register one first.")
     return host

@@ -1,4 +1,4 @@
-"""REST doors of running Modelyard: what wants a person, and the master key."""
+"""REST endpoints of running Modelyard: what wants a person, and the master key."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""REST doors of this room."""
+"""REST endpoints of quantising."""
 
 from dataclasses import asdict
 from typing import Any
@@ -31,12 +31,12 @@ from webapp.interfaces.api.quantisation.schemas import (
     QuantisationIn,
     RecipeOut,
 )
-from webapp.interfaces.kit.references import absent, referred
+from webapp.interfaces.kit.references import absent, resolve_references
 from webapp.inventory.models import Host
 from webapp.jobs.models import Job
 from webapp.quantisation import comparison, picking, services
 from webapp.quantisation.models import CalibrationSet, Measurement, PromptSet
-from webapp.quantisation.passports import passport
+from webapp.quantisation.provenance import provenance
 from webapp.quantisation.recipes import METHODS
 
 router = Router(tags=["quantisation"])
@@ -76,23 +76,25 @@ def quantise(request: HttpRequest, data: QuantisationIn) -> Status[Job]:
     return Status(202, Job.objects.for_list().get(pk=job.pk))
 
 
-@router.post("/artifacts/{artifact_id}/again", response={202: JobOut}, summary="Rebuild a quantised artifact")
-def make_again(request: HttpRequest, artifact_id: RowId, data: AgainIn) -> Status[Job]:
+@router.post("/artifacts/{artifact_id}/rebuild", response={202: JobOut}, summary="Rebuild a quantised artifact")
+def rebuild_artifact(request: HttpRequest, artifact_id: RowId, data: AgainIn) -> Status[Job]:
     user = caller(request)
     artifact = get_object_or_404(Artifact.objects.for_list(user).select_related("parent"), pk=artifact_id)
     job = services.again(user, team_of(user, data.team), artifact, _rows(user, data, "host")["host"])
     return Status(202, Job.objects.for_list().get(pk=job.pk))
 
 
-@router.get("/artifacts/{artifact_id}/passport", response=dict[str, Any], summary="Show the provenance of an artifact")
-def get_passport(request: HttpRequest, artifact_id: RowId) -> dict[str, Any]:
+@router.get(
+    "/artifacts/{artifact_id}/provenance", response=dict[str, Any], summary="Show the provenance of an artifact"
+)
+def get_provenance(request: HttpRequest, artifact_id: RowId) -> dict[str, Any]:
     artifact = get_object_or_404(Artifact.objects.for_list(caller(request)), pk=artifact_id)
-    return passport(artifact, caller(request))
+    return provenance(artifact, caller(request))
 
 
-@router.get("/measurements", response=list[MeasurementOut], summary="List evaluations, newest first")
+@router.get("/evaluations", response=list[MeasurementOut], summary="List evaluations, newest first")
 @paginate(Pages)
-def list_measurements(request: HttpRequest, artifact: RowId | None = None):  # type: ignore[no-untyped-def]
+def list_evaluations(request: HttpRequest, artifact: RowId | None = None):  # type: ignore[no-untyped-def]
     rows = Measurement.objects.for_list(caller(request))
     return rows.filter(artifact=artifact) if artifact else rows
 
@@ -112,31 +114,31 @@ def pick(request: HttpRequest, asked: Query[PickQuery]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.get("/calibration-sets", response=list[CalibrationSetOut], summary="List calibration and evaluation datasets")
+@router.get("/datasets", response=list[CalibrationSetOut], summary="List calibration and evaluation datasets")
 @paginate(Pages)
 def list_texts(request: HttpRequest):  # type: ignore[no-untyped-def]
     return CalibrationSet.objects.visible_to(caller(request)).for_list()
 
 
-@router.post("/calibration-sets", response={201: CalibrationSetOut}, summary="Add a calibration or evaluation dataset")
+@router.post("/datasets", response={201: CalibrationSetOut}, summary="Add a calibration or evaluation dataset")
 def add_text(request: HttpRequest, data: CalibrationSetIn) -> Status[CalibrationSet]:
     user = caller(request)
     row = services.add_text(user, team_of(user, data.team), data.name, data.text, data.licence)
     return Status(201, row)
 
 
-@router.get("/calibration-sets/{text_id}", response=CalibrationSetWithText, summary="Get a dataset")
+@router.get("/datasets/{text_id}", response=CalibrationSetWithText, summary="Get a dataset")
 def get_text(request: HttpRequest, text_id: RowId) -> CalibrationSet:
     return get_object_or_404(CalibrationSet.objects.visible_to(caller(request)).select_related("team"), pk=text_id)
 
 
-@router.delete("/calibration-sets/{text_id}", response={204: None}, summary="Delete a dataset")
+@router.delete("/datasets/{text_id}", response={204: None}, summary="Delete a dataset")
 def delete_text(request: HttpRequest, text_id: RowId) -> Status[None]:
     services.delete_text(caller(request), get_text(request, text_id))
     return Status(204, None)
 
 
-add_ownership(router, "/calibration-sets", lambda request: CalibrationSet.objects.all(), "a text")
+add_ownership(router, "/datasets", lambda request: CalibrationSet.objects.all(), "a text")
 add_ownership(router, "/golden-prompts", lambda request: PromptSet.objects.all(), "golden prompts")
 
 
@@ -172,4 +174,4 @@ def _rows(user: User, data: Schema, *names: str) -> dict[str, Any]:
         "host": Host.objects.visible_to(user),
         "calibration": texts, "judging": texts, "prompts": PromptSet.objects.visible_to(user),
     }  # fmt: skip
-    return referred(**{name: (rows[name], getattr(data, name)) for name in names})
+    return resolve_references(**{name: (rows[name], getattr(data, name)) for name in names})

@@ -1,4 +1,4 @@
-"""REST door of samples."""
+"""REST endpoint of samples."""
 
 from typing import Annotated, Any, Literal
 

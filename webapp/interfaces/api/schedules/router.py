@@ -1,4 +1,4 @@
-"""REST doors of schedules."""
+"""REST endpoints of schedules."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,13 +16,13 @@ from webapp.interfaces.api.callers import caller
 from webapp.interfaces.api.fields import RowId
 from webapp.interfaces.api.pagination import Pages
 from webapp.interfaces.api.schedules.schemas import CheckedOut, RunOut, ScheduleEdit, ScheduleIn, ScheduleOut
-from webapp.interfaces.kit.references import referred
-from webapp.interfaces.kit.rehearsal import rehearse
+from webapp.interfaces.kit.dry_run import simulate
+from webapp.interfaces.kit.references import resolve_references
 from webapp.inventory.models import Host
 from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.schedules import services
 from webapp.schedules.models import Schedule, ScheduleRun
-from webapp.schedules.services import Wish
+from webapp.schedules.services import ScheduleSpec
 
 router = Router(tags=["schedules"])
 
@@ -36,16 +36,16 @@ def list_schedules(request: HttpRequest):  # type: ignore[no-untyped-def]
 @router.post("/schedules", response={201: ScheduleOut}, summary="Create a schedule")
 def create_schedule(request: HttpRequest, data: ScheduleIn) -> Status[Schedule]:
     user = caller(request)
-    schedule = services.create(user, team_of(user, data.team), Wish(**_rows(user, data.dict(), data)))
+    schedule = services.create(user, team_of(user, data.team), ScheduleSpec(**_rows(user, data.dict(), data)))
     return Status(201, get_schedule(request, schedule.pk))
 
 
 @router.post("/schedules/check", response=CheckedOut, summary="Validate a schedule")
 def check_schedule(request: HttpRequest, data: ScheduleIn) -> dict[str, Any]:
     user = caller(request)
-    team, wish = team_of(user, data.team), Wish(**_rows(user, data.dict(), data))
-    rehearse(lambda: services.create(user, team, wish))
-    return {"warnings": services.check(user, team, wish)}
+    team, spec = team_of(user, data.team), ScheduleSpec(**_rows(user, data.dict(), data))
+    simulate(lambda: services.create(user, team, spec))
+    return {"warnings": services.check(user, team, spec)}
 
 
 @router.get("/schedules/{schedule_id}", response=ScheduleOut, summary="Get a schedule")
@@ -58,18 +58,18 @@ def edit_schedule(request: HttpRequest, schedule_id: RowId, data: ScheduleEdit, 
     """With `dry_run` the answer is the schedule as it would be."""
     user = caller(request)
     schedule = get_schedule(request, schedule_id)
-    wish = _changed(user, schedule, data)
+    spec = _changed(user, schedule, data)
     if dry_run:
-        rehearse(lambda: services.edit(user, schedule, wish))
+        simulate(lambda: services.edit(user, schedule, spec))
         return schedule
-    services.edit(user, schedule, wish)
+    services.edit(user, schedule, spec)
     return get_schedule(request, schedule_id)
 
 
-def _changed(user: User, schedule: Schedule, data: ScheduleEdit) -> Wish:
+def _changed(user: User, schedule: Schedule, data: ScheduleEdit) -> ScheduleSpec:
     changes = _rows(user, data.dict(exclude_unset=True), data)
     changes = {name: value for name, value in changes.items() if value is not None or name not in _NEEDED}
-    return replace(services.wish_of(schedule), **changes)
+    return replace(services.spec_of(schedule), **changes)
 
 
 @router.delete("/schedules/{schedule_id}", response={204: None}, summary="Delete a schedule; its results are kept")
@@ -77,7 +77,7 @@ def delete_schedule(request: HttpRequest, schedule_id: RowId, dry_run: bool = Fa
     """With `dry_run` it is only said whether that may be."""
     schedule = get_schedule(request, schedule_id)
     if dry_run:
-        rehearse(lambda: services.delete(caller(request), schedule))
+        simulate(lambda: services.delete(caller(request), schedule))
     else:
         services.delete(caller(request), schedule)
     return Status(204, None)
@@ -128,7 +128,7 @@ def _rows(user: User, said: dict[str, Any], data: ScheduleIn | ScheduleEdit) -> 
         "calibration": texts, "judging": texts, "prompts": PromptSet.objects.visible_to(user),
         "deployment": Deployment.objects.belonging_to(user).select_related("team"),
     }  # fmt: skip
-    found |= referred(**{name: (rows, found[name]) for name, rows in seen.items() if name in found})
+    found |= resolve_references(**{name: (rows, found[name]) for name, rows in seen.items() if name in found})
     for name in ("gate", "measure"):
         if name in found:
             found[name] = getattr(data, name)

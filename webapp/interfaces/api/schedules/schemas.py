@@ -11,9 +11,9 @@ from webapp.quantisation.recipes import Measure, Recipe
 from webapp.schedules import targets
 from webapp.schedules.gates import Gate
 
-WhenWord = Literal["crontab", "interval", "new_revision"]
+TriggerWord = Literal["cron", "interval", "new_commit"]
 EventWord = Literal[
-    "schedule.succeeded", "schedule.refused", "schedule.failed", "job.succeeded", "job.failed", "deployment.failed"
+    "schedule.succeeded", "schedule.rejected", "schedule.failed", "job.succeeded", "job.failed", "deployment.failed"
 ]  # fmt: skip
 
 
@@ -31,16 +31,16 @@ class ScheduleFields(Schema):
     calibration: RowId | None = Field(None, description="the calibration dataset; default: the built-in one")
     judging: RowId | None = Field(None, description="the evaluation dataset; default: the built-in one")
     prompts: RowId | None = Field(None, description="golden prompts that every result is asked")
-    when: WhenWord = "crontab"
-    crontab: str = Field("", max_length=120, description="minute, hour, day of month, month, day of week")
-    interval_min: int = Field(0, ge=0, le=10**7, description="minutes between runs")
+    trigger: TriggerWord = "cron"
+    cron: str = Field("", max_length=120, description="minute, hour, day of month, month, day of week")
+    interval_minutes: int = Field(0, ge=0, le=10**7, description="minutes between runs")
     zone: str = Field("UTC", max_length=60, description="the crontab's and the window's time zone: Europe/Berlin")
-    opens_at: time | None = Field(None, description="local time from which runs may begin; with shuts_at")
-    shuts_at: time | None = None
-    idle_min: int | None = Field(None, ge=1, le=1440, description="begin only when the host was quiet for so long")
+    window_start: time | None = Field(None, description="local time from which runs may begin; with window_end")
+    window_end: time | None = None
+    idle_minutes: int | None = Field(None, ge=1, le=1440, description="begin only when the host was quiet for so long")
     gate: Gate = Field(Gate(), description="limits; all must be kept, else nothing is served")
     deployment: RowId | None = Field(None, description="rolled to the first result that keeps every limit")
-    may_gap: bool = Field(False, description="allow downtime where old and new do not fit side by side")
+    allow_downtime: bool = Field(False, description="allow downtime where old and new do not fit side by side")
     keep_last: int | None = Field(None, ge=1, le=1000, description="results of each recipe that are kept; null: all")
 
 
@@ -63,7 +63,7 @@ class ScheduleOut(Schema):
     id: int
     name: str
     team: str = Field(alias="team.slug")
-    state: str = Field(description="active or on hold")
+    state: str = Field(description="active or paused")
     is_paused: bool
     source: str = Field(description="in words")
     artifact_id: int | None
@@ -79,17 +79,17 @@ class ScheduleOut(Schema):
     judging_id: int | None
     prompts_id: int | None
     host: str = Field(alias="host.name")
-    when: str
-    crontab: str
-    interval_min: int
+    trigger: str
+    cron: str
+    interval_minutes: int
     zone: str
-    opens_at: time | None
-    shuts_at: time | None
-    idle_min: int | None
+    window_start: time | None
+    window_end: time | None
+    idle_minutes: int | None
     gate: dict[str, Any]
     deployment_id: int | None
     deployment: str | None = None
-    may_gap: bool
+    allow_downtime: bool
     keep_last: int | None
     next_due_at: datetime | None
     created_at: datetime

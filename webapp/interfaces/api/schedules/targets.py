@@ -1,4 +1,4 @@
-"""REST doors of notification targets."""
+"""REST endpoints of notification targets."""
 
 from typing import Any
 

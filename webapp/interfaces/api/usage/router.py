@@ -1,4 +1,4 @@
-"""REST doors of usage."""
+"""REST endpoints of usage."""
 
 from typing import Any
 

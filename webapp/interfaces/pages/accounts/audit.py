@@ -11,14 +11,14 @@ from django.utils.dateparse import parse_date
 
 from webapp.accounts.models import AuditEntry, AuditQuerySet, Team, User
 from webapp.foundation.text import clean_text
-from webapp.interfaces.kit.doors import door, page_or_panel, person
 from webapp.interfaces.kit.listings import listing
+from webapp.interfaces.kit.views import page_or_panel, person, view
 
 COLUMNS = ("at", "username", "team_name", "verb", "subject", "key_prefix", "address", "request_id", "detail")
 FILTERS = ("verb", "person", "since", "until")
 
 
-@door("GET")
+@view("GET")
 def index(request: HttpRequest) -> HttpResponseBase:
     user = person(request)
     if not may_read(user):

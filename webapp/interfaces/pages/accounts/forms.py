@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from webapp.accounts.keys import OVERLAPS_H, SCOPES
 from webapp.accounts.models import Role, Team
-from webapp.accounts.sign_in import Wish
+from webapp.accounts.sign_in import SignInSpec
 
 _MEANING = {
     "inference": "call models",
@@ -216,7 +216,7 @@ class SignInForm(forms.Form):
             found.append((group.strip()[:200], teams[slug], Role(role)))
         return tuple(found)
 
-    def wish(self) -> Wish:
+    def spec(self) -> SignInSpec:
         typed = dict(self.cleaned_data)
         domains = tuple(typed.pop("email_domains").replace(",", " ").split())
-        return Wish(**typed, email_domains=domains)
+        return SignInSpec(**typed, email_domains=domains)

@@ -10,13 +10,13 @@ from webapp.accounts.models import ApiKey, User
 from webapp.accounts.teams import teams_of
 from webapp.deployments import sharing
 from webapp.deployments.snippets import snippets
-from webapp.foundation.errors import Refused
-from webapp.interfaces.kit.doors import carry_out, door, page_or_panel, person
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.listings import listing
+from webapp.interfaces.kit.views import carry_out, page_or_panel, person, view
 from webapp.interfaces.pages.accounts.forms import KeyEditForm, KeyForm, RotateForm
 
 
-@door("GET")
+@view("GET")
 def keys(request: HttpRequest) -> HttpResponse:
     found = listing(
         ApiKey.objects.visible_to(person(request)).for_list(),
@@ -27,7 +27,7 @@ def keys(request: HttpRequest) -> HttpResponse:
 
 
 @never_cache
-@door("GET", "POST")
+@view("GET", "POST")
 def new_key(request: HttpRequest) -> HttpResponse:
     """The answer to the form shows the key: it is kept nowhere, not even in the session, so there is no redirect."""
     user = person(request)
@@ -36,7 +36,7 @@ def new_key(request: HttpRequest) -> HttpResponse:
         typed = form.cleaned_data
         try:
             key, text = services.create_key(user, typed["team"], typed["name"], typed["scopes"], form.expires_at())
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.add_error(None, str(refusal))
         else:
             return shown_once(request, key, text)
@@ -44,7 +44,7 @@ def new_key(request: HttpRequest) -> HttpResponse:
 
 
 @never_cache
-@door("GET", "POST")
+@view("GET", "POST")
 def rotate_key(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     key = _changeable(user, pk)
@@ -52,14 +52,14 @@ def rotate_key(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             new, text = services.rotate_key(user, key, form.cleaned_data["overlap_h"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.add_error(None, str(refusal))
         else:
             return shown_once(request, new, text)
     return render(request, "keys/rotate.html", {"form": form, "key": key}, status=422 if form.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def edit_key(request: HttpRequest, pk: int) -> HttpResponse:
     """Its name, and when it ends."""
     user = person(request)
@@ -72,7 +72,7 @@ def edit_key(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "keys/edit.html", {"form": form, "key": key}, status=422 if form.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def revoke_key(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     key = get_object_or_404(ApiKey.objects.revocable_by(user).select_related("team", "user"), pk=pk)

@@ -10,8 +10,8 @@ from django.views.decorators.http import require_http_methods
 
 from webapp.accounts import links, sessions
 from webapp.accounts.models import LinkKind, OneTimeLink
-from webapp.foundation.errors import Refused
-from webapp.interfaces.kit.doors import carry_out, door, person
+from webapp.foundation.errors import ServiceError
+from webapp.interfaces.kit.views import carry_out, person, view
 from webapp.interfaces.pages.accounts.forms import NewAccountForm, NewPasswordForm
 
 _BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -39,7 +39,7 @@ def _new_account(request: HttpRequest, link: OneTimeLink, token: str) -> HttpRes
         typed = form.cleaned_data
         try:
             user = links.accept_as_new(link, typed["username"], typed["password"], typed["email"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             for name, text in refusal.fields.items() or [(None, str(refusal))]:
                 form.add_error(name, text)
         else:
@@ -67,7 +67,7 @@ def _password(request: HttpRequest, link: OneTimeLink, token: str) -> HttpRespon
     if request.method == "POST" and form.is_valid():
         try:
             links.set_password(link, form.cleaned_data["password"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             for name, text in refusal.fields.items() or [(None, str(refusal))]:
                 form.add_error(name, text)
         else:
@@ -77,7 +77,7 @@ def _password(request: HttpRequest, link: OneTimeLink, token: str) -> HttpRespon
     return render(request, "account/link_password.html", context, status=422 if form.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def elsewhere(request: HttpRequest) -> HttpResponse:
     """Pages that allauth knows by name and that would make accounts or send mail: here an admin does the one, and
     nobody the other."""

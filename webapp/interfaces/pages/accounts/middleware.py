@@ -49,7 +49,7 @@ def require_second_factor(get_response: Answer) -> Answer:
 
 
 def _missing(request: HttpRequest) -> JsonResponse:
-    """The API's own shape of an error; that module stands above this room."""
+    """The API's own shape of an error; that module stands above this one."""
     words = {
         "type": "about:blank",
         "title": "Set up two-factor authentication first.",

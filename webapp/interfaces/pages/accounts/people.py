@@ -8,12 +8,12 @@ from django.views.decorators.cache import never_cache
 
 from webapp.accounts import links, people
 from webapp.accounts.models import User
-from webapp.foundation.errors import Refused
-from webapp.interfaces.kit.doors import carry_out, door, page_or_panel, person
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.listings import listing
+from webapp.interfaces.kit.views import carry_out, page_or_panel, person, view
 
 
-@door("GET")
+@view("GET")
 def index(request: HttpRequest) -> HttpResponse:
     admin(request)
     found = listing(
@@ -24,28 +24,28 @@ def index(request: HttpRequest) -> HttpResponse:
     return page_or_panel(request, "people/index.html", "people/_list.html", {"listing": found})
 
 
-@door("POST")
+@view("POST")
 def deactivate(request: HttpRequest, pk: int) -> HttpResponse:
     return _ask(request, pk, people.deactivate, "{} was deactivated. Sessions and API keys no longer work.")
 
 
-@door("POST")
+@view("POST")
 def reactivate(request: HttpRequest, pk: int) -> HttpResponse:
     return _ask(request, pk, people.reactivate, "{} may sign in again.")
 
 
-@door("POST")
+@view("POST")
 def end_sessions(request: HttpRequest, pk: int) -> HttpResponse:
     verb = lambda user, who: people.end_sessions(user, who, request)  # noqa: E731
     return _ask(request, pk, verb, "{} has been signed out of all sessions.")
 
 
-@door("POST")
+@view("POST")
 def remove_second_factor(request: HttpRequest, pk: int) -> HttpResponse:
     return _ask(request, pk, people.remove_second_factor, "{} no longer has two-factor authentication.")
 
 
-@door("POST")
+@view("POST")
 def end_my_sessions(request: HttpRequest) -> HttpResponse:
     """Sign oneself out everywhere but here."""
     user = person(request)
@@ -53,27 +53,27 @@ def end_my_sessions(request: HttpRequest) -> HttpResponse:
     return redirect("mfa_index")
 
 
-@door("POST")
+@view("POST")
 def make_admin(request: HttpRequest, pk: int) -> HttpResponse:
     verb = lambda user, who: people.set_installation_admin(user, who, True)  # noqa: E731
     return _ask(request, pk, verb, "{} is now an administrator.")
 
 
-@door("POST")
+@view("POST")
 def take_admin(request: HttpRequest, pk: int) -> HttpResponse:
     verb = lambda user, who: people.set_installation_admin(user, who, False)  # noqa: E731
     return _ask(request, pk, verb, "{} is no longer an administrator.")
 
 
 @never_cache
-@door("GET", "POST")
+@view("GET", "POST")
 def password_link(request: HttpRequest, pk: int) -> HttpResponse:
     user = admin(request)
     who = get_object_or_404(User.objects.people(), pk=pk)
     if request.method == "POST":
         try:
             link, address = links.password_link(user, who)
-        except Refused as refusal:
+        except ServiceError as refusal:
             return render(request, "people/password_link.html", {"who": who, "error": str(refusal)}, status=409)
         return render(request, "people/password_link.html", {"who": who, "link": link, "address": address})
     return render(request, "people/password_link.html", {"who": who})

@@ -1,4 +1,4 @@
-"""The settings of signing in, and the two doors of single sign-on."""
+"""The settings of signing in, and the two endpoints of single sign-on."""
 
 import secrets as random_source
 from typing import Any, cast
@@ -18,22 +18,22 @@ from requests import RequestException
 from webapp.accounts import sign_in
 from webapp.accounts.auditing import audit
 from webapp.accounts.models import SignInRule, SignInSettings
-from webapp.foundation.errors import Refused
-from webapp.interfaces.kit.doors import door, person
+from webapp.foundation.errors import ServiceError
+from webapp.interfaces.kit.views import person, view
 from webapp.interfaces.pages.accounts.forms import SignInForm
 from webapp.interfaces.pages.accounts.people import admin
 from webapp.interfaces.pages.accounts.sso import PROVIDER, PROVIDER_SILENT, Doubt, OidcAdapter, SignOnAdapter, refused
 
 
 @never_cache
-@door("GET", "POST")
+@view("GET", "POST")
 def configure(request: HttpRequest) -> HttpResponse:
     user = admin(request)
     form = SignInForm(request.POST if request.method == "POST" else None, initial=_initial(sign_in.current()))
     if request.method == "POST" and form.is_valid():
         try:
-            sign_in.configure(user, form.wish())
-        except Refused as refusal:
+            sign_in.configure(user, form.spec())
+        except ServiceError as refusal:
             for name, text in refusal.fields.items() or [(None, str(refusal))]:
                 form.add_error(name if name in form.fields else None, text)
         else:
@@ -103,8 +103,8 @@ def sso_callback(request: HttpRequest) -> HttpResponse:
     """Where the provider sends the browser back to."""
     adapter = OidcAdapter(request, PROVIDER)
     try:
-        view = _Callback.adapter_view(adapter)
-        response: HttpResponse = view(request)
+        callback = _Callback.adapter_view(adapter)
+        response: HttpResponse = callback(request)
     except SocialApp.DoesNotExist as error:
         raise Http404 from error
     except ImmediateHttpResponse as done:
@@ -120,7 +120,7 @@ def _page(raised: ImmediateHttpResponse) -> HttpResponse:
     return cast(HttpResponse, raised.response)
 
 
-@door("POST")
+@view("POST")
 def sso_disconnect(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     account = get_object_or_404(SocialAccount, pk=pk, user=user)

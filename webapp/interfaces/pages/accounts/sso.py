@@ -62,7 +62,7 @@ class SignOnAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         """Refuse whom the settings keep out; bring the memberships of a known person up to date."""
         found = sign_in.current()
         claims = sociallogin.account.extra_data
-        told = addresses.judge(claims, found)
+        told = addresses.evaluate(claims, found)
         email = told.address
         if not email:
             raise refused(request, told.why, told.advice)

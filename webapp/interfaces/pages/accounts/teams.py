@@ -10,9 +10,9 @@ from django.views.decorators.debug import sensitive_variables
 
 from webapp.accounts import keys, links, teams
 from webapp.accounts.models import ApiKey, Membership, OneTimeLink, Role, Team, User
-from webapp.foundation.errors import Refused
-from webapp.interfaces.kit.doors import carry_out, door, may, page_or_panel, person
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.listings import listing
+from webapp.interfaces.kit.views import carry_out, may, page_or_panel, person, view
 from webapp.interfaces.pages.accounts.forms import InvitationForm, KeyForm, MemberForm, RoleForm, TeamForm
 from webapp.interfaces.pages.accounts.keys import shown_once
 
@@ -21,7 +21,7 @@ SHOWN_KEYS = 100
 SHOWN_INVITATIONS = 50
 
 
-@door("GET")
+@view("GET")
 def index(request: HttpRequest) -> HttpResponse:
     """The teams one is in; all of them for an administrator. Of one team there is nothing to choose."""
     user = person(request)
@@ -33,7 +33,7 @@ def index(request: HttpRequest) -> HttpResponse:
     return page_or_panel(request, "team/index.html", "team/_list.html", {"listing": found, "roles": roles})
 
 
-@door("GET")
+@view("GET")
 def detail(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "team/detail.html", _facts(person(request), slug))
 
@@ -53,7 +53,7 @@ def _facts(user: User, slug: str) -> dict[str, Any]:
     return facts
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def new(request: HttpRequest) -> HttpResponse:
     user = _installation_admin(request)
     form = TeamForm(request.POST if request.method == "POST" else None)
@@ -61,14 +61,14 @@ def new(request: HttpRequest) -> HttpResponse:
         typed = form.cleaned_data
         try:
             team = teams.create_team(user, typed["name"], typed["slug"], first_admin=user)
-        except Refused as refusal:
+        except ServiceError as refusal:
             _show(form, refusal)
         else:
             return redirect("teams:detail", team.slug)
     return render(request, "team/new.html", {"form": form}, status=422 if form.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def rename(request: HttpRequest, slug: str) -> HttpResponse:
     user = _installation_admin(request)
     team = get_object_or_404(Team, slug=slug)
@@ -77,7 +77,7 @@ def rename(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             team = teams.rename_team(user, team, form.cleaned_data["name"], form.cleaned_data["slug"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             _show(form, refusal)
         else:
             return redirect("teams:detail", team.slug)
@@ -85,7 +85,7 @@ def rename(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "team/rename.html", {"form": form, "team": shown}, status=422 if form.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def delete(request: HttpRequest, slug: str) -> HttpResponse:
     user = _installation_admin(request)
     team = get_object_or_404(Team, slug=slug)
@@ -97,7 +97,7 @@ def delete(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "team/delete.html", {"team": team})
 
 
-@door("POST")
+@view("POST")
 def add_member(request: HttpRequest, slug: str) -> HttpResponse:
     """Put somebody who has an account into the team, by an administrator; others are invited."""
     user = _installation_admin(request)
@@ -111,7 +111,7 @@ def add_member(request: HttpRequest, slug: str) -> HttpResponse:
     return redirect("teams:detail", slug)
 
 
-@door("POST")
+@view("POST")
 def change_role(request: HttpRequest, slug: str, person_id: int) -> HttpResponse:
     user = person(request)
     membership = _membership(user, slug, person_id)
@@ -122,7 +122,7 @@ def change_role(request: HttpRequest, slug: str, person_id: int) -> HttpResponse
     return redirect("teams:detail", slug)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def remove(request: HttpRequest, slug: str, person_id: int) -> HttpResponse:
     """Take somebody out of the team, or leave it."""
     user = person(request)
@@ -138,7 +138,7 @@ def remove(request: HttpRequest, slug: str, person_id: int) -> HttpResponse:
 
 @never_cache
 @sensitive_variables("address")
-@door("GET", "POST")
+@view("GET", "POST")
 def invite(request: HttpRequest, slug: str) -> HttpResponse:
     """The answer to the form shows the link, this once."""
     user = person(request)
@@ -147,14 +147,14 @@ def invite(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             link, address = links.invite(user, team, Role(form.cleaned_data["role"]), form.cleaned_data["note"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             _show(form, refusal)
         else:
             return render(request, "team/invited.html", {"team": team, "link": link, "address": address})
     return render(request, "team/invite.html", {"form": form, "team": team}, status=422 if form.errors else 200)
 
 
-@door("POST")
+@view("POST")
 def revoke_invitation(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     user = person(request)
     team = _governed(user, slug)
@@ -164,7 +164,7 @@ def revoke_invitation(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @never_cache
-@door("GET", "POST")
+@view("GET", "POST")
 def new_service_key(request: HttpRequest, slug: str) -> HttpResponse:
     user = person(request)
     team = _governed(user, slug)
@@ -176,7 +176,7 @@ def new_service_key(request: HttpRequest, slug: str) -> HttpResponse:
         data = form.cleaned_data
         try:
             key, text = keys.create_service_key(user, team, data["name"], data["scopes"], form.expires_at())
-        except Refused as refusal:
+        except ServiceError as refusal:
             _show(form, refusal)
         else:
             return shown_once(request, key, text)
@@ -199,7 +199,7 @@ def _membership(user: User, slug: str, person_id: int) -> Membership:
     return get_object_or_404(Membership.objects.for_list(), team=team, user_id=person_id)
 
 
-def _show(form: Any, refusal: Refused) -> None:
+def _show(form: Any, refusal: ServiceError) -> None:
     """Errors beside their fields where the form has the field."""
     placed = {name: text for name, text in refusal.fields.items() if name in form.fields}
     for name, text in placed.items():

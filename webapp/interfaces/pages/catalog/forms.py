@@ -8,7 +8,7 @@ from django import forms
 from webapp.accounts.models import Team
 from webapp.catalog.models import DEFAULT_ENDPOINT, Hub
 from webapp.foundation import paths
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.picking import Pick, narrow_all
 from webapp.inventory.models import Host
 
@@ -18,7 +18,7 @@ QUIET = {"autocomplete": "off", "spellcheck": "false"}
 class RefusableForm(forms.Form):
     """Shows what a service refused."""
 
-    def take(self, refusal: Refused) -> None:
+    def take(self, refusal: ServiceError) -> None:
         """Put a service's refusal beside the field it is about."""
         beside = {name: message for name, message in refusal.fields.items() if name in self.fields}
         for name, message in beside.items():
@@ -157,7 +157,7 @@ class HubForm(RefusableForm):
         initial = {name: getattr(hub, name) for name in ("name", "endpoint", "allows_private", "is_enabled")}
         return cls(data, initial={**initial, "teams": list(hub.teams.all())})
 
-    def wish(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """The words of services.save_hub."""
         typed = self.cleaned_data
         token = "" if typed["forget_token"] else (typed["token"] or None)

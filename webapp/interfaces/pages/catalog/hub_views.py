@@ -15,9 +15,9 @@ from webapp.catalog import hubs, inspecting, services
 from webapp.catalog.models import Artifact, CodeApproval, Hub
 from webapp.deployments import fit
 from webapp.deployments.fleet import Fleet
-from webapp.foundation.errors import Refused
-from webapp.interfaces.kit.doors import carry_out, door, person
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.picking import is_search
+from webapp.interfaces.kit.views import carry_out, person, view
 from webapp.interfaces.pages.catalog.forms import FetchForm, GetForm, HubForm
 from webapp.inventory.models import Host
 from webapp.jobs import fetching
@@ -26,7 +26,7 @@ from webapp.planner.rough import rough_bytes
 PICKS = ("host", "team")
 
 
-@door("GET")
+@view("GET")
 def repo(request: HttpRequest, pk: int) -> HttpResponse:
     """A repository's variants, with what fits where."""
     user = person(request)
@@ -39,7 +39,7 @@ def repo(request: HttpRequest, pk: int) -> HttpResponse:
         hubs.check_enabled(hub)
         found = hubs.repo(hub, name, revision)
         offer = inspecting.offer(hub, found)
-    except Refused as refusal:
+    except ServiceError as refusal:
         return render(request, "models/repo.html", {**context, "problem": str(refusal)}, status=refusal.status)
     fleet = Fleet.of(Host.objects.visible_to(user).for_list())
     prefix = f"hub:{hub.pk}:{found.name}@{found.commit}:"
@@ -62,7 +62,7 @@ def repo(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "models/repo.html", {**context, "form": form})
 
 
-@door("POST")
+@view("POST")
 def get(request: HttpRequest, pk: int) -> HttpResponse:
     """Fetch one variant; goes on as a job."""
     user = person(request)
@@ -84,7 +84,7 @@ def get(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect(page)
 
 
-@door("POST")
+@view("POST")
 def approve(request: HttpRequest, pk: int) -> HttpResponse:
     """An administrator has read a repository's code."""
     user = _admin(request)
@@ -96,14 +96,14 @@ def approve(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect(_page(hub, name, commit))
 
 
-@door("GET")
+@view("GET")
 def index(request: HttpRequest) -> HttpResponse:
     user = person(request)
     rows = Hub.objects.visible_to(user).prefetch_related("teams")
     return render(request, "models/hubs.html", {"hubs": rows, "may_change": user.is_superuser})
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def edit(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     """Add a hub, or change one."""
     user = _admin(request)
@@ -111,8 +111,8 @@ def edit(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     form = HubForm.of(hub, request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
-            saved = services.save_hub(user, hub, **form.wish())
-        except Refused as refusal:
+            saved = services.save_hub(user, hub, **form.values())
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, f"{saved.name} is saved.")
@@ -120,7 +120,7 @@ def edit(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     return render(request, "models/hub.html", {"form": form, "hub": hub}, status=422 if form.errors else 200)
 
 
-@door("POST")
+@view("POST")
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     user = _admin(request)
     hub = get_object_or_404(Hub, pk=pk)

@@ -10,12 +10,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from webapp.catalog import images
 from webapp.catalog.models import AllowedImage
 from webapp.deployments.models import Deployment
-from webapp.foundation.errors import Refused
-from webapp.interfaces.kit.doors import carry_out, door, person
+from webapp.foundation.errors import ServiceError
+from webapp.interfaces.kit.views import carry_out, person, view
 from webapp.interfaces.pages.catalog.forms import ImageForm
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def index(request: HttpRequest) -> HttpResponse:
     """Everybody sees which images may run; administrators add to them."""
     user = person(request)
@@ -23,7 +23,7 @@ def index(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             row = images.allow(user, form.cleaned_data["image"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, f"{row} may run.")
@@ -35,7 +35,7 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(request, "models/images.html", context, status=422 if form.errors else 200)
 
 
-@door("POST")
+@view("POST")
 def forbid(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     row = get_object_or_404(AllowedImage, pk=pk)

@@ -15,11 +15,11 @@ from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyStat
 from webapp.deployments import asking, disk, fit, sharing
 from webapp.deployments.fleet import Fleet
 from webapp.deployments.models import Deployment
-from webapp.foundation.errors import Refused
-from webapp.interfaces.kit.doors import carry_out, door, page_or_panel, person
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.listings import listing
 from webapp.interfaces.kit.owning import owner_page
-from webapp.interfaces.kit.picking import hush, is_search
+from webapp.interfaces.kit.picking import clear_errors, is_search
+from webapp.interfaces.kit.views import carry_out, page_or_panel, person, view
 from webapp.interfaces.pages.catalog.forms import AddressForm, FetchForm, ImportForm
 from webapp.inventory.models import Host
 from webapp.jobs import deleting, fetching
@@ -33,7 +33,7 @@ MOST_RUNNING = 50
 MOST_NAMED = 20
 
 
-@door("GET")
+@view("GET")
 def index(request: HttpRequest) -> HttpResponse:
     user = person(request)
     found = listing(
@@ -76,12 +76,12 @@ def _search_hubs(user: User, words: str) -> list[dict[str, Any]]:
     for hub in Hub.objects.visible_to(user).filter(is_enabled=True)[:5]:
         try:
             found.append({"hub": hub, "repos": hubs.search(hub, words), "problem": ""})
-        except Refused as refusal:
+        except ServiceError as refusal:
             found.append({"hub": hub, "repos": [], "problem": str(refusal)})
     return found
 
 
-@door("GET")
+@view("GET")
 def detail(request: HttpRequest, slug: str) -> HttpResponse:
     user = person(request)
     teams = teams_of(user, Role.OPERATOR)
@@ -118,11 +118,11 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
 def _queued(request: HttpRequest, form: Any, queue: Callable[[dict[str, Any]], Any], said: str) -> HttpResponse | None:
     """To the job that was queued with what was typed; None when the form is to be shown, with what is wrong in it."""
     if is_search(request):
-        hush(form)
+        clear_errors(form)
     elif request.method == "POST" and form.is_valid():
         try:
             job = queue(form.cleaned_data)
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, said)
@@ -130,7 +130,7 @@ def _queued(request: HttpRequest, form: Any, queue: Callable[[dict[str, Any]], A
     return None
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def import_file(request: HttpRequest) -> HttpResponse:
     """Have files of an allowed folder copied to a host; goes on as a job."""
     user = person(request)
@@ -144,7 +144,7 @@ def import_file(request: HttpRequest) -> HttpResponse:
     return leave or render(request, "models/import.html", {"form": form}, status=422 if form.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def from_address(request: HttpRequest) -> HttpResponse:
     """Fetch one file by its web address; goes on as a job."""
     user = person(request)
@@ -157,7 +157,7 @@ def from_address(request: HttpRequest) -> HttpResponse:
     return leave or render(request, "models/address.html", {"form": form}, status=422 if form.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def fetch_to_host(request: HttpRequest, pk: int) -> HttpResponse:
     """Fetch an artifact to one more host, or again to one where it failed."""
     user = person(request)
@@ -178,7 +178,7 @@ def fetch_to_host(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "models/fetch.html", context, status=422 if form.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def delete_artifact(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     artifact = get_object_or_404(Artifact.objects.for_list(user).belonging_to(user), pk=pk)
@@ -186,7 +186,7 @@ def delete_artifact(request: HttpRequest, pk: int) -> HttpResponse:
     return _delete(request, artifact, None, loss)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def owner(request: HttpRequest, pk: int) -> HttpResponse:
     """Whose an artifact is, and which other teams may use it."""
     rows = Artifact.objects.select_related("catalog_model")
@@ -196,7 +196,7 @@ def owner(request: HttpRequest, pk: int) -> HttpResponse:
     return owner_page(request, rows, pk, above, use)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def delete_copy(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     copies = ArtifactCopy.objects.visible_to(user).filter(artifact__in=Artifact.objects.belonging_to(user))
@@ -232,7 +232,7 @@ def _named_team(teams: list[Team], key: str | None) -> Team | None:
     return next((team for team in teams if str(team.pk) == key), None)
 
 
-@door("GET")
+@view("GET")
 def disk_use(request: HttpRequest) -> HttpResponse:
     """Hosts a page at a time; what one host holds is shown in full when the search leaves that one alone."""
     user = person(request)

@@ -21,7 +21,7 @@ from django.urls import NoReverseMatch, reverse
 from webapp import engines
 from webapp.deployments.models import Replica
 from webapp.deployments.states import ReplicaState
-from webapp.interfaces.kit.doors import carry_out, door, person
+from webapp.interfaces.kit.views import carry_out, person, view
 from webapp.interfaces.pages.dashboard import help_pages
 from webapp.interfaces.pages.dashboard.context import modelyard_version
 from webapp.operations import rotating
@@ -61,7 +61,7 @@ SECTIONS = [
 
 
 def admins_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Only for admins of the installation; behind a door."""
+    """Only for admins of the installation; below `view`."""
 
     @wraps(view)
     def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -72,13 +72,13 @@ def admins_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
     return checked
 
 
-@door("GET")
+@view("GET")
 @admins_only
 def index(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/settings.html", {"sections": [each for each in SECTIONS if each.url]})
 
 
-@door("GET")
+@view("GET")
 @admins_only
 def engine_list(request: HttpRequest) -> HttpResponse:
     """Every engine of the registry: formats, endpoints, images by hardware, and what runs now."""
@@ -95,7 +95,7 @@ def engine_list(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/settings_engines.html", {"rows": rows})
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 @admins_only
 def master_key(request: HttpRequest) -> HttpResponse:
     """Which keys there are and what is under them; the button that lets a new one write."""
@@ -106,7 +106,7 @@ def master_key(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/settings_master_key.html", {"status": rotating.status()})
 
 
-@door("GET")
+@view("GET")
 @admins_only
 def about(request: HttpRequest) -> HttpResponse:
     versions = {

@@ -1,4 +1,4 @@
-"""Addresses that belong to no single room."""
+"""Addresses that belong to no single app."""
 
 from django.urls import path
 

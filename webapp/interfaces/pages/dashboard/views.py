@@ -17,8 +17,8 @@ from webapp.deployments.models import Deployment
 from webapp.deployments.states import Desired
 from webapp.foundation.text import clean_text, parse_id
 from webapp.interfaces.kit.attention import concerns
-from webapp.interfaces.kit.doors import door, page_or_panel, person
 from webapp.interfaces.kit.following import follow
+from webapp.interfaces.kit.views import page_or_panel, person, view
 from webapp.interfaces.pages.dashboard import help_pages
 from webapp.interfaces.pages.dashboard.search import find
 from webapp.interfaces.pages.jobs import views as jobs
@@ -34,7 +34,7 @@ CHOICES = 200
 CODES = (("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript"))
 
 
-@door("GET")
+@view("GET")
 def home(request: HttpRequest) -> HttpResponse:
     user = person(request)
     topics = ["hosts", *(f"deployments:{team.pk}" for team in teams_of(user)), *jobs.topics(user)]
@@ -61,14 +61,14 @@ def home_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
     }
 
 
-@door("GET")
+@view("GET")
 def search(request: HttpRequest) -> HttpResponse:
-    """What is called like this, in every room."""
+    """What is called like this, in every app."""
     text = clean_text(request.GET.get("q"))
     return render(request, "dashboard/search.html", {"q": text, "groups": find(person(request), text)})
 
 
-@door("GET")
+@view("GET")
 def playground(request: HttpRequest) -> HttpResponse:
     user = person(request)
     following = follow((f"deployments:{team.pk}" for team in teams_of(user)), page="playground")
@@ -97,7 +97,7 @@ def playground_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[st
 
 
 @never_cache
-@door("POST")
+@view("POST")
 def playground_token(request: HttpRequest) -> JsonResponse:
     """A five-minute token for one deployment and where to send it; the gateway checks it without asking anybody."""
     user = person(request)
@@ -111,7 +111,7 @@ def playground_token(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"token": token, "url": url, "expires_in_s": accounts.INFERENCE_TOKEN_S})
 
 
-@door("GET")
+@view("GET")
 def help_index(request: HttpRequest) -> HttpResponse:
     """All help pages, or those that hold every word of `q`."""
     q = clean_text(request.GET.get("q"))
@@ -119,7 +119,7 @@ def help_index(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/help.html", {"pages": pages, "q": q})
 
 
-@door("GET")
+@view("GET")
 def help_page(request: HttpRequest, slug: str) -> HttpResponse:
     page = help_pages.pages().get(slug)
     if page is None:

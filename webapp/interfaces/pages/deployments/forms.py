@@ -18,7 +18,7 @@ from webapp.deployments.names import MAX_ALIASES
 from webapp.deployments.options import OptionsForm
 from webapp.deployments.services import MAX_REPLICAS
 from webapp.deployments.spec import FIELDS, DeploymentPatch, DeploymentSpec, RevisionSpec, SpecColumns
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.picking import Pick
 from webapp.inventory.models import Host
 
@@ -163,7 +163,7 @@ class Parts(forms.Form):
         """Whether one of them, or the aliases, is wrong: then they are not folded away."""
         return any(name in self.errors for name in (*self.special, "aliases", *limits.LABELS))
 
-    def take(self, refusal: Refused, options: OptionsForm) -> None:
+    def take(self, refusal: ServiceError, options: OptionsForm) -> None:
         """Put a service's refusal beside the fields it is about."""
         for name, message in refusal.fields.items():
             form: forms.Form = options if name.startswith("options.") else self
@@ -267,7 +267,7 @@ class EditForm(Parts):
         max_length=200, required=False, help_text="Why you change it; shown in the list of revisions."
     )
     base = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
-    may_gap = forms.BooleanField(required=False)
+    allow_downtime = forms.BooleanField(required=False)
 
     def __init__(self, data: Mapping[str, Any] | None, deployment: Deployment) -> None:
         super().__init__(data, initial=self._as_it_is(deployment))
@@ -299,6 +299,6 @@ class EditForm(Parts):
         typed = self.cleaned_data
         spec = self.spec_fields(typed, options)
         return DeploymentPatch(
-            spec, typed["replicas"], typed["aliases"], typed["note"], typed["may_gap"], typed["base"],
+            spec, typed["replicas"], typed["aliases"], typed["note"], typed["allow_downtime"], typed["base"],
             **self.typed_limits(),
         )  # fmt: skip

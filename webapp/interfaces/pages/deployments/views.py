@@ -16,16 +16,16 @@ from webapp.deployments import asking, logs, rolling, searching, services, servi
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.states import RolloutState
 from webapp.foundation.text import parse_id
-from webapp.interfaces.kit.doors import answer, carry_out, door, may, page_or_panel, person
 from webapp.interfaces.kit.following import follow
 from webapp.interfaces.kit.listings import listing
 from webapp.interfaces.kit.picking import SHOWN
+from webapp.interfaces.kit.views import answer, carry_out, may, page_or_panel, person, view
 from webapp.inventory.models import Host
 
-DIARY_LINES = 40
+EVENT_LINES = 40
 
 
-@door("GET")
+@view("GET")
 def index(request: HttpRequest) -> HttpResponse:
     following = follow(f"deployments:{team.pk}" for team in teams_of(person(request)))
     user = person(request)
@@ -65,7 +65,7 @@ def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
     return "deployments/_list.html", {"listing": found, "asked": found.kept}
 
 
-@door("POST")
+@view("POST")
 def bulk(request: HttpRequest) -> HttpResponse:
     """One verb for every deployment that was ticked; what refuses says why, the others go on."""
     user, verb = person(request), request.POST.get("verb", "")
@@ -88,7 +88,7 @@ _BULK: dict[str, Callable[[User, Deployment], None]] = {
 _DOING = {"start": "Starting", "stop": "Stopping", "restart": "Restarting", "delete": "Deleting"}
 
 
-@door("GET")
+@view("GET")
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     deployment = get_object_or_404(Deployment.objects.visible_to(user).select_related("team", "artifact"), pk=pk)
@@ -126,7 +126,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
         newest = deployment.rollouts.select_related("revision").first()
         context |= {
             "memory": [row for replica in replicas for row in _memory(replica)],
-            "diary": deployment.diary.all()[:DIARY_LINES],
+            "events": deployment.events.all()[:EVENT_LINES],
             "rollout": newest,
             "is_rolling": newest is not None and newest.state == RolloutState.RUNNING,
             "has_failed": newest is not None and newest.state == RolloutState.FAILED,
@@ -137,17 +137,17 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
     return "deployments/_panel.html", context
 
 
-@door("POST")
+@view("POST")
 def start(request: HttpRequest, pk: int) -> HttpResponse:
-    return _wish(request, pk, services.start, "Starting {}.")
+    return _request_change(request, pk, services.start, "Starting {}.")
 
 
-@door("POST")
+@view("POST")
 def stop(request: HttpRequest, pk: int) -> HttpResponse:
-    return _wish(request, pk, services.stop, "Stopping {}; in-flight requests will finish.")
+    return _request_change(request, pk, services.stop, "Stopping {}; in-flight requests will finish.")
 
 
-def _wish(request: HttpRequest, pk: int, verb: Callable[[User, Deployment], None], said: str) -> HttpResponse:
+def _request_change(request: HttpRequest, pk: int, verb: Callable[[User, Deployment], None], said: str) -> HttpResponse:
     user = person(request)
     deployment = get_object_or_404(Deployment.objects.visible_to(user).select_related("team"), pk=pk)
     carry_out(request, lambda: verb(user, deployment), said.format(deployment.name))
@@ -155,39 +155,41 @@ def _wish(request: HttpRequest, pk: int, verb: Callable[[User, Deployment], None
     return answer(request, "deployments:detail", panel, lambda: detail_panel(user, pk)[1], pk)
 
 
-@door("POST")
+@view("POST")
 def scale(request: HttpRequest, pk: int) -> HttpResponse:
     asked = parse_id(request.POST.get("replicas", ""))
     # What is no number is refused by the service like any number out of range.
     wanted = -1 if asked is None else asked
-    return _wish(request, pk, partial(_scale, wanted), f"Scaling {{}} to {wanted} replica{'' if wanted == 1 else 's'}.")
+    return _request_change(
+        request, pk, partial(_scale, wanted), f"Scaling {{}} to {wanted} replica{'' if wanted == 1 else 's'}."
+    )
 
 
 def _scale(replicas: int, user: User, deployment: Deployment) -> None:
     services.scale(user, deployment, replicas)
 
 
-@door("POST")
+@view("POST")
 def restart(request: HttpRequest, pk: int) -> HttpResponse:
-    may_gap = "may_gap" in request.POST
-    return _wish(request, pk, partial(_restart, may_gap), "Rolling restart of {} started.")
+    allow_downtime = "allow_downtime" in request.POST
+    return _request_change(request, pk, partial(_restart, allow_downtime), "Rolling restart of {} started.")
 
 
-def _restart(may_gap: bool, user: User, deployment: Deployment) -> None:
-    services.restart(user, deployment, may_gap)
+def _restart(allow_downtime: bool, user: User, deployment: Deployment) -> None:
+    services.restart(user, deployment, allow_downtime)
 
 
-@door("POST")
+@view("POST")
 def roll_back(request: HttpRequest, pk: int, revision: int) -> HttpResponse:
-    verb = partial(_roll_back, revision, "may_gap" in request.POST)
-    return _wish(request, pk, verb, f"Rolling {{}} back to revision {revision}.")
+    verb = partial(_roll_back, revision, "allow_downtime" in request.POST)
+    return _request_change(request, pk, verb, f"Rolling {{}} back to revision {revision}.")
 
 
-def _roll_back(revision: int, may_gap: bool, user: User, deployment: Deployment) -> None:
-    services.roll_back(user, deployment, revision, may_gap)
+def _roll_back(revision: int, allow_downtime: bool, user: User, deployment: Deployment) -> None:
+    services.roll_back(user, deployment, revision, allow_downtime)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     """Ask for the name first: what goes away does not come back."""
     user = person(request)

@@ -14,16 +14,16 @@ from webapp.deployments import fit as fits
 from webapp.deployments import presets, services
 from webapp.deployments.models import Deployment, OptionPreset
 from webapp.deployments.options import OptionsForm, options_form
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.foundation.text import clean_text, parse_id
-from webapp.interfaces.kit.doors import carry_out, door, may, person
 from webapp.interfaces.kit.form_faults import first_fault
-from webapp.interfaces.kit.picking import hush, is_search
+from webapp.interfaces.kit.picking import clear_errors, is_search
+from webapp.interfaces.kit.views import carry_out, may, person, view
 from webapp.interfaces.pages.deployments.forms import DeploymentForm, EditForm, Parts, initial_of
 from webapp.interfaces.pages.deployments.views_history import own
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def new(request: HttpRequest) -> HttpResponse:
     """What, how and where on one page; the fit panel answers while people choose."""
     user = person(request)
@@ -32,7 +32,7 @@ def new(request: HttpRequest) -> HttpResponse:
     if is_sent and form.is_valid() and options.is_valid():
         try:
             deployment = services.create(user, form.cleaned_data["team"], form.wanted(options.chosen()))
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal, options)
         else:
             messages.success(request, f"{deployment.name} is starting.")
@@ -71,11 +71,11 @@ def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpR
     """422 says what is wrong; who is not done yet is not told what is still missing."""
     form, options = context["form"], context["options"]
     if _is_unfinished(request):
-        hush(form, options)
+        clear_errors(form, options)
     return render(request, template, context, status=422 if form.errors or options.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def fit(request: HttpRequest) -> HttpResponse:
     """The fit panel for what is typed so far, and the parts of the form that it changes."""
     user = person(request)
@@ -151,7 +151,7 @@ def _why_nowhere(found: fits.Fit | None) -> str:
     return fits.why_on_no_hardware(found.spec, found.team) if found is not None and found.spec is not None else ""
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def edit(request: HttpRequest, pk: int) -> HttpResponse:
     """The settings with what a change of them would do, before it is applied."""
     deployment, user = own(request, pk), person(request)
@@ -161,7 +161,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     if is_applied and form.is_valid() and options.is_valid():
         try:
             done = services.edit(user, deployment, form.wanted(options.chosen()))
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal, options)
         else:
             said = "is being updated, one replica at a time" if done.rolls else "was updated"
@@ -181,7 +181,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     return _page(request, "deployments/edit.html", context)
 
 
-@door("POST")
+@view("POST")
 def change(request: HttpRequest, pk: int) -> HttpResponse:
     """What would change by what is typed so far, and whether it fits."""
     deployment, user = own(request, pk), person(request)
@@ -220,7 +220,7 @@ def _plan(user: User, deployment: Deployment, form: EditForm, options: OptionsFo
         return None, first_fault(form, options)
     try:
         return services.check_edit(user, deployment, form.wanted(options.chosen())), ""
-    except Refused as refusal:
+    except ServiceError as refusal:
         return None, str(refusal)
 
 
@@ -231,7 +231,7 @@ def _is_refused(planned: services.Plan | None, form: EditForm, options: OptionsF
     return planned is None or bool(planned.refusal)
 
 
-@door("POST")
+@view("POST")
 def keep_preset(request: HttpRequest, pk: int) -> HttpResponse:
     """Keep the deployment's options for the team, under a name."""
     deployment, user, name = own(request, pk), person(request), clean_text(request.POST.get("name"))
@@ -240,7 +240,7 @@ def keep_preset(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("deployments:detail", pk)
 
 
-@door("POST")
+@view("POST")
 def forget_preset(request: HttpRequest, pk: int) -> HttpResponse:
     preset = get_object_or_404(OptionPreset.objects.visible_to(person(request)).select_related("team"), pk=pk)
     carry_out(request, lambda: presets.delete(person(request), preset), f"Deleted the preset {preset.name}.")

@@ -10,7 +10,7 @@ from webapp.deployments import logs, revisions, sharing, timeline
 from webapp.deployments.models import Deployment
 from webapp.deployments.spec import diff
 from webapp.foundation.text import clean_text, parse_id
-from webapp.interfaces.kit.doors import carry_out, door, may, person
+from webapp.interfaces.kit.views import carry_out, may, person, view
 
 MOST_ENTRIES = 200
 MOST_STARTS = 12
@@ -22,22 +22,22 @@ def own(request: HttpRequest, pk: int) -> Deployment:
     return get_object_or_404(Deployment.objects.belonging_to(person(request)).select_related(*related), pk=pk)
 
 
-@door("GET")
+@view("GET")
 def history(request: HttpRequest, pk: int) -> HttpResponse:
-    """Revisions with what each changed, the starts and how long they took, and the diary, filtered."""
+    """Revisions with what each changed, the starts and how long they took, and the events, filtered."""
     deployment = own(request, pk)
-    diary, asked = deployment.diary.all(), {n: parse_id(request.GET.get(n, "")) for n in ("replica", "revision")}
+    events, asked = deployment.events.all(), {n: parse_id(request.GET.get(n, "")) for n in ("replica", "revision")}
     if asked["replica"]:
-        diary = diary.filter(replica_ordinal=asked["replica"])
+        events = events.filter(replica_ordinal=asked["replica"])
     if asked["revision"]:
-        diary = diary.filter(revision_number=asked["revision"])
+        events = events.filter(revision_number=asked["revision"])
     starts = [start for start in timeline.recent_starts(deployment) if _is_asked(start, asked)]
     context = {
         "deployment": deployment,
         "revisions": _with_changes(deployment),
         "rollouts": deployment.rollouts.select_related("revision")[:20],
         "replicas": deployment.replicas.order_by("-number").select_related("revision"),
-        "diary": diary[:MOST_ENTRIES],
+        "events": events[:MOST_ENTRIES],
         "starts": starts[:MOST_STARTS],
         "longest_s": max((start.total_s for start in starts[:MOST_STARTS]), default=0),
         "asked": asked,
@@ -61,7 +61,7 @@ def _with_changes(deployment: Deployment) -> list[dict[str, Any]]:
     return shown
 
 
-@door("GET")
+@view("GET")
 def log(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     """One container's log as a page (searched by `q`) or, with `download`, as a file."""
     deployment = own(request, pk)
@@ -85,7 +85,7 @@ def log(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     return render(request, "deployments/log.html", context)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def share(request: HttpRequest, pk: int) -> HttpResponse:
     """Which other teams may use it."""
     deployment, user, error, asked = own(request, pk), person(request), "", ""
@@ -103,7 +103,7 @@ def share(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "deployments/share.html", context, status=422 if error else 200)
 
 
-@door("POST")
+@view("POST")
 def withdraw(request: HttpRequest, pk: int, team: int) -> HttpResponse:
     deployment, user = own(request, pk), person(request)
     other = get_object_or_404(Team.objects.filter(granted_deployments__deployment=deployment), pk=team)

@@ -6,7 +6,7 @@ from typing import Any, cast
 from django import forms
 
 from webapp.accounts.models import Team
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.inventory.managing import HostChange
 from webapp.inventory.models import Host
 
@@ -25,7 +25,7 @@ class HostForm(forms.Form):
         required=False, min_value=0, max_digits=10, decimal_places=4, label="Price per hour",
         help_text="Hourly cost in your currency. Leave empty to show no costs.",
     )  # fmt: skip
-    reserved_gib = forms.DecimalField(
+    system_reserved_gib = forms.DecimalField(
         required=False, min_value=0, max_digits=10, decimal_places=2, label="Reserved for the system (GiB)",
         help_text="RAM kept free for the OS. Leave empty for 10 % of the memory, 0.5 to 8 GiB.",
     )  # fmt: skip
@@ -38,11 +38,11 @@ class HostForm(forms.Form):
     )  # fmt: skip
 
     def __init__(self, data: Mapping[str, Any] | None, host: Host) -> None:
-        reserved = host.reserved_bytes
+        reserved = host.system_reserved_bytes
         initial = {
             "labels": ", ".join(host.labels),
             "price_per_hour": host.price_per_hour,
-            "reserved_gib": None if reserved is None else f"{reserved / GIB:.2f}",
+            "system_reserved_gib": None if reserved is None else f"{reserved / GIB:.2f}",
             "is_shared": host.is_shared,
             "teams": list(host.grants.values_list("team_id", flat=True)),
         }
@@ -51,18 +51,18 @@ class HostForm(forms.Form):
 
     def change(self) -> HostChange:
         typed = self.cleaned_data
-        reserved = typed["reserved_gib"]
+        reserved = typed["system_reserved_gib"]
         return HostChange(
             labels=typed["labels"].split(","),
             price_per_hour=typed["price_per_hour"],
-            reserved_bytes=None if reserved is None else int(reserved * GIB),
+            system_reserved_bytes=None if reserved is None else int(reserved * GIB),
             is_shared=typed["is_shared"],
             teams=list(typed["teams"]),
         )
 
-    def take(self, refusal: Refused) -> None:
+    def take(self, refusal: ServiceError) -> None:
         """Put a service's refusal beside the field it is about."""
-        names = {"reserved_bytes": "reserved_gib"}
+        names = {"system_reserved_bytes": "system_reserved_gib"}
         for name, message in refusal.fields.items():
             field = names.get(name, name)
             self.add_error(field if field in self.fields else None, message)

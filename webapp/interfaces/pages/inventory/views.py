@@ -11,22 +11,22 @@ from django.shortcuts import get_object_or_404, redirect, render
 
 from webapp.accounts.models import User
 from webapp.deployments.models import Replica
-from webapp.foundation.errors import Refused
-from webapp.interfaces.kit.doors import answer, carry_out, door, page_or_panel, person
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.following import follow
 from webapp.interfaces.kit.listings import listing
+from webapp.interfaces.kit.views import answer, carry_out, page_or_panel, person, view
 from webapp.interfaces.pages.inventory.forms import HostForm
 from webapp.inventory import managing, services
 from webapp.inventory.ledger import ledgers_of
 from webapp.inventory.models import Host
 from webapp.jobs.models import Job
 
-DIARY_LINES = 30
+EVENT_LINES = 30
 JOB_LINES = 10
 REPLICA_LINES = 50
 
 
-@door("GET")
+@view("GET")
 def index(request: HttpRequest) -> HttpResponse:
     following = follow(["hosts"])
     panel, context = list_panel(person(request), request.GET)
@@ -50,7 +50,7 @@ def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
     return "hosts/_list.html", {"listing": found}
 
 
-@door("GET")
+@view("GET")
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     following = follow([f"host:{pk}"])
     panel, context = detail_panel(person(request), pk)
@@ -61,22 +61,22 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
     host = get_object_or_404(Host.objects.visible_to(user).for_list(), pk=pk)
     replicas = _replicas(user, host)
     jobs = list(Job.objects.visible_to(user).for_list().filter(host=host)[:JOB_LINES])
-    holders = {f"job:{job.pk}": job for job in jobs}
+    working = {f"job:{job.pk}": job for job in jobs}
     return "hosts/_panel.html", {
         "host": host,
         "processor": host.processor,
-        "ledgers": ledgers_of(host, {replica.holder: replica for replica in replicas}, holders),
+        "ledgers": ledgers_of(host, {replica.reservation_owner: replica for replica in replicas}, working),
         "replicas": replicas[:REPLICA_LINES],
         "replica_count": len(replicas),
         "jobs": jobs,
-        "diary": host.diary.all()[:DIARY_LINES],
+        "events": host.events.all()[:EVENT_LINES],
         "teams": [grant.team for grant in host.grants.select_related("team").order_by("team__name")],
         "may_manage": user.is_superuser,
         "is_on_hold": services.is_on_hold(),
     }
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def edit(request: HttpRequest, pk: int) -> HttpResponse:
     """Labels, price, reserve, and who may use the host."""
     user, host = _managed(request, pk)
@@ -84,7 +84,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             managing.change_host(user, host, form.change())
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, f"{host.name} was changed.")
@@ -92,7 +92,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "hosts/edit.html", {"host": host, "form": form}, status=422 if form.errors else 200)
 
 
-@door("POST")
+@view("POST")
 def drain(request: HttpRequest, pk: int) -> HttpResponse:
     """Take the host out of placement or back in."""
     user, host = _managed(request, pk)
@@ -102,7 +102,7 @@ def drain(request: HttpRequest, pk: int) -> HttpResponse:
     return answer(request, "inventory:detail", "hosts/_panel.html", lambda: detail_panel(user, pk)[1], pk)
 
 
-@door("POST")
+@view("POST")
 def accept(request: HttpRequest, pk: int) -> HttpResponse:
     """Take the engine that answers at this address now for the host's own."""
     user, host = _managed(request, pk)
@@ -112,7 +112,7 @@ def accept(request: HttpRequest, pk: int) -> HttpResponse:
     return answer(request, "inventory:detail", "hosts/_panel.html", lambda: detail_panel(user, pk)[1], pk)
 
 
-@door("POST")
+@view("POST")
 def release_hold(request: HttpRequest, pk: int) -> HttpResponse:
     """Let unknown containers of this installation be removed again."""
     user, _host = _managed(request, pk)

@@ -10,9 +10,9 @@ from webapp.accounts.models import Role, User
 from webapp.accounts.teams import teams_of
 from webapp.catalog.models import Artifact
 from webapp.foundation.text import clean_text
-from webapp.interfaces.kit.doors import answer, carry_out, door, may, page_or_panel, person
 from webapp.interfaces.kit.following import follow
 from webapp.interfaces.kit.listings import listing
+from webapp.interfaces.kit.views import answer, carry_out, may, page_or_panel, person, view
 from webapp.jobs import ending, logs, services
 from webapp.jobs.models import Job, JobKind
 from webapp.jobs.states import ENDED, JobState
@@ -24,7 +24,7 @@ FILTERS: dict[str, list[str]] = {
 }
 
 
-@door("GET")
+@view("GET")
 def index(request: HttpRequest) -> HttpResponse:
     following = follow(topics(person(request)))
     panel, context = list_panel(person(request), request.GET)
@@ -48,7 +48,7 @@ def list_panel(user: User, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any
     return "jobs/_list.html", {"listing": found, "filters": FILTERS, "chosen": chosen}
 
 
-@door("GET")
+@view("GET")
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     topics, seen, piece = [f"job:{pk}"], {}, None
@@ -63,7 +63,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
     return page_or_panel(request, "jobs/detail.html", panel, page)
 
 
-@door("GET")
+@view("GET")
 def log(request: HttpRequest, pk: int) -> HttpResponse:
     """What is kept of its log as a page (one step of it, searched by `q`) or, with `download`, as a file."""
     job = get_object_or_404(Job.objects.visible_to(person(request)), pk=pk)
@@ -85,7 +85,7 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
     return "jobs/_panel.html", {
         "job": job,
         "made": Artifact.objects.visible_to(user).filter(made_by=job).select_related("catalog_model").first(),
-        "diary": job.diary.all(),
+        "events": job.events.all(),
         "shown_params": _shown(job.params),
         "has_ended": job.state in ENDED,
         "may_retry": job.state in (JobState.FAILED, JobState.CANCELLED) and not job.is_leaving,
@@ -102,17 +102,17 @@ def _shown(params: Mapping[str, Any]) -> dict[str, Any]:
     return {**shown, "files": files} if files else shown
 
 
-@door("POST")
+@view("POST")
 def cancel(request: HttpRequest, pk: int) -> HttpResponse:
     return _ask(request, pk, services.cancel, "Cancelling the job…")
 
 
-@door("POST")
+@view("POST")
 def retry(request: HttpRequest, pk: int) -> HttpResponse:
     return _ask(request, pk, services.retry, "Job queued again.")
 
 
-@door("POST")
+@view("POST")
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     job = get_object_or_404(Job.objects.visible_to(user).select_related("team"), pk=pk)
@@ -121,7 +121,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("jobs:detail", pk)
 
 
-@door("POST")
+@view("POST")
 def give_up(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     job = get_object_or_404(Job.objects.visible_to(user).select_related("team"), pk=pk)
@@ -129,7 +129,7 @@ def give_up(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("jobs:detail", pk) if Job.objects.filter(pk=pk).exists() else redirect("jobs:index")
 
 
-@door("POST")
+@view("POST")
 def delete_ended(request: HttpRequest) -> HttpResponse:
     """The ended jobs of one team, or of every team that the person may act for."""
     user, key = person(request), request.POST.get("team")

@@ -1,4 +1,4 @@
-"""Addresses of this room."""
+"""Addresses of quantising."""
 
 from django.urls import path
 
@@ -8,8 +8,8 @@ app_name = "quantisation"
 urlpatterns = [
     path("artifacts/<int:pk>/", views.quantise, name="new"),
     path("artifacts/<int:pk>/preview/", views.preview, name="preview"),
-    path("artifacts/<int:pk>/again/", views.again, name="again"),
-    path("artifacts/<int:pk>/passport/", views.show_passport, name="passport"),
+    path("artifacts/<int:pk>/rebuild/", views.rebuild, name="rebuild"),
+    path("artifacts/<int:pk>/provenance/", views.show_provenance, name="provenance"),
     path("pick/<slug:slug>/", views.pick, name="pick"),
     path("prompts/", views.prompts, name="prompts"),
     path("prompts/<int:prompts_id>/delete/", views.delete_prompts, name="delete_prompts"),

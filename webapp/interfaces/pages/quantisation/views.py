@@ -1,4 +1,4 @@
-"""Pages of this room: the recipe of a new artifact, its passport, and the texts."""
+"""Pages of quantising: the recipe of a new artifact, its provenance, and the texts."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ from django.urls import reverse
 from webapp.accounts.models import Role
 from webapp.accounts.teams import teams_of
 from webapp.catalog.models import Artifact, ArtifactCopy, CatalogModel, CopyState
-from webapp.foundation.errors import Refused
-from webapp.interfaces.kit.doors import carry_out, door, person
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.form_faults import first_fault
 from webapp.interfaces.kit.owning import owner_page
+from webapp.interfaces.kit.views import carry_out, person, view
 from webapp.interfaces.pages.quantisation.forms import PromptsForm, QuantiseForm, TextForm
 from webapp.quantisation import comparison, services
 from webapp.quantisation.models import CalibrationSet, PromptSet
-from webapp.quantisation.passports import passport
+from webapp.quantisation.provenance import provenance
 from webapp.quantisation.recipes import METHODS
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def quantise(request: HttpRequest, pk: int) -> HttpResponse:
     """Choose a recipe for an artifact; goes on as a job."""
     user = person(request)
@@ -33,7 +33,7 @@ def quantise(request: HttpRequest, pk: int) -> HttpResponse:
         texts = (typed["calibration"], form.measured(), typed["judging"], typed["prompts"])
         try:
             job = services.queue(user, typed["team"], artifact, recipe, typed["host"], *texts)
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, "Job queued.")
@@ -42,7 +42,7 @@ def quantise(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "quantisation/new.html", _shown(artifact, form), status=status)
 
 
-@door("POST")
+@view("POST")
 def preview(request: HttpRequest, pk: int) -> HttpResponse:
     """The method's options and what would become of what is typed so far."""
     user = person(request)
@@ -65,8 +65,8 @@ def _shown(artifact: Artifact, form: QuantiseForm) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@door("POST")
-def again(request: HttpRequest, pk: int) -> HttpResponse:
+@view("POST")
+def rebuild(request: HttpRequest, pk: int) -> HttpResponse:
     """Make an artifact once more, where it lies, for its own team, else for the person's first."""
     user = person(request)
     artifact = get_object_or_404(Artifact.objects.for_list(user).select_related("parent"), pk=pk)
@@ -84,17 +84,17 @@ def again(request: HttpRequest, pk: int) -> HttpResponse:
     return back
 
 
-@door("GET")
-def show_passport(request: HttpRequest, pk: int) -> HttpResponse:
-    """The artifact's passport as a file."""
+@view("GET")
+def show_provenance(request: HttpRequest, pk: int) -> HttpResponse:
+    """The artifact's provenance as a file."""
     artifact = get_object_or_404(Artifact.objects.for_list(person(request)), pk=pk)
-    name = f"{artifact.catalog_model.slug}-{artifact.pk}.passport.json"
+    name = f"{artifact.catalog_model.slug}-{artifact.pk}.provenance.json"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    said = passport(artifact, person(request))
+    said = provenance(artifact, person(request))
     return JsonResponse(said, headers=headers, json_dumps_params={"indent": 2, "ensure_ascii": False})
 
 
-@door("GET")
+@view("GET")
 def pick(request: HttpRequest, slug: str) -> HttpResponse:
     """Which variant for so much memory, context and so many users."""
     user = person(request)
@@ -107,7 +107,7 @@ def pick(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "quantisation/pick.html", context)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def texts(request: HttpRequest) -> HttpResponse:
     """Texts to calibrate on and to judge with; add one."""
     user = person(request)
@@ -117,7 +117,7 @@ def texts(request: HttpRequest) -> HttpResponse:
         typed = form.cleaned_data
         try:
             services.add_text(user, typed["team"], typed["name"], typed["text"], typed["licence"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, "Dataset saved.")
@@ -127,7 +127,7 @@ def texts(request: HttpRequest) -> HttpResponse:
     return render(request, "quantisation/texts.html", context, status=422 if form.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def prompts(request: HttpRequest) -> HttpResponse:
     """Golden prompts of the person's teams; add some."""
     user = person(request)
@@ -137,7 +137,7 @@ def prompts(request: HttpRequest) -> HttpResponse:
         typed = form.cleaned_data
         try:
             services.add_prompts(user, typed["team"], typed["name"], typed["prompts"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, "Golden prompts saved.")
@@ -147,7 +147,7 @@ def prompts(request: HttpRequest) -> HttpResponse:
     return render(request, "quantisation/prompts.html", context, status=422 if form.errors else 200)
 
 
-@door("POST")
+@view("POST")
 def delete_prompts(request: HttpRequest, prompts_id: int) -> HttpResponse:
     user = person(request)
     row = get_object_or_404(PromptSet.objects.visible_to(user).select_related("team"), pk=prompts_id)
@@ -155,7 +155,7 @@ def delete_prompts(request: HttpRequest, prompts_id: int) -> HttpResponse:
     return redirect("quantisation:prompts")
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def text_owner(request: HttpRequest, text_id: int) -> HttpResponse:
     above = (reverse("quantisation:texts"), "Texts")
     return owner_page(
@@ -163,13 +163,13 @@ def text_owner(request: HttpRequest, text_id: int) -> HttpResponse:
     )
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def prompts_owner(request: HttpRequest, prompts_id: int) -> HttpResponse:
     above = (reverse("quantisation:prompts"), "Golden prompts")
     return owner_page(request, PromptSet.objects.all(), prompts_id, above, "read them and have results asked them")
 
 
-@door("POST")
+@view("POST")
 def delete_text(request: HttpRequest, text_id: int) -> HttpResponse:
     user = person(request)
     text = get_object_or_404(CalibrationSet.objects.visible_to(user).select_related("team"), pk=text_id)

@@ -5,12 +5,12 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 
 from webapp.accounts.models import User
-from webapp.interfaces.kit.doors import door, page_or_panel, person
+from webapp.interfaces.kit.views import page_or_panel, person, view
 from webapp.samples import charts
 from webapp.samples.measures import WINDOW_TITLES, WINDOWS
 
 
-@door("GET")
+@view("GET")
 def show(request: HttpRequest, kind: str, pk: int) -> HttpResponse:
     """`?range=1h|24h|30d`. The page also serves those who want the numbers without scripts."""
     window = request.GET.get("range", "1h")

@@ -9,7 +9,7 @@ from django import forms
 from webapp.accounts.models import Team, User
 from webapp.catalog.models import Artifact, Hub
 from webapp.deployments.models import Deployment
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.picking import Pick, narrow_all
 from webapp.interfaces.pages.catalog.forms import QUIET, RefusableForm
 from webapp.interfaces.pages.deployments.forms import PickArtifact
@@ -19,8 +19,8 @@ from webapp.quantisation.recipes import METHODS, GgufOptions, Measure, Recipe
 from webapp.schedules import checking, notifying
 from webapp.schedules.gates import Gate
 from webapp.schedules.models import Schedule, TargetKind
-from webapp.schedules.timing import When
-from webapp.schedules.wishes import Wish
+from webapp.schedules.spec import ScheduleSpec
+from webapp.schedules.timing import Trigger
 
 # What people choose from; the API takes every option.
 TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "Q3_K_M", "IQ4_XS")
@@ -30,9 +30,9 @@ OFFERED = (
     Recipe(method="fp8"),
 )  # fmt: skip
 WHEN_WORDS = [
-    (When.CRONTAB.value, "Cron schedule"),
-    (When.INTERVAL.value, "Fixed interval"),
-    (When.NEW_REVISION.value, "On new upstream commit"),
+    (Trigger.CRON.value, "Cron schedule"),
+    (Trigger.INTERVAL.value, "Fixed interval"),
+    (Trigger.NEW_COMMIT.value, "On new upstream commit"),
 ]
 
 
@@ -62,15 +62,15 @@ class ScheduleForm(RefusableForm):
         help_text="In order of preference: the first result that passes is deployed.",
     )
     host = Pick(Host.objects.none(), empty_label=None, help_text="Host that runs the jobs.", what="hosts")
-    when = forms.ChoiceField(
+    trigger = forms.ChoiceField(
         choices=WHEN_WORDS,
         help_text="Only the fields for the chosen trigger apply. Missed runs are coalesced into one.",
     )
-    crontab = forms.CharField(
+    cron = forms.CharField(
         max_length=120, required=False, initial="0 2 * * *", widget=forms.TextInput(QUIET), label="Cron expression",
         help_text="Minute, hour, day of month, month, day of week. 0 2 * * * is every night at two.",
     )  # fmt: skip
-    interval_min = forms.IntegerField(min_value=0, max_value=527_040, required=False, label="Interval (minutes)",
+    interval_minutes = forms.IntegerField(min_value=0, max_value=527_040, required=False, label="Interval (minutes)",
         help_text="At least 5; 1440 is once a day.",
     )  # fmt: skip
     zone = forms.CharField(
@@ -80,15 +80,15 @@ class ScheduleForm(RefusableForm):
         widget=forms.TextInput(QUIET),
         help_text="IANA time zone, e.g. Europe/Berlin.",
     )
-    opens_at = forms.TimeField(
+    window_start = forms.TimeField(
         required=False,
         label="Maintenance window start",
         help_text="Local time, e.g. 22:00. Runs start only inside the window; leave empty for any time.",
     )
-    shuts_at = forms.TimeField(required=False, label="Maintenance window end",
+    window_end = forms.TimeField(required=False, label="Maintenance window end",
         help_text="Local time, e.g. 06:00. Runs in progress continue.",
     )  # fmt: skip
-    idle_min = forms.IntegerField(
+    idle_minutes = forms.IntegerField(
         min_value=1, max_value=1440, required=False, label="Only when host idle for (minutes)",
         help_text="No requests to the host's deployments and no jobs there for so long. Leave empty to start at once.",
     )  # fmt: skip
@@ -122,7 +122,7 @@ class ScheduleForm(RefusableForm):
         Deployment.objects.none(), required=False, empty_label="Don't deploy", label="Deploy to",
         help_text="Zero-downtime rolling update to the first result that passes.", what="deployments",
     )  # fmt: skip
-    may_gap = forms.BooleanField(required=False, label="Allow downtime if old and new don't fit side by side")
+    allow_downtime = forms.BooleanField(required=False, label="Allow downtime if old and new don't fit side by side")
     keep_last = forms.IntegerField(
         min_value=1, max_value=1000, required=False, label="Keep last N results",
         help_text="Per recipe. Older ones are deleted unless they are in use. Leave empty to keep all.",
@@ -153,13 +153,13 @@ class ScheduleForm(RefusableForm):
         typed = super().clean() or self.cleaned_data
         if self.errors:
             read = {name: typed.get(name, field.initial) for name, field in self.fields.items()}
-            rough = SimpleNamespace(**read | {"interval_min": read["interval_min"] or 0})
+            rough = SimpleNamespace(**read | {"interval_minutes": read["interval_minutes"] or 0})
             for fault in (*checking.of_source(rough), *checking.of_times(rough)):
                 if fault.field not in self.errors:
                     self.add_error(fault.field, str(fault))
         return typed
 
-    def take(self, refusal: Refused) -> None:
+    def take(self, refusal: ServiceError) -> None:
         """Several faults stand beside their fields and nowhere else."""
         # Judging is what a gate needs, and has a field; limits have one each.
         fields = {"chunks" if name == "gate" else name: said for name, said in refusal.fields.items()}
@@ -169,7 +169,7 @@ class ScheduleForm(RefusableForm):
         for name, said in fields.items():
             self.add_error(name, said)
 
-    def wish(self) -> Wish:
+    def spec(self) -> ScheduleSpec:
         """What was typed."""
         typed = self.cleaned_data
         limits = {name: typed[name] for name in Gate.model_fields}
@@ -178,12 +178,12 @@ class ScheduleForm(RefusableForm):
         before = old.measuring if old else None
         asked = {**(before.model_dump() if before else {"speed": False}), "chunks": typed["chunks"]}
         plain = (
-            "name", "host", "artifact", "hub", "repo", "revision", "variant", "when", "crontab", "zone", "opens_at",
-            "shuts_at", "idle_min", "prompts", "deployment", "may_gap", "keep_last",
+            "name", "host", "artifact", "hub", "repo", "revision", "variant", "trigger", "cron", "zone", "window_start",
+            "window_end", "idle_minutes", "prompts", "deployment", "allow_downtime", "keep_last",
         )  # fmt: skip
-        return Wish(
+        return ScheduleSpec(
             recipes=tuple(Recipe.model_validate(json.loads(key)) for key in typed["recipes"]),
-            interval_min=typed["interval_min"] or 0,
+            interval_minutes=typed["interval_minutes"] or 0,
             measure=Measure.model_validate(asked) if typed["chunks"] else None,
             gate=Gate.model_validate(limits),
             **{name: typed[name] for name in plain},
@@ -208,15 +208,15 @@ class TargetForm(RefusableForm):
     )  # fmt: skip
     events = forms.MultipleChoiceField(
         choices=list(notifying.EVENTS.items()), widget=forms.CheckboxSelectMultiple, label="Notify on",
-        initial=["schedule.refused", "schedule.failed", "job.failed", "deployment.failed"],
+        initial=["schedule.rejected", "schedule.failed", "job.failed", "deployment.failed"],
     )  # fmt: skip
 
 
 def _initial(schedule: Schedule) -> dict[str, Any]:
     measure = schedule.measuring
     columns = (
-        "name", "artifact", "hub", "repo", "revision", "variant", "host", "when", "crontab", "interval_min", "zone",
-        "opens_at", "shuts_at", "idle_min", "prompts", "deployment", "may_gap", "keep_last",
+        "name", "artifact", "hub", "repo", "revision", "variant", "host", "trigger", "cron", "interval_minutes", "zone",
+        "window_start", "window_end", "idle_minutes", "prompts", "deployment", "allow_downtime", "keep_last",
     )  # fmt: skip
     found = {name: getattr(schedule, name) for name in columns}
     keys = [_key(recipe) for recipe in schedule.recipe_list]

@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from webapp.accounts.models import Role, User
 from webapp.accounts.teams import teams_of
-from webapp.foundation.errors import Refused
-from webapp.interfaces.kit.doors import answer, carry_out, door, may, page_or_panel, person
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.kit.following import follow
 from webapp.interfaces.kit.listings import listing
-from webapp.interfaces.kit.picking import hush, is_search
+from webapp.interfaces.kit.picking import clear_errors, is_search
+from webapp.interfaces.kit.views import answer, carry_out, may, page_or_panel, person, view
 from webapp.interfaces.pages.schedules.forms import ScheduleForm
 from webapp.schedules import services
 from webapp.schedules.models import Schedule, ScheduleRun
@@ -27,7 +27,7 @@ MOST_A_DAY = 4
 SHOWN_RUNS = 20
 
 
-@door("GET")
+@view("GET")
 def index(request: HttpRequest) -> HttpResponse:
     user = person(request)
     following = follow(f"schedules:{team.pk}" for team in teams_of(user))
@@ -66,7 +66,7 @@ def calendar(schedules: list[Schedule]) -> list[dict[str, Any]]:
     return days
 
 
-@door("GET")
+@view("GET")
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     following = follow([f"schedule:{pk}"])
     panel, context = detail_panel(person(request), pk)
@@ -90,34 +90,34 @@ def detail_panel(user: User, pk: int) -> tuple[str, dict[str, Any]]:
     }
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def new(request: HttpRequest) -> HttpResponse:
     user = person(request)
     teams = teams_of(user, Role.OPERATOR)
     form = ScheduleForm(request.POST or None, user=user, teams=teams)
     if is_search(request):
-        hush(form)
+        clear_errors(form)
     elif request.method == "POST" and form.is_valid():
         try:
-            schedule = services.create(user, form.cleaned_data["team"], form.wish())
-        except Refused as refusal:
+            schedule = services.create(user, form.cleaned_data["team"], form.spec())
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             return _kept(request, schedule)
     return render(request, "schedules/edit.html", {"form": form, "teams": teams}, status=422 if form.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def edit(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     schedule = _one(user, pk)
     form = ScheduleForm(request.POST or None, user=user, teams=[schedule.team], schedule=schedule)
     if is_search(request):
-        hush(form)
+        clear_errors(form)
     elif request.method == "POST" and form.is_valid():
         try:
-            services.edit(user, _one(user, pk), form.wish())
-        except Refused as refusal:
+            services.edit(user, _one(user, pk), form.spec())
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             return _kept(request, schedule)
@@ -130,22 +130,22 @@ def _kept(request: HttpRequest, schedule: Schedule) -> HttpResponse:
     return redirect("schedules:detail", schedule.pk)
 
 
-@door("POST")
+@view("POST")
 def pause(request: HttpRequest, pk: int) -> HttpResponse:
     return _ask(request, pk, services.pause, "Schedule paused.")
 
 
-@door("POST")
+@view("POST")
 def resume(request: HttpRequest, pk: int) -> HttpResponse:
     return _ask(request, pk, services.resume, "Schedule resumed.")
 
 
-@door("POST")
+@view("POST")
 def run(request: HttpRequest, pk: int) -> HttpResponse:
     return _ask(request, pk, services.run_now, "Run started.")
 
 
-@door("POST")
+@view("POST")
 def cancel(request: HttpRequest, run_id: int) -> HttpResponse:
     user = person(request)
     found = get_object_or_404(ScheduleRun.objects.visible_to(user).select_related("schedule__team"), pk=run_id)
@@ -154,7 +154,7 @@ def cancel(request: HttpRequest, run_id: int) -> HttpResponse:
     return answer(request, "schedules:detail", "schedules/_panel.html", lambda: detail_panel(user, pk)[1], pk)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     user = person(request)
     schedule = _one(user, pk)

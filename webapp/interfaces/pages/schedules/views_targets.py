@@ -7,8 +7,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 
 from webapp.accounts.models import Role, Team, User
-from webapp.foundation.errors import Refused
-from webapp.interfaces.kit.doors import carry_out, door, may, person
+from webapp.foundation.errors import ServiceError
+from webapp.interfaces.kit.views import carry_out, may, person, view
 from webapp.interfaces.pages.schedules.forms import TargetEventsForm, TargetForm
 from webapp.schedules import mailing, targets
 from webapp.schedules.models import Notification, Target
@@ -17,7 +17,7 @@ SHOWN = 50
 
 
 @never_cache
-@door("GET", "POST")
+@view("GET", "POST")
 def index(request: HttpRequest, slug: str) -> HttpResponse:
     """Where the team is told, what was sent lately, and a form for one more."""
     user = person(request)
@@ -28,7 +28,7 @@ def index(request: HttpRequest, slug: str) -> HttpResponse:
         typed = form.cleaned_data
         try:
             _target, secret = targets.add(user, team, typed["kind"], typed["address"], typed["events"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             if not secret:
@@ -43,7 +43,7 @@ def index(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "schedules/targets.html", context, status=422 if form.errors else 200)
 
 
-@door("GET", "POST")
+@view("GET", "POST")
 def edit(request: HttpRequest, target_id: int) -> HttpResponse:
     """What it is told."""
     user, target = person(request), _one(person(request), target_id)
@@ -53,7 +53,7 @@ def edit(request: HttpRequest, target_id: int) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             targets.change(user, target, form.cleaned_data["events"])
-        except Refused as refusal:
+        except ServiceError as refusal:
             form.take(refusal)
         else:
             messages.success(request, "Target updated.")
@@ -62,14 +62,14 @@ def edit(request: HttpRequest, target_id: int) -> HttpResponse:
     return render(request, "schedules/target_edit.html", context, status=422 if form.errors else 200)
 
 
-@door("POST")
+@view("POST")
 def test(request: HttpRequest, target_id: int) -> HttpResponse:
     user, target = person(request), _one(person(request), target_id)
     carry_out(request, lambda: targets.test(user, target), "Test notification queued.")
     return redirect("schedules:targets", target.team.slug)
 
 
-@door("POST")
+@view("POST")
 def delete(request: HttpRequest, target_id: int) -> HttpResponse:
     user, target = person(request), _one(person(request), target_id)
     carry_out(request, lambda: targets.delete(user, target), "Target deleted.")

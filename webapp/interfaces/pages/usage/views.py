@@ -11,8 +11,8 @@ from django.utils.http import urlencode
 from webapp.accounts.models import User
 from webapp.accounts.teams import teams_of
 from webapp.foundation.errors import Invalid
-from webapp.interfaces.kit.doors import door, page_or_panel, person
 from webapp.interfaces.kit.usage_csv import csv_response
+from webapp.interfaces.kit.views import page_or_panel, person, view
 from webapp.usage import asking, naming, ranges, refusals, requests
 from webapp.usage.reports import GROUPS, Question, Report, Row, report
 from webapp.usage.services import RECORDS_KEPT_DAYS
@@ -63,7 +63,7 @@ class Shown:
         return self.to(**dict.fromkeys(asking.FILTERS, ""), q="")
 
 
-@door("GET")
+@view("GET")
 def index(request: HttpRequest) -> HttpResponse:
     panel, context = report_panel(person(request), request.GET)
     return page_or_panel(request, "usage/index.html", panel, context)
@@ -120,7 +120,7 @@ def _filters(user: User, filters: Mapping[str, int]) -> list[tuple[str, str]]:
     return [(GROUPS[name], naming.asked_for(user, name, number)) for name, number in filters.items()]
 
 
-@door("GET")
+@view("GET")
 def as_csv(request: HttpRequest) -> HttpResponse:
     """What the page shows with the same address, all pages of it."""
     try:
@@ -130,7 +130,7 @@ def as_csv(request: HttpRequest) -> HttpResponse:
     return csv_response(report(person(request), question), question)
 
 
-@door("GET")
+@view("GET")
 def request_list(request: HttpRequest) -> HttpResponse:
     """Single requests, newest first."""
     user, asked = person(request), request.GET

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.inventory import services
 
 
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         try:
             installation = services.adopt_installation(options["installation"], hold=options["has_containers"])
             host = services.register_host(None, options["name"], options["endpoint"])
-        except Refused as error:
+        except ServiceError as error:
             raise CommandError(str(error)) from error
         answer = {
             "installation": str(installation.pk),

@@ -24,7 +24,7 @@ class Command(BaseCommand):
             if options["on_a_copy"]:
                 self.stdout.write(upgrading.on_a_copy(options["filled_from"]))
             elif options["dry_run"]:
-                self._report(upgrading.rehearse())
+                self._report(upgrading.dry_run())
             else:
                 self._upgrade(options)
         except (upgrading.UpgradeRefused, OSError) as error:
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         elif not options["while_starting"]:
             self.stdout.write(f"The database {backups.database_name()} is up to date.")
 
-    def _report(self, found: upgrading.Rehearsal) -> None:
+    def _report(self, found: upgrading.DryRun) -> None:
         if not found.steps:
             self.stdout.write("The database is up to date: an upgrade would change nothing.")
             return

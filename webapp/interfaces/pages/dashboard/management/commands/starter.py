@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.accounts.models import Team, User
-from webapp.foundation.errors import Refused
+from webapp.foundation.errors import ServiceError
 from webapp.interfaces.pages.dashboard import starter
 
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         while time.monotonic() < deadline:
             try:
                 now = starter.advance(user, team, options["host"], options["wheel"], options["member"])
-            except Refused as error:
+            except ServiceError as error:
                 now = starter.Progress("failed", str(error))
             if now != last:
                 self.stdout.write(json.dumps(dataclasses.asdict(now)))

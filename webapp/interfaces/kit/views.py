@@ -1,4 +1,4 @@
-"""What every page's door does: method, sign-in, refusals in words, partial or whole page."""
+"""What every view does: method, sign-in, refusals in words, partial or whole page."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -12,24 +12,24 @@ from django.utils.cache import patch_vary_headers
 
 from webapp.accounts import services as accounts
 from webapp.accounts.models import Role, Team, User
-from webapp.foundation.errors import NotAllowed, Refused
+from webapp.foundation.errors import NotAllowed, ServiceError
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
-def door(*methods: str) -> Callable[[View[P]], View[P]]:
+def view(*methods: str) -> Callable[[View[P]], View[P]]:
     """Only these methods (GET brings HEAD along), and only for people who have signed in."""
     allowed = [*methods, "HEAD"] if "GET" in methods else list(methods)
 
-    def decorate(view: View[P]) -> View[P]:
-        @functools.wraps(view)
+    def decorate(function: View[P]) -> View[P]:
+        @functools.wraps(function)
         def checked(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if request.method not in allowed:
                 return HttpResponseNotAllowed(allowed)
             if not request.user.is_authenticated:
                 return _to_sign_in(request)
-            return view(request, *args, **kwargs)
+            return function(request, *args, **kwargs)
 
         # For whoever lists what a page can do.
         checked.methods = allowed  # type: ignore[attr-defined]
@@ -39,7 +39,7 @@ def door(*methods: str) -> Callable[[View[P]], View[P]]:
 
 
 def person(request: HttpRequest) -> User:
-    """Who is signed in. Only behind a door."""
+    """Who is signed in. Only in a view."""
     return cast(User, request.user)
 
 
@@ -70,7 +70,7 @@ def carry_out(request: HttpRequest, verb: Callable[[], object], said: str) -> bo
     """Call one service; tell the person what was done, or why not."""
     try:
         verb()
-    except Refused as refusal:
+    except ServiceError as refusal:
         messages.error(request, str(refusal))
         return False
     if said:

@@ -64,13 +64,13 @@ def test_errors_are_problem_documents(as_caller, ada):
 
 def test_every_operation_asks_who_is_calling():
     paths = json.loads(openapi.current())["paths"]
-    open_doors = [
+    unguarded = [
         (path, method)
         for path, methods in paths.items()
         for method, what in methods.items()
         if not what.get("security")
     ]
-    assert not open_doors
+    assert not unguarded
 
 
 def test_the_committed_openapi_file_is_current():

@@ -7,7 +7,7 @@ from webapp.catalog.models import Artifact
 from webapp.quantisation.models import CalibrationSet, PromptSet
 
 pytestmark = pytest.mark.django_db
-KINDS = ("artifacts", "calibration-sets", "golden-prompts")
+KINDS = ("artifacts", "datasets", "golden-prompts")
 
 
 @pytest.fixture(params=KINDS)
@@ -16,7 +16,7 @@ def owned(request, artifact, team):
     if request.param == "artifacts":
         Artifact.objects.update(is_shared=False)
         row, page = Artifact.objects.get(), "catalog:owner"
-    elif request.param == "calibration-sets":
+    elif request.param == "datasets":
         row = CalibrationSet.objects.create(team=team, name="ours", text="x", sha256="0" * 64, size_bytes=1)
         page = "quantisation:text_owner"
     else:

@@ -17,7 +17,7 @@ from typing import Any
 
 import docker
 
-from tests.journey.yard import check_out, free_port
+from tests.journey.stack import check_out, free_port
 from tests.parts import debian_services
 from tests.parts.dockerd import Dockerd
 from webapp.foundation import paths
@@ -49,7 +49,7 @@ def wheels(lock: Path) -> Path:
 
 
 @dataclass
-class ComposeYard:
+class ComposeStack:
     """A checkout, a state folder and an engine; `compose` calls Debian's docker-compose on them."""
 
     folder: Path
@@ -141,14 +141,14 @@ def until(what: str, condition: Any, limit_s: float, diagnose: Any = lambda: "")
     raise AssertionError(f"{what} did not come to pass in {limit_s} s ({last})\n{diagnose()}")
 
 
-def open_yard(folder: Path, engine: Dockerd) -> Iterator[ComposeYard]:
-    """A prepared yard whose containers are taken down again whatever happens."""
+def open_stack(folder: Path, engine: Dockerd) -> Iterator[ComposeStack]:
+    """A prepared stack whose containers are taken down again whatever happens."""
     # Sockets in it have room for 107 bytes.
     state = engine.root / "state"
-    yard = ComposeYard(folder, state, engine, free_port(), free_port(), free_port())
+    stack = ComposeStack(folder, state, engine, free_port(), free_port(), free_port())
     try:
-        yard.prepare()
-        yield yard
+        stack.prepare()
+        yield stack
     finally:
         with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
-            yard.compose("down", "--timeout", "10")
+            stack.compose("down", "--timeout", "10")

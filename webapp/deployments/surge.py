@@ -1,4 +1,4 @@
-"""Is there room for a replica of another spec: beside all that runs, or in the place of one that runs? Looks only."""
+"""Is there memory for a replica of another spec: beside all that runs, or in the place of one that runs? Looks only."""
 
 from collections import Counter
 
@@ -6,7 +6,7 @@ from webapp.deployments import fit
 from webapp.deployments.fleet import Fleet
 from webapp.deployments.models import Deployment, Replica
 from webapp.deployments.spec import RevisionSpec
-from webapp.inventory.models import Booking
+from webapp.inventory.models import Reservation
 
 
 def beside(deployment: Deployment, spec: RevisionSpec) -> bool:
@@ -21,7 +21,7 @@ def refusal(deployment: Deployment, spec: RevisionSpec) -> str:
     if _would_go(found):
         return ""
     for replica in deployment.replicas.present().exclude(host=None):
-        freed = list(Booking.objects.filter(holder=replica.holder))
+        freed = list(Reservation.objects.filter(owner=replica.reservation_owner))
         if fit.answer(spec, deployment.team, fleet=fleet.without(freed)).best is not None:
             return ""
     # Reasons of many hosts are cut short.

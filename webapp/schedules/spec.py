@@ -12,11 +12,11 @@ from webapp.quantisation.models import CalibrationSet, PromptSet
 from webapp.quantisation.recipes import Measure, Recipe
 from webapp.schedules.gates import Gate
 from webapp.schedules.models import Schedule
-from webapp.schedules.timing import When
+from webapp.schedules.timing import Trigger
 
 
 @dataclass(frozen=True)
-class Wish:
+class ScheduleSpec:
     """A schedule as people say it. Every field has the schedule's own name."""
 
     name: str
@@ -31,21 +31,21 @@ class Wish:
     calibration: CalibrationSet | None = None
     judging: CalibrationSet | None = None
     prompts: PromptSet | None = None
-    when: str = When.CRONTAB
-    crontab: str = ""
-    interval_min: int = 0
+    trigger: str = Trigger.CRON
+    cron: str = ""
+    interval_minutes: int = 0
     zone: str = settings.TIME_ZONE
-    opens_at: time | None = None
-    shuts_at: time | None = None
-    idle_min: int | None = None
+    window_start: time | None = None
+    window_end: time | None = None
+    idle_minutes: int | None = None
     gate: Gate = field(default_factory=Gate)
     deployment: Deployment | None = None
-    may_gap: bool = False
+    allow_downtime: bool = False
     keep_last: int | None = None
 
 
-def wish_of(schedule: Schedule) -> Wish:
+def spec_of(schedule: Schedule) -> ScheduleSpec:
     """What a schedule says now, to be changed in part."""
-    own = {part.name: getattr(schedule, part.name) for part in fields(Wish)}
+    own = {part.name: getattr(schedule, part.name) for part in fields(ScheduleSpec)}
     read = {"recipes": tuple(schedule.recipe_list), "measure": schedule.measuring, "gate": schedule.limits}
-    return Wish(**{**own, **read})
+    return ScheduleSpec(**{**own, **read})

@@ -17,7 +17,7 @@
         model: SmolLM2/F16       # the source; or hub, repo, revision and variant
         host: gpu-1
         recipes: [{method: gguf, options: {type: Q4_K_M}}]
-        crontab: "0 2 * * *"     # or interval_min, or when: new_revision
+        cron: "0 2 * * *"     # or interval_minutes, or trigger: new_commit
         zone: Europe/Berlin
         gate: {max_kl_divergence: 0.05}
         deployment: chat
@@ -216,17 +216,17 @@ SCHEDULE_FIELDS: dict[str, Check] = {
         lambda value: isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value),
         "a list of `{method: ..., options: {...}}`",
     ),
-    "when": (lambda value: value in ("crontab", "interval", "new_revision"), "crontab, interval or new_revision"),
-    "crontab": (lambda value: isinstance(value, str), "a line in quotes"),
-    "interval_min": _NUMBER,
+    "trigger": (lambda value: value in ("cron", "interval", "new_commit"), "cron, interval or new_commit"),
+    "cron": (lambda value: isinstance(value, str), "a line in quotes"),
+    "interval_minutes": _NUMBER,
     "zone": (_is_text, "a time zone like Europe/Berlin"),
-    "opens_at": _TIME,
-    "shuts_at": _TIME,
-    "idle_min": _NUMBER,
+    "window_start": _TIME,
+    "window_end": _TIME,
+    "idle_minutes": _NUMBER,
     "measure": (lambda value: value is None or isinstance(value, dict), "a group of `key: value`, or null,"),
     "gate": _GROUP,
     "prompts": _REFERENCE,
     "deployment": _REFERENCE,
-    "may_gap": (lambda value: isinstance(value, bool), "true or false"),
+    "allow_downtime": (lambda value: isinstance(value, bool), "true or false"),
     "keep_last": _NUMBER,
 }

@@ -13,13 +13,13 @@ from webapp.quantisation.models import Measurement
 VERSION = 1
 
 
-def passport(artifact: Artifact, user: User) -> dict[str, Any]:
+def provenance(artifact: Artifact, user: User) -> dict[str, Any]:
     """Lineage, recipe, tools, checksums and measurements, and where it runs that this person may see."""
     rows = Measurement.objects.filter(artifact=artifact).for_list(user)
     copies = artifact.copies.filter(state=CopyState.PRESENT, host__in=Host.objects.visible_to(user))
     deployments = Deployment.objects.visible_to(user).filter(artifact=artifact)
     return {
-        "passport": VERSION,
+        "provenance": VERSION,
         "artifact": artifact.pk,
         "model": artifact.catalog_model.name,
         "format": artifact.format,

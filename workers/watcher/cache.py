@@ -7,7 +7,7 @@ from workers.watcher.rows import Target
 Run = tuple[int, int, int]
 
 
-class Board:
+class ReplicaCache:
     """Replica id -> newest knowledge. Written by refreshes only."""
 
     def __init__(self) -> None:

@@ -8,10 +8,10 @@ from webapp.interfaces.cli.plan import Step
 from webapp.interfaces.cli.session import Session
 
 
-def refusals(session: Session, changes: list[Step], allow_gap: bool) -> list[Problem | None]:
+def refusals(session: Session, changes: list[Step], allow_downtime: bool) -> list[Problem | None]:
     """For each change the refusal that it would meet after those before it; None where it would be carried out."""
     names = _Names()
-    return [_refusal(session, step, names, {"allow_gap": True} if allow_gap else {}) for step in changes]
+    return [_refusal(session, step, names, {"allow_downtime": True} if allow_downtime else {}) for step in changes]
 
 
 class _Names:

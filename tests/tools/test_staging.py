@@ -8,7 +8,7 @@ from collections import namedtuple
 
 import pytest
 
-from compose.tools import shelf
+from compose.tools import staging
 from compose.tools.failures import FetchError
 from tests.catalog.gguf_file import gguf_bytes, write_gguf
 from tests.catalog.safetensors_file import CONFIG, safetensors_bytes
@@ -33,14 +33,14 @@ def order(models, **more):
 @pytest.fixture
 def made(models):
     """As the quantiser leaves it."""
-    shelf.prepare(order(models), {"calibration.txt": "Some text."}, models)
+    staging.prepare(order(models), {"calibration.txt": "Some text."}, models)
     (models / WORK / "out").mkdir()
     write_gguf(models / WORK / "out" / "small.gguf")
     return models
 
 
 def publish(models, number=12):
-    return shelf.publish({"work": WORK, "artifact": number}, models)
+    return staging.publish({"work": WORK, "artifact": number}, models)
 
 
 def test_prepare_brings_the_texts(made):
@@ -52,20 +52,20 @@ def test_files_in_folders_of_the_source_are_looked_at_where_they_are(models):
     (models / "3" / "1_Pooling" / "config.json").write_text("{}")
     job = order(models)
     job["files"].append({"name": "1_Pooling/config.json", "size_bytes": 2})
-    shelf.prepare(job, {}, models)
+    staging.prepare(job, {}, models)
 
 
 @pytest.mark.parametrize("size", [1, 10**9])
 def test_a_source_that_changed_is_refused(models, size):
     job = order(models, files=[{"name": "tiny.gguf", "size_bytes": size}])
     with pytest.raises(FetchError) as refused:
-        shelf.prepare(job, {}, models)
+        staging.prepare(job, {}, models)
     assert refused.value.code == "bad_source"
 
 
 def test_a_disk_without_room_is_told_before_the_work(models):
     with pytest.raises(FetchError) as refused:
-        shelf.prepare(order(models, needed_bytes=10**18), {}, models)
+        staging.prepare(order(models, needed_bytes=10**18), {}, models)
     assert refused.value.code == "disk_full" and "1,000,000,000,000,000,000" in str(refused.value)
 
 
@@ -73,15 +73,15 @@ def test_a_full_disk_is_told_in_words(models, monkeypatch):
     def full(*arguments, **words):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shelf.Path, "write_text", full)
+    monkeypatch.setattr(staging.Path, "write_text", full)
     with pytest.raises(FetchError) as refused:
-        shelf.prepare(order(models), {"calibration.txt": "x"}, models)
+        staging.prepare(order(models), {"calibration.txt": "x"}, models)
     assert refused.value.code == "disk_full"
 
 
 def test_what_stands_behind_an_embedding_model_goes_with_its_new_weights(models):
     source, out = models / "3", models / WORK / "out"
-    shelf.prepare(order(models), {}, models)
+    staging.prepare(order(models), {}, models)
     listed = [{"path": "", "type": "m.Transformer"}, {"path": "1_Pooling", "type": "m.Pooling"}]
     (source / "1_Pooling").mkdir()
     (source / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
@@ -90,7 +90,7 @@ def test_what_stands_behind_an_embedding_model_goes_with_its_new_weights(models)
     out.mkdir()
     (out / "config.json").write_text(json.dumps(CONFIG))
     (out / "model.safetensors").write_bytes(safetensors_bytes())
-    said = shelf.publish({"work": WORK, "artifact": 12, "source": str(source)}, models)
+    said = staging.publish({"work": WORK, "artifact": 12, "source": str(source)}, models)
     names = ["1_Pooling/config.json", "config.json", "model.safetensors", "modules.json"]
     assert [file["name"] for file in said["files"]] == names
     assert (models / "12" / "1_Pooling" / "config.json").read_text() == '{"pooling_mode_cls_token": true}'
@@ -116,14 +116,14 @@ def test_what_is_published_is_for_every_user_to_read(made):
 
 def test_prepare_makes_what_every_step_may_read(models, umask):
     umask(0o077)
-    shelf.prepare(order(models), {"calibration.txt": "Some text."}, models)
+    staging.prepare(order(models), {"calibration.txt": "Some text."}, models)
     assert modes(models / WORK) == {"job-7": 0o755, "calibration.txt": 0o644}
     assert modes(models / ".work")[".work"] == 0o755
 
 
 def test_publish_after_a_death_behind_the_rename_says_the_same(made, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(shelf, "_sync", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(staging, "_sync", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             publish(made)
     assert (made / "12").exists() and (made / WORK).exists()
@@ -134,7 +134,7 @@ def test_publish_after_a_death_behind_the_rename_says_the_same(made, monkeypatch
 def test_a_place_that_is_taken_is_left_alone(made):
     with pytest.raises(FetchError):
         publish(made, 3)
-    shelf.remove({"work": WORK, "artifact": 3}, made)
+    staging.remove({"work": WORK, "artifact": 3}, made)
     assert (made / "3" / "tiny.gguf").exists() and not (made / WORK).exists()
 
 
@@ -150,14 +150,14 @@ def test_remove_takes_the_result_that_no_row_knows(made, has_died):
     publish(made)
     if has_died:
         (made / WORK).mkdir(parents=True)
-        (made / WORK / shelf.MARK).touch()
-    shelf.remove({"work": WORK, "artifact": 12}, made)
+        (made / WORK / staging.MARK).touch()
+    staging.remove({"work": WORK, "artifact": 12}, made)
     assert not (made / "12").exists() and not (made / WORK).exists() and (made / "3").exists()
 
 
 @pytest.mark.parametrize("name", ["", "3", ".work", ".work/job-7/..", "../job-7", ".work/job-x"])
 def test_only_a_jobs_own_folder_is_touched(models, name):
-    for verb in (shelf.remove, shelf.publish):
+    for verb in (staging.remove, staging.publish):
         with pytest.raises(FetchError):
             verb({"work": name, "artifact": 12}, models)
 
@@ -166,4 +166,4 @@ def test_a_disk_is_measured_where_the_work_is(models, monkeypatch):
     Usage = namedtuple("Usage", "total used free")
     seen = []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: (seen.append(path), Usage(10, 5, 5))[1])
-    assert shelf.prepare(order(models), {}, models) == {"free_bytes": 5} and seen == [models / WORK]
+    assert staging.prepare(order(models), {}, models) == {"free_bytes": 5} and seen == [models / WORK]

@@ -1,4 +1,4 @@
-"""REST doors to edits, rollouts, grants and presets: owner, teammate, stranger, and bad requests."""
+"""REST endpoints to edits, rollouts, grants and presets: owner, teammate, stranger, and bad requests."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ def send(client: Any, method: str, path: str, data: Any = None) -> Any:
     return getattr(client, method)(f"/api/v1{path}", body, content_type="application/json")
 
 
-def test_a_patch_is_a_wish_and_makes_a_revision(as_caller: Any, ada: Any, bob: Any, served: Any) -> None:
+def test_a_patch_is_a_request_and_makes_a_revision(as_caller: Any, ada: Any, bob: Any, served: Any) -> None:
     change = {"options": {"context_length": 2048}, "note": "shorter", "base_revision": 1}
     planned = send(as_caller(ada), "patch", f"/deployments/{served.pk}?dry_run=true", change)
     assert planned.status_code == 200
@@ -116,7 +116,7 @@ def test_a_granted_team_sees_the_deployment_without_its_settings(
     assert client.get(f"/api/v1/deployments/{served.pk}").status_code == 404
 
 
-def test_the_diary_is_read_on_from_where_one_stopped(as_caller: Any, ada: Any, served: Any) -> None:
+def test_the_events_are_read_on_from_where_one_stopped(as_caller: Any, ada: Any, served: Any) -> None:
     client, address = as_caller(ada), f"/api/v1/deployments/{served.pk}/events"
     newest = client.get(address).json()["items"][0]["id"]
     services.scale(ada, served, 3)
@@ -158,8 +158,8 @@ def test_a_dry_run_of_a_new_deployment_makes_none(as_caller: Any, ada: Any, arti
 
 
 def test_a_dry_run_refuses_a_name_that_is_taken(as_caller: Any, ada: Any, served: Any, artifact: Any) -> None:
-    wish = {"name": "chat", "artifact": artifact.pk}
-    dry, real = (send(as_caller(ada), "post", f"/deployments{query}", wish) for query in ("?dry_run=true", ""))
+    asked = {"name": "chat", "artifact": artifact.pk}
+    dry, real = (send(as_caller(ada), "post", f"/deployments{query}", asked) for query in ("?dry_run=true", ""))
     assert (dry.status_code, real.status_code) == (409, 409)
     assert dry.json()["title"] == real.json()["title"]
 
@@ -191,9 +191,9 @@ def test_a_dry_run_says_the_gap_unless_it_is_allowed(
     artifact.save()
     one = services.create(ada, team, services.DeploymentSpec("one", artifact=artifact))
     placing.place(one.replicas.get())
-    type(host).objects.update(usable_bytes=int(host.bookings.filter(accelerator=None).get().size_bytes * 1.5))
+    type(host).objects.update(usable_bytes=int(host.reservations.filter(accelerator=None).get().size_bytes * 1.5))
     for allowed, words in ((False, "Not enough memory to run the old and the new replica side by side"), (True, "")):
-        change = {"options": {"context_length": 2048}, "allow_gap": allowed}
+        change = {"options": {"context_length": 2048}, "allow_downtime": allowed}
         refused = send(as_caller(ada), "patch", f"/deployments/{one.pk}?dry_run=true", change).json()["refused"]
         assert refused.startswith(words) and bool(refused) == bool(words)
     assert one.revisions.count() == 1
@@ -207,13 +207,13 @@ def test_a_dry_run_wakes_nobody_and_writes_nothing_down(
     from webapp.foundation.events.topics import ROUTES
 
     sent_tasks.clear()
-    client, before = as_caller(ada), (AuditEntry.objects.count(), version(ROUTES), served.diary.count())
+    client, before = as_caller(ada), (AuditEntry.objects.count(), version(ROUTES), served.events.count())
     with django_capture_on_commit_callbacks(execute=True) as callbacks:
         send(client, "post", "/deployments?dry_run=true", {"name": "x", "artifact": artifact.pk})
         send(client, "patch", f"/deployments/{served.pk}?dry_run=true", {"replicas": 3})
         send(client, "delete", f"/deployments/{served.pk}?dry_run=true")
     assert (sent_tasks, callbacks) == ([], [])
-    assert (AuditEntry.objects.count(), version(ROUTES), served.diary.count()) == before
+    assert (AuditEntry.objects.count(), version(ROUTES), served.events.count()) == before
 
 
 def test_a_dry_run_of_a_deletion_deletes_nothing(as_caller: Any, ada: Any, served: Any) -> None:

@@ -76,7 +76,7 @@ class Answer:
         return [line if line == "[DONE]" else json.loads(line) for line in lines]
 
 
-class Yard:
+class Stack:
     """Everything a test needs; `stop` leaves nothing behind."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
@@ -109,7 +109,7 @@ class Yard:
         draft.write_bytes(b"".join(base64.urlsafe_b64encode(key) + b"\n" for key in keys))
         draft.replace(self.folder / "secrets" / "master.key")
 
-    def start(self, *, with_web: bool = True) -> "Yard":
+    def start(self, *, with_web: bool = True) -> "Stack":
         if with_web:
             self.web.start()
         self.launch()

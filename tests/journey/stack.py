@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
-class Yard:
+class Stack:
     """One installation. `start` and `interrupt` may alternate; `down` ends it for good."""
 
     folder: Path
@@ -145,13 +145,13 @@ def printed(text: str, label: str) -> str:
     return match.group(1)
 
 
-def open_yard(folder: Path) -> Iterator[Yard]:
+def open_stack(folder: Path) -> Iterator[Stack]:
     """A checkout that is taken down again whatever happens."""
     check_out(folder)
-    yard = Yard(folder, free_port())
+    stack = Stack(folder, free_port())
     try:
-        yield yard
+        yield stack
     finally:
-        if yard.process is not None and yard.process.poll() is None:
-            yard.interrupt()
-        yard.down()
+        if stack.process is not None and stack.process.poll() is None:
+            stack.interrupt()
+        stack.down()
