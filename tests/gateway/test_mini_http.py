@@ -28,9 +28,11 @@ def test_a_server_that_is_stopped_while_clients_arrive_closes_what_it_accepted(t
         threads = [threading.Thread(target=knock) for _ in range(2)]
         for thread in threads:
             thread.start()
-        eventually(lambda: server.connections > 50)  # noqa: B023
-        server.stop()
-        stop.set()
-        for thread in threads:
-            thread.join()
+        try:
+            eventually(lambda: server.connections > 50)  # noqa: B023
+            server.stop()
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
     gc.collect()
