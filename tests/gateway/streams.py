@@ -147,7 +147,7 @@ def send(line: socket.socket | ssl.SSLSocket, stream: Stream) -> list[tuple[int,
             line.sendall(stream.data[at : at + stream.size])
         if stream.half_closes and not isinstance(line, ssl.SSLSocket):
             line.shutdown(socket.SHUT_WR)
-    except ConnectionError:
+    except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
         pass  # the end came before the last byte: what was answered is there to be read
     return list(answers(read_all(line)))
 
