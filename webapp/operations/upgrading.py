@@ -24,7 +24,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from webapp.foundation import paths
 from webapp.foundation.secret_store import setting
-from webapp.operations import backups, dump, heartbeats, running, schema, tables
+from webapp.operations import backups, dump, fresh, heartbeats, running, schema, tables
 
 # A backup, and room for the largest table to be written anew.
 DISK_FACTOR = 2.5
@@ -59,7 +59,8 @@ Say = Callable[[str], None]
 
 
 def upgrade(say: Say, while_starting: bool = False, with_backup: bool = True) -> list[Step]:
-    """Apply what is missing, after a backup. `while_starting`: the caller holds the supervisor's lock itself.
+    """Apply what is missing, after a backup; make all tables at once in an empty database. `while_starting`: the caller
+    holds the supervisor's lock itself.
 
     Raises UpgradeRefused for a newer schema, one that is not consistent, while processes run, or without disk space.
     """
@@ -67,13 +68,14 @@ def upgrade(say: Say, while_starting: bool = False, with_backup: bool = True) ->
         state = _checked_state()
         if state.is_current:
             return []
-        if not state.is_empty:
-            _refuse_beside_processes(while_starting)
-            say(f"The database needs {len(state.missing)} migrations.")
-            _refuse_without_space()
-            if with_backup:
-                path = _back_up()
-                say(f"Backup before the upgrade: {path}")
+        if state.is_empty:
+            return _begin(say)
+        _refuse_beside_processes(while_starting)
+        say(f"The database needs {len(state.missing)} migrations.")
+        _refuse_without_space()
+        if with_backup:
+            path = _back_up()
+            say(f"Backup before the upgrade: {path}")
         try:
             steps = migrate(count_rows=False)
         except DatabaseError as error:
@@ -83,6 +85,17 @@ def upgrade(say: Say, while_starting: bool = False, with_backup: bool = True) ->
             ) from error
         call_command("migrate", verbosity=0, interactive=False)
         return steps
+
+
+def _begin(say: Say) -> list[Step]:
+    began = time.monotonic()
+    try:
+        fresh.make()
+    except DatabaseError as error:
+        raise UpgradeRefused(f"The tables of the new database could not be made: {error}") from error
+    call_command("migrate", verbosity=0, interactive=False)
+    say(f"The database is new: its tables were made in {time.monotonic() - began:.1f} s.")
+    return []
 
 
 def dry_run() -> DryRun:
