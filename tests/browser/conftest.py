@@ -1,5 +1,6 @@
 """A browser in front of a site of its own; every page is watched for errors, violations and requests to elsewhere."""
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.parts import browser
 
 # A picture of a whole page costs a quarter of a second and proves nothing: taken for whoever names a folder.
 OUTPUT = os.environ.get("MODELYARD_TEST_OUTPUT")
+NUMBERS = itertools.count(1)
 
 STAGE = """
 from webapp.accounts.models import Membership, User
@@ -174,7 +176,9 @@ def known_to_gateway(site):
 def engine(site, deploy, move, known_to_gateway):
     """A deployment called `parrot` whose replica is a fake engine on this machine."""
     engine = FakeEngine()
-    pk = deploy(f"parrot-{engine.port}")
+    # Not by its port: the system gives the same one twice in a few thousand.
+    name = f"parrot-{next(NUMBERS)}"
+    pk = deploy(name)
     move(pk, "placing", "starting", "loading", "ready")
     site.do(
         "from webapp.deployments.models import Replica; from webapp.foundation.events.services import publish\n"
@@ -183,7 +187,7 @@ def engine(site, deploy, move, known_to_gateway):
         "publish(ROUTES)"
     )
     engine.deployment = pk
-    known_to_gateway(pk, f"parrot-{engine.port}", 200)
+    known_to_gateway(pk, name, 200)
     engine.asked.clear()
     yield engine
     engine.stop()
