@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from tests.journey.stack import Stack, check_out, free_port, printed
+from tests.journey.stack import Stack, open_stack, printed
 from tests.parts import figures
 from tests.parts.figures import Figure
 from tests.parts.memory import pss_bytes
@@ -164,15 +164,7 @@ def _stack(cold: bool) -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="yard-") as folder, tempfile.TemporaryDirectory(prefix="cache-") as empty:
         if cold:
             os.environ["MODELYARD_CACHE_DIR"] = empty
-        checkout = Path(folder)
-        check_out(checkout)
-        stack = Stack(checkout, free_port())
-        try:
-            yield stack
-        finally:
-            if stack.process is not None and stack.process.poll() is None:
-                stack.interrupt()
-            stack.down()
+        yield from open_stack(Path(folder))
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""A stack with something of every kind, named as a hostile person would name it: what every page has to show.
+"""An installation with something of every kind, named as a hostile person would name it: what every page has to show.
 
 Runs inside the site's own process (`Site.do`). A room that gets new things adds a function here and its samples to
 `fill`'s answer; the crawl says which address it could not fill.

@@ -1,4 +1,4 @@
-"""Every example of the help is run as it stands: `python` and `console` blocks, and `yaml` as a stack to apply.
+"""Every example of the help is run as it stands: `python` and `console` blocks, and `yaml` as a manifest to apply.
 
 They run against a site with a deployment `smollm2` that answers, with MODELYARD_URL and MODELYARD_API_KEY set and
 `modelyard` in the path. In a console block the lines after `$ ` are the command, with its continued lines; other lines

@@ -30,11 +30,12 @@ _VOLATILE = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[.\d]*(\+00:00)?")
 _NAMED = {rule.name for model in apps.get_models() for rule in (*model._meta.constraints, *model._meta.indexes)}
 
 
-def run(words: tuple[str, ...], url: str, state: Path) -> None:
+def run(words: tuple[str, ...], url: str, state: Path) -> str:
     environment = {**os.environ, "MODELYARD_STATE_DIR": str(state), "MODELYARD_DATABASE_URL": url}
     command = [sys.executable, "manage.py", *words]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def on_sqlite(words: tuple[str, ...], folder: Path) -> Described:
@@ -152,6 +153,7 @@ def test_a_beginning_that_is_cut_off_leaves_nothing_behind(tmp_path: Path) -> No
     more = {"MODELYARD_STATE_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "webapp.settings"}
     environment = {**os.environ, **more, "MODELYARD_DATABASE_URL": url}
     assert subprocess.run([sys.executable, "-c", cut_off], cwd=REPOSITORY, env=environment).returncode == 9
+    assert "is empty: an upgrade would make its tables" in run(("upgrade", "--dry-run"), url, tmp_path)
     with contextlib.closing(sqlite3.connect(tmp_path / "db.sqlite3")) as database:
         assert database.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
-    run(NEW, url, tmp_path)
+    assert "The database is new" in run(NEW, url, tmp_path)

@@ -46,13 +46,14 @@ class Step:
 
 @dataclass(slots=True)
 class DryRun:
-    """What an upgrade would do. Sizes in bytes."""
+    """What an upgrade would do. `is_new`: make all tables in an empty database, without steps. Sizes in bytes."""
 
     steps: list[Step]
     size_before: int
     size_after: int
     needed_bytes: int
     free_bytes: int
+    is_new: bool = False
 
 
 Say = Callable[[str], None]
@@ -69,7 +70,8 @@ def upgrade(say: Say, while_starting: bool = False, with_backup: bool = True) ->
         if state.is_current:
             return []
         if state.is_empty:
-            return _begin(say)
+            _begin(say)
+            return []
         _refuse_beside_processes(while_starting)
         say(f"The database needs {len(state.missing)} migrations.")
         _refuse_without_space()
@@ -87,7 +89,7 @@ def upgrade(say: Say, while_starting: bool = False, with_backup: bool = True) ->
         return steps
 
 
-def _begin(say: Say) -> list[Step]:
+def _begin(say: Say) -> None:
     began = time.monotonic()
     try:
         fresh.make()
@@ -95,17 +97,16 @@ def _begin(say: Say) -> list[Step]:
         raise UpgradeRefused(f"The tables of the new database could not be made: {error}") from error
     call_command("migrate", verbosity=0, interactive=False)
     say(f"The database is new: its tables were made in {time.monotonic() - began:.1f} s.")
-    return []
 
 
 def dry_run() -> DryRun:
     """Apply what is missing to a copy and measure it. Nothing here is changed. Raises UpgradeRefused."""
-    is_current = _checked_state().is_current
+    state = _checked_state()
     size = tables.size_bytes(connection)
     needed = int(size * DISK_FACTOR)
     free = backups.free_bytes(paths.state_dir())
-    if is_current:
-        return DryRun([], size, size, 0, free)
+    if state.is_current or state.is_empty:
+        return DryRun([], size, size, 0, free, is_new=state.is_empty)
     if free < size * 1.5:
         raise UpgradeRefused(f"A copy needs {size * 1.5 / 1e6:.0f} MB and {free / 1e6:.0f} MB are free.")
     with tempfile.TemporaryDirectory(prefix=".dry_run-", dir=paths.state_dir()) as name, _copy(Path(name)) as more:

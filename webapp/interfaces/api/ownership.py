@@ -1,4 +1,4 @@
-"""REST endpoints to whose something is: the same for everything that a team owns."""
+"""REST endpoints that say whose something is: the same for everything that a team owns."""
 
 from collections.abc import Callable
 from typing import Any

@@ -24,8 +24,8 @@ from webapp.interfaces.api.catalog.schemas import (
     HubOut,
     ImageIn,
     ImageOut,
-    KnownOut,
     ModelOut,
+    PopularModelOut,
     RepoOut,
 )
 from webapp.interfaces.api.ownership import add_ownership
@@ -67,9 +67,9 @@ def get_artifact(request: HttpRequest, artifact_id: int) -> Artifact:
 add_ownership(router, "/artifacts", lambda request: Artifact.objects.select_related("catalog_model"), "an artifact")
 
 
-@router.get("/popular-models", response=list[KnownOut], summary="List popular models")
-def list_known(request: HttpRequest, q: str = "") -> list[KnownOut]:
-    return [KnownOut.of(model) for model in known.matching(q)]
+@router.get("/popular-models", response=list[PopularModelOut], summary="List popular models")
+def list_known(request: HttpRequest, q: str = "") -> list[PopularModelOut]:
+    return [PopularModelOut.of(model) for model in known.matching(q)]
 
 
 @router.get("/disk", response=list[HostDiskOut], summary="Show the disk use of models on each host")

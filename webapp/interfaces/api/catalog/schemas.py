@@ -74,7 +74,7 @@ class ArtifactOut(Schema):
         return {name: value for name, value in artifact.source.items() if name != "sealed_url"}
 
 
-class KnownOut(Schema):
+class PopularModelOut(Schema):
     name: str
     family: str
     parameters: int
@@ -85,7 +85,7 @@ class KnownOut(Schema):
     memory_bytes: dict[str, int] = Field(description="by precision; a rough estimate from the number of parameters")
 
     @classmethod
-    def of(cls, model: Known) -> "KnownOut":
+    def of(cls, model: Known) -> "PopularModelOut":
         return cls(
             name=model.name,
             family=model.family,

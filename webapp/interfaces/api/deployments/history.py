@@ -1,4 +1,4 @@
-"""REST endpoints to what a deployment ran and what happened to it: revisions, rollouts, events, starts, logs."""
+"""REST endpoints of what a deployment ran and what happened to it: revisions, rollouts, events, starts, logs."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""REST endpoints to who else may use a deployment, and to presets of options."""
+"""REST endpoints of who else may use a deployment, and of presets of options."""
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404

@@ -18,10 +18,10 @@ from webapp.interfaces.api.ownership import add_ownership
 from webapp.interfaces.api.pagination import Pages
 from webapp.interfaces.api.quantisation.schemas import (
     AgainIn,
-    CalibrationSetIn,
-    CalibrationSetOut,
-    CalibrationSetWithText,
-    MeasurementOut,
+    DatasetIn,
+    DatasetOut,
+    DatasetWithText,
+    EvaluationOut,
     PickOut,
     PickQuery,
     PreviewIn,
@@ -92,7 +92,7 @@ def get_provenance(request: HttpRequest, artifact_id: RowId) -> dict[str, Any]:
     return provenance(artifact, caller(request))
 
 
-@router.get("/evaluations", response=list[MeasurementOut], summary="List evaluations, newest first")
+@router.get("/evaluations", response=list[EvaluationOut], summary="List evaluations, newest first")
 @paginate(Pages)
 def list_evaluations(request: HttpRequest, artifact: RowId | None = None):  # type: ignore[no-untyped-def]
     rows = Measurement.objects.for_list(caller(request))
@@ -114,20 +114,20 @@ def pick(request: HttpRequest, asked: Query[PickQuery]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.get("/datasets", response=list[CalibrationSetOut], summary="List calibration and evaluation datasets")
+@router.get("/datasets", response=list[DatasetOut], summary="List calibration and evaluation datasets")
 @paginate(Pages)
 def list_texts(request: HttpRequest):  # type: ignore[no-untyped-def]
     return CalibrationSet.objects.visible_to(caller(request)).for_list()
 
 
-@router.post("/datasets", response={201: CalibrationSetOut}, summary="Add a calibration or evaluation dataset")
-def add_text(request: HttpRequest, data: CalibrationSetIn) -> Status[CalibrationSet]:
+@router.post("/datasets", response={201: DatasetOut}, summary="Add a calibration or evaluation dataset")
+def add_text(request: HttpRequest, data: DatasetIn) -> Status[CalibrationSet]:
     user = caller(request)
     row = services.add_text(user, team_of(user, data.team), data.name, data.text, data.licence)
     return Status(201, row)
 
 
-@router.get("/datasets/{text_id}", response=CalibrationSetWithText, summary="Get a dataset")
+@router.get("/datasets/{text_id}", response=DatasetWithText, summary="Get a dataset")
 def get_text(request: HttpRequest, text_id: RowId) -> CalibrationSet:
     return get_object_or_404(CalibrationSet.objects.visible_to(caller(request)).select_related("team"), pk=text_id)
 

@@ -84,7 +84,7 @@ class PreviewOut(Schema):
     refusals: list[RefusalOut]
 
 
-class MeasurementOut(Schema):
+class EvaluationOut(Schema):
     id: int
     artifact_id: int
     against_id: int | None = Field(description="the source; null for a source itself, the base line of its results")
@@ -103,7 +103,7 @@ class MeasurementOut(Schema):
         return row.host.name if row.host else None
 
 
-class CalibrationSetOut(Schema):
+class DatasetOut(Schema):
     id: int
     name: str
     team: str | None = Field(None, description="absent: everybody's")
@@ -117,11 +117,11 @@ class CalibrationSetOut(Schema):
         return row.team.slug if row.team else None
 
 
-class CalibrationSetWithText(CalibrationSetOut):
+class DatasetWithText(DatasetOut):
     text: str
 
 
-class CalibrationSetIn(Schema):
+class DatasetIn(Schema):
     name: Name
     team: str | None = Field(None, max_length=40, description="the team's slug; default: your first team")
     licence: str = Field("", max_length=80)

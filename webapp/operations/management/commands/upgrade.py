@@ -41,6 +41,9 @@ class Command(BaseCommand):
             self.stdout.write(f"The database {backups.database_name()} is up to date.")
 
     def _report(self, found: upgrading.DryRun) -> None:
+        if found.is_new:
+            self.stdout.write("The database is empty: an upgrade would make its tables.")
+            return
         if not found.steps:
             self.stdout.write("The database is up to date: an upgrade would change nothing.")
             return
